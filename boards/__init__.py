@@ -1,0 +1,1 @@
+"""Boards that Trilight builds for, and the figures of their released builds."""

@@ -1,0 +1,176 @@
+"""Sizes and number formats, written down once.
+
+``NUMBERS`` mirrors ``docs/number-formats.md``; ``ModelConfig`` is the shape of a model and
+``DeviceConfig`` the capacity of a build. The gateware, the integer reference, the trainer and the
+image compiler all take their widths from here. Standard library only.
+"""
+
+from dataclasses import asdict, dataclass, fields
+
+__all__ = ["NUMBERS", "UP5K", "CapacityError", "DeviceConfig", "ModelConfig", "NumberFormats"]
+
+
+class CapacityError(ValueError):
+    """A model does not fit a device; the text lists every limit it breaks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumberFormats:
+    """Widths in bits and binary-point positions; see ``docs/number-formats.md``."""
+
+    act_bits: int = 8
+    """Matrix-product inputs ``q, u, v``, in [-127, 127]."""
+    act_max: int = 127
+    acc_bits: int = 16
+    """Accumulators: exact for up to 258 columns of magnitude 127."""
+    scale_bits: int = 15
+    """Unsigned requantisation multipliers ``m`` and the norm's reciprocal ``r``."""
+    scale_frac: int = 16
+    residual_bits: int = 12
+    residual_frac: int = 6
+    tap_bits: int = 8
+    tap_frac: int = 6
+    norm_gain: int = 24
+    """``norm(y)`` is ``norm_gain * y / mean|y|``."""
+    norm_frac: int = 10
+    norm_sum_bits: int = 20
+    norm_scale_bits: int = 13
+    index_bits: int = 8
+    index_frac: int = 4
+    gate_bits: int = 12
+    """``SILU`` entries, the state ``h`` and the GLU's linear branch."""
+    gate_frac: int = 8
+    forget_bits: int = 12
+    """``SIGMOID`` entries, unsigned, all fraction."""
+    mix_shift: int = 11
+    """``u = clip127(rshift(g * h, mix_shift))``: 32 counts per unit."""
+    glu_shift: int = 12
+    """``v = clip127(rshift(a * b, glu_shift))``: 16 counts per unit."""
+    logit_bits: int = 16
+    logit_frac: int = 6
+    gumbel_bits: int = 12
+    gumbel_frac: int = 8
+    temperature_bits: int = 11
+    temperature_frac: int = 8
+    noise_shift: int = 10
+    """``gumbel_frac + temperature_frac - logit_frac``."""
+    rng_bits: int = 32
+    rng_taps: tuple[int, ...] = (0, 1, 2, 3, 5, 7)
+    rng_step: int = 8
+    rng_zero_seed: int = 0x5EED5EED
+    trits_per_byte: int = 5
+    bytes_per_word: int = 8
+
+    @property
+    def block(self) -> int:
+        """Columns of a matrix that one weight word covers."""
+        return self.trits_per_byte * self.bytes_per_word
+
+    def blocks(self, columns: int) -> int:
+        """Weight words per row of a matrix with this many columns."""
+        return -(-columns // self.block)
+
+
+NUMBERS = NumberFormats()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceConfig:
+    """What a build can hold. Every limit is a memory's depth."""
+
+    name: str
+    weight_words: int
+    """Depth of the weight memory, in words of 64 bits (40 trits)."""
+    max_rows: int = 512
+    """Rows of one operation: 3 d_model, 2 d_hidden, vocab_size."""
+    max_columns: int = 256
+    """Columns of one operation; with int8 activations sums then fit 16 bits."""
+    max_channels: int = 512
+    """d_model * n_layers: the recurrent state."""
+    min_rows: int = 16
+    """Below this a partial sum would be read before it is written."""
+    program_words: int = 256
+    """Program and output bias together."""
+    tape_tokens: int = 256
+    """Tokens the device remembers, prompt and generated."""
+    max_vocab: int = 256
+
+
+UP5K = DeviceConfig(name="up5k", weight_words=16384)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Shape of a MatMul-free language model.
+
+    Raises ``ValueError`` for sizes that are not positive.
+    """
+
+    vocab_size: int
+    d_model: int
+    n_layers: int
+    d_hidden: int
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{field.name} must be a positive integer, not {value!r}")
+
+    @property
+    def ternary_weights(self) -> int:
+        """Ternary weights of the model, the embedding counted once (it is the head too)."""
+        d, h = self.d_model, self.d_hidden
+        return self.n_layers * (4 * d * d + 3 * d * h) + self.vocab_size * d
+
+    @property
+    def ternary_weights_per_token(self) -> int:
+        """Weights in the matrix products of one generated token: all of them, once."""
+        return self.ternary_weights
+
+    @property
+    def weight_words(self) -> int:
+        """Words of weight memory, padding included."""
+        d, h = NUMBERS.blocks(self.d_model), NUMBERS.blocks(self.d_hidden)
+        rows = 4 * self.d_model + 2 * self.d_hidden
+        return self.n_layers * (rows * d + self.d_model * h) + self.vocab_size * d
+
+    @property
+    def program_words(self) -> int:
+        """Words of program memory: header, operations, output bias (see ``hw.protocol``)."""
+        from .protocol import PROGRAM_HEADER_WORDS, PROGRAM_OP_WORDS
+
+        ops = 4 * self.n_layers + 1
+        return PROGRAM_HEADER_WORDS + PROGRAM_OP_WORDS * ops + self.vocab_size
+
+    def misfits(self, device: DeviceConfig) -> list[str]:
+        """Every limit of ``device`` that this model breaks, one plain sentence each."""
+        rows = {
+            "3 * d_model": 3 * self.d_model,
+            "2 * d_hidden": 2 * self.d_hidden,
+            "vocab_size": self.vocab_size,
+            "d_model": self.d_model,
+        }
+        columns = {"d_model": self.d_model, "d_hidden": self.d_hidden}
+        limits = [
+            ("weight words", self.weight_words, device.weight_words),
+            *((f"rows, {name}", n, device.max_rows) for name, n in rows.items()),
+            *((f"columns, {name}", n, device.max_columns) for name, n in columns.items()),
+            ("channels, d_model * n_layers", self.d_model * self.n_layers, device.max_channels),
+            ("program words", self.program_words, device.program_words),
+            ("tokens, vocab_size", self.vocab_size, device.max_vocab),
+        ]
+        broken = [f"{what}: {got:,} needed, {limit:,} present"
+                  for what, got, limit in limits if got > limit]
+        broken += [f"rows, {name}: {n} is fewer than the engine's minimum of {device.min_rows}"
+                   for name, n in rows.items() if n < device.min_rows]
+        return broken
+
+    def check_fits(self, device: DeviceConfig) -> None:
+        """Raise ``CapacityError`` unless the model fits ``device``."""
+        if broken := self.misfits(device):
+            raise CapacityError(
+                f"model {self} does not fit {device.name}:\n  " + "\n  ".join(broken))
+
+    def to_dict(self) -> dict[str, int]:
+        return asdict(self)

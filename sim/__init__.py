@@ -1,0 +1,1 @@
+"""The virtual board: the design compiled to native code and driven through its pins."""

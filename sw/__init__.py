@@ -1,0 +1,1 @@
+"""Host side of Trilight: reference numerics, model files, driver, energy model, command line."""

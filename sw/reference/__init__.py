@@ -1,0 +1,1 @@
+"""The integer reference: the contract of ``docs/number-formats.md`` in NumPy."""

@@ -1,0 +1,1 @@
+"""Quantisation-aware training of a MatMul-free ternary language model (needs PyTorch)."""
