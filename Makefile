@@ -1,0 +1,77 @@
+# Everything installs into .venv; Python >= 3.11 with its venv module and make are all it takes.
+#
+#   make            install what the demo needs
+#   make demo       generate text on the virtual board
+#   make test       every quick test
+#   make test-full  the slow ones too
+#   make lint       ruff and mypy
+#   make clean      remove .venv and everything generated
+#
+# PYTHON chooses the interpreter, ARGS is handed to pytest: make test ARGS="--seed 3 -k engine"
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := hw sw sim boards
+
+# A stamp carries the checksum of pyproject.toml: it is out of date exactly when that file changes.
+KEY := $(shell cksum pyproject.toml | cut -d ' ' -f 1)
+STAMP := $(VENV)/stamp-$(KEY)
+
+# Two makes at once must not install at once.
+LOCK := $(if $(shell command -v flock),flock build/install.lock)
+
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+
+.DEFAULT_GOAL := install
+.PHONY: install demo test test-full lint typings python clean
+
+install: $(STAMP)-demo
+
+demo: $(STAMP)-demo
+	$(BIN)/trilight generate --prompt "ROMEO:" --tokens 200 --seed 7 --temperature 0.8 --target netlist
+
+test: $(STAMP)-test
+	$(BIN)/pytest $(ARGS)
+
+test-full: $(STAMP)-test
+	$(BIN)/pytest -m "slow or not slow" $(ARGS)
+
+lint: $(STAMP)-dev typings
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# mypy cannot follow the import hook of an editable install, so it is given the package as links.
+typings:
+	@mkdir -p typings/trilight
+	@for package in $(PACKAGES); do ln -sfn "../../$$package" "typings/trilight/$$package"; done
+
+clean:
+	rm -rf $(VENV) build dist typings *.egg-info
+
+# The extras are installed beside a package that stays in place, so that a demo may run meanwhile.
+$(STAMP)-demo: REQUIREMENT := --editable=.
+$(STAMP)-test: REQUIREMENT := trilight[test]
+$(STAMP)-dev: REQUIREMENT := trilight[dev]
+
+$(STAMP)-test $(STAMP)-dev: $(STAMP)-demo
+
+$(STAMP)-%: | python
+	@mkdir -p build
+	@$(LOCK) sh -ec 'test ! -e $@ || exit 0; \
+	  $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { \
+	    rm -rf $(VENV); \
+	    echo "No virtual environment: on Debian and Ubuntu, sudo apt-get install python3-venv" >&2; \
+	    exit 1; }; \
+	  echo "Installing $(REQUIREMENT) into $(VENV); the first time takes some minutes"; \
+	  $(PIP) install "$(REQUIREMENT)"; \
+	  touch $@'
+
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Trilight needs Python 3.11 or newer, and $(PYTHON) is not one." \
+	    "On Debian and Ubuntu: sudo apt-get install python3 python3-venv," \
+	    "or name another one: make PYTHON=python3.12" >&2; \
+	  exit 1; }

