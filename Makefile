@@ -65,7 +65,7 @@ $(STAMP)-%: | python
 	    rm -rf $(VENV); \
 	    echo "No virtual environment: on Debian and Ubuntu, sudo apt-get install python3-venv" >&2; \
 	    exit 1; }; \
-	  echo "Installing $(REQUIREMENT) into $(VENV); the first time takes some minutes"; \
+	  echo "Installing the needs of \"make $*\" into $(VENV); the first time takes minutes"; \
 	  $(PIP) install "$(REQUIREMENT)"; \
 	  touch $@'
 

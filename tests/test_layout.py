@@ -1,0 +1,166 @@
+"""The shape of the repository: packaging, direction of imports, and what the documents promise."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from glob import glob
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = ("hw", "sw", "sim", "boards")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PACKAGES = {name: ROOT.joinpath(*name.split(".")[1:])
+            for name in PROJECT["tool"]["setuptools"]["packages"]}
+
+MAY_IMPORT = {
+    "hw": ("trilight.hw",),
+    "sw": ("trilight.sw", "trilight.hw.config", "trilight.hw.ternary", "trilight.hw.protocol"),
+    "sim": ("trilight.sim", "trilight.sw", "trilight.hw"),
+    "boards": ("trilight.boards", "trilight.hw"),
+}
+
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def package_files(folder: str, suffix: str = "") -> list[Path]:
+    return [path for path in sorted((ROOT / folder).rglob(f"*{suffix}"))
+            if path.is_file() and "__pycache__" not in path.parts]
+
+
+def imported_names(path: Path) -> Iterator[str]:
+    """Dotted name of everything a file imports, relative imports resolved."""
+    here = ("trilight", *path.relative_to(ROOT).parent.parts)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = here[:len(here) - node.level + 1] if node.level else ()
+            module = (*base, *([node.module] if node.module else []))
+            yield from (".".join((*module, alias.name)) for alias in node.names)
+
+
+def within(name: str, packages: tuple[str, ...]) -> bool:
+    return any(name == package or name.startswith(package + ".") for package in packages)
+
+
+def test_package_list_equals_folders() -> None:
+    found = {path.parent for folder in FOLDERS for path in package_files(folder, "__init__.py")}
+    assert set(PACKAGES.values()) == found
+
+
+def test_modules_lie_in_packages() -> None:
+    stray = [path for folder in FOLDERS for path in package_files(folder, ".py")
+             if path.parent not in PACKAGES.values()]
+    assert stray == []
+
+
+def test_packages_are_typed() -> None:
+    assert [folder for folder in PACKAGES.values() if not (folder / "py.typed").is_file()] == []
+
+
+def test_package_data_patterns_cover_every_file() -> None:
+    patterns = PROJECT["tool"]["setuptools"]["package-data"]
+    covered = {folder / hit
+               for name, folder in PACKAGES.items()
+               for pattern in (*patterns.get("*", ()), *patterns.get(name, ()))
+               for hit in glob(pattern, root_dir=folder, recursive=True)}
+    data = {path for folder in FOLDERS for path in package_files(folder) if path.suffix != ".py"}
+    assert data - covered == set()
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_imports_point_one_way(folder: str) -> None:
+    wrong = [f"{path.relative_to(ROOT)} imports {name}"
+             for path in package_files(folder, ".py")
+             for name in imported_names(path)
+             if within(name, ("trilight",)) and not within(name, MAY_IMPORT[folder])]
+    assert wrong == []
+
+
+def test_imports_use_the_package_name() -> None:
+    """``import hw`` works from the checkout, and makes a second copy of every class."""
+    wrong = [f"{path.relative_to(ROOT)} imports {name}"
+             for folder in (*FOLDERS, "tests")
+             for path in package_files(folder, ".py")
+             for name in imported_names(path)
+             if within(name, FOLDERS)]
+    assert wrong == []
+
+
+def test_host_loads_no_gateware() -> None:
+    script = """
+import importlib, pkgutil, sys
+import trilight.sw
+for module in pkgutil.walk_packages(trilight.sw.__path__, "trilight.sw."):
+    if module.name.endswith(".__main__"):
+        continue
+    try:
+        importlib.import_module(module.name)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+print(*sorted(name for name in sys.modules
+              if name.split(".")[0].startswith("amaranth")
+              or name.startswith(("trilight.sim", "trilight.boards"))))
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
+                            cwd=ROOT / "docs", check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == []
+
+
+def entry_points() -> list[EntryPoint]:
+    project = PROJECT["project"]
+    groups = {"console_scripts": project.get("scripts", {}), **project.get("entry-points", {})}
+    return [EntryPoint(name, value, group)
+            for group, entries in groups.items() for name, value in entries.items()]
+
+
+@pytest.mark.parametrize("entry", entry_points(), ids=lambda entry: f"{entry.group}:{entry.name}")
+def test_entry_points_load(entry: EntryPoint) -> None:
+    assert callable(entry.load())
+
+
+def test_no_path_of_one_machine() -> None:
+    absolute = re.compile(r"(?<![\w.*$}])/(?:work|root|tmp|home|Users|srv|opt)/")
+    files = [path for folder in (*FOLDERS, "tests", "docs", ".ci", ".github")
+             for path in package_files(folder)]
+    files += [path for path in ROOT.iterdir() if path.is_file()]
+    wrong = [f"{path.relative_to(ROOT)}: {line.strip()}"
+             for path in files
+             for line in path.read_text(encoding="utf-8", errors="ignore").splitlines()
+             if absolute.search(line)]
+    assert wrong == []
+
+
+def test_readme_names_the_two_commands() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "make demo" in readme
+    assert "make test" in readme
+
+
+def test_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z][a-z-]*):", makefile, flags=re.MULTILINE))
+    sources = [*DOCUMENTS, ROOT / ".ci" / "run", *sorted((ROOT / ".github").rglob("*.yml"))]
+    named = {target for path in sources
+             for target in re.findall(r"(?:^|[`$]|run:) *make ([a-z][a-z-]*)",
+                                      path.read_text(encoding="utf-8"), flags=re.MULTILINE)}
+    assert {"demo", "test"} <= named
+    assert named <= targets
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_documents_point_at_files(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    targets = [document.parent / target.partition("#")[0]
+               for target in re.findall(r"\]\((?!https?:|#)([^)\s]+)\)", text)]
+    targets += [ROOT / target
+                for target in re.findall(r"`((?:hw|sw|sim|boards|tests|docs)/[\w./-]*)`", text)]
+    assert [str(target) for target in targets if not target.exists()] == []
