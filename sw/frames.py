@@ -1,0 +1,94 @@
+"""Frames of the link: sequence number, command, payload and CRC-16 between SLIP delimiters.
+
+``docs/protocol.md`` is the contract. Both the driver and the emulated device use this module, so
+its tests check it against published vectors.
+"""
+
+import binascii
+from dataclasses import dataclass
+
+import sliplib
+
+from trilight.hw.protocol import MAX_FRAME_BYTES
+
+__all__ = ["MIN_FRAME_BYTES", "Frame", "FrameReader", "crc16", "encode_frame"]
+
+MIN_FRAME_BYTES = 4
+"""Sequence number, command and CRC of a frame without payload."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame without its CRC.
+
+    Parameters
+    ----------
+    sequence : int
+        0 ... 255.
+    command : int
+        A ``Command``, a ``Command`` with the bit ``RESPONSE``, or ``NOTICE``.
+    payload : bytes
+        At most ``MAX_FRAME_BYTES - MIN_FRAME_BYTES`` bytes.
+    """
+
+    sequence: int
+    command: int
+    payload: bytes = b""
+
+
+def crc16(data: bytes) -> int:
+    """CRC-16/IBM-3740 of ``data``: polynomial 0x1021, initial value 0xFFFF, nothing reflected."""
+    return binascii.crc_hqx(data, 0xFFFF)
+
+
+def encode_frame(frame: Frame) -> bytes:
+    """Bytes of ``frame`` on the wire, with a delimiter at both ends.
+
+    Raises
+    ------
+    ValueError
+        The payload is too long for a frame.
+    """
+    body = bytes((frame.sequence, frame.command)) + frame.payload
+    if len(body) + 2 > MAX_FRAME_BYTES:
+        raise ValueError(f"a frame holds {MAX_FRAME_BYTES - MIN_FRAME_BYTES} bytes of payload, "
+                         f"not {len(frame.payload)}")
+    body += crc16(body).to_bytes(2, "big")
+    return sliplib.END + sliplib.encode(body) + sliplib.END
+
+
+class FrameReader:
+    """Finds the frames in a stream of bytes that may be damaged.
+
+    Attributes
+    ----------
+    received : int
+        Bytes fed so far.
+    damaged : int
+        Packets dropped so far: too short, too long, a bad escape or a bad CRC.
+    """
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.damaged = 0
+        self._slip = sliplib.Driver()
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Take in ``data`` and return the frames that it completes, oldest first."""
+        if not data:
+            return []
+        self.received += len(data)
+        self._slip.receive(data)
+        frames = []
+        while True:
+            try:
+                body = self._slip.get(block=False)
+            except sliplib.ProtocolError:
+                self.damaged += 1
+                continue
+            if body is None:
+                return frames
+            if not MIN_FRAME_BYTES <= len(body) <= MAX_FRAME_BYTES or crc16(body) != 0:
+                self.damaged += 1
+                continue
+            frames.append(Frame(body[0], body[1], body[2:-2]))
