@@ -1,17 +1,26 @@
 """Errors of the host side: each derives from ``TrilightError``, so one clause catches them all."""
 
+from collections.abc import Iterable
+
 from trilight.hw.config import CapacityError
 
 __all__ = [
     "DeviceError",
+    "EvaluationError",
+    "ImageError",
     "LinkError",
     "ModelDoesNotFitError",
+    "ModelError",
+    "ModelFileError",
     "NoAnswerError",
     "PortBusyError",
     "PowerError",
     "PromptError",
+    "ReportError",
     "TargetError",
+    "TokenError",
     "TrilightError",
+    "UnknownCharacterError",
     "UnpluggedError",
     "WrongDeviceError",
 ]
@@ -59,3 +68,44 @@ class DeviceError(TrilightError):
 
 class WrongDeviceError(DeviceError):
     """What answers is not a Trilight, or one that speaks another protocol version."""
+
+
+class ModelError(TrilightError, ValueError):
+    """Parts of a model that do not agree or leave their number formats."""
+
+
+class ModelFileError(TrilightError):
+    """A model file that is missing, damaged, of another version or illegal."""
+
+
+class ImageError(TrilightError):
+    """A model image that is damaged, of another version or illegal."""
+
+
+class TokenError(TrilightError, ValueError):
+    """A token that the model's vocabulary does not have."""
+
+
+class UnknownCharacterError(TrilightError, ValueError):
+    """A text with characters that the model's vocabulary lacks.
+
+    Attributes
+    ----------
+    characters : tuple of str
+        The unknown characters, each once, in order of first appearance.
+    """
+
+    def __init__(self, characters: Iterable[str]) -> None:
+        self.characters = tuple(dict.fromkeys(characters))
+        shown = ", ".join(repr(character) for character in self.characters[:20])
+        more = f" and {len(self.characters) - 20} more" if len(self.characters) > 20 else ""
+        super().__init__(f"the model's vocabulary lacks {shown}{more}; "
+                         "leave these characters out or replace them")
+
+
+class EvaluationError(TrilightError, ValueError):
+    """A text or protocol that the quality of a model cannot be measured with."""
+
+
+class ReportError(TrilightError):
+    """Figures that make no report, or a report that cannot be read."""
