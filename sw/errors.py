@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from trilight.hw.config import CapacityError
 
 __all__ = [
+    "BoardError",
+    "BuildError",
     "DeviceError",
     "EvaluationError",
     "ImageError",
@@ -17,7 +19,9 @@ __all__ = [
     "PowerError",
     "PromptError",
     "ReportError",
+    "SimulationError",
     "TargetError",
+    "TimingError",
     "TokenError",
     "TrilightError",
     "UnknownCharacterError",
@@ -109,3 +113,19 @@ class EvaluationError(TrilightError, ValueError):
 
 class ReportError(TrilightError):
     """Figures that make no report, or a report that cannot be read."""
+
+
+class BoardError(TrilightError):
+    """A clock, a serial speed or a board that cannot be had."""
+
+
+class BuildError(TrilightError):
+    """A tool of a build failed or is missing; the text names its log."""
+
+
+class TimingError(BuildError):
+    """A placed and routed design that is too slow for its clock."""
+
+
+class SimulationError(TrilightError):
+    """A design that cannot be compiled to native code, or a virtual board used after its end."""
