@@ -1,0 +1,454 @@
+"""The report of a run: speed, energy and quality, each figure with where it comes from.
+
+``build_report`` turns what a run left behind (``Run``) and what is known of the released builds
+into a JSON-able object; ``print_report`` shows it. ``docs/report.md`` explains every figure.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import entry_points
+from typing import Any, Literal, TypedDict
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from trilight.hw.config import NUMBERS
+
+from .errors import ReportError
+from .model import Model
+from .power import (
+    BOUNDARY,
+    Activity,
+    Interval,
+    PowerEstimate,
+    estimate_power,
+)
+
+__all__ = ["RELEASES", "SCHEMA", "Release", "Run", "build_report", "load_releases",
+           "print_report"]
+
+SCHEMA = "trilight/report/v1"
+
+RELEASES = "trilight.releases"
+"""Entry points group: each is a function that returns the ``Release`` of one board."""
+
+Provenance = Literal["measured", "counted", "modelled", "assumed"]
+
+NOTES = (
+    ("Power and energy are those of the FPGA core alone (VCC and VCCPLL). USB bridge, flash, LEDs, "
+     "I/O and regulator of a board use many times more."),
+    ("No measurement of the energy of a block RAM or SPRAM access is public: both are assumed, "
+     "with a band of a factor of 3 either way."),
+    ("Energy is that of computing tokens: waiting for the host, configuring the FPGA and loading "
+     "the model are left out."),
+)
+
+
+class ReleaseActivity(TypedDict):
+    """Activity of a released netlist: ``Activity`` as objects, and the run they were counted on."""
+
+    busy: dict[str, Any]
+    idle: dict[str, Any]
+
+
+class Release(TypedDict):
+    """Figures of a released build, as a board's package ships them."""
+
+    board: str
+    design_sha256: str
+    """Of the RTL."""
+    netlist_sha256: str
+    bitstream_sha256: str
+    build_id: int
+    """What the device's identity says."""
+    clock_hz: float
+    clock_source: str
+    """Sentence part: how the clock was established."""
+    pll: bool
+    model_sha256: str
+    """Of the model that the cycles and the activity were counted with."""
+    cycles_per_token: float
+    activity: ReleaseActivity
+    tools: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a run leaves behind.
+
+    ``cycles``, ``words`` and ``tokens`` are the device's counters over the generated tokens alone:
+    tokens fed whose logits were computed. A prompt's other tokens skip the head and cost less.
+    """
+
+    model: Model
+    target: str
+    """As the user wrote it, for example ``netlist`` or ``serial:/dev/ttyUSB1``."""
+    prompt: str
+    text: str
+    """Generated text, without the prompt."""
+    token_ids: tuple[int, ...]
+    """Generated tokens."""
+    temperature: float
+    seed: int
+    host_seconds: float
+    """Time on this computer from the request to the last token."""
+    cycles: int | None = None
+    """``None`` where nothing counts cycles, as in the integer reference."""
+    words: int | None = None
+    tokens: int | None = None
+    clock_hz: float | None = None
+    """What the device's identity says."""
+    build_id: int | None = None
+    """What the device's identity says."""
+    design_sha256: str | None = None
+    netlist_sha256: str | None = None
+    bitstream_sha256: str | None = None
+    activity: Activity | None = None
+    """Counted during this run."""
+    tools: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A number that can not be read without its unit, origin and limits.
+
+    Exactly one of ``value`` and ``reason`` is ``None``.
+    """
+
+    value: float | None
+    unit: str
+    provenance: Provenance | None = None
+    boundary: str | None = None
+    source: str | None = None
+    interval: Interval | None = None
+    reason: str | None = None
+    """Why there is no value."""
+
+    @classmethod
+    def missing(cls, unit: str, reason: str) -> "Figure":
+        return cls(value=None, unit=unit, reason=reason)
+
+
+def load_releases() -> dict[str, Release]:
+    """Return the released builds of every installed board, by name."""
+    return {entry.name: entry.load()() for entry in entry_points(group=RELEASES)}
+
+
+def _match(run: Run, release: Release) -> str | None:
+    """Say by what the release is known to be what ran; ``None`` if it is not."""
+    if run.netlist_sha256 is not None:
+        return "same netlist" if run.netlist_sha256 == release["netlist_sha256"] else None
+    if run.design_sha256 is not None:
+        return "same design" if run.design_sha256 == release["design_sha256"] else None
+    if run.build_id is not None and run.target != "reference":
+        return "same build id" if run.build_id == release["build_id"] else None
+    return "same model" if run.model.sha256 == release["model_sha256"] else None
+
+
+@dataclass(frozen=True)
+class _Build:
+    """The release that ran, and by what it was recognised."""
+
+    release: Release
+    match: str
+
+
+def _find_build(run: Run, releases: Mapping[str, Release]) -> _Build | None:
+    for release in releases.values():
+        if match := _match(run, release):
+            return _Build(release, match)
+    return None
+
+
+def _cycles(run: Run, build: _Build | None) -> Figure:
+    unit = "cycles/token"
+    if run.cycles and run.words and run.tokens:
+        expected = run.tokens * run.model.config.weight_words
+        if run.words != expected:
+            return Figure.missing(unit, f"the counters cover {run.words} weight words, which is "
+                                        f"not {run.tokens} whole tokens ({expected} words)")
+        return Figure(value=run.cycles / run.tokens, unit=unit, provenance="counted",
+                      boundary="chip", source=f"by the device, {run.cycles:,} cycles in "
+                                              f"{run.tokens} generated tokens")
+    if build and build.release["model_sha256"] == run.model.sha256:
+        return Figure(value=build.release["cycles_per_token"], unit=unit, provenance="counted",
+                      boundary="chip", source="counted on the released netlist with this model")
+    return Figure.missing(unit, f"target {run.target} counts no cycles, and no released build "
+                                "was counted with this model; try target netlist")
+
+
+def _clock(run: Run, build: _Build | None) -> Figure:
+    if build:
+        return Figure(value=build.release["clock_hz"], unit="Hz", provenance="modelled",
+                      boundary="chip", source=f"{build.release['clock_source']} ({build.match})")
+    if run.clock_hz and run.target != "reference":
+        return Figure(value=run.clock_hz, unit="Hz", provenance="assumed", boundary="chip",
+                      source="what this build is meant for; no place and route of it is on record")
+    return Figure.missing("Hz", f"target {run.target} has no clock, and no released build was "
+                                "counted with this model")
+
+
+def _speed(clock: Figure, cycles: Figure) -> Figure:
+    if clock.value is None or cycles.value is None:
+        return Figure.missing("tokens/s", clock.reason or cycles.reason or "")
+    return Figure(value=clock.value / cycles.value, unit="tokens/s", provenance=clock.provenance,
+                  boundary="chip", source="clock / cycles per token")
+
+
+def _host_speed(run: Run) -> Figure:
+    if not (run.token_ids and run.host_seconds > 0):
+        return Figure.missing("tokens/s", "no token was generated")
+    what = ("board, link and driver together" if run.target.startswith("serial")
+            else "simulation on this computer, not the chip")
+    return Figure(value=len(run.token_ids) / run.host_seconds, unit="tokens/s",
+                  provenance="measured", boundary="host", source=what)
+
+
+def _utilisation(run: Run, cycles: Figure) -> Figure:
+    if cycles.value is None:
+        return Figure.missing("1", cycles.reason or "")
+    weights = run.model.config.ternary_weights_per_token
+    return Figure(value=weights / (NUMBERS.block * cycles.value), unit="1", provenance="counted",
+                  boundary="chip", source=f"of {NUMBERS.block} ternary weights per cycle; a "
+                                          f"token takes {weights:,}")
+
+
+def _activity(run: Run, build: _Build | None) -> tuple[Activity, str] | None:
+    """Return the activity while computing, and where it was counted."""
+    if run.activity:
+        return run.activity, f"counted on this run's netlist, {run.activity.cycles:,} cycles"
+    if build is None:
+        return None
+    activity = Activity.from_dict(build.release["activity"]["busy"])
+    which = "this" if build.release["model_sha256"] == run.model.sha256 else "another"
+    return activity, (f"counted on the released netlist with {which} model, "
+                      f"{activity.cycles:,} cycles")
+
+
+def _power_figure(estimate: PowerEstimate, clock: Figure, activity_source: str) -> Figure:
+    return Figure(value=estimate.power_mw.p50, unit="mW", provenance="modelled", boundary=BOUNDARY,
+                  interval=estimate.power_mw,
+                  source=f"activity {activity_source}; coefficients {estimate.coefficients.id}; "
+                         f"{clock.provenance} clock, {estimate.voltage_v:g} V, "
+                         f"{estimate.coefficients.temperature_c:g} C")
+
+
+def _energy(run: Run, power: Figure, clock: Figure, cycles: Figure) -> dict[str, Figure]:
+    """Return energy per token and per byte, and tokens per joule, with the power's interval."""
+    units = {"joules_per_token": "J/token", "joules_per_byte": "J/byte",
+             "tokens_per_joule": "tokens/J"}
+    if power.interval is None or clock.value is None or cycles.value is None:
+        reason = power.reason or clock.reason or cycles.reason or ""
+        return {name: Figure.missing(unit, reason) for name, unit in units.items()}
+
+    def figure(name: str, interval: Interval, source: str) -> Figure:
+        return Figure(value=interval.p50, unit=units[name], provenance="modelled",
+                      boundary=BOUNDARY, interval=interval, source=source)
+
+    per_token = power.interval.scaled(1e-3 * cycles.value / clock.value)
+    figures = {
+        "joules_per_token": figure("joules_per_token", per_token,
+                                   "power while computing x cycles per token / clock"),
+        "tokens_per_joule": figure("tokens_per_joule", per_token.reciprocal(),
+                                   "1 / energy per token"),
+    }
+    size = len(run.text.encode())
+    figures["joules_per_byte"] = (
+        figure("joules_per_byte", per_token.scaled(len(run.token_ids) / size),
+               f"energy of {len(run.token_ids)} tokens / {size} bytes of UTF-8 text")
+        if size else Figure.missing("J/byte", "no text was generated"))
+    return figures
+
+
+def _quality(model: Model) -> dict[str, Figure]:
+    """Return the model's quality as its file states it."""
+    quality = model.provenance.get("quality") or {}
+    units = {"bits_per_byte": "bits/byte", "nats_per_char": "nats/character"}
+    source = ", ".join(str(quality[key]) for key in ("dataset", "split", "protocol")
+                       if key in quality)
+    return {
+        name: Figure(value=float(quality[name]), unit=unit, provenance="measured",
+                     boundary="model", source=f"{source}, as the model file states")
+        if name in quality
+        else Figure.missing(unit, "the model file does not state its quality")
+        for name, unit in units.items()
+    }
+
+
+def _hashes(run: Run, build: _Build | None) -> tuple[dict[str, str | None], dict[str, str]]:
+    """Return the hashes of everything that took part, and why some are missing."""
+    release = build.release if build else None
+    hashes = {
+        "model_sha256": run.model.sha256,
+        "design_sha256": run.design_sha256 or (release and release["design_sha256"]),
+        "netlist_sha256": run.netlist_sha256 or (release and release["netlist_sha256"]),
+        "bitstream_sha256": run.bitstream_sha256 or (release and release["bitstream_sha256"]),
+    }
+    reason = f"nothing that target {run.target} ran matches a released build"
+    return hashes, {name: reason for name, value in hashes.items() if value is None}
+
+
+def build_report(run: Run, releases: Mapping[str, Release]) -> dict[str, Any]:
+    """Return the report of a run as a JSON-able object, schema ``trilight/report/v1``.
+
+    Parameters
+    ----------
+    run
+        What the run left behind.
+    releases
+        Released builds by board, from ``load_releases``. A figure of a release is used only when
+        the release is what ran, by the hash of the netlist or the design or by the build id; or,
+        for the integer reference, when it was counted with the same model.
+
+    Returns
+    -------
+    dict
+        ``token_ids``, ``text``, ``cycles_per_token``, ``utilisation``, ``clock_hz``,
+        ``tokens_per_s`` and ``tokens_per_joule`` are plain values, ``None`` where there is none;
+        ``figures`` holds each with unit, provenance, boundary, source and interval, or the reason
+        why there is none.
+
+    Raises
+    ------
+    ReportError
+        If a release lacks an entry.
+    """
+    for name, release in releases.items():
+        if missing := Release.__required_keys__ - set(release):
+            raise ReportError(f"release {name!r} lacks {', '.join(sorted(missing))}")
+    build = _find_build(run, releases)
+    clock = _clock(run, build)
+    cycles = _cycles(run, build)
+    activity = _activity(run, build)
+    pll = build.release["pll"] if build else True
+    power_details: dict[str, Any] | None = None
+    idle = Figure.missing("mW", "no activity of the waiting chip is on record for what ran")
+    if activity is None or clock.value is None:
+        power = Figure.missing("mW", clock.reason or "the activity of what ran is not known: "
+                                                     "no released build matches it")
+    else:
+        estimate = estimate_power(activity[0], clock.value, pll=pll)
+        power = _power_figure(estimate, clock, activity[1])
+        if build:
+            waiting = Activity.from_dict(build.release["activity"]["idle"])
+            idle = _power_figure(estimate_power(waiting, clock.value, pll=pll), clock,
+                                 "counted on the released netlist while it waits for the host")
+        power_details = {
+            "coefficients": {"id": estimate.coefficients.id,
+                             "sha256": estimate.coefficients.sha256,
+                             "part": estimate.coefficients.part},
+            "activity": activity[0].to_dict(),
+            "activity_source": activity[1],
+            "split_mw": estimate.split_mw,
+            "nominal_mw": estimate.nominal_mw,
+            "variance_share": estimate.variance_share,
+            "voltage_v": estimate.voltage_v,
+            "temperature_c": estimate.coefficients.temperature_c,
+            "pll": pll,
+            "pll_provenance": "release" if build else "assumed",
+            "draws": estimate.draws,
+            "seed": estimate.seed,
+        }
+    figures = {
+        "cycles_per_token": cycles,
+        "utilisation": _utilisation(run, cycles),
+        "clock_hz": clock,
+        "tokens_per_s": _speed(clock, cycles),
+        "host_tokens_per_s": _host_speed(run),
+        "power_mw": power,
+        "idle_power_mw": idle,
+        **_energy(run, power, clock, cycles),
+        **_quality(run.model),
+    }
+    hashes, hashes_missing = _hashes(run, build)
+    return {
+        "schema": SCHEMA,
+        "token_ids": list(run.token_ids),
+        "text": run.text,
+        **{name: figures[name].value for name in (
+            "cycles_per_token", "utilisation", "clock_hz", "tokens_per_s", "tokens_per_joule")},
+        "prompt": run.prompt,
+        "target": run.target,
+        "temperature": run.temperature,
+        "seed": run.seed,
+        "model": {"sha256": run.model.sha256, **run.model.config.to_dict(),
+                  "ternary_weights": run.model.config.ternary_weights},
+        "release": build and {"board": build.release["board"], "match": build.match},
+        "figures": {name: asdict(figure) for name, figure in figures.items()},
+        "power": power_details,
+        "hashes": hashes,
+        "hashes_missing": hashes_missing,
+        "tools": {**(build.release["tools"] if build else {}), **run.tools},
+        "notes": list(NOTES),
+    }
+
+
+def print_report(report: Mapping[str, Any], console: Console) -> None:
+    """Show a report's figures for people, energy always beside quality."""
+    model = report["model"]
+    console.print(f"Trilight on [bold]{escape(report['target'])}[/bold], "
+                  f"{model['ternary_weights']:,} ternary weights, model {model['sha256'][:12]}",
+                  highlight=False)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for justify in ("left", "right", "left", "left", "left"):
+        table.add_column(justify=justify)
+    unknown: dict[str, list[str]] = {}
+    for label, name, scale, unit in _ROWS:
+        figure = report["figures"][name]
+        if figure["value"] is None:
+            unknown.setdefault(figure["reason"], []).append(label.lower())
+            continue
+        interval = figure["interval"]
+        span = (f"{_number(interval['p05'] * scale)} to {_number(interval['p95'] * scale)}"
+                if interval else "")
+        table.add_row(label, _number(figure["value"] * scale), f"{unit}", span,
+                      f"{figure['provenance']}: {escape(figure['source'])}")
+    console.print(table, highlight=False)
+    for reason, labels in unknown.items():
+        console.print(f"Not known: {', '.join(labels)}. Reason: {escape(reason)}.", highlight=False)
+    if power := report["power"]:
+        console.print(f"Ranges hold with 90 %. Power goes to {_shares(power['split_mw'])}; "
+                      f"the range comes from {_shares(power['variance_share'])}.",
+                      highlight=False)
+        for note in report["notes"]:
+            console.print(note, style="dim", highlight=False)
+
+
+_ROWS = (
+    ("Cycles per token", "cycles_per_token", 1, ""),
+    ("Engine utilisation", "utilisation", 100, "%"),
+    ("Clock of the chip", "clock_hz", 1e-6, "MHz"),
+    ("Speed of the chip", "tokens_per_s", 1, "tokens/s"),
+    ("Power of the core", "power_mw", 1, "mW"),
+    ("Tokens per joule", "tokens_per_joule", 1, "tokens/J"),
+    ("Energy per byte", "joules_per_byte", 1e6, "uJ/byte"),
+    ("Quality of the model", "bits_per_byte", 1, "bits/byte"),
+    ("Speed of this run", "host_tokens_per_s", 1, "tokens/s"),
+)
+"""Label, figure, factor that brings it to the unit, unit."""
+
+_PART_NAMES = {
+    "leakage": "leakage",
+    "clock": "clock tree",
+    "ff": "flip-flops",
+    "net": "logic and nets",
+    "ebr": "block RAM",
+    "spram": "SPRAM",
+    "dsp": "DSP",
+    "hfosc": "oscillator",
+    "pll": "PLL",
+}
+
+
+def _number(value: float) -> str:
+    """Three significant digits, or all digits before the point."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _shares(parts: Mapping[str, float]) -> str:
+    """Parts of at least 1 %, the largest first."""
+    total = sum(parts.values())
+    large = sorted(((value / total, name) for name, value in parts.items()
+                    if value >= 0.01 * total), reverse=True)
+    return ", ".join(f"{_PART_NAMES[name]} {share:.0%}" for share, name in large)
