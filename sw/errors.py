@@ -7,6 +7,8 @@ from trilight.hw.config import CapacityError
 __all__ = [
     "BoardError",
     "BuildError",
+    "CheckpointError",
+    "CorpusError",
     "DeviceError",
     "EvaluationError",
     "ImageError",
@@ -23,6 +25,7 @@ __all__ = [
     "TargetError",
     "TimingError",
     "TokenError",
+    "TrainingError",
     "TrilightError",
     "UnknownCharacterError",
     "UnpluggedError",
@@ -129,3 +132,15 @@ class TimingError(BuildError):
 
 class SimulationError(TrilightError):
     """A design that cannot be compiled to native code, or a virtual board used after its end."""
+
+
+class CorpusError(TrilightError):
+    """A text that no model can be trained on."""
+
+
+class TrainingError(TrilightError):
+    """A training run that cannot start or cannot go on."""
+
+
+class CheckpointError(TrilightError):
+    """A checkpoint that is missing, damaged, of another version or of another run."""
