@@ -1,0 +1,99 @@
+"""Sampling of tokens: Gumbel noise from a shift register, then the maximum."""
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from trilight.hw.config import NUMBERS
+from trilight.sw.errors import PromptError
+
+from .model import rshift
+from .tables import GUMBEL
+
+__all__ = ["Rng", "Sampler", "temperature_to_fixed"]
+
+_MOST_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
+_MOST_SEED = (1 << NUMBERS.rng_bits) - 1
+_BYTE = 0xFF
+
+
+def temperature_to_fixed(temperature: float) -> int:
+    """Nearest Q3.8 value of a temperature.
+
+    Raises
+    ------
+    PromptError
+        If it is not in [0, 7.99].
+    """
+    most = _MOST_TEMPERATURE / (1 << NUMBERS.temperature_frac)
+    if math.isnan(temperature) or not 0 <= temperature <= most:
+        raise PromptError(f"temperature must be in [0, {math.floor(most * 100) / 100}], "
+                          f"not {temperature}; 0 always takes the likeliest token, 1 follows the "
+                          "model's own probabilities")
+    return round(temperature * (1 << NUMBERS.temperature_frac))
+
+
+class Rng:
+    """Random bytes from a linear recurrence of period 2**32 - 1.
+
+    Parameters
+    ----------
+    seed : int
+        Initial state, in [0, 2**32 - 1]; 0 stands for 0x5EED5EED.
+
+    Raises
+    ------
+    PromptError
+        If the seed is out of its range.
+    """
+
+    def __init__(self, seed: int) -> None:
+        if not 0 <= seed <= _MOST_SEED:
+            raise PromptError(f"seed must be in [0, {_MOST_SEED}], not {seed}")
+        self.state = seed or NUMBERS.rng_zero_seed
+
+    def draw(self) -> int:
+        """The low byte of the state, which then moves on by 8 steps."""
+        low = self.state & _BYTE
+        # The tap furthest up is bit 7, so eight new bits need only bits that are present.
+        new = 0
+        for tap in NUMBERS.rng_taps:
+            new ^= self.state >> tap
+        self.state = (self.state >> NUMBERS.rng_step
+                      | (new & _BYTE) << NUMBERS.rng_bits - NUMBERS.rng_step)
+        return low
+
+
+class Sampler:
+    """Draws tokens from ``softmax(logits / temperature)``.
+
+    Parameters
+    ----------
+    seed : int
+        In [0, 2**32 - 1].
+    temperature : float
+        In [0, 7.99]; 0 always takes the largest logit.
+
+    Raises
+    ------
+    PromptError
+        If seed or temperature is out of its range.
+    """
+
+    def __init__(self, seed: int, temperature: float) -> None:
+        self.rng = Rng(seed)
+        self.temperature = temperature_to_fixed(temperature)
+
+    def sample(self, logits: ArrayLike) -> int:
+        """The next token; the generator moves on by one byte for each logit.
+
+        Parameters
+        ----------
+        logits : integer array [V]
+            Q9.6.
+        """
+        values = np.asarray(logits)
+        bytes_ = [self.rng.draw() for _ in range(len(values))]
+        noise = rshift(self.temperature * GUMBEL[bytes_], NUMBERS.noise_shift)
+        return int(np.argmax(values + noise))
