@@ -21,7 +21,7 @@ PACKAGES = {name: ROOT.joinpath(*name.split(".")[1:])
 MAY_IMPORT = {
     "hw": ("trilight.hw",),
     "sw": ("trilight.sw", "trilight.hw.config", "trilight.hw.ternary", "trilight.hw.protocol"),
-    "sim": ("trilight.sim", "trilight.sw", "trilight.hw"),
+    "sim": ("trilight.sim", "trilight.boards", "trilight.sw", "trilight.hw"),
     "boards": ("trilight.boards", "trilight.hw", "trilight.sw.errors"),
 }
 
