@@ -5,16 +5,20 @@ its tests check it against published vectors.
 """
 
 import binascii
+import struct
 from dataclasses import dataclass
 
 import sliplib
 
 from trilight.hw.protocol import MAX_FRAME_BYTES
 
-__all__ = ["MIN_FRAME_BYTES", "Frame", "FrameReader", "crc16", "encode_frame"]
+__all__ = ["MIN_FRAME_BYTES", "NOTICE_PAYLOAD", "Frame", "FrameReader", "crc16", "encode_frame"]
 
 MIN_FRAME_BYTES = 4
 """Sequence number, command and CRC of a frame without payload."""
+
+NOTICE_PAYLOAD = struct.Struct("<HB")
+"""position modulo 65536, token."""
 
 
 @dataclass(frozen=True)
