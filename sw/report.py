@@ -15,15 +15,10 @@ from rich.table import Table
 
 from trilight.hw.config import NUMBERS
 
+from .driver import LastRun
 from .errors import ReportError
 from .model import Model
-from .power import (
-    BOUNDARY,
-    Activity,
-    Interval,
-    PowerEstimate,
-    estimate_power,
-)
+from .power import BOUNDARY, Activity, Interval, PowerEstimate, estimate_power
 
 __all__ = ["RELEASES", "SCHEMA", "Release", "Run", "build_report", "load_releases",
            "print_report"]
@@ -46,10 +41,12 @@ NOTES = (
 
 
 class ReleaseActivity(TypedDict):
-    """Activity of a released netlist: ``Activity`` as objects, and the run they were counted on."""
+    """``Activity`` of a released netlist, as JSON objects."""
 
     busy: dict[str, Any]
+    """While it generates tokens."""
     idle: dict[str, Any]
+    """While it waits for the host."""
 
 
 class Release(TypedDict):
@@ -75,30 +72,14 @@ class Release(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What a run leaves behind.
-
-    ``cycles``, ``words`` and ``tokens`` are the device's counters over the generated tokens alone:
-    tokens fed whose logits were computed. A prompt's other tokens skip the head and cost less.
-    """
+    """What a run leaves behind, and what is known of the device that it ran on."""
 
     model: Model
     target: str
     """As the user wrote it, for example ``netlist`` or ``serial:/dev/ttyUSB1``."""
-    prompt: str
-    text: str
-    """Generated text, without the prompt."""
-    token_ids: tuple[int, ...]
-    """Generated tokens."""
-    temperature: float
-    seed: int
-    host_seconds: float
-    """Time on this computer from the request to the last token."""
-    cycles: int | None = None
-    """``None`` where nothing counts cycles, as in the integer reference."""
-    words: int | None = None
-    tokens: int | None = None
-    clock_hz: float | None = None
-    """What the device's identity says."""
+    generation: LastRun
+    clock_hz: float = 0
+    """What the device's identity says; 0 for a device without a clock."""
     build_id: int | None = None
     """What the device's identity says."""
     design_sha256: str | None = None
@@ -135,14 +116,20 @@ def load_releases() -> dict[str, Release]:
     return {entry.name: entry.load()() for entry in entry_points(group=RELEASES)}
 
 
+_OTHER_NETLIST = "same design, another netlist"
+
+
 def _match(run: Run, release: Release) -> str | None:
     """Say by what the release is known to be what ran; ``None`` if it is not."""
-    if run.netlist_sha256 is not None:
-        return "same netlist" if run.netlist_sha256 == release["netlist_sha256"] else None
-    if run.design_sha256 is not None:
-        return "same design" if run.design_sha256 == release["design_sha256"] else None
-    if run.build_id is not None and run.target != "reference":
-        return "same build id" if run.build_id == release["build_id"] else None
+    if run.netlist_sha256 == release["netlist_sha256"]:
+        return "same netlist"
+    if run.design_sha256 == release["design_sha256"]:
+        return _OTHER_NETLIST if run.netlist_sha256 else "same design"
+    if run.netlist_sha256 or run.design_sha256:
+        return None
+    if run.clock_hz:
+        same = (run.build_id, run.clock_hz) == (release["build_id"], release["clock_hz"])
+        return "same build id and clock" if same else None
     return "same model" if run.model.sha256 == release["model_sha256"] else None
 
 
@@ -163,26 +150,29 @@ def _find_build(run: Run, releases: Mapping[str, Release]) -> _Build | None:
 
 def _cycles(run: Run, build: _Build | None) -> Figure:
     unit = "cycles/token"
-    if run.cycles and run.words and run.tokens:
-        expected = run.tokens * run.model.config.weight_words
-        if run.words != expected:
-            return Figure.missing(unit, f"the counters cover {run.words} weight words, which is "
-                                        f"not {run.tokens} whole tokens ({expected} words)")
-        return Figure(value=run.cycles / run.tokens, unit=unit, provenance="counted",
-                      boundary="chip", source=f"by the device, {run.cycles:,} cycles in "
-                                              f"{run.tokens} generated tokens")
+    counted = run.generation
+    if counted.cycles_per_token is not None:
+        expected = counted.tokens * run.model.config.weight_words
+        if counted.words != expected:
+            return Figure.missing(unit, f"the device's counters disagree: {counted.words} weight "
+                                        f"words are not {counted.tokens} whole tokens, which "
+                                        f"take {expected}")
+        return Figure(value=counted.cycles_per_token, unit=unit, provenance="counted",
+                      boundary="chip", source=f"by the device, {counted.cycles:,} cycles in "
+                                              f"{counted.tokens} generated tokens")
     if build and build.release["model_sha256"] == run.model.sha256:
         return Figure(value=build.release["cycles_per_token"], unit=unit, provenance="counted",
-                      boundary="chip", source="counted on the released netlist with this model")
-    return Figure.missing(unit, f"target {run.target} counts no cycles, and no released build "
+                      boundary="chip", source="on the released netlist with this model")
+    return Figure.missing(unit, f"target {run.target} counted no cycles, and no released build "
                                 "was counted with this model; try target netlist")
 
 
 def _clock(run: Run, build: _Build | None) -> Figure:
     if build:
-        return Figure(value=build.release["clock_hz"], unit="Hz", provenance="modelled",
+        provenance: Provenance = "assumed" if build.match == _OTHER_NETLIST else "modelled"
+        return Figure(value=build.release["clock_hz"], unit="Hz", provenance=provenance,
                       boundary="chip", source=f"{build.release['clock_source']} ({build.match})")
-    if run.clock_hz and run.target != "reference":
+    if run.clock_hz:
         return Figure(value=run.clock_hz, unit="Hz", provenance="assumed", boundary="chip",
                       source="what this build is meant for; no place and route of it is on record")
     return Figure.missing("Hz", f"target {run.target} has no clock, and no released build was "
@@ -197,11 +187,12 @@ def _speed(clock: Figure, cycles: Figure) -> Figure:
 
 
 def _host_speed(run: Run) -> Figure:
-    if not (run.token_ids and run.host_seconds > 0):
+    tokens, seconds = len(run.generation.token_ids), run.generation.host_seconds
+    if not (tokens and seconds > 0):
         return Figure.missing("tokens/s", "no token was generated")
     what = ("board, link and driver together" if run.target.startswith("serial")
             else "simulation on this computer, not the chip")
-    return Figure(value=len(run.token_ids) / run.host_seconds, unit="tokens/s",
+    return Figure(value=tokens / seconds, unit="tokens/s",
                   provenance="measured", boundary="host", source=what)
 
 
@@ -253,10 +244,10 @@ def _energy(run: Run, power: Figure, clock: Figure, cycles: Figure) -> dict[str,
         "tokens_per_joule": figure("tokens_per_joule", per_token.reciprocal(),
                                    "1 / energy per token"),
     }
-    size = len(run.text.encode())
+    tokens, size = len(run.generation.token_ids), len(run.generation.text.encode())
     figures["joules_per_byte"] = (
-        figure("joules_per_byte", per_token.scaled(len(run.token_ids) / size),
-               f"energy of {len(run.token_ids)} tokens / {size} bytes of UTF-8 text")
+        figure("joules_per_byte", per_token.scaled(tokens / size),
+               f"energy of {tokens} tokens / {size} bytes of UTF-8 text")
         if size else Figure.missing("J/byte", "no text was generated"))
     return figures
 
@@ -298,8 +289,8 @@ def build_report(run: Run, releases: Mapping[str, Release]) -> dict[str, Any]:
         What the run left behind.
     releases
         Released builds by board, from ``load_releases``. A figure of a release is used only when
-        the release is what ran, by the hash of the netlist or the design or by the build id; or,
-        for the integer reference, when it was counted with the same model.
+        the release is what ran, by the hash of the netlist or of the design or by the identity;
+        or, for a device without a clock, when the release was counted with the same model.
 
     Returns
     -------
@@ -364,14 +355,14 @@ def build_report(run: Run, releases: Mapping[str, Release]) -> dict[str, Any]:
     hashes, hashes_missing = _hashes(run, build)
     return {
         "schema": SCHEMA,
-        "token_ids": list(run.token_ids),
-        "text": run.text,
+        "token_ids": list(run.generation.token_ids),
+        "text": run.generation.text,
         **{name: figures[name].value for name in (
             "cycles_per_token", "utilisation", "clock_hz", "tokens_per_s", "tokens_per_joule")},
-        "prompt": run.prompt,
+        "prompt": run.generation.prompt,
         "target": run.target,
-        "temperature": run.temperature,
-        "seed": run.seed,
+        "temperature": run.generation.temperature,
+        "seed": run.generation.seed,
         "model": {"sha256": run.model.sha256, **run.model.config.to_dict(),
                   "ternary_weights": run.model.config.ternary_weights},
         "release": build and {"board": build.release["board"], "match": build.match},
@@ -402,7 +393,8 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
         interval = figure["interval"]
         span = (f"{_number(interval['p05'] * scale)} to {_number(interval['p95'] * scale)}"
                 if interval else "")
-        table.add_row(label, _number(figure["value"] * scale), f"{unit}", span,
+        exact = figure["provenance"] == "counted"
+        table.add_row(label, _number(figure["value"] * scale, exact=exact), unit, span,
                       f"{figure['provenance']}: {escape(figure['source'])}")
     console.print(table, highlight=False)
     for reason, labels in unknown.items():
@@ -441,9 +433,11 @@ _PART_NAMES = {
 }
 
 
-def _number(value: float) -> str:
-    """Three significant digits, or all digits before the point."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+def _number(value: float, *, exact: bool = False) -> str:
+    """Three significant digits; of an exact number all digits before the point."""
+    if abs(value) < 100:
+        return f"{value:.3g}"
+    return f"{value if exact else float(f'{value:.3g}'):,.0f}"
 
 
 def _shares(parts: Mapping[str, float]) -> str:
