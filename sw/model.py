@@ -270,7 +270,7 @@ class Model:
         """A legal model with random weights, for tests and measurements.
 
         Scales are such that pre-activations spread over the tables without saturating them and
-        that logits differ by a few nats.
+        that logits differ by some nats.
 
         Parameters
         ----------
@@ -293,7 +293,7 @@ class Model:
             return Matrix(trits, scale(columns, activation, target))
 
         index = 1.5 * (1 << NUMBERS.index_frac)
-        update = 0.5 * (1 << NUMBERS.residual_frac)
+        update = 1 << NUMBERS.residual_frac
         layers = tuple(
             Layer(
                 forget=matrix(d, d, normed, index),
@@ -313,8 +313,9 @@ class Model:
             config=config,
             vocab=_random_vocab(config.vocab_size),
             embedding=rng.integers(-1, 2, (config.vocab_size, d), np.int8),
-            embed_scale=1 << NUMBERS.residual_frac,
-            head_scale=scale(d, normed, 2 * (1 << NUMBERS.logit_frac)),
+            # Small, or the tied head would predict the present token again and again.
+            embed_scale=(1 << NUMBERS.residual_frac) // 4,
+            head_scale=scale(d, normed, 1 << NUMBERS.logit_frac),
             head_bias=rng.integers(-64, 65, config.vocab_size, np.int32),
             layers=layers,
             provenance={"random_seed": seed},
