@@ -1,0 +1,188 @@
+"""The core: sequencer, engine, vector unit, sampler and their memories, on a bus of units."""
+
+from amaranth.hdl import Module, Mux, Signal, Value, unsigned
+from amaranth.lib import stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from .config import DeviceConfig
+from .engine import Engine
+from .protocol import Space
+from .sampler import Sampler
+from .sequencer import NOTICE_LAYOUT, RUN_LAYOUT, Sequencer
+from .vector import VectorUnit
+from .weights import WeightMemory
+
+__all__ = ["Core"]
+
+SPACE_BITS = 9
+"""A space is 512 units."""
+
+
+class Core(wiring.Component):
+    """A language model between a bus of 16-bit units and a stream of runs.
+
+    Members
+    -------
+    bus_addr : In(17), bus_data : In(16), bus_write : In(1)
+        Write one unit of the device address space (``protocol.Space``), while idle.
+    bus_read : In(1), bus_read_data : Out(16), bus_read_valid : Out(1)
+        Read one unit of weights (while idle) or tape; the answer comes one cycle later.
+    run : In(stream of RUN_LAYOUT)
+    stop : In(1)
+    running, position, cycles, words, tokens : Out
+    notice : Out(stream of NOTICE_LAYOUT)
+        See ``Sequencer``.
+    """
+
+    bus_addr: Signal
+    bus_data: Signal
+    bus_write: Signal
+    bus_read: Signal
+    bus_read_data: Signal
+    bus_read_valid: Signal
+    run: stream.Interface
+    stop: Signal
+    running: Signal
+    position: Signal
+    cycles: Signal
+    words: Signal
+    tokens: Signal
+    notice: stream.Interface
+
+    def __init__(self, *, device: DeviceConfig) -> None:
+        self._device = device
+        super().__init__({
+            "bus_addr": In(17),
+            "bus_data": In(16),
+            "bus_write": In(1),
+            "bus_read": In(1),
+            "bus_read_data": Out(16),
+            "bus_read_valid": Out(1),
+            "run": In(stream.Signature(RUN_LAYOUT)),
+            "stop": In(1),
+            "running": Out(1),
+            "position": Out(16),
+            "cycles": Out(32),
+            "words": Out(32),
+            "tokens": Out(32),
+            "notice": Out(stream.Signature(NOTICE_LAYOUT)),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        device = self._device
+        m.submodules.engine = engine = Engine(device=device)
+        m.submodules.vector = vector = VectorUnit(device=device)
+        m.submodules.sampler = sampler = Sampler(device=device)
+        m.submodules.sequencer = sequencer = Sequencer(device=device, op_layout=engine.op_layout)
+        m.submodules.weights = weights = WeightMemory()
+
+        connect(m, flipped(self.run), sequencer.run)
+        connect(m, sequencer.notice, flipped(self.notice))
+        m.d.comb += [
+            sequencer.stop.eq(self.stop),
+            self.running.eq(sequencer.running),
+            self.position.eq(sequencer.position),
+            self.cycles.eq(sequencer.cycles),
+            self.words.eq(sequencer.words),
+            self.tokens.eq(sequencer.tokens),
+        ]
+
+        # ---- Bus: a write goes to the memory that its space names
+        space = self.bus_addr[SPACE_BITS:]
+        unit = self.bus_addr[:SPACE_BITS]
+        to_weights = ~self.bus_addr[-1]
+
+        def write_to(which: Space) -> Value:
+            return self.bus_write & (space == which.value >> SPACE_BITS)
+
+        m.submodules.program = program = Memory(
+            shape=unsigned(16), depth=device.program_words, init=[])
+        program_read = program.read_port()
+        program_write = program.write_port()
+        # The output bias of token t lies at ~t and is read only by head rows, when the sequencer
+        # has no operation left to fetch.
+        m.d.comb += [
+            program_read.addr.eq(
+                Mux(vector.head_bias_read, vector.head_bias_addr, sequencer.program_addr)),
+            sequencer.program_data.eq(program_read.data),
+            vector.head_bias.eq(program_read.data),
+            program_write.addr.eq(unit),
+            program_write.data.eq(self.bus_data),
+            program_write.en.eq(write_to(Space.PROGRAM)),
+        ]
+        for table in (vector.table, sampler.table):
+            m.d.comb += [table.addr.eq(unit), table.data.eq(self.bus_data)]
+        m.d.comb += [
+            vector.write_taps.eq(write_to(Space.TAPS)),
+            vector.write_forget_bias.eq(write_to(Space.FORGET_BIAS)),
+            vector.write_activation.eq(write_to(Space.ACTIVATION)),
+            sampler.write_gumbel.eq(write_to(Space.GUMBEL)),
+        ]
+
+        # ---- Tape: the sequencer waits while the host reads or writes
+        m.submodules.tape = tape = Memory(shape=unsigned(8), depth=device.tape_tokens, init=[])
+        tape_read = tape.read_port()
+        tape_write = tape.write_port()
+        host_writes_tape = write_to(Space.TAPE)
+        m.d.comb += [
+            tape_read.addr.eq(Mux(self.bus_read, unit, sequencer.tape_addr)),
+            sequencer.tape_read_ready.eq(~self.bus_read),
+            sequencer.tape_data.eq(tape_read.data),
+            tape_write.addr.eq(Mux(host_writes_tape, unit, sequencer.tape_addr)),
+            tape_write.data.eq(Mux(host_writes_tape, self.bus_data, sequencer.tape_token)),
+            tape_write.en.eq(host_writes_tape | sequencer.tape_write),
+        ]
+
+        # ---- Weight memory: the host's while idle, the engine's while running
+        host = Signal()
+        m.d.comb += [
+            host.eq(~sequencer.running),
+            weights.addr.eq(Mux(host, self.bus_addr[2:16], engine.weight_addr)),
+            weights.read.eq(Mux(host, self.bus_read & to_weights, engine.weight_read)),
+            weights.write.eq(host & self.bus_write & to_weights),
+            weights.unit.eq(self.bus_addr[:2]),
+            weights.unit_data.eq(self.bus_data),
+            engine.weight_data.eq(weights.data),
+        ]
+        read_unit = Signal(2, reset_less=True)
+        read_tape = Signal(reset_less=True)
+        m.d.sync += [
+            self.bus_read_valid.eq(self.bus_read),
+            read_unit.eq(self.bus_addr[:2]),
+            read_tape.eq(~to_weights),
+        ]
+        m.d.comb += self.bus_read_data.eq(
+            Mux(read_tape, tape_read.data, weights.data.word_select(read_unit, 16)))
+
+        # ---- Sequencer to engine, vector unit and sampler
+        connect(m, sequencer.ops, engine.ops)
+        connect(m, vector.acts, engine.acts)
+        connect(m, engine.rows, vector.rows)
+        connect(m, engine.channels, vector.channels)
+        connect(m, vector.logits, sampler.logits)
+        connect(m, sampler.token, sequencer.sampled)
+        m.d.comb += [
+            engine.restart.eq(sequencer.restart),
+            engine.embed_start.eq(sequencer.embed_start),
+            engine.embed_base.eq(sequencer.embed_base),
+            engine.embed_stride.eq(sequencer.embed_stride),
+            engine.embed_token.eq(sequencer.embed_token),
+            engine.embed_count.eq(sequencer.channel_count),
+            engine.embed_scale.eq(sequencer.embed_scale),
+            sequencer.word_used.eq(engine.word_used),
+            vector.kind.eq(sequencer.kind),
+            vector.scales.eq(sequencer.scales),
+            vector.load_scales.eq(sequencer.load_scales),
+            vector.restart.eq(sequencer.restart),
+            vector.fresh.eq(sequencer.fresh),
+            vector.norm_scale.eq(sequencer.norm_scale),
+            sampler.draw.eq(vector.draw),
+            sampler.temperature.eq(sequencer.temperature),
+            sampler.seed.eq(sequencer.seed),
+            sampler.load_seed.eq(sequencer.load_seed),
+            sequencer.done.eq(
+                (vector.acts.valid & vector.acts.payload.last) | sampler.token.valid),
+        ]
+        return m

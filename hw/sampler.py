@@ -1,0 +1,154 @@
+"""Sampling without exponential, sum or division: the largest of logits plus Gumbel noise."""
+
+from amaranth.hdl import Cat, Const, Module, Signal, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from .arith import Multiplier, round_add
+from .config import NUMBERS, DeviceConfig
+from .vector import LOGIT, LOGIT_LATENCY, TABLE_WRITE
+
+__all__ = ["Rng", "Sampler"]
+
+
+class Rng(wiring.Component):
+    """Linear recurrence over GF(2) of ``docs/number-formats.md``, eight steps at a time.
+
+    Members
+    -------
+    load : In(1)
+        Take ``seed`` as the state; zero, the fixed point, becomes ``NUMBERS.rng_zero_seed``.
+    seed : In(32)
+    step : In(1)
+        Move on by eight bits.
+    value : Out(8)
+    """
+
+    load: Signal
+    seed: Signal
+    step: Signal
+    value: Signal
+
+    def __init__(self) -> None:
+        super().__init__({
+            "load": In(1),
+            "seed": In(NUMBERS.rng_bits),
+            "step": In(1),
+            "value": Out(NUMBERS.rng_step),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        n = NUMBERS
+        state = Signal(n.rng_bits, init=n.rng_zero_seed)
+        # No tap reaches past the state within eight steps, so the new bits need no recursion.
+        fresh = [
+            Cat(state[k + tap] for tap in n.rng_taps).xor() for k in range(n.rng_step)
+        ]
+        m.d.comb += self.value.eq(state)
+        with m.If(self.step):
+            m.d.sync += state.eq(Cat(state[n.rng_step:], *fresh))
+        with m.If(self.load):
+            m.d.sync += state.eq(self.seed)
+            with m.If(self.seed == 0):
+                m.d.sync += state.eq(n.rng_zero_seed)
+        return m
+
+
+class Sampler(wiring.Component):
+    """``token = argmax(logit + rshift(temperature * GUMBEL[u], 10))``, the lowest winning ties.
+
+    Takes a logit per cycle; ``token`` is valid two cycles after the last.
+
+    Members
+    -------
+    draw : In(1)
+        A logit comes ``LOGIT_LATENCY`` cycles later; the generator steps.
+    logits : In(stream of LOGIT, always ready)
+    temperature : In(11)
+        Q3.8.
+    seed, load_seed : In
+    token : Out(stream of the index, always ready)
+    write_gumbel : In(1)
+        Write ``table`` to the noise table.
+    table : In(TABLE_WRITE)
+    """
+
+    draw: Signal
+    logits: stream.Interface
+    temperature: Signal
+    seed: Signal
+    load_seed: Signal
+    token: stream.Interface
+    write_gumbel: Signal
+    table: data.View
+
+    def __init__(self, *, device: DeviceConfig) -> None:
+        self._token_bits = (device.max_vocab - 1).bit_length()
+        super().__init__({
+            "draw": In(1),
+            "logits": In(stream.Signature(LOGIT, always_ready=True)),
+            "temperature": In(NUMBERS.temperature_bits),
+            "seed": In(NUMBERS.rng_bits),
+            "load_seed": In(1),
+            "token": Out(stream.Signature(unsigned(self._token_bits), always_ready=True)),
+            "write_gumbel": In(1),
+            "table": In(TABLE_WRITE),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        n = NUMBERS
+        m.submodules.rng = rng = Rng()
+        m.d.comb += [
+            rng.load.eq(self.load_seed),
+            rng.seed.eq(self.seed),
+            rng.step.eq(self.draw),
+        ]
+
+        # 0: look up; 1, 2: multiply; 3: round, so that noise is there at LOGIT_LATENCY = 4
+        m.submodules.gumbel = gumbel = Memory(
+            shape=signed(n.gumbel_bits), depth=1 << n.rng_step, init=[])
+        read = gumbel.read_port()
+        write = gumbel.write_port()
+        m.d.comb += [
+            read.addr.eq(rng.value),
+            read.en.eq(self.draw),
+            write.addr.eq(self.table.addr),
+            write.data.eq(self.table.data),
+            write.en.eq(self.write_gumbel),
+        ]
+        m.submodules.scale = scale = Multiplier(
+            a_width=n.gumbel_bits, b_width=n.temperature_bits + 1)
+        m.d.comb += [
+            scale.a.eq(read.data),
+            scale.b.eq(Cat(self.temperature, Const(0, 1)).as_signed()),
+        ]
+        noise_bits = len(scale.p) - n.noise_shift + 1
+        noise = Signal(signed(noise_bits), reset_less=True)
+        m.d.sync += noise.eq(round_add(scale.p, n.noise_shift, Const(0, 1), width=noise_bits))
+        assert LOGIT_LATENCY == 4
+
+        score_bits = n.logit_bits + 1
+        score = Signal(signed(score_bits), reset_less=True)
+        best = Signal(signed(score_bits), reset_less=True)
+        index = Signal(self._token_bits)
+        best_index = Signal(self._token_bits, reset_less=True)
+        first = Signal(init=1)
+        arrived = Signal()
+        last = Signal(reset_less=True)
+        m.d.sync += [
+            score.eq(self.logits.payload.value + noise),
+            arrived.eq(self.logits.valid),
+            last.eq(self.logits.payload.last),
+            self.token.valid.eq(arrived & last),
+        ]
+        m.d.comb += self.token.payload.eq(best_index)
+        with m.If(arrived):
+            m.d.sync += [first.eq(0), index.eq(index + 1)]
+            with m.If(first | (score > best)):
+                m.d.sync += [best.eq(score), best_index.eq(index)]
+            with m.If(last):
+                m.d.sync += [first.eq(1), index.eq(0)]
+        return m
