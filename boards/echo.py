@@ -20,13 +20,16 @@ class Echo(wiring.Component):
     -------
     rx : In(1)
     tx : Out(1)
+    running : Out(1)
+        Always 0.
     """
 
     rx: Signal
     tx: Signal
+    running: Signal
 
     def __init__(self, **chip_parameters: Any) -> None:
-        super().__init__({"rx": In(1), "tx": Out(1, init=1)})
+        super().__init__({"rx": In(1), "tx": Out(1, init=1), "running": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -35,6 +38,6 @@ class Echo(wiring.Component):
         m.d.sync += self.tx.eq(rx)
 
         trace_edge_valid = Signal(attrs={"keep": 1})
-        trace_edge_level = Signal(attrs={"keep": 1})
-        m.d.comb += [trace_edge_valid.eq(rx != self.tx), trace_edge_level.eq(rx)]
+        trace_edge = Signal(attrs={"keep": 1})
+        m.d.comb += [trace_edge_valid.eq(rx != self.tx), trace_edge.eq(rx)]
         return m

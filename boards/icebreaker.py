@@ -104,8 +104,8 @@ class Icebreaker:
         Speed of the serial port in bits per second; a clock divided by an integer, at least 4, to
         within 2 %. By default a quarter of the clock.
     chip : callable
-        What to build: called with ``device``, ``clock_hz`` and ``clocks_per_bit``, it returns a
-        component with ports ``rx`` and ``tx``.
+        What to build: called with the parameters of ``trilight.hw.top.Chip``, it returns a component
+        with its ports.
 
     Raises
     ------
@@ -140,18 +140,17 @@ class Icebreaker:
     def platform(self) -> ICEBreakerPlatform:
         return ICEBreakerPlatform()
 
-    def design(self) -> Elaboratable:
-        """The whole design: clock, reset, pins and chip."""
-        return _Top(self)
-
-    def chip(self) -> Any:
-        return self._chip(device=self.device_config, clock_hz=self.clock_hz,
-                          clocks_per_bit=self.clocks_per_bit)
+    def design(self, build_id: int) -> Elaboratable:
+        """Return the whole design: clock, reset, pins, and a chip that reports ``build_id``."""
+        return _Top(self, self._chip(
+            device=self.device_config, clock_hz=self.clock_hz,
+            clocks_per_bit=self.clocks_per_bit, build_id=build_id))
 
 
 class _Top(Elaboratable):
-    def __init__(self, board: Icebreaker) -> None:
+    def __init__(self, board: Icebreaker, chip: Any) -> None:
         self._board = board
+        self._chip = chip
 
     def elaborate(self, platform: Any) -> Module:
         board = self._board
@@ -191,9 +190,10 @@ class _Top(Elaboratable):
             m.d.por += timer.eq(timer + 1)
         m.d.comb += ResetSignal("sync").eq(~timer[-1])
 
-        m.submodules.chip = chip = board.chip()
+        m.submodules.chip = chip = self._chip
         uart = platform.request("uart", dir={"rx": "-", "tx": "-"})
         m.submodules.rx = rx = io.Buffer("i", uart.rx)
         m.submodules.tx = tx = io.Buffer("o", uart.tx)
-        m.d.comb += [chip.rx.eq(rx.i), tx.o.eq(chip.tx)]
+        trace_running = Signal(attrs={"keep": 1})
+        m.d.comb += [chip.rx.eq(rx.i), tx.o.eq(chip.tx), trace_running.eq(chip.running)]
         return m

@@ -1,5 +1,6 @@
 """Running the tools of a build, and stopping them when the build stops."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -101,7 +102,8 @@ def _failure(what: str, process: "subprocess.Popen[bytes]", output: Path, log: P
 def _kill(process: "subprocess.Popen[bytes]") -> None:
     """End a process and what it has started, which share a session of their own."""
     if hasattr(os, "killpg"):
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     else:
         process.kill()
     process.wait()

@@ -58,7 +58,7 @@ class Command(enum.IntEnum):
     IDENTIFY = 0x01
     """No payload. Responds with ``IDENTITY``."""
     WRITE = 0x02
-    """Payload: address u24, then units u16. Only while idle, except to the tape."""
+    """Payload: address u24, then units u16. Only while idle."""
     READ = 0x03
     """Payload: address u24, count u8. Responds with units u16. Weights (while idle) and tape."""
     RUN = 0x04
@@ -78,6 +78,8 @@ RESPONSE = 0x80
 
 
 class Result(enum.IntEnum):
+    """First byte of a response's payload."""
+
     OK = 0
     BAD_COMMAND = 1
     BAD_LENGTH = 2
@@ -86,6 +88,8 @@ class Result(enum.IntEnum):
 
 
 class RunFlag(enum.IntFlag):
+    """What a RUN does before it feeds its first token."""
+
     RESET = 1
     """Clear the recurrent state and set the position to 0."""
     SEED = 2

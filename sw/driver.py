@@ -7,6 +7,7 @@ driven by the same code.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from os import PathLike
 
 import numpy as np
 
@@ -33,6 +34,7 @@ from .errors import (
 from .image import compile_image
 from .link import Answer, Link, Request
 from .model import Model
+from .models import default_model_path
 from .reference.sampler import temperature_to_fixed
 from .transport import Transport
 
@@ -254,12 +256,14 @@ class Board:
                 raise DeviceError("the device does not stop; reset the board and try again")
         return status
 
-    def load(self, model: Model, *, verify: bool = False, progress: Progress | None = None) -> None:
+    def load(self, source: Model | str | PathLike[str] | None = None, *, verify: bool = False,
+             progress: Progress | None = None) -> None:
         """Load a model, unless it is the one that this board has already.
 
         Parameters
         ----------
-        model : Model
+        source : Model or path, optional
+            The model or its file; the one that travels with this package unless given.
         verify : bool
             Read the weights back and compare.
         progress : callable, optional
@@ -267,11 +271,14 @@ class Board:
 
         Raises
         ------
+        ModelFileError
+            The file is missing or damaged; nothing was sent.
         ModelDoesNotFitError
             The model is too large; nothing was sent.
         DeviceError
             The device refuses a write, or holds other weights than were written.
         """
+        model = source if isinstance(source, Model) else Model.load(source or default_model_path())
         image = compile_image(model, self.identity.device)
         self._generation += 1
         if self.model is not None and self.model.sha256 == model.sha256:

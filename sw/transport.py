@@ -6,6 +6,8 @@ A virtual board is a transport too; see ``trilight.sw.targets`` for how one is f
 import abc
 import errno
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import serial
 from serial.tools import list_ports
@@ -37,6 +39,14 @@ class Transport(abc.ABC):
         """Factor, at least 1, on every timeout: how much slower than real time the device may be.
         """
         return 1.0
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What is known of the design that runs, as fields of ``trilight.sw.report.Run``.
+
+        Such as ``netlist_sha256``; ``activity`` once a run has ended.
+        """
+        return {}
 
     @abc.abstractmethod
     def write(self, data: bytes) -> None:
@@ -124,9 +134,9 @@ class SerialTransport(Transport):
 
 def _explain_open(port: str, baud: int, error: OSError | ValueError) -> LinkError:
     """Turn an error of opening a port into one that says what to try."""
-    # pyserial keeps the cause of a failed lock in the text only.
+    # On Windows pyserial keeps the cause in the text only.
     code = getattr(error, "errno", None)
-    if code in (errno.EBUSY, errno.EAGAIN) or "exclusively lock" in str(error):
+    if code in (errno.EBUSY, errno.EAGAIN) or "Access is denied" in str(error):
         return PortBusyError(f"{port} is held by another program; close it, or choose another port")
     if code == errno.EACCES:
         return LinkError(f"no permission to open {port}; on Linux add yourself to the group that "

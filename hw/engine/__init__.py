@@ -1,7 +1,7 @@
 """The ternary engine: matrix-vector products by look-up and addition, no multiplier anywhere."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..config import DeviceConfig

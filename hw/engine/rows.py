@@ -1,6 +1,8 @@
 """Row stream: weight words through the tables and the adder tree into row sums."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from itertools import pairwise
+
+from amaranth.hdl import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -134,7 +136,7 @@ class RowStream(wiring.Component):
             tags[0].last.eq(last_row),
             tags[0].half.eq(half),
         ]
-        for before, after in zip(tags, tags[1:], strict=False):
+        for before, after in pairwise(tags):
             m.d.sync += after.eq(before)
 
         # 1: word from memory; 2: code to tables; 3: sums; 4..7: signs, tree, accumulator

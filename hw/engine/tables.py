@@ -1,5 +1,7 @@
 """Partial-sum tables: every sum that five activations and five trits can make, by weight byte."""
 
+from itertools import pairwise
+
 from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
@@ -201,7 +203,7 @@ class PartialSumTables(wiring.Component):
         stage = data.StructLayout({"valid": 1, "index": INDEX_BITS})
         pipe = [Signal(stage, name=f"fill_{k}") for k in range(DEPTH + 1)]
         m.d.comb += [pipe[0].valid.eq(stepping), pipe[0].index.eq(step)]
-        for before, after in zip(pipe, pipe[1:], strict=False):
+        for before, after in pairwise(pipe):
             m.d.sync += after.eq(before)
         m.d.comb += act_read.addr.eq(Cat(self.rom_step.digit, fill_block))
         negative = Signal(2, reset_less=True)

@@ -1,5 +1,7 @@
 """The vector unit: everything that happens to a row sum on its way to the next matrix."""
 
+from itertools import pairwise
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
@@ -138,7 +140,7 @@ class VectorUnit(wiring.Component):
             row[0].phase.eq(phase),
             row[0].last.eq(self.rows.payload.last),
         ]
-        for before, after in zip(row, row[1:], strict=False):
+        for before, after in pairwise(row):
             m.d.sync += after.eq(before)
 
         # ---- 0..1: scale
@@ -272,7 +274,7 @@ class VectorUnit(wiring.Component):
             entered[0].valid.eq(self.channels.valid | (row[3].valid & is_residual)),
             entered[0].last.eq(Mux(self.channels.valid, self.channels.payload.last, row[3].last)),
         ]
-        for before, after in zip(entered, entered[1:], strict=False):
+        for before, after in pairwise(entered):
             m.d.sync += after.eq(before)
         embedding = Signal()
         with m.If(self.restart):
@@ -362,7 +364,7 @@ class VectorUnit(wiring.Component):
         # Stage 1: y is read; 3: product; 4: q
         normed_tag = [Signal(enter, name=f"norm_{k}") for k in range(5)]
         m.d.comb += [normed_tag[0].valid.eq(norming), normed_tag[0].last.eq(norm_end)]
-        for before, after in zip(normed_tag, normed_tag[1:], strict=False):
+        for before, after in pairwise(normed_tag):
             m.d.sync += after.eq(before)
 
         # ---- One multiplier for g * h, a * b and y * r, which never coincide
