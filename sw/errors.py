@@ -13,6 +13,7 @@ __all__ = [
     "EvaluationError",
     "ImageError",
     "LinkError",
+    "MissingPackageError",
     "ModelDoesNotFitError",
     "ModelError",
     "ModelFileError",
@@ -144,3 +145,7 @@ class TrainingError(TrilightError):
 
 class CheckpointError(TrilightError):
     """A checkpoint that is missing, damaged, of another version or of another run."""
+
+
+class MissingPackageError(TrilightError):
+    """A command that needs an optional package."""

@@ -1,0 +1,53 @@
+"""The few functions that a notebook starts from."""
+
+from collections.abc import Callable
+from typing import Any
+
+from .driver import Board
+from .errors import ReportError
+from .report import Run, build_report, load_releases
+from .targets import open_transport
+
+__all__ = ["open_board", "report"]
+
+
+def open_board(target: str = "reference", *,
+               progress: Callable[[str], None] | None = None) -> Board:
+    """Open a board; use it in a ``with`` statement, or close it.
+
+    Parameters
+    ----------
+    target : str
+        ``reference``, ``rtl``, ``netlist`` or ``serial:PORT``.
+    progress : callable, optional
+        Called with a short message when something that takes seconds begins.
+
+    Raises
+    ------
+    TargetError
+        No such target, or it misses something on this computer.
+    LinkError, WrongDeviceError
+        No Trilight answers there.
+    """
+    transport = open_transport(target, progress or (lambda _message: None))
+    try:
+        return Board(transport)
+    except BaseException:
+        transport.close()
+        raise
+
+
+def report(board: Board) -> dict[str, Any]:
+    """The report of the board's last generation; see ``docs/report.md``.
+
+    Raises
+    ------
+    ReportError
+        Nothing has been generated yet.
+    """
+    if board.model is None or board.last_run is None:
+        raise ReportError("there is nothing to report yet; generate some tokens first")
+    run = Run(model=board.model, target=board.transport.name, generation=board.last_run,
+              clock_hz=board.identity.clock_hz, build_id=board.identity.build_id,
+              **board.transport.facts)
+    return build_report(run, load_releases())

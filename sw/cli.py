@@ -1,0 +1,290 @@
+"""The command line, ``trilight``.
+
+Commands of other packages join through the entry points group ``trilight.commands``: an entry
+point is a function, which becomes a command, or a ``typer.Typer``, which becomes a group. One that
+misses a package stays in the list and says what it needs.
+"""
+
+import enum
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from trilight.hw.config import UP5K
+
+from .api import open_board, report
+from .errors import EvaluationError, MissingPackageError, ReportError, TrilightError
+from .evaluate import quality
+from .image import compile_image
+from .model import Model
+from .models import default_model_path
+from .report import print_report
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS = "trilight.commands"
+"""Entry points group of further commands."""
+
+INTERRUPTED = 130
+FAILED = 2
+
+EPILOG = """
+[bold]First steps[/bold]
+
+  trilight generate --prompt "ROMEO:" --tokens 200 --seed 7
+
+  trilight generate --prompt "ROMEO:" --target netlist    the synthesised chip, simulated
+
+  trilight generate --prompt "ROMEO:" --target serial:/dev/ttyUSB1    a board
+
+  trilight evaluate --corpus shakespeare.txt    quality of the model
+
+Each command explains itself: trilight generate --help
+"""
+
+
+class Split(enum.StrEnum):
+    """Part of a corpus."""
+
+    VALIDATION = "validation"
+    ALL = "all"
+
+
+ModelOption = Annotated[Path | None, typer.Option(
+    "--model", "-m", metavar="FILE", help="Model file. Default: the one that comes along.")]
+JsonOption = Annotated[Path | None, typer.Option(
+    "--json", metavar="FILE", help="Also write the results to this file as JSON.")]
+QuietOption = Annotated[bool, typer.Option(
+    "--quiet", "-q", help="Neither progress nor report.")]
+
+
+def generate(
+    prompt: Annotated[str, typer.Option(
+        "--prompt", "-p", help="Text to go on from, at least one character.")],
+    tokens: Annotated[int, typer.Option("--tokens", "-n", help="Characters to generate.")] = 200,
+    temperature: Annotated[float, typer.Option(
+        "--temperature", "-t", help="0 takes the likeliest character always, 1 follows the "
+                                    "model's probabilities.")] = 0.8,
+    seed: Annotated[int, typer.Option(
+        "--seed", "-s", help="The same seed gives the same text on every target.")] = 0,
+    target: Annotated[str, typer.Option(
+        "--target", help="What runs the model: reference (integers in NumPy), rtl or netlist "
+                         "(the chip, simulated), serial:PORT (a board).")] = "reference",
+    model: ModelOption = None,
+    json_file: JsonOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Generate text, shown as it arrives, then report speed, energy and quality."""
+    _check_folder(json_file)
+    console = Console(stderr=True, quiet=quiet)
+    loaded = Model.load(model or default_model_path())
+    loaded.encode(prompt)
+    with open_board(target, progress=lambda text: console.print(escape(text), style="dim")
+                    ) as board:
+        with _progress(console, f"Loading the model into {target}") as advance:
+            board.load(loaded, progress=advance)
+        stream = board.generate(prompt, tokens=tokens, temperature=temperature, seed=seed)
+        if sys.stdout.isatty() and not quiet:
+            print(prompt, end="", flush=True)
+        with closing(stream):
+            try:
+                for token in stream:
+                    print(token, end="", flush=True)
+            finally:
+                print(flush=True)
+        results = report(board)
+    if json_file is not None:
+        _write_json(json_file, results)
+    if not quiet:
+        console.print()
+        print_report(results, console)
+
+
+def evaluate(
+    corpus: Annotated[Path, typer.Option(
+        "--corpus", "-c", metavar="FILE", help="Text file, UTF-8.")],
+    model: ModelOption = None,
+    split: Annotated[Split, typer.Option(
+        "--split", help="validation: the last 10 % of the text, which training does not see; "
+                        "all: the whole text.")] = Split.VALIDATION,
+    json_file: JsonOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Measure how well a model predicts a text, in nats per character and bits per byte.
+
+    The protocol streamed carries the model's memory along 64 streams; blocks starts anew every 256
+    characters. The figures are of the integer reference, and so of every target.
+    """
+    _check_folder(json_file)
+    text = _read_text(corpus)
+    if split is Split.VALIDATION:
+        text = text[len(text) * 9 // 10:]
+    loaded = Model.load(model or default_model_path())
+    console = Console(stderr=True, quiet=quiet)
+    with _progress(console, f"Evaluating {len(text):,} characters, twice") as advance:
+        protocols = quality(loaded, text, progress=advance)
+    streamed = protocols["streamed"]
+    results = {"corpus": corpus.name, "split": split.value,
+               **{key: streamed[key] for key in ("protocol", "nats_per_char", "bits_per_char",
+                                                 "bits_per_byte", "model_sha256", "text_sha256")},
+               "protocols": protocols}
+    table = Table("protocol", "nats/char", "bits/char", "bits/byte", "characters", box=None)
+    for name, figures in protocols.items():
+        table.add_row(name, f"{figures['nats_per_char']:.4f}", f"{figures['bits_per_char']:.4f}",
+                      f"{figures['bits_per_byte']:.4f}", f"{figures['characters_scored']:,}")
+    Console().print(table)
+    if json_file is not None:
+        _write_json(json_file, results)
+
+
+def info(
+    model: Annotated[Path | None, typer.Argument(
+        metavar="[MODEL]", help="Model file. Default: the one that comes along.")] = None,
+    json_file: JsonOption = None,
+) -> None:
+    """Show what a model file holds, and whether it fits the chip."""
+    _check_folder(json_file)
+    path = model or default_model_path()
+    loaded = Model.load(path)
+    config = loaded.config
+    misfits = config.misfits(UP5K)
+    results = {
+        "sha256": loaded.sha256,
+        **config.to_dict(),
+        "ternary_weights": config.ternary_weights,
+        "weight_words": config.weight_words,
+        "weight_words_of": UP5K.weight_words,
+        "misfits": misfits,
+        "vocab": "".join(loaded.vocab),
+        "provenance": dict(loaded.provenance),
+    }
+    table = Table(box=None, show_header=False)
+    table.add_row("file", escape(str(path)))
+    for name in ("sha256", "vocab_size", "d_model", "n_layers", "d_hidden"):
+        table.add_row(name, str(results[name]))
+    table.add_row("ternary weights", f"{config.ternary_weights:,}")
+    table.add_row("weight memory", f"{config.weight_words:,} of {UP5K.weight_words:,} words")
+    table.add_row(f"fits {UP5K.name}", "yes" if not misfits else "no: " + "\n".join(misfits))
+    table.add_row("characters", escape(repr(results["vocab"])))
+    for name, value in loaded.provenance.items():
+        table.add_row(escape(name), escape(value if isinstance(value, str) else json.dumps(value)))
+    Console().print(table)
+    if json_file is not None:
+        _write_json(json_file, results)
+
+
+def image(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model file.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Image to write.")],
+) -> None:
+    """Compile a model file to the image that a device is loaded with."""
+    _check_folder(out)
+    data = compile_image(Model.load(model)).to_bytes()
+    _write(out, data)
+    print(f"{len(data):,} bytes written to {out}")
+
+
+OWN = (generate, evaluate, info, image)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status.
+
+    0 after success, 2 after an error, 130 after Ctrl-C.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    console = Console(stderr=True)
+    try:
+        typer.main.get_command(_build(arguments))(args=list(arguments), prog_name="trilight")
+    except TrilightError as error:
+        console.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        return FAILED
+    except KeyboardInterrupt:
+        code: object = INTERRUPTED
+    except SystemExit as exit_:
+        code = exit_.code
+    if code == INTERRUPTED:
+        console.print("Interrupted.")
+    return code if isinstance(code, int) else 0
+
+
+def _build(arguments: Sequence[str]) -> typer.Typer:
+    """The commands, of which those of other packages only as far as ``arguments`` need them."""
+    app = typer.Typer(
+        name="trilight", no_args_is_help=True, add_completion=False, rich_markup_mode="rich", epilog=EPILOG,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help="A MatMul-free ternary language model on a small FPGA: run it, measure it, check it.")
+    for command in OWN:
+        app.command()(command)
+    named = arguments[0] if arguments else ""
+    if named in {command.__name__ for command in OWN}:
+        return app
+    plugins = entry_points(group=COMMANDS)
+    for plugin in plugins.select(name=named) if named in plugins.names else plugins:
+        try:
+            loaded = plugin.load()
+        except ImportError as error:
+            app.command(plugin.name, help=f"[dim]Not available: {escape(str(error))}.[/]",
+                        context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+                        )(_missing(plugin, error))
+            continue
+        if isinstance(loaded, typer.Typer):
+            app.add_typer(loaded, name=plugin.name)
+        else:
+            app.command(plugin.name)(loaded)
+    return app
+
+
+def _missing(plugin: EntryPoint, error: ImportError) -> Callable[[], NoReturn]:
+    def command() -> NoReturn:
+        raise MissingPackageError(f"{plugin.name} needs a package that is not installed: {error}"
+                                  ) from error
+
+    return command
+
+
+@contextmanager
+def _progress(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, which goes when it is done; nothing elsewhere."""
+    with Progress(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),
+                  TimeRemainingColumn(), console=console, transient=True,
+                  disable=not console.is_terminal or console.quiet) as bar:
+        task = bar.add_task(escape(what), total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode()
+    except OSError as error:
+        raise EvaluationError(f"corpus {path} cannot be read: {error.strerror}; give a text file"
+                              ) from error
+    except UnicodeDecodeError as error:
+        raise EvaluationError(f"corpus {path} is not UTF-8 text: {error}") from error
+
+
+def _check_folder(path: Path | None) -> None:
+    """Refuse a file that cannot be written before the work is done rather than after it."""
+    if path is not None and not path.absolute().parent.is_dir():
+        raise ReportError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+
+
+def _write_json(path: Path, results: dict[str, Any]) -> None:
+    _write(path, (json.dumps(results, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise ReportError(f"cannot write {path}: {error.strerror}") from error
