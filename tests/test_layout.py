@@ -169,3 +169,9 @@ def test_documents_point_at_files(document: Path) -> None:
     targets += [ROOT / target
                 for target in re.findall(r"`((?:hw|sw|sim|boards|tests|docs)/[\w./-]*)`", text)]
     assert [str(target) for target in targets if not target.exists()] == []
+
+
+def test_index_names_every_page() -> None:
+    index = ROOT / "docs" / "index.md"
+    named = set(re.findall(r"\]\(([\w-]+\.md)\)", index.read_text(encoding="utf-8")))
+    assert named == {page.name for page in index.parent.glob("*.md")} - {index.name}
