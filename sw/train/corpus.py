@@ -1,0 +1,100 @@
+"""Training text: read, checked, split and turned into tokens. Needs no PyTorch."""
+
+import hashlib
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trilight.sw.errors import CorpusError
+
+__all__ = ["FEWEST_CHARACTERS", "Corpus", "read_corpus"]
+
+FEWEST_CHARACTERS = 10_000
+"""A shorter text teaches nothing, and its held-out part measures nothing."""
+
+_CONTROLS = frozenset(map(chr, range(32))) - frozenset("\t\n\r\f")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Corpus:
+    """A text split into a training part and a held-out part.
+
+    Attributes
+    ----------
+    name : str
+        File name, without its folder.
+    sha256 : str
+        Digest of the file's bytes.
+    vocab : tuple of str
+        Its distinct characters in order of code point: the character of each token.
+    train, held_out : int64 arrays
+        Tokens of the first 90 % of the characters, and of the rest.
+    held_out_text : str
+        The held-out part as text.
+    """
+
+    name: str
+    sha256: str
+    vocab: tuple[str, ...]
+    train: NDArray[np.int64]
+    held_out: NDArray[np.int64]
+    held_out_text: str
+
+
+def read_corpus(path: str | os.PathLike[str], *, max_vocab: int) -> Corpus:
+    """Read a UTF-8 text file.
+
+    Parameters
+    ----------
+    path
+        The file. Line ends stay as they are.
+    max_vocab
+        Most distinct characters that the device can hold.
+
+    Raises
+    ------
+    CorpusError
+        If the file cannot be read, is not text, is shorter than ``FEWEST_CHARACTERS`` or has more
+        distinct characters than ``max_vocab``.
+    """
+    path = Path(path)
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise CorpusError(f"corpus {path} cannot be read: {error.strerror}; "
+                          "give a text file, e.g. --corpus shakespeare.txt") from error
+    text = _decode(path, raw)
+    if len(text) < FEWEST_CHARACTERS:
+        raise CorpusError(f"corpus {path} must have at least {FEWEST_CHARACTERS:,} characters, "
+                          f"not {len(text):,}; a good model takes about a million")
+    counts = Counter(text)
+    if len(counts) > max_vocab:
+        rare = sorted(counts, key=lambda c: (counts[c], c))[:len(counts) - max_vocab]
+        shown = " ".join(f"{c!r} ({counts[c]:,}x)" for c in rare[:12])
+        raise CorpusError(f"corpus {path} has {len(counts)} distinct characters, but the device "
+                          f"can hold {max_vocab}; replace or remove the {len(rare)} rarest: "
+                          f"{shown}{' ...' if len(rare) > 12 else ''}")
+    vocab = tuple(sorted(counts))
+    token_of = {character: token for token, character in enumerate(vocab)}
+    tokens = np.array([token_of[character] for character in text], np.int64)
+    split = len(text) * 9 // 10
+    return Corpus(name=path.name, sha256=hashlib.sha256(raw).hexdigest(), vocab=vocab,
+                  train=tokens[:split], held_out=tokens[split:], held_out_text=text[split:])
+
+
+def _decode(path: Path, raw: bytes) -> str:
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"corpus {path} is not UTF-8 text: byte {error.object[error.start]:#04x} "
+                          f"at position {error.start:,}; convert it, e.g. with iconv -t utf-8"
+                          ) from error
+    if binary := next((c for c in text if c in _CONTROLS), None):
+        raise CorpusError(f"corpus {path} is not a text file: it holds the control character "
+                          f"{binary!r} at position {text.index(binary):,}; remove it or give "
+                          "another file")
+    return text

@@ -1,0 +1,299 @@
+"""The network as PyTorch sees it: real weights behind, ternary weights in the forward pass.
+
+Gradients pass through each rounding as if it were not there (straight-through estimators), and
+every saturation of ``docs/number-formats.md`` is present while training, so that the network learns
+to live with it. Activations that are no matrix inputs are not rounded here.
+
+Tensors are time-major: ``[T, B, n]`` for T characters of B parallel streams.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trilight.hw.config import NUMBERS, ModelConfig
+
+from .scales import NORM_STEP, SCALES, MatrixScale
+
+__all__ = ["Masks", "Network", "State"]
+
+_Q_MAX = float(NUMBERS.act_max)
+_RESIDUAL_MAX = 2.0 ** (NUMBERS.residual_bits - 1 - NUMBERS.residual_frac)
+_RESIDUAL_STEP = 2.0**-NUMBERS.residual_frac
+_GATE_MAX = 2.0 ** (NUMBERS.gate_bits - 1 - NUMBERS.gate_frac)
+_GATE_STEP = 2.0**-NUMBERS.gate_frac
+_INDEX_MAX = 2.0 ** (NUMBERS.index_bits - 1 - NUMBERS.index_frac)
+_INDEX_STEP = 2.0**-NUMBERS.index_frac
+_MIX_COUNTS = 2.0 ** (2 * NUMBERS.gate_frac - NUMBERS.mix_shift)
+_GLU_COUNTS = 2.0 ** (2 * NUMBERS.gate_frac - NUMBERS.glu_shift)
+_EMBED_MAX = 2**11 - 1
+
+
+class State(NamedTuple):
+    """What the network carries from one character to the next."""
+
+    h: Tensor
+    """Hidden state, ``[L, B, d]``."""
+    x_prev: Tensor
+    """Each layer's input at the character before, ``[L, B, d]``."""
+
+
+class Masks(NamedTuple):
+    """Dropout factors, the same for all characters of a window."""
+
+    mix: Tensor
+    """``[L, B, d]``."""
+    glu: Tensor
+    """``[L, B, H]``."""
+
+
+class _Round(torch.autograd.Function):
+    """Round to nearest; the gradient passes unchanged."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.round()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0]
+
+
+class _Ternary(torch.autograd.Function):
+    """Round to nearest of -1, 0, +1; the gradient passes unchanged, also outside the range."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.round().clamp(-1, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0]
+
+
+def _round(x: Tensor) -> Tensor:
+    return _Round.apply(x)
+
+
+def _counts(x: Tensor) -> Tensor:
+    """Quantise to the int8 counts of a matrix input."""
+    return _round(functional.hardtanh(x, -_Q_MAX, _Q_MAX))
+
+
+def _fixed(x: Tensor, frac: int, low: int, high: int) -> Tensor:
+    """Quantise a parameter to ``frac`` fraction bits within ``[low, high]`` steps."""
+    return _round((x * 2.0**frac).clamp(low, high)) * 2.0**-frac
+
+
+def _tap(x: Tensor) -> Tensor:
+    limit = 2 ** (NUMBERS.tap_bits - 1)
+    return _fixed(x, NUMBERS.tap_frac, -limit, limit - 1)
+
+
+def _bias(x: Tensor) -> Tensor:
+    limit = 2 ** (NUMBERS.index_bits - 1)
+    return _fixed(x, NUMBERS.index_frac, -limit, limit - 1)
+
+
+def _absmean(weight: Tensor) -> Tensor:
+    return weight.detach().abs().mean().clamp(min=1e-5)
+
+
+def _multiplier(weight: Tensor, scale: MatrixScale) -> Tensor:
+    """Return ``scales.multiplier`` in units of the output, by the same arithmetic in float64."""
+    bits = NUMBERS.scale_frac + scale.output_frac
+    m = (weight.double() * scale.input_step * 2.0**bits).round().clamp(
+        1, 2**NUMBERS.scale_bits - 1)
+    return (m * 2.0**-bits).float()
+
+
+def _norm(y: Tensor) -> Tensor:
+    mean = y.abs().mean(-1, keepdim=True).clamp(min=_RESIDUAL_STEP)
+    return _counts(y * (NUMBERS.norm_gain / mean))
+
+
+@torch.library.custom_op("trilight::scan", mutates_args=())
+def _scan(f: Tensor, c: Tensor, h0: Tensor) -> Tensor:
+    """Run ``h[t] = c[t] + f[t] * (h[t-1] - c[t])`` over ``[T, B, d]``."""
+    f, c = f.contiguous(), c.contiguous()
+    h = torch.empty_like(c)
+    before = h0
+    for t in range(c.shape[0]):
+        before = torch.lerp(c[t], before, f[t], out=h[t])
+    return h
+
+
+@_scan.register_fake
+def _scan_fake(f: Tensor, c: Tensor, h0: Tensor) -> Tensor:
+    return torch.empty_like(c, memory_format=torch.contiguous_format)
+
+
+@torch.library.custom_op("trilight::scan_grad", mutates_args=())
+def _scan_grad(f: Tensor, grad: Tensor) -> Tensor:
+    """Return the loss's gradient by each ``h[t]``, later characters included."""
+    f, grad = f.contiguous(), grad.contiguous()
+    total = torch.empty_like(grad)
+    last = grad.shape[0] - 1
+    total[last] = grad[last]
+    for t in range(last - 1, -1, -1):
+        torch.addcmul(grad[t], f[t + 1], total[t + 1], out=total[t])
+    return total
+
+
+@_scan_grad.register_fake
+def _scan_grad_fake(f: Tensor, grad: Tensor) -> Tensor:
+    return torch.empty_like(grad, memory_format=torch.contiguous_format)
+
+
+def _scan_setup(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs, output)
+
+
+def _scan_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    f, c, h0, h = ctx.saved_tensors
+    total = torch.ops.trilight.scan_grad(f, grad)
+    before = torch.cat([h0[None], h[:-1]])
+    return total * (before - c), total * (1 - f), None
+
+
+_scan.register_autograd(_scan_backward, setup_context=_scan_setup)
+
+
+class _Layer(nn.Module):
+    """Parameters of one layer, by the names of ``docs/number-formats.md``."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        d, hidden = config.d_model, config.d_hidden
+
+        def weight(rows: int, columns: int, gain: float = 1.0) -> nn.Parameter:
+            return nn.Parameter(torch.randn(rows, columns) * gain / columns**0.5)
+
+        self.forget = weight(d, d)
+        self.candidate = weight(d, d)
+        self.gate = weight(d, d)
+        self.mix_out = weight(d, d, 0.5)
+        self.glu_gate = weight(hidden, d)
+        self.glu_up = weight(hidden, d, 0.85)
+        self.glu_down = weight(d, hidden, 0.5)
+        self.tap_now = nn.Parameter(torch.ones(d))
+        self.tap_prev = nn.Parameter(torch.full((d,), 0.1))
+        self.forget_bias = nn.Parameter(torch.linspace(0, 4, d))
+
+
+class Network(nn.Module):
+    """Trainable form of a model.
+
+    Parameters
+    ----------
+    config
+        Shape of the model.
+    bf16
+        Whether matrix products run in bfloat16. Their inputs are small integers, so only sums and
+        gradients are rounded by it.
+    """
+
+    def __init__(self, config: ModelConfig, *, bf16: bool) -> None:
+        super().__init__()
+        self.config = config
+        self.bf16 = bf16
+        self.embedding = nn.Parameter(torch.randn(config.vocab_size, config.d_model) * 0.5)
+        self.embed_scale = nn.Parameter(torch.tensor(0.4))
+        self.head_gain = nn.Parameter(torch.tensor(0.8))
+        self.head_bias = nn.Parameter(torch.zeros(config.vocab_size))
+        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.n_layers))
+
+    def start(self, streams: int) -> State:
+        """Return the state after a reset."""
+        shape = (self.config.n_layers, streams, self.config.d_model)
+        return State(self.embedding.new_zeros(shape), self.embedding.new_zeros(shape))
+
+    def draw_masks(self, streams: int, rate: float, generator: torch.Generator) -> Masks:
+        """Draw dropout factors: 0 at the given rate, otherwise ``1 / (1 - rate)``."""
+        def draw(width: int) -> Tensor:
+            shape = (self.config.n_layers, streams, width)
+            kept = torch.rand(shape, generator=generator) >= rate
+            return (kept / (1 - rate)).to(self.embedding.device)
+
+        return Masks(draw(self.config.d_model), draw(self.config.d_hidden))
+
+    def forward(self, tokens: Tensor, state: State, masks: Masks | None = None,
+                ) -> tuple[Tensor, State]:
+        """Return the logits after each of ``tokens [T, B]``, in nats, and the state after them."""
+        embedding = _Ternary.apply(self.embedding / _absmean(self.embedding))
+        scale = _fixed(self.embed_scale, NUMBERS.residual_frac, 1, _EMBED_MAX)
+        x = functional.embedding(tokens, embedding) * scale
+        h_after, x_after = [], []
+        for i, layer in enumerate(self.layers):
+            x_after.append(x[-1].detach())
+            shifted = torch.cat([state.x_prev[i][None], x[:-1]])
+            q = _norm(_saturate(x * _tap(layer.tap_now) + shifted * _tap(layer.tap_prev)))
+            f = _index(self._product(layer, "forget", q) + _bias(layer.forget_bias)).sigmoid()
+            c = functional.silu(_index(self._product(layer, "candidate", q)))
+            g = functional.silu(_index(self._product(layer, "gate", q)))
+            h = torch.ops.trilight.scan(f, c, state.h[i])
+            h_after.append(h[-1].detach())
+            u = g * h * _MIX_COUNTS
+            if masks is not None:
+                u = u * masks.mix[i]
+            x = _saturate(x + self._product(layer, "mix_out", _counts(u)))
+            q = _norm(x)
+            a = functional.silu(_index(self._product(layer, "glu_gate", q)))
+            b = functional.hardtanh(
+                self._product(layer, "glu_up", q), -_GATE_MAX, _GATE_MAX - _GATE_STEP)
+            v = a * b * _GLU_COUNTS
+            if masks is not None:
+                v = v * masks.glu[i]
+            x = _saturate(x + self._product(layer, "glu_down", _counts(v)))
+        head = _head_multiplier(self.head_gain, self.config.d_model)
+        logits = self._matmul(_norm(x), embedding) * head
+        bias = _fixed(self.head_bias, NUMBERS.logit_frac, -(2**15), 2**15 - 1)
+        return logits + bias, State(torch.stack(h_after), torch.stack(x_after))
+
+    def _matmul(self, q: Tensor, trits: Tensor) -> Tensor:
+        if self.bf16:
+            return functional.linear(q.bfloat16(), trits.bfloat16()).float()
+        return functional.linear(q, trits)
+
+    def _product(self, layer: nn.Module, name: str, q: Tensor) -> Tensor:
+        weight: Tensor = getattr(layer, name)
+        absmean = _absmean(weight)
+        trits = _Ternary.apply(weight / absmean)
+        return self._matmul(q, trits) * _multiplier(absmean, SCALES[name])
+
+    @torch.no_grad()
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return what ``export.build_model`` needs, as NumPy arrays.
+
+        Matrices appear as their trits (int8) and, under ``<name>.weight``, the value of a trit of
+        +1; everything else by its name.
+        """
+        arrays: dict[str, NDArray[Any]] = {}
+        for name, value in self.named_parameters():
+            leaf = name.rpartition(".")[2]
+            if leaf in SCALES or leaf == "embedding":
+                absmean = _absmean(value)
+                trits = (value / absmean).round().clamp(-1, 1)
+                arrays[name] = trits.to(torch.int8).cpu().numpy()
+                arrays[name + ".weight"] = np.array(absmean.item())
+            else:
+                arrays[name] = value.detach().double().cpu().numpy()
+        return arrays
+
+
+def _saturate(x: Tensor) -> Tensor:
+    return functional.hardtanh(x, -_RESIDUAL_MAX, _RESIDUAL_MAX - _RESIDUAL_STEP)
+
+
+def _index(x: Tensor) -> Tensor:
+    return functional.hardtanh(x, -_INDEX_MAX, _INDEX_MAX - _INDEX_STEP)
+
+
+def _head_multiplier(gain: Tensor, d_model: int) -> Tensor:
+    """Return ``scales.head_scale`` in nats per count, with a gradient."""
+    return _fixed(gain.double() * (NORM_STEP / d_model**0.5),
+                  NUMBERS.scale_frac + NUMBERS.logit_frac, 1, 2**NUMBERS.scale_bits - 1).float()
