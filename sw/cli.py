@@ -169,6 +169,8 @@ def info(
         "provenance": dict(loaded.provenance),
     }
     table = Table(box=None, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     table.add_row("file", escape(str(path)))
     for name in ("sha256", "vocab_size", "d_model", "n_layers", "d_hidden"):
         table.add_row(name, str(results[name]))
@@ -221,7 +223,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _build(arguments: Sequence[str]) -> typer.Typer:
     """The commands, of which those of other packages only as far as ``arguments`` need them."""
     app = typer.Typer(
-        name="trilight", no_args_is_help=True, add_completion=False, rich_markup_mode="rich", epilog=EPILOG,
+        name="trilight", no_args_is_help=True, add_completion=False, rich_markup_mode="rich",
+        epilog=EPILOG,
         context_settings={"help_option_names": ["-h", "--help"]},
         help="A MatMul-free ternary language model on a small FPGA: run it, measure it, check it.")
     for command in OWN:

@@ -31,7 +31,7 @@ from trilight.hw.protocol import (
 
 from .errors import DeviceError
 from .frames import NOTICE_PAYLOAD, Frame, FrameReader, encode_frame
-from .model import Layer, Matrix, Model, unpack_trits
+from .model import MATRICES, Layer, Matrix, Model, unpack_trits
 from .reference.model import ReferenceModel
 from .reference.sampler import Sampler
 from .reference.tables import GUMBEL, SIGMOID, SILU
@@ -74,16 +74,23 @@ class _Memory:
 
     def __init__(self, device: DeviceConfig) -> None:
         self.weights: Units = np.zeros(UNITS_PER_WORD * device.weight_words, np.uint16)
+        depths = {Space.PROGRAM: device.program_words, Space.GUMBEL: 256,
+                  Space.TAPE: device.tape_tokens}
         self.spaces: dict[Space, Units] = {
-            space: np.zeros(SPACE_UNITS, np.uint16) for space in WIDTHS}
+            space: np.zeros(depths.get(space, SPACE_UNITS), np.uint16) for space in WIDTHS}
 
-    def find(self, address: int) -> tuple[Space, Units, int]:
-        """Space, its units and the place of ``address`` in them; the place may be past their end.
+    def find(self, address: int) -> tuple[Space, Units, int] | None:
+        """Space of an address, its memory and the place in it; ``None`` if there is none.
+
+        A memory of less than a space repeats in it.
         """
-        if address < Space.PROGRAM:
+        if address < len(self.weights):
             return Space.WEIGHTS, self.weights, address
-        space = Space(min(address - address % SPACE_UNITS, Space.TAPE))
-        return space, self.spaces[space], address - space
+        if not Space.PROGRAM <= address < Space.TAPE + SPACE_UNITS:
+            return None
+        space = Space(address - address % SPACE_UNITS)
+        units = self.spaces[space]
+        return space, units, (address - space) % len(units)
 
     def words_per_token(self) -> tuple[int, int]:
         """Weight words of a token without logits, and of one with them."""
@@ -125,12 +132,13 @@ class _Memory:
             mix, mix_out, glu, glu_down = body[4 * number:4 * number + 4]
             channels = slice(number * d, (number + 1) * d)
             taps = self.spaces[Space.TAPS][channels]
+            matrices = [*mix.matrices(d), *mix_out.matrices(d), *glu.matrices(d),
+                        *glu_down.matrices(hidden)]
             layers.append(Layer(
-                *mix.matrices(d), *mix_out.matrices(d), *glu.matrices(d),
-                *glu_down.matrices(hidden),
+                **dict(zip(MATRICES, matrices, strict=True)),
                 tap_now=(taps & 0xFF).astype(np.uint8).view(np.int8).astype(np.int16),
                 tap_prev=(taps >> 8).astype(np.uint8).view(np.int8).astype(np.int16),
-                forget_bias=self._signed(Space.FORGET_BIAS, channels)))
+                forget_bias=self._signed(Space.FORGET_BIAS, channels).astype(np.int16)))
         [embedding] = head.matrices(d)
         return Model(
             config=ModelConfig(vocab_size=vocab_size, d_model=d, n_layers=n_layers,
@@ -217,6 +225,8 @@ class ReferenceTransport(Transport):
         self._running = False
 
     def _execute(self, frame: Frame) -> tuple[Result, bytes]:
+        if frame.sequence == 0:
+            self._last_run = 0
         match frame.command:
             case Command.WRITE:
                 return self._write(frame.payload), b""
@@ -244,35 +254,47 @@ class ReferenceTransport(Transport):
         count, odd = divmod(len(payload) - 3, 2)
         if count < 1 or odd:
             return Result.BAD_LENGTH
-        space, units, place = self._memory.find(int.from_bytes(payload[:3], "little"))
-        if place + count > len(units):
+        places = self._find(payload, count)
+        if None in places:
             return Result.BAD_ADDRESS
-        if space != Space.TAPE:
-            if self._running:
-                return Result.BUSY
-            self._reference = None
-        data = np.frombuffer(payload[3:], "<u2")
-        units[place:place + count] = data & (1 << WIDTHS.get(space, 16)) - 1
+        if self._running:
+            return Result.BUSY
+        for place, unit in zip(places, np.frombuffer(payload[3:], "<u2"), strict=True):
+            if place is not None:
+                space, units, index = place
+                units[index] = unit & (1 << WIDTHS.get(space, 16)) - 1
+                if space != Space.TAPE:
+                    self._reference = None
         return Result.OK
 
     def _read(self, payload: bytes) -> tuple[Result, bytes]:
         if len(payload) != 4 or not 1 <= payload[3] <= MAX_UNITS:
             return Result.BAD_LENGTH, b""
-        space, units, place = self._memory.find(int.from_bytes(payload[:3], "little"))
-        if space not in (Space.WEIGHTS, Space.TAPE) or place + payload[3] > len(units):
-            return Result.BAD_ADDRESS, b""
-        if space == Space.WEIGHTS and self._running:
-            return Result.BUSY, b""
-        return Result.OK, units[place:place + payload[3]].astype("<u2").tobytes()
+        data = []
+        busy = False
+        for place in self._find(payload, payload[3]):
+            if place is None or place[0] not in (Space.WEIGHTS, Space.TAPE):
+                return Result.BAD_ADDRESS, b""
+            space, units, index = place
+            data.append(units[index])
+            busy |= self._running and space == Space.WEIGHTS
+        return (Result.BUSY, b"") if busy else (Result.OK, np.array(data, "<u2").tobytes())
+
+    def _find(self, payload: bytes, count: int) -> list[tuple[Space, Units, int] | None]:
+        address = int.from_bytes(payload[:3], "little")
+        return [self._memory.find(address + offset) for offset in range(count)]
 
     def _run(self, frame: Frame) -> Result:
         if len(frame.payload) != RUN.size:
             return Result.BAD_LENGTH
-        if frame.sequence == self._last_run:
+        if frame.sequence == self._last_run != 0:
             return Result.OK
+        flags, n_feed, n_generate, temperature, seed = RUN.unpack(frame.payload)
+        if n_feed == 0:
+            return Result.BAD_LENGTH
         if self._running:
             return Result.BUSY
-        flags, self._n_feed, self._n_generate, temperature, seed = RUN.unpack(frame.payload)
+        self._n_feed, self._n_generate = n_feed, n_generate
         self._last_run = frame.sequence
         self._running = True
         if self._reference is None:

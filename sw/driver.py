@@ -5,7 +5,7 @@ driven by the same code.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 
@@ -213,9 +213,8 @@ class Board:
         self.model: Model | None = None
         self.last_run: LastRun | None = None
         self._link = Link(transport)
-        # Which RUN a former host sent last is not known, so the first one may be taken for it.
-        self._first_run = True
         self._generation = 0
+        # Sequence number 0 makes the device forget the last RUN of a former host.
         identity = self._link.request(Request(Command.IDENTIFY), sequence=0)
         if identity.result != Result.OK:
             raise WrongDeviceError(f"{transport.name} does not know IDENTIFY (result "
@@ -318,7 +317,7 @@ class Board:
         self.model = model
 
     def generate(self, prompt: str, *, tokens: int, temperature: float = 0.8,
-                 seed: int = 0) -> Iterator[Token]:
+                 seed: int = 0) -> Generator[Token, None, None]:
         """Generate tokens after a prompt, each yielded as it arrives.
 
         The device runs on by itself meanwhile. Closing the iterator, or an exception while it
@@ -360,7 +359,7 @@ class Board:
         return self._generate(self.model, prompt, ids, tokens, fixed, seed, self._generation)
 
     def _generate(self, model: Model, prompt: str, ids: Sequence[int], tokens: int,
-                  temperature: int, seed: int, generation: int) -> Iterator[Token]:
+                  temperature: int, seed: int, generation: int) -> Generator[Token, None, None]:
         self._check_current(generation)
         started = finished = time.monotonic()
         repeats = self._link.repeats
@@ -434,17 +433,9 @@ class Board:
     def _run(self, flags: RunFlag, n_feed: int, n_generate: int, temperature: int,
              seed: int) -> None:
         """Start a run with cleared counters."""
-        request = Request(Command.RUN, RUN.pack(flags | RunFlag.CLEAR, n_feed, n_generate,
-                                                temperature, seed))
-        before = self.status() if self._first_run else None
         self._link.notices.clear()
-        self._link.request(request).check()
-        if before is not None:
-            self._first_run = False
-            # A first run resets everything, so if it was executed and left what had been there
-            # before, then executing it again leaves the same.
-            if self.status() == before:
-                self._link.request(request).check()
+        self._link.request(Request(Command.RUN, RUN.pack(
+            flags | RunFlag.CLEAR, n_feed, n_generate, temperature, seed))).check()
 
     def _listen(self, position: int, count: int) -> Iterator[int]:
         """Tokens of a run that generates ``count`` from ``position`` on, as they arrive."""

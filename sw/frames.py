@@ -58,7 +58,7 @@ def encode_frame(frame: Frame) -> bytes:
         raise ValueError(f"a frame holds {MAX_FRAME_BYTES - MIN_FRAME_BYTES} bytes of payload, "
                          f"not {len(frame.payload)}")
     body += crc16(body).to_bytes(2, "big")
-    return sliplib.END + sliplib.encode(body) + sliplib.END
+    return b"".join((sliplib.END, sliplib.encode(body), sliplib.END))
 
 
 class FrameReader:
@@ -83,7 +83,7 @@ class FrameReader:
             return []
         self.received += len(data)
         self._slip.receive(data)
-        frames = []
+        frames: list[Frame] = []
         while True:
             try:
                 body = self._slip.get(block=False)

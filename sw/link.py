@@ -15,15 +15,19 @@ from .errors import DeviceError, NoAnswerError, WrongDeviceError
 from .frames import NOTICE_PAYLOAD, Frame, FrameReader, encode_frame
 from .transport import Transport
 
-__all__ = ["ATTEMPTS", "TIMEOUT_S", "WINDOW", "Answer", "Link", "Notice", "Request"]
+__all__ = ["ATTEMPTS", "TIMEOUT_S", "WINDOWS", "Answer", "Link", "Notice", "Request"]
 
 TIMEOUT_S = 0.25
 """Silence after which a request is repeated: 16 ms of USB latency and a frame take a tenth."""
 
 ATTEMPTS = 12
 
-WINDOW = 4
-"""Requests on their way at once, so that the link stays full while answers travel."""
+WINDOWS = {Command.WRITE: 4}
+"""Requests on their way at once, so that the link stays full while answers travel.
+
+One of a command that is not listed: its answer may take longer than the next request to arrive,
+which the device would then drop.
+"""
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,7 @@ class Link:
 
     def exchange(self, requests: Iterable[Request], *, sequence: int | None = None,
                  answered: Callable[[Answer], None] | None = None) -> list[Answer]:
-        """Send ``requests`` in order, up to ``WINDOW`` at once, and return their answers in order.
+        """Send ``requests`` in order and return their answers in order.
 
         A request is repeated when a later one is answered first, for the device answers in order,
         or when nothing arrives for a while.
@@ -146,13 +150,14 @@ class Link:
         WrongDeviceError
             Bytes arrive that have never made up a frame.
         """
-        todo = iter(requests)
+        todo = deque(requests)
         waiting: dict[int, _Sent] = {}
         answers: dict[int, Answer] = {}
         number = 0
         deadline = 0.0
         while True:
-            while len(waiting) < WINDOW and (request := next(todo, None)) is not None:
+            while todo and len(waiting) < WINDOWS.get(todo[0].command, 1):
+                request = todo.popleft()
                 sent = _Sent(request, number)
                 key = self._next_sequence(waiting) if sequence is None or number else sequence
                 if request.command is Command.RUN:
