@@ -1,19 +1,75 @@
 """The device's end of the link: frames from the host to bus accesses, runs and answers."""
 
-from amaranth.hdl import Module, Signal
-from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out
+import struct
 
-from .config import DeviceConfig
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.cdc import FFSynchronizer
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out, connect
+
+from .config import NUMBERS, DeviceConfig
+from .frames import CRC_BYTES, MIN_FRAME_BYTES, FrameReceiver, FrameSender
+from .protocol import (
+    IDENTITY,
+    MAX_FRAME_BYTES,
+    MAX_UNITS,
+    NOTICE,
+    PROTOCOL_MAGIC,
+    PROTOCOL_VERSION,
+    RESPONSE,
+    RUN,
+    Command,
+    Result,
+    Space,
+)
 from .sequencer import NOTICE_LAYOUT, RUN_LAYOUT
+from .uart import UARTReceiver, UARTTransmitter
 
 __all__ = ["Link"]
 
 ADDRESS_BITS = 17
+UNIT_BYTES = 2
+
+SPACE_BITS = 9
+"""A space is 512 units."""
+
+HEADER_BYTES = MIN_FRAME_BYTES - CRC_BYTES
+
+ADDRESS = struct.Struct("<HB")
+"""A u24."""
+
+READ = struct.Struct("<HBB")
+"""Address and count."""
+
+WRITE_BYTES = HEADER_BYTES + ADDRESS.size + CRC_BYTES
+"""A WRITE without units."""
+
+FRAME_LAYOUT = data.StructLayout({
+    "sequence": 8,
+    "command": 8,
+    "payload": data.UnionLayout({
+        "access": data.StructLayout({"address": ADDRESS_BITS, "beyond": 7, "count": 8}),
+        "run": data.StructLayout({
+            "flags": 8, "n_feed": 16, "n_generate": 16, "temperature": 16, "seed": 32}),
+    }),
+})
+"""The first bytes of a frame from the host."""
+
+STATUS_LAYOUT = data.StructLayout({"position": 16, "cycles": 32, "words": 32, "tokens": 32})
+"""An answer to STATUS after ``running``."""
 
 
 class Link(wiring.Component):
     """Executes the host's commands and announces tokens; ``docs/protocol.md`` is the contract.
+
+    A frame's bytes go to a buffer until its CRC has been checked. What follows needs 17 cycles, and
+    for WRITE another three per unit; by then the next frame's bytes, which overwrite the buffer,
+    have come nowhere near. The answer leaves at once, or after a notice that is being sent.
+
+    Refusals have an order: BAD_COMMAND, BAD_LENGTH, BAD_ADDRESS, BUSY. A repeated RUN is
+    acknowledged before all but the first two. A frame with sequence number 0 makes the link forget
+    the last RUN.
 
     Parameters
     ----------
@@ -32,7 +88,7 @@ class Link(wiring.Component):
     bus_addr : Out(17)
     bus_data : Out(16)
     bus_write : Out(1)
-        Pulse: write ``bus_data`` to unit ``bus_addr``.
+        Pulse: write ``bus_data`` to unit ``bus_addr``. At most every other cycle.
     bus_read : Out(1)
         Pulse: read unit ``bus_addr``.
     bus_read_data : In(16)
@@ -44,9 +100,14 @@ class Link(wiring.Component):
     stop : Out(1)
         Pulse.
     position, cycles, words, tokens : In
-        For STATUS.
+        For STATUS; taken in the same cycle as ``running``.
     notice : In(stream of NOTICE_LAYOUT)
         Token to announce; taken when it has been sent.
+
+    Raises
+    ------
+    ValueError
+        The weight memory reaches into the other spaces, or a size does not fit ``IDENTITY``.
     """
 
     rx: Signal
@@ -68,18 +129,29 @@ class Link(wiring.Component):
 
     def __init__(self, *, device: DeviceConfig, clock_hz: int, clocks_per_bit: int,
                  build_id: int = 0) -> None:
-        self._device = device
-        self._clock_hz = clock_hz
-        self._clocks_per_bit = clocks_per_bit
-        self._build_id = build_id
+        self._weight_units = device.weight_words * NUMBERS.bytes_per_word // UNIT_BYTES
+        if self._weight_units > Space.PROGRAM:
+            raise ValueError(f"weight memory must hold at most {Space.PROGRAM} units, "
+                             f"not {self._weight_units}")
+        try:
+            self._identity = IDENTITY.pack(
+                PROTOCOL_MAGIC, PROTOCOL_VERSION, NUMBERS.block, clock_hz, clocks_per_bit,
+                build_id, device.weight_words, device.max_rows, device.max_columns,
+                device.max_channels, device.program_words, device.tape_tokens, device.max_vocab)
+        except struct.error as error:
+            raise ValueError(f"clock_hz={clock_hz}, clocks_per_bit={clocks_per_bit}, "
+                             f"build_id={build_id} or {device} cannot be reported: {error}"
+                             ) from error
+        self._receiver = UARTReceiver(clocks_per_bit=clocks_per_bit)
+        self._transmitter = UARTTransmitter(clocks_per_bit=clocks_per_bit)
         super().__init__({
             "rx": In(1, init=1),
             "tx": Out(1, init=1),
             "bus_addr": Out(ADDRESS_BITS),
-            "bus_data": Out(16),
+            "bus_data": Out(8 * UNIT_BYTES),
             "bus_write": Out(1),
             "bus_read": Out(1),
-            "bus_read_data": In(16),
+            "bus_read_data": In(8 * UNIT_BYTES),
             "bus_read_valid": In(1),
             "running": In(1),
             "run": Out(stream.Signature(RUN_LAYOUT)),
@@ -92,4 +164,288 @@ class Link(wiring.Component):
         })
 
     def elaborate(self, platform: object) -> Module:
-        return Module()
+        m = Module()
+        m.submodules.uart_receiver = uart_receiver = self._receiver
+        m.submodules.uart_transmitter = uart_transmitter = self._transmitter
+        m.submodules.receiver = receiver = FrameReceiver(origin=WRITE_BYTES)
+        m.submodules.sender = sender = FrameSender()
+        m.submodules += FFSynchronizer(self.rx, uart_receiver.rx, init=1)
+        connect(m, uart_receiver.o, receiver.i)
+        connect(m, sender.o, uart_transmitter.i)
+        m.d.comb += [
+            receiver.error.eq(uart_receiver.error),
+            self.tx.eq(uart_transmitter.tx),
+        ]
+
+        # ---- Buffer: the upper half holds the identity where the lower half holds a WRITE's units
+        start = -WRITE_BYTES % MAX_FRAME_BYTES
+        units_start = start + HEADER_BYTES + ADDRESS.size
+        rom = [0] * MAX_FRAME_BYTES
+        for i, byte in enumerate(self._identity):
+            rom[(units_start + i) % MAX_FRAME_BYTES] = byte
+        m.submodules.buffer = buffer = Memory(
+            shape=unsigned(8), depth=2 * MAX_FRAME_BYTES, init=[0] * MAX_FRAME_BYTES + rom)
+        write = buffer.write_port()
+        read = buffer.read_port()
+        byte = read.data
+        pointer = Signal(range(MAX_FRAME_BYTES), reset_less=True)
+        advance = read.en
+        m.d.comb += [
+            write.addr.eq(receiver.addr),
+            write.data.eq(receiver.data),
+            write.en.eq(receiver.write),
+            read.addr.eq(pointer),
+            advance.eq(0),
+        ]
+        with m.If(advance):
+            m.d.sync += pointer.eq(pointer + 1)
+
+        # ---- Shift register: the frame's first bytes as they come, later an answer's bytes
+        length = max(8 * (HEADER_BYTES + RUN.size), STATUS_LAYOUT.size)
+        shift = Signal(length, reset_less=True)
+        low, middle, top = shift[:16], shift[16:-8], shift[-8:]
+        shift_low, shift_middle, shift_top = Signal(), Signal(), Signal()
+        load_status, load_unit = Signal(), Signal()
+        status = Cat(*(getattr(self, name) for name, _ in STATUS_LAYOUT))
+        with m.If(shift_low | load_unit | load_status):
+            m.d.sync += low.eq(
+                Mux(load_status, status, Mux(load_unit, self.bus_read_data, shift[8:])))
+        with m.If(shift_middle | load_status):
+            m.d.sync += middle.eq(Mux(load_status, status[16:], shift[24:]))
+        with m.If(shift_top | load_status):
+            m.d.sync += top.eq(Mux(load_status, status[-8:], byte))
+        frame = data.View(FRAME_LAYOUT, shift[:FRAME_LAYOUT.size])
+        access = frame.payload.access
+        run = frame.payload.run
+        for field in RUN_LAYOUT.members:
+            m.d.comb += self.run.payload[field].eq(run[field])
+
+        # ---- Bus
+        index = Signal(range(MAX_UNITS + 1), reset_less=True)
+        units = Signal(range(MAX_UNITS + 1), reset_less=True)
+        last = index == units
+        m.d.sync += self.bus_addr.eq(access.address + index)
+        m.d.comb += self.bus_data.eq(Cat(top, byte))
+
+        in_weights = self.bus_addr < self._weight_units
+        in_tape = (self.bus_addr >> SPACE_BITS) == (Space.TAPE >> SPACE_BITS)
+        in_space = ((self.bus_addr >= Space.PROGRAM)
+                    & (self.bus_addr < Space.TAPE + (1 << SPACE_BITS)))
+
+        # ---- Commands
+        result = Signal(Result, reset_less=True)
+        command = Signal(Command, reset_less=True)
+        last_run = Signal(8)
+        idle = Signal()
+        responding = Signal()
+        responded = Signal()
+        m.d.comb += receiver.release.eq(receiver.good & ~idle)
+
+        payload_bytes = {
+            Command.IDENTIFY: 0, Command.READ: READ.size, Command.RUN: RUN.size,
+            Command.STOP: 0, Command.STATUS: 0,
+        }
+
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.comb += idle.eq(1)
+                m.d.sync += [pointer.eq(start), index.eq(0), command.eq(0), result.eq(Result.OK)]
+                with m.If(receiver.good):
+                    m.next = "FETCH"
+
+            with m.State("FETCH"):
+                m.d.comb += [
+                    advance.eq(1), shift_low.eq(1), shift_middle.eq(1), shift_top.eq(1)]
+                with m.If(pointer == (start + length // 8) % MAX_FRAME_BYTES):
+                    m.next = "DECODE"
+
+            with m.State("DECODE"):
+                m.d.comb += receiver.release.eq(1)
+                m.d.sync += [pointer.eq(units_start), command.eq(frame.command), units.eq(0)]
+                m.next = "RESPOND"
+                with m.If(frame.sequence == 0):
+                    m.d.sync += last_run.eq(0)
+                with m.Switch(frame.command):
+                    for which, size in payload_bytes.items():
+                        with m.Case(which):
+                            right = receiver.count == MIN_FRAME_BYTES + size - WRITE_BYTES
+                            with m.If(~right):
+                                m.d.sync += result.eq(Result.BAD_LENGTH)
+                            match which:
+                                case Command.IDENTIFY:
+                                    m.d.sync += units.eq(IDENTITY.size // UNIT_BYTES)
+                                case Command.STATUS:
+                                    m.d.sync += units.eq(STATUS_LAYOUT.size // 8 // UNIT_BYTES)
+                                case Command.STOP:
+                                    m.d.comb += self.stop.eq(right)
+                                case Command.RUN:
+                                    repeat = (frame.sequence == last_run) & (frame.sequence != 0)
+                                    with m.If(right & ~repeat):
+                                        m.next = "RUN"
+                                case Command.READ:
+                                    m.d.sync += units.eq(access.count)
+                                    with m.If(right):
+                                        m.next = "CHECK"
+                                    with m.If((access.count == 0) | (access.count > MAX_UNITS)):
+                                        m.d.sync += result.eq(Result.BAD_LENGTH)
+                                        m.next = "RESPOND"
+                    with m.Case(Command.WRITE):
+                        m.d.sync += units.eq(receiver.count[1:])
+                        with m.If((receiver.count > 0) & ~receiver.count[0]):
+                            m.next = "CHECK"
+                        with m.Else():
+                            m.d.sync += result.eq(Result.BAD_LENGTH)
+                    with m.Default():
+                        m.d.sync += result.eq(Result.BAD_COMMAND)
+
+            with m.State("CHECK"):
+                # The address on the bus is a cycle behind the index.
+                m.d.sync += index.eq(index + 1)
+                writable = in_space & (command == Command.WRITE)
+                with m.If(access.beyond.any() | ~(in_weights | in_tape | writable)):
+                    m.d.sync += result.eq(Result.BAD_ADDRESS)
+                with m.Elif(self.running & ~in_tape & (result == Result.OK)):
+                    m.d.sync += result.eq(Result.BUSY)
+                with m.If(last):
+                    m.next = "CHECKED"
+
+            with m.State("CHECKED"):
+                m.d.comb += advance.eq(1)
+                m.d.sync += index.eq(0)
+                m.next = "RESPOND"
+                with m.If((command == Command.WRITE) & (result == Result.OK)):
+                    m.next = "WRITE LOW"
+
+            with m.State("WRITE LOW"):
+                m.d.comb += [advance.eq(1), shift_top.eq(1)]
+                m.next = "WRITE HIGH"
+                with m.If(last):
+                    m.next = "RESPOND"
+
+            with m.State("WRITE HIGH"):
+                m.d.comb += [advance.eq(1), self.bus_write.eq(1)]
+                m.d.sync += index.eq(index + 1)
+                m.next = "WRITE LOW"
+
+            with m.State("RUN"):
+                m.next = "RESPOND"
+                with m.If(run.n_feed == 0):
+                    m.d.sync += result.eq(Result.BAD_LENGTH)
+                with m.Elif(self.running | ~self.run.ready):
+                    m.d.sync += result.eq(Result.BUSY)
+                with m.Else():
+                    m.next = "START"
+
+            with m.State("START"):
+                m.d.comb += self.run.valid.eq(1)
+                m.d.sync += last_run.eq(frame.sequence)
+                with m.If(self.run.ready):
+                    m.next = "RESPOND"
+
+            with m.State("RESPOND"):
+                m.d.comb += responding.eq(1)
+                with m.If(responded):
+                    m.next = "IDLE"
+
+        # ---- Answers and notices
+        announce = Signal(reset_less=True)
+        item = sender.i.payload
+        sent = sender.i.ready
+        identify = command == Command.IDENTIFY
+        next_byte = Signal()
+        body = Mux(identify, byte, shift[:8])
+        m.d.comb += read.addr[-1].eq(identify)
+        with m.If(next_byte & ~announce):
+            m.d.comb += shift_low.eq(1)
+            with m.If(identify):
+                m.d.comb += advance.eq(1)
+            with m.If(command == Command.STATUS):
+                m.d.comb += shift_middle.eq(1)
+
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.sync += announce.eq(~responding)
+                with m.If(responding | self.notice.valid):
+                    m.next = "SEQUENCE"
+
+            with m.State("SEQUENCE"):
+                m.d.comb += [
+                    sender.i.valid.eq(1),
+                    item.data.eq(Mux(announce, 0, shift[:8])),
+                    next_byte.eq(sent),
+                ]
+                with m.If(sent):
+                    m.next = "COMMAND"
+
+            with m.State("COMMAND"):
+                m.d.comb += [
+                    sender.i.valid.eq(1),
+                    item.data.eq(Mux(announce, NOTICE, shift[:8] | RESPONSE)),
+                ]
+                with m.If(sent):
+                    m.next = "RESULT"
+
+            with m.State("RESULT"):
+                m.d.comb += [
+                    sender.i.valid.eq(1),
+                    item.data.eq(Mux(announce, self.notice.payload.position[:8], result)),
+                ]
+                with m.If(sent):
+                    m.next = "BODY"
+                    with m.If(announce):
+                        m.next = "LOW"
+                    with m.Elif((command == Command.STATUS) & (result == Result.OK)):
+                        m.next = "RUNNING"
+
+            with m.State("RUNNING"):
+                m.d.comb += [
+                    sender.i.valid.eq(1),
+                    item.data.eq(self.running),
+                    load_status.eq(sent),
+                ]
+                with m.If(sent):
+                    m.next = "BODY"
+
+            with m.State("BODY"):
+                m.next = "LOW"
+                with m.If(command == Command.READ):
+                    m.next = "READ"
+                with m.If(last | (result != Result.OK)):
+                    m.next = "END"
+
+            with m.State("READ"):
+                m.d.comb += self.bus_read.eq(1)
+                m.next = "READ WAIT"
+
+            with m.State("READ WAIT"):
+                m.d.comb += load_unit.eq(1)
+                with m.If(self.bus_read_valid):
+                    m.next = "LOW"
+
+            with m.State("LOW"):
+                m.d.comb += [
+                    sender.i.valid.eq(1),
+                    item.data.eq(Mux(announce, self.notice.payload.position[8:], body)),
+                    next_byte.eq(sent),
+                ]
+                with m.If(sent):
+                    m.next = "HIGH"
+
+            with m.State("HIGH"):
+                m.d.comb += [
+                    sender.i.valid.eq(1),
+                    item.data.eq(Mux(announce, self.notice.payload.token, body)),
+                    next_byte.eq(sent),
+                ]
+                with m.If(sent):
+                    m.next = "END"
+                    with m.If(~announce):
+                        m.d.sync += index.eq(index + 1)
+                        m.next = "BODY"
+
+            with m.State("END"):
+                m.d.comb += [sender.i.valid.eq(1), item.end.eq(1)]
+                with m.If(sent):
+                    m.d.comb += [responded.eq(~announce), self.notice.ready.eq(announce)]
+                    m.next = "IDLE"
+        return m
