@@ -1,0 +1,360 @@
+"""The integer reference against three independent ones: a scalar, a float and closed forms."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from trilight.hw.config import ModelConfig
+from trilight.sw.errors import TokenError
+from trilight.sw.model import MATRICES, Layer, Matrix, Model
+from trilight.sw.reference.model import ReferenceModel, norm
+from trilight.sw.reference.tables import SIGMOID, SILU
+
+SMALL = ModelConfig(vocab_size=9, d_model=11, n_layers=2, d_hidden=7)
+WIDE = ModelConfig(vocab_size=9, d_model=100, n_layers=1, d_hidden=23)
+MEDIUM = ModelConfig(vocab_size=40, d_model=64, n_layers=2, d_hidden=90)
+
+
+def extreme_model(config: ModelConfig, seed: int) -> Model:
+    """Numbers drawn from their whole range or at its end, so that everything saturates at times."""
+    rng = np.random.default_rng(seed)
+    base = Model.random(config, seed)
+    d = config.d_model
+
+    def extreme(layer: Layer) -> Layer:
+        matrices = {
+            name: Matrix(matrix.trits, 32767 if name in ("glu_gate", "glu_up")
+                         else int(rng.integers(1, 32768)))
+            for name, matrix in layer.matrices.items()}
+        taps = {name: rng.integers(-128, 128, d) for name in ("tap_now", "tap_prev", "forget_bias")}
+        return dataclasses.replace(layer, **matrices, **taps)
+
+    return dataclasses.replace(
+        base, embed_scale=2047, head_scale=32767,
+        head_bias=rng.choice([-32768, 32767, 0], config.vocab_size),
+        layers=tuple(extreme(layer) for layer in base.layers))
+
+
+def zero_model(config: ModelConfig, **changes: Any) -> Model:
+    """All matrices of the layers zero."""
+    base = Model.random(config, 0)
+    layers = tuple(
+        dataclasses.replace(layer, **{name: Matrix(np.zeros_like(matrix.trits), matrix.scale)
+                                      for name, matrix in layer.matrices.items()})
+        for layer in base.layers)
+    return dataclasses.replace(base, layers=layers, **changes)
+
+
+class ScalarModel:
+    """``docs/number-formats.md`` word for word, in Python's integers."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.d = model.config.d_model
+        self.h = [[0] * self.d for _ in model.layers]
+        self.x_prev = [[0] * self.d for _ in model.layers]
+        self.sigmoid = [min(4095, round(4096 / (1 + math.exp(-i / 16)))) for i in range(-128, 128)]
+        self.silu = [round(256 * (i / 16) / (1 + math.exp(-i / 16))) for i in range(-128, 128)]
+        self.stages: list[tuple[str, int, list[int]]] = []
+
+    @staticmethod
+    def rshift(n: int, s: int) -> int:
+        return (n + 2 ** (s - 1)) // 2**s
+
+    @staticmethod
+    def sat(n: int, bits: int) -> int:
+        return max(-(2 ** (bits - 1)), min(2 ** (bits - 1) - 1, n))
+
+    @staticmethod
+    def clip127(n: int) -> int:
+        return max(-127, min(127, n))
+
+    @staticmethod
+    def dot(trits: NDArray[np.int8], q: list[int], row: int) -> int:
+        return sum(t * v for t, v in zip(trits[row].tolist(), q, strict=True))
+
+    def requant(self, acc: int, m: int) -> int:
+        return self.rshift(acc * m, 16)
+
+    def index(self, acc: int, m: int, bias: int) -> int:
+        return self.sat(self.requant(acc, m) + bias, 8) + 128
+
+    def norm(self, y: list[int]) -> list[int]:
+        r = min(32767, 24 * self.d * 2**10 // max(sum(abs(v) for v in y), 1))
+        return [self.clip127(self.rshift(v * r, 10)) for v in y]
+
+    def show(self, stage: str, layer: int, values: list[int]) -> None:
+        self.stages.append((stage, layer, values))
+
+    def step(self, token: int) -> list[int]:
+        model, d, dot = self.model, range(self.d), self.dot
+        x = [int(t) * model.embed_scale for t in model.embedding[token]]
+        self.show("x", -1, x)
+        for n, layer in enumerate(model.layers):
+            now, prev = layer.tap_now.tolist(), layer.tap_prev.tolist()
+            bias = layer.forget_bias.tolist()
+            y = [self.sat(self.rshift(x[i] * now[i] + self.x_prev[n][i] * prev[i], 6), 12)
+                 for i in d]
+            self.x_prev[n] = x
+            self.show("y", n, y)
+            q = self.norm(y)
+            self.show("q", n, q)
+            u, new_h = [], []
+            for i in d:
+                f = self.sigmoid[self.index(dot(layer.forget.trits, q, i), layer.forget.scale,
+                                            bias[i])]
+                c = self.silu[self.index(dot(layer.candidate.trits, q, i),
+                                         layer.candidate.scale, 0)]
+                h = c + self.rshift(f * (self.h[n][i] - c), 12)
+                g = self.silu[self.index(dot(layer.gate.trits, q, i), layer.gate.scale, 0)]
+                new_h.append(h)
+                u.append(self.clip127(self.rshift(g * h, 11)))
+            self.h[n] = new_h
+            self.show("h", n, new_h)
+            self.show("u", n, u)
+            x = [self.sat(x[i] + self.requant(dot(layer.mix_out.trits, u, i), layer.mix_out.scale),
+                          12) for i in d]
+            self.show("x", n, x)
+            q = self.norm(x)
+            self.show("q", n, q)
+            v = []
+            for i in range(model.config.d_hidden):
+                a = self.silu[self.index(dot(layer.glu_gate.trits, q, i), layer.glu_gate.scale, 0)]
+                b = self.sat(self.requant(dot(layer.glu_up.trits, q, i), layer.glu_up.scale), 12)
+                v.append(self.clip127(self.rshift(a * b, 12)))
+            self.show("v", n, v)
+            x = [self.sat(x[i] + self.requant(dot(layer.glu_down.trits, v, i),
+                                              layer.glu_down.scale), 12) for i in d]
+            self.show("x", n, x)
+        q = self.norm(x)
+        self.show("q", len(model.layers), q)
+        logits = [self.sat(self.requant(dot(model.embedding, q, t), model.head_scale)
+                           + int(model.head_bias[t]), 16)
+                  for t in range(model.config.vocab_size)]
+        self.show("logits", len(model.layers), logits)
+        return logits
+
+
+class FloatModel:
+    """The network in real numbers: no rounding, no tables, only the ranges."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.h = np.zeros((len(model.layers), model.config.d_model))
+        self.x_prev = np.zeros_like(self.h)
+
+    @staticmethod
+    def norm(y: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.clip(24 * y / np.abs(y).mean(), -127, 127)
+
+    @staticmethod
+    def logistic(z: NDArray[np.float64]) -> NDArray[np.float64]:
+        return 1 / (1 + np.exp(-z))
+
+    def step(self, token: int) -> NDArray[np.float64]:
+        """Logits in nats."""
+        def product(matrix: Matrix, values: NDArray[np.float64],
+                    unit: float) -> NDArray[np.float64]:
+            return matrix.trits @ values * matrix.scale / 65536 * unit
+
+        def silu(z: NDArray[np.float64]) -> NDArray[np.float64]:
+            z = np.clip(z, -8, 8)
+            return z * self.logistic(z)
+
+        model = self.model
+        x = model.embedding[token] * model.embed_scale / 64
+        for n, layer in enumerate(model.layers):
+            y = (x * layer.tap_now + self.x_prev[n] * layer.tap_prev) / 64
+            self.x_prev[n] = x
+            q = self.norm(y)
+            f = self.logistic(product(layer.forget, q, 1 / 16) + layer.forget_bias / 16)
+            c = silu(product(layer.candidate, q, 1 / 16))
+            self.h[n] = f * self.h[n] + (1 - f) * c
+            u = np.clip(32 * silu(product(layer.gate, q, 1 / 16)) * self.h[n], -127, 127)
+            x = np.clip(x + product(layer.mix_out, u, 1 / 64), -32, 32)
+            q = self.norm(x)
+            b = np.clip(product(layer.glu_up, q, 1 / 256), -8, 8)
+            v = np.clip(16 * silu(product(layer.glu_gate, q, 1 / 16)) * b, -127, 127)
+            x = np.clip(x + product(layer.glu_down, v, 1 / 64), -32, 32)
+        logits: NDArray[np.float64] = (
+            model.embedding @ self.norm(x) * model.head_scale / 65536 + model.head_bias) / 64
+        return logits
+
+
+@pytest.mark.parametrize("make", [Model.random, extreme_model])
+@pytest.mark.parametrize("config", [SMALL, WIDE, ModelConfig(vocab_size=3, d_model=1, n_layers=3,
+                                                             d_hidden=41)], ids=str)
+def test_every_stage_equals_the_scalar_model(
+        make: Callable[[ModelConfig, int], Model], config: ModelConfig, seed: int,
+        rng: np.random.Generator) -> None:
+    model = make(config, seed)
+    reference, scalar = ReferenceModel(model), ScalarModel(model)
+    stages: list[tuple[str, int, list[int]]] = []
+    for token in rng.integers(0, config.vocab_size, 25).tolist():
+        stages.clear()
+        scalar.stages.clear()
+        logits = reference.step(
+            [token], lambda stage, layer, values: stages.append((stage, layer, values[0].tolist())))
+        assert scalar.step(token) == logits[0].tolist()
+        assert stages == scalar.stages
+    assert reference.h[:, 0].tolist() == scalar.h
+    assert reference.x_prev[:, 0].tolist() == scalar.x_prev
+
+
+def test_extreme_models_reach_every_saturation(seed: int, rng: np.random.Generator) -> None:
+    """Otherwise the comparison above would prove less than it seems to."""
+    reached: dict[str, set[int]] = {}
+
+    def collect(stage: str, layer: int, values: NDArray[np.int32]) -> None:
+        reached.setdefault(stage, set()).update(values.ravel().tolist())
+
+    for number in range(12):
+        reference = ReferenceModel(extreme_model(WIDE, seed + number), streams=9)
+        for _ in range(10):
+            reference.step(rng.permutation(WIDE.vocab_size), collect)
+    assert {-2048, 2047} <= reached["x"] & reached["y"]
+    assert {-127, 127} <= reached["v"]
+    # SILU never falls below -0.28, so u has no large negative values.
+    assert max(reached["u"]) == 127
+    assert {-32768, 32767} <= reached["logits"]
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_logits_are_near_the_float_model(number: int, seed: int, rng: np.random.Generator) -> None:
+    """Rounding, tables included, moves a logit by 0.08 nats on average and 0.8 at most."""
+    model = Model.random(MEDIUM, seed + number)
+    reference, real = ReferenceModel(model), FloatModel(model)
+    tokens = rng.integers(0, MEDIUM.vocab_size, 100).tolist()
+    expected = np.array([real.step(token) for token in tokens])
+    errors = np.abs(np.array([reference.step([token])[0] / 64 for token in tokens]) - expected)
+    assert errors.mean() < 0.08
+    assert errors.max() < 0.8
+    # The bounds mean something: logits themselves differ by about a nat.
+    assert expected.std() > 0.7
+
+
+def test_zero_model_gives_its_bias(rng: np.random.Generator) -> None:
+    bias = rng.integers(-32768, 32768, SMALL.vocab_size)
+    embedding = np.zeros((SMALL.vocab_size, SMALL.d_model), np.int8)
+    reference = ReferenceModel(zero_model(SMALL, head_bias=bias, embedding=embedding), streams=2)
+    for _ in range(3):
+        assert reference.step([1, 8]).tolist() == [bias.tolist()] * 2
+    assert not reference.h.any()
+
+
+@pytest.mark.parametrize(("scale", "q"), [
+    (64, 127),  # 24 * 16 for the only non-zero channel of 16, clipped
+    (0, 0),
+    (1, 32),  # the reciprocal is clipped to 32767: 31.999 rounds to 32
+])
+def test_one_hot_embedding(scale: int, q: int) -> None:
+    config = ModelConfig(vocab_size=16, d_model=16, n_layers=2, d_hidden=4)
+    model = zero_model(config, embedding=np.eye(16, dtype=np.int8), embed_scale=scale,
+                       head_scale=32767, head_bias=np.arange(16))
+    for token in range(16):
+        logits = ReferenceModel(model).step([token])[0]
+        # q * 32767 / 65536 is just below q / 2, so halves round down.
+        expected = np.arange(16) + np.where(np.arange(16) == token, q // 2, 0)
+        assert logits.tolist() == expected.tolist()
+
+
+def test_constant_forget_gate_averages() -> None:
+    """With all sums zero and bias 0 the state halves towards silu(0) = 0 at each step."""
+    model = zero_model(SMALL)
+    model = dataclasses.replace(model, layers=tuple(
+        dataclasses.replace(layer, forget_bias=np.zeros(SMALL.d_model, np.int16))
+        for layer in model.layers))
+    reference = ReferenceModel(model)
+    reference.h[...] = 1024
+    states = []
+    for _ in range(10):
+        reference.feed([0])
+        states.append(reference.h[0, 0, 0])
+    assert states == [512, 256, 128, 64, 32, 16, 8, 4, 2, 1]
+
+
+@pytest.mark.parametrize("columns", [160, 256, 258])
+def test_largest_sums_are_exact(columns: int) -> None:
+    """Inputs of 127 and weights of +1 throughout."""
+    config = ModelConfig(vocab_size=2, d_model=columns, n_layers=1, d_hidden=columns)
+    base = Model.random(config, 0)
+    ones = np.ones((columns, columns), np.int8)
+    # A closed forget gate lets the state follow the candidate; small scales keep x in range.
+    scales = {"forget": 1, "mix_out": 2000, "glu_down": 2000}
+    layer = Layer(**{name: Matrix(ones, scales.get(name, 32767)) for name in MATRICES},
+                  tap_now=np.full(columns, 64), tap_prev=np.zeros(columns, np.int16),
+                  forget_bias=np.full(columns, -128))
+    model = dataclasses.replace(base, layers=(layer,), embedding=np.ones((2, columns), np.int8),
+                                embed_scale=1)
+    seen: list[tuple[str, set[int]]] = []
+    ReferenceModel(model).step(
+        [0], lambda stage, _, values: seen.append((stage, set(values[0].tolist()))))
+    update = (columns * 127 * 2000 + 32768) // 65536
+    assert [values for stage, values in seen if stage in "uv"] == [{127}, {127}]
+    assert [values for stage, values in seen if stage == "x"] == [
+        {1}, {1 + update}, {1 + 2 * update}]
+
+
+def test_norm_is_relative_to_the_mean(rng: np.random.Generator) -> None:
+    y = rng.integers(-400, 401, (5, 160)).astype(np.int32)
+    y[0] = 0
+    y[1] //= 20
+    y[2] = 0
+    y[2, 7:9] = 2047, -2048
+    expected = 24 * y / np.maximum(np.abs(y).mean(axis=1, keepdims=True), 1)
+    assert norm(y)[0].tolist() == [0] * 160
+    assert norm(y)[2, 6:10].tolist() == [0, 127, -127, 0]
+    # The reciprocal is rounded down by less than 2**-10, so a value of 400 by less than 0.4.
+    assert np.abs(norm(y) - np.clip(expected, -127, 127))[1:].max() <= 0.5 + 400 / 2**10
+
+
+def test_tables_are_those_of_the_functions() -> None:
+    z = np.arange(-128, 128) / 16
+    with_numpy = 0.5 * (1 + np.tanh(z / 2))
+    assert np.abs(SIGMOID - 4096 * with_numpy)[:-1].max() <= 0.5 + 1
+    assert np.abs(SILU - 256 * z * with_numpy).max() <= 0.5
+    assert SIGMOID[128] == 2048
+    assert SILU[128] == 0
+    assert SIGMOID.max() <= 4095
+    assert (np.diff(SIGMOID) >= 0).all()
+
+
+def test_streams_do_not_mix(seed: int, rng: np.random.Generator) -> None:
+    model = Model.random(MEDIUM, seed)
+    tokens = rng.integers(0, MEDIUM.vocab_size, (12, 5))
+    together = ReferenceModel(model, streams=5)
+    logits = np.array([together.step(row) for row in tokens])
+    for stream in range(5):
+        alone = ReferenceModel(model)
+        for step in range(12):
+            assert alone.step(tokens[step, [stream]])[0].tolist() == logits[step, stream].tolist()
+
+
+def test_feed_is_step_without_logits_and_reset_forgets(seed: int) -> None:
+    model = Model.random(SMALL, seed)
+    stepped, fed = ReferenceModel(model), ReferenceModel(model)
+    first = stepped.step([3]).tolist()
+    fed.feed([3])
+    second = stepped.step([3]).tolist()
+    assert fed.step([3]).tolist() == second
+    assert first != second
+    stepped.reset()
+    assert stepped.step([3]).tolist() == first
+
+
+@pytest.mark.parametrize(("tokens", "message"), [
+    ([0, 9], r"tokens must be in \[0, 8\], not 0 ... 9"),
+    ([-1, 0], r"tokens must be in \[0, 8\], not -1 ... 0"),
+    ([0], r"tokens must be 2 integers, one for each stream, not int64 \[1\]"),
+    ([0.0, 1.0], r"tokens must be 2 integers, one for each stream, not float64 \[2\]"),
+])
+def test_bad_tokens_are_refused(tokens: list[int], message: str, seed: int) -> None:
+    reference = ReferenceModel(Model.random(SMALL, seed), streams=2)
+    with pytest.raises(TokenError, match=f"^{message}$"):
+        reference.step(tokens)
+    assert not reference.x_prev.any()
