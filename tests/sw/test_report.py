@@ -193,6 +193,15 @@ def test_counters_that_cover_other_tokens_give_no_figure() -> None:
     assert "counters disagree" in got["figures"]["tokens_per_joule"]["reason"]
 
 
+def test_cycles_of_another_model_are_not_borrowed() -> None:
+    nothing = replace(GENERATION, token_ids=(), text="", tokens=0, words=0, cycles=0)
+    assert report_of(replace(NETLIST, generation=nothing))["cycles_per_token"] == 620
+    other = Model.random(MODEL.config, seed=2)
+    got = report_of(replace(NETLIST, generation=nothing, model=other))
+    assert got["cycles_per_token"] is None
+    assert got["clock_hz"] == 30e6
+
+
 def test_power_split_adds_up() -> None:
     power = report_of(NETLIST)["power"]
     assert sum(power["split_mw"].values()) == pytest.approx(power["nominal_mw"])
