@@ -252,18 +252,25 @@ def _energy(run: Run, power: Figure, clock: Figure, cycles: Figure) -> dict[str,
     return figures
 
 
+def _stated_quality(model: Model) -> Mapping[str, Any]:
+    """What the model file states of its quality, if that is of these very weights."""
+    stated = model.provenance.get("quality")
+    if not isinstance(stated, Mapping) or stated.get("model_sha256") not in (None, model.sha256):
+        return {}
+    return stated
+
+
 def _quality(model: Model) -> dict[str, Figure]:
-    """Return the model's quality as its file states it."""
-    quality = model.provenance.get("quality") or {}
-    units = {"bits_per_byte": "bits/byte", "nats_per_char": "nats/character"}
-    source = ", ".join(str(quality[key]) for key in ("dataset", "split", "protocol")
-                       if key in quality)
+    stated = _stated_quality(model)
+    source = ", ".join(str(stated[key]) for key in ("dataset", "split", "protocol")
+                       if key in stated)
     return {
-        name: Figure(value=float(quality[name]), unit=unit, provenance="measured",
+        name: Figure(value=float(stated[name]), unit=unit, provenance="measured",
                      boundary="model", source=f"{source}, as the model file states")
-        if name in quality
-        else Figure.missing(unit, "the model file does not state its quality")
-        for name, unit in units.items()
+        if isinstance(stated.get(name), int | float)
+        else Figure.missing(unit, "the model file states no quality of these weights; "
+                                  "trilight evaluate measures it")
+        for name, unit in (("bits_per_byte", "bits/byte"), ("nats_per_char", "nats/character"))
     }
 
 
@@ -364,7 +371,8 @@ def build_report(run: Run, releases: Mapping[str, Release]) -> dict[str, Any]:
         "temperature": run.generation.temperature,
         "seed": run.generation.seed,
         "model": {"sha256": run.model.sha256, **run.model.config.to_dict(),
-                  "ternary_weights": run.model.config.ternary_weights},
+                  "ternary_weights": run.model.config.ternary_weights,
+                  "quality": dict(_stated_quality(run.model)) or None},
         "release": build and {"board": build.release["board"], "match": build.match},
         "figures": {name: asdict(figure) for name, figure in figures.items()},
         "power": power_details,

@@ -202,6 +202,25 @@ def test_cycles_of_another_model_are_not_borrowed() -> None:
     assert got["clock_hz"] == 30e6
 
 
+@pytest.mark.parametrize("stated", [
+    "good", {"bits_per_byte": "low", "nats_per_char": None},
+    {"bits_per_byte": 1.0, "nats_per_char": 0.7, "model_sha256": "0" * 64},
+])
+def test_quality_that_is_none(stated: Any) -> None:
+    """A text, no numbers, and that of other weights."""
+    got = report_of(replace(NETLIST, model=replace(UNTRAINED, provenance={"quality": stated})))
+    assert got["figures"]["bits_per_byte"]["value"] is None
+    assert got["figures"]["nats_per_char"]["value"] is None
+
+
+def test_quality_comes_with_its_data() -> None:
+    own = {**MODEL.provenance["quality"], "model_sha256": MODEL.sha256}
+    got = report_of(replace(NETLIST, model=replace(UNTRAINED, provenance={"quality": own})))
+    assert got["model"]["quality"] == own
+    assert got["figures"]["bits_per_byte"]["value"] == BITS_PER_BYTE
+    assert got["figures"]["bits_per_byte"]["source"].startswith("a play, validation, streamed")
+
+
 def test_power_split_adds_up() -> None:
     power = report_of(NETLIST)["power"]
     assert sum(power["split_mw"].values()) == pytest.approx(power["nominal_mw"])
@@ -251,7 +270,7 @@ def test_print_shows_energy_with_quality_unit_provenance_and_boundary() -> None:
 
 def test_print_says_what_is_not_known() -> None:
     text = printed(replace(NETLIST, model=UNTRAINED))
-    assert "Not known: quality of the model. Reason: the model file does not state" in text
+    assert "Not known: quality of the model. Reason: the model file states no quality" in text
     text = printed(REFERENCE, release=None)
     assert "Not known: cycles per token, engine utilisation. Reason: target reference" in text
     assert "tokens/J" not in text
