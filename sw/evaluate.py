@@ -66,8 +66,8 @@ def evaluate(model: Model, text: str, protocol: str = "streamed", *, streams: in
         raise EvaluationError(f"streams must be positive, not {streams}")
     fewest = 2 * streams if protocol == "streamed" else 2
     if len(text) < fewest:
-        raise EvaluationError(f"a text must have at least {fewest} characters to be evaluated "
-                              f"{protocol}, not {len(text)}; take a longer one or fewer streams")
+        raise EvaluationError(f"a text must have at least {fewest} characters for the protocol "
+                              f"{protocol!r}, not {len(text)}; take a longer one or fewer streams")
     tokens = np.array(model.encode(text), np.int64)
     if protocol == "streamed":
         setting = {"streams": streams}
