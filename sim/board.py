@@ -1,0 +1,208 @@
+"""The virtual board: a compiled design that the driver talks to like to a board on a cable."""
+
+import contextlib
+import os
+import select
+import threading
+from collections.abc import Callable
+
+from trilight.boards.build import Hdl, elaborate, synthesise
+from trilight.boards.icebreaker import Icebreaker
+from trilight.boards.tools import Progress, no_progress
+from trilight.sw.errors import LinkError, TargetError
+from trilight.sw.targets import TargetOptions
+from trilight.sw.transport import Transport
+
+from .native import NativeBench
+
+__all__ = ["VirtualBoard", "netlist_target", "rtl_target", "serve_pty"]
+
+CHUNK = 50_000
+"""Cycles between two looks at the host."""
+
+QUIET_BITS = 12
+"""A frame is handed over when the line has been quiet for a little longer than a byte."""
+
+IDLE = 2000
+"""Cycles without anything to do after which nothing more will happen by itself."""
+
+NAP_S = 0.01
+
+
+class VirtualBoard(Transport):
+    """A board whose chip is simulated, cycle by cycle, from its pins inward.
+
+    The simulation runs beside the host, and only while it has something to do.
+
+    Parameters
+    ----------
+    hdl : Hdl
+        The design.
+    name : str
+        What messages call it.
+    progress : callable
+        Called with a short message when something that takes seconds begins.
+
+    Raises
+    ------
+    BuildError, SimulationError
+        The design can not be compiled.
+    """
+
+    def __init__(self, hdl: Hdl, name: str = "virtual board",
+                 progress: Progress = no_progress) -> None:
+        self.hdl = hdl
+        self._name = name
+        self._bench = NativeBench(hdl, progress=progress)
+        self._changed = threading.Condition()
+        self._input = bytearray()
+        self._output = bytearray()
+        self._asleep = True
+        self._closed = False
+        self._cycles = self._bench.cycles
+        self._thread = threading.Thread(target=self._simulate, name=name, daemon=True)
+        self._thread.start()
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def patience(self) -> float:
+        """A timeout is over when the chip has nothing left to do, so it may be long."""
+        return 1000.0
+
+    @property
+    def cycles(self) -> int:
+        """Clock cycles simulated since power-on."""
+        return self._cycles
+
+    def write(self, data: bytes) -> None:
+        with self._changed:
+            self._check_open()
+            self._input += data
+            self._changed.notify_all()
+
+    def read(self, timeout_s: float) -> bytes:
+        with self._changed:
+            self._check_open()
+            if not self._output and not self._resting():
+                self._changed.wait_for(
+                    lambda: self._output or self._closed or self._resting(), timeout_s)
+            if not self._output and self._resting():
+                # The host has something else to wait for, or it would have written.
+                self._changed.wait_for(lambda: self._output or self._closed,
+                                       min(timeout_s, NAP_S))
+            data = bytes(self._output)
+            self._output.clear()
+            return data
+
+    def close(self) -> None:
+        with self._changed:
+            if not self._closed:
+                self._closed = True
+                self._bench.stop()
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise LinkError(f"{self.name} has been closed")
+
+    def _resting(self) -> bool:
+        return self._asleep and not self._input
+
+    def _simulate(self) -> None:
+        bench = self._bench
+        quiet = QUIET_BITS * self.hdl.board.clocks_per_bit
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or not self._resting())
+                if self._closed:
+                    break
+                data = bytes(self._input)
+                self._input.clear()
+                self._asleep = False
+            bench.write(data)
+            ran = bench.run(CHUNK, quiet=quiet, idle=IDLE)
+            output = bench.read()
+            with self._changed:
+                self._cycles = bench.cycles
+                self._output += output
+                self._asleep = not output and ran < CHUNK
+                self._changed.notify_all()
+        bench.close()
+
+
+def _target(make: Callable[[Icebreaker, Progress], Hdl], kind: str,
+            options: TargetOptions) -> VirtualBoard:
+    if options.argument not in ("", Icebreaker.name):
+        raise TargetError(f"there is no virtual board {options.argument!r}; "
+                          f"there is {kind}:{Icebreaker.name}, or {kind} in short")
+    hdl = make(Icebreaker(), options.progress)
+    return VirtualBoard(hdl, f"{kind}:{Icebreaker.name}", options.progress)
+
+
+def rtl_target(options: TargetOptions) -> VirtualBoard:
+    """Target ``rtl``: the design as it is before synthesis."""
+    return _target(elaborate, "rtl", options)
+
+
+def netlist_target(options: TargetOptions) -> VirtualBoard:
+    """Target ``netlist``: the synthesised cells, those of the bitstream."""
+    return _target(synthesise, "netlist", options)
+
+
+def serve_pty(board: VirtualBoard, announce: Callable[[str], None],
+              stop: threading.Event | None = None) -> None:
+    """Offer a virtual board as a serial device of this computer.
+
+    Programs may open and close the device at will, one after the other. Any speed will do.
+
+    Parameters
+    ----------
+    board : VirtualBoard
+    announce : callable
+        Called once with the device's path.
+    stop : threading.Event, optional
+        Ends the service; without it only an exception does, such as that of Ctrl-C.
+
+    Raises
+    ------
+    TargetError
+        The operating system has no pseudo-terminals.
+    """
+    try:
+        import tty
+
+        ours, theirs = os.openpty()
+    except (ImportError, AttributeError, OSError) as error:
+        raise TargetError(f"this computer offers no pseudo-terminals: {error}") from error
+    stop = stop or threading.Event()
+    ended = threading.Event()
+
+    def forward() -> None:
+        while not ended.is_set():
+            pending = memoryview(board.read(NAP_S))
+            while pending and not ended.is_set():
+                # Without a program that reads, the device fills up, and the chip's bytes wait.
+                if select.select([], [ours], [], NAP_S)[1]:
+                    with contextlib.suppress(BlockingIOError):
+                        pending = pending[os.write(ours, pending):]
+
+    thread = threading.Thread(target=forward, name="pty", daemon=True)
+    try:
+        # Holding the programs' end open keeps the device alive between two programs.
+        tty.setraw(theirs)
+        os.set_blocking(ours, False)
+        thread.start()
+        announce(os.ttyname(theirs))
+        while not stop.is_set():
+            if select.select([ours], [], [], NAP_S)[0]:
+                board.write(os.read(ours, 4096))
+    finally:
+        ended.set()
+        if thread.is_alive():
+            thread.join()
+        os.close(ours)
+        os.close(theirs)

