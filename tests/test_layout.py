@@ -161,6 +161,19 @@ def test_make_targets_exist() -> None:
     assert named <= targets
 
 
+def test_oldest_releases_are_the_lower_bounds() -> None:
+    project = PROJECT["project"]
+    requirements = [*project["dependencies"], *project["optional-dependencies"]["build"],
+                    *project["optional-dependencies"]["test"]]
+    bounds = {match[1]: match[2] for requirement in requirements
+              if (match := re.match(r"([\w-]+)>=([\d.]+)", requirement))}
+    lines = (ROOT / ".ci" / "oldest.txt").read_text(encoding="utf-8").splitlines()
+    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
+    assert pins.keys() == bounds.keys()
+    assert [name for name, pin in pins.items()
+            if not f"{pin}.".startswith(f"{bounds[name]}.")] == []
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_documents_point_at_files(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
