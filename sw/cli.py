@@ -43,11 +43,11 @@ EPILOG = """
 
   trilight generate --prompt "ROMEO:" --tokens 200 --seed 7
 
-  trilight generate --prompt "ROMEO:" --target netlist    the synthesised chip, simulated
+  trilight generate --prompt "ROMEO:" --target netlist       the chip, simulated
 
-  trilight generate --prompt "ROMEO:" --target serial:/dev/ttyUSB1    a board
+  trilight generate --prompt "ROMEO:" --target serial:PORT   a board
 
-  trilight evaluate --corpus shakespeare.txt    quality of the model
+  trilight evaluate --corpus FILE                            quality of the model
 
 Each command explains itself: trilight generate --help
 """

@@ -29,7 +29,7 @@ from trilight.hw.protocol import (
     Space,
 )
 
-from .errors import DeviceError
+from .errors import DeviceError, TargetError
 from .frames import NOTICE_PAYLOAD, Frame, FrameReader, encode_frame
 from .model import MATRICES, Layer, Matrix, Model, unpack_trits
 from .reference.model import ReferenceModel
@@ -337,5 +337,5 @@ class ReferenceTransport(Transport):
 def reference_target(options: TargetOptions) -> ReferenceTransport:
     """Target ``reference``."""
     if options.argument:
-        raise DeviceError(f"the reference takes no argument, not {options.argument!r}")
+        raise TargetError(f"the reference takes no argument, not {options.argument!r}")
     return ReferenceTransport()

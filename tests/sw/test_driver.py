@@ -1,0 +1,686 @@
+"""The driver, against the emulated device behind links of every kind of badness."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trilight.hw.config import UP5K, DeviceConfig, ModelConfig
+from trilight.hw.protocol import IDENTITY, NOTICE, RESPONSE, STATUS, Command, Result
+from trilight.sw import api, driver, open_board
+from trilight.sw.device import ReferenceTransport
+from trilight.sw.driver import Board
+from trilight.sw.errors import (
+    DeviceError,
+    ModelDoesNotFitError,
+    ModelFileError,
+    NoAnswerError,
+    PromptError,
+    ReportError,
+    UnknownCharacterError,
+    WrongDeviceError,
+)
+from trilight.sw.frames import Frame, FrameReader, encode_frame
+from trilight.sw.link import ATTEMPTS, TIMEOUT_S, Link, Request
+from trilight.sw.model import Model
+from trilight.sw.reference.model import ReferenceModel
+from trilight.sw.reference.sampler import Sampler
+from trilight.sw.transport import Transport
+
+CONFIG = ModelConfig(vocab_size=24, d_model=48, n_layers=2, d_hidden=90)
+MODEL = Model.random(CONFIG, 5)
+OTHER = Model.random(CONFIG, 6)
+PROMPT = MODEL.decode([3, 1, 4, 1, 5])
+TEMPERATURE, SEED = 4.0, 7
+
+Change = Callable[[Frame], Sequence[Frame]]
+
+
+def unchanged(frame: Frame) -> Sequence[Frame]:
+    return [frame]
+
+
+class Tamper(Transport):
+    """Passes frames on after a change; records those that the host sends."""
+
+    def __init__(self, to_device: Change = unchanged, from_device: Change = unchanged,
+                 device: Transport | None = None) -> None:
+        self.device = device or ReferenceTransport()
+        self.to_device = to_device
+        self.from_device = from_device
+        self.sent: list[Frame] = []
+        self.timeouts: list[float] = []
+        self.closed = False
+        self._host_reader = FrameReader()
+        self._device_reader = FrameReader()
+
+    @property
+    def name(self) -> str:
+        return "tampered"
+
+    def write(self, data: bytes) -> None:
+        for frame in self._host_reader.feed(data):
+            self.sent.append(frame)
+            for changed in self.to_device(frame):
+                self.device.write(encode_frame(changed))
+
+    def read(self, timeout_s: float) -> bytes:
+        self.timeouts.append(timeout_s)
+        frames = self._device_reader.feed(self.device.read(timeout_s))
+        return b"".join(encode_frame(changed) for frame in frames
+                        for changed in self.from_device(frame))
+
+    def close(self) -> None:
+        self.closed = True
+
+    def commands(self) -> list[int]:
+        return [frame.command for frame in self.sent]
+
+
+class Noise(Transport):
+    """Damages single bytes in one direction or both, at a rate that can be set."""
+
+    def __init__(self, kind: str, directions: str, rng: np.random.Generator) -> None:
+        self.device = ReferenceTransport()
+        self.rate = 0.0
+        self.faults = 0
+        self._kind = kind
+        self._directions = directions
+        self._rng = rng
+
+    @property
+    def name(self) -> str:
+        return "noisy"
+
+    def write(self, data: bytes) -> None:
+        self.device.write(self._damage(data) if "out" in self._directions else data)
+
+    def read(self, timeout_s: float) -> bytes:
+        data = self.device.read(timeout_s)
+        return self._damage(data) if "in" in self._directions else data
+
+    def close(self) -> None:
+        pass
+
+    def _damage(self, data: bytes) -> bytes:
+        result = bytearray()
+        for byte in data:
+            if self._rng.random() >= self.rate:
+                result.append(byte)
+                continue
+            self.faults += 1
+            match self._kind:
+                case "drop":
+                    pass
+                case "flip":
+                    result.append(byte ^ 1 << int(self._rng.integers(8)))
+                case "duplicate":
+                    result += bytes((byte, byte))
+                case "insert":
+                    result += bytes((byte, int(self._rng.integers(256))))
+        return bytes(result)
+
+
+def expected(prompt: str, tokens: int, *, temperature: float = TEMPERATURE, seed: int = SEED,
+             model: Model = MODEL) -> list[int]:
+    reference = ReferenceModel(model)
+    sampler = Sampler(seed, temperature)
+    *first, token = model.encode(prompt)
+    for fed in first:
+        reference.feed([fed])
+    generated = []
+    for _ in range(tokens):
+        token = sampler.sample(reference.step([token])[0])
+        generated.append(token)
+    return generated
+
+
+def generate(board: Board, prompt: str = PROMPT, tokens: int = 40, *,
+             temperature: float = TEMPERATURE, seed: int = SEED) -> list[int]:
+    return [token.id for token in board.generate(prompt, tokens=tokens, temperature=temperature,
+                                                 seed=seed)]
+
+
+def loaded(transport: Transport) -> Board:
+    board = Board(transport)
+    board.load(MODEL)
+    return board
+
+
+def text_of(length: int, rng: np.random.Generator) -> str:
+    return MODEL.decode(rng.integers(0, CONFIG.vocab_size, length))
+
+
+# ---- Tokens
+
+
+def test_expected_tokens_vary() -> None:
+    assert len(set(expected(PROMPT, 40))) > 10
+
+
+@pytest.mark.parametrize(("prompt", "tokens"), [
+    (1, 1), (1, 40), (2, 40), (255, 3), (256, 3), (257, 3), (258, 3), (700, 20),
+    (5, 255), (5, 256), (5, 257), (250, 600),
+])
+def test_tokens_equal_the_reference(prompt: int, tokens: int, rng: np.random.Generator) -> None:
+    board = loaded(ReferenceTransport())
+    text = text_of(prompt, rng)
+    assert generate(board, text, tokens) == expected(text, tokens)
+
+
+def test_settings_reach_the_device() -> None:
+    board = loaded(ReferenceTransport())
+    for temperature, seed in ((0.0, 1), (7.99, 0), (1.5, 2**32 - 1)):
+        assert (generate(board, temperature=temperature, seed=seed)
+                == expected(PROMPT, 40, temperature=temperature, seed=seed))
+
+
+def test_tokens_carry_text_and_position() -> None:
+    board = loaded(ReferenceTransport())
+    tokens = list(board.generate(PROMPT, tokens=5, temperature=TEMPERATURE, seed=SEED))
+    assert "".join(map(str, tokens)) == MODEL.decode(expected(PROMPT, 5))
+    assert [token.position for token in tokens] == [5, 6, 7, 8, 9]
+
+
+def test_tokens_come_while_the_device_runs() -> None:
+    board = loaded(ReferenceTransport())
+    stream = board.generate(PROMPT, tokens=100, temperature=TEMPERATURE, seed=SEED)
+    next(stream)
+    assert board.status().running
+    assert board.status().position < len(PROMPT) + 10
+    stream.close()
+
+
+@pytest.mark.slow
+def test_positions_wrap() -> None:
+    model = Model.random(ModelConfig(vocab_size=16, d_model=16, n_layers=1, d_hidden=16), 5)
+    prompt = model.decode(np.random.default_rng(1).integers(0, 16, 0x10000 - 300))
+    board = Board(ReferenceTransport())
+    board.load(model)
+    assert generate(board, prompt, 700) == expected(prompt, 700, model=model)
+
+
+# ---- Loading
+
+
+def test_load_writes_and_verifies_every_unit() -> None:
+    transport = Tamper()
+    board = Board(transport)
+    steps: list[tuple[int, int]] = []
+    board.load(MODEL, verify=True, progress=lambda done, total: steps.append((done, total)))
+    assert steps[-1][0] == steps[-1][1]
+    assert [done for done, _ in steps] == sorted(done for done, _ in steps)
+    assert transport.commands().count(Command.READ) == -(-4 * CONFIG.weight_words // 124)
+
+
+def test_a_model_is_loaded_once() -> None:
+    transport = Tamper()
+    board = loaded(transport)
+    writes = transport.commands().count(Command.WRITE)
+    board.load(Model.random(CONFIG, 5))
+    assert transport.commands().count(Command.WRITE) == writes
+    board.load(OTHER)
+    assert transport.commands().count(Command.WRITE) == 2 * writes
+    assert generate(board, PROMPT, 9) == expected(PROMPT, 9, model=OTHER)
+
+
+def test_verify_finds_a_changed_weight() -> None:
+    def flip(frame: Frame) -> Sequence[Frame]:
+        if frame.command == Command.WRITE and frame.payload[:3] == bytes((124, 0, 0)):
+            return [replace(frame, payload=frame.payload[:-1] + bytes((frame.payload[-1] ^ 1,)))]
+        return [frame]
+
+    board = Board(Tamper(to_device=flip))
+    with pytest.raises(DeviceError, match="holds other weights at 0x7c than were written"):
+        board.load(MODEL, verify=True)
+    with pytest.raises(DeviceError, match=r"^no model is loaded"):
+        board.generate(PROMPT, tokens=1)
+
+
+@pytest.mark.parametrize(("device", "text"), [
+    # Words of 40 columns: rows of 48 take two, rows of 90 three.
+    (replace(UP5K, weight_words=1823),
+     f"weight words: {2 * ((4 * 48 + 2 * 90) * 2 + 48 * 3) + 24 * 2:,} needed, 1,823 present"),
+    (replace(UP5K, max_rows=100), r"rows, 3 \* d_model: 144 needed, 100 present"),
+    (replace(UP5K, max_rows=150), r"rows, 2 \* d_hidden: 180 needed, 150 present"),
+    (replace(UP5K, max_columns=47), "columns, d_model: 48 needed, 47 present"),
+    (replace(UP5K, max_columns=80), "columns, d_hidden: 90 needed, 80 present"),
+    (replace(UP5K, max_channels=95), r"channels, d_model \* n_layers: 96 needed, 95 present"),
+    (replace(UP5K, program_words=64), "program words: 75 needed, 64 present"),
+    (replace(UP5K, max_vocab=23), "tokens, vocab_size: 24 needed, 23 present"),
+])
+def test_too_large_in_each_dimension(device: DeviceConfig, text: str) -> None:
+    transport = Tamper(device=ReferenceTransport(device))
+    board = Board(transport)
+    before = len(transport.sent)
+    with pytest.raises(ModelDoesNotFitError, match=text):
+        board.load(MODEL)
+    assert len(transport.sent) == before
+
+
+def test_a_file_is_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    MODEL.save(path)
+    board = Board(ReferenceTransport())
+    board.load(path)
+    assert generate(board) == expected(PROMPT, 40)
+    path.write_bytes(path.read_bytes()[:-1])
+    before = board.model
+    with pytest.raises(ModelFileError):
+        board.load(path)
+    assert board.model is before
+
+
+# ---- Bad requests
+
+
+@pytest.mark.parametrize(("prompt", "settings", "error", "text"), [
+    ("", {}, PromptError, "the prompt must have at least one character"),
+    (PROMPT + "\u2020\u2021", {}, UnknownCharacterError, "'\u2020', '\u2021'"),
+    (PROMPT, {"tokens": 0}, PromptError, "tokens must be at least 1, not 0"),
+    (PROMPT, {"seed": -1}, PromptError, "seed must be"),
+    (PROMPT, {"seed": 2**32}, PromptError, "seed must be"),
+    (PROMPT, {"temperature": -0.1}, PromptError, "temperature must be"),
+    (PROMPT, {"temperature": 8.0}, PromptError, "temperature must be"),
+    (PROMPT, {"temperature": float("nan")}, PromptError, "temperature must be"),
+])
+def test_bad_requests_are_refused_at_once(prompt: str, settings: dict[str, float],
+                                          error: type[Exception], text: str) -> None:
+    transport = Tamper()
+    board = loaded(transport)
+    before = len(transport.sent)
+    with pytest.raises(error, match=text):
+        board.generate(prompt, **{"tokens": 1, **settings})
+    assert len(transport.sent) == before
+
+
+def test_a_model_is_needed() -> None:
+    board = Board(ReferenceTransport())
+    with pytest.raises(DeviceError, match=r"^no model is loaded"):
+        board.generate("A", tokens=1)
+    with pytest.raises(ReportError, match="nothing to report yet"):
+        api.report(board)
+
+
+# ---- Wrong devices
+
+
+def answering(command: int, change: Callable[[bytes], bytes]) -> Change:
+    """Changes the payload of the answers to a command."""
+    def from_device(frame: Frame) -> Sequence[Frame]:
+        wanted = frame.command == command | RESPONSE
+        return [replace(frame, payload=change(frame.payload)) if wanted else frame]
+
+    return from_device
+
+
+@pytest.mark.parametrize(("change", "text"), [
+    (lambda payload: b"\0LIRT" + payload[5:], "it calls itself b'LIRT', not b'TRIL'"),
+    (lambda payload: b"\0", "it calls itself b'', not b'TRIL'"),
+    (lambda payload: payload[:5] + b"\2" + payload[6:], "speaks protocol version 2 .* version 1"),
+    (lambda payload: payload + b"\0",
+     f"speaks protocol version 1 in {IDENTITY.size + 1} bytes.* in {IDENTITY.size};"),
+    (lambda payload: payload[:5], "speaks protocol version None"),
+    (lambda payload: bytes((Result.BAD_COMMAND,)), "does not know IDENTIFY"),
+])
+def test_wrong_device(change: Callable[[bytes], bytes], text: str) -> None:
+    with pytest.raises(WrongDeviceError, match=text):
+        Board(Tamper(from_device=answering(Command.IDENTIFY, change)))
+
+
+def test_no_answer_is_asked_often_enough() -> None:
+    transport = Tamper(from_device=lambda frame: [])
+    with pytest.raises(NoAnswerError, match=r"^no answer from tampered"):
+        Board(transport)
+    assert transport.commands() == [Command.IDENTIFY] * ATTEMPTS
+
+
+def test_an_answer_that_stops_coming() -> None:
+    transport = Tamper()
+    board = loaded(transport)
+    stream = board.generate(PROMPT, tokens=40)
+    next(stream)
+    transport.from_device = lambda frame: []
+    with pytest.raises(NoAnswerError, match=f"no longer answers .STATUS sent {ATTEMPTS} times"):
+        list(stream)
+    assert board.model is None
+
+
+def test_open_board_gives_back_what_it_cannot_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    transport = Tamper(from_device=lambda frame: [])
+    monkeypatch.setattr(api, "open_transport", lambda target, progress: transport)
+    with pytest.raises(NoAnswerError):
+        open_board("anything")
+    assert transport.closed
+
+
+def test_a_status_of_another_size() -> None:
+    with pytest.raises(DeviceError, match=f"STATUS must answer {STATUS.size} bytes, not 3"):
+        Board(Tamper(from_device=answering(Command.STATUS, lambda payload: bytes(4))))
+
+
+def test_a_reset_during_a_run() -> None:
+    transport = Tamper()
+    board = loaded(transport)
+    stream = board.generate(PROMPT, tokens=40)
+    next(stream)
+    transport.device = ReferenceTransport()
+    with pytest.raises(DeviceError, match="was the board reset"):
+        list(stream)
+    with pytest.raises(DeviceError, match=r"^no model is loaded"):
+        board.generate(PROMPT, tokens=1)
+    board.load(MODEL)
+    assert generate(board) == expected(PROMPT, 40)
+
+
+def test_a_device_that_is_stuck() -> None:
+    """It says that it runs, and never gets any further."""
+    frozen: list[bytes] = []
+
+    def freeze(payload: bytes) -> bytes:
+        return frozen[0] if frozen else payload
+
+    transport = Tamper()
+    board = loaded(transport)
+    stream = board.generate(PROMPT, tokens=40)
+    next(stream)
+    status = board.status()
+    frozen.append(bytes((Result.OK,)) + STATUS.pack(1, status.position, 0, 0, 0))
+    transport.from_device = lambda frame: (
+        [] if frame.command == NOTICE else answering(Command.STATUS, freeze)(frame))
+    with pytest.raises(DeviceError, match=f"stuck at position {status.position}"):
+        list(stream)
+    with pytest.raises(DeviceError, match="does not stop"):
+        board.stop()
+
+
+def test_a_prompt_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    running = bytes((Result.OK,)) + STATUS.pack(1, 2, 0, 0, 0)
+    transport = Tamper()
+    board = loaded(transport)
+
+    def to_device(frame: Frame) -> Sequence[Frame]:
+        if frame.command == Command.RUN:
+            transport.from_device = answering(Command.STATUS, lambda payload: running)
+        return [frame]
+
+    transport.to_device = to_device
+    with pytest.raises(DeviceError, match="stuck at position 2"):
+        generate(board)
+
+
+# ---- Frames lost, doubled, late
+
+
+def test_lost_answers_do_not_run_twice() -> None:
+    """Each answer is lost once; the RUN that was executed must not be executed again."""
+    lost: set[tuple[int, int]] = set()
+
+    def lose_once(frame: Frame) -> Sequence[Frame]:
+        key = (frame.command, frame.sequence)
+        if frame.command == NOTICE or key in lost:
+            return [frame]
+        lost.add(key)
+        return []
+
+    transport = Tamper()
+    board = loaded(transport)
+    transport.from_device = lose_once
+    assert generate(board, PROMPT, 300) == expected(PROMPT, 300)
+    assert board.last_run is not None
+    assert board.last_run.tokens == 300
+    assert board.last_run.repeats >= 6
+    runs = [frame for frame in transport.sent if frame.command == Command.RUN]
+    # The prompt and two pieces of generation, each sent twice under one number.
+    assert len(runs) == 6
+    assert len({frame.sequence for frame in runs}) == 3
+
+
+def test_lost_requests() -> None:
+    seen: set[tuple[int, int, bytes]] = set()
+
+    def lose_once(frame: Frame) -> Sequence[Frame]:
+        key = (frame.command, frame.sequence, frame.payload)
+        if key in seen:
+            return [frame]
+        seen.add(key)
+        return []
+
+    board = loaded(Tamper(to_device=lose_once))
+    assert generate(board) == expected(PROMPT, 40)
+
+
+def test_doubled_frames() -> None:
+    board = loaded(Tamper(lambda frame: [frame, frame], lambda frame: [frame, frame]))
+    assert generate(board, PROMPT, 300) == expected(PROMPT, 300)
+    assert board.last_run is not None
+    assert board.last_run.tokens == 300
+
+
+@pytest.mark.parametrize("kept", [0, 3, 50])
+def test_lost_notices_are_read_from_the_tape(kept: int) -> None:
+    """Only every so many notices arrive, or none."""
+    notices = 0
+
+    def lose(frame: Frame) -> Sequence[Frame]:
+        nonlocal notices
+        if frame.command != NOTICE:
+            return [frame]
+        notices += 1
+        return [frame] if kept and notices % kept == 0 else []
+
+    board = loaded(Tamper(from_device=lose))
+    assert generate(board, PROMPT, 600) == expected(PROMPT, 600)
+
+
+def test_late_notices_of_a_run_that_was_stopped() -> None:
+    """They name positions that the next run generates too."""
+    late: list[Frame] = []
+
+    def delay(frame: Frame) -> Sequence[Frame]:
+        if frame.command == NOTICE:
+            late.append(frame)
+            return []
+        held, late[:] = list(late), []
+        return [frame, *held]
+
+    transport = Tamper()
+    board = loaded(transport)
+    stream = board.generate(PROMPT[:2], tokens=100, temperature=TEMPERATURE, seed=SEED)
+    next(stream)
+    transport.from_device = delay
+    board.status()
+    transport.device.read(0)
+    stream.close()
+    position = board.status().position
+    text = (PROMPT * 9)[:position]
+    assert generate(board, text, 40) == expected(text, 40)
+
+
+def test_notices_do_not_pile_up_unread() -> None:
+    """A host that is slow to take its tokens gets all of them nevertheless."""
+    device = ReferenceTransport()
+    board = loaded(device)
+    stream = board.generate(PROMPT, tokens=600, temperature=TEMPERATURE, seed=SEED)
+    tokens = [next(stream).id]
+    while board.status().running:
+        device.read(0)
+    tokens += [token.id for token in stream]
+    assert tokens == expected(PROMPT, 600)
+
+
+@pytest.mark.parametrize("directions", ["out", "in", "out in"])
+@pytest.mark.parametrize("kind", ["drop", "flip", "duplicate", "insert"])
+def test_noise(kind: str, directions: str, rng: np.random.Generator) -> None:
+    transport = Noise(kind, directions, rng)
+    transport.rate = 0.0005
+    board = Board(transport)
+    board.load(MODEL, verify=True)
+    transport.rate = 0.01
+    for seed in range(3):
+        assert generate(board, PROMPT, 60, seed=seed) == expected(PROMPT, 60, seed=seed)
+    assert transport.faults > 10
+
+
+# ---- Stopping
+
+
+def test_closing_stops_the_device() -> None:
+    board = loaded(ReferenceTransport())
+    stream = board.generate(PROMPT, tokens=200, temperature=TEMPERATURE, seed=SEED)
+    first = [next(stream).id for _ in range(10)]
+    stream.close()
+    assert not board.status().running
+    assert board.last_run is not None
+    assert list(board.last_run.token_ids) == first == expected(PROMPT, 10)
+    assert board.last_run.tokens in (10, 11, 12)
+    assert generate(board) == expected(PROMPT, 40)
+
+
+@pytest.mark.parametrize("method", ["read", "write"])
+def test_ctrl_c_at_any_moment(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupted at each read in turn, or in the middle of each frame that is sent."""
+    device = ReferenceTransport()
+    board = loaded(device)
+    whole = getattr(device, method)
+    moment = 0
+    while True:
+        left = moment
+
+        def interrupted(argument: bytes | float) -> bytes | None:
+            nonlocal left
+            left -= 1
+            if left == -1:
+                if isinstance(argument, bytes):
+                    whole(argument[:len(argument) // 2])
+                raise KeyboardInterrupt
+            result: bytes | None = whole(argument)
+            return result
+
+        monkeypatch.setattr(device, method, interrupted)
+        try:
+            assert generate(board, PROMPT, 6) == expected(PROMPT, 6)
+            break
+        except KeyboardInterrupt:
+            moment += 1
+        finally:
+            monkeypatch.setattr(device, method, whole)
+        assert not board.status().running
+        assert generate(board, PROMPT, 6) == expected(PROMPT, 6)
+    assert moment > 5
+
+
+def test_a_new_generation_ends_the_old_one() -> None:
+    board = loaded(ReferenceTransport())
+    old = board.generate(PROMPT, tokens=200)
+    next(old)
+    new = board.generate(PROMPT, tokens=20, temperature=TEMPERATURE, seed=SEED)
+    tokens = [next(new).id]
+    with pytest.raises(DeviceError, match=r"^this generation ended"):
+        next(old)
+    tokens += [token.id for token in new]
+    assert tokens == expected(PROMPT, 20)
+
+
+def test_a_host_that_vanished() -> None:
+    """It left a run going and half a frame; the next host uses the same sequence numbers."""
+    device = ReferenceTransport()
+    first = loaded(device)
+    next(first.generate(PROMPT, tokens=200))
+    first._generation += 1
+    device.write(encode_frame(Frame(77, Command.WRITE, bytes(50)))[:20])
+    second = Board(device)
+    assert not second.status().running
+    second.load(MODEL)
+    assert generate(second) == expected(PROMPT, 40)
+
+
+def test_sequence_numbers_of_runs() -> None:
+    """A RUN under the number of the RUN before would not be executed; 0 belongs to new hosts."""
+    def accept(frame: Frame) -> Sequence[Frame]:
+        return [replace(frame, command=transport.sent[-1].command | RESPONSE)]
+
+    for between in range(250, 260):
+        transport = Tamper(lambda frame: [replace(frame, command=Command.STATUS)], accept)
+        link = Link(transport)
+        for command in (Command.RUN, *[Command.STATUS] * between, Command.RUN):
+            link.request(Request(command))
+        first, *middle, last = [frame.sequence for frame in transport.sent]
+        assert first != last
+        assert 0 not in (first, *middle, last)
+
+
+# ---- Counters and timing
+
+
+def test_counters_are_of_the_generated_tokens_alone() -> None:
+    """With a clock of 1000 cycles a token, and 10 more for each run."""
+    runs = 0
+
+    def clocked(frame: Frame) -> Sequence[Frame]:
+        nonlocal runs
+        runs += frame.command == Command.RUN | RESPONSE
+        if frame.command == Command.STATUS | RESPONSE:
+            running, position, _, words, tokens = STATUS.unpack(frame.payload[1:])
+            return [replace(frame, payload=b"\0" + STATUS.pack(
+                running, position, 1000 * tokens + 10, words, tokens))]
+        if frame.command == Command.IDENTIFY | RESPONSE:
+            fields = list(IDENTITY.unpack(frame.payload[1:]))
+            fields[3] = 24_000_000
+            return [replace(frame, payload=b"\0" + IDENTITY.pack(*fields))]
+        return [frame]
+
+    board = loaded(Tamper(from_device=clocked))
+    generate(board, PROMPT, 600)
+    run = board.last_run
+    assert run is not None
+    assert run.tokens == 600
+    assert run.cycles == 600 * 1000 + 3 * 10
+    assert run.cycles_per_token == run.cycles / 600
+    assert run.prompt_cycles == 4 * 1000 + 10
+    assert run.words == 600 * CONFIG.weight_words
+    assert runs == 4
+    assert board.identity.clock_hz == 24_000_000
+
+
+def test_no_clock_no_cycles() -> None:
+    board = loaded(ReferenceTransport())
+    generate(board)
+    assert board.last_run is not None
+    assert board.last_run.cycles is None
+    assert board.last_run.prompt_cycles is None
+    assert board.last_run.cycles_per_token is None
+    assert board.last_run.temperature == TEMPERATURE
+    assert board.last_run.text == MODEL.decode(expected(PROMPT, 40))
+
+
+def test_report_of_a_run() -> None:
+    board = loaded(ReferenceTransport())
+    generate(board)
+    results = api.report(board)
+    assert results["token_ids"] == expected(PROMPT, 40)
+    assert results["target"] == "reference"
+    assert results["clock_hz"] is None
+
+
+def test_patience_stretches_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tamper, "patience", 3.0)
+    transport = Tamper(from_device=lambda frame: [])
+    with pytest.raises(NoAnswerError):
+        Board(transport)
+    assert all(2.9 * TIMEOUT_S < timeout <= 3 * TIMEOUT_S for timeout in transport.timeouts)
+
+
+def test_a_babbling_device_is_asked_nevertheless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes without meaning keep arriving during the run, and no notice does."""
+    monkeypatch.setattr(driver, "SILENCE_S", 0.005)
+
+    class Babbling(Tamper):
+        def read(self, timeout_s: float) -> bytes:
+            return super().read(timeout_s) or b"\xc0?"
+
+    transport = Babbling(from_device=lambda frame: [] if frame.command == NOTICE else [frame])
+    board = loaded(transport)
+    assert generate(board) == expected(PROMPT, 40)

@@ -1,0 +1,98 @@
+"""Frames: published vectors, an independent CRC, and streams cut up and damaged in every way."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trilight.hw.protocol import MAX_FRAME_BYTES, Slip
+from trilight.sw.frames import MIN_FRAME_BYTES, Frame, FrameReader, crc16, encode_frame
+
+END, ESC = bytes((Slip.END,)), bytes((Slip.ESC,))
+
+FRAMES = st.builds(Frame, st.integers(0, 255), st.integers(0, 255),
+                   st.binary(max_size=MAX_FRAME_BYTES - MIN_FRAME_BYTES))
+
+
+def bitwise_crc(data: bytes) -> int:
+    """CRC-16/IBM-3740 straight from its polynomial x^16 + x^12 + x^5 + 1."""
+    crc = 0xFFFF
+    for byte in data:
+        for bit in range(7, -1, -1):
+            carry = crc >> 15 ^ byte >> bit & 1
+            crc = (crc << 1 & 0xFFFF) ^ (carry << 12 | carry << 5 | carry)
+    return crc
+
+
+def test_crc_check_value() -> None:
+    """0x29B1 is the check value of CRC-16/IBM-3740 in the catalogue of parametrised CRCs."""
+    assert crc16(b"123456789") == 0x29B1
+
+
+@given(st.binary(max_size=300))
+def test_crc_equals_polynomial_division(data: bytes) -> None:
+    assert crc16(data) == bitwise_crc(data)
+
+
+def test_bytes_on_the_wire() -> None:
+    """RFC 1055: 0xC0 goes as 0xDB 0xDC, 0xDB as 0xDB 0xDD; the CRC is big endian."""
+    body = bytes((5, 2, 0xC0, 0xDB, 7))
+    crc = bitwise_crc(body).to_bytes(2, "big")
+    assert not {0xC0, 0xDB} & set(crc)
+    assert encode_frame(Frame(5, 2, b"\xc0\xdb\x07")) == (
+        b"\xc0" + b"\x05\x02\xdb\xdc\xdb\xdd\x07" + crc + b"\xc0")
+
+
+@given(st.lists(FRAMES, max_size=5), st.lists(st.integers(1, 40), max_size=30))
+def test_round_trip_in_any_pieces(frames: list[Frame], sizes: list[int]) -> None:
+    data = b"".join(map(encode_frame, frames))
+    reader = FrameReader()
+    received = []
+    for size in sizes:
+        received += reader.feed(data[:size])
+        data = data[size:]
+    received += reader.feed(data)
+    assert received == frames
+    assert reader.damaged == 0
+
+
+def test_longest_frame() -> None:
+    payload = bytes(MAX_FRAME_BYTES - MIN_FRAME_BYTES)
+    assert FrameReader().feed(encode_frame(Frame(1, 2, payload))) == [Frame(1, 2, payload)]
+    with pytest.raises(ValueError, match=r"^a frame holds 252 bytes of payload, not 253$"):
+        encode_frame(Frame(1, 2, payload + b"\0"))
+
+
+@pytest.mark.parametrize("packet", [
+    b"\x01" + crc16(b"\x01").to_bytes(2, "big"),
+    bytes(MAX_FRAME_BYTES - 1) + crc16(bytes(MAX_FRAME_BYTES - 1)).to_bytes(2, "big"),
+    b"\x01\x02\x03\x04",
+    b"\x01\x02" + ESC + b"\x03" + crc16(b"\x01\x02\x03").to_bytes(2, "big"),
+    b"\x01\x02" + ESC,
+], ids=["short", "long", "crc", "escape", "cut escape"])
+def test_bad_packets_are_dropped(packet: bytes) -> None:
+    reader = FrameReader()
+    good = Frame(9, 1, b"after")
+    assert reader.feed(END + packet + END + encode_frame(good)) == [good]
+    assert reader.damaged == 1
+
+
+def test_noise_before_a_frame_is_cleared() -> None:
+    reader = FrameReader()
+    frame = Frame(9, 1, b"frame")
+    assert reader.feed(b"noise" + encode_frame(frame)) == [frame]
+    assert reader.feed(END * 5) == []
+    assert reader.damaged == 1
+
+
+def test_no_single_damage_makes_another_frame(rng: np.random.Generator) -> None:
+    frame = Frame(200, 0x82, bytes(rng.integers(0, 256, 40, np.uint8)) + END + ESC)
+    wire = encode_frame(frame)
+    for place in range(len(wire)):
+        damaged = [wire[:place] + wire[place + 1:], wire[:place] + wire[place:place + 1]
+                   + wire[place:], wire[:place] + END + wire[place:]]
+        damaged += [wire[:place] + bytes((wire[place] ^ 1 << bit,)) + wire[place + 1:]
+                    for bit in range(8)]
+        for data in damaged:
+            reader = FrameReader()
+            assert set(reader.feed(data + END)) <= {frame}
