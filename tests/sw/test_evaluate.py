@@ -139,7 +139,8 @@ def test_log_softmax_of_large_logits() -> None:
     ("a", {"protocol": "blocks"},
      "a text must have at least 2 characters for the protocol 'blocks', not 1; take a longer one"),
 ])
-def test_illegal_evaluation(model: Model, text: str, arguments: dict[str, Any], message: str) -> None:
+def test_illegal_evaluation(model: Model, text: str, arguments: dict[str, Any],
+                            message: str) -> None:
     with pytest.raises(EvaluationError) as caught:
         evaluate(model, text, **arguments)
     assert str(caught.value).startswith(message)
