@@ -53,6 +53,12 @@ def within(name: str, packages: tuple[str, ...]) -> bool:
     return any(name == package or name.startswith(package + ".") for package in packages)
 
 
+def anchors(path: Path) -> set[str]:
+    """Anchors of a Markdown file's headings, by GitHub's rule."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_package_list_equals_folders() -> None:
     found = {path.parent for folder in FOLDERS for path in package_files(folder, "__init__.py")}
     assert names(PACKAGES.values()) == names(found)
@@ -175,13 +181,17 @@ def test_oldest_releases_are_the_lower_bounds() -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_documents_point_at_files(document: Path) -> None:
+def test_documents_point_at_what_exists(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
-    targets = [document.parent / target.partition("#")[0]
-               for target in re.findall(r"\]\((?!https?:|#)([^)\s]+)\)", text)]
-    targets += [ROOT / target
-                for target in re.findall(r"`((?:hw|sw|sim|boards|tests|docs)/[\w./-]*)`", text)]
-    assert [str(target) for target in targets if not target.exists()] == []
+    named = [ROOT / name
+             for name in re.findall(r"`((?:hw|sw|sim|boards|tests|docs)/[\w./-]*)`", text)]
+    missing = [str(path) for path in named if not path.exists()]
+    for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", text):
+        name, _, anchor = link.partition("#")
+        path = document.parent / name if name else document
+        if not path.exists() or (anchor and anchor not in anchors(path)):
+            missing.append(link)
+    assert missing == []
 
 
 def test_index_names_every_page() -> None:
