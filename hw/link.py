@@ -24,7 +24,7 @@ from .protocol import (
     Space,
 )
 from .sequencer import NOTICE_LAYOUT, RUN_LAYOUT
-from .uart import UARTReceiver, UARTTransmitter
+from .uart import UARTReceiver, UARTTransmitter, check_clocks_per_bit
 
 __all__ = ["Link"]
 
@@ -142,8 +142,7 @@ class Link(wiring.Component):
             raise ValueError(f"clock_hz={clock_hz}, clocks_per_bit={clocks_per_bit}, "
                              f"build_id={build_id} or {device} cannot be reported: {error}"
                              ) from error
-        self._receiver = UARTReceiver(clocks_per_bit=clocks_per_bit)
-        self._transmitter = UARTTransmitter(clocks_per_bit=clocks_per_bit)
+        self._clocks_per_bit = check_clocks_per_bit(clocks_per_bit)
         super().__init__({
             "rx": In(1, init=1),
             "tx": Out(1, init=1),
@@ -165,8 +164,10 @@ class Link(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.uart_receiver = uart_receiver = self._receiver
-        m.submodules.uart_transmitter = uart_transmitter = self._transmitter
+        m.submodules.uart_receiver = uart_receiver = UARTReceiver(
+            clocks_per_bit=self._clocks_per_bit)
+        m.submodules.uart_transmitter = uart_transmitter = UARTTransmitter(
+            clocks_per_bit=self._clocks_per_bit)
         m.submodules.receiver = receiver = FrameReceiver(origin=WRITE_BYTES)
         m.submodules.sender = sender = FrameSender()
         m.submodules += FFSynchronizer(self.rx, uart_receiver.rx, init=1)

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["MIN_CLOCKS_PER_BIT", "UARTReceiver", "UARTTransmitter"]
+__all__ = ["MIN_CLOCKS_PER_BIT", "UARTReceiver", "UARTTransmitter", "check_clocks_per_bit"]
 
 MIN_CLOCKS_PER_BIT = 4
 """With fewer the middle of a bit is no longer found."""
@@ -12,7 +12,8 @@ MIN_CLOCKS_PER_BIT = 4
 DATA_BITS = 8
 
 
-def _check(clocks_per_bit: int) -> int:
+def check_clocks_per_bit(clocks_per_bit: int) -> int:
+    """Return ``clocks_per_bit``, or raise ``TypeError`` or ``ValueError``."""
     if not isinstance(clocks_per_bit, int):
         raise TypeError(f"clocks_per_bit must be an integer, not {clocks_per_bit!r}")
     if clocks_per_bit < MIN_CLOCKS_PER_BIT:
@@ -38,7 +39,7 @@ class UARTReceiver(wiring.Component):
         The line, synchronous.
     o : Out(stream of 8, always ready)
     error : Out(1)
-        Pulse instead of a byte: its stop bit was low.
+        Pulse instead of a byte: its stop bit was low. The line must be high before the next byte.
     """
 
     rx: Signal
@@ -46,7 +47,7 @@ class UARTReceiver(wiring.Component):
     error: Signal
 
     def __init__(self, *, clocks_per_bit: int) -> None:
-        self._clocks_per_bit = _check(clocks_per_bit)
+        self._clocks_per_bit = check_clocks_per_bit(clocks_per_bit)
         super().__init__({
             "rx": In(1, init=1),
             "o": Out(stream.Signature(DATA_BITS, always_ready=True)),
@@ -90,6 +91,12 @@ class UARTReceiver(wiring.Component):
                     with m.If(shift[0]):
                         m.d.comb += [self.o.valid.eq(self.rx), self.error.eq(~self.rx)]
                         m.next = "IDLE"
+                        with m.If(~self.rx):
+                            m.next = "BREAK"
+
+            with m.State("BREAK"):
+                with m.If(self.rx):
+                    m.next = "IDLE"
         return m
 
 
@@ -114,7 +121,7 @@ class UARTTransmitter(wiring.Component):
     tx: Signal
 
     def __init__(self, *, clocks_per_bit: int) -> None:
-        self._clocks_per_bit = _check(clocks_per_bit)
+        self._clocks_per_bit = check_clocks_per_bit(clocks_per_bit)
         super().__init__({"i": In(stream.Signature(DATA_BITS)), "tx": Out(1, init=1)})
 
     @property
