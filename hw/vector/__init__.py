@@ -20,6 +20,15 @@ LOGIT = data.StructLayout({"value": signed(NUMBERS.logit_bits), "last": 1})
 LOGIT_LATENCY = 4
 """Cycles from a head row to its logit."""
 
+MIX_ACT = 12
+"""Stage of the gate row at which ``u`` leaves."""
+
+GLU_ACT = 9
+"""Stage of the linear branch's row at which ``v`` leaves."""
+
+NORM_ACT = 5
+"""Cycles from the address of a channel in the norm's second pass to its ``q``."""
+
 TABLE_WRITE = data.StructLayout({"addr": 9, "data": 16})
 
 
@@ -30,8 +39,8 @@ class VectorUnit(wiring.Component):
     or nothing), 3 saturates; at stage 4 the value is a logit, the new residual, the GLU's linear
     branch or a table index, and the tables answer at stage 5. What follows depends on ``kind``:
 
-    MIX       f, c, g meet at stages 5, 6, 7 of their rows; h leaves at 10 and u at 13
-    GLU       a meets b; v leaves at 9
+    MIX       f, c, g look up at stage 5 of their rows; h leaves at 9 of c's, u at 12 of g's
+    GLU       a looks up, b passes; v leaves at stage 9 of b's row
     RESIDUAL  x is written at stage 4, y = taps of x at 8 with its magnitude summed; after the last
               row the reciprocal is divided out and a second pass writes q, a channel per cycle
     HEAD      logits leave at stage 4
@@ -110,10 +119,19 @@ class VectorUnit(wiring.Component):
         n = NUMBERS
         state_bits = (self._device.max_channels - 1).bit_length()
         channel_bits = (self._device.max_columns - 1).bit_length()
-        is_mix = self.kind == Op.MIX
-        is_glu = self.kind == Op.GLU
-        is_head = self.kind == Op.HEAD
-        is_residual = (self.kind == Op.RESIDUAL) | (self.kind == Op.RESIDUAL_SHIFT)
+        # Decoded into registers: the kind is known long before the first row that it applies to.
+        is_mix = Signal()
+        is_glu = Signal()
+        is_head = Signal()
+        is_residual = Signal()
+        is_shift = Signal()
+        m.d.sync += [
+            is_mix.eq(self.kind == Op.MIX),
+            is_glu.eq(self.kind == Op.GLU),
+            is_head.eq(self.kind == Op.HEAD),
+            is_residual.eq((self.kind == Op.RESIDUAL) | (self.kind == Op.RESIDUAL_SHIFT)),
+            is_shift.eq(self.kind == Op.RESIDUAL_SHIFT),
+        ]
 
         def memory(name: str, shape, depth: int) -> Memory:
             m.submodules[name] = block = Memory(shape=shape, depth=depth, init=[])
@@ -129,8 +147,7 @@ class VectorUnit(wiring.Component):
 
         # ---- Stage tags: which row of the interleaved matrices, and whether it is the last.
         tag = data.StructLayout({"valid": 1, "phase": 2, "last": 1})
-        DEPTH = 13
-        row = [Signal(tag, name=f"row_{k}") for k in range(DEPTH + 1)]
+        row = [Signal(tag, name=f"row_{k}") for k in range(MIX_ACT + 1)]
         phase = Signal(2)
         end_of_phase = Mux(is_mix, phase == 2, ~is_glu | (phase == 1))
         with m.If(self.rows.valid):
@@ -281,7 +298,7 @@ class VectorUnit(wiring.Component):
             m.d.sync += embedding.eq(1)
         with m.If(entered[-1].valid & entered[-1].last):
             m.d.sync += embedding.eq(0)
-        shifting = embedding | (self.kind == Op.RESIDUAL_SHIFT)
+        shifting = embedding | is_shift
 
         x_write_channel = counter(
             "x_write_channel", channel_bits,
@@ -321,7 +338,11 @@ class VectorUnit(wiring.Component):
             tap_prev.b.eq(Mux(shifting & ~self.fresh, taps_read.data[1], 0)),
         ]
         tapped = Signal(signed(n.residual_bits + n.tap_bits + 1), reset_less=True)  # stage 7
-        m.d.sync += tapped.eq(tap_now.p + tap_prev.p)
+        # With a carry, so that it does not look like a multiplier block's own adder: Yosys would
+        # take one product's register both for that product and for the adder's operand, and
+        # leave the operand undefined (seen with 0.70).
+        m.d.sync += tapped.eq(add_carry(
+            tap_now.p, tap_prev.p, Const(0, 1), width=len(tapped)))
         y = Signal(signed(n.residual_bits), reset_less=True)  # stage 8
         rounded = round_add(tapped, n.tap_frac, Const(0, 1), width=len(tapped) - n.tap_frac + 1)
         m.d.sync += y.eq(saturate(rounded, n.residual_bits))
@@ -333,12 +354,14 @@ class VectorUnit(wiring.Component):
         y_last = y_done & entered[-1].last
         y_channel = counter("y_channel", channel_bits, y_done, y_last)
         m.d.comb += [y_write.addr.eq(y_channel), y_write.data.eq(y), y_write.en.eq(y_done)]
-        magnitudes = Signal(n.norm_sum_bits)
+        # Summed downwards from ~0, which leaves ~sum|y|: what the division wants to add.
+        not_total = Signal(n.norm_sum_bits, init=-1)
         summed = Signal()
         m.d.sync += summed.eq(y_last)
         with m.If(y_done):
-            m.d.sync += magnitudes.eq(add_carry(
-                magnitudes, y.as_unsigned() ^ y[-1].replicate(n.residual_bits), y[-1],
+            negative = y[-1]
+            m.d.sync += not_total.eq(add_carry(
+                not_total, y.as_unsigned() ^ (~negative).replicate(n.residual_bits), ~negative,
                 width=n.norm_sum_bits))
 
         # ---- Norm: divide, then a second pass over y
@@ -346,7 +369,7 @@ class VectorUnit(wiring.Component):
         m.d.comb += [
             reciprocal.start.eq(summed),
             reciprocal.scale.eq(self.norm_scale),
-            reciprocal.total.eq(magnitudes),
+            reciprocal.not_total.eq(not_total),
         ]
         last_channel = Signal(channel_bits, reset_less=True)
         with m.If(y_last):
@@ -355,14 +378,14 @@ class VectorUnit(wiring.Component):
         norming = Signal()
         norm_end = norming & (norm_channel == last_channel)
         with m.If(reciprocal.done):
-            m.d.sync += [norming.eq(1), magnitudes.eq(0)]
+            m.d.sync += [norming.eq(1), not_total.eq(-1)]
         with m.If(norming):
             m.d.sync += norm_channel.eq(norm_channel + 1)
         with m.If(norm_end):
             m.d.sync += [norming.eq(0), norm_channel.eq(0)]
         m.d.comb += [y_read.addr.eq(norm_channel), y_read.en.eq(norming)]
-        # Stage 1: y is read; 3: product; 4: q
-        normed_tag = [Signal(enter, name=f"norm_{k}") for k in range(5)]
+        # Stage 1: y is read; 3: product
+        normed_tag = [Signal(enter, name=f"norm_{k}") for k in range(NORM_ACT + 1)]
         m.d.comb += [normed_tag[0].valid.eq(norming), normed_tag[0].last.eq(norm_end)]
         for before, after in pairwise(normed_tag):
             m.d.sync += after.eq(before)
@@ -388,17 +411,22 @@ class VectorUnit(wiring.Component):
             m.d.comb += aligned.eq(Cat(Const(0, n.glu_shift - n.mix_shift), product.p).as_signed())
         with m.Else():
             m.d.comb += aligned.eq(product.p)
+        rounded_product = Signal(signed(product_bits - n.glu_shift + 1), reset_less=True)
         act = Signal(signed(n.act_bits), reset_less=True)
-        width = product_bits - n.glu_shift + 1
-        m.d.sync += act.eq(clip_symmetric(
-            round_add(aligned, n.glu_shift, Const(0, 1), width=width), n.act_bits))
-        mix_act = row[11].valid & is_mix & (row[11].phase == 2)
-        glu_act = row[8].valid & is_glu & (row[8].phase == 1)
+        m.d.sync += [
+            rounded_product.eq(round_add(
+                aligned, n.glu_shift, Const(0, 1), width=len(rounded_product))),
+            act.eq(clip_symmetric(rounded_product, n.act_bits)),
+        ]
+        mix_act = row[MIX_ACT].valid & is_mix & (row[MIX_ACT].phase == 2)
+        glu_act = row[GLU_ACT].valid & is_glu & (row[GLU_ACT].phase == 1)
+        norm_act = normed_tag[NORM_ACT]
         m.d.comb += [
             self.acts.payload.value.eq(act),
-            self.acts.valid.eq(normed_tag[4].valid | mix_act | glu_act),
+            self.acts.valid.eq(norm_act.valid | mix_act | glu_act),
             self.acts.payload.last.eq(Mux(
-                normed_tag[4].valid, normed_tag[4].last, Mux(is_mix, row[11].last, row[8].last))),
+                norm_act.valid, norm_act.last,
+                Mux(is_mix, row[MIX_ACT].last, row[GLU_ACT].last))),
         ]
 
         # ---- Probes for simulation; registers seen elsewhere too, so they cost nothing.
