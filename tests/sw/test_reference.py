@@ -300,6 +300,22 @@ def test_largest_sums_are_exact(columns: int) -> None:
         {1}, {1 + update}, {1 + 2 * update}]
 
 
+@pytest.mark.parametrize(("sign", "limit"), [(1, 2047), (-1, -2048)])
+def test_linear_branch_saturates(sign: int, limit: int) -> None:
+    """A small gate shows the other factor of the GLU, which clipping would hide otherwise."""
+    config = ModelConfig(vocab_size=2, d_model=200, n_layers=1, d_hidden=3)
+    base = zero_model(config, embedding=np.ones((2, 200), np.int8))
+    ones = np.ones((3, 200), np.int8)
+    # All channels are 24 after the norm: the gate's index is 8, the branch 2400 before its limit.
+    layer = dataclasses.replace(base.layers[0], glu_gate=Matrix(ones, 8 * 65536 // (24 * 200)),
+                                glu_up=Matrix(sign * ones, 32767))
+    seen: list[list[int]] = []
+    ReferenceModel(dataclasses.replace(base, layers=(layer,))).step(
+        [0], lambda stage, _, values: seen.append(values[0].tolist()) if stage == "v" else None)
+    gate = round(256 * 0.5 / (1 + math.exp(-0.5)))
+    assert seen == [[(gate * limit + 2048) // 4096] * 3]
+
+
 def test_norm_is_relative_to_the_mean(rng: np.random.Generator) -> None:
     y = rng.integers(-400, 401, (5, 160)).astype(np.int32)
     y[0] = 0
