@@ -1,0 +1,200 @@
+"""What every bench needs: clock and reset, sources and monitors of streams, pauses.
+
+Inputs change right after a rising edge and outputs are looked at on the falling edge, when
+everything has settled: on the rising edge simulators differ in what they show.
+"""
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import repeat
+from typing import Any
+
+import cocotb
+import numpy as np
+from amaranth.lib import data
+from cocotb.clock import Clock
+from cocotb.handle import HierarchyObject, LogicArrayObject
+from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
+from cocotb.utils import get_sim_time
+
+__all__ = ["NEVER", "Sink", "Source", "Watch", "cycle", "generator", "pack", "pauses", "start",
+           "unpack"]
+
+CLOCK_NS = 10
+RESET_CYCLES = 3
+
+NEVER: Iterator[int] = repeat(0)
+"""Pauses of a stream that never rests."""
+
+Payload = int | Mapping[str, int]
+
+
+def generator() -> np.random.Generator:
+    """Random numbers that follow from the seed and the name of the running test."""
+    return np.random.default_rng(random.getrandbits(64))
+
+
+def pauses(rng: np.random.Generator, chance: float = 0.2, longest: int = 6) -> Iterator[int]:
+    """Lengths of pauses before each transfer, in cycles; most are none.
+
+    Parameters
+    ----------
+    chance : float
+        Of a pause, in [0, 1].
+    longest : int
+        Cycles.
+    """
+    while True:
+        rest = rng.random(256) < chance
+        yield from (rest * rng.integers(1, longest + 1, 256)).tolist()
+
+
+def pack(layout: data.Layout, **fields: int) -> int:
+    """Bits of a structure; negative integers are as many bits as their field has."""
+    return int(layout.const(fields).as_bits())
+
+
+def unpack(layout: data.Layout, bits: int) -> dict[str, int]:
+    """Fields of a structure, with their signs."""
+    value = layout.from_bits(bits)
+    return {name: int(value[name]) for name, _ in layout}
+
+
+async def start(dut: HierarchyObject, **inputs: int) -> None:
+    """Start the clock, reset the design and return after a rising edge.
+
+    Parameters
+    ----------
+    inputs : int
+        Values of input ports.
+    """
+    Clock(dut.clk, CLOCK_NS, unit="ns", impl="gpi").start()
+    for name, value in inputs.items():
+        dut[name].value = value
+    dut.rst.value = 1
+    await ClockCycles(dut.clk, RESET_CYCLES)
+    dut.rst.value = 0
+    await RisingEdge(dut.clk)
+
+
+def cycle() -> int:
+    """Number of the present clock cycle."""
+    return int(get_sim_time("ns")) // CLOCK_NS
+
+
+class Source:
+    """Feeds a stream of the design.
+
+    Parameters
+    ----------
+    dut : HierarchyObject
+    name : str
+        Of the stream, ``acts`` for the ports ``acts__valid`` and so on.
+    layout : data.Layout, optional
+        Of the payload, if it is a structure.
+    pauses : iterator of int
+        Cycles to rest before each transfer.
+    """
+
+    def __init__(self, dut: HierarchyObject, name: str, layout: data.Layout | None = None,
+                 pauses: Iterator[int] = NEVER) -> None:
+        self._clock = dut.clk
+        self._valid: LogicArrayObject = dut[f"{name}__valid"]
+        self._payload: LogicArrayObject = dut[f"{name}__payload"]
+        self._ready: LogicArrayObject | None = getattr(dut, f"{name}__ready", None)
+        self._layout = layout
+        self._pauses = pauses
+        self._valid.value = 0
+        self._payload.value = 0
+
+    async def send(self, payloads: Iterable[Payload]) -> None:
+        """Transfer payloads in order; return after the rising edge that ended the last."""
+        for payload in payloads:
+            if rest := next(self._pauses):
+                self._valid.value = 0
+                await ClockCycles(self._clock, rest)
+            self._valid.value = 1
+            self._payload.value = self._bits(payload)
+            taken = False
+            while not taken:
+                if self._ready is None:
+                    taken = True
+                else:
+                    await FallingEdge(self._clock)
+                    taken = bool(self._ready.value)
+                await RisingEdge(self._clock)
+        self._valid.value = 0
+
+    def _bits(self, payload: Payload) -> int:
+        if isinstance(payload, Mapping):
+            assert self._layout is not None
+            return pack(self._layout, **payload)
+        return payload
+
+
+class Watch:
+    """Calls ``take`` with every value of a signal while another is 1; sleeps in between.
+
+    Parameters
+    ----------
+    clock, valid, value : LogicArrayObject
+    take : callable
+        Called with the value as an unsigned integer.
+    gate : LogicArrayObject, optional
+        Must be 1 too: the ready of a stream.
+    """
+
+    def __init__(self, clock: LogicArrayObject, valid: LogicArrayObject, value: LogicArrayObject,
+                 take: Callable[[int], Any], gate: LogicArrayObject | None = None) -> None:
+        self._clock, self._valid, self._value = clock, valid, value
+        self._take = take
+        self._gate = gate
+        cocotb.start_soon(self._run())
+
+    @classmethod
+    def stream(cls, dut: HierarchyObject, name: str, take: Callable[[int], Any]) -> "Watch":
+        """Watch the payloads that a stream of the design transfers."""
+        return cls(dut.clk, dut[f"{name}__valid"], dut[f"{name}__payload"], take,
+                   getattr(dut, f"{name}__ready", None))
+
+    async def _run(self) -> None:
+        falling = FallingEdge(self._clock)
+        begins = RisingEdge(self._valid)
+        while True:
+            await falling
+            if not int(self._valid.value):
+                await begins
+            elif self._gate is None or int(self._gate.value):
+                self._take(int(self._value.value))
+
+
+class Sink:
+    """Takes what a stream of the design gives, with pauses between transfers.
+
+    Parameters
+    ----------
+    take : callable
+        Called with each payload as an unsigned integer.
+    """
+
+    def __init__(self, dut: HierarchyObject, name: str, take: Callable[[int], Any],
+                 pauses: Iterator[int] = NEVER) -> None:
+        self._clock = dut.clk
+        self._valid: LogicArrayObject = dut[f"{name}__valid"]
+        self._ready: LogicArrayObject = dut[f"{name}__ready"]
+        self._pauses = pauses
+        self._ready.value = 0
+        Watch.stream(dut, name, take)
+        cocotb.start_soon(self._run())
+
+    async def _run(self) -> None:
+        while True:
+            if rest := next(self._pauses):
+                self._ready.value = 0
+                await ClockCycles(self._clock, rest)
+            self._ready.value = 1
+            taken = False
+            while not taken:
+                await FallingEdge(self._clock)
+                taken = bool(self._valid.value)
+                await RisingEdge(self._clock)
