@@ -23,6 +23,7 @@ from rich.table import Table
 from trilight.hw.config import UP5K
 
 from .api import open_board, report
+from .driver import check_request
 from .errors import EvaluationError, MissingPackageError, ReportError, TrilightError
 from .evaluate import quality
 from .image import compile_image
@@ -88,7 +89,7 @@ def generate(
     _check_folder(json_file)
     console = Console(stderr=True, quiet=quiet)
     loaded = Model.load(model or default_model_path())
-    loaded.encode(prompt)
+    check_request(loaded, prompt, tokens=tokens, temperature=temperature, seed=seed)
     with open_board(target, progress=lambda text: console.print(escape(text), style="dim")
                     ) as board:
         with _progress(console, f"Loading the model into {target}") as advance:

@@ -35,10 +35,11 @@ from .image import compile_image
 from .link import Answer, Link, Request
 from .model import Model
 from .models import default_model_path
-from .reference.sampler import temperature_to_fixed
+from .reference.sampler import Sampler, temperature_to_fixed
 from .transport import Transport
 
-__all__ = ["Board", "Counters", "Identity", "LastRun", "Progress", "Status", "Token"]
+__all__ = ["Board", "Counters", "Identity", "LastRun", "Progress", "Status", "Token",
+           "check_request"]
 
 Progress = Callable[[int, int], None]
 """Called with the units done and the units in all."""
@@ -184,6 +185,25 @@ class LastRun:
     def cycles_per_token(self) -> float | None:
         """Clock cycles per generated token."""
         return self.cycles / self.tokens if self.cycles is not None and self.tokens else None
+
+
+def check_request(model: Model, prompt: str, *, tokens: int, temperature: float,
+                  seed: int) -> None:
+    """Refuse what ``Board.generate`` would refuse once ``model`` is loaded.
+
+    Raises
+    ------
+    PromptError
+        The prompt is empty, or a number is out of its range.
+    UnknownCharacterError
+        The vocabulary lacks a character of the prompt.
+    """
+    if not prompt:
+        raise PromptError("the prompt must have at least one character; a newline will do")
+    if tokens < 1:
+        raise PromptError(f"tokens must be at least 1, not {tokens}")
+    Sampler(seed, temperature)
+    model.encode(prompt)
 
 
 class Board:
@@ -347,20 +367,15 @@ class Board:
         """
         if self.model is None:
             raise DeviceError("no model is loaded; load one first")
-        if not prompt:
-            raise PromptError("the prompt must have at least one character; a newline will do")
-        if tokens < 1:
-            raise PromptError(f"tokens must be at least 1, not {tokens}")
-        if not 0 <= seed < 1 << NUMBERS.rng_bits:
-            raise PromptError(f"seed must be 0 ... {(1 << NUMBERS.rng_bits) - 1}, not {seed}")
-        fixed = temperature_to_fixed(temperature)
-        ids = self.model.encode(prompt)
+        check_request(self.model, prompt, tokens=tokens, temperature=temperature, seed=seed)
         self._generation += 1
-        return self._generate(self.model, prompt, ids, tokens, fixed, seed, self._generation)
+        return self._generate(self.model, prompt, tokens, temperature_to_fixed(temperature), seed,
+                              self._generation)
 
-    def _generate(self, model: Model, prompt: str, ids: Sequence[int], tokens: int,
-                  temperature: int, seed: int, generation: int) -> Generator[Token, None, None]:
+    def _generate(self, model: Model, prompt: str, tokens: int, temperature: int, seed: int,
+                  generation: int) -> Generator[Token, None, None]:
         self._check_current(generation)
+        ids = model.encode(prompt)
         started = finished = time.monotonic()
         repeats = self._link.repeats
         generated: list[int] = []

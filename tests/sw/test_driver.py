@@ -452,6 +452,30 @@ def test_lost_requests() -> None:
     assert generate(board) == expected(PROMPT, 40)
 
 
+def test_a_lost_write_is_repeated_without_a_wait() -> None:
+    """The answer to a later one tells."""
+    lost: list[Frame] = []
+
+    def lose_one(frame: Frame) -> Sequence[Frame]:
+        if frame.command == Command.WRITE and frame.payload[1] == 2 and not lost:
+            lost.append(frame)
+            return []
+        return [frame]
+
+    transport = Tamper(to_device=lose_one)
+    board = Board(transport)
+    whole = transport.read
+
+    def read(timeout_s: float) -> bytes:
+        data = whole(timeout_s)
+        assert data, "waited in vain"
+        return data
+
+    transport.read = read  # type: ignore[method-assign]
+    board.load(MODEL, verify=True)
+    assert transport.sent.count(lost[0]) == 2
+
+
 def test_doubled_frames() -> None:
     board = loaded(Tamper(lambda frame: [frame, frame], lambda frame: [frame, frame]))
     assert generate(board, PROMPT, 300) == expected(PROMPT, 300)

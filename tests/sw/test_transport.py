@@ -1,15 +1,20 @@
 """Serial ports, on a pseudo terminal, and targets by name."""
 
 import os
+import select
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
+from serial import Serial, SerialException
 
+from trilight.hw.config import ModelConfig
 from trilight.sw import link, targets
 from trilight.sw.api import open_board
+from trilight.sw.device import ReferenceTransport
 from trilight.sw.driver import Board
 from trilight.sw.errors import (
     LinkError,
@@ -19,8 +24,11 @@ from trilight.sw.errors import (
     UnpluggedError,
     WrongDeviceError,
 )
+from trilight.sw.model import Model
 from trilight.sw.targets import open_transport, target_names
 from trilight.sw.transport import SerialTransport
+
+MODEL = Model.random(ModelConfig(vocab_size=60, d_model=48, n_layers=1, d_hidden=60), 5)
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo terminals")
 
@@ -117,6 +125,51 @@ def test_something_else_answers(cable: Cable, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(WrongDeviceError, match="not one frame of 16 bytes is valid"):
         Board(transport)
     transport.close()
+
+
+@pytest.fixture
+def served(cable: Cable) -> Iterator[Cable]:
+    """A cable with the emulated device at its far end."""
+    device = ReferenceTransport()
+    ended = threading.Event()
+
+    def serve() -> None:
+        while not ended.is_set():
+            if select.select([cable.far], [], [], 0.001)[0]:
+                device.write(os.read(cable.far, 4096))
+            os.write(cable.far, device.read(0))
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield cable
+    ended.set()
+    thread.join()
+
+
+def test_tokens_over_a_serial_port(served: Cable) -> None:
+    with open_board(f"serial:{served.port}") as board:
+        board.load(MODEL, verify=True)
+        tokens = [token.id for token in board.generate("HELLO", tokens=300, temperature=4, seed=7)]
+    direct = Board(ReferenceTransport())
+    direct.load(MODEL)
+    assert tokens == [token.id for token in direct.generate("HELLO", tokens=300, temperature=4,
+                                                            seed=7)]
+
+
+def test_unplugged_during_a_run(cable: Cable, served: Cable,
+                                monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_board(f"serial:{served.port}") as board:
+        board.load(MODEL)
+        stream = board.generate("HELLO", tokens=300)
+        next(stream)
+
+        def vanish(self: Serial, size: int) -> bytes:
+            raise SerialException("device reports readiness to read but returned no data")
+
+        monkeypatch.setattr(Serial, "read", vanish)
+        with pytest.raises(UnpluggedError, match="was the board unplugged"):
+            list(stream)
+        assert board.model is None
 
 
 def test_targets_that_are_installed() -> None:
