@@ -71,7 +71,7 @@ def train_command(
     seed: Annotated[int, typer.Option(
         min=0, help="Start of all randomness; on one machine it decides the model.")] = 1,
     learning_rate: Annotated[float, typer.Option(min=1e-6, max=1.0)] = 5e-3,
-    dropout: Annotated[float, typer.Option(min=0.0, max=0.9)] = 0.05,
+    dropout: Annotated[float, typer.Option(min=0.0, max=0.9)] = 0.1,
     device: Annotated[Device, typer.Option(help="Where to train.")] = Device.AUTO,
     precision: Annotated[Precision, typer.Option(
         help="Arithmetic of matrix products; auto takes the faster.")] = Precision.AUTO,

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from trilight.hw.config import NUMBERS, ModelConfig
 
-from .scales import NORM_STEP, SCALES, MatrixScale
+from .scales import NORM_STEP, RESIDUAL_GAIN, SCALES, MatrixScale
 
 __all__ = ["Masks", "Network", "State"]
 
@@ -202,7 +202,7 @@ class Network(nn.Module):
         self.config = config
         self.bf16 = bf16
         self.embedding = nn.Parameter(torch.randn(config.vocab_size, config.d_model) * 0.5)
-        self.embed_scale = nn.Parameter(torch.tensor(0.4))
+        self.embed_scale = nn.Parameter(torch.tensor(0.4 * RESIDUAL_GAIN))
         self.head_gain = nn.Parameter(torch.tensor(0.8))
         self.head_bias = nn.Parameter(torch.zeros(config.vocab_size))
         self.layers = nn.ModuleList(_Layer(config) for _ in range(config.n_layers))

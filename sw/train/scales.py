@@ -9,14 +9,26 @@ from dataclasses import dataclass
 
 from trilight.hw.config import NUMBERS
 
-__all__ = ["NORM_STEP", "SCALES", "MatrixScale", "head_scale", "multiplier", "to_fixed"]
+__all__ = [
+    "NORM_STEP",
+    "RESIDUAL_GAIN",
+    "SCALES",
+    "MatrixScale",
+    "head_scale",
+    "multiplier",
+    "to_fixed",
+]
 
 NORM_STEP = 1 / 30
 """What one count of a normalised activation ``q`` stands for. Its mean magnitude is
 ``NUMBERS.norm_gain`` counts; for normally distributed values the root mean square is then 1.0."""
 
-_MIX_STEP = 2.0 ** (NUMBERS.mix_shift - 2 * NUMBERS.gate_frac)
-_GLU_STEP = 2.0 ** (NUMBERS.glu_shift - 2 * NUMBERS.gate_frac)
+RESIDUAL_GAIN = 0.5
+"""What a branch adds to the residual stream, for each unit that it computes. Norms make the model
+indifferent to it; with 0.5 the multipliers and the stream stay within their ranges as they grow."""
+
+_MIX_STEP = RESIDUAL_GAIN * 2.0 ** (NUMBERS.mix_shift - 2 * NUMBERS.gate_frac)
+_GLU_STEP = RESIDUAL_GAIN * 2.0 ** (NUMBERS.glu_shift - 2 * NUMBERS.gate_frac)
 
 
 @dataclass(frozen=True)
@@ -24,7 +36,7 @@ class MatrixScale:
     """Units at the two sides of a matrix."""
 
     input_step: float
-    """What one count of the input stands for."""
+    """What one count of the input stands for, gain included."""
     output_frac: int
     """Fraction bits of the output."""
 

@@ -43,7 +43,8 @@ class Options:
     """Highest rate; it rises for ``warmup`` steps, then falls along a cosine."""
     warmup: int = 100
     weight_decay: float = 0.05
-    dropout: float = 0.05
+    dropout: float = 0.1
+    """Share of a branch's inputs left out, chosen anew for each window."""
     clip: float = 1.0
     """Largest norm of the gradient."""
     bf16: bool = False
@@ -97,6 +98,8 @@ class Trainer:
         Running mean of the training loss over about 50 steps, in nats per character.
     seconds : float
         Time spent in ``run``, over all interruptions.
+    windows : int
+        Steps of one pass over the corpus.
     """
 
     def __init__(self, config: ModelConfig, corpus: Corpus, options: Options, *,
@@ -127,7 +130,7 @@ class Trainer:
         if compiled:
             self._loss = torch.compile(self._forward)
         length = (len(corpus.train) - 1) // options.streams
-        self._windows = length // options.context
+        self.windows = length // options.context
         self._epoch = -1
         self._tokens = torch.empty(0)
 
@@ -141,13 +144,13 @@ class Trainer:
         logits, state = self.network(tokens, state, masks)
         return functional.cross_entropy(logits.flatten(0, 1), targets.flatten()), state
 
-    def _window(self) -> tuple[Tensor, Tensor]:
+    def window(self) -> tuple[Tensor, Tensor]:
         """Return inputs and targets ``[T, B]`` of the present step.
 
         Each pass over the corpus starts at another place, drawn from seed and pass, and restarts
         the state.
         """
-        epoch, window = divmod(self.step, self._windows)
+        epoch, window = divmod(self.step, self.windows)
         streams, context = self.options.streams, self.options.context
         if epoch != self._epoch:
             start = np.random.default_rng([self.options.seed, epoch]).integers(
@@ -170,7 +173,7 @@ class Trainer:
         TrainingError
             If the loss is no longer a number.
         """
-        tokens, targets = self._window()
+        tokens, targets = self.window()
         masks = self.network.draw_masks(
             self.options.streams, self.options.dropout, self._generator)
         rate = self.options.rate(self.step)
