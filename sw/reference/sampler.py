@@ -27,7 +27,7 @@ def temperature_to_fixed(temperature: float) -> int:
         If it is not in [0, 7.99].
     """
     most = _MOST_TEMPERATURE / (1 << NUMBERS.temperature_frac)
-    if math.isnan(temperature) or not 0 <= temperature <= most:
+    if not 0 <= temperature <= most:
         raise PromptError(f"temperature must be in [0, {math.floor(most * 100) / 100}], "
                           f"not {temperature}; 0 always takes the likeliest token, 1 follows the "
                           "model's own probabilities")
