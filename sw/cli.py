@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from importlib.metadata import EntryPoint, entry_points
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -95,6 +96,9 @@ def generate(
         with _progress(console, f"Loading the model into {target}") as advance:
             board.load(loaded, progress=advance)
         stream = board.generate(prompt, tokens=tokens, temperature=temperature, seed=seed)
+        if isinstance(sys.stdout, TextIOWrapper):
+            # A terminal that lacks a character shows another in its place.
+            sys.stdout.reconfigure(errors="replace")
         if sys.stdout.isatty() and not quiet:
             print(prompt, end="", flush=True)
         with closing(stream):

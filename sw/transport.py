@@ -4,6 +4,7 @@ A virtual board is a transport too; see ``trilight.sw.targets`` for how one is f
 """
 
 import abc
+import contextlib
 import errno
 import time
 from collections.abc import Mapping
@@ -100,6 +101,10 @@ class SerialTransport(Transport):
                                        exclusive=True)
         except (OSError, ValueError) as error:
             raise _explain_open(port, baud, error) from error
+        # FTDI bridges hold bytes back for 16 ms unless told otherwise; only Linux offers it, and
+        # not for every port.
+        with contextlib.suppress(AttributeError, NotImplementedError, OSError, ValueError):
+            self._port.set_low_latency_mode(True)
 
     @property
     def name(self) -> str:

@@ -1,6 +1,7 @@
 """The command line, mostly in process, with the streams it writes to."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -285,3 +286,14 @@ def test_closed_pipe(model: str) -> None:
         err = process.stderr.read()
         process.wait(timeout=60)
     assert err == b""
+
+
+def test_characters_that_stdout_lacks(tmp_path: Path) -> None:
+    model = Model.random(ModelConfig(vocab_size=200, d_model=48, n_layers=1, d_hidden=60), 5)
+    path = tmp_path / "model.safetensors"
+    model.save(path)
+    result = subprocess.run(
+        [*RUN, "generate", "-p", "A", "-n", "40", "-t", "4", "-q", "-m", str(path)],
+        capture_output=True, check=True, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert b"?" in result.stdout
+    assert len(result.stdout.decode("ascii")) == 41

@@ -241,6 +241,21 @@ def test_verify_finds_a_changed_weight() -> None:
         board.generate(PROMPT, tokens=1)
 
 
+def test_an_interrupted_load_is_done_again() -> None:
+    board = loaded(ReferenceTransport())
+
+    def interrupt(done: int, total: int) -> None:
+        if done > total // 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        board.load(OTHER, progress=interrupt)
+    with pytest.raises(DeviceError, match=r"^no model is loaded"):
+        board.generate(PROMPT, tokens=1)
+    board.load(MODEL)
+    assert generate(board) == expected(PROMPT, 40)
+
+
 @pytest.mark.parametrize(("device", "text"), [
     # Words of 40 columns: rows of 48 take two, rows of 90 three.
     (replace(UP5K, weight_words=1823),
@@ -398,7 +413,7 @@ def test_a_device_that_is_stuck() -> None:
         board.stop()
 
 
-def test_a_prompt_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prompt_that_never_ends() -> None:
     running = bytes((Result.OK,)) + STATUS.pack(1, 2, 0, 0, 0)
     transport = Tamper()
     board = loaded(transport)
@@ -650,6 +665,13 @@ def test_a_host_that_vanished() -> None:
     assert not second.status().running
     second.load(MODEL)
     assert generate(second) == expected(PROMPT, 40)
+
+
+def test_the_first_run_of_a_host_is_no_repeat() -> None:
+    """Two hosts in turn do the same, and so send a RUN each under the same number."""
+    device = ReferenceTransport()
+    for _ in range(2):
+        assert generate(loaded(device), PROMPT[0], 3) == expected(PROMPT[0], 3)
 
 
 def test_sequence_numbers_of_runs() -> None:
