@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -10,7 +10,8 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Any
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -36,6 +37,10 @@ __all__ = ["CHECKPOINT_NAME", "choose_config", "train_command"]
 CHECKPOINT_NAME = "trilight-training.pt"
 
 _DEVICE = UP5K
+_INTERRUPTED = 130
+_LOG_EVERY_S = 30.0
+_SETTINGS = ("characters", "minutes", "d_model", "layers", "hidden", "seed", "learning_rate",
+             "dropout", "precision")
 _SPLIT = "first 90 % trained on, last 10 % held out"
 
 
@@ -56,6 +61,7 @@ class Precision(StrEnum):
 
 
 def train_command(
+    context: typer.Context,
     corpus: Annotated[Path, typer.Option(help="Text to learn from, UTF-8.")],
     out: Annotated[Path, typer.Option(help="Model file to write, e.g. mine.safetensors.")],
     characters: Annotated[int | None, typer.Option(
@@ -77,9 +83,6 @@ def train_command(
         help="Arithmetic of matrix products; auto takes the faster.")] = Precision.AUTO,
     threads: Annotated[int | None, typer.Option(
         min=1, help="Processor threads. [default: one for each core]")] = None,
-    compiled: Annotated[bool, typer.Option(
-        "--compile", help="Let torch.compile fuse the loop; needs a C++ compiler, saves time "
-                          "in runs of more than a few minutes.")] = False,
     checkpoint: Annotated[Path | None, typer.Option(
         help="Folder for the checkpoint. [default: next to --out]")] = None,
     resume: Annotated[bool, typer.Option(
@@ -95,10 +98,10 @@ def train_command(
                             "pip install 'trilight[train]'")
     if characters is not None and minutes is not None:
         raise TrainingError("--characters and --minutes exclude each other; give one of them")
-    console = Console()
-    text = read_corpus(corpus, max_vocab=_DEVICE.max_vocab)
     folder = checkpoint or out.parent / (out.name + ".checkpoint")
-    _check_writable(out)
+    saved = folder / CHECKPOINT_NAME
+    _check_paths(out, saved, resume=resume)
+    text = read_corpus(corpus, max_vocab=_DEVICE.max_vocab)
 
     import torch
 
@@ -106,33 +109,38 @@ def train_command(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    settings: dict[str, Any] = {"device": _torch_device(device), "compiled": compiled}
+    place = _torch_device(device)
     if resume:
-        trainer = Trainer.resume(folder / CHECKPOINT_NAME, text, **settings)
+        _refuse_settings(context)
+        trainer = Trainer.resume(saved, text, device=place)
     else:
         config = choose_config(text, d_model=d_model, layers=layers, hidden=hidden)
         options = Options(
             seed=seed, learning_rate=learning_rate, dropout=dropout,
-            bf16=(bf16_is_faster(settings["device"]) if precision is Precision.AUTO
+            bf16=(bf16_is_faster(place) if precision is Precision.AUTO
                   else precision is Precision.BF16),
             characters=characters or Options.characters)
         if minutes is not None:
             options = replace(options, characters=characters_in(
-                minutes, config, text, options, **settings))
-        trainer = Trainer(config, text, options, **settings)
+                minutes, config, text, options, device=place))
+        trainer = Trainer(config, text, options, device=place)
+    console = Console()
     _announce(console, trainer)
     again = " ".join(["trilight train --corpus", quote(str(corpus)), "--out", quote(str(out)),
                       *(["--checkpoint", quote(str(folder))] if checkpoint else []), "--resume"])
-    if not _train(console, trainer, folder / CHECKPOINT_NAME):
+    if not _train(console, trainer, saved):
         console.print(f"Stopped after {trainer.characters:,} characters. Go on with\n  "
                       + escape(again), soft_wrap=True)
-        raise typer.Exit(130)
+        raise typer.Exit(_INTERRUPTED)
     model = _finish(console, trainer, out.name)
     try:
         model.save(out)
     except OSError as error:
         raise TrainingError(f"cannot write {out}: {error.strerror}; the training is kept, "
                             f"make room and go on with\n  {again}") from error
+    saved.unlink()
+    with suppress(OSError):  # the folder may hold files of the user's
+        folder.rmdir()
     _show(console, model, out, _prompt(text))
 
 
@@ -173,12 +181,25 @@ def choose_config(corpus: Corpus, *, d_model: int, layers: int, hidden: int | No
     return chosen
 
 
-def _check_writable(out: Path) -> None:
-    """Refuse before the training what would fail after it."""
+def _check_paths(out: Path, saved: Path, *, resume: bool) -> None:
+    """Refuse before the training what would fail after it, or destroy an earlier one."""
     if out.is_dir():
         raise TrainingError(f"--out must name a file, not the folder {out}")
     if not out.parent.is_dir():
         raise TrainingError(f"the folder of --out, {out.parent}, does not exist; create it first")
+    if saved.exists() and not resume:
+        raise TrainingError(f"{saved} holds an unfinished training; add --resume to go on with "
+                            "it, or delete it to start anew")
+
+
+def _refuse_settings(context: typer.Context) -> None:
+    """Refuse options that a checkpoint has decided already."""
+    sources = {name: context.get_parameter_source(name) for name in _SETTINGS}
+    given = [name for name, source in sources.items() if source and source.name != "DEFAULT"]
+    if given:
+        names = ", ".join("--" + name.replace("_", "-") for name in given)
+        raise TrainingError(f"--resume goes on with the settings of the checkpoint; leave out "
+                            f"{names}, or train anew without --resume")
 
 
 def _torch_device(device: Device) -> str:
@@ -224,17 +245,28 @@ def _stop_on_signal() -> Iterator[list[int]]:
 
 
 def _train(console: Console, trainer: "Trainer", checkpoint: Path) -> bool:
-    """Run the schedule under a progress bar; whether it was completed."""
+    """Run the schedule under a progress bar; whether it was completed.
+
+    Where there is no terminal, a line now and then takes the bar's place.
+    """
     columns = (TextColumn("training"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
                TextColumn("loss {task.fields[loss]:.4f} nats/char"),
                TextColumn("{task.fields[speed]:,.0f} char/s"), TimeElapsedColumn(),
                TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=True))
-    with _stop_on_signal() as caught, Bar(*columns, console=console) as bar:
+    with (_stop_on_signal() as caught,
+          Bar(*columns, console=console, disable=not console.is_terminal) as bar):
         task = bar.add_task("", total=trainer.options.steps, completed=trainer.step,
-                            loss=float("nan"), speed=0.0)
+                            loss=trainer.loss, speed=0.0)
+        logged = monotonic()
 
         def report(now: "Progress") -> None:
+            nonlocal logged
             bar.update(task, completed=now.step, loss=now.loss, speed=now.characters_per_s)
+            last = now.step == now.steps
+            if not console.is_terminal and (last or monotonic() - logged >= _LOG_EVERY_S):
+                logged = monotonic()
+                console.print(f"step {now.step:,} of {now.steps:,}, loss {now.loss:.4f} nats/char, "
+                              f"{now.characters_per_s:,.0f} char/s", highlight=False)
 
         return trainer.run(report=report, stop=lambda: bool(caught), checkpoint=checkpoint)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic, perf_counter
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from trilight.hw.config import ModelConfig
 from trilight.sw.errors import CheckpointError, TrainingError
 
 from .corpus import Corpus
-from .network import Masks, Network, State
+from .network import Network, State
 
 __all__ = ["Options", "Progress", "Trainer", "bf16_is_faster", "characters_in", "streamed_loss"]
 
@@ -86,8 +86,6 @@ class Trainer:
         See ``Options``.
     device
         ``"cpu"`` or ``"cuda"``.
-    compiled
-        Whether to let ``torch.compile`` fuse the loop; needs a C++ compiler.
 
     Attributes
     ----------
@@ -103,7 +101,7 @@ class Trainer:
     """
 
     def __init__(self, config: ModelConfig, corpus: Corpus, options: Options, *,
-                 device: str = "cpu", compiled: bool = False) -> None:
+                 device: str = "cpu") -> None:
         if len(corpus.train) <= options.streams * options.context:
             raise TrainingError(
                 f"the training part must have more than {options.streams * options.context:,} "
@@ -126,9 +124,6 @@ class Trainer:
             [{"params": matrices, "weight_decay": options.weight_decay},
              {"params": vectors, "weight_decay": 0.0}],
             lr=options.learning_rate, betas=(0.9, 0.98), fused=True)
-        self._loss: Callable[..., tuple[Tensor, State]] = self._forward
-        if compiled:
-            self._loss = torch.compile(self._forward)
         length = (len(corpus.train) - 1) // options.streams
         self.windows = length // options.context
         self._epoch = -1
@@ -138,11 +133,6 @@ class Trainer:
     def characters(self) -> int:
         """Characters trained on so far."""
         return self.step * self.options.streams * self.options.context
-
-    def _forward(self, tokens: Tensor, targets: Tensor, state: State, masks: Masks,
-                 ) -> tuple[Tensor, State]:
-        logits, state = self.network(tokens, state, masks)
-        return functional.cross_entropy(logits.flatten(0, 1), targets.flatten()), state
 
     def window(self) -> tuple[Tensor, Tensor]:
         """Return inputs and targets ``[T, B]`` of the present step.
@@ -179,7 +169,8 @@ class Trainer:
         rate = self.options.rate(self.step)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        loss, self._state = self._loss(tokens, targets, self._state, masks)
+        logits, self._state = self.network(tokens, self._state, masks)
+        loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
         value = loss.item()
         if not math.isfinite(value):
             raise TrainingError(f"the loss of step {self.step:,} is {value}; train again with a "
@@ -253,8 +244,7 @@ class Trainer:
         os.replace(partial, path)
 
     @classmethod
-    def resume(cls, path: Path, corpus: Corpus, *, device: str = "cpu", compiled: bool = False,
-               ) -> Self:
+    def resume(cls, path: Path, corpus: Corpus, *, device: str = "cpu") -> Self:
         """Go on from a checkpoint, as if there had been no interruption.
 
         Raises
@@ -279,7 +269,7 @@ class Trainer:
                                   f"{found['corpus'][:12]}..., not {corpus.sha256[:12]}...); "
                                   "give that one, or train without --resume to start anew")
         trainer = cls(ModelConfig(**found["config"]), corpus, Options(**found["options"]),
-                      device=device, compiled=compiled)
+                      device=device)
         trainer.step = found["step"]
         trainer.loss = found["loss"]
         trainer.seconds = found["seconds"]
@@ -312,10 +302,10 @@ def streamed_loss(network: Network, tokens: NDArray[np.int64], *, streams: int) 
     return total / ((length - 1) * streams)
 
 
-def characters_in(minutes: float, config: ModelConfig, corpus: Corpus, options: Options,
-                  **settings: Any) -> int:
+def characters_in(minutes: float, config: ModelConfig, corpus: Corpus, options: Options, *,
+                  device: str = "cpu") -> int:
     """Return how many characters this machine can train on in a time, from a short trial run."""
-    trial = Trainer(config, corpus, options, **settings)
+    trial = Trainer(config, corpus, options, device=device)
     for _ in range(3):
         trial.advance()
     began, first = monotonic(), trial.characters

@@ -403,6 +403,19 @@ def test_command_refuses_before_it_trains(
     assert message in str(result.exception)
 
 
+def test_command_keeps_an_unfinished_training(
+        torch_side: SimpleNamespace, text: Path, tmp_path: Path) -> None:
+    out = tmp_path / "m.safetensors"
+    saved = tmp_path / "m.safetensors.checkpoint" / command.CHECKPOINT_NAME
+    saved.parent.mkdir()
+    saved.touch()
+    result = run_command("--corpus", text, "--out", out)
+    assert "holds an unfinished training; add --resume" in str(result.exception)
+    result = run_command("--corpus", text, "--out", out, "--resume", "--seed", 2, "--d-model", 64)
+    assert "leave out --d-model, --seed, or train anew" in str(result.exception)
+    assert saved.exists()
+
+
 def test_command_writes_a_measured_model(
         torch_side: SimpleNamespace, text: Path, corpus: Corpus, tmp_path: Path) -> None:
     out = tmp_path / "mine.safetensors"
@@ -410,6 +423,7 @@ def test_command_writes_a_measured_model(
                          *SHAPE)
     assert result.exit_code == 0, result.output
     assert f"trilight generate --model {out}" in result.output.replace("\n", "")
+    assert list(tmp_path.glob("*.checkpoint")) == []
     model = Model.load(out)
     about = model.provenance
     assert about["corpus_sha256"] == corpus.sha256
@@ -443,6 +457,7 @@ def test_ctrl_c_saves_and_resume_ends_alike(
     first = train("parts.safetensors", "--characters", 50_000, *SHAPE)
     assert first.exit_code == 130
     assert len(done) == 9
+    assert f"Stopped after {9 * 16 * 128:,} characters" in first.output
     assert not (tmp_path / "parts.safetensors").exists()
     assert "--resume" in first.output
     assert train("parts.safetensors", "--resume").exit_code == 0
