@@ -6,7 +6,6 @@ from typing import Any
 
 import cocotb
 import numpy as np
-from cocotb.handle import HierarchyObject
 from cocotb.triggers import RisingEdge
 from numpy.typing import NDArray
 
@@ -17,7 +16,7 @@ from trilight.sw.reference.sampler import Rng, Sampler
 from trilight.sw.reference.tables import GUMBEL
 
 from .checker import InOrderChecker
-from .streams import NEVER, Watch, cycle, generator, pack, pauses, start
+from .streams import NEVER, Dut, Watch, cycle, generator, pack, pauses, start
 
 TOKEN_LATENCY = 2
 """Cycles from the last logit to the token."""
@@ -42,7 +41,7 @@ class SamplerModel:
 class Bench:
     """Drives draws and logits, and checks every token and when it comes."""
 
-    def __init__(self, dut: HierarchyObject, rests: Iterator[int]) -> None:
+    def __init__(self, dut: Dut, rests: Iterator[int]) -> None:
         self.dut = dut
         self.rests = rests
         self.tokens = InOrderChecker("token")
@@ -113,7 +112,7 @@ def vectors(rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
 @cocotb.parametrize(stalled=[False, True])
-async def follows_reference(dut: HierarchyObject, stalled: bool) -> None:
+async def follows_reference(dut: Dut, stalled: bool) -> None:
     """The published table: tokens are those of the reference, and so is the generator's state."""
     rng = generator()
     bench = Bench(dut, pauses(rng) if stalled else NEVER)
@@ -131,7 +130,7 @@ async def follows_reference(dut: HierarchyObject, stalled: bool) -> None:
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
-async def takes_any_table(dut: HierarchyObject) -> None:
+async def takes_any_table(dut: Dut) -> None:
     """Tables at the ends of their range, where sums are widest; without a seed, that of 0."""
     rng = generator()
     bench = Bench(dut, pauses(rng))

@@ -10,13 +10,12 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from importlib import import_module, resources
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from xml.etree import ElementTree
 
 import cocotb_tools.config
-from amaranth.back import rtlil
 from amaranth.hdl import Signal, Value
 from amaranth.lib import wiring
 from cocotb_tools.runner import get_runner
@@ -29,6 +28,9 @@ from trilight.sw.errors import SimulationError
 from .native import COMPILER, VERILATOR
 
 __all__ = ["Design", "Simulator", "board_design", "component_design", "installed", "run_bench"]
+
+# Not in the stubs of Amaranth.
+rtlil = import_module("amaranth.back.rtlil")
 
 Simulator = Literal["verilator", "icarus"]
 
@@ -73,7 +75,7 @@ class Design:
         return PORT.findall(self.verilog)
 
 
-def component_design(component: wiring.Component, progress: Progress = no_progress) -> Design:
+def component_design(component: "wiring.Component[Any]", progress: Progress = no_progress) -> Design:
     """Return a component as Verilog; its clock and reset are the ports ``clk`` and ``rst``.
 
     Raises
@@ -144,7 +146,7 @@ def run_bench(
     options = [] if waves is None else (
         ["--trace-file", f"{waves}.vcd"] if simulator == "verilator" else [])
     plusargs = [f"+dumpfile_path={waves}.fst"] if traced and simulator == "icarus" else []
-    results = folder / "results.xml"
+    results = folder.absolute() / "results.xml"
     try:
         get_runner(simulator).test(
             test_module=bench, hdl_toplevel=design.top, hdl_toplevel_lang="verilog",
@@ -199,7 +201,8 @@ def _compile(sources: list[Path], flags: list[str], work: Path, log: str, what: 
     run_all([[*COMPILER, *COMPILER_FLAGS, *flags, "-I.", f"-I{include}", f"-I{include / 'vltstd'}",
               "-c", str(source), "-o", target]
              for source, target in zip(sources, objects, strict=True)],
-            work, cache_root() / "logs" / f"{log}.log", env=_environment(), what=f"compiling {what}")
+            work, cache_root() / "logs" / f"{log}.log", env=_environment(),
+            what=f"compiling {what}")
     return objects
 
 

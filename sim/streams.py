@@ -11,20 +11,23 @@ from typing import Any
 
 import cocotb
 import numpy as np
+from amaranth.hdl import Shape
 from amaranth.lib import data
 from cocotb.clock import Clock
-from cocotb.handle import HierarchyObject, LogicArrayObject
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 from cocotb.utils import get_sim_time
 
-__all__ = ["NEVER", "Sink", "Source", "Watch", "cycle", "generator", "pack", "pauses", "start",
-           "unpack"]
+__all__ = ["NEVER", "Dut", "Sink", "Source", "Watch", "cycle", "generator", "pack", "pauses",
+           "signed", "start", "unpack"]
 
 CLOCK_NS = 10
 RESET_CYCLES = 3
 
 NEVER: Iterator[int] = repeat(0)
 """Pauses of a stream that never rests."""
+
+Dut = Any
+"""A design, or one of its ports: which it has is known when it runs."""
 
 Payload = int | Mapping[str, int]
 
@@ -50,17 +53,30 @@ def pauses(rng: np.random.Generator, chance: float = 0.2, longest: int = 6) -> I
 
 
 def pack(layout: data.Layout, **fields: int) -> int:
-    """Bits of a structure; negative integers are as many bits as their field has."""
-    return int(layout.const(fields).as_bits())
+    """Bits of a structure of integers; other fields are 0."""
+    bits = 0
+    for name, value in fields.items():
+        field = layout[name]
+        bits |= (value & (1 << field.width) - 1) << field.offset
+    return bits
 
 
 def unpack(layout: data.Layout, bits: int) -> dict[str, int]:
     """Fields of a structure, with their signs."""
-    value = layout.from_bits(bits)
-    return {name: int(value[name]) for name, _ in layout}
+    fields = {}
+    for name, field in layout:
+        value = bits >> field.offset & (1 << field.width) - 1
+        is_signed = Shape.cast(field.shape).signed
+        fields[str(name)] = signed(value, field.width) if is_signed else value
+    return fields
 
 
-async def start(dut: HierarchyObject, **inputs: int) -> None:
+def signed(bits: int, width: int) -> int:
+    """The two's-complement integer that ``bits`` stand for."""
+    return bits - (bits >> width - 1 << width)
+
+
+async def start(dut: Dut, **inputs: int) -> None:
     """Start the clock, reset the design and return after a rising edge.
 
     Parameters
@@ -87,7 +103,7 @@ class Source:
 
     Parameters
     ----------
-    dut : HierarchyObject
+    dut : Dut
     name : str
         Of the stream, ``acts`` for the ports ``acts__valid`` and so on.
     layout : data.Layout, optional
@@ -96,12 +112,12 @@ class Source:
         Cycles to rest before each transfer.
     """
 
-    def __init__(self, dut: HierarchyObject, name: str, layout: data.Layout | None = None,
+    def __init__(self, dut: Dut, name: str, layout: data.Layout | None = None,
                  pauses: Iterator[int] = NEVER) -> None:
         self._clock = dut.clk
-        self._valid: LogicArrayObject = dut[f"{name}__valid"]
-        self._payload: LogicArrayObject = dut[f"{name}__payload"]
-        self._ready: LogicArrayObject | None = getattr(dut, f"{name}__ready", None)
+        self._valid = dut[f"{name}__valid"]
+        self._payload = dut[f"{name}__payload"]
+        self._ready = getattr(dut, f"{name}__ready", None)
         self._layout = layout
         self._pauses = pauses
         self._valid.value = 0
@@ -137,22 +153,22 @@ class Watch:
 
     Parameters
     ----------
-    clock, valid, value : LogicArrayObject
+    clock, valid, value : Dut
     take : callable
         Called with the value as an unsigned integer.
-    gate : LogicArrayObject, optional
+    gate : Dut, optional
         Must be 1 too: the ready of a stream.
     """
 
-    def __init__(self, clock: LogicArrayObject, valid: LogicArrayObject, value: LogicArrayObject,
-                 take: Callable[[int], Any], gate: LogicArrayObject | None = None) -> None:
+    def __init__(self, clock: Dut, valid: Dut, value: Dut,
+                 take: Callable[[int], Any], gate: Dut | None = None) -> None:
         self._clock, self._valid, self._value = clock, valid, value
         self._take = take
         self._gate = gate
         cocotb.start_soon(self._run())
 
     @classmethod
-    def stream(cls, dut: HierarchyObject, name: str, take: Callable[[int], Any]) -> "Watch":
+    def stream(cls, dut: Dut, name: str, take: Callable[[int], Any]) -> "Watch":
         """Watch the payloads that a stream of the design transfers."""
         return cls(dut.clk, dut[f"{name}__valid"], dut[f"{name}__payload"], take,
                    getattr(dut, f"{name}__ready", None))
@@ -177,11 +193,11 @@ class Sink:
         Called with each payload as an unsigned integer.
     """
 
-    def __init__(self, dut: HierarchyObject, name: str, take: Callable[[int], Any],
+    def __init__(self, dut: Dut, name: str, take: Callable[[int], Any],
                  pauses: Iterator[int] = NEVER) -> None:
         self._clock = dut.clk
-        self._valid: LogicArrayObject = dut[f"{name}__valid"]
-        self._ready: LogicArrayObject = dut[f"{name}__ready"]
+        self._valid = dut[f"{name}__valid"]
+        self._ready = dut[f"{name}__ready"]
         self._pauses = pauses
         self._ready.value = 0
         Watch.stream(dut, name, take)
