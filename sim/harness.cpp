@@ -3,10 +3,10 @@
 // Bytes go in and out here, bit by bit, so that the caller deals with bytes and with many cycles
 // at once. A cycle is: receive pin changes, everything settles, traces are looked at, clock rises.
 
+#include <algorithm>
 #include <atomic>
 #include <bit>
 #include <cstdint>
-#include <cstring>
 #include <deque>
 #include <vector>
 
@@ -92,41 +92,48 @@ struct Bench {
   uint32_t clocks_per_bit;
   int32_t busy;  // trace that is 1 while the device works; -1 without one
 #ifdef NETS
-  std::vector<uint64_t> nets, transitions;
-  std::vector<std::vector<uint32_t>> events;
-  std::vector<uint64_t> event_counts;
-  std::vector<std::vector<uint32_t>> groups;
-  std::vector<uint64_t> group_counts;
-  bool counting = false;
+  // Value changes per net, and windows of sums: all changes, then events, then groups.
+  std::vector<uint64_t> nets, changes, transitions, sums, windows;
+  std::vector<std::vector<int32_t>> events, groups;
+  bool counts_busy = false;
+  uint64_t length = 0;  // of a window, in cycles that count
+  uint64_t counted = 0;
 
-  bool net(uint32_t index) const { return nets[index / 64] >> (index % 64) & 1; }
-
-  void count() {
-    for (size_t k = 0; k < events.size(); ++k) {
-      bool all = true;
-      for (uint32_t index : events[k]) all = all && net(index);
-      event_counts[k] += all;
-    }
+  bool holds(int32_t literal) const {
+    uint32_t index = literal < 0 ? ~literal : literal;
+    return (nets[index / 64] >> (index % 64) & 1) == (literal >= 0);
   }
 
-  // Takes the settled values over, counting those that changed since the last cycle.
-  void settle() {
-    std::vector<uint64_t> changed(nets.size());
+  bool changed(int32_t index) const { return changes[index / 64] >> (index % 64) & 1; }
+
+  // Looks at the settled values, once per cycle.
+  void count() {
     for (size_t word = 0; word < nets.size(); ++word) {
-      changed[word] = nets[word] ^ top.nets[word];
+      changes[word] = nets[word] ^ top.nets[word];
       nets[word] = top.nets[word];
-      if (!counting) continue;
-      for (uint64_t rest = changed[word]; rest; rest &= rest - 1)
+    }
+    if (length == 0 || counts_busy != (busy >= 0 && top.traces[busy])) return;
+    uint64_t* sum = sums.data();
+    for (size_t word = 0; word < nets.size(); ++word) {
+      *sum += std::popcount(changes[word]);
+      for (uint64_t rest = changes[word]; rest; rest &= rest - 1)
         ++transitions[word * 64 + std::countr_zero(rest)];
     }
-    if (!counting) return;
-    for (size_t k = 0; k < groups.size(); ++k)
-      for (uint32_t index : groups[k])
-        if (changed[index / 64] >> (index % 64) & 1) {
-          ++group_counts[k];
-          break;
-        }
-    count();
+    for (const std::vector<int32_t>& event : events) {
+      bool all = true;
+      for (int32_t literal : event) all = all && holds(literal);
+      *++sum += all;
+    }
+    for (const std::vector<int32_t>& group : groups) {
+      bool any = false;
+      for (int32_t index : group) any = any || changed(index);
+      *++sum += any;
+    }
+    if (++counted == length) {
+      counted = 0;
+      windows.insert(windows.end(), sums.begin(), sums.end());
+      std::fill(sums.begin(), sums.end(), 0);
+    }
   }
 #endif
 
@@ -145,7 +152,7 @@ struct Bench {
         recorder.rows.push_back(top.traces[recorder.value]);
       }
 #ifdef NETS
-    settle();
+    count();
 #endif
     top.clock = 1;
     top.eval();
@@ -162,6 +169,7 @@ Bench* bench_new(uint32_t clocks_per_bit, int32_t busy) {
   bench->top.eval();  // the first one also zeroes the pins
 #ifdef NETS
   bench->nets.resize(NETS);
+  bench->changes.resize(NETS);
   bench->transitions.resize(64 * NETS);
 #endif
   return bench;
@@ -183,7 +191,7 @@ void bench_write(Bench* bench, const uint8_t* data, uint64_t size) {
 uint64_t bench_read(Bench* bench, uint8_t* data, uint64_t size) {
   std::vector<uint8_t>& bytes = bench->receiver.bytes;
   if (size > bytes.size()) size = bytes.size();
-  memcpy(data, bytes.data(), size);
+  std::copy_n(bytes.begin(), size, data);
   bytes.erase(bytes.begin(), bytes.begin() + size);
   return size;
 }
@@ -213,8 +221,35 @@ uint64_t bench_recorded(const Bench* bench, uint32_t recorder) {
 
 void bench_take(Bench* bench, uint32_t recorder, uint64_t* rows) {
   std::vector<uint64_t>& from = bench->recorders[recorder].rows;
-  memcpy(rows, from.data(), from.size() * sizeof *rows);
+  std::copy(from.begin(), from.end(), rows);
   from.clear();
 }
+
+#ifdef NETS
+
+void bench_probe(Bench* bench, int group, const int32_t* indices, uint32_t count) {
+  (group ? bench->groups : bench->events).push_back({indices, indices + count});
+}
+
+// Starts to count, in the cycles in which the device works or in those in which it does not.
+void bench_count(Bench* bench, int busy, uint64_t length) {
+  bench->counts_busy = busy;
+  bench->length = length;
+  bench->counted = 0;
+  bench->windows.clear();
+  bench->sums.assign(1 + bench->events.size() + bench->groups.size(), 0);
+  std::fill(bench->transitions.begin(), bench->transitions.end(), 0);
+}
+
+uint64_t bench_windows(const Bench* bench, uint64_t* windows) {
+  if (windows) std::copy(bench->windows.begin(), bench->windows.end(), windows);
+  return bench->windows.size();
+}
+
+void bench_transitions(const Bench* bench, uint64_t* transitions) {
+  std::copy(bench->transitions.begin(), bench->transitions.end(), transitions);
+}
+
+#endif
 
 }  // extern "C"

@@ -68,7 +68,8 @@ class Probe:
     nets : sequence of str
         Single bits, as Verilog inside the design.
     events : sequence of sequences of int
-        Each is counted in a cycle in which all of these nets, by index, are 1.
+        Each is counted in a cycle in which all of these nets, by index, are 1. The complement of
+        an index asks for 0.
     groups : sequence of sequences of int
         Each is counted in a cycle in which any of these nets has changed.
     """
@@ -86,16 +87,26 @@ def _traces(verilog: str) -> list[Trace]:
             for signed, msb, name in pattern.findall(verilog)]
 
 
-def _bench(hdl: Hdl, traces: Sequence[Trace], nets: Sequence[str]) -> str:
+def _direction(verilog: str, pin: str) -> str:
+    """Direction in which the design declares a pin, which synthesis may have changed."""
+    match = re.search(rf"^  (input|inout|output) (?:wire )?{pin};$", verilog, re.MULTILINE)
+    if match is None:
+        raise SimulationError(f"the design has no pin {pin}")
+    return match[1]
+
+
+def _bench(hdl: Hdl, verilog: str, traces: Sequence[Trace], nets: Sequence[str]) -> str:
     """Verilog of a module with plain ports around the design."""
     board = hdl.board
+    pins = {"clock": board.clock_pin, "rx": board.rx_pin, "tx": board.tx_pin}
     for trace in traces:
         if trace.width > WORD_BITS:
             raise SimulationError(f"trace {trace.name} has {trace.width} bits; at most "
                                   f"{WORD_BITS} can be watched as one, so split it")
-    connections = [f".{board.clock_pin}(clock)", f".{board.rx_pin}(rx)", f".{board.tx_pin}(tx)"]
+    connections = [f".{pin}({name})" for name, pin in pins.items()]
     connections += [f".\\{trace.name} (trace_{k})" for k, trace in enumerate(traces)]
-    lines = ["module bench(", "  inout clock, inout rx, inout tx,"]
+    lines = ["module bench("]
+    lines += [f"  {_direction(verilog, pin)} {name}," for name, pin in pins.items()]
     if nets:
         words = -(-len(nets) // WORD_BITS)
         lines += [f"  output [{WORD_BITS - 1}:0] nets [0:{words - 1}],"]
@@ -133,7 +144,7 @@ def compile_bench(hdl: Hdl, probe: Probe | None = None,
     """
     nets = () if probe is None else probe.nets
     verilog = hdl.verilog.read_text()
-    bench = _bench(hdl, _traces(verilog), nets)
+    bench = _bench(hdl, verilog, _traces(verilog), nets)
     package = resources.files("trilight.sim")
     cells = (package / "cells.v").read_text()
     harness = (package / "harness.cpp").read_text()
@@ -193,6 +204,13 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "bench_take": (None, [_HANDLE, _U32, _WORDS]),
 }
 
+_PROBE_SIGNATURES: dict[str, tuple[object, list[object]]] = {
+    "bench_probe": (None, [_HANDLE, ctypes.c_int, ctypes.POINTER(ctypes.c_int32), _U32]),
+    "bench_count": (None, [_HANDLE, ctypes.c_int, _U64]),
+    "bench_windows": (_U64, [_HANDLE, _WORDS]),
+    "bench_transitions": (None, [_HANDLE, _WORDS]),
+}
+
 
 class NativeBench:
     """A running design: bytes in and out of its pins, and cycles.
@@ -225,13 +243,18 @@ class NativeBench:
         self._recorders: list[Trace] = []
         library = ctypes.CDLL(str(compile_bench(hdl, probe, progress)))
         self._functions = {}
-        for name, (result, arguments) in _SIGNATURES.items():
+        self._probe = probe or Probe()
+        signatures = _SIGNATURES | (_PROBE_SIGNATURES if self._probe.nets else {})
+        for name, (result, arguments) in signatures.items():
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
             self._functions[name] = function
         running = self._names.index("running") if "running" in self._names else -1
         self._handle = self._functions["bench_new"](hdl.board.clocks_per_bit, running)
         self._finalizer = weakref.finalize(self, self._functions["bench_delete"], self._handle)
+        for group, sets in enumerate((self._probe.events, self._probe.groups)):
+            for nets in sets:
+                self._call("probe", group, (ctypes.c_int32 * len(nets))(*nets), len(nets))
         self.run(self.RESET_CYCLES)
 
     def _call(self, name: str, *arguments: object) -> int:
@@ -335,3 +358,39 @@ class NativeBench:
         if trace.signed:
             values -= (values >> (trace.width - 1)) << trace.width
         return cycles, values
+
+    def count(self, *, busy: bool, length: int) -> None:
+        """Begin to count what the probe asks for, and forget earlier counts.
+
+        Parameters
+        ----------
+        busy : bool
+            Whether to count in the cycles in which the chip runs, or in those in which it rests.
+        length : int
+            Length of a window in such cycles.
+        """
+        self._call("count", busy, length)
+
+    def windows(self) -> NDArray[np.uint64]:
+        """Return the windows that are complete.
+
+        Returns
+        -------
+        uint64 [n, 1 + events + groups]
+            Value changes of all nets, then the events, then the groups of the probe.
+        """
+        rows = np.empty(self._call("windows", None), dtype=np.uint64)
+        self._call("windows", rows.ctypes.data_as(_WORDS))
+        return rows.reshape(-1, 1 + len(self._probe.events) + len(self._probe.groups))
+
+    def transitions(self) -> NDArray[np.uint64]:
+        """Return the value changes of each of the probe's nets since counting began.
+
+        Returns
+        -------
+        uint64 [nets]
+        """
+        words = -(-len(self._probe.nets) // WORD_BITS)
+        counts = np.empty(words * WORD_BITS, dtype=np.uint64)
+        self._call("transitions", counts.ctypes.data_as(_WORDS))
+        return counts[:len(self._probe.nets)]
