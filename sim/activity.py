@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trilight.boards.build import Hdl
+from trilight.boards.build import Netlist
 from trilight.boards.tools import Progress, no_progress
 from trilight.sw.driver import Board
 from trilight.sw.errors import SimulationError
@@ -78,14 +78,9 @@ def _is_packed(driver: tuple[str, str], sinks: list[tuple[str, str]]) -> bool:
     return False
 
 
-def take_census(hdl: Hdl) -> Census:
-    """Find out what there is to count.
-
-    Raises ``SimulationError`` if the design is not a netlist.
-    """
-    if hdl.json is None:
-        raise SimulationError("activity is counted on a netlist, not before synthesis")
-    module = json.loads(hdl.json.read_text())["modules"][hdl.board.top]
+def take_census(netlist: Netlist) -> Census:
+    """Find out what there is to count in a netlist."""
+    module = json.loads(netlist.json.read_text())["modules"][netlist.board.top]
     cells = [cell for cell in module["cells"].values() if not cell["type"].startswith("$")]
 
     drivers: dict[int, tuple[str, str]] = {}
@@ -164,14 +159,13 @@ def _activity(census: Census, sums: NDArray[np.float64], cycles: int) -> Activit
         cycles=cycles)
 
 
-def measure_activity(hdl: Hdl, model: Model, *, prompt: str = "First Citizen:\n", tokens: int = 4,
-                     seed: int = 1, progress: Progress = no_progress) -> TokenActivity:
+def measure_activity(netlist: Netlist, model: Model, *, prompt: str = "First Citizen:\n",
+                     tokens: int = 4, seed: int = 1, progress: Progress = no_progress) -> TokenActivity:
     """Count what a netlist does while it generates tokens, and while it waits.
 
     Parameters
     ----------
-    hdl : Hdl
-        A netlist.
+    netlist : Netlist
     model : Model
         What to generate with.
     prompt : str
@@ -184,10 +178,10 @@ def measure_activity(hdl: Hdl, model: Model, *, prompt: str = "First Citizen:\n"
     Raises
     ------
     SimulationError
-        The design is not a netlist, or its chip does not count its cycles.
+        The chip does not count its cycles.
     """
-    census = take_census(hdl)
-    transport = VirtualBoard(hdl, "activity", census.probe, progress)
+    census = take_census(netlist)
+    transport = VirtualBoard(netlist, "activity", census.probe, progress)
     with Board(transport) as board:
         progress("loading the model")
         board.load(model)
