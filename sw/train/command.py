@@ -273,12 +273,15 @@ def _train(console: Console, trainer: "Trainer", checkpoint: Path) -> bool:
 
 def _reproduce(trainer: "Trainer", out: str) -> str:
     """Return the command line of an uninterrupted run of the same outcome."""
+    import torch
+
     config, options = trainer.config, trainer.options
     words = ["trilight", "train", "--corpus", trainer.corpus.name, "--out", out,
              "--characters", options.characters, "--d-model", config.d_model,
              "--layers", config.n_layers, "--hidden", config.d_hidden, "--seed", options.seed,
              "--learning-rate", f"{options.learning_rate:g}", "--dropout", f"{options.dropout:g}",
-             "--device", trainer.device.type, "--precision", "bf16" if options.bf16 else "fp32"]
+             "--device", trainer.device.type, "--precision", "bf16" if options.bf16 else "fp32",
+             "--threads", torch.get_num_threads()]
     return " ".join(quote(str(word)) for word in words)
 
 
@@ -329,8 +332,8 @@ def _finish(console: Console, trainer: "Trainer", out: str) -> Model:
 
 def _prompt(corpus: Corpus) -> str:
     """Return some characters that are sure to be in the vocabulary."""
-    lines = (line.strip() for line in corpus.held_out_text.splitlines())
-    return next((line for line in lines if line), corpus.vocab[0])[:20]
+    words = corpus.held_out_text.split()
+    return max(words[:50], key=len, default=corpus.vocab[0])[:20]
 
 
 def _sample(model: Model, prompt: str, length: int = 300, seed: int = 1,
