@@ -5,18 +5,22 @@ The vector unit shows what it writes as ``trace_<name>`` with ``trace_<name>_val
 ``logit``.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
 from numpy.typing import NDArray
 
+from trilight.hw.config import NUMBERS, UP5K
+from trilight.hw.protocol import RunFlag
+from trilight.sw.model import Model
 from trilight.sw.reference.model import ReferenceModel
+from trilight.sw.reference.sampler import Sampler
 
 from .checker import InOrderChecker
 from .streams import Dut, Watch, signed
 
-__all__ = ["TRACES", "ReferenceTrace", "TraceChecker"]
+__all__ = ["TRACES", "ReferenceDevice", "TraceChecker"]
 
 TRACES = ("x", "y", "h", "act", "logit")
 
@@ -56,29 +60,68 @@ class TraceChecker:
             checker.finish()
 
 
-class ReferenceTrace:
-    """Runs the integer reference and tells a ``TraceChecker`` what to expect.
+class ReferenceDevice:
+    """What a loaded device must do: tape, state, sampler and counters around the reference.
 
     Parameters
     ----------
-    reference : ReferenceModel
-        Of a single stream.
-    traces : TraceChecker
+    model : Model
+    traces : TraceChecker, optional
+        Is told every value of every token.
     """
 
-    def __init__(self, reference: ReferenceModel, traces: TraceChecker) -> None:
-        self.reference = reference
+    def __init__(self, model: Model, traces: TraceChecker | None = None) -> None:
+        self.tape = [0] * UP5K.tape_tokens
+        self.position = 0
+        self.words = 0
+        self.tokens = 0
+        self._config = model.config
+        self._reference = ReferenceModel(model)
+        self._sampler = Sampler(0, 0)
         self._traces = traces
         self._norm_input: NDArray[Any] | None = None
         self._head = False
 
-    def step(self, token: int, *, head: bool) -> NDArray[Any]:
-        """Feed a token and return its logits; without ``head`` the design computes none."""
+    def write_tape(self, position: int, tokens: Sequence[int]) -> None:
+        for offset, token in enumerate(tokens):
+            self.tape[(position + offset) % len(self.tape)] = token
+
+    def run(self, flags: RunFlag, n_feed: int, n_generate: int, temperature: int = 0,
+            seed: int = 0) -> list[tuple[int, int]]:
+        """Execute a RUN; return position and token of each notice."""
+        if RunFlag.RESET in flags:
+            self._reference.reset()
+            self.position = 0
+        if RunFlag.SEED in flags:
+            self._sampler = Sampler(seed, 0)
+        if RunFlag.CLEAR in flags:
+            self.words = self.tokens = 0
+        self._sampler.temperature = temperature
+        for _ in range(n_feed - (n_generate > 0)):
+            self._feed(head=False)
+        notices = []
+        for _ in range(n_generate):
+            token = self._sampler.sample(self._feed(head=True))
+            self.write_tape(self.position, [token])
+            notices.append((self.position, token))
+        return notices
+
+    def _feed(self, *, head: bool) -> NDArray[Any]:
+        """Feed the token at the position; without ``head`` the device computes no logits."""
+        token = self.tape[self.position % len(self.tape)]
         self._head = head
-        logits: NDArray[Any] = self.reference.step([token], self._stage)[0]
+        logits: NDArray[Any] = self._reference.step([token], self._stage)[0]
+        config = self._config
+        self.words += config.weight_words
+        if not head:
+            self.words -= config.vocab_size * NUMBERS.blocks(config.d_model)
+        self.position = (self.position + 1) % (1 << 16)
+        self.tokens += 1
         return logits
 
     def _stage(self, stage: str, layer: int, values: NDArray[Any]) -> None:
+        if self._traces is None:
+            return
         row = values[0]
         match stage:
             case "x":

@@ -1,0 +1,232 @@
+"""Core against the integer reference: every stage of every token, tokens, tape and counters.
+
+Random models of several shapes, some of them harsh: scales, taps and biases at the ends of their
+ranges, matrices of one sign.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import cocotb
+import numpy as np
+from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
+
+from trilight.hw.config import NUMBERS, UP5K, ModelConfig
+from trilight.hw.protocol import RunFlag, Space
+from trilight.hw.sequencer import NOTICE_LAYOUT, RUN_LAYOUT
+from trilight.sw.image import compile_image
+from trilight.sw.model import MATRICES, Layer, Matrix, Model
+
+from .streams import Dut, Sink, Source, cycle, generator, pauses, start, unpack
+from .traces import ReferenceDevice, TraceChecker
+
+ALL_FLAGS = RunFlag.RESET | RunFlag.SEED | RunFlag.CLEAR
+MOST_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
+
+LONGEST_PAUSE = 200
+"""Cycles; a link is done with a notice long before the next token."""
+
+SHAPES = {
+    "least": ModelConfig(vocab_size=16, d_model=16, n_layers=1, d_hidden=16),
+    "deep": ModelConfig(vocab_size=21, d_model=18, n_layers=4, d_hidden=23),
+    "blocks": ModelConfig(vocab_size=50, d_model=41, n_layers=2, d_hidden=121),
+    "wide": ModelConfig(vocab_size=96, d_model=121, n_layers=1, d_hidden=200),
+}
+
+
+def harsh(model: Model, rng: np.random.Generator) -> Model:
+    """The model with many parameters at the ends of their ranges."""
+    d = model.config.d_model
+
+    def matrix(original: Matrix) -> Matrix:
+        trits = original.trits.copy()
+        if rng.random() < 0.3:
+            trits[:] = rng.choice([-1, 1], (len(trits), 1))
+        scale = int(np.clip(original.scale * 2 ** rng.uniform(-2, 4), 1, (1 << 15) - 1))
+        return Matrix(trits, scale)
+
+    def layer(original: Layer) -> Layer:
+        return replace(
+            original, **{name: matrix(getattr(original, name)) for name in MATRICES},
+            tap_now=rng.choice([-128, 127], d), tap_prev=rng.choice([-128, 127], d),
+            forget_bias=rng.choice([-128, 0, 127], d))
+
+    tokens = model.config.vocab_size
+    return replace(model, layers=tuple(layer(original) for original in model.layers),
+                   embed_scale=(1 << 11) - 1, head_scale=(1 << 15) - 1,
+                   head_bias=rng.choice([-1 << 15, (1 << 15) - 1, 0], tokens))
+
+
+class Bench:
+    """Writes a model into the core, runs it, and compares all that can be seen.
+
+    Parameters
+    ----------
+    traced : bool
+        Compare every stage and not only tokens and counters.
+    """
+
+    def __init__(self, dut: Dut, rng: np.random.Generator, *, traced: bool) -> None:
+        self.dut = dut
+        self.rng = rng
+        self.announced: list[tuple[int, int]] = []
+        """Position and token of each notice since the last run began."""
+        self.traces = TraceChecker(dut, dut.clk) if traced else None
+
+    async def start(self) -> None:
+        dut = self.dut
+        self.runs = Source(dut, "run", RUN_LAYOUT, pauses(self.rng, 0.5))
+        Sink(dut, "notice", self._notice, pauses(self.rng, 0.7, LONGEST_PAUSE))
+        await start(dut, bus_addr=0, bus_data=0, bus_write=0, bus_read=0, stop=0)
+
+    def _notice(self, bits: int) -> None:
+        notice = unpack(NOTICE_LAYOUT, bits)
+        self.announced.append((notice["position"], notice["token"]))
+
+    async def write(self, address: int, units: Iterable[int]) -> None:
+        dut = self.dut
+        dut.bus_write.value = 1
+        for offset, unit in enumerate(units):
+            dut.bus_addr.value = address + offset
+            dut.bus_data.value = unit
+            await RisingEdge(dut.clk)
+        dut.bus_write.value = 0
+
+    async def read(self, address: int) -> int:
+        dut = self.dut
+        dut.bus_addr.value = address
+        dut.bus_read.value = 1
+        await RisingEdge(dut.clk)
+        dut.bus_read.value = 0
+        await FallingEdge(dut.clk)
+        assert int(dut.bus_read_valid.value), f"no answer to a read of {address:#x}"
+        unit = int(dut.bus_read_data.value)
+        await RisingEdge(dut.clk)
+        return unit
+
+    async def load(self, model: Model) -> None:
+        """Write a model's image; read some of its weights back."""
+        for address, units in compile_image(model).segments:
+            await self.write(address, units.tolist())
+            if address == Space.WEIGHTS:
+                for unit in self.rng.integers(0, len(units), 20).tolist():
+                    got = await self.read(address + unit)
+                    assert got == units[unit], f"unit {unit}: {got:#x} != {units[unit]:#x}"
+        self.device = ReferenceDevice(model, self.traces)
+
+    async def write_tape(self, position: int, tokens: list[int]) -> None:
+        self.device.write_tape(position, tokens)
+        for offset, token in enumerate(tokens):
+            await self.write(Space.TAPE + (position + offset) % UP5K.tape_tokens, [token])
+
+    async def begin(self, flags: RunFlag, n_feed: int, n_generate: int, temperature: int,
+                    seed: int) -> None:
+        self.announced.clear()
+        await self.runs.send([{"flags": flags, "n_feed": n_feed, "n_generate": n_generate,
+                               "temperature": temperature, "seed": seed}])
+
+    async def run(self, flags: RunFlag, n_feed: int, n_generate: int, temperature: int = 0,
+                  seed: int = 0) -> None:
+        """Run to the end and compare notices and counters; traces are compared as they come."""
+        dut = self.dut
+        cycles = 0 if RunFlag.CLEAR in flags else int(dut.cycles.value)
+        notices = self.device.run(flags, n_feed, n_generate, temperature, seed)
+        await self.begin(flags, n_feed, n_generate, temperature, seed)
+        begin = cycle()
+        await FallingEdge(dut.running)
+        cycles += cycle() - begin
+        await ClockCycles(dut.clk, LONGEST_PAUSE + 10)
+        assert self.announced == notices
+        device = self.device
+        counted = {name: int(dut[name].value)
+                   for name in ("position", "cycles", "words", "tokens")}
+        assert counted == {"position": device.position, "cycles": cycles, "words": device.words,
+                           "tokens": device.tokens}
+        assert self.traces is None or not self.traces.pending, "values are missing"
+
+    async def read_tape_always(self) -> None:
+        """Read the tape again and again, which the sequencer has to wait for."""
+        while True:
+            await ClockCycles(self.dut.clk, int(self.rng.integers(1, 60)))
+            await self.read(Space.TAPE + int(self.rng.integers(UP5K.tape_tokens)))
+
+    async def compare_tape(self) -> None:
+        tape = [await self.read(Space.TAPE + position) for position in range(UP5K.tape_tokens)]
+        assert tape == self.device.tape
+
+
+def draw(rng: np.random.Generator) -> dict[str, Any]:
+    """Temperature and seed of a run, often special ones."""
+    return {"temperature": int(rng.choice([0, 1, 205, 256, MOST_TEMPERATURE])),
+            "seed": int(rng.choice([0, 1, int(rng.integers(1 << 32))]))}
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+@cocotb.parametrize((("shape", "is_harsh"), [
+    ("least", False), ("least", True), ("deep", False), ("blocks", True), ("wide", False)]))
+async def every_stage(dut: Dut, shape: str, is_harsh: bool) -> None:
+    """A prompt, a generation, and continuations with and without a reset."""
+    rng = generator()
+    bench = Bench(dut, rng, traced=True)
+    await bench.start()
+    config = SHAPES[shape]
+    model = Model.random(config, int(rng.integers(1 << 32)))
+    await bench.load(harsh(model, rng) if is_harsh else model)
+    await bench.write_tape(0, rng.integers(0, config.vocab_size, 3).tolist())
+    await bench.run(ALL_FLAGS, 1, 0, **draw(rng))
+    await bench.run(RunFlag(0), 1, 1, **draw(rng))
+    await bench.run(RunFlag.SEED | RunFlag.CLEAR, 1, 1, **draw(rng))
+    await bench.run(RunFlag.RESET, 2, 1, **draw(rng))
+    assert bench.traces is not None
+    bench.traces.finish()
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+async def tape_wraps_and_is_read(dut: Dut) -> None:
+    """More tokens than the tape holds, while the host reads it."""
+    rng = generator()
+    bench = Bench(dut, rng, traced=False)
+    await bench.start()
+    config = SHAPES["least"]
+    await bench.load(Model.random(config, int(rng.integers(1 << 32))))
+    await bench.write_tape(0, rng.integers(0, config.vocab_size, UP5K.tape_tokens).tolist())
+    await bench.run(ALL_FLAGS, 250, 4, **draw(rng))
+    reading = cocotb.start_soon(bench.read_tape_always())
+    await bench.run(RunFlag(0), 1, 12, **draw(rng))
+    reading.cancel()
+    await ClockCycles(dut.clk, 2)
+    dut.bus_read.value = 0
+    await bench.compare_tape()
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+async def stops_after_a_token(dut: Dut) -> None:
+    """A run that is stopped ends after the token in progress, and can be continued."""
+    rng = generator()
+    bench = Bench(dut, rng, traced=False)
+    await bench.start()
+    config = SHAPES["least"]
+    await bench.load(Model.random(config, int(rng.integers(1 << 32))))
+    for _ in range(6):
+        prompt = rng.integers(0, config.vocab_size, 3).tolist()
+        await bench.write_tape(0, prompt)
+        parameters = draw(rng)
+        await bench.begin(ALL_FLAGS, len(prompt), 50, **parameters)
+        await ClockCycles(dut.clk, int(rng.integers(6000)))
+        dut.stop.value = 1
+        before = int(dut.position.value)
+        await RisingEdge(dut.clk)
+        dut.stop.value = 0
+        await FallingEdge(dut.running)
+        fed = int(dut.position.value)
+        assert fed - before <= 1, f"{fed - before} tokens after a stop"
+        generated = max(fed - len(prompt) + 1, 0)
+        device = bench.device
+        await ClockCycles(dut.clk, LONGEST_PAUSE + 10)
+        notices = device.run(ALL_FLAGS, min(fed, len(prompt)), generated, **parameters)
+        assert bench.announced == notices
+        counted = (int(dut.tokens.value), int(dut.words.value))
+        assert counted == (device.tokens, device.words)
+        if generated:
+            await bench.run(RunFlag(0), 1, 2, **parameters)
