@@ -473,7 +473,8 @@ def test_answers_to_a_former_host_are_ignored() -> None:
     """They carry numbers that are in use, but answer other commands, or nothing at all."""
     def precede(frame: Frame) -> Sequence[Frame]:
         other = Command.STOP if frame.command != Command.STOP | RESPONSE else Command.STATUS
-        return [replace(frame, command=other | RESPONSE), replace(frame, payload=b""),
+        return [replace(frame, command=other | RESPONSE, payload=bytes((Result.BUSY,))),
+                replace(frame, payload=b""),
                 replace(frame, sequence=frame.sequence ^ 0x80), frame]
 
     board = loaded(Tamper(from_device=precede))
@@ -561,12 +562,11 @@ def test_late_notices_of_a_run_that_was_stopped() -> None:
     stream = board.generate(PROMPT[:2], tokens=100, temperature=TEMPERATURE, seed=SEED)
     next(stream)
     transport.from_device = delay
-    board.status()
-    transport.device.read(0)
+    for _ in range(10):
+        assert transport.read(0) == b""
     stream.close()
-    position = board.status().position
-    text = (PROMPT * 9)[:position]
-    assert generate(board, text, 40) == expected(text, 40)
+    assert late == []
+    assert generate(board) == expected(PROMPT, 40)
 
 
 def test_notices_do_not_pile_up_unread() -> None:
@@ -654,6 +654,17 @@ def test_a_new_generation_ends_the_old_one() -> None:
     assert tokens == expected(PROMPT, 20)
 
 
+def test_an_old_generation_does_not_stop_a_new_one() -> None:
+    board = loaded(ReferenceTransport())
+    old = board.generate(PROMPT, tokens=200)
+    next(old)
+    new = board.generate(PROMPT, tokens=20, temperature=TEMPERATURE, seed=SEED)
+    tokens = [next(new).id]
+    old.close()
+    tokens += [token.id for token in new]
+    assert tokens == expected(PROMPT, 20)
+
+
 def test_a_host_that_vanished() -> None:
     """It left a run going and half a frame; the next host uses the same sequence numbers."""
     device = ReferenceTransport()
@@ -668,10 +679,11 @@ def test_a_host_that_vanished() -> None:
 
 
 def test_the_first_run_of_a_host_is_no_repeat() -> None:
-    """Two hosts in turn do the same, and so send a RUN each under the same number."""
+    """Two hosts in turn send as many frames, and so a RUN each under the same number."""
     device = ReferenceTransport()
-    for _ in range(2):
-        assert generate(loaded(device), PROMPT[0], 3) == expected(PROMPT[0], 3)
+    for seed in (1, 2):
+        tokens = generate(loaded(device), PROMPT[0], 9, seed=seed)
+        assert tokens == expected(PROMPT[0], 9, seed=seed)
 
 
 def test_sequence_numbers_of_runs() -> None:
