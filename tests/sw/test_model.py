@@ -338,6 +338,8 @@ def test_only_own_errors_escape(folder: Path, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"vocab": ("a",) * 17}, "vocab must hold 17 different characters, not 1 in 17"),
+    ({"vocab": ("\ud800", *"abcdefghijklmnop")},
+     "vocab must hold single characters, not '\\ud800' for token 0"),
     ({"vocab": tuple("abc")}, "vocab must hold 17 different characters, not 3 in 3"),
     ({"embedding": np.zeros((17, 20), np.int8)},
      "embedding must have shape [17, 21], not [17, 20]"),
