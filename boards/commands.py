@@ -1,0 +1,172 @@
+"""Commands that make a bitstream and put it on a board."""
+
+import enum
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from trilight.sw.errors import BuildError
+
+from .build import DEFAULT_SEEDS, Build, Netlist, build
+from .icebreaker import Icebreaker
+from .releases import release_path
+from .tools import Progress
+
+__all__ = ["RELEASE", "build_command", "flash_command"]
+
+RELEASE = "trilight.release"
+"""Entry points group of functions that add figures to a release: each takes a netlist and a
+progress callback, and returns JSON-able fields."""
+
+PROGRAMMERS = {
+    "openFPGALoader": ["--board", "ice40_generic", "--write-flash"],
+    "iceprog": [],
+}
+"""Programs that can write an iCEBreaker's flash, best first, and their options."""
+
+INSTALL = ("sudo apt install fpga-icestorm (Debian, Ubuntu), brew install openfpgaloader (macOS) "
+           "or pacman -S mingw-w64-ucrt-x86_64-openFPGALoader (MSYS2 on Windows)")
+
+
+class BoardName(enum.StrEnum):
+    """Boards that can be built for."""
+
+    ICEBREAKER = Icebreaker.name
+
+
+BoardArgument = Annotated[BoardName, typer.Argument(help="Board.")]
+FrequencyOption = Annotated[float, typer.Option(
+    "--frequency", "-f", metavar="HZ", help="Clock of the chip: 12e6, or 16e6 to 50e6.")]
+BaudOption = Annotated[float | None, typer.Option(
+    "--baud", metavar="BAUD", help="Speed of the serial port. Default: a quarter of the clock.")]
+SeedsOption = Annotated[str, typer.Option(
+    "--seeds", metavar="LIST", help="Seeds of the placement to try, such as 1-5 or 2,7.")]
+DEFAULT_SEEDS_TEXT = f"{DEFAULT_SEEDS[0]}-{DEFAULT_SEEDS[-1]}"
+
+
+def build_command(
+    board: BoardArgument,
+    frequency: FrequencyOption = 24e6,
+    baud: BaudOption = None,
+    seeds: SeedsOption = DEFAULT_SEEDS_TEXT,
+    out: Annotated[Path, typer.Option(
+        "--out", "-o", metavar="FOLDER", help="Where the results go.")] = Path("build"),
+    release: Annotated[bool, typer.Option(
+        "--release", help="Also simulate the netlist with the model that comes along, and keep "
+                          "the figures in the package, where reports find them.")] = False,
+) -> None:
+    """Make a bitstream: synthesise, place, route, pack.
+
+    Writes bitstream, netlist and figures. A design that misses its clock is an error.
+    """
+    console = Console(stderr=True)
+    progress = _printer(console)
+    built = build(Icebreaker(frequency=frequency, baud=baud), seeds=_parse_seeds(seeds),
+                  progress=progress)
+    _write_results(built, out)
+    _print_figures(built.figures, console)
+    console.print(f"written to {escape(str(out))}", style="dim")
+    if release:
+        figures = built.figures | _release_figures(built.netlist, progress)
+        path = release_path(board.value)
+        _replace(path, (json.dumps(figures, indent=2) + "\n").encode())
+        console.print(f"released in {escape(str(path))}", style="dim")
+
+
+def flash_command(
+    board: BoardArgument,
+    bitstream: Annotated[Path | None, typer.Option(
+        "--bitstream", "-b", metavar="FILE", help="What to write. Default: build it.")] = None,
+    frequency: FrequencyOption = 24e6,
+    baud: BaudOption = None,
+    seeds: SeedsOption = DEFAULT_SEEDS_TEXT,
+) -> None:
+    """Write a bitstream into a board's flash memory."""
+    programmer = next((tool for tool in PROGRAMMERS if shutil.which(tool)), None)
+    if programmer is None:
+        raise BuildError(f"no program to write the flash of {board.value} is installed "
+                         f"({' or '.join(PROGRAMMERS)}); {INSTALL} installs one")
+    if bitstream is None:
+        bitstream = build(Icebreaker(frequency=frequency, baud=baud), seeds=_parse_seeds(seeds),
+                          progress=_printer(Console(stderr=True))).bitstream
+    if not bitstream.is_file():
+        raise BuildError(f"there is no bitstream {bitstream}; trilight build {board.value} "
+                         "makes one")
+    status = subprocess.run([programmer, *PROGRAMMERS[programmer], str(bitstream)],
+                            check=False).returncode
+    if status != 0:
+        raise BuildError(f"{programmer} failed with status {status}; is the board plugged in, and "
+                         "are you allowed to use it?")
+
+
+def _printer(console: Console) -> Progress:
+    return lambda text: console.print(escape(text), style="dim")
+
+
+def _parse_seeds(text: str) -> list[int]:
+    """Numbers and ranges, separated by commas."""
+    seeds: list[int] = []
+    try:
+        for part in text.split(","):
+            first, _, last = part.partition("-")
+            seeds += range(int(first), int(last or first) + 1)
+    except ValueError as error:
+        raise BuildError(f"seeds are numbers and ranges such as 1-5 or 2,7, not {text!r}"
+                         ) from error
+    return list(dict.fromkeys(seeds))
+
+
+def _release_figures(netlist: Netlist, progress: Progress) -> dict[str, Any]:
+    figures: dict[str, Any] = {}
+    for entry in entry_points(group=RELEASE):
+        more: Callable[[Netlist, Progress], dict[str, Any]] = entry.load()
+        figures |= more(netlist, progress)
+    return figures
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file so that it is never seen half written."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _write_results(built: Build, out: Path) -> None:
+    stem = f"trilight-{built.figures['board']}"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        _replace(out / f"{stem}.bin", built.bitstream.read_bytes())
+        _replace(out / f"{stem}.v", built.netlist.verilog.read_bytes())
+        _replace(out / f"{stem}.json", (json.dumps(built.figures, indent=2) + "\n").encode())
+    except OSError as error:
+        raise BuildError(f"the results cannot be written to {out}: {error.strerror}; choose "
+                         "another folder with --out") from error
+
+
+def _print_figures(figures: dict[str, Any], console: Console) -> None:
+    table = Table(box=None, show_header=False)
+    table.add_row("clock", f"{figures['clock_hz'] / 1e6:g} MHz, {figures['clock_source']}")
+    table.add_row("serial port", f"{figures['baud']:,.0f} baud")
+    for seed, fmax in figures["fmax_hz"].items():
+        table.add_row(f"seed {seed}", f"{fmax / 1e6:.2f} MHz"
+                      + (", taken" if int(seed) == figures["seed"] else ""))
+    table.add_row("cells", ", ".join(f"{name} {n:,}" for name, n in figures["resources"].items()))
+    table.add_row("bitstream", figures["bitstream_sha256"])
+    console.print(table)
