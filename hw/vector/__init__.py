@@ -147,7 +147,7 @@ class VectorUnit(wiring.Component):
 
         # ---- Stage tags: which row of the interleaved matrices, and whether it is the last.
         tag = data.StructLayout({"valid": 1, "phase": 2, "last": 1})
-        row = [Signal(tag, name=f"row_{k}") for k in range(MIX_ACT + 1)]
+        row = [Signal(tag, name=f"row_{k}") for k in range(MIX_ACT)]
         phase = Signal(2)
         end_of_phase = Mux(is_mix, phase == 2, ~is_glu | (phase == 1))
         with m.If(self.rows.valid):
@@ -385,7 +385,7 @@ class VectorUnit(wiring.Component):
             m.d.sync += [norming.eq(0), norm_channel.eq(0)]
         m.d.comb += [y_read.addr.eq(norm_channel), y_read.en.eq(norming)]
         # Stage 1: y is read; 3: product
-        normed_tag = [Signal(enter, name=f"norm_{k}") for k in range(NORM_ACT + 1)]
+        normed_tag = [Signal(enter, name=f"norm_{k}") for k in range(NORM_ACT)]
         m.d.comb += [normed_tag[0].valid.eq(norming), normed_tag[0].last.eq(norm_end)]
         for before, after in pairwise(normed_tag):
             m.d.sync += after.eq(before)
@@ -418,15 +418,24 @@ class VectorUnit(wiring.Component):
                 aligned, n.glu_shift, Const(0, 1), width=len(rounded_product))),
             act.eq(clip_symmetric(rounded_product, n.act_bits)),
         ]
-        mix_act = row[MIX_ACT].valid & is_mix & (row[MIX_ACT].phase == 2)
-        glu_act = row[GLU_ACT].valid & is_glu & (row[GLU_ACT].phase == 1)
-        norm_act = normed_tag[NORM_ACT]
+        # Decided a stage early, so that what leaves comes straight from registers.
+        mix_act = row[MIX_ACT - 1]
+        glu_act = row[GLU_ACT - 1]
+        norm_act = normed_tag[NORM_ACT - 1]
+        act_valid = Signal()
+        act_last = Signal(reset_less=True)
+        m.d.sync += [
+            act_valid.eq(
+                norm_act.valid
+                | (is_mix & mix_act.valid & (mix_act.phase == 2))
+                | (is_glu & glu_act.valid & (glu_act.phase == 1))),
+            act_last.eq(Mux(norm_act.valid, norm_act.last,
+                            Mux(is_mix, mix_act.last, glu_act.last))),
+        ]
         m.d.comb += [
             self.acts.payload.value.eq(act),
-            self.acts.valid.eq(norm_act.valid | mix_act | glu_act),
-            self.acts.payload.last.eq(Mux(
-                norm_act.valid, norm_act.last,
-                Mux(is_mix, row[MIX_ACT].last, row[GLU_ACT].last))),
+            self.acts.payload.last.eq(act_last),
+            self.acts.valid.eq(act_valid),
         ]
 
         # ---- Probes for simulation; registers seen elsewhere too, so they cost nothing.
