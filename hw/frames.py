@@ -29,7 +29,7 @@ class FrameReceiver(wiring.Component):
     """Finds frames in a line's bytes, and tells where in a buffer their bytes go.
 
     The buffer is circular and as long as the longest frame. A byte is written one cycle after it
-    has come, and a frame's end is reported likewise.
+    has come, and a frame's end is reported two cycles after.
 
     Parameters
     ----------
@@ -83,12 +83,18 @@ class FrameReceiver(wiring.Component):
         crc = Signal(16, init=CRC_INIT)
         too_long = Signal()
         long_enough = Signal()
+        ended = Signal()
+        whole = Signal(reset_less=True)
         m.d.comb += [
             slip.error.eq(self.error),
             self.addr.eq(self.count),
             self.data.eq(slip.o.payload),
             self.write.eq(slip.o.valid),
-            self.good.eq(slip.end & ~slip.bad & ~too_long & long_enough & (crc == 0)),
+            self.good.eq(ended & whole),
+        ]
+        m.d.sync += [
+            ended.eq(slip.end),
+            whole.eq(~slip.bad & ~too_long & long_enough & (crc == 0)),
         ]
         with m.If(self.write):
             m.d.sync += [self.count.eq(self.count + 1), crc.eq(crc16_step(crc, self.data))]
@@ -98,7 +104,7 @@ class FrameReceiver(wiring.Component):
                 m.d.sync += too_long.eq(1)
         with m.If(slip.end):
             m.d.sync += [crc.eq(CRC_INIT), long_enough.eq(0), too_long.eq(0)]
-        with m.If(self.release | (slip.end & ~self.good)):
+        with m.If(self.release | (ended & ~whole)):
             m.d.sync += self.count.eq(-self._origin)
         return m
 
@@ -111,8 +117,7 @@ class FrameSender(wiring.Component):
     Members
     -------
     i : In(stream of SLIP_ITEM)
-        Bytes of the frame without CRC, then an item with ``end``, which is taken when the
-        delimiter is on its way.
+        Bytes of the frame without CRC, then an item with ``end``.
     o : Out(stream of 8)
         Bytes of the line.
     """
@@ -130,46 +135,41 @@ class FrameSender(wiring.Component):
         crc = Signal(16, reset_less=True)
         full = Signal()
         item = Signal(SLIP_ITEM, reset_less=True)
-        load = Signal()
+        load = ~full & self.i.valid
         m.d.comb += [
             slip.i.valid.eq(full),
             slip.i.payload.eq(item),
-            load.eq(~full & self.i.valid),
         ]
         # The CRC takes a byte in when it leaves, in time for the next one.
         with m.If(full & slip.i.ready):
             m.d.sync += [
                 full.eq(0),
+                item.end.eq(0),
                 crc.eq(Mux(item.end, CRC_INIT, crc16_step(crc, item.data))),
             ]
-        with m.If(load):
-            m.d.sync += [full.eq(1), item.end.eq(0)]
 
         with m.FSM():
             with m.State("OPEN"):
-                m.d.sync += item.data.eq(Slip.END)
                 with m.If(load):
-                    m.d.sync += item.end.eq(1)
+                    m.d.sync += [full.eq(1), item.data.eq(Slip.END), item.end.eq(1)]
                     m.next = "DATA"
 
             with m.State("DATA"):
+                m.d.comb += self.i.ready.eq(~full)
                 with m.If(load):
-                    m.d.sync += item.data.eq(self.i.payload.data)
+                    m.d.sync += [full.eq(1), item.data.eq(self.i.payload.data)]
                     with m.If(self.i.payload.end):
                         m.d.sync += item.data.eq(crc[8:])
                         m.next = "CRC"
-                    with m.Else():
-                        m.d.comb += self.i.ready.eq(1)
 
             with m.State("CRC"):
                 # The first CRC byte, taken in by the CRC, has moved the second into its place.
-                with m.If(load):
-                    m.d.sync += item.data.eq(crc[8:])
+                with m.If(~full):
+                    m.d.sync += [full.eq(1), item.data.eq(crc[8:])]
                     m.next = "CLOSE"
 
             with m.State("CLOSE"):
-                with m.If(load):
-                    m.d.comb += self.i.ready.eq(1)
-                    m.d.sync += item.end.eq(1)
+                with m.If(~full):
+                    m.d.sync += [full.eq(1), item.data.eq(Slip.END), item.end.eq(1)]
                     m.next = "OPEN"
         return m

@@ -223,15 +223,16 @@ class Link(wiring.Component):
 
         # ---- Bus
         index = Signal(range(MAX_UNITS + 1), reset_less=True)
-        units = Signal(range(MAX_UNITS + 1), reset_less=True)
+        units = Signal(8, reset_less=True)
         last = index == units
         m.d.sync += self.bus_addr.eq(access.address + index)
         m.d.comb += self.bus_data.eq(Cat(top, byte))
 
+        space = self.bus_addr[SPACE_BITS:]
         in_weights = self.bus_addr < self._weight_units
-        in_tape = (self.bus_addr >> SPACE_BITS) == (Space.TAPE >> SPACE_BITS)
-        in_space = ((self.bus_addr >= Space.PROGRAM)
-                    & (self.bus_addr < Space.TAPE + (1 << SPACE_BITS)))
+        in_tape = space == Space.TAPE >> SPACE_BITS
+        in_space = space.matches(
+            *(which >> SPACE_BITS for which in Space if which != Space.WEIGHTS))
 
         # ---- Commands
         result = Signal(Result, reset_less=True)
@@ -242,15 +243,30 @@ class Link(wiring.Component):
         responded = Signal()
         m.d.comb += receiver.release.eq(receiver.good & ~idle)
 
-        payload_bytes = {
-            Command.IDENTIFY: 0, Command.READ: READ.size, Command.RUN: RUN.size,
-            Command.STOP: 0, Command.STATUS: 0,
+        # What a decision needs is compared a cycle before.
+        known, fresh, repeat = Signal(), Signal(), Signal()
+        bare, fits_read, fits_run = Signal(), Signal(), Signal()
+        m.d.sync += [
+            known.eq(frame.command.matches(*Command)),
+            fresh.eq(frame.sequence == 0),
+            repeat.eq(frame.sequence == last_run),
+            *(fits.eq(receiver.count == MIN_FRAME_BYTES + size - WRITE_BYTES)
+              for fits, size in ((bare, 0), (fits_read, READ.size), (fits_run, RUN.size))),
+        ]
+        # Right length, units of two bytes to come, next state.
+        decode = {
+            Command.IDENTIFY: (bare, IDENTITY.size // UNIT_BYTES, "RESPOND"),
+            Command.WRITE: (~receiver.count[0], receiver.count[1:], "CHECK"),
+            Command.READ: (fits_read, access.count, "CHECK"),
+            Command.RUN: (fits_run, 0, "RUN"),
+            Command.STOP: (bare, 0, "STOP"),
+            Command.STATUS: (bare, STATUS_LAYOUT.size // 8 // UNIT_BYTES, "RESPOND"),
         }
 
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += idle.eq(1)
-                m.d.sync += [pointer.eq(start), index.eq(0), command.eq(0), result.eq(Result.OK)]
+                m.d.sync += [pointer.eq(start), index.eq(0), result.eq(Result.OK)]
                 with m.If(receiver.good):
                     m.next = "FETCH"
 
@@ -258,49 +274,31 @@ class Link(wiring.Component):
                 m.d.comb += [
                     advance.eq(1), shift_low.eq(1), shift_middle.eq(1), shift_top.eq(1)]
                 with m.If(pointer == (start + length // 8) % MAX_FRAME_BYTES):
-                    m.next = "DECODE"
+                    m.next = "LOOK"
+
+            with m.State("LOOK"):
+                m.d.sync += [command.eq(frame.command), pointer.eq(units_start)]
+                m.next = "DECODE"
 
             with m.State("DECODE"):
                 m.d.comb += receiver.release.eq(1)
-                m.d.sync += [pointer.eq(units_start), command.eq(frame.command), units.eq(0)]
                 m.next = "RESPOND"
-                with m.If(frame.sequence == 0):
-                    m.d.sync += last_run.eq(0)
-                with m.Switch(frame.command):
-                    for which, size in payload_bytes.items():
+                with m.If(fresh):
+                    m.d.sync += last_run.eq(frame.sequence)
+                with m.If(~known):
+                    m.d.sync += result.eq(Result.BAD_COMMAND)
+                with m.Else(), m.Switch(command):
+                    for which, (right, count, state) in decode.items():
                         with m.Case(which):
-                            right = receiver.count == MIN_FRAME_BYTES + size - WRITE_BYTES
-                            with m.If(~right):
+                            m.d.sync += [units.eq(count), index.eq(state == "CHECK")]
+                            with m.If(right):
+                                m.next = state
+                            with m.Else():
                                 m.d.sync += result.eq(Result.BAD_LENGTH)
-                            match which:
-                                case Command.IDENTIFY:
-                                    m.d.sync += units.eq(IDENTITY.size // UNIT_BYTES)
-                                case Command.STATUS:
-                                    m.d.sync += units.eq(STATUS_LAYOUT.size // 8 // UNIT_BYTES)
-                                case Command.STOP:
-                                    m.d.comb += self.stop.eq(right)
-                                case Command.RUN:
-                                    repeat = (frame.sequence == last_run) & (frame.sequence != 0)
-                                    with m.If(right & ~repeat):
-                                        m.next = "RUN"
-                                case Command.READ:
-                                    m.d.sync += units.eq(access.count)
-                                    with m.If(right):
-                                        m.next = "CHECK"
-                                    with m.If((access.count == 0) | (access.count > MAX_UNITS)):
-                                        m.d.sync += result.eq(Result.BAD_LENGTH)
-                                        m.next = "RESPOND"
-                    with m.Case(Command.WRITE):
-                        m.d.sync += units.eq(receiver.count[1:])
-                        with m.If((receiver.count > 0) & ~receiver.count[0]):
-                            m.next = "CHECK"
-                        with m.Else():
-                            m.d.sync += result.eq(Result.BAD_LENGTH)
-                    with m.Default():
-                        m.d.sync += result.eq(Result.BAD_COMMAND)
 
             with m.State("CHECK"):
-                # The address on the bus is a cycle behind the index.
+                # The address on the bus is that of the unit before the index. Numbers of units that
+                # are too large, zero, or negative and thus large, are never reached.
                 m.d.sync += index.eq(index + 1)
                 writable = in_space & (command == Command.WRITE)
                 with m.If(access.beyond.any() | ~(in_weights | in_tape | writable)):
@@ -308,6 +306,9 @@ class Link(wiring.Component):
                 with m.Elif(self.running & ~in_tape & (result == Result.OK)):
                     m.d.sync += result.eq(Result.BUSY)
                 with m.If(last):
+                    m.next = "CHECKED"
+                with m.Elif(index == MAX_UNITS):
+                    m.d.sync += result.eq(Result.BAD_LENGTH)
                     m.next = "CHECKED"
 
             with m.State("CHECKED"):
@@ -328,14 +329,19 @@ class Link(wiring.Component):
                 m.d.sync += index.eq(index + 1)
                 m.next = "WRITE LOW"
 
+            with m.State("STOP"):
+                m.d.comb += self.stop.eq(1)
+                m.next = "RESPOND"
+
             with m.State("RUN"):
                 m.next = "RESPOND"
-                with m.If(run.n_feed == 0):
-                    m.d.sync += result.eq(Result.BAD_LENGTH)
-                with m.Elif(self.running | ~self.run.ready):
-                    m.d.sync += result.eq(Result.BUSY)
-                with m.Else():
-                    m.next = "START"
+                with m.If(fresh | ~repeat):
+                    with m.If(run.n_feed == 0):
+                        m.d.sync += result.eq(Result.BAD_LENGTH)
+                    with m.Elif(self.running | ~self.run.ready):
+                        m.d.sync += result.eq(Result.BUSY)
+                    with m.Else():
+                        m.next = "START"
 
             with m.State("START"):
                 m.d.comb += self.run.valid.eq(1)
@@ -354,9 +360,12 @@ class Link(wiring.Component):
         sent = sender.i.ready
         identify = command == Command.IDENTIFY
         next_byte = Signal()
+        taken = Signal()
         body = Mux(identify, byte, shift[:8])
-        m.d.comb += read.addr[-1].eq(identify)
-        with m.If(next_byte & ~announce):
+        m.d.comb += read.addr[-1].eq(identify & responding)
+        # The sender takes a byte at most every other cycle, so there is time for a register.
+        m.d.sync += taken.eq(next_byte & ~announce)
+        with m.If(taken):
             m.d.comb += shift_low.eq(1)
             with m.If(identify):
                 m.d.comb += advance.eq(1)
@@ -399,10 +408,11 @@ class Link(wiring.Component):
                         m.next = "RUNNING"
 
             with m.State("RUNNING"):
+                # Loaded until it is taken, and so as old as ``running``.
                 m.d.comb += [
                     sender.i.valid.eq(1),
                     item.data.eq(self.running),
-                    load_status.eq(sent),
+                    load_status.eq(1),
                 ]
                 with m.If(sent):
                     m.next = "BODY"

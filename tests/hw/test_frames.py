@@ -134,8 +134,6 @@ def test_sender_frames_what_it_is_given(stall_in: int, stall_out: int,
                 ctx.set(dut.i.valid, 1)
                 await ctx.tick().until(dut.i.ready)
                 ctx.set(dut.i.valid, 0)
-        await ctx.tick().repeat(10)
-        assert ctx.get(dut.o.valid) == 0
 
     async def sink(ctx: Any) -> None:
         for _ in expected:
@@ -145,6 +143,8 @@ def test_sender_frames_what_it_is_given(stall_in: int, stall_out: int,
             ctx.set(dut.o.ready, 1)
             *_, byte = await ctx.tick().sample(dut.o.payload).until(dut.o.valid)
             line.append(byte)
+        await ctx.tick().repeat(10)
+        assert ctx.get(dut.o.valid) == 0
 
     sim = Simulator(dut)
     sim.add_clock(1e-6)
