@@ -49,8 +49,8 @@ UNIT_BYTES = 500_000
 COCOTB_LIBRARIES = Path(cocotb_tools.config.libs_dir)
 COCOTB_MAIN = Path(cocotb_tools.config.share_dir) / "lib" / "verilator" / "verilator.cpp"
 
-PORT = re.compile(r"^  (?:input|output|inout) (?:wire )?(?:signed )?(?:\[\d+:\d+\] )?\\?(\w+) ?;$",
-                  re.MULTILINE)
+PORT = re.compile(r"^  (?:input|output|inout) (?:wire )?(?:signed )?"
+                  r"(?P<range>\[\d+:\d+\] )?\\?(?P<name>\w+) ?;$", re.MULTILINE)
 TRACE = re.compile(r"\\(?:\S+\.)?(trace_\w+) ")
 
 
@@ -65,14 +65,13 @@ class Design:
     top : str
         Name of the module.
     verilog : str
+    ports : list of str
+        The module's ports.
     """
 
     top: str
     verilog: str
-
-    @property
-    def ports(self) -> list[str]:
-        return PORT.findall(self.verilog)
+    ports: list[str]
 
 
 def component_design(component: "wiring.Component[Any]", progress: Progress = no_progress) -> Design:
@@ -96,12 +95,29 @@ def component_design(component: "wiring.Component[Any]", progress: Progress = no
                 cache_root() / "logs" / f"yosys-{key[:16]}.log", progress=progress,
                 what=f"writing {top} as Verilog")
 
-    return Design(top, _plain_traces((cached("component", key, make) / "design.v").read_text()))
+    verilog = _plain_traces((cached("component", key, make) / "design.v").read_text())
+    return Design(top, verilog, [port["name"] for port in PORT.finditer(verilog)])
 
 
 def board_design(hdl: Hdl) -> Design:
-    """Return a board's design, which a bench drives by the board's pins."""
-    return Design(hdl.board.top, _plain_traces(hdl.verilog.read_text()))
+    """Return a board's design as a module with the ports ``clk``, ``rx``, ``tx`` and its traces.
+
+    A simulated clock is one of the chip, whatever the board makes of its oscillator's.
+    """
+    board, verilog = hdl.board, _plain_traces(hdl.verilog.read_text())
+    traces = [port for port in PORT.finditer(verilog) if port["name"].startswith("trace_")]
+    outputs = "".join(f", output {port['range'] or ''}{port['name']}" for port in traces)
+    pins = ((board.clock_pin, "clk_pin"), (board.rx_pin, "rx_pin"), (board.tx_pin, "tx"),
+            *((port["name"], port["name"]) for port in traces))
+    # The design's pins are bidirectional, and simulators do not let all of those be driven.
+    wrapper = f"""
+module bench(input clk, input rx, output tx{outputs});
+  wire clk_pin = clk;
+  wire rx_pin = rx;
+  {board.top} dut({", ".join(f".{pin}({name})" for pin, name in pins)});
+endmodule
+"""
+    return Design("bench", verilog + wrapper, ["clk", "rx", "tx", *(p["name"] for p in traces)])
 
 
 def installed(simulator: Simulator) -> bool:

@@ -1,0 +1,142 @@
+"""Chip by its pins against the integer reference: load, prompt, generate, continue.
+
+The same bench runs on the design before synthesis and on the netlist of iCE40 cells. It compares
+every stage of every token, the notices, the tape and the counters.
+"""
+
+import os
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
+
+from trilight.boards.icebreaker import Icebreaker
+from trilight.hw.config import NUMBERS, UP5K, ModelConfig
+from trilight.hw.protocol import (
+    IDENTITY,
+    MAX_UNITS,
+    PROTOCOL_MAGIC,
+    PROTOCOL_VERSION,
+    RUN,
+    STATUS,
+    Command,
+    RunFlag,
+    Space,
+)
+from trilight.sw.image import compile_image
+from trilight.sw.model import Model
+
+from .streams import CLOCK_NS, Dut, cycle, generator, pauses
+from .traces import ReferenceDevice, TraceChecker
+from .uart import Host
+
+BUILD_ID = "TRILIGHT_BENCH_BUILD_ID"
+"""Environment variable with the build id that the design must report."""
+
+BOARD = Icebreaker()
+
+POWER_ON_CYCLES = 2048
+
+CONFIG = ModelConfig(vocab_size=96, d_model=24, n_layers=2, d_hidden=45)
+"""Two layers of unequal blocks; its vocabulary has all letters."""
+
+PROMPT = "To be"
+
+
+def address(first: int) -> bytes:
+    return first.to_bytes(3, "little")
+
+
+class Bench:
+    """Loads a model through the pins, runs it, and compares all that can be seen."""
+
+    def __init__(self, dut: Dut, rng: np.random.Generator, model: Model) -> None:
+        self.dut = dut
+        self.model = model
+        self.host = Host(dut.rx, dut.tx, BOARD.clocks_per_bit,
+                         pauses(rng, 0.1, 40))
+        self.traces = TraceChecker(dut, dut.clk)
+        self.device = ReferenceDevice(model, self.traces)
+        self.sequence = 0
+        self.cycles = 0
+
+    async def start(self) -> None:
+        Clock(self.dut.clk, CLOCK_NS, unit="ns", impl="gpi").start()
+        await ClockCycles(self.dut.clk, POWER_ON_CYCLES)
+        cocotb.start_soon(self._count_cycles())
+
+    async def _count_cycles(self) -> None:
+        while True:
+            await RisingEdge(self.dut.trace_running)
+            begin = cycle()
+            await FallingEdge(self.dut.trace_running)
+            self.cycles += cycle() - begin
+
+    async def do(self, command: Command, payload: bytes = b"") -> bytes:
+        self.sequence = self.sequence % 255 + 1
+        return await self.host.do(self.sequence, command, payload)
+
+    async def identify(self) -> None:
+        assert await self.do(Command.IDENTIFY) == IDENTITY.pack(
+            PROTOCOL_MAGIC, PROTOCOL_VERSION, NUMBERS.block, BOARD.clock_hz, BOARD.clocks_per_bit,
+            int(os.environ[BUILD_ID]), UP5K.weight_words, UP5K.max_rows, UP5K.max_columns,
+            UP5K.max_channels, UP5K.program_words, UP5K.tape_tokens, UP5K.max_vocab)
+
+    async def load(self) -> None:
+        """Write the model's image; read the first and the last of its weights back."""
+        image = compile_image(self.model)
+        for first, units in image.segments:
+            for start in range(0, len(units), MAX_UNITS):
+                part = units[start:start + MAX_UNITS].astype("<u2").tobytes()
+                await self.do(Command.WRITE, address(first + start) + part)
+        first, units = image.segments[0]
+        assert first == Space.WEIGHTS
+        for start in (0, len(units) - MAX_UNITS):
+            part = await self.do(Command.READ, address(start) + bytes([MAX_UNITS]))
+            assert part == units[start:start + MAX_UNITS].astype("<u2").tobytes()
+
+    async def write_tape(self, position: int, tokens: list[int]) -> None:
+        self.device.write_tape(position, tokens)
+        await self.do(Command.WRITE, address(Space.TAPE + position)
+                      + np.array(tokens, "<u2").tobytes())
+
+    async def run(self, flags: RunFlag, n_feed: int, n_generate: int, temperature: int,
+                  seed: int) -> None:
+        """Run to the end, and compare notices, tape and counters."""
+        if RunFlag.CLEAR in flags:
+            self.cycles = 0
+        notices = self.device.run(flags, n_feed, n_generate, temperature, seed)
+        self.host.notices.clear()
+        await self.do(Command.RUN, RUN.pack(flags, n_feed, n_generate, temperature, seed))
+        await FallingEdge(self.dut.trace_running)
+        device = self.device
+        status = STATUS.unpack(await self.do(Command.STATUS))
+        assert status == (0, device.position, self.cycles, device.words, device.tokens)
+        tape = await self.do(Command.READ, address(Space.TAPE) + bytes([MAX_UNITS]))
+        assert tape == np.array(device.tape[:MAX_UNITS], "<u2").tobytes()
+        assert self.host.notices == notices
+        assert not self.traces.pending, "values are missing"
+
+    def finish(self) -> None:
+        self.host.finish()
+        self.traces.finish()
+
+
+@cocotb.test(timeout_time=50, timeout_unit="ms")
+async def generates_text(dut: Dut) -> None:
+    """A text is continued, and its continuation too, first at random and then greedily."""
+    rng = generator()
+    model = Model.random(CONFIG, int(rng.integers(1 << 32)))
+    bench = Bench(dut, rng, model)
+    await bench.start()
+    await bench.identify()
+    await bench.load()
+    prompt = model.encode(PROMPT)
+    # What the block RAM held is not known.
+    await bench.write_tape(0, [0] * MAX_UNITS)
+    await bench.write_tape(0, prompt)
+    flags = RunFlag.RESET | RunFlag.SEED | RunFlag.CLEAR
+    await bench.run(flags, len(prompt), 4, 205, int(rng.integers(1 << 32)))
+    await bench.run(RunFlag(0), 1, 2, 0, 0)
+    bench.finish()
