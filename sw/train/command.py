@@ -331,7 +331,7 @@ def _finish(console: Console, trainer: "Trainer", out: str) -> Model:
 
 
 def _prompt(corpus: Corpus) -> str:
-    """Return some characters that are sure to be in the vocabulary."""
+    """Return a word whose characters are sure to be in the vocabulary."""
     words = corpus.held_out_text.split()
     return max(words[:50], key=len, default=corpus.vocab[0])[:20]
 

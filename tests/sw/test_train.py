@@ -382,7 +382,8 @@ SHAPE = ("--d-model", 32, "--layers", 2, "--hidden", 24, "--threads", 1, "--prec
 def test_command_without_pytorch_says_what_to_install(
         text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "find_spec", lambda name: None)
-    result = run_command("--corpus", text, "--out", tmp_path / "m.safetensors")
+    result = run_command("--corpus", text, "--out", tmp_path / "m.safetensors",
+                         "--characters", 1, *SHAPE)
     assert isinstance(result.exception, TrainingError)
     assert str(result.exception).endswith("pip install 'trilight[train]'")
 
@@ -398,7 +399,7 @@ def test_command_refuses_before_it_trains(
         torch_side: SimpleNamespace, text: Path, tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch, arguments: tuple[object, ...], message: str) -> None:
     monkeypatch.chdir(tmp_path)
-    result = run_command("--corpus", text, "--out", "m.safetensors", *arguments)
+    result = run_command("--corpus", text, "--out", "m.safetensors", "--threads", 1, *arguments)
     assert isinstance(result.exception, TrilightError)
     assert message in str(result.exception)
 
@@ -409,7 +410,7 @@ def test_command_keeps_an_unfinished_training(
     saved = tmp_path / "m.safetensors.checkpoint" / command.CHECKPOINT_NAME
     saved.parent.mkdir()
     saved.touch()
-    result = run_command("--corpus", text, "--out", out)
+    result = run_command("--corpus", text, "--out", out, "--characters", 1, *SHAPE)
     assert "holds an unfinished training; add --resume" in str(result.exception)
     result = run_command("--corpus", text, "--out", out, "--resume", "--seed", 2, "--d-model", 64)
     assert "leave out --d-model, --seed, or train anew" in str(result.exception)
