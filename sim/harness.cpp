@@ -211,6 +211,10 @@ void bench_run(Bench* bench, uint64_t most, uint64_t quiet, uint64_t idle) {
   }
 }
 
+void bench_values(const Bench* bench, uint64_t* values) {
+  for (const uint64_t value : bench->top.traces.m_storage) *values++ = value;
+}
+
 void bench_record(Bench* bench, uint32_t valid, uint32_t value) {
   bench->recorders.push_back({valid, value, {}});
 }

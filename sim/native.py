@@ -131,6 +131,30 @@ def _host() -> str:
     return f"{platform.system()} {platform.machine()} {flags}"
 
 
+def _environment() -> dict[str, str]:
+    zig = str(cache_root() / "zig")
+    return {"VERILATOR_ROOT": str(VERILATOR), "ZIG_GLOBAL_CACHE_DIR": zig,
+            "ZIG_LOCAL_CACHE_DIR": zig}
+
+
+def _compile(sources: Sequence[Path], work: Path, log: Path, progress: Progress, what: str,
+             define: Sequence[str] = ()) -> None:
+    """Compile each C++ source to an object in the working folder."""
+    include = VERILATOR / "include"
+    run_all([[*COMPILER, *COMPILER_FLAGS, *define, "-I.", f"-I{include}",
+              f"-I{include / 'vltstd'}", "-c", str(source), "-o", f"{source.stem}.o"]
+             for source in sources], work, log, env=_environment(), progress=progress, what=what)
+
+
+def _runtime(progress: Progress) -> Path:
+    """Folder with the objects of Verilator's library, which all designs share."""
+    key = digest(_host(), *COMPILER_FLAGS, str(tool_versions("verilator", "ziglang")))
+    sources = [VERILATOR / "include" / name for name in RUNTIME]
+    log = cache_root() / "logs" / f"runtime-{key[:16]}.log"
+    return cached("runtime", key, lambda work: _compile(
+        sources, work, log, progress, "compiling Verilator's library"))
+
+
 def compile_bench(hdl: Hdl, probe: Probe | None = None,
                   progress: Progress = no_progress) -> Path:
     """Compile a design, unless that has been done, and return the shared library.
@@ -152,8 +176,6 @@ def compile_bench(hdl: Hdl, probe: Probe | None = None,
     key = digest(verilog, bench, cells, harness, _host(), *VERILATOR_FLAGS, *COMPILER_FLAGS,
                  *define, str(tool_versions("verilator", "ziglang")))
     logs = cache_root() / "logs"
-    env = {"VERILATOR_ROOT": str(VERILATOR), "ZIG_GLOBAL_CACHE_DIR": str(cache_root() / "zig"),
-           "ZIG_LOCAL_CACHE_DIR": str(cache_root() / "zig")}
 
     def make(work: Path) -> None:
         (work / "design.v").write_text(verilog)
@@ -163,19 +185,14 @@ def compile_bench(hdl: Hdl, probe: Probe | None = None,
         what = f"the {hdl.kind} of {hdl.board.name}"
         run_all([[str(VERILATOR / "bin" / "verilator_bin"), *VERILATOR_FLAGS,
                   "bench.v", "design.v", "cells.v"]],
-                work, logs / f"verilator-{key[:16]}.log", env=env, progress=progress,
+                work, logs / f"verilator-{key[:16]}.log", env=_environment(), progress=progress,
                 what=f"turning {what} into C++")
-        include = VERILATOR / "include"
-        sources = [*sorted(work.glob("*.cpp"), key=lambda path: -path.stat().st_size),
-                   *(include / name for name in RUNTIME)]
-        objects = [f"{source.stem}.o" for source in sources]
-        run_all([[*COMPILER, *COMPILER_FLAGS, *define, "-I.", f"-I{include}",
-                  f"-I{include / 'vltstd'}", "-c", str(source), "-o", target]
-                 for source, target in zip(sources, objects, strict=True)],
-                work, logs / f"compile-{key[:16]}.log", env=env, progress=progress,
-                what=f"compiling {what}")
-        run_all([[*COMPILER, "-shared", *objects, "-o", "bench.so", "-lpthread"]],
-                work, logs / f"link-{key[:16]}.log", env=env, progress=progress,
+        sources = sorted(work.glob("*.cpp"), key=lambda path: -path.stat().st_size)
+        _compile(sources, work, logs / f"compile-{key[:16]}.log", progress,
+                 f"compiling {what}", define)
+        objects = [*work.glob("*.o"), *_runtime(progress).glob("*.o")]
+        run_all([[*COMPILER, "-shared", *map(str, objects), "-o", "bench.so", "-lpthread"]],
+                work, logs / f"link-{key[:16]}.log", env=_environment(), progress=progress,
                 what=f"linking {what}")
         for file in work.iterdir():
             if file.name != "bench.so":
@@ -199,6 +216,7 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "bench_read": (_U64, [_HANDLE, _BYTES, _U64]),
     "bench_idle": (ctypes.c_int, [_HANDLE]),
     "bench_run": (None, [_HANDLE, _U64, _U64, _U64]),
+    "bench_values": (None, [_HANDLE, _WORDS]),
     "bench_record": (None, [_HANDLE, _U32, _U32]),
     "bench_recorded": (_U64, [_HANDLE, _U32]),
     "bench_take": (None, [_HANDLE, _U32, _WORDS]),
@@ -315,6 +333,12 @@ class NativeBench:
     def close(self) -> None:
         """Free the simulation. May be called twice."""
         self._finalizer()
+
+    def values(self) -> dict[str, int]:
+        """Return what the traces show now, by their names after ``trace_``, as unsigned numbers."""
+        values = np.empty(max(len(self.traces), 1), dtype=np.uint64)
+        self._call("values", values.ctypes.data_as(_WORDS))
+        return dict(zip(self._names, map(int, values), strict=False))
 
     def record(self, name: str) -> int:
         """Begin to note down trace ``name`` in each cycle in which it is valid.
