@@ -19,7 +19,7 @@ from trilight.sw.image import compile_image
 from trilight.sw.model import Model
 from trilight.sw.reference.model import ReferenceModel
 from trilight.sw.reference.sampler import Sampler
-from trilight.sw.targets import TargetOptions
+from trilight.sw.targets import TargetFactory, TargetOptions
 
 MODEL = Model.random(ModelConfig(vocab_size=60, d_model=48, n_layers=2, d_hidden=90), 5)
 RUN = [sys.executable, "-c", "from trilight.sw.cli import main; raise SystemExit(main())"]
@@ -53,6 +53,13 @@ def expected(prompt: str, tokens: int, temperature: float, seed: int) -> list[in
     return generated
 
 
+def install(monkeypatch: pytest.MonkeyPatch, factory: TargetFactory) -> None:
+    """Make ``fake`` a target."""
+    monkeypatch.setattr(EntryPoint, "load", lambda self: factory)
+    monkeypatch.setattr(targets, "entry_points",
+                        lambda **_: EntryPoints([EntryPoint("fake", "", targets.GROUP)]))
+
+
 def test_generate(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Text alone on stdout, the report on stderr and as JSON."""
     json_file = tmp_path / "report.json"
@@ -77,6 +84,20 @@ def test_quiet(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     out, err = capsys.readouterr()
     assert out == MODEL.decode(expected("HELLO", 5, 0.8, 0)) + "\n"
     assert err == ""
+
+
+@pytest.mark.parametrize(("options", "shown"), [([], True), (["-q"], False)])
+def test_what_a_target_is_doing(options: list[str], shown: bool, model: str,
+                                monkeypatch: pytest.MonkeyPatch,
+                                capsys: pytest.CaptureFixture[str]) -> None:
+    def factory(target: TargetOptions) -> ReferenceTransport:
+        target.progress("warming up [1/2]")
+        return ReferenceTransport()
+
+    install(monkeypatch, factory)
+    assert cli.main(["generate", "-p", "A", "-n", "1", "-m", model, "--target", "fake",
+                     *options]) == 0
+    assert ("warming up [1/2]\n" in capsys.readouterr().err) == shown
 
 
 @pytest.mark.parametrize(("arguments", "text"), [
@@ -249,13 +270,8 @@ def test_ctrl_c(model: str, monkeypatch: pytest.MonkeyPatch,
         def close(self) -> None:
             stopped.append(not self._running)
 
-    def factory(options: TargetOptions) -> Interrupting:
-        return Interrupting()
-
-    monkeypatch.setattr(EntryPoint, "load", lambda self: factory)
-    monkeypatch.setattr(targets, "entry_points",
-                        lambda **_: EntryPoints([EntryPoint("slow", "", targets.GROUP)]))
-    assert cli.main(["generate", "-p", "A", "-m", model, "-n", "200", "--target", "slow"]) == 130
+    install(monkeypatch, lambda options: Interrupting())
+    assert cli.main(["generate", "-p", "A", "-m", model, "-n", "200", "--target", "fake"]) == 130
     out, err = capsys.readouterr()
     assert err == "Interrupted.\n"
     assert MODEL.decode(expected("A", 200, 0.8, 0)).startswith(out[:-1])

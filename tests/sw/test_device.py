@@ -229,6 +229,9 @@ def test_stop(loaded: Host) -> None:
 
 def test_a_model_is_read_out_of_memory(loaded: Host) -> None:
     """Two models in turn, of different shapes: nothing of the first remains."""
+    loaded.run(RunFlag.RESET | RunFlag.SEED, 1, 3)
+    loaded.listen(5)
+    loaded.notices.clear()
     other = Model.random(ModelConfig(vocab_size=33, d_model=80, n_layers=3, d_hidden=41), 6)
     loaded.load(other)
     loaded.write(Space.TAPE, [30])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from trilight.hw.config import UP5K, DeviceConfig, ModelConfig
-from trilight.hw.protocol import IDENTITY, NOTICE, RESPONSE, STATUS, Command, Result
+from trilight.hw.protocol import IDENTITY, NOTICE, RESPONSE, STATUS, Command, Result, Space
 from trilight.sw import api, driver, open_board
 from trilight.sw.device import ReferenceTransport
 from trilight.sw.driver import Board
@@ -170,6 +170,25 @@ def test_tokens_equal_the_reference(prompt: int, tokens: int, rng: np.random.Gen
     board = loaded(ReferenceTransport())
     text = text_of(prompt, rng)
     assert generate(board, text, tokens) == expected(text, tokens)
+
+
+def test_the_tape_is_accessed_within_its_length() -> None:
+    transport = Tamper()
+    board = loaded(transport)
+    text = (PROMPT * 40)[:200]
+    stream = board.generate(text, tokens=250, temperature=TEMPERATURE, seed=SEED)
+    tokens = [next(stream).id]
+    while board.status().running:
+        transport.device.read(0)
+    tokens += [token.id for token in stream]
+    assert tokens == expected(text, 250)
+    ends = []
+    for frame in transport.sent:
+        place = int.from_bytes(frame.payload[:3], "little") - Space.TAPE
+        if place >= 0 and frame.command in (Command.READ, Command.WRITE):
+            read = frame.command == Command.READ
+            ends.append(place + (frame.payload[3] if read else (len(frame.payload) - 3) // 2))
+    assert max(ends) == UP5K.tape_tokens
 
 
 def test_settings_reach_the_device() -> None:
@@ -390,6 +409,20 @@ def test_a_reset_during_a_run() -> None:
         board.generate(PROMPT, tokens=1)
     board.load(MODEL)
     assert generate(board) == expected(PROMPT, 40)
+
+
+def test_a_reset_during_the_prompt() -> None:
+    transport = Tamper()
+    board = loaded(transport)
+
+    def reset(frame: Frame) -> Sequence[Frame]:
+        if frame.command == Command.STATUS and transport.sent[-2].command == Command.RUN:
+            transport.device = ReferenceTransport()
+        return [frame]
+
+    transport.to_device = reset
+    with pytest.raises(DeviceError, match="fed 0 tokens up to position 0, not 4 up to 4; was the"):
+        generate(board)
 
 
 def test_a_device_that_is_stuck() -> None:
