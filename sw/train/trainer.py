@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic, perf_counter
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -194,7 +194,7 @@ class Trainer:
         stop
             Asked after each step.
         checkpoint
-            File that is written from time to time and at the end, or ``None``.
+            File that is written at the beginning, from time to time and at the end, or ``None``.
         checkpoint_every_s
             Time between two checkpoints.
 
@@ -203,6 +203,8 @@ class Trainer:
         bool
             Whether the schedule was completed.
         """
+        if checkpoint is not None:
+            self.save(checkpoint)
         began = saved = monotonic()
         first, seconds = self.characters, self.seconds
         stopped = False
@@ -225,10 +227,24 @@ class Trainer:
         return streamed_loss(self.network, self.corpus.held_out, streams=streams)
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint; an older one stays whole until the new one is."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        """Write a checkpoint; an older one stays whole until the new one is.
+
+        Raises
+        ------
+        CheckpointError
+            If it cannot be written.
+        """
         partial = path.with_name(path.name + ".partial")
-        torch.save({
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(self._checkpoint(), partial)
+            os.replace(partial, path)
+        except (OSError, RuntimeError) as error:  # PyTorch reports a full disk by the latter
+            raise CheckpointError(f"checkpoint {path} cannot be written: {error}; make room, or "
+                                  "name another folder with --checkpoint") from error
+
+    def _checkpoint(self) -> dict[str, Any]:
+        return {
             "version": _VERSION,
             "config": self.config.to_dict(),
             "options": asdict(self.options),
@@ -240,8 +256,7 @@ class Trainer:
             "optimizer": self._optimizer.state_dict(),
             "generator": self._generator.get_state(),
             "state": tuple(self._state),
-        }, partial)
-        os.replace(partial, path)
+        }
 
     @classmethod
     def resume(cls, path: Path, corpus: Corpus, *, device: str = "cpu") -> Self:
@@ -260,14 +275,14 @@ class Trainer:
                                   "train without --resume to start anew") from error
         except Exception as error:  # torch.load documents none of what damaged files raise
             raise CheckpointError(f"checkpoint {path} is damaged or no checkpoint; "
-                                  "train without --resume to start anew") from error
+                                  "delete it and train anew") from error
         if version != _VERSION:
             raise CheckpointError(f"checkpoint {path} must be of version {_VERSION}, not "
-                                  f"{version}; train without --resume to start anew")
+                                  f"{version}; delete it and train anew")
         if found["corpus"] != corpus.sha256:
             raise CheckpointError(f"checkpoint {path} was made with another corpus (SHA-256 "
                                   f"{found['corpus'][:12]}..., not {corpus.sha256[:12]}...); "
-                                  "give that one, or train without --resume to start anew")
+                                  "give that one, or delete the checkpoint and train anew")
         trainer = cls(ModelConfig(**found["config"]), corpus, Options(**found["options"]),
                       device=device)
         trainer.step = found["step"]

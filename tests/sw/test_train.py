@@ -347,6 +347,16 @@ def test_checkpoint_that_does_not_belong_is_refused(
         torch_side.trainer.Trainer.resume(path, corpus)
 
 
+def test_checkpoint_that_cannot_be_written_ends_before_the_first_step(
+        torch_side: SimpleNamespace, corpus: Corpus, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    trainer = torch_side.trainer.Trainer(small_config(corpus), corpus, options(torch_side))
+    with pytest.raises(CheckpointError, match=r"cannot be written: .*name another folder"):
+        trainer.run(report=lambda now: None, stop=lambda: False,
+                    checkpoint=tmp_path / "file" / "checkpoint.pt")
+    assert trainer.step == 0
+
+
 def test_loss_that_is_no_number_ends_the_training(
         torch_side: SimpleNamespace, corpus: Corpus) -> None:
     trainer = torch_side.trainer.Trainer(small_config(corpus), corpus, options(torch_side))
