@@ -245,5 +245,5 @@ class Link:
                 f"{name} sends bytes, but not one frame of {self._reader.received} bytes is valid; "
                 "choose another port, or check the baud rate and the cable")
         return NoAnswerError(
-            f"no answer from {name}; check that the board has power, that it is configured with "
-            "Trilight's bitstream, and that this is its second port if it has two")
+            f"no answer from {name}; check that the board has power and Trilight's bitstream, that "
+            "this is its second port if it has two, and the baud rate (serial:PORT@BAUD)")

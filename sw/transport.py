@@ -15,10 +15,10 @@ from serial.tools import list_ports
 
 from .errors import LinkError, PortBusyError, UnpluggedError
 
-__all__ = ["SerialTransport", "Transport"]
+__all__ = ["DEFAULT_BAUD", "SerialTransport", "Transport"]
 
-DEFAULT_BAUD = 3_000_000
-"""12 MHz at 4 clocks per bit."""
+DEFAULT_BAUD = 6_000_000
+"""24 MHz at 4 clocks per bit."""
 
 POLL_S = 0.02
 WRITE_TIMEOUT_S = 5.0

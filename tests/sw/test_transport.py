@@ -26,7 +26,7 @@ from trilight.sw.errors import (
 )
 from trilight.sw.model import Model
 from trilight.sw.targets import open_transport, target_names
-from trilight.sw.transport import SerialTransport
+from trilight.sw.transport import DEFAULT_BAUD, SerialTransport
 
 MODEL = Model.random(ModelConfig(vocab_size=60, d_model=48, n_layers=1, d_hidden=60), 5)
 
@@ -180,7 +180,7 @@ def test_targets_that_are_installed() -> None:
     ("abacus", r"^no target 'abacus'; there are .*reference.*serial"),
     ("serial", "^serial needs a port"),
     ("serial:", "^serial needs a port"),
-    ("serial:p@fast", "must be a whole number of baud, as in p@3000000, not 'fast'$"),
+    ("serial:p@fast", f"must be a whole number of baud, as in p@{DEFAULT_BAUD}, not 'fast'$"),
     ("serial:p@0", "must be a whole number of baud"),
     ("reference:5", "^the reference takes no argument, not '5'$"),
 ])
