@@ -45,6 +45,7 @@ PROMPT = "To be"
 
 
 def address(first: int) -> bytes:
+    """A u24."""
     return first.to_bytes(3, "little")
 
 

@@ -72,13 +72,16 @@ class Bench:
         self.rng = rng
         self.announced: list[tuple[int, int]] = []
         """Position and token of each notice since the last run began."""
-        self.traces = TraceChecker(dut, dut.clk) if traced else None
+        self.traced = traced
+        self.traces: TraceChecker | None = None
 
     async def start(self) -> None:
         dut = self.dut
         self.runs = Source(dut, "run", RUN_LAYOUT, pauses(self.rng, 0.5))
         Sink(dut, "notice", self._notice, pauses(self.rng, 0.7, LONGEST_PAUSE))
         await start(dut, bus_addr=0, bus_data=0, bus_write=0, bus_read=0, stop=0)
+        if self.traced:
+            self.traces = TraceChecker(dut, dut.clk)
 
     def _notice(self, bits: int) -> None:
         notice = unpack(NOTICE_LAYOUT, bits)

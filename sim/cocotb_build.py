@@ -22,7 +22,7 @@ from cocotb_tools.runner import get_runner
 
 from trilight.boards.build import RTL_SCRIPT, YOSYS, Hdl, tool_versions
 from trilight.boards.cache import cache_root, cached, digest
-from trilight.boards.tools import Progress, no_progress, run_all
+from trilight.boards.tools import run_all
 from trilight.sw.errors import SimulationError
 
 from .native import COMPILER, VERILATOR
@@ -74,7 +74,7 @@ class Design:
     ports: list[str]
 
 
-def component_design(component: "wiring.Component[Any]", progress: Progress = no_progress) -> Design:
+def component_design(component: "wiring.Component[Any]") -> Design:
     """Return a component as Verilog; its clock and reset are the ports ``clk`` and ``rst``.
 
     Raises
@@ -92,7 +92,7 @@ def component_design(component: "wiring.Component[Any]", progress: Progress = no
         (work / "design.il").write_text(text)
         (work / "script.ys").write_text("read_rtlil design.il\n" + RTL_SCRIPT.format(top=top))
         run_all([[*YOSYS, "-q", "script.ys"]], work,
-                cache_root() / "logs" / f"yosys-{key[:16]}.log", progress=progress,
+                cache_root() / "logs" / f"yosys-{key[:16]}.log",
                 what=f"writing {top} as Verilog")
 
     verilog = _plain_traces((cached("component", key, make) / "design.v").read_text())
@@ -286,14 +286,16 @@ def _verilate(design: Design, traced: bool) -> Path:
 
 def _icarus(design: Design, traced: bool) -> Path:
     """Folder with a design as Icarus Verilog compiles it."""
-    cells = _cells()
-    key = digest(design.verilog, cells, design.top, str(shutil.which("iverilog")), str(traced))
+    # Not all models of cells are in the part of SystemVerilog that Icarus knows.
+    first, *models = re.split(r"^(?=module )", _cells(), flags=re.MULTILINE)
+    used = [model for model in models if f"  {model.split()[1]} " in design.verilog]
+    source = "".join([first, *used, design.verilog])
+    key = digest(source, str(shutil.which("iverilog")), str(traced))
 
     def make(work: Path) -> None:
-        (work / "design.v").write_text(design.verilog)
-        (work / "cells.v").write_text(cells)
+        (work / "design.v").write_text(source)
         get_runner("icarus").build(
-            sources=[work / "design.v", work / "cells.v"], hdl_toplevel=design.top,
-            build_dir=work, always=True, waves=traced, timescale=("1ns", "1ps"))
+            sources=[work / "design.v"], hdl_toplevel=design.top, build_dir=work, always=True,
+            waves=traced, timescale=("1ns", "1ps"))
 
     return cached("icarus", key, make)

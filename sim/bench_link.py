@@ -1,0 +1,262 @@
+"""Link by its pins against the protocol: every command and refusal, damage, notices, pauses.
+
+Behind the link are a memory that answers late, a run that is taken late or not at all, and notices
+that come at any time.
+"""
+
+import cocotb
+import numpy as np
+from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
+
+from trilight.hw.config import NUMBERS, UP5K
+from trilight.hw.protocol import (
+    IDENTITY,
+    MAX_FRAME_BYTES,
+    MAX_UNITS,
+    PROTOCOL_MAGIC,
+    PROTOCOL_VERSION,
+    RUN,
+    STATUS,
+    Command,
+    Result,
+    RunFlag,
+    Slip,
+    Space,
+)
+from trilight.hw.sequencer import NOTICE_LAYOUT, RUN_LAYOUT
+from trilight.sw.frames import Frame, encode_frame
+
+from .checker import InOrderChecker
+from .streams import Dut, Sink, Source, Watch, generator, pack, pauses, start
+from .uart import Host
+
+CLOCK_HZ = 24_000_000
+CLOCKS_PER_BIT = 4
+BUILD_ID = 0x12345678
+"""What the tests build the link with."""
+
+WEIGHT_UNITS = UP5K.weight_words * NUMBERS.bytes_per_word // 2
+SPACE_UNITS = 512
+LAST = Space.TAPE + SPACE_UNITS - 1
+MOST_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
+LONGEST_READ = 20
+
+
+def address(first: int) -> bytes:
+    """A u24."""
+    return first.to_bytes(3, "little")
+
+
+class Bench:
+    """The host on one side; memory, runs and notices on the other."""
+
+    def __init__(self, dut: Dut, rng: np.random.Generator) -> None:
+        self.dut = dut
+        self.rng = rng
+        self.host = Host(dut.rx, dut.tx, CLOCKS_PER_BIT, pauses(rng, 0.2, 100))
+        self.memory: dict[int, int] = {}
+        self.writes = InOrderChecker("write")
+        self.runs = InOrderChecker("run")
+        self.stops = 0
+        self.announced: list[tuple[int, int]] = []
+        self.sequence = 0
+
+    async def start(self) -> None:
+        dut = self.dut
+        self.notices = Source(dut, "notice", NOTICE_LAYOUT)
+        Sink(dut, "run", self.runs, pauses(self.rng, 1, 5))
+        await start(dut, bus_read_data=0, bus_read_valid=0, running=0, position=0, cycles=0,
+                    words=0, tokens=0)
+        Watch(dut.clk, dut.bus_write, dut.bus_write, self._write)
+        Watch(dut.clk, dut.stop, dut.stop, self._stop)
+        cocotb.start_soon(self._serve_reads())
+
+    def _write(self, _bits: int) -> None:
+        self.writes((int(self.dut.bus_addr.value), int(self.dut.bus_data.value)))
+
+    def _stop(self, _bits: int) -> None:
+        self.stops += 1
+
+    async def _serve_reads(self) -> None:
+        dut = self.dut
+        while True:
+            await FallingEdge(dut.clk)
+            if not int(dut.bus_read.value):
+                await RisingEdge(dut.bus_read)
+                continue
+            unit = self.memory[int(dut.bus_addr.value)]
+            await ClockCycles(dut.clk, int(self.rng.integers(1, LONGEST_READ)))
+            dut.bus_read_data.value = unit
+            dut.bus_read_valid.value = 1
+            await RisingEdge(dut.clk)
+            dut.bus_read_valid.value = 0
+            dut.bus_read_data.value = 0
+
+    async def announce(self, count: int) -> None:
+        """Announce tokens now and then."""
+        for _ in range(count):
+            await ClockCycles(self.dut.clk, int(self.rng.integers(1, 3000)))
+            notice = (int(self.rng.integers(1 << 16)), int(self.rng.integers(1 << 8)))
+            self.announced.append(notice)
+            await self.notices.send([dict(zip(("position", "token"), notice, strict=True))])
+
+    async def request(self, command: int, payload: bytes = b"") -> tuple[int, bytes]:
+        self.sequence = self.sequence % 255 + 1
+        return await self.host.request(self.sequence, command, payload)
+
+    async def refused(self, result: Result, command: int, payload: bytes = b"") -> None:
+        assert await self.request(command, payload) == (result, b"")
+
+    async def write(self, first: int, units: list[int]) -> None:
+        self.writes.expect((first + k, unit) for k, unit in enumerate(units))
+        self.memory.update({first + k: unit for k, unit in enumerate(units)})
+        payload = address(first) + np.array(units, "<u2").tobytes()
+        assert await self.request(Command.WRITE, payload) == (Result.OK, b"")
+
+    async def read(self, first: int, count: int) -> None:
+        units = [self.memory[first + k] for k in range(count)]
+        answer = await self.request(Command.READ, address(first) + bytes([count]))
+        assert answer == (Result.OK, np.array(units, "<u2").tobytes())
+
+    async def run(self, *, repeats: int = 0) -> None:
+        """A run of random parameters that is executed once, however often it is repeated."""
+        rng = self.rng
+        fields = {"flags": int(rng.integers(8)), "n_feed": int(rng.integers(1, 1 << 16)),
+                  "n_generate": int(rng.integers(1 << 16)),
+                  "temperature": int(rng.integers(MOST_TEMPERATURE)),
+                  "seed": int(rng.integers(1 << 32))}
+        self.runs.expect([pack(RUN_LAYOUT, **fields)])
+        assert await self.request(Command.RUN, RUN.pack(*fields.values())) == (Result.OK, b"")
+        for _ in range(repeats):
+            self.dut.running.value = 1
+            answer = await self.host.request(self.sequence, Command.RUN, RUN.pack(*fields.values()))
+            assert answer == (Result.OK, b"")
+        self.dut.running.value = 0
+
+    async def status(self) -> None:
+        fields = {"running": int(self.rng.integers(2)), "position": int(self.rng.integers(1 << 16)),
+                  **{name: int(self.rng.integers(1 << 32))
+                     for name in ("cycles", "words", "tokens")}}
+        for name, value in fields.items():
+            self.dut[name].value = value
+        answer = await self.request(Command.STATUS)
+        assert answer == (Result.OK, STATUS.pack(*fields.values()))
+        self.dut.running.value = 0
+
+    async def identify(self) -> None:
+        identity = IDENTITY.pack(
+            PROTOCOL_MAGIC, PROTOCOL_VERSION, NUMBERS.block, CLOCK_HZ, CLOCKS_PER_BIT, BUILD_ID,
+            UP5K.weight_words, UP5K.max_rows, UP5K.max_columns, UP5K.max_channels,
+            UP5K.program_words, UP5K.tape_tokens, UP5K.max_vocab)
+        assert await self.request(Command.IDENTIFY) == (Result.OK, identity)
+
+    async def stop(self) -> None:
+        before = self.stops
+        assert await self.request(Command.STOP) == (Result.OK, b"")
+        assert self.stops == before + 1
+
+    async def finish(self) -> None:
+        await ClockCycles(self.dut.clk, 20 * 10 * CLOCKS_PER_BIT)
+        self.host.finish()
+        self.writes.finish()
+        assert not self.runs.pending, "a run was not executed"
+        assert self.host.notices == self.announced
+
+
+def units(rng: np.random.Generator, count: int) -> list[int]:
+    """Random units, many of them with bytes that must be escaped."""
+    special = [Slip.END << 8 | Slip.ESC, Slip.ESC << 8 | Slip.END, 0xFFFF, 0]
+    escaped = rng.random(count) < 0.2
+    return [int(unit) for unit in np.where(
+        escaped, rng.choice(special, count), rng.integers(1 << 16, size=count))]
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+async def every_command(dut: Dut) -> None:
+    """Every command with legal parameters, at the ends of every space, while tokens come."""
+    rng = generator()
+    bench = Bench(dut, rng)
+    await bench.start()
+    announcing = cocotb.start_soon(bench.announce(20))
+    await bench.identify()
+    places = [0, WEIGHT_UNITS - MAX_UNITS,
+              *(int(space) for space in Space if space != Space.WEIGHTS), LAST + 1 - MAX_UNITS]
+    for first in places:
+        await bench.write(first, units(rng, int(rng.choice([1, 2, MAX_UNITS]))))
+    await bench.write(Space.TAPE, units(rng, MAX_UNITS))
+    for first, count in ((Space.TAPE, MAX_UNITS), (Space.TAPE + 3, 1), (0, 1)):
+        await bench.read(first, count)
+    for repeats in (0, 2, 1):
+        await bench.run(repeats=repeats)
+        await bench.status()
+        await bench.stop()
+    await announcing
+    await bench.finish()
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+async def refusals(dut: Dut) -> None:
+    """What is refused does nothing, and says why."""
+    rng = generator()
+    bench = Bench(dut, rng)
+    await bench.start()
+    await bench.write(Space.TAPE, [1, 2])
+    run = RUN.pack(RunFlag.RESET, 1, 0, 0, 0)
+    one = np.array([1], "<u2").tobytes()
+    for command in (0, 7, 0x41, 0xFF):
+        await bench.refused(Result.BAD_COMMAND, command)
+    for command, payload in (
+            (Command.IDENTIFY, b"\0"), (Command.STATUS, b"\0"), (Command.STOP, b"\0"),
+            (Command.RUN, run[:-1]), (Command.RUN, RUN.pack(0, 0, 1, 0, 0)),
+            (Command.WRITE, address(0)), (Command.WRITE, address(0) + b"\0"),
+            (Command.READ, address(0)), (Command.READ, address(0) + b"\0"),
+            (Command.READ, address(0) + bytes([MAX_UNITS + 1]))):
+        await bench.refused(Result.BAD_LENGTH, command, payload)
+    for command, payload in (
+            (Command.WRITE, address(LAST + 1) + one), (Command.WRITE, address(1 << 20) + one),
+            (Command.WRITE, address(LAST) + 2 * one),
+            (Command.READ, address(Space.PROGRAM) + b"\1"),
+            (Command.READ, address(LAST) + b"\2")):
+        await bench.refused(Result.BAD_ADDRESS, command, payload)
+    dut.running.value = 1
+    for command, payload in (
+            (Command.WRITE, address(0) + one), (Command.READ, address(0) + b"\1"),
+            (Command.RUN, run)):
+        await bench.refused(Result.BUSY, command, payload)
+    await bench.read(Space.TAPE, 2)
+    assert bench.stops == 0
+    await bench.finish()
+
+
+@cocotb.test(timeout_time=50, timeout_unit="ms")
+async def damage(dut: Dut) -> None:
+    """Noise, damaged frames and frames of any length have no effect, and the next one is heard."""
+    rng = generator()
+    bench = Bench(dut, rng)
+    await bench.start()
+    frame = encode_frame(Frame(9, Command.WRITE, address(Space.TAPE) + bytes([1, 2, 3, 4])))
+    for number in range(24):
+        match number % 6:
+            case 0:  # a bit of the frame
+                damaged = bytearray(frame)
+                damaged[rng.integers(1, len(frame) - 1)] ^= 1 << int(rng.integers(8))
+                await bench.host.send(bytes(damaged))
+            case 1:  # a byte is lost
+                lost = int(rng.integers(1, len(frame) - 1))
+                await bench.host.send(frame[:lost] + frame[lost + 1:])
+            case 2:  # noise
+                await bench.host.send(rng.bytes(int(rng.integers(1, 40))))
+            case 3:  # a stop bit
+                await bench.host.send(frame[:-1])
+                await bench.host.send(bytes([rng.integers(128)]), stop=0)
+                await ClockCycles(dut.clk, CLOCKS_PER_BIT)
+                await bench.host.send(frame[-1:])
+            case 4:  # an escape that is none
+                await bench.host.send(bytes([Slip.END, 1, Command.STOP, Slip.ESC, 1, Slip.END]))
+            case 5:  # too long
+                payload = address(Space.TAPE) + bytes(MAX_FRAME_BYTES)
+                await bench.host.send(
+                    bytes([Slip.END, 1, Command.WRITE]) + payload + bytes([Slip.END]))
+        await bench.write(Space.TAPE + number, units(rng, int(rng.integers(1, 4))))
+    assert bench.stops == 0
+    await bench.finish()
