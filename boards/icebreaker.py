@@ -170,7 +170,7 @@ class _Top(Elaboratable):
         locked = Signal()
         pin = platform.request("clk12", dir="-")
         if board.pll is None:
-            m.submodules.clock_buffer = buffer = io.Buffer("i", pin)
+            m.submodules.clock_buffer = buffer = io.Buffer(io.Direction.Input, pin)
             m.d.comb += [clock.eq(buffer.i), locked.eq(1)]
         else:
             m.submodules.pll = Instance(
@@ -201,8 +201,8 @@ class _Top(Elaboratable):
 
         m.submodules.chip = chip = self._chip
         uart = platform.request("uart", dir={"rx": "-", "tx": "-"})
-        m.submodules.rx = rx = io.Buffer("i", uart.rx)
-        m.submodules.tx = tx = io.Buffer("o", uart.tx)
+        m.submodules.rx = rx = io.Buffer(io.Direction.Input, uart.rx)
+        m.submodules.tx = tx = io.Buffer(io.Direction.Output, uart.tx)
         trace_running = Signal(attrs={"keep": 1})
         m.d.comb += [chip.rx.eq(rx.i), tx.o.eq(chip.tx), trace_running.eq(chip.running)]
         return m

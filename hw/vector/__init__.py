@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, ShapeLike, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -133,11 +133,11 @@ class VectorUnit(wiring.Component):
             is_shift.eq(self.kind == Op.RESIDUAL_SHIFT),
         ]
 
-        def memory(name: str, shape, depth: int) -> Memory:
+        def memory(name: str, shape: ShapeLike, depth: int) -> Memory:
             m.submodules[name] = block = Memory(shape=shape, depth=depth, init=[])
             return block
 
-        def counter(name: str, width: int, advance, clear) -> Signal:
+        def counter(name: str, width: int, advance: Value, clear: Value) -> Signal:
             count = Signal(width, name=name)
             with m.If(advance):
                 m.d.sync += count.eq(count + 1)
