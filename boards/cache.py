@@ -60,6 +60,9 @@ def cached(kind: str, key: str, make: Callable[[Path], None]) -> Path:
     with FileLock(shelf / f"{key}.lock"):
         if final.is_dir():
             return final
+        for remains in shelf.glob(f"{key[:16]}.*"):
+            # Of a process that was killed: whoever works on this key holds the lock.
+            shutil.rmtree(remains, ignore_errors=True)
         work = Path(tempfile.mkdtemp(prefix=f"{key[:16]}.", dir=shelf))
         try:
             make(work)

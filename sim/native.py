@@ -191,7 +191,8 @@ def compile_bench(hdl: Hdl, probe: Probe | None = None,
         _compile(sources, work, logs / f"compile-{key[:16]}.log", progress,
                  f"compiling {what}", define)
         objects = [*work.glob("*.o"), *_runtime(progress).glob("*.o")]
-        run_all([[*COMPILER, "-shared", *map(str, objects), "-o", "bench.so", "-lpthread"]],
+        run_all([[*COMPILER, "-shared", "-s", *map(str, objects), "-o", "bench.so",
+                   "-lpthread"]],
                 work, logs / f"link-{key[:16]}.log", env=_environment(), progress=progress,
                 what=f"linking {what}")
         for file in work.iterdir():

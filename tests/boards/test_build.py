@@ -184,6 +184,14 @@ def test_failure_leaves_nothing_in_the_cache(cache: Path, error: type[BaseExcept
     assert list(folder.iterdir()) == []
 
 
+def test_remains_of_a_killed_process_go(cache: Path) -> None:
+    key = digest("c")
+    remains = cache / "kind" / f"{key[:16]}.remains"
+    remains.mkdir(parents=True)
+    cached("kind", key, lambda work: None)
+    assert [path.name for path in (cache / "kind").iterdir() if path.is_dir()] == [key]
+
+
 def test_two_processes_make_it_once(cache: Path) -> None:
     script = """
 import time
