@@ -1,6 +1,8 @@
 """The device's end of the link: frames from the host to bus accesses, runs and answers."""
 
 import struct
+from functools import reduce
+from operator import or_
 
 from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
@@ -178,12 +180,13 @@ class Link(wiring.Component):
             self.tx.eq(uart_transmitter.tx),
         ]
 
-        # ---- Buffer: the upper half holds the identity where the lower half holds a WRITE's units
+        # ---- Buffer: the lower half holds a frame, and the upper half the identity, a byte further
+        # on than a WRITE's units: an answer's header moves the pointer by two.
         start = -WRITE_BYTES % MAX_FRAME_BYTES
         units_start = start + HEADER_BYTES + ADDRESS.size
         rom = [0] * MAX_FRAME_BYTES
-        for i, byte in enumerate(self._identity):
-            rom[(units_start + i) % MAX_FRAME_BYTES] = byte
+        for i, value in enumerate(self._identity, HEADER_BYTES - 1):
+            rom[(units_start + i) % MAX_FRAME_BYTES] = value
         m.submodules.buffer = buffer = Memory(
             shape=unsigned(8), depth=2 * MAX_FRAME_BYTES, init=[0] * MAX_FRAME_BYTES + rom)
         write = buffer.write_port()
@@ -225,6 +228,11 @@ class Link(wiring.Component):
         index = Signal(range(MAX_UNITS + 1), reset_less=True)
         units = Signal(8, reset_less=True)
         last = index == units
+        count_on, count_clear = Signal(), Signal()
+        with m.If(count_on):
+            m.d.sync += index.eq(index + 1)
+        with m.If(count_clear):
+            m.d.sync += index.eq(0)
         m.d.sync += self.bus_addr.eq(access.address + index)
         m.d.comb += self.bus_data.eq(Cat(top, byte))
 
@@ -243,6 +251,8 @@ class Link(wiring.Component):
         responded = Signal()
         m.d.comb += receiver.release.eq(receiver.good & ~idle)
 
+        forbidden, busy, too_many = Signal(), Signal(), Signal()
+        m.d.sync += [forbidden.eq(0), busy.eq(0)]
         # What a decision needs is compared a cycle before.
         known, fresh, repeat = Signal(), Signal(), Signal()
         bare, fits_read, fits_run = Signal(), Signal(), Signal()
@@ -253,20 +263,21 @@ class Link(wiring.Component):
             *(fits.eq(receiver.count == MIN_FRAME_BYTES + size - WRITE_BYTES)
               for fits, size in ((bare, 0), (fits_read, READ.size), (fits_run, RUN.size))),
         ]
-        # Right length, units of two bytes to come, next state.
+        # Right length, last value of the index, next state. The index begins at 1, and is set back
+        # to 0 after a CHECK.
         decode = {
-            Command.IDENTIFY: (bare, IDENTITY.size // UNIT_BYTES, "RESPOND"),
+            Command.IDENTIFY: (bare, 1 + IDENTITY.size // UNIT_BYTES, "RESPOND"),
             Command.WRITE: (~receiver.count[0], receiver.count[1:], "CHECK"),
             Command.READ: (fits_read, access.count, "CHECK"),
-            Command.RUN: (fits_run, 0, "RUN"),
-            Command.STOP: (bare, 0, "STOP"),
-            Command.STATUS: (bare, STATUS_LAYOUT.size // 8 // UNIT_BYTES, "RESPOND"),
+            Command.RUN: (fits_run, 1, "RUN"),
+            Command.STOP: (bare, 1, "STOP"),
+            Command.STATUS: (bare, 1 + STATUS_LAYOUT.size // 8 // UNIT_BYTES, "RESPOND"),
         }
 
         with m.FSM():
             with m.State("IDLE"):
-                m.d.comb += idle.eq(1)
-                m.d.sync += [pointer.eq(start), index.eq(0), result.eq(Result.OK)]
+                m.d.comb += [idle.eq(1), count_clear.eq(1)]
+                m.d.sync += [pointer.eq(start), result.eq(Result.OK)]
                 with m.If(receiver.good):
                     m.next = "FETCH"
 
@@ -281,7 +292,7 @@ class Link(wiring.Component):
                 m.next = "DECODE"
 
             with m.State("DECODE"):
-                m.d.comb += receiver.release.eq(1)
+                m.d.comb += [receiver.release.eq(1), count_on.eq(1)]
                 m.next = "RESPOND"
                 with m.If(fresh):
                     m.d.sync += last_run.eq(frame.sequence)
@@ -290,7 +301,7 @@ class Link(wiring.Component):
                 with m.Else(), m.Switch(command):
                     for which, (right, count, state) in decode.items():
                         with m.Case(which):
-                            m.d.sync += [units.eq(count), index.eq(state == "CHECK")]
+                            m.d.sync += units.eq(count)
                             with m.If(right):
                                 m.next = state
                             with m.Else():
@@ -299,23 +310,27 @@ class Link(wiring.Component):
             with m.State("CHECK"):
                 # The address on the bus is that of the unit before the index. Numbers of units that
                 # are too large, zero, or negative and thus large, are never reached.
-                m.d.sync += index.eq(index + 1)
                 writable = in_space & (command == Command.WRITE)
-                with m.If(access.beyond.any() | ~(in_weights | in_tape | writable)):
-                    m.d.sync += result.eq(Result.BAD_ADDRESS)
-                with m.Elif(self.running & ~in_tape & (result == Result.OK)):
-                    m.d.sync += result.eq(Result.BUSY)
-                with m.If(last):
-                    m.next = "CHECKED"
-                with m.Elif(index == MAX_UNITS):
-                    m.d.sync += result.eq(Result.BAD_LENGTH)
+                m.d.comb += count_on.eq(1)
+                m.d.sync += [
+                    forbidden.eq(forbidden | access.beyond.any()
+                                 | ~(in_weights | in_tape | writable)),
+                    busy.eq(busy | (self.running & ~in_tape)),
+                    too_many.eq(~last),
+                ]
+                with m.If(last | (index == MAX_UNITS)):
                     m.next = "CHECKED"
 
             with m.State("CHECKED"):
-                m.d.comb += advance.eq(1)
-                m.d.sync += index.eq(0)
+                m.d.comb += [advance.eq(1), count_clear.eq(1)]
                 m.next = "RESPOND"
-                with m.If((command == Command.WRITE) & (result == Result.OK)):
+                with m.If(too_many):
+                    m.d.sync += result.eq(Result.BAD_LENGTH)
+                with m.Elif(forbidden):
+                    m.d.sync += result.eq(Result.BAD_ADDRESS)
+                with m.Elif(busy):
+                    m.d.sync += result.eq(Result.BUSY)
+                with m.Elif(command == Command.WRITE):
                     m.next = "WRITE LOW"
 
             with m.State("WRITE LOW"):
@@ -325,8 +340,7 @@ class Link(wiring.Component):
                     m.next = "RESPOND"
 
             with m.State("WRITE HIGH"):
-                m.d.comb += [advance.eq(1), self.bus_write.eq(1)]
-                m.d.sync += index.eq(index + 1)
+                m.d.comb += [advance.eq(1), count_on.eq(1), self.bus_write.eq(1)]
                 m.next = "WRITE LOW"
 
             with m.State("STOP"):
@@ -356,15 +370,28 @@ class Link(wiring.Component):
 
         # ---- Answers and notices
         announce = Signal(reset_less=True)
-        item = sender.i.payload
-        sent = sender.i.ready
         identify = command == Command.IDENTIFY
-        next_byte = Signal()
-        taken = Signal()
-        body = Mux(identify, byte, shift[:8])
-        m.d.comb += read.addr[-1].eq(identify & responding)
+        sending = Signal()
+        sent = sender.i.ready
+        fixed = Signal(8)
+        from_shift, from_body = Signal(), Signal()
+        from_notice = Signal(NOTICE_LAYOUT.size // 8)
+        parts = [
+            (from_shift | (from_body & ~identify), shift[:8]),
+            (from_body & identify, byte),
+            *((from_notice[i], self.notice.payload.as_value().word_select(i, 8))
+              for i in range(len(from_notice))),
+        ]
+        m.d.comb += [
+            sender.i.valid.eq(sending),
+            # At most one part is not zero, which is smaller than a choice.
+            sender.i.payload.data.eq(
+                reduce(or_, (Mux(chosen, part, 0) for chosen, part in parts), fixed)),
+            read.addr[-1].eq(identify & responding),
+        ]
         # The sender takes a byte at most every other cycle, so there is time for a register.
-        m.d.sync += taken.eq(next_byte & ~announce)
+        taken = Signal()
+        m.d.sync += taken.eq((from_shift | from_body) & sent)
         with m.If(taken):
             m.d.comb += shift_low.eq(1)
             with m.If(identify):
@@ -379,26 +406,24 @@ class Link(wiring.Component):
                     m.next = "SEQUENCE"
 
             with m.State("SEQUENCE"):
-                m.d.comb += [
-                    sender.i.valid.eq(1),
-                    item.data.eq(Mux(announce, 0, shift[:8])),
-                    next_byte.eq(sent),
-                ]
+                m.d.comb += [sending.eq(1), from_shift.eq(~announce)]
                 with m.If(sent):
                     m.next = "COMMAND"
 
             with m.State("COMMAND"):
                 m.d.comb += [
-                    sender.i.valid.eq(1),
-                    item.data.eq(Mux(announce, NOTICE, shift[:8] | RESPONSE)),
+                    sending.eq(1),
+                    fixed.eq(Mux(announce, NOTICE, RESPONSE)),
+                    from_shift.eq(~announce),
                 ]
                 with m.If(sent):
                     m.next = "RESULT"
 
             with m.State("RESULT"):
                 m.d.comb += [
-                    sender.i.valid.eq(1),
-                    item.data.eq(Mux(announce, self.notice.payload.position[:8], result)),
+                    sending.eq(1),
+                    fixed.eq(Mux(announce, 0, result)),
+                    from_notice[0].eq(announce),
                 ]
                 with m.If(sent):
                     m.next = "BODY"
@@ -409,11 +434,7 @@ class Link(wiring.Component):
 
             with m.State("RUNNING"):
                 # Loaded until it is taken, and so as old as ``running``.
-                m.d.comb += [
-                    sender.i.valid.eq(1),
-                    item.data.eq(self.running),
-                    load_status.eq(1),
-                ]
+                m.d.comb += [sending.eq(1), fixed.eq(self.running), load_status.eq(1)]
                 with m.If(sent):
                     m.next = "BODY"
 
@@ -435,27 +456,21 @@ class Link(wiring.Component):
 
             with m.State("LOW"):
                 m.d.comb += [
-                    sender.i.valid.eq(1),
-                    item.data.eq(Mux(announce, self.notice.payload.position[8:], body)),
-                    next_byte.eq(sent),
-                ]
+                    sending.eq(1), from_body.eq(~announce), from_notice[1].eq(announce)]
                 with m.If(sent):
                     m.next = "HIGH"
 
             with m.State("HIGH"):
                 m.d.comb += [
-                    sender.i.valid.eq(1),
-                    item.data.eq(Mux(announce, self.notice.payload.token, body)),
-                    next_byte.eq(sent),
-                ]
+                    sending.eq(1), from_body.eq(~announce), from_notice[2].eq(announce)]
                 with m.If(sent):
                     m.next = "END"
                     with m.If(~announce):
-                        m.d.sync += index.eq(index + 1)
+                        m.d.comb += count_on.eq(1)
                         m.next = "BODY"
 
             with m.State("END"):
-                m.d.comb += [sender.i.valid.eq(1), item.end.eq(1)]
+                m.d.comb += [sending.eq(1), sender.i.payload.end.eq(1)]
                 with m.If(sent):
                     m.d.comb += [responded.eq(~announce), self.notice.ready.eq(announce)]
                     m.next = "IDLE"
