@@ -48,6 +48,7 @@ def test_component(name: str, usable_simulator: Simulator, seed: int, waves: Pat
               simulator=usable_simulator, seed=seed, waves=waves)
 
 
+@pytest.mark.timeout(900)  # a netlist's first compilation on a slow computer
 @pytest.mark.parametrize("stage", STAGES)
 def test_chip(stage: str, usable_simulator: Simulator, seed: int, waves: Path | None,
               tmp_path: Path) -> None:
