@@ -65,9 +65,11 @@ STATUS_LAYOUT = data.StructLayout({"position": 16, "cycles": 32, "words": 32, "t
 class Link(wiring.Component):
     """Executes the host's commands and announces tokens; ``docs/protocol.md`` is the contract.
 
-    A frame's bytes go to a buffer until its CRC has been checked. What follows needs 17 cycles, and
-    for WRITE another three per unit; by then the next frame's bytes, which overwrite the buffer,
-    have come nowhere near. The answer leaves at once, or after a notice that is being sent.
+    A frame's bytes wait in a buffer for its CRC. The answer begins at most 26 cycles after the
+    frame's last bit, and 3 cycles more per unit of a WRITE or 1 per unit of a READ, unless a notice
+    is being sent. The buffer is read faster than the next frame's bytes can overwrite it, so frames
+    may follow each other without a gap; but one that ends before the answer to the one before has
+    been handed to the line is dropped.
 
     Refusals have an order: BAD_COMMAND, BAD_LENGTH, BAD_ADDRESS, BUSY. A repeated RUN is
     acknowledged before all but the first two. A frame with sequence number 0 makes the link forget
@@ -104,7 +106,7 @@ class Link(wiring.Component):
     position, cycles, words, tokens : In
         For STATUS; taken in the same cycle as ``running``.
     notice : In(stream of NOTICE_LAYOUT)
-        Token to announce; taken when it has been sent.
+        Token to announce; taken when its last byte is on its way.
 
     Raises
     ------
@@ -315,7 +317,7 @@ class Link(wiring.Component):
                 m.d.sync += [
                     forbidden.eq(forbidden | access.beyond.any()
                                  | ~(in_weights | in_tape | writable)),
-                    busy.eq(busy | (self.running & ~in_tape)),
+                    busy.eq(busy | (self.running & ~(in_tape & (command == Command.READ)))),
                     too_many.eq(~last),
                 ]
                 with m.If(last | (index == MAX_UNITS)):

@@ -110,6 +110,14 @@ def test_receiver_notices_any_change_of_one_byte(rng: np.random.Generator) -> No
     assert frames == [good]
 
 
+def test_receiver_looks_at_every_bit_of_the_crc() -> None:
+    body = b"\x12\x34"
+    left = {binascii.crc_hqx(body + tail.to_bytes(2, "big"), CRC_INIT): tail.to_bytes(2, "big")
+            for tail in range(1 << 16)}
+    lines = [wire(body + left[1 << bit]) for bit in range(16)]
+    assert receive([*lines, wire(with_crc(body))]) == ([with_crc(body)], [16])
+
+
 @pytest.mark.parametrize("stall_out", [0, 2])
 @pytest.mark.parametrize("stall_in", [0, 5])
 def test_sender_frames_what_it_is_given(stall_in: int, stall_out: int,

@@ -330,6 +330,23 @@ def test_refusals_have_no_effect() -> None:
     Host().simulate(script)
 
 
+@pytest.mark.parametrize(("command", "payload", "cycles"), [
+    (Command.STOP, b"", 26),
+    (Command.RUN, RUN.pack(0, 1, 2, 3, 4), 26),
+    (Command.READ, address(0) + bytes([20]), 26 + 20),
+    (Command.WRITE, address(0) + words([5] * 20), 26 + 3 * 20),
+])
+def test_answer_begins_in_time(command: Command, payload: bytes, cycles: int) -> None:
+    async def script(host: Host) -> None:
+        host.ctx.set(host.dut.run.ready, 1)
+        await host.send(encode_frame(Frame(1, command, payload)))
+        began, _ = await host.ctx.negedge(host.dut.tx).delay(cycles * CLOCK_S)
+        assert began
+        assert (await host.frame()).payload[0] == Result.OK
+
+    Host().simulate(script)
+
+
 def test_small_weight_memory_has_a_gap_behind_it() -> None:
     device = DeviceConfig(name="small", weight_words=300)
 
@@ -347,10 +364,14 @@ def test_small_weight_memory_has_a_gap_behind_it() -> None:
     Host(device=device).simulate(script)
 
 
-def test_tape_is_open_during_a_run() -> None:
+def test_tape_is_only_read_during_a_run() -> None:
     async def script(host: Host) -> None:
-        host.set(running=1)
         await host.expect(1, Command.WRITE, address(Space.TAPE + 255) + words([1, 2]))
+        written = list(host.writes)
+        host.set(running=1)
+        await host.expect(3, Command.WRITE, address(Space.TAPE + 255) + words([3, 4]),
+                          result=Result.BUSY)
+        assert host.writes == written
         await host.expect(2, Command.READ, address(Space.TAPE + 255) + b"\2", answer=words([1, 2]))
 
     Host().simulate(script)
