@@ -287,8 +287,9 @@ def test_activity_of_the_chip(seed: int) -> None:
 
 @pytest.mark.slow
 def test_board_command_ends_with_ctrl_c() -> None:
-    with subprocess.Popen([sys.executable, "-m", "trilight.sw.cli", "board", "--pty"],
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    script = "import sys; from trilight.sw.cli import main; sys.exit(main())"
+    with subprocess.Popen([sys.executable, "-c", script, "board", "--pty"],
+                          stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         path = process.stdout.readline().strip()
         with Board(open_transport(f"serial:{path}")) as board:
