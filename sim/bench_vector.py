@@ -196,7 +196,7 @@ class Bench:
 
     async def token(self, model: VectorModel, *, fresh: bool, tokens: int, hidden: int) -> None:
         """One token through all layers of ``model``, with a head of ``tokens`` rows."""
-        rng, dut = self.rng, self.dut
+        dut = self.dut
         channels = model.channels
         if fresh:
             model.reset()
@@ -206,7 +206,7 @@ class Bench:
         await RisingEdge(dut.clk)
         dut.restart.value = 0
 
-        model.x = any_of(rng, RESIDUAL, channels)
+        model.x = self.draw_embedding(channels)
         self.traces.expect("x", model.x)
         self._expect_norm(model.shift(0))
         await self.embedding.send(
@@ -251,16 +251,24 @@ class Bench:
         self.traces.expect("act", values)
         self.acts.expect((value, int(k == last)) for k, value in enumerate(values))
 
+    def draw_embedding(self, channels: int) -> Integers:
+        return any_of(self.rng, RESIDUAL, channels)
+
+    def draw_sums(self, kind: Op, rows: int) -> tuple[Integers, list[int]]:
+        """Sums of an operation and the scales of its matrices."""
+        scales = np.clip(2 ** self.rng.uniform(-3, 18, 3), 1, MOST_SCALE).astype(int)
+        return any_of(self.rng, SUMS, rows), scales.tolist()
+
     async def _load(self, kind: Op, rows: int) -> tuple[Integers, list[int]]:
-        """Announce an operation; draw its sums and the scales of its matrices."""
-        rng, dut = self.rng, self.dut
-        scales = [int(np.clip(2 ** rng.uniform(-3, 18), 1, MOST_SCALE)) for _ in range(3)]
+        """Announce an operation, and draw its sums and scales."""
+        dut = self.dut
+        sums, scales = self.draw_sums(kind, rows)
         dut.kind.value = kind
         dut.scales.value = sum(scale << NUMBERS.scale_bits * k for k, scale in enumerate(scales))
         dut.load_scales.value = 1
         await RisingEdge(dut.clk)
         dut.load_scales.value = 0
-        return any_of(rng, SUMS, rows), scales
+        return sums, scales
 
     async def _rows(self, sums: Integers) -> None:
         last = len(sums) - 1
@@ -279,6 +287,37 @@ class Bench:
             checker.finish()
 
 
+class EdgeBench(Bench):
+    """Values of which many activations are -128 before they are clipped, and vectors near zero."""
+
+    def model(self) -> VectorModel:
+        """A model of one layer, whose token shift passes ``x`` on."""
+        rng = self.rng
+        model = VectorModel(rng, UP5K.min_rows, 1)
+        model.tap_now[:] = 1 << NUMBERS.tap_frac
+        model.tap_prev[:] = 0
+        model.sigmoid = rng.choice([0, MOST_FORGET], model.sigmoid.size)
+        model.silu = rng.choice([*GATE, -128, 127, 128], model.silu.size)
+        return model
+
+    def draw_embedding(self, channels: int) -> Integers:
+        if self.rng.random() < 0.5:  # zeros, or so few ones that the reciprocal is at its limit
+            share = self.rng.choice([0, 0.2, 0.6])
+            ones = (self.rng.random(channels) < share) * self.rng.choice([-1, 1], channels)
+            return np.asarray(ones, np.int32)
+        # A norm is 24 * 16 times the share in the sum of magnitudes: for the first a third.
+        x = self.rng.integers(195, 205, channels) * self.rng.choice([-1, 1], channels)
+        x[0] = -1500
+        return np.asarray(x, np.int32)
+
+    def draw_sums(self, kind: Op, rows: int) -> tuple[Integers, list[int]]:
+        sums, scales = super().draw_sums(kind, rows)
+        if kind == Op.GLU:  # with the greatest scale, half a sum is the linear branch
+            sums[1::2] = 2 * self.rng.choice([-257, -256, -255, 255, 256, 257], rows // 2)
+            scales = [MOST_SCALE] * 3
+        return sums, scales
+
+
 @cocotb.test(timeout_time=5, timeout_unit="ms")
 @cocotb.parametrize(stalled=[False, True])
 async def follows_formulas(dut: Dut, stalled: bool) -> None:
@@ -295,4 +334,18 @@ async def follows_formulas(dut: Dut, stalled: bool) -> None:
         for number in range(count):
             fresh = number == 0 or bool(rng.random() < 0.2)
             await bench.token(model, fresh=fresh, tokens=tokens, hidden=hidden)
+    await bench.finish()
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+async def edges_of_activations(dut: Dut) -> None:
+    """Activations end at -127, not at -128; the norm of almost nothing is bounded."""
+    rng = generator()
+    bench = EdgeBench(dut, rng, NEVER)
+    await bench.start()
+    model = bench.model()
+    await bench.load(model)
+    for number in range(16):
+        fresh = number == 0 or bool(rng.random() < 0.5)
+        await bench.token(model, fresh=fresh, tokens=UP5K.min_rows, hidden=24)
     await bench.finish()
