@@ -189,15 +189,13 @@ def measure_activity(netlist: Netlist, model: Model, *, prompt: str = "First Cit
         board.load(model)
         progress("counting cycles")
         _generate(board, prompt, 1, seed)
-        cycles_per_token = board.last_run and board.last_run.cycles_per_token
-        if not cycles_per_token:
-            raise SimulationError("the chip counts no cycles")
-        length = round(cycles_per_token)
+        length = round(_cycles_per_token(board))
 
         progress("counting transitions")
         with transport.paused() as bench:
             bench.count(busy=True, length=length)
         _generate(board, prompt[-1], WARM_UP_TOKENS + tokens + 1, seed)
+        cycles_per_token = _cycles_per_token(board)
         with transport.paused() as bench:
             windows = bench.windows()[WARM_UP_TOKENS:WARM_UP_TOKENS + tokens].astype(np.float64)
             transitions = bench.transitions()
@@ -215,6 +213,13 @@ def measure_activity(netlist: Netlist, model: Model, *, prompt: str = "First Cit
         windows=tuple(_activity(census, window, length) for window in windows),
         cycles_per_token=cycles_per_token,
         by_block=dict(sorted(by_block.items(), key=lambda item: -item[1])))
+
+
+def _cycles_per_token(board: Board) -> float:
+    cycles = board.last_run and board.last_run.cycles_per_token
+    if not cycles:
+        raise SimulationError("the chip counts no cycles")
+    return cycles
 
 
 def release_figures(netlist: Netlist, progress: Progress) -> dict[str, Any]:

@@ -5,6 +5,7 @@ is kept in the cache by the content of everything it is made from.
 """
 
 import ctypes
+import os
 import platform
 import re
 import sys
@@ -137,6 +138,25 @@ def _environment() -> dict[str, str]:
             "ZIG_LOCAL_CACHE_DIR": zig}
 
 
+def _units(work: Path) -> list[Path]:
+    """Gather the C++ sources of a folder into a source of about equal size for each processor.
+
+    Most of the time that a small source takes goes into the library's headers.
+    """
+    units: list[list[Path]] = [[] for _ in range(os.cpu_count() or 1)]
+    sizes = [0] * len(units)
+    for source in sorted(work.glob("*.cpp"), key=lambda path: (-path.stat().st_size, path.name)):
+        smallest = sizes.index(min(sizes))
+        units[smallest].append(source)
+        sizes[smallest] += source.stat().st_size
+    gathered = []
+    for number, sources in enumerate(filter(None, units)):
+        unit = work / f"unit{number}.cpp"
+        unit.write_text("".join(f'#include "{source.name}"\n' for source in sources))
+        gathered.append(unit)
+    return gathered
+
+
 def _compile(sources: Sequence[Path], work: Path, log: Path, progress: Progress, what: str,
              define: Sequence[str] = ()) -> None:
     """Compile each C++ source to an object in the working folder."""
@@ -187,8 +207,7 @@ def compile_bench(hdl: Hdl, probe: Probe | None = None,
                   "bench.v", "design.v", "cells.v"]],
                 work, logs / f"verilator-{key[:16]}.log", env=_environment(), progress=progress,
                 what=f"turning {what} into C++")
-        sources = sorted(work.glob("*.cpp"), key=lambda path: -path.stat().st_size)
-        _compile(sources, work, logs / f"compile-{key[:16]}.log", progress,
+        _compile(_units(work), work, logs / f"compile-{key[:16]}.log", progress,
                  f"compiling {what}", define)
         objects = [*work.glob("*.o"), *_runtime(progress).glob("*.o")]
         run_all([[*COMPILER, "-shared", "-s", *map(str, objects), "-o", "bench.so",

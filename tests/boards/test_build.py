@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from trilight.boards.cache import cached, digest
 from trilight.boards.commands import BoardName, _parse_seeds, flash_command
 from trilight.boards.echo import Echo
 from trilight.boards.icebreaker import Icebreaker, PllSettings
+from trilight.boards.releases import icebreaker
 from trilight.boards.tools import python_tool, run_all
 from trilight.sw.errors import BoardError, BuildError, TimingError
 
@@ -131,6 +133,16 @@ def test_missed_timing_is_an_error() -> None:
 def test_build_needs_a_seed() -> None:
     with pytest.raises(BuildError, match="at least one seed"):
         build(Icebreaker(chip=Echo), seeds=[])
+
+
+def test_release_is_of_this_design() -> None:
+    """After a change of the gateware: ``trilight build icebreaker --release``."""
+    release = icebreaker()
+    if release["tools"]["amaranth"] != version("amaranth"):
+        pytest.skip(f"the release was made with Amaranth {release['tools']['amaranth']}, which may "
+                    "write the same design in another way")
+    assert release["design_sha256"] == design_sha256(Icebreaker())
+    assert release["fmax_hz"][str(release["seed"])] >= release["clock_hz"]
 
 
 @pytest.mark.parametrize(("text", "seeds"), [
