@@ -11,6 +11,8 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock
 
+from trilight.sw.errors import BuildError
+
 __all__ = ["cache_root", "cached", "digest"]
 
 
@@ -51,12 +53,22 @@ def cached(kind: str, key: str, make: Callable[[Path], None]) -> Path:
     -------
     pathlib.Path
         The filled folder. Not to be written to.
+
+    Raises
+    ------
+    BuildError
+        The cache cannot be written to.
     """
     shelf = cache_root() / kind
     final = shelf / key
     if final.is_dir():
         return final
-    shelf.mkdir(parents=True, exist_ok=True)
+    try:
+        shelf.mkdir(parents=True, exist_ok=True)
+        (shelf / f"{key}.lock").touch()
+    except OSError as error:
+        raise BuildError(f"the cache folder {shelf} cannot be written to: {error.strerror}; set "
+                         "the environment variable TRILIGHT_CACHE to another") from error
     with FileLock(shelf / f"{key}.lock"):
         if final.is_dir():
             return final

@@ -8,14 +8,22 @@ import threading
 import time
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from amaranth.hdl import Cat, Instance, Module, Signal
 
-from trilight.boards.build import build, design_sha256, elaborate, synthesise
+from trilight.boards import commands
+from trilight.boards.build import Build, Netlist, build, design_sha256, elaborate, synthesise
 from trilight.boards.cache import cached, digest
-from trilight.boards.commands import BoardName, _parse_seeds, flash_command
+from trilight.boards.commands import (
+    RELEASE,
+    BoardName,
+    _parse_seeds,
+    build_command,
+    flash_command,
+)
 from trilight.boards.echo import Echo
 from trilight.boards.icebreaker import Icebreaker, PllSettings
 from trilight.boards.releases import icebreaker
@@ -145,6 +153,40 @@ def test_release_is_of_this_design() -> None:
     assert release["fmax_hz"][str(release["seed"])] >= release["clock_hz"]
 
 
+def test_build_command_writes_results_and_release(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    built = build(Icebreaker(chip=Echo), seeds=[1])
+    asked: list[tuple[Any, Any]] = []
+
+    def instead(board: Icebreaker, *, seeds: list[int], progress: object) -> Build:
+        asked.append((board.clock_hz, seeds))
+        return built
+
+    def more(netlist: Netlist, progress: object) -> dict[str, Any]:
+        return {"activity": netlist.sha256}
+
+    hook = SimpleNamespace(load=lambda: more)
+    monkeypatch.setattr(commands, "build", instead)
+    monkeypatch.setattr(commands, "entry_points", lambda group: [hook] * (group == RELEASE))
+    monkeypatch.setattr(commands, "release_path", lambda board: tmp_path / f"{board}.json")
+    out = tmp_path / "new" / "folder"
+    build_command(BoardName.ICEBREAKER, frequency=48e6, seeds="4-5", out=out, release=True)
+    assert asked == [(48_000_000, [4, 5])]
+    assert (out / "trilight-icebreaker.bin").read_bytes() == built.bitstream.read_bytes()
+    assert (out / "trilight-icebreaker.v").read_text() == built.netlist.verilog.read_text()
+    figures = json.loads((out / "trilight-icebreaker.json").read_text())
+    assert figures == built.figures
+    assert json.loads((tmp_path / "icebreaker.json").read_text()) == {
+        **figures, "activity": built.netlist.sha256}
+    assert sorted(path.name for path in out.iterdir()) == [
+        f"trilight-icebreaker.{suffix}" for suffix in ("bin", "json", "v")]
+    assert figures["bitstream_sha256"] in capsys.readouterr().err
+
+    with pytest.raises(BuildError, match=r"cannot be written to .*; choose another folder"):
+        build_command(BoardName.ICEBREAKER, out=tmp_path / "icebreaker.json")
+
+
 @pytest.mark.parametrize(("text", "seeds"), [
     ("1-5", [1, 2, 3, 4, 5]), ("2,7", [2, 7]), ("4", [4]), ("1-2,2", [1, 2])])
 def test_seeds_are_numbers_and_ranges(text: str, seeds: list[int]) -> None:
@@ -194,6 +236,12 @@ def test_failure_leaves_nothing_in_the_cache(cache: Path, error: type[BaseExcept
     assert [path for path in (cache / "kind").iterdir() if path.suffix != ".lock"] == []
     folder = cached("kind", key, lambda work: None)
     assert list(folder.iterdir()) == []
+
+
+def test_cache_that_cannot_be_written(cache: Path) -> None:
+    (cache / "kind").touch()
+    with pytest.raises(BuildError, match=r"cannot be written to: .*; set .* TRILIGHT_CACHE"):
+        cached("kind", digest("d"), lambda work: None)
 
 
 def test_remains_of_a_killed_process_go(cache: Path) -> None:
