@@ -328,6 +328,19 @@ def test_every_pass_reads_each_window_once(torch_side: SimpleNamespace, corpus: 
         assert 0 < unread < 16 * (trainer.options.context + 1)
 
 
+def test_passes_and_seeds_start_at_other_places(
+        torch_side: SimpleNamespace, corpus: Corpus) -> None:
+    def first_window(seed: int, passes: int) -> bytes:
+        trainer = torch_side.trainer.Trainer(
+            small_config(corpus), corpus, options(torch_side, seed=seed))
+        trainer.step = passes * trainer.windows
+        tokens: bytes = trainer.window()[0].numpy().tobytes()
+        return tokens
+
+    assert first_window(1, 0) == first_window(1, 0)
+    assert len({first_window(seed, passes) for seed in (1, 2) for passes in (0, 1)}) == 4
+
+
 @pytest.mark.parametrize(("change", "message"), [
     ({"version": 99}, "must be of version 1, not 99"),
     ({"corpus": "0" * 64}, "was made with another corpus"),
