@@ -58,7 +58,8 @@ class Bench:
         self.host = Host(dut.rx, dut.tx, BOARD.clocks_per_bit,
                          pauses(rng, 0.1, 40))
         self.traces = TraceChecker(dut, dut.clk)
-        self.device = ReferenceDevice(model, self.traces)
+        self.device = ReferenceDevice(model)
+        self.device.traces = self.traces
         self.sequence = 0
         self.cycles = 0
 

@@ -27,6 +27,9 @@ MOST_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
 LONGEST_PAUSE = 200
 """Cycles; a link is done with a notice long before the next token."""
 
+TOKEN_CYCLES = 900
+"""About what a token of the least model takes."""
+
 SHAPES = {
     "least": ModelConfig(vocab_size=16, d_model=16, n_layers=1, d_hidden=16),
     "deep": ModelConfig(vocab_size=21, d_model=18, n_layers=4, d_hidden=23),
@@ -59,20 +62,13 @@ def harsh(model: Model, rng: np.random.Generator) -> Model:
 
 
 class Bench:
-    """Writes a model into the core, runs it, and compares all that can be seen.
+    """Writes a model into the core, runs it, and compares tokens, counters and, if told, traces."""
 
-    Parameters
-    ----------
-    traced : bool
-        Compare every stage and not only tokens and counters.
-    """
-
-    def __init__(self, dut: Dut, rng: np.random.Generator, *, traced: bool) -> None:
+    def __init__(self, dut: Dut, rng: np.random.Generator) -> None:
         self.dut = dut
         self.rng = rng
         self.announced: list[tuple[int, int]] = []
         """Position and token of each notice since the last run began."""
-        self.traced = traced
         self.traces: TraceChecker | None = None
 
     async def start(self) -> None:
@@ -80,8 +76,6 @@ class Bench:
         self.runs = Source(dut, "run", RUN_LAYOUT, pauses(self.rng, 0.5))
         Sink(dut, "notice", self._notice, pauses(self.rng, 0.7, LONGEST_PAUSE))
         await start(dut, bus_addr=0, bus_data=0, bus_write=0, bus_read=0, stop=0)
-        if self.traced:
-            self.traces = TraceChecker(dut, dut.clk)
 
     def _notice(self, bits: int) -> None:
         notice = unpack(NOTICE_LAYOUT, bits)
@@ -116,7 +110,12 @@ class Bench:
                 for unit in self.rng.integers(0, len(units), 20).tolist():
                     got = await self.read(address + unit)
                     assert got == units[unit], f"unit {unit}: {got:#x} != {units[unit]:#x}"
-        self.device = ReferenceDevice(model, self.traces)
+        self.device = ReferenceDevice(model)
+
+    def trace(self) -> TraceChecker:
+        """Compare every stage from now on."""
+        self.traces = self.device.traces = TraceChecker(self.dut, self.dut.clk)
+        return self.traces
 
     async def write_tape(self, position: int, tokens: list[int]) -> None:
         self.device.write_tape(position, tokens)
@@ -148,11 +147,20 @@ class Bench:
                            "tokens": device.tokens}
         assert self.traces is None or not self.traces.pending, "values are missing"
 
-    async def read_tape_always(self) -> None:
-        """Read the tape again and again, which the sequencer has to wait for."""
+    async def read_tape_always(self, first: int, last: int) -> None:
+        """Read some of the tape in half of all cycles, which the sequencer has to wait for."""
+        dut = self.dut
+        asked: int | None = None
         while True:
-            await ClockCycles(self.dut.clk, int(self.rng.integers(1, 60)))
-            await self.read(Space.TAPE + int(self.rng.integers(UP5K.tape_tokens)))
+            position = int(self.rng.integers(first, last)) if self.rng.random() < 0.5 else None
+            dut.bus_read.value = int(position is not None)
+            dut.bus_addr.value = Space.TAPE + (position or 0)
+            await FallingEdge(dut.clk)
+            assert int(dut.bus_read_valid.value) == (asked is not None)
+            if asked is not None:
+                assert int(dut.bus_read_data.value) == self.device.tape[asked]
+            asked = position
+            await RisingEdge(dut.clk)
 
     async def compare_tape(self) -> None:
         tape = [await self.read(Space.TAPE + position) for position in range(UP5K.tape_tokens)]
@@ -171,52 +179,54 @@ def draw(rng: np.random.Generator) -> dict[str, Any]:
 async def every_stage(dut: Dut, shape: str, is_harsh: bool) -> None:
     """A prompt, a generation, and continuations with and without a reset."""
     rng = generator()
-    bench = Bench(dut, rng, traced=True)
+    bench = Bench(dut, rng)
     await bench.start()
     config = SHAPES[shape]
     model = Model.random(config, int(rng.integers(1 << 32)))
     await bench.load(harsh(model, rng) if is_harsh else model)
+    traces = bench.trace()
     await bench.write_tape(0, rng.integers(0, config.vocab_size, 3).tolist())
     await bench.run(ALL_FLAGS, 1, 0, **draw(rng))
     await bench.run(RunFlag(0), 1, 1, **draw(rng))
     await bench.run(RunFlag.SEED | RunFlag.CLEAR, 1, 1, **draw(rng))
     await bench.run(RunFlag.RESET, 2, 1, **draw(rng))
-    assert bench.traces is not None
-    bench.traces.finish()
+    traces.finish()
 
 
 @cocotb.test(timeout_time=20, timeout_unit="ms")
 async def tape_wraps_and_is_read(dut: Dut) -> None:
     """More tokens than the tape holds, while the host reads it."""
     rng = generator()
-    bench = Bench(dut, rng, traced=False)
+    bench = Bench(dut, rng)
     await bench.start()
     config = SHAPES["least"]
     await bench.load(Model.random(config, int(rng.integers(1 << 32))))
     await bench.write_tape(0, rng.integers(0, config.vocab_size, UP5K.tape_tokens).tolist())
     await bench.run(ALL_FLAGS, 250, 4, **draw(rng))
-    reading = cocotb.start_soon(bench.read_tape_always())
+    traces = bench.trace()
+    reading = cocotb.start_soon(bench.read_tape_always(20, 240))
     await bench.run(RunFlag(0), 1, 12, **draw(rng))
     reading.cancel()
     await ClockCycles(dut.clk, 2)
     dut.bus_read.value = 0
     await bench.compare_tape()
+    traces.finish()
 
 
 @cocotb.test(timeout_time=20, timeout_unit="ms")
 async def stops_after_a_token(dut: Dut) -> None:
     """A run that is stopped ends after the token in progress, and can be continued."""
     rng = generator()
-    bench = Bench(dut, rng, traced=False)
+    bench = Bench(dut, rng)
     await bench.start()
     config = SHAPES["least"]
     await bench.load(Model.random(config, int(rng.integers(1 << 32))))
-    for _ in range(6):
+    for number in range(6):
         prompt = rng.integers(0, config.vocab_size, 3).tolist()
         await bench.write_tape(0, prompt)
         parameters = draw(rng)
         await bench.begin(ALL_FLAGS, len(prompt), 50, **parameters)
-        await ClockCycles(dut.clk, int(rng.integers(6000)))
+        await ClockCycles(dut.clk, number * TOKEN_CYCLES + int(rng.integers(TOKEN_CYCLES)))
         dut.stop.value = 1
         before = int(dut.position.value)
         await RisingEdge(dut.clk)

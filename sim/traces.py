@@ -66,11 +66,15 @@ class ReferenceDevice:
     Parameters
     ----------
     model : Model
-    traces : TraceChecker, optional
+
+    Attributes
+    ----------
+    traces : TraceChecker or None
         Is told every value of every token.
     """
 
-    def __init__(self, model: Model, traces: TraceChecker | None = None) -> None:
+    def __init__(self, model: Model) -> None:
+        self.traces: TraceChecker | None = None
         self.tape = [0] * UP5K.tape_tokens
         self.position = 0
         self.words = 0
@@ -78,7 +82,6 @@ class ReferenceDevice:
         self._config = model.config
         self._reference = ReferenceModel(model)
         self._sampler = Sampler(0, 0)
-        self._traces = traces
         self._norm_input: NDArray[Any] | None = None
         self._head = False
 
@@ -120,22 +123,23 @@ class ReferenceDevice:
         return logits
 
     def _stage(self, stage: str, layer: int, values: NDArray[Any]) -> None:
-        if self._traces is None:
+        traces = self.traces
+        if traces is None:
             return
         row = values[0]
         match stage:
             case "x":
-                self._traces.expect("x", row)
+                traces.expect("x", row)
                 self._norm_input = row
             case "y":
                 self._norm_input = row
             case "q":
                 assert self._norm_input is not None
-                self._traces.expect("y", self._norm_input)
-                self._traces.expect("act", row)
+                traces.expect("y", self._norm_input)
+                traces.expect("act", row)
             case "u" | "v":
-                self._traces.expect("act", row)
+                traces.expect("act", row)
             case "h":
-                self._traces.expect("h", row)
+                traces.expect("h", row)
             case "logits" if self._head:
-                self._traces.expect("logit", row)
+                traces.expect("logit", row)
