@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trilight.boards.build import Netlist, tool_versions
-from trilight.boards.tools import Progress, no_progress
+from trilight.hw.flow.build import Netlist, tool_versions
+from trilight.hw.flow.tools import Progress, no_progress
 from trilight.sw.driver import Board
 from trilight.sw.errors import SimulationError
 from trilight.sw.model import Model
@@ -28,6 +28,9 @@ CLOCK_PORTS = {"C", "CLK", "CLOCK", "RCLK", "WCLK", "INPUT_CLK", "OUTPUT_CLK"}
 
 PRODUCTS = 4
 """8x8 multiplications of a 16x16 one, which is what Yosys makes of every product."""
+
+LENGTH_TOKENS = 3
+"""Tokens that give the length of a window."""
 
 WARM_UP_TOKENS = 1
 IDLE_CYCLES = 20_000
@@ -188,7 +191,7 @@ def measure_activity(netlist: Netlist, model: Model, *, prompt: str = "First Cit
         progress("loading the model")
         board.load(model)
         progress("counting cycles")
-        _generate(board, prompt, 1, seed)
+        _generate(board, prompt, LENGTH_TOKENS, seed)
         length = round(_cycles_per_token(board))
 
         progress("counting transitions")
@@ -204,7 +207,7 @@ def measure_activity(netlist: Netlist, model: Model, *, prompt: str = "First Cit
             idle = bench.windows()[-1].astype(np.float64)
 
     by_block: dict[str, float] = defaultdict(float)
-    share = windows[:, 0].mean() / length / transitions.sum()
+    share = float(windows[:, 0].mean() / length / transitions.sum())
     for name, count in zip(census.names, transitions, strict=True):
         by_block[".".join(name.split(".")[:-1][:3]) or "top"] += float(count) * share
     return TokenActivity(
