@@ -1,5 +1,6 @@
 """Options and fixtures shared by every test: seeds, waveforms, choice of simulator."""
 
+import signal
 import zlib
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,6 +28,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
                     help="write waveforms into build/waves")
     group.addoption("--simulator", choices=("verilator", "icarus"), default="verilator",
                     help="simulator of the cocotb benches (default: %(default)s)")
+
+
+def pytest_configure() -> None:
+    # A script's background jobs ignore interrupts, and so would all that the tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
