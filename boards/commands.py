@@ -16,12 +16,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from trilight.sw.errors import BuildError
+from trilight.hw.errors import BuildError
+from trilight.hw.flow.build import DEFAULT_SEEDS, Build, Netlist, build
+from trilight.hw.flow.tools import Progress
 
-from .build import DEFAULT_SEEDS, Build, Netlist, build
 from .icebreaker import Icebreaker
 from .releases import release_path
-from .tools import Progress
 
 __all__ = ["RELEASE", "build_command", "flash_command"]
 

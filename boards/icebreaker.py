@@ -19,7 +19,7 @@ from amaranth.lib.cdc import FFSynchronizer
 from amaranth_boards.icebreaker import ICEBreakerPlatform
 
 from trilight.hw.config import UP5K
-from trilight.sw.errors import BoardError
+from trilight.hw.errors import BoardError
 
 __all__ = ["Icebreaker", "PllSettings"]
 

@@ -1,5 +1,5 @@
 """Gateware of Trilight, and the sizes and protocol that the host shares with it.
 
-``config``, ``ternary`` and ``protocol`` need nothing but the standard library, so that
-the host can import them without Amaranth.
+``config``, ``ternary``, ``protocol``, ``errors`` and the tools of ``flow`` need no Amaranth, so
+that the host can import them.
 """

@@ -7,11 +7,9 @@ image compiler all take their widths from here. Standard library only.
 
 from dataclasses import asdict, dataclass, fields
 
+from .errors import CapacityError
+
 __all__ = ["NUMBERS", "UP5K", "CapacityError", "DeviceConfig", "ModelConfig", "NumberFormats"]
-
-
-class CapacityError(ValueError):
-    """A model does not fit a device; the text lists every limit it breaks."""
 
 
 @dataclass(frozen=True, kw_only=True)

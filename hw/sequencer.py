@@ -270,7 +270,9 @@ class Sequencer(wiring.Component):
                     self.tape_write.eq(self.sampled.valid & head),
                     self.tape_addr.eq(position + 1),
                 ]
-                with m.If(self.tape_write):
+                # A notice in transmission stays as it is: a token that goes unannounced is still on
+                # the tape, but half of one notice and half of the next would pass for a token.
+                with m.If(self.tape_write & ~self.notice.valid):
                     m.d.sync += [
                         self.notice.valid.eq(1),
                         self.notice.payload.position.eq(position + 1),

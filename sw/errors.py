@@ -2,11 +2,18 @@
 
 from collections.abc import Iterable
 
-from trilight.hw.config import CapacityError
+from trilight.hw.errors import (
+    BoardError,
+    BuildError,
+    CapacityError,
+    TimingError,
+    TrilightError,
+)
 
 __all__ = [
     "BoardError",
     "BuildError",
+    "CapacityError",
     "CheckpointError",
     "CorpusError",
     "DeviceError",
@@ -34,10 +41,6 @@ __all__ = [
 ]
 
 
-class TrilightError(Exception):
-    """Base of the host's errors; the text says what was wrong, what was received, what to try."""
-
-
 class PowerError(TrilightError):
     """An activity, a coefficient set or an operating point that the power model cannot use."""
 
@@ -50,7 +53,7 @@ class PromptError(TrilightError):
     """A prompt, length, temperature or seed that cannot be run."""
 
 
-class ModelDoesNotFitError(TrilightError, CapacityError):
+class ModelDoesNotFitError(CapacityError):
     """A model larger than the device; the text lists every limit that it breaks."""
 
 
@@ -117,18 +120,6 @@ class EvaluationError(TrilightError, ValueError):
 
 class ReportError(TrilightError):
     """Figures that make no report, or a report that cannot be read."""
-
-
-class BoardError(TrilightError):
-    """A clock, a serial speed or a board that cannot be had."""
-
-
-class BuildError(TrilightError):
-    """A tool of a build failed or is missing; the text names its log."""
-
-
-class TimingError(BuildError):
-    """A placed and routed design that is too slow for its clock."""
 
 
 class SimulationError(TrilightError):

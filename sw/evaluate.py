@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from trilight.hw.config import NUMBERS
 from trilight.sw.errors import EvaluationError
@@ -79,12 +80,15 @@ def evaluate(model: Model, text: str, protocol: str = "streamed", *, streams: in
     token_bytes = np.array([len(character.encode()) for character in model.vocab])
     bytes_scored = sum(int(token_bytes[targets].sum()) for _, targets in batches)
     nats, done = 0.0, 0
-    for inputs, targets in batches:
-        for step_nats in _losses(model, inputs, targets):
-            nats += float(step_nats.sum())
-            done += len(step_nats)
-            if progress is not None:
-                progress(done, scored)
+    # The products are small: threads would wait for each other longer than they work, and for
+    # ever on a busy computer.
+    with threadpool_limits(1, "blas"):
+        for inputs, targets in batches:
+            for step_nats in _losses(model, inputs, targets):
+                nats += float(step_nats.sum())
+                done += len(step_nats)
+                if progress is not None:
+                    progress(done, scored)
     return {
         "protocol": protocol,
         **setting,

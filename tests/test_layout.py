@@ -20,9 +20,10 @@ PACKAGES = {name: ROOT.joinpath(*name.split(".")[1:])
 
 MAY_IMPORT = {
     "hw": ("trilight.hw",),
-    "sw": ("trilight.sw", "trilight.hw.config", "trilight.hw.ternary", "trilight.hw.protocol"),
-    "sim": ("trilight.sim", "trilight.boards", "trilight.sw", "trilight.hw"),
-    "boards": ("trilight.boards", "trilight.hw", "trilight.sw.errors"),
+    "sw": ("trilight.sw", "trilight.hw.config", "trilight.hw.ternary", "trilight.hw.protocol",
+           "trilight.hw.errors", "trilight.hw.flow.cache", "trilight.hw.flow.tools"),
+    "sim": ("trilight.sim", "trilight.sw", "trilight.hw"),
+    "boards": ("trilight.boards", "trilight.hw"),
 }
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

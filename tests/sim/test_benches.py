@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from amaranth.lib import wiring
 
-from trilight.boards.build import Hdl, elaborate, synthesise
 from trilight.boards.icebreaker import Icebreaker
 from trilight.hw.config import UP5K
 from trilight.hw.core import Core
 from trilight.hw.engine import Engine
+from trilight.hw.flow.build import Hdl, elaborate, synthesise
 from trilight.hw.link import Link
 from trilight.hw.sampler import Sampler
 from trilight.hw.vector import VectorUnit

@@ -10,8 +10,8 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
-from trilight.boards.build import Hdl
 from trilight.boards.icebreaker import Icebreaker
+from trilight.hw.flow.build import Hdl
 from trilight.sim.native import NativeBench
 
 CYCLES = 20_000

@@ -15,8 +15,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from trilight.boards import doctor
-from trilight.boards.doctor import PURPOSES, doctor_command, examine
+from trilight.sw import doctor
+from trilight.sw.doctor import PURPOSES, doctor_command, examine
 
 WIDE = {"COLUMNS": "200"}
 

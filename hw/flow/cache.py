@@ -11,7 +11,7 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock
 
-from trilight.sw.errors import BuildError
+from ..errors import BuildError
 
 __all__ = ["cache_root", "cached", "digest"]
 

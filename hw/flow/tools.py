@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from trilight.sw.errors import BuildError
+from ..errors import BuildError
 
 __all__ = ["Progress", "no_progress", "python_tool", "run_all"]
 

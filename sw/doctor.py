@@ -20,8 +20,8 @@ from rich.markup import escape
 from rich.table import Table
 from serial.tools import list_ports
 
-from .cache import cache_root
-from .tools import python_tool
+from trilight.hw.flow.cache import cache_root
+from trilight.hw.flow.tools import python_tool
 
 __all__ = ["Check", "doctor_command", "examine"]
 
@@ -43,6 +43,7 @@ PURPOSES = {
     "pyserial": "serial port of a board",
     "sliplib": "framing of the link",
     "safetensors": "model files",
+    "threadpoolctl": "one thread for small products",
     "rich": "command line: progress and tables",
     "typer": "command line: arguments",
     "platformdirs": "place of the cache",

@@ -1,0 +1,27 @@
+"""Errors that gateware and boards share with the host; standard library only.
+
+Each derives from ``TrilightError``, so one clause catches them all; ``trilight.sw.errors`` has the
+rest.
+"""
+
+__all__ = ["BoardError", "BuildError", "CapacityError", "TimingError", "TrilightError"]
+
+
+class TrilightError(Exception):
+    """Base of all errors: the text says what was wrong, what was received and what to try."""
+
+
+class CapacityError(TrilightError, ValueError):
+    """A model does not fit a device; the text lists every limit it breaks."""
+
+
+class BoardError(TrilightError):
+    """A clock, a serial speed or a board that cannot be had."""
+
+
+class BuildError(TrilightError):
+    """A tool of a build failed or is missing; the text names its log."""
+
+
+class TimingError(BuildError):
+    """A placed and routed design that is too slow for its clock."""
