@@ -39,7 +39,7 @@ test: $(STAMP)-test
 test-full: $(STAMP)-test
 	$(BIN)/pytest -m "slow or not slow" $(ARGS)
 
-lint: $(STAMP)-dev typings
+lint: $(STAMP)-lint typings
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
@@ -54,9 +54,9 @@ clean:
 # The extras are installed beside a package that stays in place, so that a demo may run meanwhile.
 $(STAMP)-demo: REQUIREMENT := --editable=.
 $(STAMP)-test: REQUIREMENT := trilight[test]
-$(STAMP)-dev: REQUIREMENT := trilight[dev]
+$(STAMP)-lint: REQUIREMENT := trilight[dev]
 
-$(STAMP)-test $(STAMP)-dev: $(STAMP)-demo
+$(STAMP)-test $(STAMP)-lint: $(STAMP)-demo
 
 $(STAMP)-%: | python
 	@mkdir -p build
