@@ -3,7 +3,7 @@
 #   make            install what the demo needs
 #   make demo       generate text on the virtual board
 #   make test       every quick test
-#   make test-full  the slow ones too
+#   make test-full  the slow ones too, and those of training, which need PyTorch
 #   make lint       ruff and mypy
 #   make clean      remove .venv and everything generated
 #
@@ -36,7 +36,7 @@ demo: $(STAMP)-demo
 test: $(STAMP)-test
 	$(BIN)/pytest $(ARGS)
 
-test-full: $(STAMP)-test
+test-full: $(STAMP)-test $(STAMP)-train
 	$(BIN)/pytest -m "slow or not slow" $(ARGS)
 
 lint: $(STAMP)-lint typings
@@ -55,8 +55,9 @@ clean:
 $(STAMP)-demo: REQUIREMENT := --editable=.
 $(STAMP)-test: REQUIREMENT := trilight[test]
 $(STAMP)-lint: REQUIREMENT := trilight[dev]
+$(STAMP)-train: REQUIREMENT := trilight[train]
 
-$(STAMP)-test $(STAMP)-lint: $(STAMP)-demo
+$(STAMP)-test $(STAMP)-lint $(STAMP)-train: $(STAMP)-demo
 
 $(STAMP)-%: | python
 	@mkdir -p build

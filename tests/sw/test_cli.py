@@ -54,8 +54,10 @@ def expected(prompt: str, tokens: int, temperature: float, seed: int) -> list[in
 
 
 def install(monkeypatch: pytest.MonkeyPatch, factory: TargetFactory) -> None:
-    """Make ``fake`` a target."""
-    monkeypatch.setattr(EntryPoint, "load", lambda self: factory)
+    """Make ``fake`` a target; other entry points stay what they are."""
+    load = EntryPoint.load
+    monkeypatch.setattr(EntryPoint, "load",
+                        lambda self: factory if self.name == "fake" else load(self))
     monkeypatch.setattr(targets, "entry_points",
                         lambda **_: EntryPoints([EntryPoint("fake", "", targets.GROUP)]))
 
