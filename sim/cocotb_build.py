@@ -7,6 +7,7 @@ content.
 
 import re
 import shutil
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -290,12 +291,17 @@ def _icarus(design: Design, traced: bool) -> Path:
     first, *models = re.split(r"^(?=module )", _cells(), flags=re.MULTILINE)
     used = [model for model in models if f"  {model.split()[1]} " in design.verilog]
     source = "".join([first, *used, design.verilog])
-    key = digest(source, str(shutil.which("iverilog")), str(traced))
+    version = subprocess.run(["iverilog", "-V"], capture_output=True, check=True).stdout
+    key = digest(source, version, str(traced))
 
     def make(work: Path) -> None:
         (work / "design.v").write_text(source)
-        get_runner("icarus").build(
-            sources=[work / "design.v"], hdl_toplevel=design.top, build_dir=work, always=True,
-            waves=traced, timescale=("1ns", "1ps"))
+        try:
+            get_runner("icarus").build(
+                sources=[work / "design.v"], hdl_toplevel=design.top, build_dir=work, always=True,
+                waves=traced, timescale=("1ns", "1ps"))
+        except RuntimeError as error:
+            raise SimulationError(f"icarus can not compile {design.top}; its output says more"
+                                  ) from error
 
     return cached("icarus", key, make)
