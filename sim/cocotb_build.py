@@ -5,6 +5,7 @@ Icarus Verilog is installed, the same benches run on it. What is costly is kept 
 content.
 """
 
+import platform
 import re
 import shutil
 import subprocess
@@ -40,7 +41,7 @@ VERILATOR_FLAGS = ("--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "
                    "--output-split", "20000", "-Wno-fatal", "-Wno-lint", "-Wno-PINMISSING")
 
 # cocotb's main program keeps the time itself, so there is no VL_TIME_CONTEXT.
-COMPILER_FLAGS = ("-std=c++20", "-O2", "-fno-sanitize=all", "-DVERILATOR=1", "-DVM_COVERAGE=0",
+COMPILER_FLAGS = ("-std=c++20", "-O2", "-mcpu=baseline", "-fno-sanitize=all", "-DVERILATOR=1", "-DVM_COVERAGE=0",
                   "-DVM_TRACE_FST=0")
 
 RUNTIME = ("verilated.cpp", "verilated_threads.cpp", "verilated_vpi.cpp", "verilated_dpi.cpp")
@@ -203,7 +204,8 @@ def _cells() -> str:
 
 @cache
 def _tools() -> str:
-    return str(tool_versions("verilator", "ziglang", "cocotb")) + str(COCOTB_LIBRARIES)
+    tools = tool_versions("verilator", "ziglang", "cocotb")
+    return f"{tools} {platform.system()} {platform.machine()} {COCOTB_LIBRARIES}"
 
 
 def _environment() -> dict[str, str]:

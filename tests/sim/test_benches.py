@@ -23,6 +23,9 @@ from trilight.sim.cocotb_build import (
     run_bench,
 )
 
+# The first compilation of all makes the compiler's own library, which takes minutes.
+pytestmark = pytest.mark.timeout(900)
+
 COMPONENTS: dict[str, Callable[[], wiring.Component]] = {
     "engine": lambda: Engine(device=UP5K),
     "vector": lambda: VectorUnit(device=UP5K),
@@ -48,7 +51,6 @@ def test_component(name: str, usable_simulator: Simulator, seed: int, waves: Pat
               simulator=usable_simulator, seed=seed, waves=waves)
 
 
-@pytest.mark.timeout(900)  # a netlist's first compilation on a slow computer
 @pytest.mark.parametrize("stage", STAGES)
 def test_chip(stage: str, usable_simulator: Simulator, seed: int, waves: Path | None,
               tmp_path: Path) -> None:

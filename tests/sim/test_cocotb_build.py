@@ -9,6 +9,8 @@ from trilight.hw.sampler import Sampler
 from trilight.sim.cocotb_build import Design, component_design, run_bench
 from trilight.sw.errors import SimulationError
 
+pytestmark = pytest.mark.timeout(900)  # may be the first compilation
+
 PASSES = """
 import cocotb
 
