@@ -41,8 +41,8 @@ VERILATOR_FLAGS = ("--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "
                    "--output-split", "20000", "-Wno-fatal", "-Wno-lint", "-Wno-PINMISSING")
 
 # cocotb's main program keeps the time itself, so there is no VL_TIME_CONTEXT.
-COMPILER_FLAGS = ("-std=c++20", "-O2", "-mcpu=baseline", "-fno-sanitize=all", "-DVERILATOR=1", "-DVM_COVERAGE=0",
-                  "-DVM_TRACE_FST=0")
+COMPILER_FLAGS = ("-std=c++20", "-O2", "-mcpu=baseline", "-fno-sanitize=all", "-DVERILATOR=1",
+                  "-DVM_COVERAGE=0", "-DVM_TRACE_FST=0")
 
 RUNTIME = ("verilated.cpp", "verilated_threads.cpp", "verilated_vpi.cpp", "verilated_dpi.cpp")
 
