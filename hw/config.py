@@ -22,17 +22,21 @@ class NumberFormats:
     acc_bits: int = 16
     """Accumulators: exact for up to 258 columns of magnitude 127."""
     scale_bits: int = 15
-    """Unsigned requantisation multipliers ``m`` and the norm's reciprocal ``r``."""
-    scale_frac: int = 16
+    """Unsigned requantisation multipliers ``m``."""
+    scale_frac: int = 15
     residual_bits: int = 12
     residual_frac: int = 6
+    prev_bits: int = 8
+    """``x_prev``, in [-127, 127]."""
+    prev_shift: int = 3
+    """``x_prev = clip127(rshift(x, prev_shift))``."""
     tap_bits: int = 8
-    tap_frac: int = 6
-    norm_gain: int = 24
-    """``norm(y)`` is ``norm_gain * y / mean|y|``."""
-    norm_frac: int = 10
-    norm_sum_bits: int = 20
-    norm_scale_bits: int = 13
+    tap_frac: int = 7
+    norm_bits: int = 15
+    """``sum|q|`` of a vector: at most 256 columns of 127."""
+    norm_shift: int = 12
+    """``m_eff = (m << norm_shift) // sum|q|``: a vector whose magnitudes add up to 4096 leaves
+    ``m`` as it is."""
     index_bits: int = 8
     index_frac: int = 4
     gate_bits: int = 12
