@@ -312,10 +312,10 @@ class Model:
                 glu_gate=matrix(hidden, d, normed, index),
                 glu_up=matrix(hidden, d, normed, 1.5 * (1 << NUMBERS.gate_frac)),
                 glu_down=matrix(d, hidden, 12, update),
-                tap_now=rng.integers(12, 88, d, np.int16),
+                tap_now=rng.integers(8, 56, d, np.int16),
                 tap_prev=rng.integers(-32, 49, d, np.int16),
                 forget_bias=rng.integers(-16, 49, d, np.int16),
-                glu_tap=int(rng.integers(12, 64)),
+                glu_tap=int(rng.integers(8, 40)),
             )
             for _ in range(config.n_layers)
         )
@@ -326,7 +326,7 @@ class Model:
             # Small, or the tied head would predict the present token again and again.
             embed_scale=(1 << NUMBERS.residual_frac) // 4,
             head_scale=scale(d, normed, 1 << NUMBERS.logit_frac),
-            head_tap=int(rng.integers(12, 64)),
+            head_tap=int(rng.integers(8, 40)),
             head_bias=rng.integers(-64, 65, config.vocab_size, np.int32),
             layers=layers,
             provenance={"random_seed": seed},
