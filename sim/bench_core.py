@@ -228,7 +228,7 @@ async def two_sequences(dut: Dut, shape: str, is_harsh: bool) -> None:
             await bench.write_tape(bench.device.positions[number] * bool(again), tokens, number)
         flags = [RunFlag.HOLD, RunFlag.SECOND]
         for number, which in enumerate(flags):
-            reset = RunFlag.RESET | RunFlag.SEED if not again else again
+            reset = again or RunFlag.RESET | RunFlag.SEED
             await bench.run(which | reset, *lengths[number], **draw(rng))
         again = RunFlag.SEED
     await bench.run(RunFlag.SECOND, 1, 1, **draw(rng))
