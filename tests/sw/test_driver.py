@@ -10,7 +10,7 @@ import pytest
 
 from trilight.hw.config import UP5K, DeviceConfig, ModelConfig
 from trilight.hw.protocol import IDENTITY, NOTICE, RESPONSE, STATUS, Command, Result, Space
-from trilight.sw import api, driver, open_board
+from trilight.sw import api, open_board, runs
 from trilight.sw.device import ReferenceTransport
 from trilight.sw.driver import Board
 from trilight.sw.errors import (
@@ -210,7 +210,7 @@ def test_tokens_come_while_the_device_runs() -> None:
     stream = board.generate(PROMPT, tokens=100, temperature=TEMPERATURE, seed=SEED)
     next(stream)
     assert board.status().running
-    assert board.status().position < len(PROMPT) + 10
+    assert board.status().positions[0] < len(PROMPT) + 10
     stream.close()
 
 
@@ -276,9 +276,8 @@ def test_an_interrupted_load_is_done_again() -> None:
 
 
 @pytest.mark.parametrize(("device", "text"), [
-    # Words of 40 columns: rows of 48 take two, rows of 90 three.
-    (replace(UP5K, weight_words=1823),
-     f"weight words: {2 * ((4 * 48 + 2 * 90) * 2 + 48 * 3) + 24 * 2:,} needed, 1,823 present"),
+    (replace(UP5K, weight_words=CONFIG.weight_words - 1),
+     f"weight words: {CONFIG.weight_words:,} needed, {CONFIG.weight_words - 1:,} present"),
     (replace(UP5K, max_rows=100), r"rows, 3 \* d_model: 144 needed, 100 present"),
     (replace(UP5K, max_rows=150), r"rows, 2 \* d_hidden: 180 needed, 150 present"),
     (replace(UP5K, max_columns=47), "columns, d_model: 48 needed, 47 present"),
@@ -355,9 +354,9 @@ def answering(command: int, change: Callable[[bytes], bytes]) -> Change:
 @pytest.mark.parametrize(("change", "text"), [
     (lambda payload: b"\0LIRT" + payload[5:], "it calls itself b'LIRT', not b'TRIL'"),
     (lambda payload: b"\0", "it calls itself b'', not b'TRIL'"),
-    (lambda payload: payload[:5] + b"\2" + payload[6:], "speaks protocol version 2 .* version 1"),
+    (lambda payload: payload[:5] + b"\1" + payload[6:], "speaks protocol version 1 .* version 2"),
     (lambda payload: payload + b"\0",
-     f"speaks protocol version 1 in {IDENTITY.size + 1} bytes.* in {IDENTITY.size};"),
+     f"speaks protocol version 2 in {IDENTITY.size + 1} bytes.* in {IDENTITY.size};"),
     (lambda payload: payload[:5], "speaks protocol version None"),
     (lambda payload: bytes((Result.BAD_COMMAND,)), "does not know IDENTIFY"),
 ])
@@ -437,17 +436,17 @@ def test_a_device_that_is_stuck() -> None:
     stream = board.generate(PROMPT, tokens=40)
     next(stream)
     status = board.status()
-    frozen.append(bytes((Result.OK,)) + STATUS.pack(1, status.position, 0, 0, 0))
+    frozen.append(bytes((Result.OK,)) + STATUS.pack(1, *status.positions, 0, 0, 0))
     transport.from_device = lambda frame: (
         [] if frame.command == NOTICE else answering(Command.STATUS, freeze)(frame))
-    with pytest.raises(DeviceError, match=f"stuck at position {status.position}"):
+    with pytest.raises(DeviceError, match=f"stuck at position {status.positions[0]}"):
         list(stream)
     with pytest.raises(DeviceError, match="does not stop"):
         board.stop()
 
 
 def test_a_prompt_that_never_ends() -> None:
-    running = bytes((Result.OK,)) + STATUS.pack(1, 2, 0, 0, 0)
+    running = bytes((Result.OK,)) + STATUS.pack(1, 2, 0, 0, 0, 0)
     transport = Tamper()
     board = loaded(transport)
 
@@ -745,9 +744,9 @@ def test_counters_are_of_the_generated_tokens_alone() -> None:
         nonlocal runs
         runs += frame.command == Command.RUN | RESPONSE
         if frame.command == Command.STATUS | RESPONSE:
-            running, position, _, words, tokens = STATUS.unpack(frame.payload[1:])
+            running, *positions, _, words, tokens = STATUS.unpack(frame.payload[1:])
             return [replace(frame, payload=b"\0" + STATUS.pack(
-                running, position, 1000 * tokens + 10, words, tokens))]
+                running, *positions, 1000 * tokens + 10, words, tokens))]
         if frame.command == Command.IDENTIFY | RESPONSE:
             fields = list(IDENTITY.unpack(frame.payload[1:]))
             fields[3] = 24_000_000
@@ -797,7 +796,7 @@ def test_patience_stretches_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_babbling_device_is_asked_nevertheless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bytes without meaning keep arriving during the run, and no notice does."""
-    monkeypatch.setattr(driver, "SILENCE_S", 0.005)
+    monkeypatch.setattr(runs, "SILENCE_S", 0.005)
 
     class Babbling(Tamper):
         def read(self, timeout_s: float) -> bytes:
