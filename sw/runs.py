@@ -172,7 +172,7 @@ class Runs:
             if link.notices:
                 continue
             ready = [self._ready(part, status) for part in self._parts]
-            polls = polls + 1 if status == before and max(ready) <= 0 else 0
+            polls = polls + 1 if status == before else 0
             before = status
             if polls == STALLED_POLLS:
                 raise self._stuck(status)

@@ -433,6 +433,18 @@ def test_a_reset_during_the_prompt() -> None:
         generate(board)
 
 
+def test_a_run_that_fed_other_tokens() -> None:
+    def miscount(payload: bytes) -> bytes:
+        *rest, tokens = STATUS.unpack(payload[1:])
+        return payload[:1] + STATUS.pack(*rest, max(tokens - 1, 0))
+
+    transport = Tamper()
+    board = loaded(transport)
+    transport.from_device = answering(Command.STATUS, miscount)
+    with pytest.raises(DeviceError, match="fed 39 tokens up to position 40, not 40 up to 40"):
+        generate(board, PROMPT[0])
+
+
 def test_a_device_that_is_stuck() -> None:
     """It says that it runs, and never gets any further."""
     frozen: list[bytes] = []
