@@ -52,7 +52,9 @@ def test_several_texts_grow_in_frames(capsys: pytest.CaptureFixture[str]) -> Non
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     whole = "To [b]" + "be\n" * 20 + "\n\nOr not\n"
-    out = ESCAPE.sub("", capsys.readouterr().out)
+    raw = capsys.readouterr().out
+    assert "\x1b[2K" in raw.rpartition("\u2570")[2]  # the frames go
+    out = ESCAPE.sub("", raw)
     assert out.endswith(whole)
     shown = out.removesuffix(whole)
     assert "Or not" in shown
