@@ -315,8 +315,9 @@ def test_a_run_about_sequence_0_forgets_what_was_prepared(loaded: Host) -> None:
     loaded.listen(12)
     assert len(loaded.notices) == 3
     assert loaded.second == []
-    # A prepared sequence 0 starts with the second one, and only once.
+    # A prepared sequence 0 starts with the second one, and only once; STOP is about runs.
     loaded.run(START | RunFlag.HOLD, 1, 4)
+    loaded.ask(Command.STOP)
     loaded.run(START | RunFlag.SECOND, 1, 2)
     loaded.listen(12)
     loaded.run(START | RunFlag.SECOND, 1, 2)
@@ -357,8 +358,7 @@ def test_a_device_with_one_sequence() -> None:
     host.device = ReferenceTransport(replace(UP5K, sequences=1))
     host.load(MODEL)
     assert host.write(Space.TAPE, [7]) == Result.OK
-    assert host.run(START | RunFlag.SECOND, 1, 5) == Result.BAD_LENGTH
-    assert host.run(START, 1, 5) == Result.OK
+    assert host.run(START | RunFlag.SECOND, 1, 5) == Result.OK
     host.listen(7)
     assert [token for _, token in host.notices] == expected_tokens([7], 5)
     assert host.status()[:3] == (0, 5, 0)
