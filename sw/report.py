@@ -7,7 +7,7 @@ into a JSON-able object; ``print_report`` shows it. ``docs/report.md`` explains 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import entry_points
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 from rich.console import Console
 from rich.markup import escape
@@ -67,6 +67,8 @@ class Release(TypedDict):
     """Of the model that the cycles and the activity were counted with."""
     cycles_per_token: float
     activity: ReleaseActivity
+    sequences: NotRequired[int]
+    """Texts at once while cycles and activity were counted; 1 unless given."""
     tools: dict[str, str]
 
 
@@ -140,6 +142,16 @@ class _Build:
     release: Release
     match: str
 
+    @property
+    def sequences(self) -> int:
+        """Texts at once while it was counted."""
+        return self.release.get("sequences", 1)
+
+    @property
+    def texts(self) -> str:
+        """The same in words."""
+        return f"{self.sequences} texts at once" if self.sequences > 1 else "1 text at a time"
+
 
 def _find_build(run: Run, releases: Mapping[str, Release]) -> _Build | None:
     for release in releases.values():
@@ -157,13 +169,17 @@ def _cycles(run: Run, build: _Build | None) -> Figure:
             return Figure.missing(unit, f"the device's counters disagree: {counted.words} weight "
                                         f"words are not {counted.tokens} whole tokens, which "
                                         f"take {expected}")
-        at_once = (f", {counted.sequences} texts at once" if counted.sequences > 1 else "")
+        at_once = f", {counted.sequences} texts at once" if counted.sequences > 1 else ""
         return Figure(value=counted.cycles_per_token, unit=unit, provenance="counted",
                       boundary="chip", source=f"by the device, {counted.cycles:,} cycles in "
                                               f"{counted.tokens} generated tokens{at_once}")
     if build and build.release["model_sha256"] == run.model.sha256:
+        if build.sequences != counted.sequences:
+            return Figure.missing(unit, f"the released build was counted with {build.texts}, not "
+                                        f"with {counted.sequences}; try target netlist")
         return Figure(value=build.release["cycles_per_token"], unit=unit, provenance="counted",
-                      boundary="chip", source="on the released netlist with this model")
+                      boundary="chip",
+                      source=f"on the released netlist with this model, {build.texts}")
     return Figure.missing(unit, f"target {run.target} counted no cycles, and no released build "
                                 "was counted with this model; try target netlist")
 
@@ -221,7 +237,7 @@ def _activity(run: Run, build: _Build | None) -> tuple[Activity, str] | None:
         return None
     activity = Activity.from_dict(build.release["activity"]["busy"])
     which = "this" if build.release["model_sha256"] == run.model.sha256 else "another"
-    return activity, (f"counted on the released netlist with {which} model, "
+    return activity, (f"counted on the released netlist with {which} model, {build.texts}, "
                       f"{activity.cycles:,} cycles")
 
 

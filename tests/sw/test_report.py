@@ -89,6 +89,23 @@ def test_figures_of_two_texts_are_over_both() -> None:
         figures["joules_per_token"]["value"] * 7 / 8)
 
 
+@pytest.mark.parametrize(("release", "counted"), [(RELEASE, 1), ({**RELEASE, "sequences": 2}, 2)])
+@pytest.mark.parametrize("sequences", [1, 2])
+def test_cycles_of_a_release_are_of_as_many_texts(release: Release, counted: int,
+                                                  sequences: int) -> None:
+    run = replace(REFERENCE, generation=replace(REFERENCE.generation, sequences=sequences))
+    figures = report_of(run, release)["figures"]
+    cycles = figures["cycles_per_token"]
+    texts = {1: "1 text at a time", 2: "2 texts at once"}[counted]
+    assert texts in figures["power_mw"]["source"]
+    if counted == sequences:
+        assert cycles["value"] == 620
+        assert texts in cycles["source"]
+    else:
+        assert cycles["value"] is None
+        assert f"was counted with {texts}, not with {sequences}" in cycles["reason"]
+
+
 def test_figures_agree_with_each_other() -> None:
     figures = report_of(NETLIST)["figures"]
     for end, other in (("p05", "p95"), ("p50", "p50"), ("p95", "p05")):
