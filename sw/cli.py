@@ -76,7 +76,7 @@ QuietOption = Annotated[bool, typer.Option(
 def generate(
     prompt: Annotated[list[str], typer.Option(
         "--prompt", "-p", help="Text to go on from, at least one character. Given more than once, "
-                               "the chip works on two at a time, which is faster.")],
+                               "two texts are worked on at a time.")],
     tokens: Annotated[int, typer.Option("--tokens", "-n", help="Characters to generate.")] = 200,
     temperature: Annotated[float, typer.Option(
         "--temperature", "-t", help="0 takes the likeliest character always, 1 follows the "

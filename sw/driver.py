@@ -123,6 +123,11 @@ class LastRun:
         return self.texts[0].token_ids
 
     @property
+    def seed(self) -> int:
+        """Seed of the first prompt."""
+        return self.texts[0].seed
+
+    @property
     def cycles_per_token(self) -> float | None:
         """Clock cycles per generated token, whichever text it belongs to."""
         return self.cycles / self.tokens if self.cycles is not None and self.tokens else None

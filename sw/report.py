@@ -398,7 +398,7 @@ def build_report(run: Run, releases: Mapping[str, Release]) -> dict[str, Any]:
         "prompt": run.generation.prompt,
         "target": run.target,
         "temperature": run.generation.temperature,
-        "seed": run.generation.texts[0].seed,
+        "seed": run.generation.seed,
         "model": {"sha256": run.model.sha256, **run.model.config.to_dict(),
                   "ternary_weights": run.model.config.ternary_weights,
                   "quality": dict(_stated_quality(run.model)) or None},
