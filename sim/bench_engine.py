@@ -353,6 +353,14 @@ class Bench:
                      block == blocks - 1 and row == rows - 1)
                 for block in range(blocks) for row in range(rows))
 
+    def _order(self, operations: list[Operation]) -> Iterator[int]:
+        """In which order vectors are written: that of two sequences may differ from operations'."""
+        numbers = list(range(len(operations)))
+        while numbers:
+            swap = len(numbers) > 1 and self.rng.random() < 0.3 and (
+                operations[numbers[0]].sequence != operations[numbers[1]].sequence)
+            yield numbers.pop(int(swap))
+
     async def run(self, operations: list[Operation]) -> None:
         """Run operations, whose activations come as early as they may or later."""
         dut = self.dut
@@ -370,11 +378,12 @@ class Bench:
 
         async def send_acts() -> None:
             before: dict[int, int] = {}
-            for number, op in enumerate(operations):
+            for number in self._order(operations):
+                op = operations[number]
                 if op.sequence in before:  # the sequence's vector before has filled
                     filled = before[op.sequence]
-                    late = filled + 1 < number and self.rng.random() < 0.3
-                    await (first_row[filled + 1] if late else first_row[filled]).wait()
+                    shown = (taken[filled + 1], first_row[filled])[self.rng.integers(2)]
+                    await shown.wait()
                     await RisingEdge(dut.clk)
                 before[op.sequence] = number
                 dut.act_short.value = int(op.weights.short)
