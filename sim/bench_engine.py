@@ -353,16 +353,20 @@ class Bench:
                      block == blocks - 1 and row == rows - 1)
                 for block in range(blocks) for row in range(rows))
 
-    def _order(self, operations: list[Operation]) -> Iterator[int]:
-        """In which order vectors are written: that of two sequences may differ from operations'."""
+    def _order(self, operations: list[Operation], swap: float) -> Iterator[int]:
+        """In which order vectors are written: of two sequences, the later may come first."""
         numbers = list(range(len(operations)))
         while numbers:
-            swap = len(numbers) > 1 and self.rng.random() < 0.3 and (
-                operations[numbers[0]].sequence != operations[numbers[1]].sequence)
-            yield numbers.pop(int(swap))
+            pair = numbers[:2]
+            del numbers[:2]
+            alone = len({operations[number].sequence for number in pair}) == 1
+            yield from pair if alone or self.rng.random() >= swap else reversed(pair)
 
-    async def run(self, operations: list[Operation]) -> None:
-        """Run operations, whose activations come as early as they may or later."""
+    async def run(self, operations: list[Operation], *, swap: float = 0) -> None:
+        """Run operations, whose activations come as early as they may or later.
+
+        ``swap`` is the chance that of two operations the later one's vector is written first.
+        """
         dut = self.dut
         self._store(operations)
         taken = [Event() for _ in operations]
@@ -378,7 +382,7 @@ class Bench:
 
         async def send_acts() -> None:
             before: dict[int, int] = {}
-            for number in self._order(operations):
+            for number in self._order(operations, swap):
                 op = operations[number]
                 if op.sequence in before:  # the sequence's vector before has filled
                     filled = before[op.sequence]
@@ -424,7 +428,7 @@ async def sums_and_embedding(dut: Dut, stalled: bool) -> None:
         matrices = [random_weights(rng, rows, columns, bool(rng.integers(2)))
                     for rows, columns in part.tolist()]
         await bench.run([op for sequences in (SEQUENCES, [0], [1], SEQUENCES)
-                         for op in token(rng, matrices, sequences)])
+                         for op in token(rng, matrices, sequences)], swap=0.5)
     while bench.channels.pending:
         await RisingEdge(dut.clk)
     looking_up.cancel()

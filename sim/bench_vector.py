@@ -128,7 +128,7 @@ class SequenceModel:
         self.not_total = 0
         self.h = np.zeros((parameters.layers, parameters.channels), np.int32)
         self.x_prev = np.zeros_like(self.h)
-        self.x = self.h[0]
+        self.x: Integers = self.h[0]
 
     def reset(self) -> None:
         self.h[:] = 0
