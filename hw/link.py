@@ -24,6 +24,7 @@ from .protocol import (
     RUN,
     Command,
     Result,
+    RunFlag,
     Space,
 )
 from .sequencer import NOTICE_LAYOUT, RUN_LAYOUT
@@ -151,6 +152,7 @@ class Link(wiring.Component):
             raise ValueError(f"clock_hz={clock_hz}, clocks_per_bit={clocks_per_bit}, "
                              f"build_id={build_id} or {device} cannot be reported: {error}"
                              ) from error
+        self._sequences = device.sequences
         self._clocks_per_bit = check_clocks_per_bit(clocks_per_bit)
         super().__init__({
             "rx": In(1, init=1),
@@ -274,13 +276,15 @@ class Link(wiring.Component):
             *(fits.eq(receiver.count == MIN_FRAME_BYTES + size - WRITE_BYTES)
               for fits, size in ((bare, 0), (fits_read, READ.size), (fits_run, RUN.size))),
         ]
+        # A sequence that is not there counts as a wrong length.
+        has_sequence = (self._sequences > 1) | ~(run.flags & RunFlag.SECOND.value).any()
         # Right length, last value of the index, next state. The index begins at 1, and is set back
         # to 0 after a CHECK.
         decode = {
             Command.IDENTIFY: (bare, 1 + IDENTITY.size // UNIT_BYTES, "RESPOND"),
             Command.WRITE: (~receiver.count[0], receiver.count[1:], "CHECK"),
             Command.READ: (fits_read, access.count, "CHECK"),
-            Command.RUN: (fits_run, 1, "RUN"),
+            Command.RUN: (fits_run & has_sequence, 1, "RUN"),
             Command.STOP: (bare, 1, "STOP"),
             Command.STATUS: (bare, 1 + STATUS_LAYOUT.size // 8 // UNIT_BYTES, "RESPOND"),
         }
