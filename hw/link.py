@@ -68,7 +68,7 @@ STATUS_LAYOUT = data.StructLayout({
 class Link(wiring.Component):
     """Executes the host's commands and announces tokens; ``docs/protocol.md`` is the contract.
 
-    A frame's bytes wait in a buffer for its CRC. The answer begins at most 26 cycles after the
+    A frame's bytes wait in a buffer for its CRC. The answer begins at most 30 cycles after the
     frame's last bit, and 3 cycles more per unit of a WRITE or 1 per unit of a READ, unless a notice
     is being sent. The buffer is read faster than the next frame's bytes can overwrite it, so frames
     may follow each other without a gap; but one that ends before the answer to the one before has
