@@ -35,7 +35,7 @@ class Activity:
     cycles: int
     """Length of the window in clock cycles."""
     ebr_repeats: float = 0.0
-    """Those of ``ebr_accesses`` that read the address of the cycle before: enabled, but idle."""
+    """Those of ``ebr_accesses`` that read the address that was read last: enabled, but idle."""
     counting: str = "gate_zero_delay"
     """How transitions were counted; has to match the coefficient set's counting."""
 

@@ -17,7 +17,7 @@ from .coefficients import CoefficientSet
 from .estimate import Interval, estimate_power
 
 __all__ = ["Check", "CountedDesign", "Measurement", "check_published", "load_designs",
-           "published_measurements", "write_designs"]
+           "published_measurements", "read_tools", "write_designs"]
 
 FILE = "designs_ice40up5k.json"
 
@@ -32,6 +32,12 @@ class CountedDesign:
     clocks_hz: list[int]
     """Clocks at which a board is calibrated with it; none for a published one."""
     activity: Activity
+
+
+def read_tools() -> dict[str, str]:
+    """Return the versions of the tools that the designs were counted with."""
+    text = resources.files("trilight.sw.power").joinpath(FILE).read_text(encoding="utf-8")
+    return dict(json.loads(text)["tools"])
 
 
 @cache

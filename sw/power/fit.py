@@ -138,13 +138,13 @@ def fit(
 
     # Noise of the measurements stays in the bands, and the bands never vanish.
     factors = np.exp(Z95 * np.maximum(np.sqrt(np.diag(covariance)), 1e-3))
+    told = matrix.any(axis=0)
     coefficients = {
         term: Coefficient(value=float(np.exp(log)), unit=c.unit, factor=float(factor),
-                          status="measured" if matrix[:, k].any() else c.status,
-                          source=c.source if not matrix[:, k].any() else
-                          f"fit to {len(points)} measurements of a board; before: {c.source}")
-        for k, (term, c, log, factor) in enumerate(
-            zip(terms, table, logs, factors, strict=True))}
+                          status="measured", source=f"fit to {len(points)} measurements of a "
+                                                    f"board; before: {c.source}")
+        for term, c, log, factor, some in zip(terms, table, logs, factors, told, strict=True)
+        if some}
     made = replace(
         start, id=f"{prior.id}-board", calibration="board",
         coefficients={**start.coefficients, **coefficients},
