@@ -14,7 +14,17 @@ from rich.table import Table
 from trilight.sw.errors import MeterError
 
 from .analysis import Measurement, Quantity
-from .base import BEGIN, END, GROUP, SYSTEM_CLOCK, Clock, Recorded, Recording, open_meter
+from .base import (
+    BEGIN,
+    END,
+    GROUP,
+    SYSTEM_CLOCK,
+    Clock,
+    Recorded,
+    Recording,
+    ask_on_terminal,
+    open_meter,
+)
 from .calibrate import check_meter
 from .session import SessionLog, finish
 
@@ -88,8 +98,8 @@ def check_command(
 
     Choose the resistor for about the device's current: 120 ohm draws 10 mA from 1.2 V.
     """
-    correction = check_meter(open_meter(meter, ask=ask), ohms=resistor, tolerance=tolerance,
-                             ask=ask)
+    correction = check_meter(open_meter(meter), ohms=resistor, tolerance=tolerance,
+                             ask=ask_on_terminal)
     correction.save(out)
     console = Console()
     console.print(f"true current = {correction.gain:.5f} x (reading - "
@@ -120,15 +130,9 @@ def analyse_session(
     print_measurement(measurement, Console())
 
 
-def ask(text: str) -> str:
-    """Show a text and wait for Enter, on standard error so that results can be piped."""
-    answer: str = typer.prompt(text, default="", show_default=False, prompt_suffix="", err=True)
-    return answer
-
-
 def read_file(spec: str) -> Recording:
     """The recording of a meter that is a file; raises ``MeterError`` for any other."""
-    meter = open_meter(spec, ask=ask)
+    meter = open_meter(spec)
     if not isinstance(meter, Recorded):
         raise MeterError(f"meter {spec!r} is no recording; give one, as in csv:run.csv")
     return meter.read()
@@ -136,7 +140,7 @@ def read_file(spec: str) -> Recording:
 
 def record(spec: str, seconds: float, clock: Clock = SYSTEM_CLOCK) -> Recording:
     """Read a meter for some seconds, or the file that it is."""
-    meter = open_meter(spec, ask=ask, clock=clock)
+    meter = open_meter(spec, clock=clock)
     if isinstance(meter, Recorded):
         return meter.read()
     meter.start()
