@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from trilight.sw.errors import MeterError
 
 __all__ = ["BEGIN", "BOUNDARIES", "END", "GROUP", "SYSTEM_CLOCK", "Boundary", "Clock", "ClockName",
-           "Mark", "Meter", "MeterFacts", "MeterOptions", "Recorded", "Recording", "ask_on_terminal",
-           "check_plausible", "meter_names", "open_meter"]
+           "Mark", "Meter", "MeterFacts", "MeterOptions", "Recorded", "Recording",
+           "ask_on_terminal", "check_plausible", "meter_names", "open_meter"]
 
 GROUP = "trilight.meters"
 

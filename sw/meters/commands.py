@@ -37,6 +37,9 @@ meter_commands = typer.Typer(
            "csv:run.csv,current=I\\[mA] or rapl. Each takes boundary=fpga_core, fpga_rails, board, "
            "host or gpu, and correction=FILE, which trilight meter check writes.")
 
+CHECK_S = 5.0
+"""How long a meter is read with nothing and with the known load."""
+
 MeterArgument = Annotated[str, typer.Argument(
     metavar="METER", help="NAME[:ARGUMENT][,key=value...]; trilight meter list shows the names.")]
 MeterJsonOption = Annotated[Path | None, typer.Option(
@@ -64,6 +67,8 @@ def read_meter(
     json_file: MeterJsonOption = None,
 ) -> None:
     """Read a meter for some seconds and show mean, scatter and rate."""
+    if json_file is not None:
+        check_folder(json_file)
     recording = record(meter, seconds)
     facts = recording.facts
     table = Table("", "mean", "scatter", "least", "most", box=None)
@@ -98,7 +103,8 @@ def check_command(
 
     Choose the resistor for about the device's current: 120 ohm draws 10 mA from 1.2 V.
     """
-    correction = check_meter(open_meter(meter), ohms=resistor, tolerance=tolerance,
+    check_folder(out)
+    correction = check_meter(open_meter(meter), seconds=CHECK_S, ohms=resistor, tolerance=tolerance,
                              ask=ask_on_terminal)
     correction.save(out)
     console = Console()
@@ -123,11 +129,19 @@ def analyse_session(
 
     The recording is aligned by the steps between idle and busy that it shows.
     """
+    if json_file is not None:
+        check_folder(json_file)
     log = SessionLog.load(session)
     measurement = finish(log, None if meter is None else read_file(meter))
     if json_file is not None:
         write_json(json_file, measurement.to_dict())
     print_measurement(measurement, Console())
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a file that cannot be written before the work is done rather than after it."""
+    if not path.absolute().parent.is_dir():
+        raise MeterError(f"cannot write {path}: there is no folder {path.parent}; make it first")
 
 
 def read_file(spec: str) -> Recording:
