@@ -18,8 +18,8 @@ __all__ = ["Census", "take_census"]
 
 CLOCK_PORTS = {"C", "CLK", "CLOCK", "RCLK", "WCLK", "INPUT_CLK", "OUTPUT_CLK"}
 
-PRODUCTS = 4
-"""8x8 multiplications of a 16x16 one, which is what Yosys makes of every product."""
+LOW, HIGH, ALL = slice(8), slice(8, 16), slice(None)
+"""Bits of a port."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +31,8 @@ class Census:
     of multipliers, then output pins. Repeats: reads of block RAM. Apart: reads of SPRAM."""
     drivers: tuple[str, ...]
     """Cells that drive the nets."""
-    counts: tuple[tuple[str, str, float], ...]
-    """Of the probe's events, groups and repeats: cell, field of ``Activity``, weight."""
+    counts: tuple[tuple[str, str], ...]
+    """Of the probe's events, groups and repeats: cell and field of ``Activity``."""
     fan_in: Mapping[str, frozenset[str]]
     """For each cell those that drive its inputs."""
     signals: frozenset[str]
@@ -44,8 +44,8 @@ class Census:
         """Events per cycle, from a bench's ``windows`` [columns], of one or added up."""
         cycles = int(sums[-1])
         totals = defaultdict(float, net_transitions=float(sums[0]))
-        for (_, event, weight), count in zip(self.counts, sums[1:-1], strict=True):
-            totals[event] += weight * float(count)
+        for (_, event), count in zip(self.counts, sums[1:-1], strict=True):
+            totals[event] += float(count)
         return Activity(clock_nets=self.clock_nets, ff_clocked=self.flip_flops, cycles=cycles,
                         **{event: totals[event] / cycles
                            for event in ("net_transitions", "ebr_accesses", "spram_accesses",
@@ -62,7 +62,7 @@ class Census:
         """
         counts = [(driver, "net_transitions", float(n))
                   for driver, n in zip(self.drivers, transitions, strict=True) if n]
-        counts += [(cell, event, weight * float(n)) for (cell, event, weight), n
+        counts += [(cell, event, float(n)) for (cell, event), n
                    in zip(self.counts, sums[1:-1], strict=True) if n]
         parts: dict[str, dict[str, float]] = {}
         for cell, event, number in counts:
@@ -103,9 +103,9 @@ def take_census(netlist: Netlist) -> Census:
     index = {bit: k for k, bit in enumerate(routed)}
 
     # A pin that is not an output of a cell is an input of the design, and never a routed net.
-    def nets(cell: dict[str, Any], *ports: str) -> list[int]:
-        return sorted({index[bit] for port in ports
-                       for bit in cell["connections"].get(port, []) if bit in index})
+    def nets(cell: dict[str, Any], port: str, select: slice = ALL) -> list[int]:
+        return sorted({index[bit] for bit in cell["connections"].get(port, [])[select]
+                       if bit in index})
 
     def literals(cell: dict[str, Any], ones: tuple[str, ...], zeros: tuple[str, ...] = (),
                  ) -> list[int] | None:
@@ -138,13 +138,14 @@ def take_census(netlist: Netlist) -> Census:
                     apart.append(len(events))
                     events.append((name, "spram_accesses", select))
             case "SB_MAC16":
-                groups.append((name, "dsp_ops", nets(cell, "A", "B")))
+                # A 16x16 product is made of four 8x8 ones. One with a constant factor rests.
+                halves = [[nets(cell, port, select) for select in (LOW, HIGH)]
+                          for port in ("A", "B")]
+                groups += [(name, "dsp_ops", sorted({*a, *b})) for a in halves[0]
+                           for b in halves[1] if a and b]
             case "SB_IO":
                 if output_nets := nets(cell, "D_OUT_0"):
                     groups.append((name, "io_edges", output_nets))
-
-    def weight(event: str) -> float:
-        return PRODUCTS if event == "dsp_ops" else 1
 
     names: dict[int, str] = {}
     for name, net in module["netnames"].items():
@@ -163,7 +164,6 @@ def take_census(netlist: Netlist) -> Census:
                     groups=[entry for _, _, entry in groups],
                     repeats=[entry for _, _, entry in repeats], apart=apart),
         drivers=tuple(drivers[bit][0] for bit in index),
-        counts=tuple((name, event, weight(event)) for name, event, _ in [
-            *events, *groups, *repeats]),
+        counts=tuple((name, event) for name, event, _ in [*events, *groups, *repeats]),
         fan_in=fan_in, signals=frozenset(module["netnames"]), clock_nets=len(clocks),
         flip_flops=sum(cell["type"].startswith("SB_DFF") for cell in cells.values()))

@@ -29,7 +29,7 @@ class Activity:
     spram_accesses: float
     """SPRAM accesses of 16 bits: selected, not in standby."""
     dsp_ops: float
-    """8x8 multiplications; a 16x16 product counts as four."""
+    """8x8 multiplications with a new factor; a 16x16 product is four."""
     io_edges: float
     """Value changes of output pins. Outside the core's boundary; kept for a board-level figure."""
     cycles: int
