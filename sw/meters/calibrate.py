@@ -96,8 +96,6 @@ class Calibration:
     utc: str
     correction: Correction | None = None
     readings: dict[str, Reading] = field(default_factory=dict)
-    coefficients: dict[str, Any] | None = None
-    """The coefficient set that came out, as its own module writes it."""
     prediction: dict[str, Any] | None = None
     """Of the accelerator's watts, kept before it is measured."""
     accelerator: Accelerator | None = None

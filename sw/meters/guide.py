@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from rich.console import Console
@@ -14,13 +13,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from trilight.sw.errors import CalibrationError
-from trilight.sw.power import Activity, CoefficientSet, PowerEstimate, estimate_power
+from trilight.sw.power import Activity, CoefficientSet, Interval, estimate_power
+from trilight.sw.power.fit import Point, fit, predict
 
 from .base import SYSTEM_CLOCK, Clock, Meter
 from .calibrate import (
     Accelerator,
     Calibration,
-    NamedPoint,
     check_meter,
     readings_of,
     run_points,
@@ -29,31 +28,13 @@ from .correction import CorrectedMeter
 from .fake import FakeMeter
 from .session import measure
 
-__all__ = ["ACCELERATOR", "Design", "Fit", "Guide", "Point", "Pretence"]
+__all__ = ["Design", "Flash", "Guide", "Pretence"]
 
-ACCELERATOR = "accelerator"
-"""What ``flash`` is asked for when the designs are done."""
+Flash = Callable[[str | None], None]
+"""Puts the calibration design of a name on the board, running; ``None`` is the accelerator."""
 
 FLASH_S = 15.0
 """About what writing a bitstream takes, for the announcement."""
-
-
-class Point(NamedPoint, Protocol):
-    """A calibration design at a clock, as ``trilight.sw.power.fit`` makes them."""
-
-    @property
-    def activity(self) -> Activity:
-        """What it does in a clock cycle."""
-        ...
-
-
-class Fit(Protocol):
-    """``trilight.sw.power.fit.fit``."""
-
-    def __call__(self, points: Sequence[Point], watts: Sequence[float],
-                 watts_sigma: Sequence[float], prior: CoefficientSet) -> CoefficientSet:
-        """Coefficients of this board."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,20 +47,17 @@ class Design:
     pll: bool
     cycles_per_token: float
 
-    def predict(self, coefficients: CoefficientSet, voltage_v: float | None, *,
-                busy: bool = True) -> PowerEstimate:
-        """Power while it computes, or waits."""
-        return estimate_power(self.busy if busy else self.idle, self.clock_hz, pll=self.pll,
-                              voltage_v=voltage_v, coefficients=coefficients)
+    def predict(self, fitted: CoefficientSet) -> Interval:
+        """Watts while it computes, by the coefficients of a board."""
+        return predict(self.busy, self.clock_hz, fitted, pll=self.pll)
 
 
 @dataclass
 class Guide:
     """A calibration with all that it needs.
 
-    ``flash`` puts the design of a name on the board, ``ACCELERATOR`` included; ``generate`` then
-    makes it generate tokens, as ``measure`` wants it. ``step`` methods do one thing each, keep it
-    in ``state`` and skip what is there already.
+    Its steps do one thing each, keep it in ``state`` and skip what is there already. ``generate``
+    makes the accelerator generate tokens, as ``measure`` wants it.
     """
 
     calibration: Calibration
@@ -87,9 +65,8 @@ class Guide:
     meter: Meter
     points: Sequence[Point]
     prior: CoefficientSet
-    fit: Fit
     accelerator: Design
-    flash: Callable[[str], None]
+    flash: Flash
     generate: Callable[[float], int]
     console: Console
     clock: Clock = SYSTEM_CLOCK
@@ -139,39 +116,40 @@ class Guide:
     def fit_coefficients(self) -> CoefficientSet:
         """Fit the coefficients to what was metered."""
         watts, sigma = readings_of(self.calibration, self.points)
-        fitted = self.fit(self.points, watts, sigma, self.prior)
-        self.calibration.coefficients = asdict(fitted)
-        self.save()
+        volts = [r.volts for r in self.calibration.readings.values() if r.volts is not None]
+        calibration = self.calibration
+        fitted = fit(self.points, watts, sigma, self.prior,
+                     voltage_v=float(np.mean(volts)) if volts else None,
+                     conditions={"board": calibration.board, "meter": calibration.facts,
+                                 "correction": calibration.correction and asdict(
+                                     calibration.correction), "date": calibration.utc})
         table = Table("term", "unit", "published", "this board", "90 % band", box=None)
         for name, new in fitted.coefficients.items():
             old = self.prior.coefficients.get(name)
             table.add_row(name, new.unit, "" if old is None else f"{old.value:.4g}",
                           f"{new.value:.4g}", f"{new.low:.4g} to {new.high:.4g}")
         self.console.print(table)
+        self._say(f"A design that the fit was not shown is missed by "
+                  f"{fitted.conditions['leave_one_out']:.1%} at worst, one that it was by "
+                  f"{fitted.conditions['residual']:.1%}")
         return fitted
 
     def try_accelerator(self, fitted: CoefficientSet) -> Accelerator:
         """Predict the accelerator, then measure it; the prediction is kept before that."""
-        volts = [r.volts for r in self.calibration.readings.values() if r.volts is not None]
-        voltage = float(np.mean(volts)) if volts else None
-        estimate = self.accelerator.predict(fitted, voltage)
-        watts = estimate.power_mw.scaled(1e-3)
-        nominal = estimate.nominal_mw * 1e-3
-        self.calibration.prediction = {"watts": nominal, "p05": watts.p05, "p95": watts.p95,
-                                       "utc": _now()}
+        predicted = self.accelerator.predict(fitted)
+        self.calibration.prediction = {**asdict(predicted), "utc": _now()}
         self.calibration.accelerator = None
         self.save()
-        self._say(f"Accelerator, predicted: {nominal * 1e3:.3f} mW "
-                  f"({watts.p05 * 1e3:.3f} to {watts.p95 * 1e3:.3f})")
-        self.flash(ACCELERATOR)
-        with self._progress() as (show, _):
-            show(ACCELERATOR)
+        self._say(f"Accelerator, predicted: {predicted.p50 * 1e3:.3f} mW "
+                  f"({predicted.p05 * 1e3:.3f} to {predicted.p95 * 1e3:.3f})")
+        self.flash(None)
+        with self.console.status("measuring the accelerator"):
             result = measure(self._corrected, self.generate, seconds=self.average_s,
                              windows=self.repeats, idle_seconds=self.settle_s, clock=self.clock)
         quantity = result.joules_per_token
         relative = (quantity.u_k2 or 0.0) / (quantity.value or 1.0)
-        tried = Accelerator(predicted_w=nominal, predicted_low_w=watts.p05,
-                            predicted_high_w=watts.p95, measured_w=result.active_w,
+        tried = Accelerator(predicted_w=predicted.p50, predicted_low_w=predicted.p05,
+                            predicted_high_w=predicted.p95, measured_w=result.active_w,
                             measured_u_k2_w=relative * result.active_w, utc=_now())
         self.calibration.accelerator = tried
         self.save()
@@ -183,13 +161,15 @@ class Guide:
             self._warn(warning)
         return tried
 
-    def finished(self, fitted: CoefficientSet, tried: Accelerator) -> CoefficientSet:
-        """The coefficient set with the accelerator's error among its conditions."""
-        calibration = self.calibration
-        return replace(fitted, conditions={
-            **fitted.conditions, "board": calibration.board, "meter": calibration.facts,
-            "correction": calibration.correction and asdict(calibration.correction),
-            "date": calibration.utc, "accelerator": tried.to_dict()})
+    def run(self) -> CoefficientSet:
+        """The steps in turn; returns the coefficients of this board.
+
+        Their ``conditions`` hold, under ``accelerator``, how far its prediction was off.
+        """
+        self.run_points()
+        fitted = self.fit_coefficients()
+        tried = self.try_accelerator(fitted)
+        return replace(fitted, conditions={**fitted.conditions, "accelerator": tried.to_dict()})
 
     @property
     def _corrected(self) -> Meter:
@@ -256,18 +236,21 @@ class Pretence:
             for name, c in prior.coefficients.items()})
         """The secret."""
 
-    def flash(self, name: str) -> None:
-        """Pretend that the design of that name runs."""
-        volts = self._meter.profile.volts
-        if name == ACCELERATOR:
-            idle, busy = (self._accelerator.predict(self.truth, volts, busy=busy).nominal_mw * 1e-3
-                          for busy in (False, True))
+    def flash(self, name: str | None) -> None:
+        """Pretend that the design of that name runs; ``None`` is the accelerator."""
+        if name is None:
+            design = self._accelerator
+            idle, busy = (self._watts(activity, design.clock_hz, pll=design.pll, hfosc=False)
+                          for activity in (design.idle, design.busy))
         else:
             point = self._points[name]
-            idle = busy = estimate_power(
-                point.activity, point.clock_hz, voltage_v=volts, hfosc=True,
-                coefficients=self.truth).nominal_mw * 1e-3
+            idle = busy = self._watts(point.activity, point.clock_hz, pll=False,
+                                      hfosc=point.hfosc)
         self._meter.profile = replace(self._meter.profile, idle=idle, busy=busy)
+
+    def _watts(self, activity: Activity, clock_hz: float, *, pll: bool, hfosc: bool) -> float:
+        return estimate_power(activity, clock_hz, voltage_v=self._meter.profile.volts, pll=pll,
+                              hfosc=hfosc, coefficients=self.truth).nominal_mw * 1e-3
 
     def generate(self, seconds: float) -> int:
         """Pretend that tokens are generated."""

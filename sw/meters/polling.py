@@ -79,7 +79,7 @@ class PollingMeter(abc.ABC):
 
     def stop(self) -> Recording:
         self._take()
-        self._ended.set()
+        pass
         if self._thread is not None:
             self._thread.join()
             self._thread = None
