@@ -31,7 +31,7 @@ from trilight.hw.arith import Multiplier
 from trilight.hw.errors import BoardError
 
 __all__ = ["DESIGNS", "OSCILLATORS_HZ", "PUBLISHED", "CalibrationBoard", "Design",
-           "calibration_board", "calibration_boards", "lfsr_taps", "published_boards"]
+           "all_boards", "calibration_board", "calibration_boards", "lfsr_taps", "published_boards"]
 
 PIN_HZ = 12_000_000
 
@@ -305,7 +305,8 @@ class _Top(Elaboratable):
             parameters["enable"] = button.i
         result = board.chosen.logic(m, **parameters)
         if board.published:
-            m.submodules.led = led = io.Buffer(io.Direction.Output, platform.request("led", dir="-"))
+            m.submodules.led = led = io.Buffer(
+                io.Direction.Output, platform.request("led", dir="-"))
             m.d.comb += led.o.eq(result)
         else:
             # Kept without a pin, because a pin that changes takes power of its own.
@@ -336,3 +337,8 @@ def published_boards() -> Sequence[CalibrationBoard]:
     """Equivalents of the designs whose currents are published, each on the clock it had."""
     return [CalibrationBoard(name, hfosc=not name.startswith("counter-") or name == "counter-24")
             for name in PUBLISHED]
+
+
+def all_boards() -> Sequence[CalibrationBoard]:
+    """Every design of this file, on its clocks."""
+    return [*published_boards(), *calibration_boards()]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilight.hw.flow.build import Netlist
-from trilight.sw.power import Activity
+from trilight.sw.power import COUNTED, Activity
 
 from .native import Probe
 
@@ -46,10 +46,9 @@ class Census:
         totals = defaultdict(float, net_transitions=float(sums[0]))
         for (_, event), count in zip(self.counts, sums[1:-1], strict=True):
             totals[event] += float(count)
-        return Activity(clock_nets=self.clock_nets, ff_clocked=self.flip_flops, cycles=cycles,
-                        **{event: totals[event] / cycles
-                           for event in ("net_transitions", "ebr_accesses", "spram_accesses",
-                                         "dsp_ops", "io_edges", "ebr_repeats")})
+        return Activity.from_dict({
+            **{event: totals[event] / cycles for event in COUNTED},
+            "clock_nets": self.clock_nets, "ff_clocked": self.flip_flops, "cycles": cycles})
 
     def by_part(self, sums: NDArray[np.uint64], transitions: NDArray[np.uint64],
                 part_of: Callable[[str], str]) -> dict[str, dict[str, float]]:
@@ -151,8 +150,8 @@ def take_census(netlist: Netlist) -> Census:
     for name, net in module["netnames"].items():
         for k, bit in enumerate(net["bits"]):
             if bit in index:
-                select = f"[{k + net.get('offset', 0)}]" if len(net["bits"]) > 1 else ""
-                names.setdefault(bit, f"\\{name} {select}")
+                suffix = f"[{k + net.get('offset', 0)}]" if len(net["bits"]) > 1 else ""
+                names.setdefault(bit, f"\\{name} {suffix}")
     fan_in = {
         name: frozenset(drivers[bit][0] for port, bits in cell["connections"].items()
                         if cell["port_directions"][port] == "input" and port not in CLOCK_PORTS

@@ -79,7 +79,7 @@ class PollingMeter(abc.ABC):
 
     def stop(self) -> Recording:
         self._take()
-        pass
+        self._ended.set()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
