@@ -15,6 +15,7 @@ import pytest
 from amaranth.hdl import Cat, Instance, Module, Signal
 
 from trilight.boards import commands
+from trilight.boards.calibration import CalibrationBoard
 from trilight.boards.commands import (
     RELEASE,
     BoardName,
@@ -23,7 +24,6 @@ from trilight.boards.commands import (
     flash_command,
     flash_design,
 )
-from trilight.boards.calibration import CalibrationBoard
 from trilight.boards.echo import Echo
 from trilight.boards.icebreaker import Icebreaker, PllSettings
 from trilight.boards.releases import icebreaker

@@ -1,6 +1,9 @@
 """``trilight calibrate``, in process."""
 
 import json
+import re
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -25,12 +28,23 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     return status, " ".join(out.split()), " ".join(err.split())
 
 
-def test_dry_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status, out, _ = run(capsys, "--dry-run")
-    assert status == 0
+@pytest.fixture(scope="module")
+def dry_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """Folder and output of a dry run."""
+    folder = tmp_path_factory.mktemp("dry")
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as out:
+        patch.chdir(folder)
+        patch.setenv("COLUMNS", "150")
+        assert cli.main(["calibrate", "--dry-run"]) == 0
+    return folder, [" ".join(line.split()) for line in out.getvalue().splitlines()]
+
+
+def test_dry_run(dry_run: tuple[Path, list[str]]) -> None:
+    folder, lines = dry_run
     fitted = load_fit(folder / "dry-run-coefficients.json")
     tried = fitted.conditions["accelerator"]
-    assert f"Predicted / measured: {1 + tried['error']:.3f}" in out
+    assert any(line.startswith(f"Predicted / measured: {1 + tried['error']:.3f}; ")
+               for line in lines)
     assert abs(tried["error"]) < 0.05
     assert tried["predicted_low_w"] < tried["measured_w"] < tried["predicted_high_w"]
     assert fitted.conditions["meter"]["synthetic"]
@@ -41,10 +55,23 @@ def test_dry_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "dry-run-calibration.json", "dry-run-coefficients.json"]
 
 
-def test_dry_run_with_noise_and_a_wrong_tolerance(folder: Path,
-                                                  capsys: pytest.CaptureFixture[str]) -> None:
+def test_document_shows_what_is_printed(root: Path, dry_run: tuple[Path, list[str]]) -> None:
+    """Line by line, but for the numbers, which go with the released build."""
+    def form(line: str) -> str:
+        return re.sub(r"\d[\d.,]*", "0", " ".join(line.split()))
+
+    printed = [form(line) for line in dry_run[1]]
+    text = (root / "docs" / "measuring.md").read_text(encoding="utf-8")
+    block = text.split("    $ trilight calibrate --dry-run\n")[1].split("\n\n")[0]
+    shown = [form(line).removesuffix(" ...") for line in block.splitlines()]
+    assert len(shown) > 20
+    for line in shown:
+        assert line == "..." or any(full.startswith(line) for full in printed)
+
+
+def test_dry_run_with_noise_and_a_bad_resistor(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = run(capsys, "--dry-run", "--meter", "fake:core,noise=0.02,seed=4",
-                         "--tolerance", "0.05")
+                         "--tolerance", "0.05", "--repeats", "3")
     assert status == 0
     assert "gain to 5.7" in out  # k = 2 of a rectangle of 5 %: 2 x 0.05 / sqrt(3)
 
