@@ -341,10 +341,10 @@ def test_refusals_have_no_effect() -> None:
 
 
 @pytest.mark.parametrize(("command", "payload", "cycles"), [
-    (Command.STOP, b"", 26),
-    (Command.RUN, RUN.pack(0, 1, 2, 3, 4), 26),
-    (Command.READ, address(0) + bytes([20]), 26 + 20),
-    (Command.WRITE, address(0) + words([5] * 20), 26 + 3 * 20),
+    (Command.STOP, b"", 30),
+    (Command.RUN, RUN.pack(0, 1, 2, 3, 4), 30),
+    (Command.READ, address(0) + bytes([20]), 30 + 20),
+    (Command.WRITE, address(0) + words([5] * 20), 30 + 3 * 20),
 ], ids=["STOP", "RUN", "READ", "WRITE"])
 def test_answer_begins_in_time(command: Command, payload: bytes, cycles: int) -> None:
     async def script(host: Host) -> None:
