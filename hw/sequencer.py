@@ -295,13 +295,13 @@ class Sequencer(wiring.Component):
                 fsm.next = "RUN"
 
         with fsm.State("RUN"):
-            which = flag(RunFlag.SECOND) if sequences > 1 else Signal(0)
+            which = flag(RunFlag.SECOND) if sequences > 1 else 0
             m.d.comb += [
                 self.run.ready.eq(1),
                 self.load_seed.eq(flag(RunFlag.SEED)),
                 self.seed_sequence.eq(which),
             ]
-            with m.If(~which):
+            with m.If(which == 0):
                 m.d.sync += [one.eq(0) for one in requested]
             m.d.sync += [
                 requested[which].eq(1),
