@@ -6,6 +6,7 @@ from trilight.hw.errors import (
     BoardError,
     BuildError,
     CapacityError,
+    RegressionError,
     TimingError,
     TrilightError,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "PortBusyError",
     "PowerError",
     "PromptError",
+    "RegressionError",
     "ReportError",
     "SimulationError",
     "TargetError",
