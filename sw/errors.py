@@ -30,6 +30,7 @@ __all__ = [
     "ModelFileError",
     "NoAnswerError",
     "PortBusyError",
+    "PerformanceError",
     "PowerError",
     "PromptError",
     "RegressionError",
@@ -133,6 +134,10 @@ class UnknownCharacterError(TrilightError, ValueError):
 
 class EvaluationError(TrilightError, ValueError):
     """A text or protocol that the quality of a model cannot be measured with."""
+
+
+class PerformanceError(TrilightError):
+    """Cycles of something that no device does."""
 
 
 class ReportError(TrilightError):
