@@ -367,13 +367,14 @@ class Schedule:
                                  dict(+gaps)))
         self.ends.append(end)
 
-        first = issued.after("row pipeline", t.row)
         rows = shape.rows
         if operation.kind is Op.HEAD:
-            return first.after("weights", rows - 1).after("sampler", t.logit + t.token)
+            return issued.after("weights", rows - 1).after("row pipeline", t.row).after(
+                "sampler", t.logit + t.token)
         latency, every = {Op.MIX: (t.mix_act, 3), Op.GLU: (t.glu_act, 2)}.get(
             operation.kind, (t.residual_act, 1))
-        act = first.after("row pipeline", every - 1).after("vector pipeline", latency)
+        act = issued.after("weights", every - 1).after("row pipeline", t.row).after(
+            "vector pipeline", latency)
         sequence.acts = act, every, rows // every
         return sequence.written(rows)
 
