@@ -20,6 +20,7 @@ __all__ = [
     "CorpusError",
     "DeviceError",
     "EvaluationError",
+    "ExploreError",
     "ImageError",
     "LinkError",
     "MeterError",
@@ -134,6 +135,10 @@ class UnknownCharacterError(TrilightError, ValueError):
 
 class EvaluationError(TrilightError, ValueError):
     """A text or protocol that the quality of a model cannot be measured with."""
+
+
+class ExploreError(TrilightError):
+    """A sweep that describes no designs, or whose results cannot be kept."""
 
 
 class PerformanceError(TrilightError):

@@ -99,8 +99,10 @@ class Board(Protocol):
         """Return the whole design, which reports ``build_id``."""
 
 
-def find_board(name: str) -> Board:
+def find_board(name: str, **parameters: Any) -> Board:
     """Return the board of this name from the entry points group ``trilight.boards``.
+
+    ``parameters`` are its own, such as a frequency.
 
     Raises
     ------
@@ -110,7 +112,7 @@ def find_board(name: str) -> Board:
     boards = {point.name: point for point in entry_points(group=BOARDS)}
     if name not in boards:
         raise BoardError(f"there is no board {name!r}; there is {', '.join(sorted(boards))}")
-    found: Board = boards[name].load()()
+    found: Board = boards[name].load()(**parameters)
     return found
 
 
