@@ -32,6 +32,9 @@ __all__ = ["explore_command"]
 
 NUMBERS_METAVAR = "N,N,..."
 
+FILE_WIDTH = 180
+"""Of a table that goes into a file."""
+
 
 def explore_command(
     sweep_file: Annotated[Path | None, typer.Argument(
@@ -107,7 +110,8 @@ def explore_command(
 
 def _publish(outcomes: list[Outcome], sweep: Sweep, out: Path, console: Console) -> None:
     best = pareto(outcomes)
-    _print(outcomes, best, Console())
+    screen = Console()
+    _print(outcomes, best, screen if screen.is_terminal else Console(width=FILE_WIDTH))
     (out / "points.json").write_text(json.dumps(
         [outcome.to_dict() | {"pareto": outcome in best} for outcome in outcomes], indent=1))
     (out / "points.csv").write_text(csv_text(outcomes, best))
@@ -123,7 +127,8 @@ def _caption(sweep: Sweep) -> str:
     seeds = ", ".join(map(str, sweep.seeds))
     return (f"Board {sweep.board}. Area and clock: placed and routed, worst-case static timing, "
             f"seeds {seeds}. Cycles: computed, equal to the chip's counters. Energy: modelled from "
-            "activity counted on the netlist with random weights;\nbars are 90 % intervals, and "
+            "activity counted on the netlist with random weights; "
+            "bars are 90 % intervals, and "
             f"cover the FPGA core alone. The line joins what no other point beats. Tools: {tools}.")
 
 

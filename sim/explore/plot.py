@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,6 +15,7 @@ from .sweep import Point
 __all__ = ["draw"]
 
 INK, QUIET, GRID = "#1c2733", "#7b8794", "#e3e7eb"
+CAPTION_CHARS = 185
 COLOURS = ("#0b6e99", "#d1622b", "#3f8f4f", "#8250a8", "#b08900", "#c2366b")
 
 
@@ -46,7 +48,7 @@ def draw(outcomes: Sequence[Outcome], best: Sequence[Outcome], caption: str, pat
         if o.tokens_per_s is not None:
             _point(area, float(o.lc or 0), o.tokens_per_s, colour[o.point.design.clock_hz],
                    o in best)
-    _front(area, [(float(o.lc or 0), float(o.tokens_per_s or 0)) for o in best], rising=True)
+    _front(area, [(float(o.lc or 0), float(o.tokens_per_s or 0)) for o in best])
     _label(area, [(float(o.lc or 0), float(o.tokens_per_s or 0), names[o.point], o)
                   for o in best], colour)
 
@@ -68,36 +70,39 @@ def draw(outcomes: Sequence[Outcome], best: Sequence[Outcome], caption: str, pat
                for clock in clocks]
     if missed:
         handles.append(area.scatter([], [], marker="x", color=QUIET, s=36,
-                                    label="misses its clock"))
-    figure.legend(handles=handles, loc="upper right", bbox_to_anchor=(0.985, 0.985),
+                                    label="what it would do, but it misses its clock"))
+    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.035, 0.935),
                   ncols=len(handles), frameon=False, fontsize=9, labelcolor=INK,
-                  handletextpad=0.2, columnspacing=1.2)
-    figure.suptitle("Trilight on iCE40 UP5K: designs explored", x=0.045, y=0.975, ha="left",
+                  handletextpad=0.2, columnspacing=1.4)
+    figure.suptitle("Trilight on iCE40 UP5K: designs explored", x=0.045, y=0.98, ha="left",
                     fontsize=14, fontweight="bold", color=INK)
-    failed = Counter(_short(o.failed) for o in outcomes if o.failed)
-    lines = [caption]
+    failed = Counter(o.failed.partition(":")[0] for o in outcomes if o.failed)
     if failed:
-        lines.append("Not working: " + "; ".join(f"{n} {why}" for why, n in failed.items()) + ".")
-    figure.text(0.045, 0.02, "\n".join(lines), fontsize=7.5, color=QUIET, va="bottom", wrap=True)
-    figure.subplots_adjust(left=0.075, right=0.975, top=0.86, bottom=0.2, wspace=0.2)
+        caption += " Not working: " + "; ".join(
+            f"{count} x {why}" for why, count in failed.items()) + "."
+    width = CAPTION_CHARS if energetic else CAPTION_CHARS * 6 // 10
+    figure.text(0.045, 0.02, "\n".join(wrap(caption, width)), fontsize=7.5, color=QUIET,
+                va="bottom", linespacing=1.4)
+    figure.subplots_adjust(left=0.075 if energetic else 0.11, right=0.975, top=0.83, bottom=0.2,
+                           wspace=0.2)
     figure.savefig(path)
 
 
-def _short(reason: str) -> str:
-    return reason.split(":")[0]
+SHORT = {"vocab_size": "V", "d_model": "d", "n_layers": "L", "d_hidden": "H"}
 
 
 def _names(points: Sequence[Point]) -> dict[Point, str]:
-    """Names that tell the points apart, and say no more than that."""
+    """Names that tell the points apart, and say no more than that; colours tell the clocks."""
     facts = {point: {
-        **{name.replace("d_", "").replace("n_", ""): value
-           for name, value in point.model.to_dict().items()},
-        **dict(point.design.device), "texts": point.sequences,
-        "MHz": f"{point.design.clock_hz / 1e6:g}"} for point in points}
-    varying = [name for name in dict.fromkeys(key for fact in facts.values() for key in fact)
-               if len({fact.get(name) for fact in facts.values()}) > 1]
-    return {point: ", ".join(f"{fact[name]} MHz" if name == "MHz" else f"{name} {fact[name]}"
-                             for name in varying if name in fact) or "the design"
+        **{SHORT[name]: str(value) for name, value in point.model.to_dict().items()},
+        **{f"{name} ": str(getattr(point.design.device_config, name))
+           for other in points for name, _ in other.design.device},
+        " text": f"{point.sequences}"} for point in points}
+    varying = [name for name in facts[points[0]]
+               if len({fact[name] for fact in facts.values()}) > 1]
+    return {point: ", ".join(
+        f"{fact[name]}{name}{'s' * (fact[name] != '1')}" if name == " text"
+        else f"{name}{fact[name]}" for name in varying) or f"{point.design.clock_hz / 1e6:g} MHz"
             for point, fact in facts.items()}
 
 
@@ -115,7 +120,7 @@ def _style(axes: Axes, title: str, x: str, y: str) -> None:
     thousands = FuncFormatter(lambda value, _: f"{value:,.0f}")
     axes.xaxis.set_major_formatter(thousands)
     axes.yaxis.set_major_formatter(thousands)
-    axes.margins(x=0.16, y=0.14)
+    axes.margins(x=0.1, y=0.14)
 
 
 def _point(axes: Axes, x: float, y: float, colour: str, best: bool) -> None:
@@ -123,11 +128,11 @@ def _point(axes: Axes, x: float, y: float, colour: str, best: bool) -> None:
                  edgecolors="white", linewidths=0.8, zorder=4 if best else 3)
 
 
-def _front(axes: Axes, points: Sequence[tuple[float, float]], *, rising: bool) -> None:
+def _front(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
     """The edge of what can be had in this plane: the best y for no more than x."""
     edge: list[tuple[float, float]] = []
     for x, y in sorted(points, key=lambda p: (p[0], -p[1])):
-        if not edge or (y > edge[-1][1]) == rising:
+        if not edge or y > edge[-1][1]:
             edge.append((x, y))
     if len(edge) > 1:
         axes.step([x for x, _ in edge], [y for _, y in edge], where="post", color=INK,
@@ -136,21 +141,18 @@ def _front(axes: Axes, points: Sequence[tuple[float, float]], *, rising: bool) -
 
 def _label(axes: Axes, points: Sequence[tuple[float, float, str, Outcome]],
            colour: dict[float, str]) -> None:
-    """Write the points' names beside them, those that would overlap further up."""
-    axes.figure.canvas.draw_idle()
-    placed: list[tuple[float, float]] = []
-    x_span = max((x for x, *_ in points), default=1) - min((x for x, *_ in points), default=0)
+    """Write the points' names beside them, on the side with room; those too close further up."""
+    left, right = axes.get_xlim()
     low, high = axes.get_ylim()
-    step = (high - low) * 0.034
+    placed: list[tuple[float, float]] = []
     for x, y, name, outcome in sorted(points, key=lambda p: p[1]):
         at = y
-        while any(abs(at - other) < step and abs(x - near) < 0.45 * (x_span or 1)
+        while any(abs(at - other) < 0.036 * (high - low) and abs(x - near) < 0.35 * (right - left)
                   for near, other in placed):
-            at += step
+            at += 0.012 * (high - low)
         placed.append((x, at))
-        axes.annotate(name, (x, y), xytext=(x, at), textcoords="data", fontsize=8, va="center",
-                      color=colour[outcome.point.design.clock_hz],
-                      bbox={"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none",
-                            "alpha": 0.75},
-                      transform=axes.transData, ha="left", zorder=5,
-                      ).set_position((x + 0.02 * (axes.get_xlim()[1] - axes.get_xlim()[0]), at))
+        inward = -1 if x > (left + right) / 2 else 1
+        axes.text(x + inward * 0.018 * (right - left), at, name, fontsize=8, va="center",
+                  ha="left" if inward > 0 else "right", zorder=5,
+                  color=colour[outcome.point.design.clock_hz],
+                  bbox={"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.8})

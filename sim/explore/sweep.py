@@ -103,9 +103,10 @@ class Sweep:
             raise ExploreError(str(error)) from error
 
     def points(self) -> Iterator[Point]:
-        """Every combination, in a fixed order."""
+        """Every combination that there can be, in a fixed order."""
         for design, model, sequences in product(self.designs(), self.models(), self.sequences):
-            yield Point(design=design, model=model, sequences=sequences)
+            if sequences <= design.device_config.sequences:
+                yield Point(design=design, model=model, sequences=sequences)
 
 
 def parse_sweep(path: Path | None, options: Mapping[str, Any],
