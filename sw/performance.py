@@ -40,6 +40,8 @@ class Timing:
     """``hw/engine/rows.py``, ROW_LATENCY: from the address of a word to the row's sum."""
     take: int = 1
     """``hw/engine/__init__.py``: from an operation's hand-over to the row stream's taking it."""
+    taken: int = 2
+    """From that to the next one's hand-over."""
     lookup: int = 6
     """``hw/engine/embedding.py``, LOOKUP_LATENCY: to the first channel."""
     lookup_read: int = 1
@@ -54,8 +56,10 @@ class Timing:
     """RESIDUAL_ACT: from a residual row to ``q``."""
     channel_act: int = 6
     """From a channel of the embedding to ``q``."""
+    draw: int = 1
+    """From a head row to its draw."""
     logit: int = 4
-    """LOGIT_LATENCY: from a head row to its logit."""
+    """LOGIT_LATENCY: from a draw to its logit."""
     token: int = 2
     """``hw/sampler.py``: from the last logit to the token."""
     division: int = NUMBERS.scale_bits + NUMBERS.norm_shift + 2
@@ -240,7 +244,7 @@ class Schedule:
         for number, sequence in enumerate(both):
             if sequence.active:
                 now = last(now, done.after("sequencer", t.seen + 1)) if done.cause else now
-                now = now.after("sequencer", 1)  # TAPE
+                now = now.after("sequencer", 2)  # PLACE, TAPE
                 done = self._embed(number, now)
                 now = now.after("sequencer", 1)
         now = now.after("sequencer", 1)  # BEGIN
@@ -257,7 +261,7 @@ class Schedule:
                 self._advance(finished, now.time)
                 now = now.after("sequencer", 1)
                 if over.goes_on:
-                    now = now.after("sequencer", 1)  # TAPE
+                    now = now.after("sequencer", 2)  # WRITTEN, TAPE
                     context = self._embed(finished, now)
                     now = now.after("sequencer", 1)
                     now = last(now, context.after("sequencer", t.seen))
@@ -277,7 +281,7 @@ class Schedule:
                     operation is self._program[-2] and not sequence.head):
                 finished = number
                 sequence.goes_on = (sequence.generate > 1 if sequence.head else sequence.feed > 1)
-            now = expected.after("sequencer", 1)  # CHOOSE
+            now = expected.after("sequencer", 2)  # LOOK, CHOOSE
         assert finished is not None
         now = last(now, context.after("sequencer", t.seen)).after("sequencer", 1)  # FINISH
         self._advance(finished, now.time)
@@ -339,8 +343,9 @@ class Schedule:
         since = self.ends[-1] if self.ends else 0
         took = handed.after("sequencer", t.take)
         filling = took
-        self._taken = last(took, self._streamed).after("sequencer", 1)
-        ready = self._taken
+        took = last(took, self._streamed)
+        ready = took.after("sequencer", 1)
+        self._taken = took.after("sequencer", t.taken)
         gaps: Counter[str] = Counter()
         end = since
         for block in range(shape.blocks):
@@ -370,7 +375,7 @@ class Schedule:
         rows = shape.rows
         if operation.kind is Op.HEAD:
             return issued.after("weights", rows - 1).after("row pipeline", t.row).after(
-                "sampler", t.logit + t.token)
+                "sampler", t.draw + t.logit + t.token)
         latency, every = {Op.MIX: (t.mix_act, 3), Op.GLU: (t.glu_act, 2)}.get(
             operation.kind, (t.residual_act, 1))
         act = issued.after("weights", every - 1).after("row pipeline", t.row).after(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import psutil
-from dask.distributed import Client, Future, LocalCluster, as_completed
+from distributed import Client, Future, LocalCluster, as_completed
 
 from trilight.sw.errors import ExploreError
 
@@ -77,7 +77,7 @@ def run_tasks(tasks: Mapping[Design, Sequence[Task]], store: Store, done: Done, 
     if not missing:
         return
     with _client(address, workers) as client:
-        submitted: dict[Future, Task] = {}
+        submitted: dict[Future[Any], Task] = {}
         for synthesis, *others in tasks.values():
             wanted = [task for task in others if task in missing]
             first = None

@@ -13,7 +13,7 @@ from trilight.sw.errors import ExploreError
 
 __all__ = ["Design", "Point", "Sweep", "parse_sweep"]
 
-DEVICE = {f.name: f.type for f in fields(DeviceConfig) if f.name != "name"}
+DEVICE = tuple(f.name for f in fields(DeviceConfig) if f.name != "name")
 MODEL = tuple(f.name for f in fields(ModelConfig))
 
 
@@ -28,7 +28,8 @@ class Design:
 
     @property
     def device_config(self) -> DeviceConfig:
-        return replace(UP5K, **dict(self.device))
+        changes: dict[str, Any] = dict(self.device)
+        return replace(UP5K, **changes)
 
     def make(self) -> Board:
         """The board; raises ``BoardError`` for a clock that it can not make."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dask.distributed import LocalCluster
+from distributed import LocalCluster
 
 from trilight.hw.config import ModelConfig
 from trilight.sim.explore import command
