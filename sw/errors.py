@@ -6,6 +6,7 @@ from trilight.hw.errors import (
     BoardError,
     BuildError,
     CapacityError,
+    RegressionError,
     TimingError,
     TrilightError,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "CorpusError",
     "DeviceError",
     "EvaluationError",
+    "ExploreError",
     "ImageError",
     "LinkError",
     "MeterError",
@@ -28,9 +30,11 @@ __all__ = [
     "ModelError",
     "ModelFileError",
     "NoAnswerError",
+    "PerformanceError",
     "PortBusyError",
     "PowerError",
     "PromptError",
+    "RegressionError",
     "ReportError",
     "SimulationError",
     "TargetError",
@@ -131,6 +135,14 @@ class UnknownCharacterError(TrilightError, ValueError):
 
 class EvaluationError(TrilightError, ValueError):
     """A text or protocol that the quality of a model cannot be measured with."""
+
+
+class ExploreError(TrilightError):
+    """A sweep that describes no designs, or whose results cannot be kept."""
+
+
+class PerformanceError(TrilightError):
+    """Cycles of something that no device does."""
 
 
 class ReportError(TrilightError):
