@@ -219,6 +219,15 @@ endmodule
     assert "NO_SUCH_CELL" in log.read_text()
 
 
+def generated(board: Board, model: Model, prompts: list[str], seed: int) -> list[str]:
+    """Texts that a board makes of prompts, as many at once as it can."""
+    board.load(model, verify=True)
+    texts = [""] * len(prompts)
+    for token in board.generate_many(prompts, tokens=12, seeds=[seed + k for k in range(3)]):
+        texts[token.prompt] += str(token)
+    return texts
+
+
 @pytest.mark.slow
 def test_netlist_generates_what_the_reference_does(seed: int) -> None:
     """The real chip, cell by cell, and the same again before synthesis."""
@@ -229,6 +238,20 @@ def test_netlist_generates_what_the_reference_does(seed: int) -> None:
         with Board(open_transport(target)) as board:
             texts[target] = generated(board, model, prompts, seed)
     assert texts["rtl"] == texts["netlist"] == texts["reference"]
+
+
+@pytest.mark.slow
+def test_chip_of_one_sequence_generates_the_same(seed: int) -> None:
+    def chip(*, device: DeviceConfig, **parameters: Any) -> Chip:
+        return Chip(device=replace(device, sequences=1), **parameters)
+
+    model = Model.random(ModelConfig(vocab_size=24, d_model=16, n_layers=1, d_hidden=24), seed)
+    prompts = [model.decode(ids) for ids in ([1, 2, 3], [4], [5, 6])]
+    with Board(open_transport("reference")) as board:
+        expected = generated(board, model, prompts, seed)
+    with Board(VirtualBoard(elaborate(Icebreaker(chip=chip)))) as board:
+        assert board.identity.device.sequences == 1
+        assert generated(board, model, prompts, seed) == expected
 
 
 @pytest.mark.slow
