@@ -180,9 +180,10 @@ class Sequencer(wiring.Component):
         m = Module()
         sequences = self._device.sequences
 
-        def each(width: int, name: str, **options: object) -> Array:
+        def each(width: int, name: str, init: int = 0, reset_less: bool = False) -> Array:
             """A register for each sequence."""
-            return Array(Signal(width, name=f"{name}_{k}", **options) for k in range(sequences))
+            return Array(Signal(width, name=f"{name}_{k}", init=init, reset_less=reset_less)
+                         for k in range(sequences))
 
         # Of a run, by sequence: what is left of it, and how its present token is dealt with.
         requested = each(1, "requested")
