@@ -11,6 +11,7 @@ from trilight.hw.errors import (
 )
 
 __all__ = [
+    "BenchError",
     "BoardError",
     "BuildError",
     "CapacityError",
@@ -120,6 +121,10 @@ class EvaluationError(TrilightError, ValueError):
 
 class ReportError(TrilightError):
     """Figures that make no report, or a report that cannot be read."""
+
+
+class BenchError(TrilightError):
+    """A workload, baseline or setting that cannot be benchmarked."""
 
 
 class SimulationError(TrilightError):
