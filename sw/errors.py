@@ -14,6 +14,7 @@ __all__ = [
     "BenchError",
     "BoardError",
     "BuildError",
+    "CalibrationError",
     "CapacityError",
     "CheckpointError",
     "CorpusError",
@@ -21,6 +22,8 @@ __all__ = [
     "EvaluationError",
     "ImageError",
     "LinkError",
+    "MeterError",
+    "MeterLostError",
     "MissingPackageError",
     "ModelDoesNotFitError",
     "ModelError",
@@ -44,6 +47,18 @@ __all__ = [
 
 class PowerError(TrilightError):
     """An activity, a coefficient set or an operating point that the power model cannot use."""
+
+
+class MeterError(TrilightError):
+    """A meter that cannot be read, or readings that no measurement can be made from."""
+
+
+class MeterLostError(MeterError):
+    """The meter was there and has gone."""
+
+
+class CalibrationError(TrilightError):
+    """A calibration that cannot start, go on or be fitted."""
 
 
 class TargetError(TrilightError):

@@ -1,0 +1,2 @@
+def meter_commands(): pass
+def calibrate_command(): pass
