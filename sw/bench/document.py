@@ -137,20 +137,25 @@ def _workload(workload: Workload, reference: Sequence[LastRun]) -> dict[str, Any
     }
 
 
-def _warnings(systems: Sequence[Mapping[str, Any]],
-              comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Everything that a reader must not miss, each once."""
-    found = [f"{system['name']}: {text}" for system in systems for text in system["warnings"]]
-    if not systems[0]["tokens"]["same_as_reference"]:
-        found.append(f"{systems[0]['name']} generated other tokens than the reference, first at "
-                     f"{systems[0]['tokens']['first_difference']}: none of its figures count")
+def _warnings(systems: Sequence[Mapping[str, Any]], comparisons: Sequence[Mapping[str, Any]],
+              ) -> list[dict[str, str]]:
+    """Everything that a reader must not miss, each once, and what it is about."""
+    first = systems[0]
+    found = [("system", f"{system['name']}: {text}")
+             for system in systems for text in system["warnings"]]
+    if not first["tokens"]["same_as_reference"]:
+        found.append(("system", f"{first['name']} generated other tokens than the reference, first "
+                                f"at {first['tokens']['first_difference']}: none of its figures "
+                                "count"))
+    baselines = {system["name"] for system in systems[1:]}
     alike: dict[tuple[str, ...], list[str]] = {}
     for entry in comparisons:
         if entry["warnings"]:
-            alike.setdefault(tuple(entry["warnings"]), []).append(entry["other"])
-    found += [f"{systems[0]['name']} does not compare with {', '.join(others)}: {'; '.join(why)}"
-              for why, others in alike.items()]
-    return found
+            about = "baseline" if entry["other"] in baselines else "field"
+            alike.setdefault((about, *entry["warnings"]), []).append(entry["other"])
+    found += [(about, f"{first['name']} does not compare with {', '.join(others)}: "
+                      f"{'; '.join(why)}") for (about, *why), others in alike.items()]
+    return [{"about": about, "text": text} for about, text in found]
 
 
 def _git_sha() -> str | None:

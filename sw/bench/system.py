@@ -309,10 +309,7 @@ def _windows(measurement: Mapping[str, Any]) -> dict[str, Any]:
 
 def _describe(target: str, release: Mapping[str, Any] | None) -> str:
     what = f"{release['board']} ({release.get('part', 'FPGA')})" if release else "unknown build"
-    if is_simulated(target):
-        return f"{what}, simulated: {target}" if target != "reference" else (
-            f"{what}, by the integer reference")
-    return what
+    return f"{what}, simulated" if is_simulated(target) else what
 
 
 def _device_warnings(report: Mapping[str, Any], release: Mapping[str, Any] | None,

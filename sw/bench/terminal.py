@@ -14,7 +14,7 @@ from .boundaries import BOUNDARIES
 from .figures import limits
 from .units import span, with_prefix
 
-__all__ = ["headline", "print_document", "print_field", "provenance_of"]
+__all__ = ["headline", "print_document", "print_field"]
 
 
 def headline(document: Mapping[str, Any]) -> str:
@@ -35,11 +35,6 @@ def _level(figure: Mapping[str, Any]) -> str:
     return "90 % interval" if figure["interval"] else "expanded uncertainty, k = 2"
 
 
-def provenance_of(figure: Mapping[str, Any]) -> str:
-    """Origin of a figure, ``-`` if it has no value."""
-    return figure["provenance"] or "-"
-
-
 def print_document(document: Mapping[str, Any], console: Console) -> None:
     """Show the headline, all systems, what else is known of the first, and every warning."""
     first = document["systems"][0]
@@ -57,7 +52,9 @@ def print_document(document: Mapping[str, Any], console: Console) -> None:
         console.print(line, highlight=False)
     _print_reasons(document["systems"], console)
     for warning in document["warnings"]:
-        console.print(f"[bold yellow]Warning:[/] {escape(warning)}", highlight=False)
+        if warning["about"] != "field":
+            console.print(f"[bold yellow]Warning:[/] {escape(warning['text'])}", highlight=False)
+    console.print("The field: trilight field, or --html.", style="dim")
     for note in document["notes"]:
         console.print(note, style="dim", highlight=False)
 
@@ -79,13 +76,13 @@ def _cell(figure: Mapping[str, Any] | None, unit: str | None = None) -> str:
     if unit is None:
         return format_number(value) + (f"\n[dim]{span(*ends)}[/]" if ends else "")
     shown = with_prefix(value, unit)
-    return shown + (f"\n[dim]{with_prefix(ends[0], unit)} to {with_prefix(ends[1], unit)}[/]"
+    return shown + (f"\n[dim]{with_prefix(ends[0], unit, ends[1])}[/]"
                     if ends else "")
 
 
 def _systems(systems: Sequence[Mapping[str, Any]]) -> RenderableType:
-    table = _table("system", "tokens/s", "energy/token", "tokens/J", "bits/byte", "boundary",
-                   "provenance", "tokens")
+    table = _table("system", "tokens/s", "energy/token", "tokens/J", "bits/byte", "covers",
+                   "tokens")
     for system in systems:
         figures = system["figures"]
         quality = figures["bits_per_byte"]["value"]
@@ -93,8 +90,8 @@ def _systems(systems: Sequence[Mapping[str, Any]]) -> RenderableType:
         table.add_row(
             f"[bold]{escape(system['name'])}[/]", _cell(figures["tokens_per_s"]),
             _cell(energy, "J"), _cell(figures["tokens_per_joule"]),
-            "-" if quality is None else f"{quality:.3f}", energy["boundary"] or "-",
-            provenance_of(energy),
+            "-" if quality is None else f"{quality:.3f}",
+            f"{energy['boundary']}\n[dim]{energy['provenance']}[/]" if energy["boundary"] else "-",
             "same" if system["tokens"]["same_as_reference"] else "[yellow]differ[/]")
     return table
 
@@ -124,13 +121,12 @@ def _secondary(system: Mapping[str, Any]) -> list[str]:
             ("joules_per_byte", "Energy per byte", "J"),
             ("joules_per_token_above_idle", "Above idle (beside the total, not for it)", "J"),
             ("modelled_joules_per_token", "The model's prediction per token", "J"),
-            ("wh_per_1000_queries", "1,000 queries", "Wh"),
-            ("gco2e_per_1000_queries", "1,000 queries", "gCO2e")):
+            ("wh_per_1000_queries", "Energy of 1,000 queries", "Wh"),
+            ("gco2e_per_1000_queries", "Carbon of 1,000 queries", "gCO2e")):
         figure = figures.get(name)
         if figure and figure["value"] is not None:
             ends = limits(figure)
-            limit = (f" ({with_prefix(ends[0], unit)} to {with_prefix(ends[1], unit)})"
-                     if ends else "")
+            limit = f" ({with_prefix(ends[0], unit, ends[1])})" if ends else ""
             lines.append(f"{label}: {with_prefix(figure['value'], unit)}{limit}, "
                          f"[dim]{escape(figure['source'])}[/]")
     if parts := system["energy_by_part"]:
@@ -167,26 +163,27 @@ def print_field(rows: Sequence[Mapping[str, Any]], ours: Mapping[str, Any] | Non
     console
         Where to.
     """
-    table = _table("system", "status", "tokens/s", "J/token", "tokens/J", "GTMAC/J", "bits/byte",
-                   left=2)
-    shown = [*rows, *([ours] if ours else [])]
     for name, boundary in BOUNDARIES.items():
-        inside = [row for row in shown if row["boundary"] == name]
+        inside = [row for row in [*rows, *([ours] if ours else [])] if row["boundary"] == name]
         if not inside:
             continue
-        table.add_section()
-        table.add_row(f"[bold]{boundary.title}[/]")
-        for row in sorted(inside, key=lambda row: -max(row["tokens_per_joule"])):
-            style = "bold green" if row is ours else ""
+        table = Table(box=None, pad_edge=False, show_header=name == next(iter(BOUNDARIES)),
+                      title=f"[bold]{boundary.title}[/]", title_justify="left", width=console.width)
+        table.add_column("system", ratio=1)
+        table.add_column("status", width=9)
+        for column, width in (("tokens/s", 8), ("energy/token", 16), ("GTMAC/J", 13),
+                              ("bits/byte", 9)):
+            table.add_column(column, width=width, justify="right")
+        for row in sorted(inside, key=lambda row: min(row["joules_per_token"])):
+            macs = row["giga_ternary_macs_per_joule"]
             table.add_row(
-                f"{escape(row['name'])}\n[dim]{escape(row['model'])}[/]", row["status"],
+                escape(row["name"]), row["status"],
                 "-" if row["tokens_per_s"] is None else format_number(row["tokens_per_s"]),
-                span(*row["joules_per_token"]), span(*row["tokens_per_joule"]),
-                "-" if row["giga_ternary_macs_per_joule"] is None
-                else span(*row["giga_ternary_macs_per_joule"]),
+                with_prefix(row["joules_per_token"][0], "J", row["joules_per_token"][1]),
+                "-" if macs is None else span(*macs),
                 "-" if row["bits_per_byte"] is None else f"{row['bits_per_byte']:.2f}",
-                style=style)
-    console.print(table)
+                style="bold green" if row is ours else "")
+        console.print(table)
     console.print("GTMAC/J: ternary weights used per joule, in billions. Statuses: measured by "
                   "the source, claimed without its instrument, vendor estimate by a tool, "
                   "projected by the authors, assumed by us.", style="dim", highlight=False)
