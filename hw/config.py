@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, fields
 
 from .errors import CapacityError
 
-__all__ = ["NUMBERS", "UP5K", "CapacityError", "DeviceConfig", "ModelConfig", "NumberFormats"]
+__all__ = ["NUMBERS", "UP5K", "CapacityError", "DeviceConfig", "ModelConfig", "NumberFormats",
+           "OperationShape"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,17 +23,21 @@ class NumberFormats:
     acc_bits: int = 16
     """Accumulators: exact for up to 258 columns of magnitude 127."""
     scale_bits: int = 15
-    """Unsigned requantisation multipliers ``m`` and the norm's reciprocal ``r``."""
-    scale_frac: int = 16
+    """Unsigned requantisation multipliers ``m``."""
+    scale_frac: int = 15
     residual_bits: int = 12
     residual_frac: int = 6
+    prev_bits: int = 8
+    """``x_prev``, in [-127, 127]."""
+    prev_shift: int = 3
+    """``x_prev = clip127(rshift(x, prev_shift))``."""
     tap_bits: int = 8
-    tap_frac: int = 6
-    norm_gain: int = 24
-    """``norm(y)`` is ``norm_gain * y / mean|y|``."""
-    norm_frac: int = 10
-    norm_sum_bits: int = 20
-    norm_scale_bits: int = 13
+    tap_frac: int = 7
+    norm_bits: int = 15
+    """``sum|q|`` of a vector: at most 256 columns of 127."""
+    norm_shift: int = 12
+    """``m_eff = (m << norm_shift) // sum|q|``: a vector whose magnitudes add up to 4096 leaves
+    ``m`` as it is."""
     index_bits: int = 8
     index_frac: int = 4
     gate_bits: int = 12
@@ -57,16 +62,14 @@ class NumberFormats:
     rng_step: int = 8
     rng_zero_seed: int = 0x5EED5EED
     trits_per_byte: int = 5
+    short_trits: int = 4
+    """Trits of a byte in a short word, whose table fills in a third of the time."""
     bytes_per_word: int = 8
 
     @property
     def block(self) -> int:
         """Columns of a matrix that one weight word covers."""
         return self.trits_per_byte * self.bytes_per_word
-
-    def blocks(self, columns: int) -> int:
-        """Weight words per row of a matrix with this many columns."""
-        return -(-columns // self.block)
 
 
 NUMBERS = NumberFormats()
@@ -84,7 +87,9 @@ class DeviceConfig:
     max_columns: int = 256
     """Columns of one operation; with int8 activations sums then fit 16 bits."""
     max_channels: int = 512
-    """d_model * n_layers: the recurrent state."""
+    """d_model * n_layers: the recurrent state of one sequence."""
+    sequences: int = 2
+    """Texts that can be worked on at once."""
     min_rows: int = 16
     """Below this a partial sum would be read before it is written."""
     program_words: int = 256
@@ -95,6 +100,49 @@ class DeviceConfig:
 
 
 UP5K = DeviceConfig(name="up5k", weight_words=16384)
+
+
+@dataclass(frozen=True)
+class OperationShape:
+    """A pass of the engine: a matrix, or interleaved ones, times a vector."""
+
+    rows: int
+    columns: int
+
+    @property
+    def short(self) -> bool:
+        """Whether the weight words are short.
+
+        They take more space and less time to fill tables with, so they serve where rows are too
+        few to hide the filling.
+        """
+        def cycles(trits: int) -> int:
+            return self._blocks(trits) * max(self.rows, (3**trits + 1) // 2)
+
+        return cycles(NUMBERS.short_trits) < cycles(NUMBERS.trits_per_byte)
+
+    def _blocks(self, trits: int) -> int:
+        return -(-self.columns // (trits * NUMBERS.bytes_per_word))
+
+    @property
+    def trits(self) -> int:
+        """Trits in a byte of a weight word."""
+        return NUMBERS.short_trits if self.short else NUMBERS.trits_per_byte
+
+    @property
+    def entries(self) -> int:
+        """Sums in a table."""
+        return (3**self.trits + 1) // 2
+
+    @property
+    def blocks(self) -> int:
+        """Weight words per row."""
+        return self._blocks(self.trits)
+
+    @property
+    def words(self) -> int:
+        """Weight words in all, padding included."""
+        return self.rows * self.blocks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,11 +175,22 @@ class ModelConfig:
         return self.ternary_weights
 
     @property
+    def layer_operations(self) -> tuple[OperationShape, ...]:
+        """Operations of a layer: MLGRU gates, its output, GLU, its output."""
+        d, h = self.d_model, self.d_hidden
+        return (OperationShape(3 * d, d), OperationShape(d, d),
+                OperationShape(2 * h, d), OperationShape(d, h))
+
+    @property
+    def head(self) -> OperationShape:
+        """The last operation."""
+        return OperationShape(self.vocab_size, self.d_model)
+
+    @property
     def weight_words(self) -> int:
         """Words of weight memory, padding included."""
-        d, h = NUMBERS.blocks(self.d_model), NUMBERS.blocks(self.d_hidden)
-        rows = 4 * self.d_model + 2 * self.d_hidden
-        return self.n_layers * (rows * d + self.d_model * h) + self.vocab_size * d
+        layer = sum(operation.words for operation in self.layer_operations)
+        return self.n_layers * layer + self.head.words
 
     @property
     def program_words(self) -> int:

@@ -27,11 +27,12 @@ class Core(wiring.Component):
     bus_addr : In(17), bus_data : In(16), bus_write : In(1)
         Write one unit of the device address space (``protocol.Space``), while idle.
     bus_read : In(1), bus_read_data : Out(16), bus_read_valid : Out(1)
-        Read one unit of weights (while idle) or tape; the answer comes one cycle later.
+        Read one unit of weights (while idle) or tape; the answer comes ``WeightMemory.LATENCY``
+        cycles later.
     run : In(stream of RUN_LAYOUT)
     stop : In(1)
-    running, position, cycles, words, tokens : Out
-    notice : Out(stream of NOTICE_LAYOUT)
+    running, position_0, position_1, cycles, words, tokens : Out
+    notice_0, notice_1 : Out(stream of NOTICE_LAYOUT)
         See ``Sequencer``.
     """
 
@@ -44,11 +45,13 @@ class Core(wiring.Component):
     run: stream.Interface
     stop: Signal
     running: Signal
-    position: Signal
+    position_0: Signal
+    position_1: Signal
     cycles: Signal
     words: Signal
     tokens: Signal
-    notice: stream.Interface
+    notice_0: stream.Interface
+    notice_1: stream.Interface
 
     def __init__(self, *, device: DeviceConfig) -> None:
         self._device = device
@@ -62,11 +65,13 @@ class Core(wiring.Component):
             "run": In(stream.Signature(RUN_LAYOUT)),
             "stop": In(1),
             "running": Out(1),
-            "position": Out(16),
+            "position_0": Out(16),
+            "position_1": Out(16),
             "cycles": Out(32),
             "words": Out(32),
             "tokens": Out(32),
-            "notice": Out(stream.Signature(NOTICE_LAYOUT)),
+            "notice_0": Out(stream.Signature(NOTICE_LAYOUT)),
+            "notice_1": Out(stream.Signature(NOTICE_LAYOUT)),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -75,15 +80,17 @@ class Core(wiring.Component):
         m.submodules.engine = engine = Engine(device=device)
         m.submodules.vector = vector = VectorUnit(device=device)
         m.submodules.sampler = sampler = Sampler(device=device)
-        m.submodules.sequencer = sequencer = Sequencer(device=device, op_layout=engine.op_layout)
+        m.submodules.sequencer = sequencer = Sequencer(device=device)
         m.submodules.weights = weights = WeightMemory()
 
         connect(m, flipped(self.run), sequencer.run)
-        connect(m, sequencer.notice, flipped(self.notice))
+        connect(m, sequencer.notice_0, flipped(self.notice_0))
+        connect(m, sequencer.notice_1, flipped(self.notice_1))
         m.d.comb += [
             sequencer.stop.eq(self.stop),
             self.running.eq(sequencer.running),
-            self.position.eq(sequencer.position),
+            self.position_0.eq(sequencer.position_0),
+            self.position_1.eq(sequencer.position_1),
             self.cycles.eq(sequencer.cycles),
             self.words.eq(sequencer.words),
             self.tokens.eq(sequencer.tokens),
@@ -122,7 +129,8 @@ class Core(wiring.Component):
         ]
 
         # ---- Tape: the sequencer waits while the host reads or writes
-        m.submodules.tape = tape = Memory(shape=unsigned(8), depth=device.tape_tokens, init=[])
+        m.submodules.tape = tape = Memory(
+            shape=unsigned(8), depth=device.sequences * device.tape_tokens, init=[])
         tape_read = tape.read_port()
         tape_write = tape.write_port()
         host_writes_tape = write_to(Space.TAPE)
@@ -146,15 +154,17 @@ class Core(wiring.Component):
             weights.unit_data.eq(self.bus_data),
             engine.weight_data.eq(weights.data),
         ]
-        read_unit = Signal(2, reset_less=True)
-        read_tape = Signal(reset_less=True)
+        # The bus keeps its address until it has been answered.
+        reading = Signal()
+        from_tape = Signal.like(tape_read.data, reset_less=True)
+        assert WeightMemory.LATENCY == 2
         m.d.sync += [
-            self.bus_read_valid.eq(self.bus_read),
-            read_unit.eq(self.bus_addr[:2]),
-            read_tape.eq(~to_weights),
+            reading.eq(self.bus_read),
+            self.bus_read_valid.eq(reading),
+            from_tape.eq(tape_read.data),
         ]
         m.d.comb += self.bus_read_data.eq(
-            Mux(read_tape, tape_read.data, weights.data.word_select(read_unit, 16)))
+            Mux(to_weights, weights.data.word_select(self.bus_addr[:2], 16), from_tape))
 
         # ---- Sequencer to engine, vector unit and sampler
         connect(m, sequencer.ops, engine.ops)
@@ -162,27 +172,31 @@ class Core(wiring.Component):
         connect(m, engine.rows, vector.rows)
         connect(m, engine.channels, vector.channels)
         connect(m, vector.logits, sampler.logits)
-        connect(m, sampler.token, sequencer.sampled)
         m.d.comb += [
-            engine.restart.eq(sequencer.restart),
+            engine.expected.eq(sequencer.expected),
+            sequencer.op_ends.eq(engine.op_ends),
+            engine.act_short.eq(sequencer.context.act_short),
+            engine.act_sequence.eq(sequencer.context.sequence),
             engine.embed_start.eq(sequencer.embed_start),
             engine.embed_base.eq(sequencer.embed_base),
             engine.embed_stride.eq(sequencer.embed_stride),
             engine.embed_token.eq(sequencer.embed_token),
             engine.embed_count.eq(sequencer.channel_count),
             engine.embed_scale.eq(sequencer.embed_scale),
+            engine.embed_short.eq(sequencer.embed_short),
             sequencer.word_used.eq(engine.word_used),
-            vector.kind.eq(sequencer.kind),
-            vector.scales.eq(sequencer.scales),
-            vector.load_scales.eq(sequencer.load_scales),
-            vector.restart.eq(sequencer.restart),
-            vector.fresh.eq(sequencer.fresh),
-            vector.norm_scale.eq(sequencer.norm_scale),
+            vector.context.eq(sequencer.context),
+            vector.load.eq(sequencer.load),
+            vector.scale.eq(sequencer.scale),
+            vector.push_scale.eq(sequencer.push_scale),
+            sequencer.not_total.eq(vector.not_total),
             sampler.draw.eq(vector.draw),
+            sampler.sequence.eq(sequencer.context.sequence),
             sampler.temperature.eq(sequencer.temperature),
             sampler.seed.eq(sequencer.seed),
+            sampler.seed_sequence.eq(sequencer.seed_sequence),
             sampler.load_seed.eq(sequencer.load_seed),
-            sequencer.done.eq(
-                (vector.acts.valid & vector.acts.payload.last) | sampler.token.valid),
+            sequencer.sampled.eq(sampler.token.payload),
+            sequencer.done.eq(vector.done | sampler.token.valid),
         ]
         return m

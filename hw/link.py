@@ -58,7 +58,8 @@ FRAME_LAYOUT = data.StructLayout({
 })
 """The first bytes of a frame from the host."""
 
-STATUS_LAYOUT = data.StructLayout({"position": 16, "cycles": 32, "words": 32, "tokens": 32})
+STATUS_LAYOUT = data.StructLayout({
+    "position_0": 16, "position_1": 16, "cycles": 32, "words": 32, "tokens": 32})
 """An answer to STATUS after ``running``."""
 
 
@@ -103,10 +104,10 @@ class Link(wiring.Component):
         An accepted RUN; one that comes while ``running`` or not ready is refused.
     stop : Out(1)
         Pulse.
-    position, cycles, words, tokens : In
+    position_0, position_1, cycles, words, tokens : In
         For STATUS; taken in the same cycle as ``running``.
-    notice : In(stream of NOTICE_LAYOUT)
-        Token to announce; taken when its last byte is on its way.
+    notice_0, notice_1 : In(stream of NOTICE_LAYOUT)
+        Tokens of a sequence to announce; taken when its last byte is on its way.
 
     Raises
     ------
@@ -125,11 +126,13 @@ class Link(wiring.Component):
     running: Signal
     run: stream.Interface
     stop: Signal
-    position: Signal
+    position_0: Signal
+    position_1: Signal
     cycles: Signal
     words: Signal
     tokens: Signal
-    notice: stream.Interface
+    notice_0: stream.Interface
+    notice_1: stream.Interface
 
     def __init__(self, *, device: DeviceConfig, clock_hz: int, clocks_per_bit: int,
                  build_id: int = 0) -> None:
@@ -141,7 +144,8 @@ class Link(wiring.Component):
             self._identity = IDENTITY.pack(
                 PROTOCOL_MAGIC, PROTOCOL_VERSION, NUMBERS.block, clock_hz, clocks_per_bit,
                 build_id, device.weight_words, device.max_rows, device.max_columns,
-                device.max_channels, device.program_words, device.tape_tokens, device.max_vocab)
+                device.max_channels, device.program_words, device.tape_tokens, device.max_vocab,
+                device.sequences)
         except struct.error as error:
             raise ValueError(f"clock_hz={clock_hz}, clocks_per_bit={clocks_per_bit}, "
                              f"build_id={build_id} or {device} cannot be reported: {error}"
@@ -159,11 +163,13 @@ class Link(wiring.Component):
             "running": In(1),
             "run": Out(stream.Signature(RUN_LAYOUT)),
             "stop": Out(1),
-            "position": In(16),
+            "position_0": In(16),
+            "position_1": In(16),
             "cycles": In(32),
             "words": In(32),
             "tokens": In(32),
-            "notice": In(stream.Signature(NOTICE_LAYOUT)),
+            "notice_0": In(stream.Signature(NOTICE_LAYOUT)),
+            "notice_1": In(stream.Signature(NOTICE_LAYOUT)),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -372,6 +378,8 @@ class Link(wiring.Component):
 
         # ---- Answers and notices
         announce = Signal(reset_less=True)
+        second = Signal(reset_less=True)
+        notice = Mux(second, self.notice_1.payload.as_value(), self.notice_0.payload.as_value())
         identify = command == Command.IDENTIFY
         sending = Signal()
         sent = sender.i.ready
@@ -381,7 +389,7 @@ class Link(wiring.Component):
         parts = [
             (from_shift | (from_body & ~identify), shift[:8]),
             (from_body & identify, byte),
-            *((from_notice[i], self.notice.payload.as_value().word_select(i, 8))
+            *((from_notice[i], notice.word_select(i, 8))
               for i in range(len(from_notice))),
         ]
         m.d.comb += [
@@ -403,8 +411,8 @@ class Link(wiring.Component):
 
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += announce.eq(~responding)
-                with m.If(responding | self.notice.valid):
+                m.d.sync += [announce.eq(~responding), second.eq(~self.notice_0.valid)]
+                with m.If(responding | self.notice_0.valid | self.notice_1.valid):
                     m.next = "SEQUENCE"
 
             with m.State("SEQUENCE"):
@@ -415,7 +423,7 @@ class Link(wiring.Component):
             with m.State("COMMAND"):
                 m.d.comb += [
                     sending.eq(1),
-                    fixed.eq(Mux(announce, NOTICE, RESPONSE)),
+                    fixed.eq(Mux(announce, NOTICE | second, RESPONSE)),
                     from_shift.eq(~announce),
                 ]
                 with m.If(sent):
@@ -474,6 +482,10 @@ class Link(wiring.Component):
             with m.State("END"):
                 m.d.comb += [sending.eq(1), sender.i.payload.end.eq(1)]
                 with m.If(sent):
-                    m.d.comb += [responded.eq(~announce), self.notice.ready.eq(announce)]
+                    m.d.comb += [
+                        responded.eq(~announce),
+                        self.notice_0.ready.eq(announce & ~second),
+                        self.notice_1.ready.eq(announce & second),
+                    ]
                     m.next = "IDLE"
         return m

@@ -16,6 +16,9 @@ __all__ = [
     "MAX_FRAME_BYTES",
     "MAX_UNITS",
     "NOTICE",
+    "OP_AFTER_SHORT",
+    "OP_BLOCKS",
+    "OP_SHORT",
     "PROGRAM_HEADER_WORDS",
     "PROGRAM_OP_WORDS",
     "PROTOCOL_MAGIC",
@@ -33,7 +36,7 @@ __all__ = [
 ]
 
 PROTOCOL_MAGIC = b"TRIL"
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 
 class Slip(enum.IntEnum):
@@ -71,7 +74,8 @@ class Command(enum.IntEnum):
 
 
 NOTICE = 0x40
-"""Command byte of an unsolicited TOKEN notice; payload: position u16, token u8."""
+"""Command byte of an unsolicited TOKEN notice, plus the number of the sequence; payload: position
+u16, token u8."""
 
 RESPONSE = 0x80
 """Bit 7 of a response's command byte; its payload begins with a ``Result`` byte."""
@@ -91,22 +95,28 @@ class RunFlag(enum.IntFlag):
     """What a RUN does before it feeds its first token."""
 
     RESET = 1
-    """Clear the recurrent state and set the position to 0."""
+    """Clear the sequence's recurrent state and set its position to 0."""
     SEED = 2
-    """Load the random generator from the seed field."""
+    """Load the sequence's random generator from the seed field."""
     CLEAR = 4
     """Zero the counters."""
+    SECOND = 8
+    """Everything else is about sequence 1; without it, about sequence 0."""
+    HOLD = 16
+    """Only prepare: the sequence starts with the next RUN, which is about the other one. That RUN's
+    temperature holds for both."""
 
 
 RUN = struct.Struct("<BHHHI")
 """flags, n_feed, n_generate, temperature (Q3.8), seed. ``n_feed`` >= 1."""
 
-STATUS = struct.Struct("<BHIII")
-"""running, position, cycles, words, tokens: cycles spent running, weight words used, tokens fed."""
+STATUS = struct.Struct("<BHHIII")
+"""running, position of sequence 0, of sequence 1, cycles, words, tokens: cycles spent running,
+weight words used, tokens fed."""
 
-IDENTITY = struct.Struct("<4sBBIHIHHHHHHH")
+IDENTITY = struct.Struct("<4sBBIHIHHHHHHHH")
 """magic, protocol version, lanes, clock_hz, clocks per bit, build id, weight words, max rows,
-max columns, max channels, program words, tape tokens, max vocab."""
+max columns, max channels, program words, tape tokens, max vocab, sequences."""
 
 
 class Space(enum.IntEnum):
@@ -125,11 +135,11 @@ class Space(enum.IntEnum):
     FORGET_BIAS = 0x10400
     """512 x 8, same index."""
     ACTIVATION = 0x10600
-    """512 x 12: SIGMOID for indices -128 ... 127 at units 0 ... 255, then SILU likewise."""
+    """256 x 12: SIGMOID for indices 0 ... 127 at units 0 ... 127, then SILU likewise."""
     GUMBEL = 0x10800
     """256 x 12."""
     TAPE = 0x10A00
-    """256 x 8: token of position p at unit p mod 256."""
+    """512 x 8: token of position p of sequence s at unit 256 s + p mod 256."""
 
 
 class ProgramHeader(enum.IntEnum):
@@ -138,11 +148,13 @@ class ProgramHeader(enum.IntEnum):
     CHANNELS = 0
     """d_model - 1."""
     EMBED_SCALE = 1
-    NORM_SCALE = 2
-    EMBED_BASE = 3
+    EMBED_BASE = 2
     """First weight word of the embedding, which is also the head's matrix."""
-    EMBED_STRIDE = 4
+    EMBED_STRIDE = 3
     """vocab_size: block b of token t is word EMBED_BASE + b * EMBED_STRIDE + t."""
+    EMBED_FLAGS = 4
+    """Those of an operation's first word: OP_SHORT if the head's words are short, OP_AFTER_SHORT if
+    those of the first operation are."""
     OPS = 5
     """Number of operations - 1."""
 
@@ -150,7 +162,14 @@ class ProgramHeader(enum.IntEnum):
 PROGRAM_HEADER_WORDS = len(ProgramHeader)
 
 PROGRAM_OP_WORDS = 5
-"""kind | (blocks - 1) << 4, rows - 1, then three scales m (unused ones 0)."""
+"""kind | (blocks - 1) << OP_BLOCKS | flags, rows - 1, then three scales m. Unused ones are 0, but
+that the second one of a RESIDUAL is the tap of the norm that follows."""
+
+OP_BLOCKS = 4
+OP_SHORT = 1 << 8
+"""The operation's weight words are short: four trits to a byte, and so 32 columns."""
+OP_AFTER_SHORT = 1 << 9
+"""Those of the operation that takes its results as input are."""
 
 
 class Op(enum.IntEnum):
@@ -165,7 +184,7 @@ class Op(enum.IntEnum):
     GLU = 1
     """Rows 2i, 2i+1: glu_gate, glu_up of hidden unit i; scales in that order."""
     RESIDUAL = 2
-    """Row i is added to channel i; the norm that follows takes x itself."""
+    """Row i is added to channel i; the norm that follows takes x itself, times a tap."""
     RESIDUAL_SHIFT = 3
     """The same; the norm that follows takes the next layer's token shift of x."""
     HEAD = 4
@@ -173,7 +192,7 @@ class Op(enum.IntEnum):
 
 
 IMAGE_MAGIC = b"TRILIMG\0"
-IMAGE_VERSION = 1
+IMAGE_VERSION = 2
 
 IMAGE_HEADER = struct.Struct("<8sHHHHHH32s")
 """magic, version, segments, vocab_size, d_model, n_layers, d_hidden, SHA-256 of the model.

@@ -1,6 +1,6 @@
 """Sampling without exponential, sum or division: the largest of logits plus Gumbel noise."""
 
-from amaranth.hdl import Cat, Const, Module, Signal, signed, unsigned
+from amaranth.hdl import Array, Cat, Const, Module, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -13,46 +13,60 @@ __all__ = ["Rng", "Sampler"]
 
 
 class Rng(wiring.Component):
-    """Linear recurrence over GF(2) of ``docs/number-formats.md``, eight steps at a time.
+    """Linear recurrences over GF(2) of ``docs/number-formats.md``, eight steps at a time.
+
+    Parameters
+    ----------
+    sequences : int
+        Number of independent states.
 
     Members
     -------
-    load : In(1)
-        Take ``seed`` as the state; zero, the fixed point, becomes ``NUMBERS.rng_zero_seed``.
+    load, load_sequence : In
+        Take ``seed`` as a state; zero, the fixed point, becomes ``NUMBERS.rng_zero_seed``.
     seed : In(32)
-    step : In(1)
-        Move on by eight bits.
+    step, sequence : In
+        Move a state on by eight bits.
     value : Out(8)
+        Of the state of ``sequence``.
     """
 
     load: Signal
+    load_sequence: Signal
     seed: Signal
     step: Signal
+    sequence: Signal
     value: Signal
 
-    def __init__(self) -> None:
+    def __init__(self, sequences: int = 1) -> None:
+        self._sequences = sequences
+        bits = (sequences - 1).bit_length()
         super().__init__({
             "load": In(1),
+            "load_sequence": In(bits),
             "seed": In(NUMBERS.rng_bits),
             "step": In(1),
+            "sequence": In(bits),
             "value": Out(NUMBERS.rng_step),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         n = NUMBERS
-        state = Signal(n.rng_bits, init=n.rng_zero_seed)
+        states = Array(Signal(n.rng_bits, name=f"state_{k}", init=n.rng_zero_seed)
+                       for k in range(self._sequences))
         # No tap reaches past the state within eight steps, so the new bits need no recursion.
-        fresh = [
-            Cat(state[k + tap] for tap in n.rng_taps).xor() for k in range(n.rng_step)
-        ]
-        m.d.comb += self.value.eq(state)
-        with m.If(self.step):
-            m.d.sync += state.eq(Cat(state[n.rng_step:], *fresh))
-        with m.If(self.load):
-            m.d.sync += state.eq(self.seed)
-            with m.If(self.seed == 0):
-                m.d.sync += state.eq(n.rng_zero_seed)
+        low = Signal(n.rng_step + max(n.rng_taps))
+        m.d.comb += low.eq(states[self.sequence])
+        fresh = [Cat(low[k + tap] for tap in n.rng_taps).xor() for k in range(n.rng_step)]
+        m.d.comb += self.value.eq(low)
+        for k, state in enumerate(states):
+            with m.If(self.step & (self.sequence == k)):
+                m.d.sync += state.eq(Cat(state[n.rng_step:], *fresh))
+            with m.If(self.load & (self.load_sequence == k)):
+                m.d.sync += state.eq(self.seed)
+                with m.If(self.seed == 0):
+                    m.d.sync += state.eq(n.rng_zero_seed)
         return m
 
 
@@ -68,8 +82,11 @@ class Sampler(wiring.Component):
     logits : In(stream of LOGIT, always ready)
     temperature : In(11)
         Q3.8.
-    seed, load_seed : In
+    sequence : In
+        Whose generator steps.
+    seed, seed_sequence, load_seed : In
     token : Out(stream of the index, always ready)
+        The payload holds until the next token's first logit.
     write_gumbel : In(1)
         Write ``table`` to the noise table.
     table : In(TABLE_WRITE)
@@ -78,7 +95,9 @@ class Sampler(wiring.Component):
     draw: Signal
     logits: stream.Interface
     temperature: Signal
+    sequence: Signal
     seed: Signal
+    seed_sequence: Signal
     load_seed: Signal
     token: stream.Interface
     write_gumbel: Signal
@@ -86,11 +105,15 @@ class Sampler(wiring.Component):
 
     def __init__(self, *, device: DeviceConfig) -> None:
         self._token_bits = (device.max_vocab - 1).bit_length()
+        self._sequences = device.sequences
+        sequence_bits = (device.sequences - 1).bit_length()
         super().__init__({
             "draw": In(1),
             "logits": In(stream.Signature(LOGIT, always_ready=True)),
             "temperature": In(NUMBERS.temperature_bits),
+            "sequence": In(sequence_bits),
             "seed": In(NUMBERS.rng_bits),
+            "seed_sequence": In(sequence_bits),
             "load_seed": In(1),
             "token": Out(stream.Signature(unsigned(self._token_bits), always_ready=True)),
             "write_gumbel": In(1),
@@ -100,9 +123,11 @@ class Sampler(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         n = NUMBERS
-        m.submodules.rng = rng = Rng()
+        m.submodules.rng = rng = Rng(self._sequences)
         m.d.comb += [
             rng.load.eq(self.load_seed),
+            rng.load_sequence.eq(self.seed_sequence),
+            rng.sequence.eq(self.sequence),
             rng.seed.eq(self.seed),
             rng.step.eq(self.draw),
         ]

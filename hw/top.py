@@ -48,7 +48,8 @@ class Chip(wiring.Component):
         m.submodules.link = link = self._link
         m.submodules.core = core = Core(device=self._device)
         connect(m, link.run, core.run)
-        connect(m, core.notice, link.notice)
+        connect(m, core.notice_0, link.notice_0)
+        connect(m, core.notice_1, link.notice_1)
         m.d.comb += [
             link.rx.eq(self.rx),
             self.tx.eq(link.tx),
@@ -61,7 +62,8 @@ class Chip(wiring.Component):
             core.stop.eq(link.stop),
             self.running.eq(core.running),
             link.running.eq(core.running),
-            link.position.eq(core.position),
+            link.position_0.eq(core.position_0),
+            link.position_1.eq(core.position_1),
             link.cycles.eq(core.cycles),
             link.words.eq(core.words),
             link.tokens.eq(core.tokens),

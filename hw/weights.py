@@ -14,7 +14,8 @@ __all__ = ["WeightMemory"]
 class WeightMemory(wiring.Component):
     """16,384 words of 64 bits: read as words, written as units of 16 bits.
 
-    A read's data follow one cycle after its address and hold until the next read.
+    Addresses and enables are registered before the memory, whose own set-up time is long. A read's
+    data follow ``LATENCY`` cycles after its address and hold until those of the next read.
 
     Members
     -------
@@ -30,6 +31,7 @@ class WeightMemory(wiring.Component):
     unit_data : In(16)
     """
 
+    LATENCY = 2
     UNITS = 4
     UNIT_BITS = 16
     ADDR_BITS = 14
@@ -55,18 +57,25 @@ class WeightMemory(wiring.Component):
         m = Module()
         selected = Array(Signal(name=f"selected_{k}") for k in range(self.UNITS))
         m.d.comb += selected[self.unit].eq(1)
+        addr = Signal.like(self.addr, reset_less=True)
+        unit_data = Signal.like(self.unit_data, reset_less=True)
+        m.d.sync += [addr.eq(self.addr), unit_data.eq(self.unit_data)]
         for k in range(self.UNITS):
             write = Signal(name=f"write_{k}")
-            m.d.comb += write.eq(self.write & selected[k])
+            access = Signal(name=f"access_{k}")
+            m.d.sync += [
+                write.eq(self.write & selected[k]),
+                access.eq(self.read | (self.write & selected[k])),
+            ]
             m.submodules[f"spram_{k}"] = Instance(
                 "SB_SPRAM256KA",
                 i_CLOCK=ClockSignal(),
-                i_ADDRESS=self.addr,
-                i_DATAIN=self.unit_data,
+                i_ADDRESS=addr,
+                i_DATAIN=unit_data,
                 o_DATAOUT=self.data.word_select(k, self.UNIT_BITS),
                 i_WREN=write,
                 i_MASKWREN=Const(0b1111, 4),
-                i_CHIPSELECT=self.read | write,
+                i_CHIPSELECT=access,
                 i_STANDBY=Const(0),
                 i_SLEEP=Const(0),
                 i_POWEROFF=Const(1),  # active low

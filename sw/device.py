@@ -5,6 +5,7 @@ image compiler are exercised as by a board. It has no clock: its cycle counter s
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,9 @@ from trilight.hw.protocol import (
     IDENTITY,
     MAX_UNITS,
     NOTICE,
+    OP_AFTER_SHORT,
+    OP_BLOCKS,
+    OP_SHORT,
     PROGRAM_HEADER_WORDS,
     PROGRAM_OP_WORDS,
     PROTOCOL_MAGIC,
@@ -57,25 +61,30 @@ Units = NDArray[np.uint16]
 @dataclass(frozen=True)
 class _Operation:
     kind: Op
+    flags: int
     rows: int
-    scales: tuple[int, ...]
-    codes: NDArray[np.uint8]
-    """Trit codes [rows, bytes]."""
+    words: int
+    parameters: tuple[int, ...]
+    """Scales, and what else comes after them."""
+    trits: NDArray[np.int8]
+    """All of its weight words [rows, columns], padding included."""
 
     def matrices(self, columns: int) -> list[Matrix]:
         """The matrices whose rows this operation interleaves."""
         n = {Op.MIX: 3, Op.GLU: 2}.get(self.kind, 1)
-        trits = unpack_trits(self.codes, columns)
-        return [Matrix(trits[k::n], self.scales[k]) for k in range(n)]
+        if self.trits[:, columns:].any():
+            raise DeviceError(f"the weights that were loaded go on after column {columns - 1}")
+        return [Matrix(self.trits[k::n, :columns], self.parameters[k]) for k in range(n)]
 
 
 class _Memory:
     """The address space, and the model that can be read out of it."""
 
     def __init__(self, device: DeviceConfig) -> None:
+        self._sequences = device.sequences
         self.weights: Units = np.zeros(UNITS_PER_WORD * device.weight_words, np.uint16)
-        depths = {Space.PROGRAM: device.program_words, Space.GUMBEL: 256,
-                  Space.TAPE: device.tape_tokens}
+        depths = {Space.PROGRAM: device.program_words, Space.ACTIVATION: 256, Space.GUMBEL: 256,
+                  Space.TAPE: device.sequences * device.tape_tokens}
         self.spaces: dict[Space, Units] = {
             space: np.zeros(depths.get(space, SPACE_UNITS), np.uint16) for space in WIDTHS}
 
@@ -92,9 +101,14 @@ class _Memory:
         units = self.spaces[space]
         return space, units, (address - space) % len(units)
 
+    def tape(self, sequence: int) -> Units:
+        """Tape of a sequence."""
+        tokens = len(self.spaces[Space.TAPE]) // self._sequences
+        return self.spaces[Space.TAPE][sequence * tokens:(sequence + 1) * tokens]
+
     def words_per_token(self) -> tuple[int, int]:
         """Weight words of a token without logits, and of one with them."""
-        words = [operation.codes.size // NUMBERS.bytes_per_word for operation in self._operations()]
+        words = [operation.words for operation in self._operations()]
         return sum(words[:-1]), sum(words)
 
     def model(self) -> Model:
@@ -106,15 +120,17 @@ class _Memory:
             It is no legal model, or its tables are not the reference's.
         """
         program = self.spaces[Space.PROGRAM]
+        half = len(SIGMOID) // 2
         for name, loaded, table in (
-                ("sigmoid", self._signed(Space.ACTIVATION, slice(0, 256), 0), SIGMOID),
-                ("silu", self._signed(Space.ACTIVATION, slice(256, 512)), SILU),
-                ("gumbel", self._signed(Space.GUMBEL, slice(0, 256)), GUMBEL)):
+                ("sigmoid", self._signed(Space.ACTIVATION, slice(0, half), 0), SIGMOID[half:]),
+                ("silu", self._signed(Space.ACTIVATION, slice(half, None)), SILU[half:]),
+                ("gumbel", self._signed(Space.GUMBEL, slice(None)), GUMBEL)):
             if (loaded != table).any():
                 raise DeviceError(f"the {name} table that was loaded is not the reference's")
         d = int(program[ProgramHeader.CHANNELS]) + 1
         vocab_size = int(program[ProgramHeader.EMBED_STRIDE])
-        *body, head = self._operations()
+        operations = self._operations()
+        *body, head = operations
         kinds = [operation.kind for operation in body]
         n_layers = len(body) // 4
         expected = [Op.MIX, Op.RESIDUAL, Op.GLU, Op.RESIDUAL_SHIFT] * n_layers
@@ -123,10 +139,18 @@ class _Memory:
         if (head.kind, head.rows, kinds) != (Op.HEAD, vocab_size, expected):
             raise DeviceError(f"the program that was loaded is none of a model: {kinds}, head of "
                               f"{head.rows} rows for {vocab_size} tokens")
-        base = sum(operation.codes.size for operation in body) // NUMBERS.bytes_per_word
-        if (int(program[ProgramHeader.EMBED_BASE]), int(program[ProgramHeader.NORM_SCALE])) != (
-                base, NUMBERS.norm_gain * d):
-            raise DeviceError("the program that was loaded has a wrong embedding or norm scale")
+        base = sum(operation.words for operation in body)
+        if program[ProgramHeader.EMBED_BASE] != base:
+            raise DeviceError("the program that was loaded has the embedding at word "
+                              f"{program[ProgramHeader.EMBED_BASE]}, and the head at {base}")
+        # The embedding makes the first operation's input, out of words such as the head's.
+        embedded = int(program[ProgramHeader.EMBED_FLAGS])
+        flags = [embedded, *(operation.flags for operation in operations)]
+        if (embedded ^ head.flags) & OP_SHORT or any(
+                bool(before & OP_AFTER_SHORT) != bool(after & OP_SHORT)
+                for before, after in pairwise(flags)):
+            raise DeviceError("the program that was loaded contradicts itself on which words are "
+                              "short")
         layers = []
         for number in range(n_layers):
             mix, mix_out, glu, glu_down = body[4 * number:4 * number + 4]
@@ -138,7 +162,8 @@ class _Memory:
                 **dict(zip(MATRICES, matrices, strict=True)),
                 tap_now=(taps & 0xFF).astype(np.uint8).view(np.int8).astype(np.int16),
                 tap_prev=(taps >> 8).astype(np.uint8).view(np.int8).astype(np.int16),
-                forget_bias=self._signed(Space.FORGET_BIAS, channels).astype(np.int16)))
+                forget_bias=self._signed(Space.FORGET_BIAS, channels).astype(np.int16),
+                glu_tap=mix_out.parameters[1]))
         [embedding] = head.matrices(d)
         return Model(
             config=ModelConfig(vocab_size=vocab_size, d_model=d, n_layers=n_layers,
@@ -147,6 +172,7 @@ class _Memory:
             embedding=embedding.trits,
             embed_scale=int(program[ProgramHeader.EMBED_SCALE]),
             head_scale=embedding.scale,
+            head_tap=body[-1].parameters[1],
             head_bias=self._signed(Space.PROGRAM, slice(256 - vocab_size, 256))[::-1],
             layers=tuple(layers),
             provenance={},
@@ -164,17 +190,37 @@ class _Memory:
         word = 0
         for number in range(int(program[ProgramHeader.OPS]) + 1):
             start = PROGRAM_HEADER_WORDS + number * PROGRAM_OP_WORDS
-            kind, rows, *scales = program[start:start + PROGRAM_OP_WORDS].tolist()
-            rows, blocks = rows + 1, (kind >> 4) + 1
-            units = self.weights[UNITS_PER_WORD * word:UNITS_PER_WORD * (word + blocks * rows)]
+            first, rows, *parameters = program[start:start + PROGRAM_OP_WORDS].tolist()
+            rows += 1
+            blocks = (first % OP_SHORT >> OP_BLOCKS) + 1
+            words = blocks * rows
+            units = self.weights[UNITS_PER_WORD * word:UNITS_PER_WORD * (word + words)]
             codes = np.frombuffer(units.astype("<u2").tobytes(), np.uint8)
-            if codes.size != blocks * rows * NUMBERS.bytes_per_word:
+            if codes.size != words * NUMBERS.bytes_per_word:
                 raise DeviceError("the program that was loaded runs past the end of the weights")
-            codes = codes.reshape(blocks, rows, NUMBERS.bytes_per_word)
-            operations.append(_Operation(Op(kind & 15), rows, tuple(scales),
-                                         codes.transpose(1, 0, 2).reshape(rows, -1)))
-            word += blocks * rows
+            by_row = codes.reshape(blocks, rows, NUMBERS.bytes_per_word).swapaxes(0, 1)
+            trits = NUMBERS.short_trits if first & OP_SHORT else NUMBERS.trits_per_byte
+            operations.append(_Operation(
+                Op(first % (1 << OP_BLOCKS)), first & (OP_SHORT | OP_AFTER_SHORT), rows, words,
+                tuple(parameters), unpack_trits(by_row.reshape(-1, 1), trits).reshape(rows, -1)))
+            word += words
         return operations
+
+
+class _Text:
+    """One of the sequences that a device works on, apart from model and tape."""
+
+    def __init__(self) -> None:
+        self.sampler = Sampler(0, 0)
+        self.position = 0
+        self.n_feed = 0
+        """Tokens that are still to be fed before one is generated; 0 if it neither runs nor is
+        prepared."""
+        self.n_generate = 0
+
+    def stop(self) -> None:
+        """End the run after the next token."""
+        self.n_feed, self.n_generate = min(self.n_feed, 1), 0
 
 
 class ReferenceTransport(Transport):
@@ -193,14 +239,12 @@ class ReferenceTransport(Transport):
         self._memory = _Memory(device)
         self._reader = FrameReader()
         self._output = bytearray()
-        self._reference: ReferenceModel | None = None
+        self._texts = [_Text() for _ in range(device.sequences)]
+        self._references: list[ReferenceModel] = []
+        """One for each sequence, none before a model has run."""
         self._words_per_token = (0, 0)
-        self._sampler = Sampler(0, 0)
         self._last_run = 0
         self._running = False
-        self._n_feed = 0
-        self._n_generate = 0
-        self._position = 0
         self._words = 0
         self._tokens = 0
 
@@ -216,7 +260,10 @@ class ReferenceTransport(Transport):
 
     def read(self, timeout_s: float) -> bytes:
         if self._running and not self._output:
-            self._step()
+            for number, text in enumerate(self._texts):
+                if text.n_feed:
+                    self._step(number, text)
+            self._running = any(text.n_feed for text in self._texts)
         data = bytes(self._output)
         self._output.clear()
         return data
@@ -241,12 +288,14 @@ class ReferenceTransport(Transport):
                 return Result.OK, IDENTITY.pack(
                     PROTOCOL_MAGIC, PROTOCOL_VERSION, NUMBERS.block, 0, 0, 0, device.weight_words,
                     device.max_rows, device.max_columns, device.max_channels, device.program_words,
-                    device.tape_tokens, device.max_vocab)
+                    device.tape_tokens, device.max_vocab, device.sequences)
             case Command.STOP:
-                self._n_feed, self._n_generate = 1, 0
+                for text in self._texts:
+                    text.stop()
                 return Result.OK, b""
             case Command.STATUS:
-                return Result.OK, STATUS.pack(self._running, self._position, 0, self._words,
+                positions = [text.position for text in self._texts] + [0]
+                return Result.OK, STATUS.pack(self._running, *positions[:2], 0, self._words,
                                               self._tokens)
         return Result.BAD_COMMAND, b""
 
@@ -264,7 +313,7 @@ class ReferenceTransport(Transport):
                 space, units, index = place
                 units[index] = unit & (1 << WIDTHS.get(space, 16)) - 1
                 if space != Space.TAPE:
-                    self._reference = None
+                    self._references = []
         return Result.OK
 
     def _read(self, payload: bytes) -> tuple[Result, bytes]:
@@ -294,44 +343,49 @@ class ReferenceTransport(Transport):
             return Result.BAD_LENGTH
         if self._running:
             return Result.BUSY
-        self._n_feed, self._n_generate = n_feed, n_generate
+        number = int(flags & RunFlag.SECOND != 0)
+        if number >= len(self._texts):
+            return Result.BAD_LENGTH
         self._last_run = frame.sequence
-        self._running = True
-        if self._reference is None:
-            self._reference = ReferenceModel(self._memory.model())
+        if not self._references:
+            model = self._memory.model()
             self._words_per_token = self._memory.words_per_token()
+            self._references = [ReferenceModel(model) for _ in self._texts]
+        if not number:
+            for other in self._texts[1:]:
+                other.n_feed = 0
+        text = self._texts[number]
+        text.n_feed, text.n_generate = n_feed, n_generate
         if flags & RunFlag.RESET:
-            self._reference.reset()
-            self._position = 0
+            self._references[number].reset()
+            text.position = 0
         if flags & RunFlag.SEED:
-            self._sampler = Sampler(seed, 0)
+            text.sampler = Sampler(seed, 0)
         if flags & RunFlag.CLEAR:
             self._words = self._tokens = 0
-        self._sampler.temperature = temperature & (1 << NUMBERS.temperature_bits) - 1
+        for each in self._texts:
+            each.sampler.temperature = temperature & (1 << NUMBERS.temperature_bits) - 1
+        self._running = not flags & RunFlag.HOLD
         return Result.OK
 
-    def _step(self) -> None:
-        """Feed the token at the position; generate the next one if the run says so."""
-        if self._n_feed == 0 or self._reference is None:
-            self._running = False
-            return
-        tape = self._memory.spaces[Space.TAPE]
-        token = [int(tape[self._position % self._device.tape_tokens])]
-        head = self._n_feed == 1 and self._n_generate > 0
-        self._position = (self._position + 1) % 0x10000
+    def _step(self, number: int, text: _Text) -> None:
+        """Feed the token at a sequence's position; generate the next one if the run says so."""
+        reference, tape = self._references[number], self._memory.tape(number)
+        token = [int(tape[text.position % len(tape)])]
+        head = text.n_feed == 1 and text.n_generate > 0
+        text.position = (text.position + 1) % 0x10000
         if head:
-            sampled = self._sampler.sample(self._reference.step(token)[0])
-            tape[self._position % self._device.tape_tokens] = sampled
+            sampled = text.sampler.sample(reference.step(token)[0])
+            tape[text.position % len(tape)] = sampled
             self._output += encode_frame(
-                Frame(0, NOTICE, NOTICE_PAYLOAD.pack(self._position, sampled)))
-            self._n_generate -= 1
-            self._n_feed = int(self._n_generate > 0)
+                Frame(0, NOTICE + number, NOTICE_PAYLOAD.pack(text.position, sampled)))
+            text.n_generate -= 1
+            text.n_feed = int(text.n_generate > 0)
         else:
-            self._reference.feed(token)
-            self._n_feed -= 1
+            reference.feed(token)
+            text.n_feed -= 1
         self._tokens += 1
         self._words += self._words_per_token[head]
-        self._running = self._n_feed > 0
 
 
 def reference_target(options: TargetOptions) -> ReferenceTransport:

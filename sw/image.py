@@ -12,12 +12,22 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from trilight.hw.config import NUMBERS, UP5K, CapacityError, DeviceConfig, ModelConfig
+from trilight.hw.config import (
+    NUMBERS,
+    UP5K,
+    CapacityError,
+    DeviceConfig,
+    ModelConfig,
+    OperationShape,
+)
 from trilight.hw.protocol import (
     IMAGE_HEADER,
     IMAGE_MAGIC,
     IMAGE_SEGMENT,
     IMAGE_VERSION,
+    OP_AFTER_SHORT,
+    OP_BLOCKS,
+    OP_SHORT,
     PROGRAM_HEADER_WORDS,
     PROGRAM_OP_WORDS,
     Op,
@@ -38,7 +48,7 @@ _SPACE_UNITS = {
     Space.PROGRAM: 256,
     Space.TAPS: 512,
     Space.FORGET_BIAS: 512,
-    Space.ACTIVATION: 512,
+    Space.ACTIVATION: 256,
     Space.GUMBEL: 256,
 }
 _PROGRAM_UNITS = _SPACE_UNITS[Space.PROGRAM]
@@ -143,7 +153,9 @@ def compile_image(model: Model, device: DeviceConfig = UP5K) -> Image:
     layers = model.layers
     taps = [_field(layer.tap_now, 8) | _field(layer.tap_prev, 8) << 8 for layer in layers]
     forget_bias = [_field(layer.forget_bias, NUMBERS.index_bits) for layer in layers]
-    activation = [_field(SIGMOID, NUMBERS.forget_bits), _field(SILU, NUMBERS.gate_bits)]
+    half = 1 << NUMBERS.index_bits - 1  # the other half follows from this one
+    activation = [_field(SIGMOID[half:], NUMBERS.forget_bits),
+                  _field(SILU[half:], NUMBERS.gate_bits)]
     return Image(config=model.config, model_sha256=model.sha256, segments=[
         (Space.WEIGHTS, weights),
         (Space.PROGRAM, _program(model, operations)),
@@ -160,37 +172,48 @@ class _Operation:
 
     kind: Op
     matrices: tuple[Matrix, ...]
+    norm_tap: int = 0
+    """Of the norm that takes the result, if it has a tap."""
 
     @property
-    def rows(self) -> int:
-        return len(self.matrices) * len(self.matrices[0].trits)
-
-    @property
-    def blocks(self) -> int:
-        return NUMBERS.blocks(self.matrices[0].trits.shape[1])
+    def shape(self) -> OperationShape:
+        rows, columns = self.matrices[0].trits.shape
+        return OperationShape(len(self.matrices) * rows, columns)
 
     def words(self) -> NDArray[np.uint16]:
         """Weight units: all rows of a block of columns, then the next block."""
+        shape = self.shape
         trits = np.stack([matrix.trits for matrix in self.matrices], axis=1)
-        codes = pack_trits(trits.reshape(self.rows, -1))
+        trits = trits.reshape(shape.rows, shape.columns)
         lanes = NUMBERS.bytes_per_word
-        padded = np.pad(codes, ((0, 0), (0, self.blocks * lanes - codes.shape[1])))
-        by_block = padded.reshape(self.rows, self.blocks, lanes).swapaxes(0, 1)
-        return np.frombuffer(by_block.tobytes(), "<u2").astype(np.uint16)
+        padded = np.pad(trits, ((0, 0), (0, shape.blocks * lanes * shape.trits - shape.columns)))
+        by_block = padded.reshape(shape.rows, shape.blocks, lanes * shape.trits).swapaxes(0, 1)
+        codes = pack_trits(by_block.reshape(-1, shape.trits))
+        return np.frombuffer(codes.tobytes(), "<u2").astype(np.uint16)
 
-    def program_words(self) -> list[int]:
+    def program_words(self, after: OperationShape) -> list[int]:
+        """The operation's words; ``after`` is what takes its results."""
         scales = [matrix.scale for matrix in self.matrices]
-        words = [self.kind | self.blocks - 1 << 4, self.rows - 1, *scales]
+        if self.norm_tap:
+            scales.append(self.norm_tap)
+        words = [self.kind | self.shape.blocks - 1 << OP_BLOCKS | _flags(self.shape, after),
+                 self.shape.rows - 1, *scales]
         return words + [0] * (PROGRAM_OP_WORDS - len(words))
+
+
+def _flags(shape: OperationShape, after: OperationShape) -> int:
+    return OP_SHORT * shape.short | OP_AFTER_SHORT * after.short
 
 
 def _operations(model: Model) -> list[_Operation]:
     def layer_operations(layer: Layer, last: bool) -> list[_Operation]:
+        down = (layer.glu_down,)
         return [
             _Operation(Op.MIX, (layer.forget, layer.candidate, layer.gate)),
-            _Operation(Op.RESIDUAL, (layer.mix_out,)),
+            _Operation(Op.RESIDUAL, (layer.mix_out,), layer.glu_tap),
             _Operation(Op.GLU, (layer.glu_gate, layer.glu_up)),
-            _Operation(Op.RESIDUAL if last else Op.RESIDUAL_SHIFT, (layer.glu_down,)),
+            _Operation(Op.RESIDUAL, down, model.head_tap) if last
+            else _Operation(Op.RESIDUAL_SHIFT, down),
         ]
 
     operations = [operation for layer in model.layers
@@ -204,14 +227,15 @@ def _program(model: Model, operations: list[_Operation]) -> NDArray[np.uint16]:
     header = {
         ProgramHeader.CHANNELS: d - 1,
         ProgramHeader.EMBED_SCALE: model.embed_scale,
-        ProgramHeader.NORM_SCALE: NUMBERS.norm_gain * d,
-        ProgramHeader.EMBED_BASE: sum(op.rows * op.blocks for op in operations[:-1]),
+        ProgramHeader.EMBED_BASE: sum(op.shape.words for op in operations[:-1]),
         ProgramHeader.EMBED_STRIDE: tokens,
+        ProgramHeader.EMBED_FLAGS: _flags(operations[-1].shape, operations[0].shape),
         ProgramHeader.OPS: len(operations) - 1,
     }
     words = [header[ProgramHeader(index)] for index in range(PROGRAM_HEADER_WORDS)]
-    for operation in operations:
-        words += operation.program_words()
+    # A head's results go to no operation, but to the sampler.
+    for operation, after in pairwise([*operations, operations[-1]]):
+        words += operation.program_words(after.shape)
     program = np.zeros(_PROGRAM_UNITS, np.uint16)
     program[:len(words)] = words
     program[_PROGRAM_UNITS - tokens:] = _field(model.head_bias, NUMBERS.logit_bits)[::-1]

@@ -28,9 +28,9 @@ MATRICES = ("forget", "candidate", "gate", "mix_out", "glu_gate", "glu_up", "glu
 """Matrices of a layer, in the order of computation."""
 
 _FORMAT = "trilight-model"
-_VERSION = 1
+_VERSION = 2
 _METADATA_KEY = "trilight"
-_HASH_HEADER = struct.Struct("<6H")
+_HASH_HEADER = struct.Struct("<7H")
 
 _GROUP = NUMBERS.trits_per_byte
 _PLACES = 3 ** np.arange(_GROUP)
@@ -119,6 +119,7 @@ def _signed(bits: int) -> tuple[int, int]:
 _SCALE = (1, (1 << NUMBERS.scale_bits) - 1)
 _EMBED_SCALE = (0, (1 << NUMBERS.residual_bits - 1) - 1)
 _TAP = _signed(NUMBERS.tap_bits)
+_NORM_TAP = (1, _TAP[1])
 _FORGET_BIAS = _signed(NUMBERS.index_bits)
 _HEAD_BIAS = _signed(NUMBERS.logit_bits)
 _MOST_COLUMNS = _signed(NUMBERS.acc_bits)[1] // NUMBERS.act_max
@@ -134,7 +135,7 @@ class Matrix:
     trits : int8 array [rows, columns]
         Values -1, 0, +1. Read-only.
     scale : int
-        The multiplier ``m`` of its sums, times 2**16, in [1, 32767].
+        The multiplier ``m`` of its sums, times 2**15, in [1, 32767].
 
     Raises
     ------
@@ -163,9 +164,11 @@ class Layer:
     glu_gate, glu_up : Matrix [H, d]
     glu_down : Matrix [d, H]
     tap_now, tap_prev : int16 array [d]
-        Weights of the present and the previous ``x``, Q1.6, in [-128, 127].
+        Weights of the present and the previous ``x``, Q0.7, in [-128, 127].
     forget_bias : int16 array [d]
         Added to the forget gate's table index, in [-128, 127].
+    glu_tap : int
+        Weight of ``x`` before the GLU, Q0.7, in [1, 127].
 
     Raises
     ------
@@ -183,6 +186,7 @@ class Layer:
     tap_now: NDArray[np.int16]
     tap_prev: NDArray[np.int16]
     forget_bias: NDArray[np.int16]
+    glu_tap: int
 
     def __post_init__(self) -> None:
         d, hidden = self.glu_down.trits.shape
@@ -193,6 +197,7 @@ class Layer:
         for name, limits in (("tap_now", _TAP), ("tap_prev", _TAP), ("forget_bias", _FORGET_BIAS)):
             values = _integers(name, getattr(self, name), (d,), *limits, np.int16)
             object.__setattr__(self, name, values)
+        object.__setattr__(self, "glu_tap", _integer("glu_tap", self.glu_tap, *_NORM_TAP))
 
     @property
     def matrices(self) -> dict[str, Matrix]:
@@ -222,6 +227,8 @@ class Model:
         Magnitude of an embedded trit, Q5.6, in [0, 2047].
     head_scale : int
         ``m_head``, in [1, 32767].
+    head_tap : int
+        Weight of ``x`` before the head, Q0.7, in [1, 127].
     head_bias : int32 array [V]
         Q9.6, in [-32768, 32767].
     layers : tuple of Layer
@@ -239,6 +246,7 @@ class Model:
     embedding: NDArray[np.int8]
     embed_scale: int
     head_scale: int
+    head_tap: int
     head_bias: NDArray[np.int32]
     layers: tuple[Layer, ...]
     provenance: Mapping[str, Any]
@@ -251,6 +259,7 @@ class Model:
             "embedding": _integers("embedding", self.embedding, (n, d), -1, 1, np.int8),
             "embed_scale": _integer("embed_scale", self.embed_scale, *_EMBED_SCALE),
             "head_scale": _integer("head_scale", self.head_scale, *_SCALE),
+            "head_tap": _integer("head_tap", self.head_tap, *_NORM_TAP),
             "head_bias": _integers("head_bias", self.head_bias, (n,), *_HEAD_BIAS, np.int32),
             "layers": tuple(self.layers),
             "provenance": _checked_provenance(self.provenance),
@@ -280,8 +289,8 @@ class Model:
         """
         rng = np.random.default_rng(seed)
         d, hidden = config.d_model, config.d_hidden
-        # An L1 norm leaves normally distributed values with 24 as mean magnitude.
-        normed = NUMBERS.norm_gain * np.sqrt(np.pi / 2)
+        # Deviation of normally distributed values whose magnitudes an L1 norm makes add up to 1.
+        normed = (1 << NUMBERS.norm_shift) / d * np.sqrt(np.pi / 2)
 
         def scale(columns: int, activation: float, target: float) -> int:
             """Brings sums over ``columns`` to a deviation of ``target``, where 15 bits can."""
@@ -303,9 +312,10 @@ class Model:
                 glu_gate=matrix(hidden, d, normed, index),
                 glu_up=matrix(hidden, d, normed, 1.5 * (1 << NUMBERS.gate_frac)),
                 glu_down=matrix(d, hidden, 12, update),
-                tap_now=rng.integers(24, 88, d, np.int16),
+                tap_now=rng.integers(8, 56, d, np.int16),
                 tap_prev=rng.integers(-32, 49, d, np.int16),
                 forget_bias=rng.integers(-16, 49, d, np.int16),
+                glu_tap=int(rng.integers(8, 40)),
             )
             for _ in range(config.n_layers)
         )
@@ -316,6 +326,7 @@ class Model:
             # Small, or the tied head would predict the present token again and again.
             embed_scale=(1 << NUMBERS.residual_frac) // 4,
             head_scale=scale(d, normed, 1 << NUMBERS.logit_frac),
+            head_tap=int(rng.integers(8, 40)),
             head_bias=rng.integers(-64, 65, config.vocab_size, np.int32),
             layers=layers,
             provenance={"random_seed": seed},
@@ -330,7 +341,7 @@ class Model:
         config = self.config
         digest = hashlib.sha256(_HASH_HEADER.pack(
             config.vocab_size, config.d_model, config.n_layers, config.d_hidden,
-            self.embed_scale, self.head_scale))
+            self.embed_scale, self.head_scale, self.head_tap))
         for array in self._tensors().values():
             digest.update(array.tobytes())
         return digest.hexdigest()
@@ -374,6 +385,7 @@ class Model:
             "config": self.config.to_dict(),
             "embed_scale": self.embed_scale,
             "head_scale": self.head_scale,
+            "head_tap": self.head_tap,
             "vocab": list(self.vocab),
             "provenance": self.provenance,
             "sha256": self.sha256,
@@ -421,13 +433,15 @@ class Model:
                 for name, scale in zip(MATRICES, part["scales"].tolist(), strict=True)
             }
             layers.append(Layer(**matrices, tap_now=part["taps"][0], tap_prev=part["taps"][1],
-                                forget_bias=part["forget_bias"]))
+                                forget_bias=part["forget_bias"],
+                                glu_tap=int(part["glu_tap"][0])))
         model = cls(
             config=config,
             vocab=about["vocab"],
             embedding=unpack_trits(tensors["embedding"], config.d_model),
             embed_scale=about["embed_scale"],
             head_scale=about["head_scale"],
+            head_tap=about["head_tap"],
             head_bias=tensors["head_bias"],
             layers=tuple(layers),
             provenance=about["provenance"],
@@ -448,13 +462,14 @@ class Model:
                 "scales": np.array([matrix.scale for matrix in layer.matrices.values()], "<u2"),
                 "taps": np.stack([layer.tap_now, layer.tap_prev]).astype(np.int8),
                 "forget_bias": layer.forget_bias.astype(np.int8),
+                "glu_tap": np.array([layer.glu_tap], np.int8),
                 **{name: pack_trits(matrix.trits) for name, matrix in layer.matrices.items()},
             }
             tensors |= {f"layers.{number}.{name}": part[name] for name in _LAYER_TENSORS}
         return tensors
 
 
-_LAYER_TENSORS = ("scales", "taps", "forget_bias", *MATRICES)
+_LAYER_TENSORS = ("scales", "taps", "forget_bias", "glu_tap", *MATRICES)
 
 
 def _check_limits(config: ModelConfig) -> None:
@@ -526,7 +541,8 @@ def _read_metadata(metadata: Mapping[str, str] | None) -> dict[str, Any]:
             raise ValueError("its checksum does not match")
     except (ValueError, RecursionError) as error:
         raise ModelError(f"its metadata is illegal: {error}") from error
-    wanted = ("format", "config", "embed_scale", "head_scale", "vocab", "provenance", "sha256")
+    wanted = ("format", "config", "embed_scale", "head_scale", "head_tap", "vocab", "provenance",
+              "sha256")
     if missing := [key for key in wanted if key not in about]:
         raise ModelError(f"its metadata lacks {', '.join(missing)}")
     if about["format"] != _FORMAT:
@@ -553,6 +569,7 @@ def _read_tensors(file: Any, config: ModelConfig) -> dict[str, NDArray[Any]]:
             "scales": ("U16", [len(MATRICES)]),
             "taps": ("I8", [2, d]),
             "forget_bias": ("I8", [d]),
+            "glu_tap": ("I8", [1]),
         }
         for name in MATRICES:
             rows, columns = _shape(name, d, hidden)

@@ -5,43 +5,49 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..config import DeviceConfig
-from .embedding import CHANNEL, EmbeddingLookup
-from .rows import ROW, ROW_LATENCY, RowStream
-from .tables import ACT, ENTRIES, PartialSumTables, TritRom
+from .embedding import CHANNEL, LOOKUP_LATENCY, EmbeddingLookup
+from .rows import ROW, ROW_LATENCY, RowStream, op_layout
+from .tables import ACT, ENTRIES, FILL_LATENCY, SHORT_ENTRIES, PartialSumTables, TritRom
 
-__all__ = ["ACT", "CHANNEL", "ENTRIES", "ROW", "ROW_LATENCY", "Engine"]
+__all__ = ["ACT", "CHANNEL", "ENTRIES", "FILL_LATENCY", "LOOKUP_LATENCY", "ROW", "ROW_LATENCY",
+           "SHORT_ENTRIES", "Engine", "op_layout"]
 
 
 class Engine(wiring.Component):
     """Matrix-vector products with ternary matrices, and rows of the embedding.
 
     Operations are taken in order. Each consumes one vector of activations and a run of weight
-    words, block after block of 40 columns and all rows of a block in order, and emits a row sum per
+    words, block after block of columns and all rows of a block in order, and emits a row sum per
     cycle during its last block. With all activations present an operation of b blocks and r rows
-    takes ``b * max(r, ENTRIES + 5)`` cycles or a few more, the first table hidden behind the
-    operation before where its activations came early enough.
+    takes ``b * max(r, entries + FILL_LATENCY + 1)`` cycles or a few more, the first table hidden
+    behind the operation before where its activations came early enough.
 
     Members
     -------
-    restart : In(1)
-        Pulse before the first operation of a token: weight address 0, no activations waiting.
-    ops : In(stream of {blocks, rows})
-        Number of blocks - 1, number of rows - 1. An operation is taken when the tables of the one
-        before have filled, so that its own can fill while that one's last rows stream.
+    ops : In(stream of op_layout)
+        An operation is taken when the tables of the one before have filled, so that its own can
+        fill while that one's last rows stream.
+    expected, op_ends
+        See ``RowStream``.
     acts : In(stream of ACT, always ready)
+    act_short, act_sequence : In
+        See ``PartialSumTables``.
     rows : Out(stream of ROW, always ready)
-    embed_start, embed_base, embed_stride, embed_token, embed_count, embed_scale : In
-        See ``EmbeddingLookup``; only between tokens.
+    embed_start, embed_base, embed_stride, embed_token, embed_count, embed_scale, embed_short : In
+        See ``EmbeddingLookup``, whose reads go before those of rows and fillings.
     channels : Out(stream of CHANNEL, always ready)
     weight_addr, weight_read, weight_data : Out, Out, In
-        Weight memory; data one cycle after the address, held until the next read.
+        Weight memory; data ``WeightMemory.LATENCY`` cycles after the address.
     word_used : Out(1)
         A weight word of an operation is read in this cycle.
     """
 
-    restart: Signal
     ops: stream.Interface
+    expected: Signal
+    op_ends: Signal
     acts: stream.Interface
+    act_short: Signal
+    act_sequence: Signal
     rows: stream.Interface
     embed_start: Signal
     embed_base: Signal
@@ -49,6 +55,7 @@ class Engine(wiring.Component):
     embed_token: Signal
     embed_count: Signal
     embed_scale: Signal
+    embed_short: Signal
     channels: stream.Interface
     weight_addr: Signal
     weight_read: Signal
@@ -59,12 +66,14 @@ class Engine(wiring.Component):
         self._tables = PartialSumTables(device=device)
         self._rows = RowStream(device=device)
         self._embedding = EmbeddingLookup(device=device)
-        self.op_layout = self._rows.op_layout
         lookup = self._embedding
         super().__init__({
-            "restart": In(1),
-            "ops": In(stream.Signature(self.op_layout)),
+            "ops": In(stream.Signature(op_layout(device))),
+            "expected": In(1),
+            "op_ends": Out(1),
             "acts": In(stream.Signature(ACT, always_ready=True)),
+            "act_short": In(1),
+            "act_sequence": In(self._tables.act_sequence.shape()),
             "rows": Out(stream.Signature(ROW, always_ready=True)),
             "embed_start": In(1),
             "embed_base": In(lookup.base.shape()),
@@ -72,10 +81,11 @@ class Engine(wiring.Component):
             "embed_token": In(lookup.token.shape()),
             "embed_count": In(lookup.channel_count.shape()),
             "embed_scale": In(lookup.scale.shape()),
+            "embed_short": In(1),
             "channels": Out(stream.Signature(CHANNEL, always_ready=True)),
             "weight_addr": Out(lookup.weight_addr.shape()),
             "weight_read": Out(1),
-            "weight_data": In(lookup.weight_data.shape()),
+            "weight_data": In(self._rows.weight_data.shape()),
             "word_used": Out(1),
         })
 
@@ -91,13 +101,13 @@ class Engine(wiring.Component):
         connect(m, lookup.channels, flipped(self.channels))
 
         # The tables take an operation first, the row stream when it has done with the one before.
-        pending = Signal(self.op_layout, reset_less=True)
+        pending = Signal.like(self.ops.payload, reset_less=True)
         pending_valid = Signal()
         take = self.ops.valid & self.ops.ready
         m.d.comb += [
-            self.ops.ready.eq(tables.blocks.ready & ~pending_valid),
-            tables.blocks.payload.eq(self.ops.payload.blocks),
-            tables.blocks.valid.eq(self.ops.valid & ~pending_valid),
+            self.ops.ready.eq(tables.vectors.ready & ~pending_valid),
+            tables.vectors.payload.eq(self.ops.payload.vector),
+            tables.vectors.valid.eq(self.ops.valid & ~pending_valid),
             rows.ops.payload.eq(pending),
             rows.ops.valid.eq(pending_valid),
         ]
@@ -107,8 +117,8 @@ class Engine(wiring.Component):
             m.d.sync += [pending_valid.eq(1), pending.eq(self.ops.payload)]
 
         m.d.comb += [
-            tables.restart.eq(self.restart),
-            rows.restart.eq(self.restart),
+            tables.act_short.eq(self.act_short),
+            tables.act_sequence.eq(self.act_sequence),
             tables.codes.eq(rows.codes),
             tables.read_half.eq(rows.read_half),
             tables.read.eq(rows.read),
@@ -116,6 +126,8 @@ class Engine(wiring.Component):
             tables.release_half.eq(rows.release_half),
             rows.sums.eq(tables.sums),
             rows.full.eq(tables.full),
+            rows.expected.eq(self.expected),
+            self.op_ends.eq(rows.op_ends),
         ]
         m.d.comb += [
             lookup.start.eq(self.embed_start),
@@ -124,17 +136,20 @@ class Engine(wiring.Component):
             lookup.token.eq(self.embed_token),
             lookup.channel_count.eq(self.embed_count),
             lookup.scale.eq(self.embed_scale),
+            lookup.short.eq(self.embed_short),
+            lookup.word.eq(rows.word),
         ]
 
-        # Look-up happens between operations, so memory and rom are shared without arbitration.
         m.d.comb += [
-            rom.index.eq(Mux(lookup.busy, lookup.rom_index, tables.rom_index)),
+            rom.read.eq(lookup.rom_read | tables.rom_read),
+            rom.index.eq(Mux(lookup.rom_read, lookup.rom_index, tables.rom_index)),
             tables.rom_step.eq(rom.step),
+            tables.rom_taken.eq(lookup.rom_read),
             lookup.rom_step.eq(rom.step),
-            self.weight_addr.eq(Mux(lookup.busy, lookup.weight_addr, rows.weight_addr)),
+            self.weight_addr.eq(Mux(lookup.weight_read, lookup.weight_addr, rows.weight_addr)),
             self.weight_read.eq(lookup.weight_read | rows.weight_read),
+            rows.taken.eq(lookup.weight_read),
             rows.weight_data.eq(self.weight_data),
-            lookup.weight_data.eq(self.weight_data),
             self.word_used.eq(rows.weight_read),
         ]
         return m

@@ -5,20 +5,28 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import NUMBERS, DeviceConfig
+from ..weights import WeightMemory
 from .tables import INDEX_BITS, STEP
 
-__all__ = ["CHANNEL", "EmbeddingLookup"]
+__all__ = ["CHANNEL", "LOOKUP_LATENCY", "EmbeddingLookup"]
 
 CHANNEL = data.StructLayout({"value": signed(NUMBERS.residual_bits), "last": 1})
 """One channel of the residual stream, channels in order."""
+
+WORD_LATENCY = WeightMemory.LATENCY + 1
+"""Cycles from the address of a word to its register."""
+
+LOOKUP_LATENCY = WORD_LATENCY + 3
+"""Cycles from ``start`` to the first channel."""
 
 
 class EmbeddingLookup(wiring.Component):
     """``x = embedding[token] * scale``, channel by channel.
 
     The token's trits are one row of the head's matrix, in the same code as all weights; the
-    ``TritRom`` decodes a byte. A channel leaves every cycle; a byte costs one cycle more and a word
-    three.
+    ``TritRom`` decodes a byte. Each byte's word is read anew, so that no word has to be kept while
+    other reads go on. The first channel comes ``LOOKUP_LATENCY`` cycles after ``start``, and then
+    one every cycle.
 
     Members
     -------
@@ -27,12 +35,15 @@ class EmbeddingLookup(wiring.Component):
     base, stride, token, channel_count, scale : In
         Word ``base + block * stride + token`` holds block ``block``; ``channel_count`` is the
         number of channels - 1; ``scale`` is Q5.6.
-    weight_addr, weight_read, weight_data : Out, Out, In
-        Weight memory; data one cycle after the address, held until the next read.
-    rom_index, rom_step : Out, In
-        The shared ``TritRom``.
+    short : In(1)
+        The words are short.
+    weight_addr, weight_read : Out
+        Weight memory; must be served at once.
+    word : In(64)
+        Data ``WORD_LATENCY`` cycles after the address.
+    rom_index, rom_read, rom_step : Out, Out, In
+        The shared ``TritRom``; must be served at once.
     channels : Out(stream of CHANNEL, always ready)
-    busy : Out(1)
     """
 
     start: Signal
@@ -41,13 +52,14 @@ class EmbeddingLookup(wiring.Component):
     token: Signal
     channel_count: Signal
     scale: Signal
+    short: Signal
     weight_addr: Signal
     weight_read: Signal
-    weight_data: Signal
+    word: Signal
     rom_index: Signal
+    rom_read: Signal
     rom_step: data.View
     channels: stream.Interface
-    busy: Signal
 
     def __init__(self, *, device: DeviceConfig) -> None:
         self._addr_bits = (device.weight_words - 1).bit_length()
@@ -58,13 +70,14 @@ class EmbeddingLookup(wiring.Component):
             "token": In((device.max_vocab - 1).bit_length()),
             "channel_count": In((device.max_columns - 1).bit_length()),
             "scale": In(NUMBERS.residual_bits - 1),
+            "short": In(1),
             "weight_addr": Out(self._addr_bits),
             "weight_read": Out(1),
-            "weight_data": In(8 * NUMBERS.bytes_per_word),
+            "word": In(8 * NUMBERS.bytes_per_word),
             "rom_index": Out(INDEX_BITS),
+            "rom_read": Out(1),
             "rom_step": In(STEP),
             "channels": Out(stream.Signature(CHANNEL, always_ready=True)),
-            "busy": Out(1),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -74,60 +87,53 @@ class EmbeddingLookup(wiring.Component):
         lane = Signal(range(NUMBERS.bytes_per_word), reset_less=True)
         digit = Signal(range(digits), reset_less=True)
         left = Signal.like(self.channel_count, reset_less=True)
-        code = Signal(8)
-        negative = Signal(reset_less=True)
-        trits = Signal(data.StructLayout({"nonzero": digits, "minus": digits}), reset_less=True)
+        looking = Signal()
+        emitting = Signal()
+        end_of_byte = digit == Mux(self.short, NUMBERS.short_trits - 1, digits - 1)
 
+        # A byte's word is read at its digit 0 and is there at digit 3; the byte goes to the rom,
+        # and a cycle later, maybe in the next byte's time, the trits are loaded.
+        assert WORD_LATENCY == NUMBERS.short_trits - 1
+        code = self.word.word_select(lane, 8)
         m.d.comb += [
             self.weight_addr.eq(addr),
-            code.eq(self.weight_data.word_select(lane, 8)),
+            self.weight_read.eq(looking & (digit == 0)),
             self.rom_index.eq(code[:INDEX_BITS]),
+            self.rom_read.eq(looking & (digit == WORD_LATENCY)),
         ]
-        m.d.sync += negative.eq(code[INDEX_BITS])
+        negative = Signal(reset_less=True)
+        load = Signal()
+        m.d.sync += [negative.eq(code[INDEX_BITS]), load.eq(self.rom_read)]
+        with m.If(looking):
+            m.d.sync += digit.eq(Mux(end_of_byte, 0, digit + 1))
+            with m.If(end_of_byte):
+                m.d.sync += lane.eq(lane + 1)
+                with m.If(lane.all()):
+                    m.d.sync += addr.eq(addr + self.stride)
+        with m.If(self.start):
+            m.d.sync += [
+                looking.eq(1), digit.eq(0), lane.eq(0), addr.eq(self.base + self.token),
+                left.eq(self.channel_count)]
 
-        emit = Signal()
-        with m.FSM() as fsm:
-            with m.State("IDLE"):
-                m.d.sync += [addr.eq(self.base + self.token), left.eq(self.channel_count)]
-                with m.If(self.start):
-                    m.next = "WORD"
-            with m.State("WORD"):
-                m.d.comb += self.weight_read.eq(1)
-                m.d.sync += [lane.eq(0), addr.eq(addr + self.stride)]
-                m.next = "BYTE"
-            with m.State("BYTE"):  # the rom looks up the code
-                m.next = "TRITS"
-            with m.State("TRITS"):
-                flip = negative.replicate(digits)
-                m.d.sync += [
-                    trits.nonzero.eq(self.rom_step.nonzero),
-                    trits.minus.eq(self.rom_step.minus ^ flip),
-                    digit.eq(0),
-                    lane.eq(lane + 1),
-                ]
-                m.next = "CHANNEL"
-            with m.State("CHANNEL"):
-                m.d.comb += emit.eq(1)
-                m.d.sync += [
-                    digit.eq(digit + 1),
-                    left.eq(left - 1),
-                    trits.nonzero.eq(trits.nonzero >> 1),
-                    trits.minus.eq(trits.minus >> 1),
-                ]
-                with m.If(left == 0):
-                    m.next = "IDLE"
-                with m.Elif(digit == digits - 1):
-                    m.next = "TRITS"
-                    with m.If(lane == 0):
-                        m.next = "WORD"
-        m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
+        trits = Signal(data.StructLayout({"nonzero": digits, "minus": digits}), reset_less=True)
+        m.d.sync += [trits.nonzero.eq(trits.nonzero >> 1), trits.minus.eq(trits.minus >> 1)]
+        with m.If(load):
+            m.d.sync += [
+                trits.nonzero.eq(self.rom_step.nonzero),
+                trits.minus.eq(self.rom_step.minus ^ negative.replicate(digits)),
+                emitting.eq(1),
+            ]
+        with m.If(emitting):
+            m.d.sync += left.eq(left - 1)
+            with m.If(left == 0):
+                m.d.sync += [emitting.eq(0), looking.eq(0), load.eq(0)]
 
         plus = Cat(self.scale, Const(0, 1)).as_signed()
         minus = Signal(signed(NUMBERS.residual_bits), reset_less=True)
         m.d.sync += minus.eq(-plus)
         value = Mux(trits.minus[0], minus, plus)
         m.d.comb += [
-            self.channels.valid.eq(emit),
+            self.channels.valid.eq(emitting),
             self.channels.payload.value.eq(Mux(trits.nonzero[0], value, 0)),
             self.channels.payload.last.eq(left == 0),
         ]

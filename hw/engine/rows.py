@@ -9,15 +9,30 @@ from amaranth.lib.wiring import In, Out
 
 from ..arith import add_carry
 from ..config import NUMBERS, DeviceConfig
-from .tables import INDEX_BITS, SUM_BITS
+from ..weights import WeightMemory
+from .tables import INDEX_BITS, READ_STAGE, SUM_BITS, vector_layout
 
-__all__ = ["ROW", "ROW_LATENCY", "RowStream"]
+__all__ = ["ROW", "ROW_LATENCY", "RowStream", "op_layout"]
 
 ROW = data.StructLayout({"sum": signed(NUMBERS.acc_bits), "last": 1})
 """A finished row: its dot product, and whether it is the operation's last."""
 
-ROW_LATENCY = 8
+ROW_LATENCY = 9
 """Cycles from the address of a row's last weight word to its ``ROW``."""
+
+
+def op_layout(device: DeviceConfig) -> data.StructLayout:
+    """An operation: its input vector, rows - 1, and where its words are.
+
+    They follow those of the operation before, or (``again``) are its very words, or (``first``)
+    begin at 0.
+    """
+    return data.StructLayout({
+        "vector": vector_layout(device),
+        "rows": (device.max_rows - 1).bit_length(),
+        "again": 1,
+        "first": 1,
+    })
 
 
 class RowStream(wiring.Component):
@@ -25,18 +40,25 @@ class RowStream(wiring.Component):
 
     A word's eight bytes look up eight partial sums; a tree adds them; the row's sum so far is read,
     added to and written back, or, in the last block, emitted. The first word of a block waits until
-    the block's tables are full; within a block nothing waits. A negative code is the inverted sum
-    plus one, and the eight ones enter as the carries of the seven adders of the tree and of the
+    the block's tables are full, and that of the last block until its rows are expected; within a
+    block nothing waits but for the embedding's look-ups. A negative code is the inverted sum plus
+    one, and the eight ones enter as the carries of the seven adders of the tree and of the
     accumulator.
 
     Members
     -------
-    restart : In(1)
-        Set the weight address to 0.
-    ops : In(stream of {blocks, rows})
-        Number of blocks - 1 and of rows - 1 of the next operation.
+    ops : In(stream of OP)
+        The next operation; see ``op_layout``.
+    expected : In(1)
+        Rows of the present operation may be emitted.
+    op_ends : Out(1)
+        Pulse: the operation's last word is issued.
+    taken : In(1)
+        The weight memory serves another in this cycle.
     weight_addr, weight_read, weight_data : Out, Out, In
-        Weight memory; data one cycle after the address.
+        Weight memory; data ``WeightMemory.LATENCY`` cycles after the address.
+    word : Out(64)
+        ``weight_data`` of the cycle before.
     codes, read_half, read, sums, full, release, release_half
         See ``PartialSumTables``.
     rows : Out(stream of ROW, always ready)
@@ -44,11 +66,14 @@ class RowStream(wiring.Component):
         address.
     """
 
-    restart: Signal
     ops: stream.Interface
+    expected: Signal
+    op_ends: Signal
+    taken: Signal
     weight_addr: Signal
     weight_read: Signal
     weight_data: Signal
+    word: Signal
     codes: data.View
     read_half: Signal
     read: Signal
@@ -62,16 +87,16 @@ class RowStream(wiring.Component):
         self._lanes = NUMBERS.bytes_per_word
         self._max_rows = device.max_rows
         self._row_bits = (device.max_rows - 1).bit_length()
-        self.op_layout = data.StructLayout({
-            "blocks": (NUMBERS.blocks(device.max_columns) - 1).bit_length(),
-            "rows": self._row_bits,
-        })
+        self.op_layout = op_layout(device)
         super().__init__({
-            "restart": In(1),
             "ops": In(stream.Signature(self.op_layout)),
+            "expected": In(1),
+            "op_ends": Out(1),
+            "taken": In(1),
             "weight_addr": Out((device.weight_words - 1).bit_length()),
             "weight_read": Out(1),
             "weight_data": In(8 * self._lanes),
+            "word": Out(8 * self._lanes),
             "codes": Out(data.ArrayLayout(unsigned(INDEX_BITS), self._lanes)),
             "read_half": Out(1),
             "read": Out(1),
@@ -87,50 +112,63 @@ class RowStream(wiring.Component):
 
         # Issue: one row of one block per cycle.
         active = Signal()
-        op = Signal(self.op_layout, reset_less=True)
-        blocks_left = Signal.like(op.blocks, reset_less=True)
-        row = Signal(self._row_bits)
+        rows = Signal(self._row_bits, reset_less=True)
+        blocks_left = Signal.like(self.ops.payload.vector.blocks, reset_less=True)
+        rows_left = Signal(self._row_bits, reset_less=True)
+        start_addr = Signal.like(self.weight_addr, reset_less=True)
+        opening = Signal(reset_less=True)
         first_block = Signal(reset_less=True)
+        last_block = Signal(reset_less=True)
+        last_row = Signal(reset_less=True)
         half = Signal()
         issue = Signal()
-        last_row = Signal()
-        last_block = Signal()
         m.d.comb += [
-            issue.eq(active & self.full.bit_select(half, 1)),
-            last_row.eq(row == op.rows),
-            last_block.eq(blocks_left == 0),
+            issue.eq(active & self.full.bit_select(half, 1) & (self.expected | ~last_block)
+                     & ~self.taken),
             self.weight_read.eq(issue),
-            self.ops.ready.eq(~active | (issue & last_row & last_block)),
+            self.op_ends.eq(issue & last_row & last_block),
+            self.ops.ready.eq(~active | self.op_ends),
         ]
         with m.If(issue):
-            m.d.sync += [row.eq(row + 1), self.weight_addr.eq(self.weight_addr + 1)]
+            m.d.sync += [
+                self.weight_addr.eq(self.weight_addr + 1),
+                rows_left.eq(rows_left - 1),
+                last_row.eq(rows_left == 1),
+                opening.eq(0),
+            ]
+            with m.If(opening):
+                m.d.sync += start_addr.eq(self.weight_addr)
             with m.If(last_row):
                 m.d.sync += [
-                    row.eq(0),
+                    rows_left.eq(rows),
                     half.eq(~half),
                     blocks_left.eq(blocks_left - 1),
                     first_block.eq(0),
+                    last_block.eq(blocks_left == 1),
                 ]
                 with m.If(last_block):
                     m.d.sync += active.eq(0)
+        op = self.ops.payload
         with m.If(self.ops.valid & self.ops.ready):
             m.d.sync += [
                 active.eq(1),
-                op.eq(self.ops.payload),
-                blocks_left.eq(self.ops.payload.blocks),
+                rows.eq(op.rows),
+                rows_left.eq(op.rows),
+                blocks_left.eq(op.vector.blocks),
                 first_block.eq(1),
+                last_block.eq(op.vector.blocks == 0),
+                opening.eq(1),
             ]
-        with m.If(self.restart):
-            m.d.sync += self.weight_addr.eq(0)
+            with m.If(op.again):
+                m.d.sync += self.weight_addr.eq(start_addr)
+            with m.If(op.first):
+                m.d.sync += self.weight_addr.eq(0)
 
         # Stage k of the pipeline holds what was issued k cycles ago.
-        tag = data.StructLayout({
-            "valid": 1, "row": self._row_bits, "first": 1, "emit": 1, "last": 1, "half": 1,
-        })
+        tag = data.StructLayout({"valid": 1, "first": 1, "emit": 1, "last": 1, "half": 1})
         tags = [Signal(tag, name=f"row_{k}") for k in range(ROW_LATENCY + 1)]
         m.d.comb += [
             tags[0].valid.eq(issue),
-            tags[0].row.eq(row),
             tags[0].first.eq(first_block),
             tags[0].emit.eq(last_block),
             tags[0].last.eq(last_row),
@@ -139,18 +177,18 @@ class RowStream(wiring.Component):
         for before, after in pairwise(tags):
             m.d.sync += after.eq(before)
 
-        # 1: word from memory; 2: code to tables; 3: sums; 4..7: signs, tree, accumulator
-        word = Signal(8 * self._lanes, reset_less=True)
-        m.d.sync += word.eq(self.weight_data)
+        # 2: word from memory; 3: code to tables; 4: sums; 5..8: signs, tree, accumulator
+        assert READ_STAGE == WeightMemory.LATENCY + 1
+        m.d.sync += self.word.eq(self.weight_data)
         signs = Signal(self._lanes)
         for j in range(self._lanes):
-            byte = word.word_select(j, 8)
+            byte = self.word.word_select(j, 8)
             m.d.comb += [self.codes[j].eq(byte[:INDEX_BITS]), signs[j].eq(byte[INDEX_BITS])]
         m.d.comb += [
-            self.read.eq(tags[2].valid),
-            self.read_half.eq(tags[2].half),
-            self.release.eq(tags[2].valid & tags[2].last),
-            self.release_half.eq(tags[2].half),
+            self.read.eq(tags[READ_STAGE].valid),
+            self.read_half.eq(tags[READ_STAGE].half),
+            self.release.eq(tags[1].valid & tags[1].last),
+            self.release_half.eq(tags[1].half),
         ]
 
         carries = [signs]  # carries[k]: the signs as of k cycles after the codes
@@ -178,22 +216,30 @@ class RowStream(wiring.Component):
             level = nodes
             stage += 1
 
-        # 6: address of the row's sum so far; 7: add; 8: write back or emit
+        # 7: address of the row's sum so far; 8: add; 9: write back or emit
         m.submodules.sums_memory = memory = Memory(
             shape=signed(NUMBERS.acc_bits), depth=self._max_rows, init=[])
         so_far = memory.read_port()
         write = memory.write_port()
+
+        def row_at(stage: int) -> Signal:
+            """Row that is in a stage: counted there, which is smaller than passing it on."""
+            row = Signal(self._row_bits, name=f"row_at_{stage}")
+            with m.If(tags[stage].valid):
+                m.d.sync += row.eq(Mux(tags[stage].last, 0, row + 1))
+            return row
+
         total = Signal(signed(NUMBERS.acc_bits), reset_less=True)
-        m.d.comb += [so_far.addr.eq(tags[6].row), so_far.en.eq(tags[6].valid)]
+        m.d.comb += [so_far.addr.eq(row_at(7)), so_far.en.eq(tags[7].valid)]
         m.d.sync += total.eq(add_carry(
-            level[0], Mux(tags[7].first, 0, so_far.data), carries[stage][pending.pop(0)],
+            level[0], Mux(tags[8].first, 0, so_far.data), carries[stage][pending.pop(0)],
             width=NUMBERS.acc_bits))
         m.d.comb += [
-            write.addr.eq(tags[8].row),
+            write.addr.eq(row_at(9)),
             write.data.eq(total),
-            write.en.eq(tags[8].valid & ~tags[8].emit),
-            self.rows.valid.eq(tags[8].valid & tags[8].emit),
+            write.en.eq(tags[9].valid & ~tags[9].emit),
+            self.rows.valid.eq(tags[9].valid & tags[9].emit),
             self.rows.payload.sum.eq(total),
-            self.rows.payload.last.eq(tags[8].last),
+            self.rows.payload.last.eq(tags[9].last),
         ]
         return m

@@ -12,7 +12,7 @@ from trilight.sw.model import Layer, Matrix, Model
 
 from .tables import SIGMOID, SILU
 
-__all__ = ["ReferenceModel", "Trace", "norm", "rshift", "saturate"]
+__all__ = ["ReferenceModel", "Trace", "effective_scale", "quantise", "rshift", "saturate"]
 
 Integers = NDArray[np.int32]
 
@@ -34,38 +34,57 @@ def _clip_activation(values: Integers) -> Integers:
     return np.clip(values, -NUMBERS.act_max, NUMBERS.act_max)
 
 
-def norm(y: Integers) -> Integers:
-    """L1 norm: ``24 * y / mean|y|``, rounded and clipped to [-127, 127].
+def quantise(tapped: Integers) -> Integers:
+    """Input of a norm, ``clip127(rshift(tapped, 7))``, int8 before its magnitude is known.
 
     Parameters
     ----------
-    y : int32 array [streams, d]
-        In the range of int12.
+    tapped : int32 array [streams, d]
+        The residual stream times its taps.
+    """
+    return _clip_activation(rshift(tapped, NUMBERS.tap_frac))
+
+
+def effective_scale(scales: Integers, q: Integers) -> Integers:
+    """Multipliers of the matrices behind an L1 norm: ``min(32767, (m << 12) // max(sum|q|, 1))``.
+
+    Parameters
+    ----------
+    scales : int32 array [matrices]
+    q : int32 array [streams, columns]
+        The matrices' common input.
 
     Returns
     -------
-    int32 array [streams, d]
+    int32 array [streams, matrices]
     """
-    magnitude = np.maximum(np.abs(y).sum(axis=1, keepdims=True, dtype=np.int32), 1)
-    scale = NUMBERS.norm_gain * y.shape[1] << NUMBERS.norm_frac
-    reciprocal = np.minimum(scale // magnitude, (1 << NUMBERS.scale_bits) - 1)
-    return _clip_activation(rshift(y * reciprocal, NUMBERS.norm_frac))
+    magnitude = np.maximum(np.abs(q).sum(axis=1, keepdims=True, dtype=np.int32), 1)
+    return np.minimum((scales << NUMBERS.norm_shift) // magnitude, (1 << NUMBERS.scale_bits) - 1)
 
 
 class _Product:
-    """Requantised products of matrices that share their input, stacked by rows."""
+    """Products of matrices that share their input, stacked by rows, times their multipliers."""
 
     def __init__(self, *matrices: Matrix) -> None:
         # float32 holds every partial sum exactly: they are integers below 2**24.
         stacked = np.vstack([matrix.trits for matrix in matrices]).astype(np.float32)
         self._weights = np.ascontiguousarray(stacked.T)
-        self._scales = np.concatenate(
-            [np.full(len(matrix.trits), matrix.scale, np.int32) for matrix in matrices])
+        self._scales = np.array([matrix.scale for matrix in matrices], np.int32)
+        self._rows = [len(matrix.trits) for matrix in matrices]
 
-    def __call__(self, activations: Integers) -> Integers:
+    def __call__(self, activations: Integers, *, normed: bool) -> Integers:
+        """Fixed-point products [streams, rows], ``scale_frac`` more fraction bits than results.
+
+        Of a normed input only the direction counts.
+        """
         sums = (activations.astype(np.float32) @ self._weights).astype(np.int32)
-        sums *= self._scales
-        return rshift(sums, NUMBERS.scale_frac)
+        scales = effective_scale(self._scales, activations) if normed else self._scales[np.newaxis]
+        sums *= np.repeat(scales, self._rows, axis=1)
+        return sums
+
+
+def _requantise(products: Integers) -> Integers:
+    return rshift(products, NUMBERS.scale_frac)
 
 
 class _ReferenceLayer:
@@ -78,11 +97,14 @@ class _ReferenceLayer:
         self.glu_down = _Product(layer.glu_down)
         self.tap_now = layer.tap_now.astype(np.int32)
         self.tap_prev = layer.tap_prev.astype(np.int32)
+        self.glu_tap = layer.glu_tap
         self.forget_bias = layer.forget_bias.astype(np.int32)
 
 
-def _look_up(table: Integers, index: Integers) -> Integers:
-    return table.take(saturate(index, NUMBERS.index_bits) + (1 << NUMBERS.index_bits - 1))
+def _look_up(table: Integers, products: Integers, bias: Integers | int = 0) -> Integers:
+    """Entries for products and a bias in table steps; a step's index is its lower end."""
+    index = saturate((products >> NUMBERS.scale_frac) + bias, NUMBERS.index_bits)
+    return table.take(index + (1 << NUMBERS.index_bits - 1))
 
 
 class ReferenceModel:
@@ -99,7 +121,7 @@ class ReferenceModel:
     h : int32 array [L, streams, d]
         Recurrent state of each layer, Q3.8.
     x_prev : int32 array [L, streams, d]
-        Previous input of each layer, Q5.6.
+        Previous input of each layer, Q4.3, in [-127, 127].
     """
 
     def __init__(self, model: Model, streams: int = 1) -> None:
@@ -128,7 +150,7 @@ class ReferenceModel:
         tokens : integer array [streams]
         trace : callable, optional
             Called as ``trace(stage, layer, values)`` in the order of the hardware: ``x`` with
-            layer -1 for the embedding; ``y q h u x q v x`` for each layer; ``q`` and ``logits``
+            layer -1 for the embedding; ``q h u x q v x`` for each layer; ``q`` and ``logits``
             with layer L for the head. The values must not be changed.
 
         Returns
@@ -143,9 +165,10 @@ class ReferenceModel:
         """
         show = trace or _ignore
         x = self._advance(tokens, show)
-        q = norm(x)
+        q = quantise(x * self.model.head_tap)
         show("q", len(self._layers), q)
-        logits = saturate(self._head(q) + self._head_bias, NUMBERS.logit_bits)
+        logits = saturate(_requantise(self._head(q, normed=True)) + self._head_bias,
+                          NUMBERS.logit_bits)
         show("logits", len(self._layers), logits)
         return logits
 
@@ -158,14 +181,12 @@ class ReferenceModel:
         x: Integers = self._embedding[self._checked(tokens)]
         show("x", -1, x)
         for number, layer in enumerate(self._layers):
-            y = rshift(x * layer.tap_now + self.x_prev[number] * layer.tap_prev, NUMBERS.tap_frac)
-            y = saturate(y, NUMBERS.residual_bits)
-            self.x_prev[number] = x
-            show("y", number, y)
-            q = norm(y)
+            before = self.x_prev[number] << NUMBERS.prev_shift
+            q = quantise(x * layer.tap_now + before * layer.tap_prev)
+            self.x_prev[number] = _clip_activation(rshift(x, NUMBERS.prev_shift))
             show("q", number, q)
-            forget, candidate, gate = np.split(layer.gates(q), 3, axis=1)
-            f = _look_up(SIGMOID, forget + layer.forget_bias)
+            forget, candidate, gate = np.split(layer.gates(q, normed=True), 3, axis=1)
+            f = _look_up(SIGMOID, forget, layer.forget_bias)
             c = _look_up(SILU, candidate)
             h = c + rshift(f * (self.h[number] - c), NUMBERS.forget_bits)
             self.h[number] = h
@@ -173,16 +194,16 @@ class ReferenceModel:
             g = _look_up(SILU, gate)
             u = _clip_activation(rshift(g * h, NUMBERS.mix_shift))
             show("u", number, u)
-            x = saturate(x + layer.mix_out(u), NUMBERS.residual_bits)
+            x = saturate(x + _requantise(layer.mix_out(u, normed=False)), NUMBERS.residual_bits)
             show("x", number, x)
-            q = norm(x)
+            q = quantise(x * layer.glu_tap)
             show("q", number, q)
-            glu_gate, up = np.split(layer.glu(q), 2, axis=1)
+            glu_gate, up = np.split(layer.glu(q, normed=True), 2, axis=1)
             a = _look_up(SILU, glu_gate)
-            b = saturate(up, NUMBERS.gate_bits)
+            b = saturate(_requantise(up), NUMBERS.gate_bits)
             v = _clip_activation(rshift(a * b, NUMBERS.glu_shift))
             show("v", number, v)
-            x = saturate(x + layer.glu_down(v), NUMBERS.residual_bits)
+            x = saturate(x + _requantise(layer.glu_down(v, normed=False)), NUMBERS.residual_bits)
             show("x", number, x)
         return x
 

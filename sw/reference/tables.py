@@ -21,15 +21,15 @@ def _fixed(values: NDArray[Any], fraction_bits: int) -> Table:
     return table
 
 
-_Z = np.ldexp(np.arange(_ENTRIES) - _ENTRIES // 2, -NUMBERS.index_frac)
+# An index stands for the middle of its step, so that the tables of -z follow from those of z.
+_Z = np.ldexp(np.arange(_ENTRIES) - _ENTRIES // 2 + 0.5, -NUMBERS.index_frac)
 _LOGISTIC = 1 / (1 + np.exp(-_Z))
 
-SIGMOID: Table = _fixed(
-    np.minimum(_LOGISTIC, 1 - 2.0**-NUMBERS.forget_bits), NUMBERS.forget_bits)
-"""uint12, Q0.12, for table indices -128 ... 127."""
+SIGMOID: Table = _fixed(_LOGISTIC - 2.0**-(NUMBERS.forget_bits + 1), NUMBERS.forget_bits)
+"""uint12, Q0.12, for table indices -128 ... 127; that of ``~i`` is 4095 minus that of ``i``."""
 
 SILU: Table = _fixed(_Z * _LOGISTIC, NUMBERS.gate_frac)
-"""int12, Q3.8, for table indices -128 ... 127."""
+"""int12, Q3.8, for table indices -128 ... 127; that of ``~i`` is that of ``i`` minus 16 i + 8."""
 
 GUMBEL: Table = _fixed(-np.log(-np.log((np.arange(256) + 0.5) / 256)), NUMBERS.gumbel_frac)
 """int12, Q3.8: quantiles of the Gumbel distribution at (i + 0.5) / 256."""

@@ -22,6 +22,10 @@ def _fixed_array(values: NDArray[Any], frac: int, bits: int) -> NDArray[Any]:
     return np.clip(np.rint(values * 2.0**frac), -limit, limit - 1).astype(np.int32)
 
 
+def _norm_tap(value: NDArray[Any]) -> int:
+    return to_fixed(float(value), NUMBERS.tap_frac, 1, 2 ** (NUMBERS.tap_bits - 1) - 1)
+
+
 def build_model(config: ModelConfig, vocab: tuple[str, ...], arrays: Mapping[str, NDArray[Any]],
                 provenance: Mapping[str, Any]) -> Model:
     """Round a network's parameters to the formats of ``docs/number-formats.md``.
@@ -43,7 +47,8 @@ def build_model(config: ModelConfig, vocab: tuple[str, ...], arrays: Mapping[str
             return arrays[f"layers.{number}.{name}"]
 
         matrices = {
-            name: Matrix(of(name), multiplier(float(of(f"{name}.weight")), SCALES[name]))
+            name: Matrix(of(name), multiplier(
+                float(of(f"{name}.weight")), SCALES[name], config.d_model))
             for name in MATRICES
         }
         return Layer(
@@ -51,6 +56,7 @@ def build_model(config: ModelConfig, vocab: tuple[str, ...], arrays: Mapping[str
             tap_now=_fixed_array(of("tap_now"), NUMBERS.tap_frac, NUMBERS.tap_bits),
             tap_prev=_fixed_array(of("tap_prev"), NUMBERS.tap_frac, NUMBERS.tap_bits),
             forget_bias=_fixed_array(of("forget_bias"), NUMBERS.index_frac, NUMBERS.index_bits),
+            glu_tap=_norm_tap(of("glu_tap")),
         )
 
     return Model(
@@ -59,6 +65,7 @@ def build_model(config: ModelConfig, vocab: tuple[str, ...], arrays: Mapping[str
         embedding=arrays["embedding"],
         embed_scale=to_fixed(float(arrays["embed_scale"]), NUMBERS.residual_frac, 1, _EMBED_MAX),
         head_scale=head_scale(float(arrays["head_gain"]), config.d_model),
+        head_tap=_norm_tap(arrays["head_tap"]),
         head_bias=_fixed_array(arrays["head_bias"], NUMBERS.logit_frac, NUMBERS.logit_bits),
         layers=tuple(layer(number) for number in range(config.n_layers)),
         provenance=provenance,

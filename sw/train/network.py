@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from trilight.hw.config import NUMBERS, ModelConfig
 
-from .scales import NORM_STEP, RESIDUAL_GAIN, SCALES, MatrixScale
+from .scales import RESIDUAL_GAIN, SCALES, norm_step
 
 __all__ = ["Masks", "Network", "State"]
 
@@ -31,6 +31,9 @@ _INDEX_STEP = 2.0**-NUMBERS.index_frac
 _MIX_COUNTS = 2.0 ** (2 * NUMBERS.gate_frac - NUMBERS.mix_shift)
 _GLU_COUNTS = 2.0 ** (2 * NUMBERS.gate_frac - NUMBERS.glu_shift)
 _EMBED_MAX = 2**11 - 1
+_SCALE_MAX = 2.0**NUMBERS.scale_bits - 1
+_NORM_COUNTS = 24.0
+"""Mean magnitude of a norm's input in counts, a fifth of the range."""
 
 
 class State(NamedTuple):
@@ -39,7 +42,7 @@ class State(NamedTuple):
     h: Tensor
     """Hidden state, ``[L, B, d]``."""
     x_prev: Tensor
-    """Each layer's input at the character before, ``[L, B, d]``."""
+    """Each layer's input at the character before, quantised, ``[L, B, d]``."""
 
 
 class Masks(NamedTuple):
@@ -90,8 +93,14 @@ def _fixed(x: Tensor, frac: int, low: int, high: int) -> Tensor:
 
 
 def _tap(x: Tensor) -> Tensor:
+    """What a unit of the residual stream is in counts, for a tap."""
     limit = 2 ** (NUMBERS.tap_bits - 1)
-    return _fixed(x, NUMBERS.tap_frac, -limit, limit - 1)
+    return _fixed(x, NUMBERS.tap_frac, -limit, limit - 1) * 2.0**NUMBERS.residual_frac
+
+
+def _norm_tap(x: Tensor) -> Tensor:
+    limit = 2 ** (NUMBERS.tap_bits - 1)
+    return _fixed(x, NUMBERS.tap_frac, 1, limit - 1) * 2.0**NUMBERS.residual_frac
 
 
 def _bias(x: Tensor) -> Tensor:
@@ -103,17 +112,21 @@ def _absmean(weight: Tensor) -> Tensor:
     return weight.detach().abs().mean().clamp(min=1e-5)
 
 
-def _multiplier(weight: Tensor, scale: MatrixScale) -> Tensor:
-    """Return ``scales.multiplier`` in units of the output, by the same arithmetic in float64."""
-    bits = NUMBERS.scale_frac + scale.output_frac
-    m = (weight.double() * scale.input_step * 2.0**bits).round().clamp(
-        1, 2**NUMBERS.scale_bits - 1)
-    return (m * 2.0**-bits).float()
+def _multiplier(weight: Tensor, step: float, output_frac: int) -> Tensor:
+    """Return ``scales.multiplier``, by the same arithmetic in float64."""
+    bits = NUMBERS.scale_frac + output_frac
+    return (weight.double() * step * 2.0**bits).round().clamp(1, _SCALE_MAX).float()
 
 
-def _norm(y: Tensor) -> Tensor:
-    mean = y.abs().mean(-1, keepdim=True).clamp(min=_RESIDUAL_STEP)
-    return _counts(y * (NUMBERS.norm_gain / mean))
+def _previous(x: Tensor) -> Tensor:
+    """Quantise what the token shift remembers."""
+    step = 2.0 ** (NUMBERS.prev_shift - NUMBERS.residual_frac)
+    return _counts(x / step) * step
+
+
+def _gain(q: Tensor) -> Tensor:
+    """Return the factor by which a norm changes the multipliers of ``q``'s matrices."""
+    return 2.0**NUMBERS.norm_shift / q.abs().sum(-1, keepdim=True).clamp(min=1)
 
 
 @torch.library.custom_op("trilight::scan", mutates_args=())
@@ -163,10 +176,18 @@ def _scan_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
 _scan.register_autograd(_scan_backward, setup_context=_scan_setup)
 
 
+def _first_tap(norms_before: int) -> float:
+    """Return the tap that makes ``_NORM_COUNTS`` of the residual stream of trained networks.
+
+    Its mean magnitude grows about evenly from norm to norm.
+    """
+    return _NORM_COUNTS * 2.0**-NUMBERS.residual_frac / (0.6 + 0.37 * norms_before)
+
+
 class _Layer(nn.Module):
     """Parameters of one layer, by the names of ``docs/number-formats.md``."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, number: int) -> None:
         super().__init__()
         d, hidden = config.d_model, config.d_hidden
 
@@ -180,8 +201,10 @@ class _Layer(nn.Module):
         self.glu_gate = weight(hidden, d)
         self.glu_up = weight(hidden, d, 0.85)
         self.glu_down = weight(d, hidden, 0.5)
-        self.tap_now = nn.Parameter(torch.ones(d))
-        self.tap_prev = nn.Parameter(torch.full((d,), 0.1))
+        tap = _first_tap(2 * number)
+        self.tap_now = nn.Parameter(torch.full((d,), tap))
+        self.tap_prev = nn.Parameter(torch.full((d,), 0.1 * tap))
+        self.glu_tap = nn.Parameter(torch.tensor(_first_tap(2 * number + 1)))
         self.forget_bias = nn.Parameter(torch.linspace(0, 4, d))
 
 
@@ -202,10 +225,11 @@ class Network(nn.Module):
         self.config = config
         self.bf16 = bf16
         self.embedding = nn.Parameter(torch.randn(config.vocab_size, config.d_model) * 0.5)
-        self.embed_scale = nn.Parameter(torch.tensor(0.4 * RESIDUAL_GAIN))
+        self.embed_scale = nn.Parameter(torch.tensor(0.6))
         self.head_gain = nn.Parameter(torch.tensor(0.8))
+        self.head_tap = nn.Parameter(torch.tensor(_first_tap(2 * config.n_layers)))
         self.head_bias = nn.Parameter(torch.zeros(config.vocab_size))
-        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.n_layers))
+        self.layers = nn.ModuleList(_Layer(config, i) for i in range(config.n_layers))
 
     def start(self, streams: int) -> State:
         """Return the state after a reset."""
@@ -229,28 +253,33 @@ class Network(nn.Module):
         x = functional.embedding(tokens, embedding) * scale
         h_after, x_after = [], []
         for i, layer in enumerate(self.layers):
-            x_after.append(x[-1].detach())
-            shifted = torch.cat([state.x_prev[i][None], x[:-1]])
-            q = _norm(_saturate(x * _tap(layer.tap_now) + shifted * _tap(layer.tap_prev)))
-            f = _index(self._product(layer, "forget", q) + _bias(layer.forget_bias)).sigmoid()
-            c = functional.silu(_index(self._product(layer, "candidate", q)))
-            g = functional.silu(_index(self._product(layer, "gate", q)))
+            remembered = _previous(x)
+            x_after.append(remembered[-1].detach())
+            shifted = torch.cat([state.x_prev[i][None], remembered[:-1]])
+            q = _counts(x * _tap(layer.tap_now) + shifted * _tap(layer.tap_prev))
+            gain = _gain(q)
+            f = _index(self._product(layer, "forget", q, gain) + _bias(layer.forget_bias))
+            f = f.sigmoid()
+            c = functional.silu(_index(self._product(layer, "candidate", q, gain)))
+            g = functional.silu(_index(self._product(layer, "gate", q, gain)))
             h = torch.ops.trilight.scan(f, c, state.h[i])
             h_after.append(h[-1].detach())
             u = g * h * _MIX_COUNTS
             if masks is not None:
                 u = u * masks.mix[i]
             x = _saturate(x + self._product(layer, "mix_out", _counts(u)))
-            q = _norm(x)
-            a = functional.silu(_index(self._product(layer, "glu_gate", q)))
+            q = _counts(x * _norm_tap(layer.glu_tap))
+            gain = _gain(q)
+            a = functional.silu(_index(self._product(layer, "glu_gate", q, gain)))
             b = functional.hardtanh(
-                self._product(layer, "glu_up", q), -_GATE_MAX, _GATE_MAX - _GATE_STEP)
+                self._product(layer, "glu_up", q, gain), -_GATE_MAX, _GATE_MAX - _GATE_STEP)
             v = a * b * _GLU_COUNTS
             if masks is not None:
                 v = v * masks.glu[i]
             x = _saturate(x + self._product(layer, "glu_down", _counts(v)))
         head = _head_multiplier(self.head_gain, self.config.d_model)
-        logits = self._matmul(_norm(x), embedding) * head
+        q = _counts(x * _norm_tap(self.head_tap))
+        logits = self._matmul(q, embedding) * _scaled(head, _gain(q), NUMBERS.logit_frac)
         bias = _fixed(self.head_bias, NUMBERS.logit_frac, -(2**15), 2**15 - 1)
         return logits + bias, State(torch.stack(h_after), torch.stack(x_after))
 
@@ -259,11 +288,16 @@ class Network(nn.Module):
             return functional.linear(q.bfloat16(), trits.bfloat16()).float()
         return functional.linear(q, trits)
 
-    def _product(self, layer: nn.Module, name: str, q: Tensor) -> Tensor:
+    def _product(self, layer: nn.Module, name: str, q: Tensor, gain: Tensor | None = None,
+                 ) -> Tensor:
+        """Multiply counts by a matrix; ``gain`` is that of ``q``'s norm, if it has one."""
         weight: Tensor = getattr(layer, name)
         absmean = _absmean(weight)
         trits = _Ternary.apply(weight / absmean)
-        return self._matmul(q, trits) * _multiplier(absmean, SCALES[name])
+        scale = SCALES[name]
+        step = norm_step(self.config.d_model) if scale.input_step is None else scale.input_step
+        multiplier = _multiplier(absmean, step, scale.output_frac)
+        return self._matmul(q, trits) * _scaled(multiplier, gain, scale.output_frac)
 
     @torch.no_grad()
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -290,10 +324,19 @@ def _saturate(x: Tensor) -> Tensor:
 
 
 def _index(x: Tensor) -> Tensor:
-    return functional.hardtanh(x, -_INDEX_MAX, _INDEX_MAX - _INDEX_STEP)
+    """Clip to the middles of the first and the last step of the tables."""
+    return functional.hardtanh(x, -_INDEX_MAX + _INDEX_STEP / 2, _INDEX_MAX - _INDEX_STEP / 2)
+
+
+def _scaled(multiplier: Tensor, gain: Tensor | None, output_frac: int) -> Tensor:
+    """Return what a count of a product is worth in units of the output."""
+    if gain is not None:
+        multiplier = (multiplier * gain).clamp(max=_SCALE_MAX)
+    return multiplier * 2.0 ** -(NUMBERS.scale_frac + output_frac)
 
 
 def _head_multiplier(gain: Tensor, d_model: int) -> Tensor:
-    """Return ``scales.head_scale`` in nats per count, with a gradient."""
-    return _fixed(gain.double() * (NORM_STEP / d_model**0.5),
-                  NUMBERS.scale_frac + NUMBERS.logit_frac, 1, 2**NUMBERS.scale_bits - 1).float()
+    """Return ``scales.head_scale``, with a gradient."""
+    bits = NUMBERS.scale_frac + NUMBERS.logit_frac
+    step = norm_step(d_model) / d_model**0.5
+    return (_fixed(gain.double() * step, bits, 1, _SCALE_MAX) * 2.0**bits).float()

@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from trilight.hw.config import NUMBERS
 
 __all__ = [
-    "NORM_STEP",
     "RESIDUAL_GAIN",
     "SCALES",
     "MatrixScale",
     "head_scale",
     "multiplier",
+    "norm_step",
     "to_fixed",
 ]
 
-NORM_STEP = 1 / 30
-"""What one count of a normalised activation ``q`` stands for. Its mean magnitude is
-``NUMBERS.norm_gain`` counts; for normally distributed values the root mean square is then 1.0."""
+NORM_MEAN = 0.8
+"""Mean magnitude of a norm's output; the root mean square of normally distributed values is then
+1.0."""
 
 RESIDUAL_GAIN = 0.5
 """What a branch adds to the residual stream, for each unit that it computes. Norms make the model
@@ -35,13 +35,13 @@ _GLU_STEP = RESIDUAL_GAIN * 2.0 ** (NUMBERS.glu_shift - 2 * NUMBERS.gate_frac)
 class MatrixScale:
     """Units at the two sides of a matrix."""
 
-    input_step: float
-    """What one count of the input stands for, gain included."""
+    input_step: float | None
+    """What one count of the input stands for, gain included; ``None`` for a norm's output."""
     output_frac: int
     """Fraction bits of the output."""
 
 
-_TABLE = MatrixScale(NORM_STEP, NUMBERS.index_frac)
+_TABLE = MatrixScale(None, NUMBERS.index_frac)
 
 SCALES: dict[str, MatrixScale] = {
     "forget": _TABLE,
@@ -49,10 +49,15 @@ SCALES: dict[str, MatrixScale] = {
     "gate": _TABLE,
     "mix_out": MatrixScale(_MIX_STEP, NUMBERS.residual_frac),
     "glu_gate": _TABLE,
-    "glu_up": MatrixScale(NORM_STEP, NUMBERS.gate_frac),
+    "glu_up": MatrixScale(None, NUMBERS.gate_frac),
     "glu_down": MatrixScale(_GLU_STEP, NUMBERS.residual_frac),
 }
 """Matrices of a layer, in the order in which the device uses them."""
+
+
+def norm_step(d_model: int) -> float:
+    """What a count stands for when the magnitudes of ``d_model`` counts add up to 4096."""
+    return NORM_MEAN * d_model / (1 << NUMBERS.norm_shift)
 
 
 def to_fixed(value: float, frac: int, low: int, high: int) -> int:
@@ -60,7 +65,7 @@ def to_fixed(value: float, frac: int, low: int, high: int) -> int:
     return min(max(round(value * 2.0**frac), low), high)
 
 
-def multiplier(weight: float, scale: MatrixScale) -> int:
+def multiplier(weight: float, scale: MatrixScale, d_model: int) -> int:
     """Return the ``m_*`` of a matrix, in [1, 32767].
 
     Parameters
@@ -69,11 +74,14 @@ def multiplier(weight: float, scale: MatrixScale) -> int:
         What a trit of +1 stands for: the mean magnitude of the trainer's real weights.
     scale
         Units of the matrix.
+    d_model
+        Width of the model.
     """
-    return to_fixed(weight * scale.input_step, NUMBERS.scale_frac + scale.output_frac,
+    step = norm_step(d_model) if scale.input_step is None else scale.input_step
+    return to_fixed(weight * step, NUMBERS.scale_frac + scale.output_frac,
                     1, 2**NUMBERS.scale_bits - 1)
 
 
 def head_scale(gain: float, d_model: int) -> int:
     """Return ``m_head`` for a head whose logits are ``gain / sqrt(d_model)`` per unit of input."""
-    return multiplier(gain / math.sqrt(d_model), MatrixScale(NORM_STEP, NUMBERS.logit_frac))
+    return multiplier(gain / math.sqrt(d_model), MatrixScale(None, NUMBERS.logit_frac), d_model)

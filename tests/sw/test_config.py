@@ -4,13 +4,13 @@ import dataclasses
 
 import pytest
 
-from trilight.hw.config import NUMBERS, UP5K, CapacityError, ModelConfig
+from trilight.hw.config import NUMBERS, UP5K, CapacityError, ModelConfig, OperationShape
 from trilight.sw.model import Model
 
 CONFIGS = [
     ModelConfig(vocab_size=20, d_model=45, n_layers=2, d_hidden=50),
     ModelConfig(vocab_size=16, d_model=40, n_layers=1, d_hidden=81),
-    ModelConfig(vocab_size=65, d_model=160, n_layers=3, d_hidden=231),
+    ModelConfig(vocab_size=65, d_model=160, n_layers=3, d_hidden=229),
 ]
 
 
@@ -24,26 +24,45 @@ def test_shifts_follow_from_binary_points() -> None:
 def test_widths_hold_the_largest_values() -> None:
     columns = UP5K.max_columns
     assert columns * NUMBERS.act_max < 2 ** (NUMBERS.acc_bits - 1)
-    assert NUMBERS.norm_gain * columns < 2**NUMBERS.norm_scale_bits
-    assert columns * 2 ** (NUMBERS.residual_bits - 1) < 2**NUMBERS.norm_sum_bits
+    assert columns * NUMBERS.act_max < 2**NUMBERS.norm_bits
+    assert 2 ** (NUMBERS.residual_bits - 1) <= (NUMBERS.act_max + 1) << NUMBERS.prev_shift + 1
     assert UP5K.max_vocab <= 256
 
 
-@pytest.mark.parametrize(("columns", "words"), [(1, 1), (40, 1), (41, 2), (80, 2), (231, 6)])
-def test_blocks(columns: int, words: int) -> None:
+@pytest.mark.parametrize(("rows", "columns", "trits", "blocks"), [
+    (480, 160, 5, 4),
+    (480, 229, 5, 6),
+    (65, 160, 4, 5),  # 5 * 65 cycles are fewer than 4 * 122
+    (97, 160, 4, 5),
+    (98, 160, 5, 4),  # 5 * 98 are not
+    (16, 40, 4, 2),  # 2 * 41 are fewer than 122
+    (122, 32, 5, 1),  # as many either way
+    (121, 32, 4, 1),
+    (16, 256, 4, 8),
+])
+def test_shape_of_an_operation(rows: int, columns: int, trits: int, blocks: int) -> None:
+    shape = OperationShape(rows, columns)
     assert NUMBERS.block == 40
-    assert NUMBERS.blocks(columns) == words
+    assert (shape.short, shape.trits, shape.blocks) == (trits == 4, trits, blocks)
+    assert shape.entries == {4: 41, 5: 122}[trits]
+    assert shape.words == rows * blocks
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
 def test_weights_are_those_of_the_model(config: ModelConfig, seed: int) -> None:
     model = Model.random(config, seed)
-    matrices = [model.embedding]
-    matrices += [matrix.trits for layer in model.layers for matrix in layer.matrices.values()]
-    assert config.ternary_weights == sum(trits.size for trits in matrices)
-    assert config.ternary_weights_per_token == config.ternary_weights
-    words = sum(len(trits) * -(-trits.shape[1] // 40) for trits in matrices)
-    assert config.weight_words == words
+    operations = [[model.embedding]]
+    for layer in model.layers:
+        operations += [[layer.forget.trits, layer.candidate.trits, layer.gate.trits],
+                       [layer.mix_out.trits], [layer.glu_gate.trits, layer.glu_up.trits],
+                       [layer.glu_down.trits]]
+    sizes = [trits.size for matrices in operations for trits in matrices]
+    assert config.ternary_weights == config.ternary_weights_per_token == sum(sizes)
+    shapes = [OperationShape(sum(map(len, matrices)), matrices[0].shape[1])
+              for matrices in operations]
+    assert config.weight_words == sum(shape.words for shape in shapes)
+    assert sorted(shapes, key=str) == sorted(
+        [config.head, *config.n_layers * config.layer_operations], key=str)
     # Header, five words for each of mix, mix_out, glu, glu_down and the head, and the bias.
     assert config.program_words == 6 + 5 * (4 * config.n_layers + 1) + config.vocab_size
 
@@ -55,7 +74,8 @@ def test_a_model_that_fits() -> None:
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    ({"n_layers": 3, "d_hidden": 241}, "weight words: 17,084 needed, 16,384 present"),
+    ({"n_layers": 3, "d_hidden": 241},
+     f"weight words: {3 * ((480 + 160 + 482) * 4 + 160 * 7) + 65 * 5:,} needed, 16,384 present"),
     ({"d_model": 180, "n_layers": 1}, "rows, 3 * d_model: 540 needed, 512 present"),
     ({"d_hidden": 260, "n_layers": 1}, "columns, d_hidden: 260 needed, 256 present"),
     ({"d_hidden": 260, "n_layers": 1}, "rows, 2 * d_hidden: 520 needed, 512 present"),

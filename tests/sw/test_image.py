@@ -20,8 +20,9 @@ from trilight.sw.reference.tables import GUMBEL, SIGMOID, SILU
 
 CONFIGS = [
     ModelConfig(vocab_size=20, d_model=45, n_layers=2, d_hidden=81),
-    ModelConfig(vocab_size=65, d_model=160, n_layers=3, d_hidden=231),
+    ModelConfig(vocab_size=65, d_model=160, n_layers=3, d_hidden=229),
     ModelConfig(vocab_size=16, d_model=16, n_layers=1, d_hidden=16),
+    ModelConfig(vocab_size=130, d_model=130, n_layers=1, d_hidden=128),
 ]
 
 ROWS_OF = {
@@ -48,40 +49,57 @@ class Device:
     def program(self, index: int) -> int:
         return self.units[Space.PROGRAM + index]
 
-    def word_trits(self, word: int) -> list[int]:
-        """The 40 trits of a weight word."""
+    def word_trits(self, word: int, short: bool) -> list[int]:
+        """The 40 trits of a weight word, or the 32 of a short one."""
         value = sum(self.units[4 * word + k] << 16 * k for k in range(4))
-        return [t for lane in range(8) for t in CODE_TO_TRITS[value >> 8 * lane & 0xFF]]
+        lanes = [CODE_TO_TRITS[value >> 8 * lane & 0xFF] for lane in range(8)]
+        if short:
+            assert not any(lane[4] for lane in lanes)
+        return [t for lane in lanes for t in lane[:4 if short else 5]]
 
-    def rows(self, start: int, rows: int, blocks: int) -> list[list[int]]:
-        return [[t for block in range(blocks) for t in self.word_trits(start + block * rows + row)]
+    def rows(self, start: int, rows: int, blocks: int, short: bool) -> list[list[int]]:
+        return [[t for block in range(blocks)
+                 for t in self.word_trits(start + block * rows + row, short)]
                 for row in range(rows)]
+
+
+def is_short(rows: int, columns: int) -> bool:
+    """A table of 122 sums takes 122 cycles to fill, one of 41 as many as that."""
+    return -(-columns // 32) * max(rows, 41) < -(-columns // 40) * max(rows, 122)
 
 
 def rebuild(image: Image) -> Model:
     """The model that an image holds, checking the program on the way."""
     device, config = Device(image.segments), image.config
     d, n, layers = config.d_model, config.vocab_size, config.n_layers
-    channels, embed_scale, norm_scale, embed_base, stride, last_op = map(device.program, range(6))
-    assert (channels, norm_scale, stride, last_op) == (d - 1, 24 * d, n, 4 * layers)
+    channels, embed_scale, embed_base, stride, embed_flags, last_op = map(device.program, range(6))
+    assert (channels, stride, last_op) == (d - 1, n, 4 * layers)
 
-    kinds, matrices, start = [], [], 0
+    kinds, matrices, taps, start = [], [], [], 0
+    after_short = embed_flags >> 9 == 1
     for number in range(last_op + 1):
         first, last_row, *scales = (device.program(6 + 5 * number + k) for k in range(5))
-        kind, blocks, rows = Op(first & 15), (first >> 4) + 1, last_row + 1
-        if kind is Op.HEAD:
-            assert start == embed_base
-            for token in (0, n - 1):
-                row = [t for b in range(blocks) for t in device.word_trits(embed_base + b * stride
-                                                                          + token)]
-                assert row == device.rows(start, rows, blocks)[token]
+        kind, blocks, rows = Op(first & 15), (first >> 4 & 15) + 1, last_row + 1
         residual = "mix_out" if number % 4 == 1 else "glu_down"
         names = ROWS_OF.get(kind, (residual,))
-        trits = np.array(device.rows(start, rows, blocks), np.int8)
         columns = config.d_hidden if names == ("glu_down",) else d
-        assert blocks == -(-columns // 40)
+        short = first >> 8 & 1 == 1
+        assert short == is_short(rows, columns) == after_short
+        after_short = first >> 9 == 1
+        if kind is Op.HEAD:
+            assert start == embed_base
+            assert short == embed_flags >> 8 & 1
+            for token in (0, n - 1):
+                row = [t for b in range(blocks)
+                       for t in device.word_trits(embed_base + b * stride + token, short)]
+                assert row == device.rows(start, rows, blocks, short)[token]
+        trits = np.array(device.rows(start, rows, blocks, short), np.int8)
+        assert blocks == -(-columns // (32 if short else 40))
         assert not trits[:, columns:].any()
-        assert scales[len(names):] == [0] * (3 - len(names))
+        unused = scales[len(names):]
+        if kind is Op.RESIDUAL:
+            taps.append(unused.pop(0))
+        assert not any(unused)
         kinds.append(kind)
         matrices.append({name: Matrix(trits[k::len(names), :columns], scales[k])
                          for k, name in enumerate(names)})
@@ -96,16 +114,17 @@ def rebuild(image: Image) -> Model:
                  for name, matrix in part.items()}
         assert sorted(named) == sorted(MATRICES)
         index = range(number * d, (number + 1) * d)
-        taps = [device.units[Space.TAPS + i] for i in index]
+        shift = [device.units[Space.TAPS + i] for i in index]
         bias = [device.units[Space.FORGET_BIAS + i] for i in index]
-        return Layer(**named, tap_now=np.array([signed(tap & 0xFF, 8) for tap in taps]),
-                     tap_prev=np.array([signed(tap >> 8, 8) for tap in taps]),
-                     forget_bias=np.array([signed(unit, 8) for unit in bias]))
+        return Layer(**named, tap_now=np.array([signed(tap & 0xFF, 8) for tap in shift]),
+                     tap_prev=np.array([signed(tap >> 8, 8) for tap in shift]),
+                     forget_bias=np.array([signed(unit, 8) for unit in bias]),
+                     glu_tap=taps[number])
 
     head = matrices[-1]["head"]
     return Model(
         config=config, vocab=Model.random(config, 0).vocab, embedding=head.trits,
-        embed_scale=embed_scale, head_scale=head.scale,
+        embed_scale=embed_scale, head_scale=head.scale, head_tap=taps[-1],
         head_bias=np.array([signed(device.program(255 - t), 16) for t in range(n)]),
         layers=tuple(layer(number) for number in range(layers)), provenance={})
 
@@ -132,10 +151,10 @@ def test_negative_parameters_stay_in_their_fields(seed: int) -> None:
 
 def test_tables_are_in_the_image(seed: int) -> None:
     device = Device(compile_image(Model.random(CONFIGS[0], seed)).segments)
-    activation = [device.units[Space.ACTIVATION + i] for i in range(512)]
-    assert activation[:256] == SIGMOID.tolist()
+    activation = [device.units[Space.ACTIVATION + i] for i in range(256)]
+    assert activation[:128] == SIGMOID[128:].tolist()
     assert max(activation) < 4096
-    assert [signed(unit, 12) for unit in activation[256:]] == SILU.tolist()
+    assert [signed(unit, 12) for unit in activation[128:]] == SILU[128:].tolist()
     gumbel = [device.units[Space.GUMBEL + i] for i in range(256)]
     assert max(gumbel) < 4096
     assert [signed(unit, 12) for unit in gumbel] == GUMBEL.tolist()
@@ -166,7 +185,7 @@ def with_crc(body: bytes) -> bytes:
 
 
 def encoded(*segments: tuple[int, int], count: int | None = None, sizes: tuple[int, ...] = (
-        16, 16, 1, 16), version: int = 1) -> bytes:
+        16, 16, 1, 16), version: int = 2) -> bytes:
     """An image with zeros in segments of the given addresses and lengths."""
     body = struct.pack("<8sHHHHHH32s", b"TRILIMG\0", version,
                        len(segments) if count is None else count, *sizes, bytes(32))
@@ -175,9 +194,9 @@ def encoded(*segments: tuple[int, int], count: int | None = None, sizes: tuple[i
 
 
 def test_smallest_and_fullest_segments_are_legal() -> None:
-    whole = [(0, 0x10000), (0x10000, 256), (0x10200, 512), (0x10400, 512), (0x10600, 512),
+    whole = [(0, 0x10000), (0x10000, 256), (0x10200, 512), (0x10400, 512), (0x10600, 256),
              (0x10800, 256)]
-    assert Image.from_bytes(encoded(*whole)).units == 0x10000 + 4 * 512
+    assert Image.from_bytes(encoded(*whole)).units == 0x10000 + 2 * 512 + 3 * 256
     assert Image.from_bytes(encoded()).segments == []
     assert Image.from_bytes(encoded((8, 8), (0, 8))).units == 16
 
@@ -186,7 +205,7 @@ def test_smallest_and_fullest_segments_are_legal() -> None:
     (b"", "an image must begin with b'TRILIMG\\x00', not b''"),
     (b"\x7fELF" * 40, "an image must begin with b'TRILIMG\\x00', not b'\\x7fELF\\x7fELF'"),
     (b"TRILIMG\0" + bytes(47), "an image must have at least 56 bytes, not 55; it is cut off"),
-    (encoded(version=2), "image version must be 1, not 2; compile the image anew"),
+    (encoded(version=1), "image version must be 2, not 1; compile the image anew"),
     (encoded((0, 4))[:-1], "an image's CRC-32 must match its bytes, "),
     (encoded(sizes=(16, 0, 1, 16)), "image header: d_model must be a positive integer, not 0"),
     (encoded((0, 4), count=2), "an image must hold 2 segments, not 1"),
@@ -199,6 +218,8 @@ def test_smallest_and_fullest_segments_are_legal() -> None:
      "a segment of the PROGRAM space must end by 0x10100, not lie at 0x10080 ... 0x10100"),
     (encoded((0x10200, 513)),
      "a segment of the TAPS space must end by 0x10400, not lie at 0x10200 ... 0x10400"),
+    (encoded((0x10600, 257)),
+     "a segment of the ACTIVATION space must end by 0x10700, not lie at 0x10600 ... 0x10700"),
     (encoded((0x10A00, 1)),
      "a segment of the GUMBEL space must end by 0x10900, not lie at 0x10a00 ... 0x10a00"),
     (encoded((0xFFFFFFFF, 1)),
@@ -244,7 +265,9 @@ def test_only_own_errors_escape(image: Image, data: st.DataObject) -> None:
 
 def test_a_model_too_large_is_refused_with_numbers(seed: int) -> None:
     model = Model.random(ModelConfig(vocab_size=65, d_model=160, n_layers=3, d_hidden=241), seed)
-    with pytest.raises(ModelDoesNotFitError, match=r"weight words: 17,084 needed, 16,384 present"):
+    # Rows times words to a row; those of the head are short.
+    words = 3 * ((480 + 160 + 482) * 4 + 160 * 7) + 65 * 5
+    with pytest.raises(ModelDoesNotFitError, match=f"weight words: {words:,} needed, 16,384 pres"):
         compile_image(model)
     larger = dataclasses.replace(UP5K, name="larger", weight_words=1 << 14 | 1 << 10)
     with pytest.raises(ImageError, match=r"the WEIGHTS space must end by 0x10000"):
