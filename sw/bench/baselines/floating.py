@@ -1,8 +1,8 @@
 """Baselines ``torch`` and ``cuda``: the model in PyTorch's float32, on the processor or a GPU.
 
-Weights, taps and biases are the model file's integers as real numbers; activations are real
-numbers throughout, neither rounded nor clipped. The text therefore leaves that of the integers
-after some tokens.
+Weights, taps and biases are the model file's integers as real numbers. Activations saturate where
+those of the integers do, which the model was trained with, but nothing is rounded: the text
+therefore leaves that of the integers after some tokens.
 """
 
 from collections.abc import Sequence
@@ -28,6 +28,11 @@ TAP = 2.0**-NUMBERS.tap_frac
 INDEX = 2.0**-NUMBERS.index_frac
 RESIDUAL = 2.0**-NUMBERS.residual_frac
 SCALE = 2.0**-NUMBERS.scale_frac
+ACT = float(NUMBERS.act_max)
+INDEX_LIMIT = 2.0 ** (NUMBERS.index_bits - 1 - NUMBERS.index_frac)
+GATE_LIMIT = 2.0 ** (NUMBERS.gate_bits - 1 - NUMBERS.gate_frac)
+RESIDUAL_LIMIT = 2.0 ** (NUMBERS.residual_bits - 1 - NUMBERS.residual_frac)
+PREV_LIMIT = ACT * RESIDUAL * 2.0**NUMBERS.prev_shift
 COUNTS = 2.0**NUMBERS.norm_shift
 """Sum of the magnitudes of a normed vector, in counts."""
 MIX_COUNTS = 2.0 ** (2 * NUMBERS.gate_frac - NUMBERS.mix_shift)
@@ -45,7 +50,16 @@ def _vector(values: NDArray[Any], unit: float) -> nn.Parameter:
 
 
 def _norm(y: Tensor) -> Tensor:
-    return y * (COUNTS / y.abs().sum())
+    q = _clip(y, ACT * RESIDUAL)
+    return q * (COUNTS / q.abs().sum())
+
+
+def _clip(x: Tensor, limit: float) -> Tensor:
+    return x.clamp(-limit, limit)
+
+
+def _silu(x: Tensor) -> Tensor:
+    return functional.silu(_clip(x, INDEX_LIMIT))
 
 
 class _Layer(nn.Module):
@@ -54,6 +68,7 @@ class _Layer(nn.Module):
         self.tap_now = _vector(layer.tap_now, TAP)
         self.tap_prev = _vector(layer.tap_prev, TAP)
         self.forget_bias = _vector(layer.forget_bias, INDEX)
+        self.glu_tap = layer.glu_tap * TAP
         self.gates = _weights(layer.forget, layer.candidate, layer.gate, unit=INDEX)
         self.mix_out = _weights(layer.mix_out, unit=RESIDUAL)
         self.glu_gate = _weights(layer.glu_gate, unit=INDEX)
@@ -64,13 +79,15 @@ class _Layer(nn.Module):
         """Return the residual stream after the layer, and its new state."""
         q = _norm(x * self.tap_now + x_prev * self.tap_prev)
         forget, candidate, gate = functional.linear(q, self.gates).chunk(3)
-        c = functional.silu(candidate)
-        h = torch.lerp(c, h, (forget + self.forget_bias).sigmoid())
-        x = x + functional.linear(functional.silu(gate) * h * MIX_COUNTS, self.mix_out)
-        q = _norm(x)
-        a = functional.silu(functional.linear(q, self.glu_gate))
-        v = a * functional.linear(q, self.glu_up) * GLU_COUNTS
-        return x + functional.linear(v, self.glu_down), h
+        c = _silu(candidate)
+        h = torch.lerp(c, h, _clip(forget + self.forget_bias, INDEX_LIMIT).sigmoid())
+        u = _clip(_silu(gate) * h * MIX_COUNTS, ACT)
+        x = _clip(x + functional.linear(u, self.mix_out), RESIDUAL_LIMIT)
+        q = _norm(x * self.glu_tap)
+        a = _silu(functional.linear(q, self.glu_gate))
+        b = _clip(functional.linear(q, self.glu_up), GATE_LIMIT)
+        v = _clip(a * b * GLU_COUNTS, ACT)
+        return _clip(x + functional.linear(v, self.glu_down), RESIDUAL_LIMIT), h
 
 
 class _Network(nn.Module):
@@ -80,6 +97,7 @@ class _Network(nn.Module):
         self.embedding = _vector(model.embedding, model.embed_scale * RESIDUAL)
         self.head = _weights(Matrix(model.embedding, model.head_scale), unit=1.0)
         self.head_bias = _vector(model.head_bias, 1.0)
+        self.head_tap = model.head_tap * TAP
 
     def start(self) -> Tensor:
         """State after a reset: ``h`` and ``x_prev`` of each layer, ``[L, 2, d]``."""
@@ -91,9 +109,9 @@ class _Network(nn.Module):
         for number, layer in enumerate(self.layers):
             h, x_prev = state[number]
             following, new = layer(x, x_prev, h)
-            state[number, 0], state[number, 1] = new, x
+            state[number, 0], state[number, 1] = new, _clip(x, PREV_LIMIT)
             x = following
-        return functional.linear(_norm(x), self.head) + self.head_bias
+        return functional.linear(_norm(x * self.head_tap), self.head) + self.head_bias
 
 
 class _Stepper:
