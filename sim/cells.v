@@ -311,3 +311,11 @@ module SB_PLL40_PAD (
   assign LOCK = RESETB;
   assign SDO = 1'b0;
 endmodule
+
+// The simulated clock is the oscillator's output, whatever its divider; `bench` is what
+// `trilight.sim.native` wraps a design in.
+module SB_HFOSC (input CLKHFPU, CLKHFEN, output CLKHF);
+  parameter CLKHF_DIV = "0b00";
+
+  assign CLKHF = bench.clock & CLKHFPU & CLKHFEN;
+endmodule

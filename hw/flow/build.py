@@ -60,8 +60,8 @@ design -pop
 class Board(Protocol):
     """What a build wants to know of a board; ``trilight.boards`` has them.
 
-    ``top`` is the design's top module and the pins are its ports; ``pll`` the settings of the PLL
-    that makes the clock, if one does.
+    ``top`` is the design's top module and the pins are its ports, empty for a pin that the design
+    does not have; ``pll`` the settings of the PLL that makes the clock, if one does.
     """
 
     @property

@@ -87,8 +87,7 @@ def align(recording: Recording, phases: Phases, start_s: float, end_s: float,
     drift = 1 / slope - 1
     warnings = recording.warnings
     if abs(drift) > DRIFT_WORTH_A_WORD:
-        warnings = (*warnings, f"the meter's clock runs {drift * 1e6:+.0f} ppm against the host's; "
-                               "corrected")
+        warnings = (*warnings, f"the meter's clock runs {drift * 1e6:+.0f} ppm fast; corrected")
     moved = replace(recording, t_s=recording.t_s * slope + offset, clock="host", warnings=warnings,
                     sync_u_s=residual_s)
     at_start = (start_s - offset) / slope
@@ -190,8 +189,17 @@ def _step_time(recording: Recording, around: float, reach: float, *, rising: boo
     noise = float(np.hypot(left.std() / np.sqrt(left.size), right.std() / np.sqrt(right.size)))
     if (high - low) * (1 if rising else -1) <= 4 * noise:
         return None
-    area = float(np.trapezoid(watts - low, t_s)) / (high - low)
-    return float(t_s[-1]) - area
+    found = around + reach
+    # The area far from the step adds noise and nothing else: the second time it is left out.
+    for part in (reach, max(reach / 8, 4 * (recording.interval_s or 0.0))):
+        near = recording.between(found - part, found + part) & inside
+        if part == reach:
+            near = inside
+        if near.sum() < 2:
+            return found
+        t_s, watts = recording.t_s[near], recording.watts[near]
+        found = float(t_s[-1]) - float(np.trapezoid(watts - low, t_s)) / (high - low)
+    return found
 
 
 def _widest(t_s: Floats, start_s: float, end_s: float) -> float:

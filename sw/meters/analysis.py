@@ -319,7 +319,8 @@ class _Reader:
         usable = unused is None and joules is not None
         return Window(
             name=phase.name, start_s=start, seconds=phase.seconds, tokens=phase.tokens,
-            samples=samples, joules=joules, watts=None if joules is None else joules / phase.seconds,
+            samples=samples, joules=joules,
+            watts=None if joules is None else joules / phase.seconds,
             joules_per_token=joules / phase.tokens if usable and joules is not None else None,
             u_j=u_j, gap_s=gap_s, unused=unused)
 
@@ -358,7 +359,7 @@ class _Reader:
 
     def _sampling_u_j(self, start: float, end: float, inside: np.ndarray, step_w: float) -> float:
         """Standard uncertainty of the joules from seeing the power now and then only."""
-        t_s, watts = self._recording.t_s[inside], self._recording.watts[inside]
+        watts = self._recording.watts[inside]
         if self._recording.averaging:
             # At an edge that lies between two readings, one mean holds for both sides of it.
             all_t = self._recording.t_s

@@ -44,6 +44,8 @@ FLAT_SHARE, FLAT_LEVELS = 0.2, 50
 """A recording is flat at its top if its largest value is this share of the readings of a meter
 that showed this many different ones."""
 
+SYNC = {"host": "the host's clock", "epoch": "time of day", "own": "its own clock"}
+
 UNKNOWN_GAIN_LIMIT = 0.02
 """Taken for an instrument whose accuracy is not given."""
 
@@ -113,8 +115,8 @@ def read_csv(path: Path, options: MeterOptions) -> Recording:
         warnings.append("the readings are flat at their top, as of a meter at the end of its "
                         "range; state range=AMPERES to have such windows left out")
     clock = options.settings.get("clock", "epoch" if epoch else "own")
-    if clock not in ("own", "epoch", "host"):
-        raise MeterError(f"clock must be own, epoch or host, not {clock!r}")
+    if clock not in SYNC:
+        raise MeterError(f"clock must be one of {', '.join(SYNC)}, not {clock!r}")
     stated = "gain" in options.settings or "offset" in options.settings
     middle_v = 1.0 if volts is None else float(np.median(volts))
     limit_a = options.number("offset", 0.0)
@@ -130,7 +132,7 @@ def read_csv(path: Path, options: MeterOptions) -> Recording:
             accuracy=("as stated by the user" if stated else
                       f"assumed: {UNKNOWN_GAIN_LIMIT:.0%} of the reading; state gain= and offset= "
                       "from the instrument's data sheet"),
-            sync={"host": "the host's clock", "epoch": "time of day", "own": "its own clock"}[clock],
+            sync=SYNC[clock],
             raw_sha256=hashlib.sha256(data).hexdigest()))
 
 

@@ -1,0 +1,67 @@
+"""What a design does in a clock cycle: the counts that the model multiplies by energies."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from ..errors import PowerError
+
+__all__ = ["EVENTS", "Activity"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activity:
+    """Events per clock cycle, averaged over a window of a gate-level simulation.
+
+    Raises ``PowerError`` for negative or non-finite counts.
+    """
+
+    clock_nets: float
+    """Global clock nets that complete a period: 1 for one clock that always runs."""
+    ff_clocked: float
+    """Flip-flops whose clock net runs, whether or not they are enabled or change."""
+    net_transitions: float
+    """Value changes (both edges count) of routed nets: outputs of logic cells, flip-flops, block
+    RAM, SPRAM and DSP; clock nets and the dedicated carry chain are not routed nets."""
+    ebr_accesses: float
+    """Block RAM port accesses: enabled reads and enabled writes of 16 bits."""
+    spram_accesses: float
+    """SPRAM accesses of 16 bits: selected, not in standby."""
+    dsp_ops: float
+    """8x8 multiplications; a 16x16 product counts as four."""
+    io_edges: float
+    """Value changes of output pins. Outside the core's boundary; kept for a board-level figure."""
+    cycles: int
+    """Length of the window in clock cycles."""
+    ebr_repeats: float = 0.0
+    """Those of ``ebr_accesses`` that read the address of the cycle before: enabled, but idle."""
+    counting: str = "gate_zero_delay"
+    """How transitions were counted; has to match the coefficient set's counting."""
+
+    def __post_init__(self) -> None:
+        for name in EVENTS:
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise PowerError(f"activity {name} must be a number of events per cycle, "
+                                 f"zero or more, not {value!r}")
+        if self.cycles < 1:
+            raise PowerError(f"an activity window must be at least one cycle, not {self.cycles}")
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Activity":
+        """Build an activity from a JSON object; names that are not fields are ignored.
+
+        Raises ``PowerError`` naming fields that are missing.
+        """
+        known = {f.name for f in fields(cls)}
+        if missing := known - {"counting", "ebr_repeats"} - set(data):
+            raise PowerError(f"activity lacks {', '.join(sorted(missing))}; "
+                             f"it has {', '.join(sorted(data)) or 'nothing'}")
+        return cls(**{name: data[name] for name in known & set(data)})
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+EVENTS = tuple(f.name for f in fields(Activity) if f.name not in {"cycles", "counting"})

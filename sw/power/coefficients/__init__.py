@@ -1,0 +1,146 @@
+"""Energies per event, a file for each family of devices, each number with its source and band.
+
+A family is a file ``NAME.json`` beside this one. Terms that a family lacks cannot be modelled for
+it; an activity that has them is refused.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from importlib import resources
+from typing import Any, Literal, get_args
+
+from trilight.sw.errors import PowerError
+
+__all__ = ["TERMS", "Calibration", "Coefficient", "CoefficientSet", "families",
+           "load_coefficients"]
+
+Status = Literal["measured", "derived", "assumed"]
+
+Calibration = Literal["uncalibrated", "published", "board"]
+"""What a set rests on: ``uncalibrated``, no measurement of the family's core; ``published``,
+measurements that others made of this part; ``board``, a fit to measurements of one's own board."""
+
+Z95 = 1.6448536269514722
+"""95th percentile of the standard normal: a lognormal's 90 % band is its median x/÷ e^(Z95 s)."""
+
+TERMS: dict[str, str] = {
+    "leakage": "uA",
+    "clock": "pJ",
+    "ff": "pJ",
+    "net": "pJ",
+    "ebr": "pJ",
+    "spram": "pJ",
+    "dsp": "pJ",
+    "hfosc": "uW",
+    "pll": "uW",
+}
+"""Terms of the model, in the order in which their random numbers are drawn, and their units."""
+
+DOUBLING = "leakage_doubling"
+"""Not a term: the rise in temperature that doubles leakage, in kelvins."""
+
+REQUIRED = {"leakage", "clock", "ff", "net", DOUBLING}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coefficient:
+    """A coefficient: its 90 % band runs from ``value / factor`` to ``value * factor``."""
+
+    value: float
+    unit: Literal["uA", "uW", "pJ", "K"]
+    factor: float
+    status: Status
+    source: str
+
+    @property
+    def low(self) -> float:
+        """5th percentile."""
+        return self.value / self.factor
+
+    @property
+    def high(self) -> float:
+        """95th percentile."""
+        return self.value * self.factor
+
+    @property
+    def sigma(self) -> float:
+        """Standard deviation of the logarithm."""
+        return math.log(self.factor) / Z95
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoefficientSet:
+    """Coefficients of one family, at one voltage and temperature."""
+
+    id: str
+    part: str
+    calibration: Calibration
+    reference_voltage_v: float
+    """Core voltage at which the coefficients hold."""
+    nominal_voltage_v: float
+    """Core voltage of a design when nothing else is stated."""
+    temperature_c: float
+    """At which leakage is stated."""
+    counting: str
+    coefficients: dict[str, Coefficient]
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+    """Of a fit: board, meter, date, residuals, error of the left-out designs."""
+    sha256: str
+    """Of the file they came from."""
+
+    @classmethod
+    def from_json(cls, text: str) -> "CoefficientSet":
+        """Read a coefficient file.
+
+        Raises ``PowerError`` when it is not one, or lacks a term of the model.
+        """
+        try:
+            data = json.loads(text)
+            table = {name: Coefficient(**entry) for name, entry in data["coefficients"].items()}
+            made = cls(**{**data, "coefficients": table},
+                       sha256=hashlib.sha256(text.encode()).hexdigest())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise PowerError(f"not a coefficient file: {error}") from error
+        units = {**TERMS, DOUBLING: "K"}
+        if wrong := {name: c.unit for name, c in made.coefficients.items()
+                     if units.get(name) != c.unit}:
+            raise PowerError(f"coefficient set {made.id!r} may hold {units}, not {wrong}")
+        if missing := REQUIRED - set(made.coefficients):
+            raise PowerError(f"coefficient set {made.id!r} must hold {', '.join(sorted(missing))}")
+        if made.calibration not in get_args(Calibration):
+            raise PowerError(f"coefficient set {made.id!r} must be one of "
+                             f"{', '.join(get_args(Calibration))}, not {made.calibration!r}")
+        for name, c in made.coefficients.items():
+            if not (c.value > 0 and c.factor > 1):
+                raise PowerError(f"coefficient {name} must be positive with a band factor above "
+                                 f"1, not {c.value} and {c.factor}")
+        return made
+
+    def to_json(self) -> str:
+        """Return the text of a coefficient file; ``from_json`` reads it."""
+        data = asdict(self)
+        del data["sha256"]
+        return json.dumps(data, indent=2) + "\n"
+
+
+def families() -> list[str]:
+    """Names of the families that there are coefficients for."""
+    return sorted(file.name.removesuffix(".json") for file in resources.files(__name__).iterdir()
+                  if file.name.endswith(".json"))
+
+
+@cache
+def load_coefficients(part: str = "ice40up5k") -> CoefficientSet:
+    """Return the coefficient set that ships for a family.
+
+    Raises ``PowerError`` when there is none.
+    """
+    if part not in families():
+        raise PowerError(f"no power coefficients for part {part!r}; there are some for "
+                         f"{', '.join(families())}")
+    file = resources.files(__name__).joinpath(f"{part}.json")
+    return CoefficientSet.from_json(file.read_text(encoding="utf-8"))
