@@ -403,7 +403,7 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
             unknown.setdefault(figure["reason"], []).append(label.lower())
             continue
         interval = figure["interval"]
-        span = (f"{format_number(interval['p05'] * scale)} to {format_number(interval['p95'] * scale)}"
+        span = (" to ".join(format_number(interval[end] * scale) for end in ("p05", "p95"))
                 if interval else "")
         exact = figure["provenance"] == "counted"
         table.add_row(label, format_number(figure["value"] * scale, exact=exact), unit, span,

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from trilight.sw.api import open_board
@@ -43,7 +43,7 @@ class Settings:
     baselines: tuple[str, ...] = ()
     host_power: AssumedPower | None = None
     carbon: Carbon | None = None
-    protocol: Protocol = Protocol()
+    protocol: Protocol = field(default_factory=Protocol)
 
 
 def run_benchmark(model: Model, workload: Workload, settings: Settings, *,

@@ -16,7 +16,7 @@ from .baselines import baseline_names
 from .benchmark import Settings, run_benchmark
 from .document import Protocol
 from .field import load_field, rival_entry
-from .ours import entry_of_release, entry_of_file
+from .ours import entry_of_file, entry_of_release
 from .system import AssumedPower, Carbon
 from .terminal import print_document, print_field
 from .workload import SEED, TEMPERATURE, TOKENS, Workload, load_prompts
@@ -54,8 +54,9 @@ def bench_command(
         "--seed", "-s", help="Of the first prompt; each further one adds 1.")] = SEED,
     model: ModelOption = None,
     host_watts: Annotated[float | None, typer.Option(
-        "--host-watts", metavar="W", help="Power of this computer with one core busy, for baselines "
-                                          "that no meter sees. Their energy is then modelled.",
+        "--host-watts", metavar="W",
+        help="Power of this computer with one core busy, for baselines that no meter sees; their "
+             "energy is then modelled.",
         )] = None,
     host_watts_source: Annotated[str | None, typer.Option(
         "--host-watts-source", metavar="TEXT", help="Where that number is from.")] = None,

@@ -143,18 +143,18 @@ def _warnings(systems: Sequence[Mapping[str, Any]], comparisons: Sequence[Mappin
     first = systems[0]
     found = [("system", f"{system['name']}: {text}")
              for system in systems for text in system["warnings"]]
-    if not first["tokens"]["same_as_reference"]:
-        found.append(("system", f"{first['name']} generated other tokens than the reference, first "
-                                f"at {first['tokens']['first_difference']}: none of its figures "
-                                "count"))
+    if place := first["tokens"]["first_difference"]:
+        text = f"generated other tokens than the reference, first at {place}"
+        found.append(("system", f"{first['name']} {text}: none of its figures count"))
     baselines = {system["name"] for system in systems[1:]}
     alike: dict[tuple[str, ...], list[str]] = {}
     for entry in comparisons:
         if entry["warnings"]:
             about = "baseline" if entry["other"] in baselines else "field"
             alike.setdefault((about, *entry["warnings"]), []).append(entry["other"])
-    found += [(about, f"{first['name']} does not compare with {', '.join(others)}: "
-                      f"{'; '.join(why)}") for (about, *why), others in alike.items()]
+    for (about, *why), names in alike.items():
+        found.append((about, f"{first['name']} does not compare with {', '.join(names)}: "
+                             + "; ".join(why)))
     return [{"about": about, "text": text} for about, text in found]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from .boundaries import BOUNDARIES
@@ -38,7 +39,7 @@ MARKERS = {"measured": ("o", True), "modelled": ("s", True), "claimed": ("o", Fa
            "vendor estimate": ("^", False), "projected": ("D", False), "assumed": ("X", False)}
 """Marker of each origin, and whether it is filled: filled stands on evidence of the very system."""
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none", "svg.hashsalt": "trilight", "font.size": 9, "axes.edgecolor": GRID,
     "axes.labelcolor": MUTED, "text.color": INK, "xtick.color": MUTED, "ytick.color": MUTED,
     "axes.facecolor": "none", "figure.facecolor": "none", "axes.spines.top": False,
@@ -71,38 +72,59 @@ def _svg(figure: Figure, name: str, description: str) -> str:
                   rf'aria-label="{label}">', text, count=1)
 
 
-def _figure(width: float, height: float, rows: int = 1) -> tuple[Figure, list[Axes]]:
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(rows, 1, sharex=True, squeeze=False)
-    return figure, list(axes[:, 0])
+    return figure, figure.subplots()
 
 
 def plot_parts(document: Mapping[str, Any], width: float) -> str | None:
-    """Energy of a token by part, with the interval of each."""
+    """Energy of a token by part of the chip, with the interval of each."""
     energy = document["systems"][0]["energy_by_part"]
     if not energy:
         return None
-    parts = sorted(energy["parts"].items(), key=lambda item: item[1]["value"])
+    parts = energy["parts"]
+    largest = max(parts, key=lambda name: parts[name]["value"])
     with _style():
-        figure, [axes] = _figure(width, 0.6 + 0.3 * len(parts))
-        for row, (_, part) in enumerate(parts):
-            ends = part.get("interval")
-            axes.barh(row, part["value"], color=OURS, height=0.62)
-            right = part["value"]
-            if ends:
-                axes.plot([ends["p05"], ends["p95"]], [row, row], color=INK, linewidth=1.2)
-                right = max(right, ends["p95"])
-            axes.annotate(f"{part['value'] / energy['total']:.0%}", (right, row), (5, 0),
-                          textcoords="offset points", va="center", color=MUTED, fontsize=8)
-        axes.set_yticks(range(len(parts)), [name for name, _ in parts], color=INK)
-        axes.grid(axis="y", visible=False)
-        axes.set_xlabel(f"{energy['unit']}; line: 90 % interval")
-        axes.margins(x=0.1)
-        axes.set_xlim(left=0)
-        largest = parts[-1]
+        figure, axes = _figure(width, 0.6 + 0.3 * len(parts))
+        _bars(axes, parts, energy)
         return _svg(figure, f"parts-{_tag(width)}",
-                    f"Energy of a token by part of the chip; the largest is {largest[0]} with "
-                    f"{largest[1]['value']:.0f} {energy['unit']}")
+                    f"Energy of a token by part of the chip; the largest is {largest} with "
+                    f"{parts[largest]['value']:.0f} {energy['unit']}")
+
+
+def plot_stages(document: Mapping[str, Any], width: float) -> str | None:
+    """Energy of a token by layer and by stage, where it was counted so."""
+    energy = document["systems"][0]["energy_by_part"]
+    if not energy or "by_stage" not in energy:
+        return None
+    layers = {str(entry["layer"]) if isinstance(entry["layer"], str)
+              else f"layer {entry['layer'] + 1}": entry for entry in energy["by_layer"]}
+    groups = [layers, energy["by_stage"]]
+    with _style():
+        sizes = [len(group) + 1 for group in groups]
+        figure = Figure(figsize=(width, 0.7 + 0.3 * sum(sizes)), layout="constrained")
+        panels = figure.subplots(2, 1, height_ratios=sizes)
+        for axes, group, title in zip(panels, groups, ("by layer", "by stage"), strict=True):
+            _bars(axes, group, energy)
+            axes.set_title(title, loc="left", color=MUTED, fontsize=8, fontweight="bold")
+        return _svg(figure, f"stages-{_tag(width)}",
+                    f"Energy of a token in {len(layers)} layers and {len(groups[1])} stages")
+
+
+def _bars(axes: Axes, entries: Mapping[str, Any], energy: Mapping[str, Any]) -> None:
+    """A bar for each entry, the largest on top, with its interval and its share of the total."""
+    shown = sorted(entries.items(), key=lambda item: item[1]["value"])
+    for row, (_, entry) in enumerate(shown):
+        value, ends = entry["value"], entry["interval"]
+        axes.barh(row, value, color=OURS, height=0.62)
+        axes.plot([ends["p05"], ends["p95"]], [row, row], color=INK, linewidth=1.2)
+        axes.annotate(f"{value / energy['total']:.0%}", (max(value, ends["p95"]), row), (5, 0),
+                      textcoords="offset points", va="center", color=MUTED, fontsize=8)
+    axes.set_yticks(range(len(shown)), [name.replace("_", " ") for name, _ in shown], color=INK)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel(f"{energy['unit']}; line: 90 % interval")
+    axes.margins(x=0.1)
+    axes.set_xlim(left=0)
 
 
 def plot_time(document: Mapping[str, Any], width: float) -> str | None:
@@ -114,7 +136,8 @@ def plot_time(document: Mapping[str, Any], width: float) -> str | None:
         return None
     unit, factor = ("s", 1.0) if segments[-1]["start_s"] >= 2 else ("ms", 1e3)
     with _style():
-        figure, [speed, power] = _figure(width, 2.9, rows=2)
+        figure = Figure(figsize=(width, 2.9), layout="constrained")
+        speed, power = figure.subplots(2, 1, sharex=True)
         for segment in segments:
             start, end = (factor * segment["start_s"],
                           factor * (segment["start_s"] + segment["seconds"]))
@@ -159,13 +182,13 @@ def plot_field(document: Mapping[str, Any], width: float) -> str | None:
     step = 1.0 if not inside else 1.7
     with _style():
         count = sum(len(rows) for _, rows in groups)
-        figure, [axes] = _figure(width, 0.8 + 0.22 * (step * count + 1.3 * len(groups)))
+        figure, axes = _figure(width, 0.8 + 0.22 * (step * count + 1.3 * len(groups)))
         y, ticks, names, used = 0.0, [], [], set()
         for title, rows in groups:
             y += 1.3
-            axes.annotate(title, (0, y), (-2 if inside else 0, 0), xycoords=("axes fraction", "data"),
-                          textcoords="offset points", va="center", color=MUTED, fontsize=8,
-                          fontweight="bold", zorder=5)
+            axes.annotate(title, (0, y), (-2 if inside else 0, 0),
+                          xycoords=("axes fraction", "data"), textcoords="offset points",
+                          va="center", color=MUTED, fontsize=8, fontweight="bold", zorder=5)
             for row in sorted(rows, key=lambda row: -row["ends"][1]):
                 y += step
                 colour = OURS if row["ours"] else OTHER
@@ -202,7 +225,7 @@ def _mark(axes: Axes, row: Mapping[str, Any], y: float, colour: str) -> None:
 
 
 def _legend(figure: Figure, statuses: Sequence[str], narrow: bool) -> None:
-    handles = [mpl.lines.Line2D([], [], marker=MARKERS[s][0], linestyle="none", color=MUTED,
+    handles = [Line2D([], [], marker=MARKERS[s][0], linestyle="none", color=MUTED,
                                 markerfacecolor=MUTED if MARKERS[s][1] else PANEL, label=s)
                for s in statuses]
     figure.legend(handles=handles, loc="outside upper left", ncols=2 if narrow else len(handles),
@@ -216,7 +239,7 @@ def plot_quality(document: Mapping[str, Any], width: float) -> str | None:
     if not points:
         return None
     with _style():
-        figure, [axes] = _figure(width, 3.0)
+        figure, axes = _figure(width, 3.0)
         for number, row in enumerate(sorted(points, key=lambda row: row["value"])):
             low, high = (1 / end for end in reversed(row["ends"]))
             _mark(axes, {**row, "ends": (low, high), "value": 1 / row["value"]},
@@ -263,6 +286,6 @@ def _tag(width: float) -> str:
     return "wide" if width >= WIDE else "narrow"
 
 
-PLOTS: dict[str, Plot] = {"parts": plot_parts, "time": plot_time, "field": plot_field,
-                          "quality": plot_quality}
+PLOTS: dict[str, Plot] = {"parts": plot_parts, "stages": plot_stages, "time": plot_time,
+                          "field": plot_field, "quality": plot_quality}
 """Plots by the name under which the page knows them."""

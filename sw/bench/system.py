@@ -85,9 +85,8 @@ def device_system(report: Mapping[str, Any], runs: Sequence[LastRun], expected: 
     if measurement:
         figures["modelled_joules_per_token"] = figures["joules_per_token"]
         figures |= _measured(measurement)
-        figures |= _derived(figures["joules_per_token"], runs, _tokens_per_query(runs), carbon)
-    else:
-        figures |= _derived(figures["joules_per_token"], runs, _whole_query(report, runs), carbon)
+    per_query = _tokens_per_query(runs) if measurement else _whole_query(runs)
+    figures |= _derived(figures["joules_per_token"], runs, per_query, carbon)
     return _system(
         name=report["target"], kind="device", arithmetic="integers", figures=figures,
         tokens=expected.compare(runs), measurement=measurement,
@@ -106,9 +105,9 @@ def device_system(report: Mapping[str, Any], runs: Sequence[LastRun], expected: 
             "host": host_processor(),
         },
         clocks=[_at_clock(report, hz) for hz in clocks_hz] if power else [],
-        energy_by_part=energy_by_part(report), power_model=power, release=report["release"],
-        resources=release and release.get("resources"), hashes=report["hashes"],
-        hashes_missing=report["hashes_missing"])
+        energy_by_part=energy_by_part(report, release), power_model=power,
+        release=report["release"], resources=release and release.get("resources"),
+        hashes=report["hashes"], hashes_missing=report["hashes_missing"])
 
 
 def local_system(facts: BaselineFacts, passes: Sequence[Sequence[LastRun]], expected: Expected,
@@ -213,7 +212,7 @@ def _measured(measurement: Mapping[str, Any]) -> dict[str, Figure]:
     return {
         "joules_per_token": energy(measurement["joules_per_token"], source),
         "joules_per_token_above_idle": energy(
-            measurement["above_idle"], f"{source}; less the idle power, which the system needs too"),
+            measurement["above_idle"], f"{source}; less the idle power, which is needed too"),
         "power_mw": watts(measurement["active_w"], "while computing"),
         "idle_power_mw": watts(measurement["idle_w"], "while waiting"),
     }
@@ -245,7 +244,7 @@ def _tokens_per_query(runs: Sequence[LastRun]) -> tuple[float, str]:
     return factor, f"{factor:g} tokens, prompts in their energy"
 
 
-def _whole_query(report: Mapping[str, Any], runs: Sequence[LastRun]) -> tuple[float, str]:
+def _whole_query(runs: Sequence[LastRun]) -> tuple[float, str]:
     """Generated tokens that cost as much as a query with its prompt does."""
     factor, _ = _tokens_per_query(runs)
     cycles = [run.cycles for run in runs if run.cycles is not None]
@@ -281,20 +280,18 @@ def _at_clock(report: Mapping[str, Any], clock_hz: float) -> dict[str, Any]:
 
 def _segments(runs: Sequence[LastRun], clock_hz: float | None) -> dict[str, Any]:
     """Speed in the course of the queries, in the chip's time where its cycles are known."""
+    counted = [(run.prompt_cycles, run.cycles) for run in runs
+               if run.cycles and run.prompt_cycles is not None]
+    chip = clock_hz is not None and len(counted) == len(runs)
+    times = ([(prompt / clock_hz, cycles / clock_hz) for prompt, cycles in counted]
+             if clock_hz is not None and chip else [(0.0, run.host_seconds) for run in runs])
     segments, start = [], 0.0
-    counted = clock_hz is not None and all(run.cycles and run.prompt_cycles is not None
-                                           for run in runs)
-    for number, run in enumerate(runs):
-        if counted:
-            assert clock_hz and run.cycles and run.prompt_cycles is not None
-            start += run.prompt_cycles / clock_hz
-            seconds = run.cycles / clock_hz
-        else:
-            seconds = run.host_seconds
+    for number, (run, (before, seconds)) in enumerate(zip(runs, times, strict=True)):
+        start += before
         segments.append({"label": f"query {number + 1}", "start_s": start, "seconds": seconds,
                          "tokens": len(run.token_ids), "power_mw": None})
         start += seconds
-    return {"time": "chip" if counted else "host", "segments": segments}
+    return {"time": "chip" if chip else "host", "segments": segments}
 
 
 def _windows(measurement: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,7 +35,9 @@ FORGET_BITS, MIX_SHIFT, GLU_SHIFT = NUMBERS.forget_bits, NUMBERS.mix_shift, NUMB
 NOISE_SHIFT, RNG_BITS, RNG_STEP = NUMBERS.noise_shift, NUMBERS.rng_bits, NUMBERS.rng_step
 RNG_TAPS = NUMBERS.rng_taps
 
-Int8, Int16, Int32 = NDArray[np.int8], NDArray[np.int16], NDArray[np.int32]
+Int8 = NDArray[np.int8]
+Int16 = NDArray[np.int16]
+Int32 = NDArray[np.int32]
 
 
 class _Weights(NamedTuple):
@@ -122,13 +124,13 @@ def _multiply(columns: Int8, x: Int16, sums: Int16) -> None:
 def _magnitude(q: Int16) -> int:
     total = 0
     for value in q:
-        total += abs(np.int64(value))
+        total += abs(int(value))
     return max(total, 1)
 
 
 @njit(cache=True)
 def _effective(scale: int, magnitude: int) -> int:
-    return min((np.int64(scale) << NORM_SHIFT) // magnitude, MOST_SCALE)
+    return min((scale << NORM_SHIFT) // magnitude, MOST_SCALE)
 
 
 @njit(cache=True)
@@ -160,7 +162,7 @@ def _advance(w: _Weights, token: int, h: Int32, x_prev: Int32, x: Int32) -> None
             q[i] = _clip(_rshift(g * state, MIX_SHIFT), -ACT, ACT)
         _multiply(w.mix_out[layer], q, out)
         for i in range(d):
-            x[i] = _clip(x[i] + _rshift(out[i] * np.int64(scale[3]), SCALE_FRAC),
+            x[i] = _clip(x[i] + _rshift(out[i] * scale[3], SCALE_FRAC),
                          -RESIDUAL, RESIDUAL - 1)
             q[i] = _quantise(x[i] * w.glu_tap[layer])
         _multiply(w.glu[layer], q, glu)
@@ -172,7 +174,7 @@ def _advance(w: _Weights, token: int, h: Int32, x_prev: Int32, x: Int32) -> None
             v[i] = _clip(_rshift(a * b, GLU_SHIFT), -ACT, ACT)
         _multiply(w.glu_down[layer], v, out)
         for i in range(d):
-            x[i] = _clip(x[i] + _rshift(out[i] * np.int64(scale[6]), SCALE_FRAC),
+            x[i] = _clip(x[i] + _rshift(out[i] * scale[6], SCALE_FRAC),
                          -RESIDUAL, RESIDUAL - 1)
 
 
