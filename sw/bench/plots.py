@@ -23,8 +23,8 @@ from .units import with_prefix
 
 __all__ = ["NARROW", "PLOTS", "WIDE", "Plot"]
 
-WIDE, NARROW = 7.4, 3.5
-"""Widths in inches, of 96 CSS pixels."""
+WIDE, NARROW = 7.4, 3.0
+"""Widths in inches: of 96 CSS pixels on a screen, of 100 on a phone."""
 
 Plot = Callable[[Mapping[str, Any], float], str | None]
 """From a document and a width to SVG; ``None`` if there is nothing to draw."""

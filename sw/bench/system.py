@@ -175,7 +175,9 @@ def _system(*, figures: Mapping[str, Figure], software: Mapping[str, str],
             device: Mapping[str, Any], **entries: Any) -> dict[str, Any]:
     """All entries of a system, ``None`` or empty for what does not apply to it."""
     name = figures["joules_per_token"].boundary
-    boundary = name and {"name": name, **asdict(BOUNDARIES[name])}
+    inside = name and BOUNDARIES[name]
+    boundary = inside and {"name": name, "title": inside.title, "included": list(inside.included),
+                           "excluded": list(inside.excluded)}
     return {
         "clocks": [], "energy_by_part": None, "power_model": None, "release": None,
         "resources": None, "hashes": {}, "hashes_missing": {},

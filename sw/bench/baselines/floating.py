@@ -22,7 +22,7 @@ from ..host import host_processor
 from . import BaselineFacts
 from .stepwise import generate
 
-__all__ = ["FloatBaseline", "open_baseline"]
+__all__ = ["FloatBaseline", "Network", "Stepper", "open_baseline"]
 
 TAP = 2.0**-NUMBERS.tap_frac
 INDEX = 2.0**-NUMBERS.index_frac
@@ -90,7 +90,9 @@ class _Layer(nn.Module):
         return _clip(x + functional.linear(v, self.glu_down), RESIDUAL_LIMIT), h
 
 
-class _Network(nn.Module):
+class Network(nn.Module):
+    """The model for inference, one token at a time."""
+
     def __init__(self, model: Model) -> None:
         super().__init__()
         self.layers = nn.ModuleList(_Layer(layer) for layer in model.layers)
@@ -114,8 +116,10 @@ class _Network(nn.Module):
         return functional.linear(_norm(x * self.head_tap), self.head) + self.head_bias
 
 
-class _Stepper:
-    def __init__(self, network: _Network) -> None:
+class Stepper:
+    """A network with its state; logits are rounded, as the sampler takes integers."""
+
+    def __init__(self, network: Network) -> None:
         self._network = network
         self.reset()
 
@@ -137,7 +141,7 @@ class FloatBaseline:
 
     def __init__(self, model: Model, place: str) -> None:
         self._place = place
-        self._stepper = _Stepper(_Network(model).to(place))
+        self._stepper = Stepper(Network(model).to(place))
 
     @property
     def facts(self) -> BaselineFacts:

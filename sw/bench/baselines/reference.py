@@ -14,10 +14,12 @@ from ..host import host_processor
 from . import BaselineFacts
 from .stepwise import generate
 
-__all__ = ["ReferenceBaseline", "open_baseline"]
+__all__ = ["ReferenceBaseline", "Stepper", "open_baseline"]
 
 
-class _Stepper:
+class Stepper:
+    """The reference with one stream."""
+
     def __init__(self, model: Model) -> None:
         self._reference = ReferenceModel(model)
         self.reset = self._reference.reset
@@ -26,14 +28,15 @@ class _Stepper:
         self._reference.feed([token])
 
     def step(self, token: int) -> NDArray[Any]:
-        return self._reference.step([token])[0]
+        [logits] = self._reference.step([token])
+        return logits
 
 
 class ReferenceBaseline:
     """The reference whose integers every target must give."""
 
     def __init__(self, model: Model) -> None:
-        self._stepper = _Stepper(model)
+        self._stepper = Stepper(model)
 
     @property
     def facts(self) -> BaselineFacts:
