@@ -6,6 +6,7 @@ screen and once for a phone.
 """
 
 import io
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -240,14 +241,16 @@ def plot_quality(document: Mapping[str, Any], width: float) -> str | None:
         return None
     with _style():
         figure, axes = _figure(width, 3.0)
-        for number, row in enumerate(sorted(points, key=lambda row: row["value"])):
+        placed: list[tuple[Mapping[str, Any], bool]] = []
+        for row in sorted(points, key=lambda row: row["value"]):
             low, high = (1 / end for end in reversed(row["ends"]))
             _mark(axes, {**row, "ends": (low, high), "value": 1 / row["value"]},
                   row["bits_per_byte"], OURS if row["ours"] else OTHER)
-            axes.annotate(f"{row['name']}\n{row['quality_data'] or ''}",
-                          (1 / row["value"], row["bits_per_byte"]), (0, 6 if number % 2 else -7),
-                          textcoords="offset points", ha="center", fontsize=7, color=INK,
-                          va="bottom" if number % 2 else "top", linespacing=1.3)
+            below = _goes_below(row, points, placed)
+            placed.append((row, below))
+            axes.annotate(row["name"], (1 / row["value"], row["bits_per_byte"]),
+                          (0, -7 if below else 6), textcoords="offset points", ha="center",
+                          va="top" if below else "bottom", fontsize=8, color=INK)
         axes.set_xscale("log")
         axes.set_ylim(0, 1.35 * max(row["bits_per_byte"] for row in points))
         axes.margins(x=0.25)
@@ -259,6 +262,18 @@ def plot_quality(document: Mapping[str, Any], width: float) -> str | None:
                     f"Bits per byte against energy per token of {len(points)} systems")
 
 
+def _goes_below(row: Mapping[str, Any], points: Sequence[Mapping[str, Any]],
+                placed: Sequence[tuple[Mapping[str, Any], bool]]) -> bool:
+    """Whether a name is written below its point, since another one is in the way above it."""
+    def near(other: Mapping[str, Any]) -> bool:
+        return (other is not row and abs(math.log10(other["value"] / row["value"])) < 1.5
+                and abs(other["bits_per_byte"] - row["bits_per_byte"]) < 0.5)
+
+    return (any(near(other) and other["bits_per_byte"] > row["bits_per_byte"] for other in points)
+            or any(near(other) and other["bits_per_byte"] == row["bits_per_byte"] and not below
+                   for other, below in placed))
+
+
 def _points(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Everything with an energy: systems of the document, then rows of the field."""
     points = []
@@ -266,8 +281,8 @@ def _points(document: Mapping[str, Any]) -> list[dict[str, Any]]:
         energy = system["figures"]["tokens_per_joule"]
         if energy["value"] is not None:
             points.append({
-                "name": f"Trilight, {system['name']}" if system["kind"] == "device"
-                else system["name"],
+                "name": f"Trilight, {system['name'].partition(':')[0]}"
+                if system["kind"] == "device" else system["name"],
                 "ours": system["kind"] == "device", "boundary": energy["boundary"],
                 "status": energy["provenance"], "value": energy["value"],
                 "ends": limits(energy) or (energy["value"], energy["value"]),
