@@ -17,8 +17,8 @@ def compare_systems(first: Mapping[str, Any], other: Mapping[str, Any]) -> dict[
     Returns
     -------
     dict
-        ``ratio``: how many times more tokens per joule ``first`` has, with its range from the ends
-        of both; ``warnings``, empty only if boundary, provenance and tokens agree.
+        ``ratio``: how many times more tokens per joule ``first`` has, as a range from the ends of
+        both, whose upper end is ``None`` if the other may have none at all; ``warnings``, empty only if boundary, provenance and tokens agree.
     """
     ours, theirs = (system["figures"]["tokens_per_joule"] for system in (first, other))
     if ours["value"] is None or theirs["value"] is None:
@@ -57,4 +57,5 @@ def _entry(first: str, other: str, ours: Mapping[str, Any], theirs: tuple[float,
            warnings: Sequence[str]) -> dict[str, Any]:
     low, high = _ends(ours)
     return {"first": first, "other": other, "quantity": "tokens_per_joule",
-            "ratio": [low / theirs[1], high / theirs[0]], "warnings": list(warnings)}
+            "ratio": [low / theirs[1], high / theirs[0] if theirs[0] else None],
+            "warnings": list(warnings)}

@@ -41,10 +41,11 @@ def reciprocal(figure: Figure, unit: str, source: str) -> Figure:
 def limits(figure: Mapping[str, Any]) -> tuple[float, float] | None:
     """Ends of what a figure's JSON object says of its uncertainty; ``None`` if it says nothing.
 
-    The 90 % interval of a modelled figure, ``value`` ± ``u_k2`` (95 %) of a measured one.
+    The 90 % interval of a modelled figure, ``value`` ± ``u_k2`` (95 %) of a measured one, which
+    like every figure here cannot be negative.
     """
     if figure["interval"]:
         return figure["interval"]["p05"], figure["interval"]["p95"]
     if figure["u_k2"] is not None:
-        return figure["value"] - figure["u_k2"], figure["value"] + figure["u_k2"]
+        return max(0.0, figure["value"] - figure["u_k2"]), figure["value"] + figure["u_k2"]
     return None

@@ -63,6 +63,7 @@ def _entry(figures: Mapping[str, Any], model: Mapping[str, Any], *, name: str,
     energy = figures["tokens_per_joule"]
     if energy["value"] is None:
         return None
+    joules = figures["joules_per_token"]
     low, high = limits(energy) or (energy["value"], energy["value"])
     weights = model["ternary_weights_per_token"]
     return {
@@ -72,6 +73,7 @@ def _entry(figures: Mapping[str, Any], model: Mapping[str, Any], *, name: str,
         "status": energy["provenance"], "parameters": model["ternary_weights"],
         "bits_per_byte": figures["bits_per_byte"]["value"], "quality_data": quality,
         "tokens_per_s": figures["tokens_per_s"]["value"], "note": energy["source"],
-        "joules_per_token": [1 / high, 1 / low], "tokens_per_joule": [low, high],
+        "joules_per_token": list(limits(joules) or (joules["value"], joules["value"])),
+        "tokens_per_joule": [low, high],
         "giga_ternary_macs_per_joule": [low * weights / 1e9, high * weights / 1e9],
     }

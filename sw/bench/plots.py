@@ -280,12 +280,14 @@ def _points(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     for system in document["systems"]:
         energy = system["figures"]["tokens_per_joule"]
         if energy["value"] is not None:
+            low, high = limits(energy) or (energy["value"], energy["value"])
             points.append({
                 "name": f"Trilight, {system['name'].partition(':')[0]}"
                 if system["kind"] == "device" else system["name"],
                 "ours": system["kind"] == "device", "boundary": energy["boundary"],
                 "status": energy["provenance"], "value": energy["value"],
-                "ends": limits(energy) or (energy["value"], energy["value"]),
+                # A logarithmic axis has no zero.
+                "ends": (max(low, energy["value"] / 1000), high),
                 "bits_per_byte": system["figures"]["bits_per_byte"]["value"],
                 "quality_data": document["quality"]["dataset"]})
     for row in document["field"]:

@@ -44,6 +44,16 @@ def test_other_tokens_are_warned_of(describe: Describe, describe_local: Describe
     assert "the tokens are not the same" in entry["warnings"]
 
 
+def test_a_measurement_that_knows_nothing_has_no_upper_ratio(
+        describe: Describe, measurement: dict[str, Any]) -> None:
+    vague = describe(measurement={**measurement, "joules_per_token": {
+        "value": 1e-6, "u_k2": 2e-6, "runs": [1e-6]}})
+    entry = compare_systems(describe(measurement=measurement), vague)
+    assert entry is not None
+    assert entry["ratio"][1] is None
+    assert entry["ratio"][0] > 0
+
+
 def test_nothing_compares_with_nothing(describe: Describe, describe_local: Describe) -> None:
     assert compare_systems(describe(), describe_local()) is None
 

@@ -1,6 +1,6 @@
 """Arithmetic on figures, and numbers for people."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -47,6 +47,7 @@ def test_nothing_stays_nothing(change: object) -> None:
 def test_limits() -> None:
     assert limits(asdict(MODELLED)) == (1.0, 5.0)
     assert limits(asdict(MEASURED)) == (1.5, 2.5)
+    assert limits(asdict(replace(MEASURED, u_k2=3.0))) == (0.0, 5.0)
     assert limits(asdict(MISSING)) is None
 
 
