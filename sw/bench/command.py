@@ -1,7 +1,9 @@
 """``trilight bench`` and ``trilight field``."""
 
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -93,8 +95,7 @@ def bench_command(
     """
     check_folder(json_file)
     check_folder(html_file)
-    if html_file is not None:
-        from .page import render_page
+    render = _page() if html_file is not None else None
     for hz in clock or []:
         if not hz > 0:
             raise BenchError(f"a clock must be a positive number of hertz, not {hz:g}")
@@ -115,10 +116,20 @@ def bench_command(
         watch=lambda what: progress_bar(console, what))
     if json_file is not None:
         write_json(json_file, document)
-    if html_file is not None:
-        write_file(html_file, render_page(document).encode())
+    if html_file is not None and render is not None:
+        write_file(html_file, render(document).encode())
     if not quiet:
         print_document(document, Console())
+
+
+def _page() -> Callable[[Mapping[str, Any]], str]:
+    """What makes the page, if it has all that it needs."""
+    try:
+        return cast(Callable[[Mapping[str, Any]], str],
+                    import_module("trilight.sw.bench.page").render_page)
+    except ImportError as error:
+        raise BenchError(f"--html needs a package that is not installed: {error}; "
+                         "pip install 'trilight[plots]'") from error
 
 
 def _stated(value: float | None, source: str | None, option: str) -> tuple[float, str] | None:

@@ -18,7 +18,8 @@ def compare_systems(first: Mapping[str, Any], other: Mapping[str, Any]) -> dict[
     -------
     dict
         ``ratio``: how many times more tokens per joule ``first`` has, as a range from the ends of
-        both, whose upper end is ``None`` if the other may have none at all; ``warnings``, empty only if boundary, provenance and tokens agree.
+        both, whose upper end is ``None`` if the other may have none at all; ``warnings``, empty
+        only if boundary, provenance and tokens agree.
     """
     ours, theirs = (system["figures"]["tokens_per_joule"] for system in (first, other))
     if ours["value"] is None or theirs["value"] is None:

@@ -6,19 +6,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from trilight.sw.errors import BenchError
 from trilight.sw.report import format_number
 
 from .boundaries import BOUNDARIES
 from .figures import limits
+from .plots import NARROW, PLOTS, WIDE
 from .terminal import headline
 from .units import span, with_prefix
-
-try:
-    from .plots import NARROW, PLOTS, WIDE
-except ImportError as error:
-    raise BenchError(f"the page needs a package that is not installed: {error}; "
-                     "pip install 'trilight[plots]'") from error
 
 __all__ = ["render_page"]
 

@@ -11,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from trilight.sw import cli
-from trilight.sw.bench import benchmark
+from trilight.sw.bench import benchmark, command
 from trilight.sw.bench.benchmark import Settings, run_benchmark
 from trilight.sw.bench.document import Protocol, load_schema
 from trilight.sw.bench.field import load_field
@@ -114,6 +114,17 @@ def test_mistakes_are_one_message(more: list[str], text: str, options: list[str]
     assert out == ""
     assert err.startswith("Error: ")
     assert text in err
+
+
+def test_a_page_without_its_package(options: list[str], tmp_path: Path,
+                                    monkeypatch: pytest.MonkeyPatch,
+                                    capsys: pytest.CaptureFixture[str]) -> None:
+    def missing(name: str) -> None:
+        raise ModuleNotFoundError(f"No module named {name!r}")
+
+    monkeypatch.setattr(command, "import_module", missing)
+    assert bench(options, "--html", str(tmp_path / "x.html")) == 2
+    assert "--html needs a package" in capsys.readouterr().err
 
 
 @contextmanager
