@@ -7,8 +7,6 @@ derived with.
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from trilight.hw.config import ModelConfig
 from trilight.hw.flow.build import Netlist, tool_versions
 from trilight.hw.flow.tools import Progress, no_progress
@@ -20,7 +18,7 @@ from trilight.sw.power import Activity, Breakdown, StageCounts
 
 from .blocks import assign_parts
 from .board import VirtualBoard
-from .census import Census, take_census
+from .census import take_census
 from .native import NativeBench, Stage
 
 __all__ = ["TokenActivity", "measure_activity", "measure_design", "release_figures"]
@@ -57,12 +55,12 @@ def token_stages(config: ModelConfig) -> list[tuple[str, int | None, Stage]]:
     Each ends when it has written the whole vector that the next one consumes, and the last with
     the last logit.
     """
-    residual = Stage("act_valid", config.d_model)
-    stages: list[tuple[str, int | None, Stage]] = [("embedding", None, residual)]
+    channels = Stage("act_valid", config.d_model)
+    hidden = Stage("act_valid", config.d_hidden)
+    stages: list[tuple[str, int | None, Stage]] = [("embedding", None, channels)]
     for layer in range(config.n_layers):
-        stages += [("mix", layer, Stage("act_valid", config.d_model)), ("residual", layer, residual),
-                   ("glu", layer, Stage("act_valid", config.d_hidden)),
-                   ("residual", layer, residual)]
+        stages += [("mix", layer, channels), ("residual", layer, channels),
+                   ("glu", layer, hidden), ("residual", layer, channels)]
     return [*stages, ("head", None, Stage("logit_valid", config.vocab_size))]
 
 
@@ -135,7 +133,7 @@ def measure_activity(netlist: Netlist, model: Model, *, prompt: str = "\n",
 
 
 def measure_design(netlist: Netlist, *, settle: int, length: int,
-                   progress: Progress = no_progress) -> tuple[Activity, Census]:
+                   progress: Progress = no_progress) -> Activity:
     """Count what a design without a serial port does, from its ``settle``-th cycle on.
 
     Parameters
@@ -153,7 +151,7 @@ def measure_design(netlist: Netlist, *, settle: int, length: int,
     bench.run(length)
     window = bench.windows()[0]
     bench.close()
-    return census.activity(window), census
+    return census.activity(window)
 
 
 def release_figures(netlist: Netlist, progress: Progress) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilight.hw.flow.build import Netlist
-from trilight.sw.power import Activity
+from trilight.sw.power import COUNTED, Activity
 
 from .native import Probe
 
@@ -18,8 +18,8 @@ __all__ = ["Census", "take_census"]
 
 CLOCK_PORTS = {"C", "CLK", "CLOCK", "RCLK", "WCLK", "INPUT_CLK", "OUTPUT_CLK"}
 
-PRODUCTS = 4
-"""8x8 multiplications of a 16x16 one, which is what Yosys makes of every product."""
+LOW, HIGH, ALL = slice(8), slice(8, 16), slice(None)
+"""Bits of a port."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +31,8 @@ class Census:
     of multipliers, then output pins. Repeats: reads of block RAM. Apart: reads of SPRAM."""
     drivers: tuple[str, ...]
     """Cells that drive the nets."""
-    counts: tuple[tuple[str, str, float], ...]
-    """Of the probe's events, groups and repeats: cell, field of ``Activity``, weight."""
+    counts: tuple[tuple[str, str], ...]
+    """Of the probe's events, groups and repeats: cell and field of ``Activity``."""
     fan_in: Mapping[str, frozenset[str]]
     """For each cell those that drive its inputs."""
     signals: frozenset[str]
@@ -44,12 +44,11 @@ class Census:
         """Events per cycle, from a bench's ``windows`` [columns], of one or added up."""
         cycles = int(sums[-1])
         totals = defaultdict(float, net_transitions=float(sums[0]))
-        for (_, event, weight), count in zip(self.counts, sums[1:-1], strict=True):
-            totals[event] += weight * float(count)
-        return Activity(clock_nets=self.clock_nets, ff_clocked=self.flip_flops, cycles=cycles,
-                        **{event: totals[event] / cycles
-                           for event in ("net_transitions", "ebr_accesses", "spram_accesses",
-                                         "dsp_ops", "io_edges", "ebr_repeats")})
+        for (_, event), count in zip(self.counts, sums[1:-1], strict=True):
+            totals[event] += float(count)
+        return Activity.from_dict({
+            **{event: totals[event] / cycles for event in COUNTED},
+            "clock_nets": self.clock_nets, "ff_clocked": self.flip_flops, "cycles": cycles})
 
     def by_part(self, sums: NDArray[np.uint64], transitions: NDArray[np.uint64],
                 part_of: Callable[[str], str]) -> dict[str, dict[str, float]]:
@@ -62,7 +61,7 @@ class Census:
         """
         counts = [(driver, "net_transitions", float(n))
                   for driver, n in zip(self.drivers, transitions, strict=True) if n]
-        counts += [(cell, event, weight * float(n)) for (cell, event, weight), n
+        counts += [(cell, event, float(n)) for (cell, event), n
                    in zip(self.counts, sums[1:-1], strict=True) if n]
         parts: dict[str, dict[str, float]] = {}
         for cell, event, number in counts:
@@ -103,9 +102,9 @@ def take_census(netlist: Netlist) -> Census:
     index = {bit: k for k, bit in enumerate(routed)}
 
     # A pin that is not an output of a cell is an input of the design, and never a routed net.
-    def nets(cell: dict[str, Any], *ports: str) -> list[int]:
-        return sorted({index[bit] for port in ports
-                       for bit in cell["connections"].get(port, []) if bit in index})
+    def nets(cell: dict[str, Any], port: str, select: slice = ALL) -> list[int]:
+        return sorted({index[bit] for bit in cell["connections"].get(port, [])[select]
+                       if bit in index})
 
     def literals(cell: dict[str, Any], ones: tuple[str, ...], zeros: tuple[str, ...] = (),
                  ) -> list[int] | None:
@@ -138,20 +137,21 @@ def take_census(netlist: Netlist) -> Census:
                     apart.append(len(events))
                     events.append((name, "spram_accesses", select))
             case "SB_MAC16":
-                groups.append((name, "dsp_ops", nets(cell, "A", "B")))
+                # A 16x16 product is made of four 8x8 ones. One with a constant factor rests.
+                halves = [[nets(cell, port, select) for select in (LOW, HIGH)]
+                          for port in ("A", "B")]
+                groups += [(name, "dsp_ops", sorted({*a, *b})) for a in halves[0]
+                           for b in halves[1] if a and b]
             case "SB_IO":
                 if output_nets := nets(cell, "D_OUT_0"):
                     groups.append((name, "io_edges", output_nets))
-
-    def weight(event: str) -> float:
-        return PRODUCTS if event == "dsp_ops" else 1
 
     names: dict[int, str] = {}
     for name, net in module["netnames"].items():
         for k, bit in enumerate(net["bits"]):
             if bit in index:
-                select = f"[{k + net.get('offset', 0)}]" if len(net["bits"]) > 1 else ""
-                names.setdefault(bit, f"\\{name} {select}")
+                suffix = f"[{k + net.get('offset', 0)}]" if len(net["bits"]) > 1 else ""
+                names.setdefault(bit, f"\\{name} {suffix}")
     fan_in = {
         name: frozenset(drivers[bit][0] for port, bits in cell["connections"].items()
                         if cell["port_directions"][port] == "input" and port not in CLOCK_PORTS
@@ -163,7 +163,6 @@ def take_census(netlist: Netlist) -> Census:
                     groups=[entry for _, _, entry in groups],
                     repeats=[entry for _, _, entry in repeats], apart=apart),
         drivers=tuple(drivers[bit][0] for bit in index),
-        counts=tuple((name, event, weight(event)) for name, event, _ in [
-            *events, *groups, *repeats]),
+        counts=tuple((name, event) for name, event, _ in [*events, *groups, *repeats]),
         fan_in=fan_in, signals=frozenset(module["netnames"]), clock_nets=len(clocks),
         flip_flops=sum(cell["type"].startswith("SB_DFF") for cell in cells.values()))

@@ -8,6 +8,7 @@
 #include <bit>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <vector>
 
 #include "Vbench.h"
@@ -85,15 +86,20 @@ struct Stage {
   uint64_t pulses;
 };
 
-// What was counted in the windows, in one kind of cycles.
+#ifdef NETS
+// What was counted in one kind of cycles.
 struct Slot {
   std::vector<uint64_t> sums, transitions;
 
-  void clear() {
-    std::fill(sums.begin(), sums.end(), 0);
-    std::fill(transitions.begin(), transitions.end(), 0);
+  explicit Slot(size_t columns) : sums(columns), transitions(64 * NETS) {}
+
+  void add(const Slot& more) {
+    std::transform(sums.begin(), sums.end(), more.sums.begin(), sums.begin(), std::plus<>());
+    std::transform(transitions.begin(), transitions.end(), more.transitions.begin(),
+                   transitions.begin(), std::plus<>());
   }
 };
+#endif
 
 }  // namespace
 
@@ -113,8 +119,10 @@ struct Bench {
   std::vector<std::vector<int32_t>> events, groups, repeats;
   std::vector<int32_t> apart;
   std::vector<uint8_t> happened;  // events of this cycle
+  std::vector<uint8_t> moved;  // whether a repeat's nets have changed since its event, and do now
   std::vector<Stage> stages;
-  std::vector<Slot> slots;  // two for each stage: without and with an event of `apart`
+  // Two for each stage, without and with an event of `apart`: of this window, of all before it.
+  std::vector<Slot> slots, totals;
   size_t stage = 0;
   uint64_t seen = 0;  // pulses of the stage
   bool counts_busy = false;
@@ -134,11 +142,19 @@ struct Bench {
       changes[word] = nets[word] ^ top.nets[word];
       nets[word] = top.nets[word];
     }
-    if (length == 0 || counts_busy != (busy >= 0 && top.traces[busy])) return;
+    if (length == 0) return;
     for (size_t k = 0; k < events.size(); ++k) {
       happened[k] = true;
       for (int32_t literal : events[k]) happened[k] &= holds(literal);
     }
+    for (size_t r = 0; r < repeats.size(); ++r) {
+      for (size_t k = 1; k < repeats[r].size(); ++k) moved[r] |= changed(repeats[r][k]);
+    }
+    if (counts_busy == (busy >= 0 && top.traces[busy])) add_up();
+    for (size_t r = 0; r < repeats.size(); ++r) moved[r] &= !happened[repeats[r].front()];
+  }
+
+  void add_up() {
     bool with = false;
     for (int32_t event : apart) with |= happened[event];
     Slot& slot = slots[2 * stage + with];
@@ -161,11 +177,7 @@ struct Bench {
       for (int32_t index : group) any |= changed(index);
       add(any);
     }
-    for (const std::vector<int32_t>& repeat : repeats) {
-      bool same = happened[repeat.front()];
-      for (size_t k = 1; k < repeat.size(); ++k) same &= !changed(repeat[k]);
-      add(same);
-    }
+    for (size_t r = 0; r < repeats.size(); ++r) add(happened[repeats[r].front()] && !moved[r]);
     add(1);
 
     bool over = sums.back() == length;
@@ -183,10 +195,11 @@ struct Bench {
   void end_window() {
     if (skip) {
       --skip;
-      for (Slot& slot : slots) slot.clear();
     } else {
       windows.insert(windows.end(), sums.begin(), sums.end());
+      for (size_t k = 0; k < slots.size(); ++k) totals[k].add(slots[k]);
     }
+    for (Slot& slot : slots) slot = Slot(sums.size());
     std::fill(sums.begin(), sums.end(), 0);
   }
 #endif
@@ -307,8 +320,9 @@ void bench_count(Bench* bench, int busy, uint64_t length, uint64_t skip) {
   bench->windows.clear();
   bench->happened.assign(bench->events.size(), 0);
   bench->sums.assign(columns, 0);
-  bench->slots.assign(2 * std::max<size_t>(bench->stages.size(), 1),
-                      {std::vector<uint64_t>(columns), std::vector<uint64_t>(64 * NETS)});
+  bench->moved.assign(bench->repeats.size(), true);
+  bench->slots.assign(2 * std::max<size_t>(bench->stages.size(), 1), Slot(columns));
+  bench->totals = bench->slots;
 }
 
 void bench_stop_counting(Bench* bench) {
@@ -324,10 +338,10 @@ uint64_t bench_windows(const Bench* bench, uint64_t* windows) {
 // Cycles that have been counted since the last window ended.
 uint64_t bench_unfinished(const Bench* bench) { return bench->sums.back(); }
 
-uint64_t bench_slots(const Bench* bench) { return bench->slots.size(); }
+uint64_t bench_slots(const Bench* bench) { return bench->totals.size(); }
 
 void bench_slot(const Bench* bench, uint32_t slot, uint64_t* sums, uint64_t* transitions) {
-  const Slot& from = bench->slots[slot];
+  const Slot& from = bench->totals[slot];
   std::copy(from.sums.begin(), from.sums.end(), sums);
   std::copy(from.transitions.begin(), from.transitions.end(), transitions);
 }

@@ -74,8 +74,8 @@ class Probe:
     groups : sequence of sequences of int
         Each is counted in a cycle in which any of these nets has changed.
     repeats : sequence of sequences of int
-        Each begins with an event, by index, and is counted in a cycle with that event in which
-        none of the nets that follow has changed.
+        Each begins with an event, by index, and is counted when that event comes again without a
+        change of the nets that follow.
     apart : sequence of int
         Events, by index: cycles with any of them are counted apart from the others.
     """
@@ -486,7 +486,7 @@ class NativeBench:
         return self._call("unfinished")
 
     def slots(self) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-        """Return what was counted in all windows, and since the last, by stage.
+        """Return what was counted in all complete windows, by stage.
 
         Returns
         -------

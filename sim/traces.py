@@ -1,17 +1,16 @@
 """The values of every stage of the model, as the gateware shows them and as the reference has them.
 
-The vector unit shows what it writes as ``trace_<name>`` with ``trace_<name>_valid``: ``x``, ``y``
-(what a norm sees, after the token shift if there is one), ``h``, ``act`` (``q``, ``u``, ``v``) and
-``logit``.
+The vector unit shows what it writes as ``trace_<name>`` with ``trace_<name>_valid``: ``x``, ``h``,
+``act`` (``q``, ``u``, ``v``) and ``logit``.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
 from numpy.typing import NDArray
 
-from trilight.hw.config import NUMBERS, UP5K
+from trilight.hw.config import UP5K
 from trilight.hw.protocol import RunFlag
 from trilight.sw.model import Model
 from trilight.sw.reference.model import ReferenceModel
@@ -22,7 +21,7 @@ from .streams import Dut, Watch, signed
 
 __all__ = ["TRACES", "ReferenceDevice", "TraceChecker"]
 
-TRACES = ("x", "y", "h", "act", "logit")
+TRACES = ("x", "h", "act", "logit")
 
 
 class TraceChecker:
@@ -60,8 +59,59 @@ class TraceChecker:
             checker.finish()
 
 
+Step = list[tuple[str, NDArray[Any]]]
+"""Traced values of an operation or an embedding, in order."""
+
+
+class _Sequence:
+    """One text: its tape, state, generator, and what is left to do of a run."""
+
+    def __init__(self, model: Model) -> None:
+        self.tape = [0] * UP5K.tape_tokens
+        self.position = 0
+        self.n_feed = 0
+        self.n_generate = 0
+        self.reference = ReferenceModel(model)
+        self.sampler = Sampler(0, 0)
+        self._steps: list[Step] = []
+
+    @property
+    def head(self) -> bool:
+        """Whether logits of the present token are wanted."""
+        return self.n_feed == 1 and self.n_generate > 0
+
+    def steps(self) -> tuple[list[Step], NDArray[Any]]:
+        """Feed the token at the position: its embedding, operations and maybe head; logits."""
+        self._steps = []
+        token = self.tape[self.position % len(self.tape)]
+        logits: NDArray[Any] = self.reference.step([token], self._stage)[0]
+        if not self.head:
+            del self._steps[-1]  # the head, and the vector that only it would take
+            self._steps[-1] = [item for item in self._steps[-1] if item[0] == "x"]
+        return self._steps, logits
+
+    def advance(self, logits: NDArray[Any]) -> int | None:
+        """Go on to the next token; return it if it was generated."""
+        head = self.head
+        self.position = (self.position + 1) % (1 << 16)
+        if not head:
+            self.n_feed -= 1
+            return None
+        token = self.sampler.sample(logits)
+        self.tape[self.position % len(self.tape)] = token
+        self.n_generate -= 1
+        self.n_feed = int(self.n_generate > 0)
+        return token
+
+    def _stage(self, stage: str, layer: int, values: NDArray[Any]) -> None:
+        if stage in ("x", "h", "v", "logits"):
+            self._steps.append([])
+        name = {"x": "x", "h": "h", "logits": "logit"}.get(stage, "act")
+        self._steps[-1].append((name, values[0]))
+
+
 class ReferenceDevice:
-    """What a loaded device must do: tape, state, sampler and counters around the reference.
+    """What a loaded device must do: tapes, states, samplers and counters around the reference.
 
     Parameters
     ----------
@@ -75,71 +125,73 @@ class ReferenceDevice:
 
     def __init__(self, model: Model) -> None:
         self.traces: TraceChecker | None = None
-        self.tape = [0] * UP5K.tape_tokens
-        self.position = 0
         self.words = 0
         self.tokens = 0
+        self.sequences = [_Sequence(model) for _ in range(UP5K.sequences)]
         self._config = model.config
-        self._reference = ReferenceModel(model)
-        self._sampler = Sampler(0, 0)
-        self._norm_input: NDArray[Any] | None = None
-        self._head = False
 
-    def write_tape(self, position: int, tokens: Sequence[int]) -> None:
+    @property
+    def positions(self) -> list[int]:
+        return [sequence.position for sequence in self.sequences]
+
+    def write_tape(self, position: int, tokens: Iterable[int], sequence: int = 0) -> None:
+        tape = self.sequences[sequence].tape
         for offset, token in enumerate(tokens):
-            self.tape[(position + offset) % len(self.tape)] = token
+            tape[(position + offset) % len(tape)] = token
 
     def run(self, flags: RunFlag, n_feed: int, n_generate: int, temperature: int = 0,
-            seed: int = 0) -> list[tuple[int, int]]:
-        """Execute a RUN; return position and token of each notice."""
+            seed: int = 0) -> list[tuple[int, int, int]]:
+        """Execute a RUN; return sequence, position and token of each notice."""
+        which = int(RunFlag.SECOND in flags)
+        if not which:
+            self.sequences[1].n_feed = 0
+        sequence = self.sequences[which]
         if RunFlag.RESET in flags:
-            self._reference.reset()
-            self.position = 0
+            sequence.reference.reset()
+            sequence.position = 0
         if RunFlag.SEED in flags:
-            self._sampler = Sampler(seed, 0)
+            sequence.sampler = Sampler(seed, 0)
         if RunFlag.CLEAR in flags:
             self.words = self.tokens = 0
-        self._sampler.temperature = temperature
-        for _ in range(n_feed - (n_generate > 0)):
-            self._feed(head=False)
+        for one in self.sequences:
+            one.sampler.temperature = temperature
+        sequence.n_feed, sequence.n_generate = n_feed, n_generate
+        return [] if RunFlag.HOLD in flags else self._go()
+
+    def _go(self) -> list[tuple[int, int, int]]:
+        """Sequences take turns; one that has done with a token embeds its next at once."""
         notices = []
-        for _ in range(n_generate):
-            token = self._sampler.sample(self._feed(head=True))
-            self.write_tape(self.position, [token])
-            notices.append((self.position, token))
+        tokens = {number: self._embed(number)
+                  for number, one in enumerate(self.sequences) if one.n_feed}
+        while tokens:
+            following = {}
+            for operation in range(4 * self._config.n_layers + 1):
+                for number, (steps, logits) in tokens.items():
+                    if operation >= len(steps):
+                        continue
+                    self._expect(steps[operation])
+                    if operation + 1 < len(steps):
+                        continue
+                    sequence = self.sequences[number]
+                    token = sequence.advance(logits)
+                    if token is not None:
+                        notices.append((number, sequence.position, token))
+                    if sequence.n_feed:
+                        following[number] = self._embed(number)
+            # By number again: one without a head may have finished before one with a head.
+            tokens = dict(sorted(following.items()))
         return notices
 
-    def _feed(self, *, head: bool) -> NDArray[Any]:
-        """Feed the token at the position; without ``head`` the device computes no logits."""
-        token = self.tape[self.position % len(self.tape)]
-        self._head = head
-        logits: NDArray[Any] = self._reference.step([token], self._stage)[0]
-        config = self._config
-        self.words += config.weight_words
-        if not head:
-            self.words -= config.vocab_size * NUMBERS.blocks(config.d_model)
-        self.position = (self.position + 1) % (1 << 16)
+    def _embed(self, number: int) -> tuple[list[Step], NDArray[Any]]:
+        """Begin a token; return the steps of its operations, and its logits."""
+        sequence = self.sequences[number]
+        (embedding, *steps), logits = sequence.steps()
+        self._expect(embedding)
+        self.words += self._config.weight_words - (not sequence.head) * self._config.head.words
         self.tokens += 1
-        return logits
+        return steps, logits
 
-    def _stage(self, stage: str, layer: int, values: NDArray[Any]) -> None:
-        traces = self.traces
-        if traces is None:
-            return
-        row = values[0]
-        match stage:
-            case "x":
-                traces.expect("x", row)
-                self._norm_input = row
-            case "y":
-                self._norm_input = row
-            case "q":
-                assert self._norm_input is not None
-                traces.expect("y", self._norm_input)
-                traces.expect("act", row)
-            case "u" | "v":
-                traces.expect("act", row)
-            case "h":
-                traces.expect("h", row)
-            case "logits" if self._head:
-                traces.expect("logit", row)
+    def _expect(self, step: Step) -> None:
+        if self.traces is not None:
+            for name, values in step:
+                self.traces.expect(name, values)

@@ -7,7 +7,7 @@ into a JSON-able object; ``print_report`` shows it. ``docs/report.md`` explains 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import entry_points
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 from rich.console import Console
 from rich.markup import escape
@@ -47,6 +47,10 @@ class ReleaseActivity(TypedDict):
     """While it generates tokens."""
     idle: dict[str, Any]
     """While it waits for the host."""
+    windows: NotRequired[list[dict[str, Any]]]
+    """One for each token that ``busy`` is the mean of."""
+    breakdown: NotRequired[dict[str, Any]]
+    """``busy`` by part, layer and stage: a ``trilight.sw.power.Breakdown``."""
 
 
 class Release(TypedDict):
@@ -107,6 +111,9 @@ class Figure:
     """Expanded uncertainty (k = 2) of a figure that a meter gave."""
     runs: list[float] | None = None
     """Values of the single windows of a measurement, whose median ``value`` is."""
+    calibration: str | None = None
+    """Of a modelled power or energy: what its coefficients rest on, ``uncalibrated``,
+    ``published`` or ``board``."""
     reason: str | None = None
     """Why there is no value."""
 
@@ -223,10 +230,10 @@ def _activity(run: Run, build: _Build | None) -> tuple[Activity, str] | None:
 
 def _power_figure(estimate: PowerEstimate, clock: Figure, activity_source: str) -> Figure:
     return Figure(value=estimate.power_mw.p50, unit="mW", provenance="modelled", boundary=BOUNDARY,
-                  interval=estimate.power_mw,
-                  source=f"activity {activity_source}; coefficients {estimate.coefficients.id}; "
-                         f"{clock.provenance} clock, {estimate.voltage_v:g} V, "
-                         f"{estimate.coefficients.temperature_c:g} C")
+                  interval=estimate.power_mw, calibration=estimate.calibration,
+                  source=f"activity {activity_source}; {estimate.calibration} coefficients "
+                         f"{estimate.coefficients.id}; {clock.provenance} clock, "
+                         f"{estimate.voltage_v:g} V, {estimate.temperature_c:g} C")
 
 
 def _energy(run: Run, power: Figure, clock: Figure, cycles: Figure) -> dict[str, Figure]:
@@ -239,7 +246,8 @@ def _energy(run: Run, power: Figure, clock: Figure, cycles: Figure) -> dict[str,
 
     def figure(name: str, interval: Interval, source: str) -> Figure:
         return Figure(value=interval.p50, unit=units[name], provenance="modelled",
-                      boundary=BOUNDARY, interval=interval, source=source)
+                      boundary=BOUNDARY, interval=interval, calibration=power.calibration,
+                      source=source)
 
     per_token = power.interval.scaled(1e-3 * cycles.value / clock.value)
     figures = {
@@ -330,7 +338,11 @@ def build_report(run: Run, releases: Mapping[str, Release]) -> dict[str, Any]:
         power = Figure.missing("mW", clock.reason or "the activity of what ran is not known: "
                                                      "no released build matches it")
     else:
-        estimate = estimate_power(activity[0], clock.value, pll=pll)
+        # The spread from token to token, if what ran was counted token by token.
+        windows = [] if run.activity or not build else [
+            Activity.from_dict(window)
+            for window in build.release["activity"].get("windows", [])]
+        estimate = estimate_power(activity[0], clock.value, pll=pll, windows=windows)
         power = _power_figure(estimate, clock, activity[1])
         if build:
             waiting = Activity.from_dict(build.release["activity"]["idle"])
@@ -339,14 +351,15 @@ def build_report(run: Run, releases: Mapping[str, Release]) -> dict[str, Any]:
         power_details = {
             "coefficients": {"id": estimate.coefficients.id,
                              "sha256": estimate.coefficients.sha256,
-                             "part": estimate.coefficients.part},
+                             "part": estimate.coefficients.part,
+                             "calibration": estimate.calibration},
             "activity": activity[0].to_dict(),
             "activity_source": activity[1],
             "split_mw": estimate.split_mw,
             "nominal_mw": estimate.nominal_mw,
             "variance_share": estimate.variance_share,
             "voltage_v": estimate.voltage_v,
-            "temperature_c": estimate.coefficients.temperature_c,
+            "temperature_c": estimate.temperature_c,
             "pll": pll,
             "pll_provenance": "release" if build else "assumed",
             "draws": estimate.draws,
@@ -442,6 +455,7 @@ PART_NAMES = {
     "dsp": "DSP",
     "hfosc": "oscillator",
     "pll": "PLL",
+    "activity": "spread between tokens",
 }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import PowerError
 
-__all__ = ["EVENTS", "Activity"]
+__all__ = ["COUNTED", "EVENTS", "Activity"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +29,13 @@ class Activity:
     spram_accesses: float
     """SPRAM accesses of 16 bits: selected, not in standby."""
     dsp_ops: float
-    """8x8 multiplications; a 16x16 product counts as four."""
+    """8x8 multiplications with a new factor; a 16x16 product is four."""
     io_edges: float
     """Value changes of output pins. Outside the core's boundary; kept for a board-level figure."""
     cycles: int
     """Length of the window in clock cycles."""
     ebr_repeats: float = 0.0
-    """Those of ``ebr_accesses`` that read the address of the cycle before: enabled, but idle."""
+    """Those of ``ebr_accesses`` that read the address that was read last: enabled, but idle."""
     counting: str = "gate_zero_delay"
     """How transitions were counted; has to match the coefficient set's counting."""
 
@@ -65,3 +65,6 @@ class Activity:
 
 
 EVENTS = tuple(f.name for f in fields(Activity) if f.name not in {"cycles", "counting"})
+
+COUNTED = tuple(name for name in EVENTS if name not in {"clock_nets", "ff_clocked"})
+"""Events that happen somewhere in the design, rather than in each cycle."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PowerError
-from .activity import Activity
+from .activity import COUNTED, Activity
 from .coefficients import CoefficientSet, load_coefficients
 from .estimate import DRAWS, SEED, Conditions, Interval, draw_terms, scales_uw
 
@@ -23,10 +23,6 @@ OSCILLATOR = "oscillator"
 STAGES = ("embedding", "mix", "residual", "glu", "head")
 GAPS = "gaps"
 """Cycles of an operation in which no weight word is read."""
-
-COUNTED = ("net_transitions", "ebr_accesses", "spram_accesses", "dsp_ops", "io_edges",
-           "ebr_repeats")
-"""Events that happen somewhere in the design, rather than in each cycle."""
 
 PART_OF_TERM = {"leakage": LEAKAGE, "hfosc": OSCILLATOR, "pll": OSCILLATOR,
                 "clock": CLOCK_TREE, "ff": CLOCK_TREE}

@@ -1,6 +1,5 @@
 """The virtual board: bytes through pins, time, threads, traces, counts and a serial device."""
 
-import json
 import os
 import signal
 import subprocess
@@ -14,14 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import serial
-from amaranth.hdl import Module, Signal
-from amaranth.lib.memory import Memory
+from amaranth.hdl import Module
 
 from trilight.boards.echo import Echo
 from trilight.boards.icebreaker import Icebreaker
 from trilight.hw.config import ModelConfig
 from trilight.hw.flow.build import Hdl, elaborate, synthesise
-from trilight.sim.activity import measure_activity, take_census
 from trilight.sim.board import IDLE, VirtualBoard, netlist_target, rtl_target, serve_pty
 from trilight.sim.native import NativeBench
 from trilight.sw.driver import Board
@@ -220,44 +217,6 @@ endmodule
     assert "NO_SUCH_CELL" in log.read_text()
 
 
-class Counting(Echo):
-    """A chip whose activity can be told by counting: it runs while the line is low.
-
-    Eight flip-flops count; a block RAM of 16 bits is read in every second cycle.
-    """
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        m.submodules.memory = memory = Memory(shape=16, depth=256, init=range(256))
-        read = memory.read_port()
-        write = memory.write_port()
-        count = Signal(8)
-        m.d.comb += [read.addr.eq(count), read.en.eq(count[0]), write.en.eq(0),
-                     self.running.eq(~self.rx)]
-        m.d.sync += [count.eq(count + 1), self.tx.eq(read.data.xor())]
-        return m
-
-
-def test_counts_of_a_counter() -> None:
-    netlist = synthesise(Icebreaker(chip=Counting))
-    census = take_census(netlist)
-    assert census.clock_nets == 1
-    assert census.flip_flops == sum(n for name, n in netlist.cells.items()
-                                    if name.startswith("SB_DFF"))
-    bench = NativeBench(netlist, census.probe)
-    bench.count(busy=False, length=256)
-    bench.run(5 * 256)
-    windows = bench.windows()
-    transitions = bench.transitions().tolist()
-    bench.close()
-    assert len(windows) == 5
-    # Reads in every second cycle; writes never, so that Yosys leaves no port to count.
-    assert windows[:, 1:1 + census.ebr_ports].sum(axis=1).tolist() == [128] * 5
-    # Bit k of a counter changes every 2**k cycles.
-    assert {5 * 256 >> k for k in range(8)} <= set(transitions)
-    assert windows[:, 0].sum() == sum(transitions)
-
-
 @pytest.mark.slow
 def test_netlist_generates_what_the_reference_does(seed: int) -> None:
     """The real chip, cell by cell, and the same again before synthesis."""
@@ -270,19 +229,6 @@ def test_netlist_generates_what_the_reference_does(seed: int) -> None:
             texts[target] = "".join(
                 str(token) for token in board.generate(prompt, tokens=12, seed=seed))
     assert texts["rtl"] == texts["netlist"] == texts["reference"]
-
-
-@pytest.mark.slow
-def test_activity_of_the_chip(seed: int) -> None:
-    model = Model.random(ModelConfig(vocab_size=32, d_model=40, n_layers=2, d_hidden=80), seed)
-    activity = measure_activity(synthesise(Icebreaker()), model, prompt=model.decode([1]))
-    words_per_cycle = model.config.weight_words / activity.cycles_per_token
-    # A word is four accesses; the embedding's row is read besides.
-    assert activity.busy.spram_accesses == pytest.approx(4 * words_per_cycle, rel=0.02)
-    assert activity.idle.spram_accesses == 0
-    assert activity.idle.net_transitions < activity.busy.net_transitions / 10
-    assert len(activity.windows) >= 3
-    assert json.loads(json.dumps(activity.to_dict())) == activity.to_dict()
 
 
 @pytest.mark.slow

@@ -1,21 +1,23 @@
-"""The power model against closed forms and against the measurements it was derived from."""
+"""The power model against closed forms."""
 
 import dataclasses
 import json
 import math
 from importlib import resources
 
-import numpy as np
 import pytest
 
 from trilight.sw.errors import PowerError
 from trilight.sw.power import (
     EVENTS,
-    PARTS,
+    TERMS,
     Activity,
     CoefficientSet,
+    Interval,
     estimate_power,
+    families,
     load_coefficients,
+    ratio_interval,
 )
 
 
@@ -24,7 +26,7 @@ def activity(**events: float) -> Activity:
 
 
 def raw_set() -> dict:
-    file = resources.files("trilight.sw").joinpath("coefficients_ice40up5k.json")
+    file = resources.files("trilight.sw.power.coefficients").joinpath("ice40up5k.json")
     return json.loads(file.read_text(encoding="utf-8"))
 
 
@@ -39,7 +41,7 @@ def almost_certain(*uncertain: str) -> CoefficientSet:
     return CoefficientSet.from_json(json.dumps(data))
 
 
-TERMS = {
+ALONE = {
     "clock": ({"clock_nets": 1.0}, {}),
     "ff": ({"ff_clocked": 1500.0}, {}),
     "net": ({"net_transitions": 220.0}, {}),
@@ -51,10 +53,10 @@ TERMS = {
 }
 
 
-@pytest.mark.parametrize("term", TERMS)
+@pytest.mark.parametrize("term", ALONE)
 def test_one_term_alone_is_its_band(term: str) -> None:
     """A single lognormal's percentiles are known: value / factor, value, value * factor."""
-    events, oscillators = TERMS[term]
+    events, oscillators = ALONE[term]
     coefficients = almost_certain(term)
     clock_hz, volts = 24e6, 1.2
     got = estimate_power(activity(**events), clock_hz, voltage_v=volts, coefficients=coefficients,
@@ -106,7 +108,7 @@ BUSY = {"clock_nets": 1, "ff_clocked": 1800, "net_transitions": 900, "ebr_access
 
 def test_split_adds_up() -> None:
     got = estimate_power(activity(**BUSY), 36e6, pll=True)
-    assert set(got.split_mw) == set(PARTS)
+    assert set(got.split_mw) == set(TERMS)
     assert sum(got.split_mw.values()) == pytest.approx(got.nominal_mw)
     assert got.power_mw.p05 < got.nominal_mw < got.power_mw.p95
 
@@ -124,51 +126,78 @@ def test_same_seed_same_figure_and_common_draws() -> None:
         assert getattr(none.power_mw, end) < getattr(one.power_mw, end)
 
 
-def counter_transitions(bits: int) -> float:
-    """Bit changes per cycle of a binary counter: 1 + 1/2 + 1/4 + ..."""
-    return float(np.sum(0.5 ** np.arange(bits)))
+def test_ratio_is_better_known_than_either() -> None:
+    """The exact ratio of two designs that share what they do not know."""
+    one = estimate_power(activity(**BUSY), 24e6)
+    double = estimate_power(activity(**{k: 2 * v for k, v in BUSY.items()}), 24e6)
+    leakage = one.split_mw["leakage"] / one.nominal_mw
+    ratio = ratio_interval(double, one)
+    assert 2 - 2 * leakage < ratio.p05 < ratio.p50 < ratio.p95 < 2
+    assert ratio_interval(one, one) == Interval(1, 1, 1)
+    for other in (estimate_power(activity(**BUSY), 24e6, seed=3),
+                  estimate_power(activity(**BUSY), 24e6, draws=100),
+                  estimate_power(activity(clock_nets=1), 24e6,
+                                 coefficients=load_coefficients("ecp5"))):
+        with pytest.raises(PowerError, match="same coefficients, draws and seed"):
+            ratio_interval(one, other)
 
 
-HF = {"hfosc": True}
-# Current of the core rail and of VCCPLL in uA at 1.219 V: tinyvision-ai-inc/ice40_power, commit
-# ecc5e59. Events per cycle: counters in closed form; for the multipliers the published designs
-# were synthesised again and counted (LUT version: 16 flip-flops and 56.5 net transitions more than
-# the counter; SB_MAC16 version: 18 net transitions and one 8x8 product more).
-MEASURED = [
-    ("external 12 MHz, 28 bit", 12, 28, {}, {}, 613.5 + 4.1),
-    ("external 12 MHz, 56 bit", 12, 56, {}, {}, 616.65 + 4.1),
-    ("external 12 MHz, 112 bit", 12, 112, {}, {}, 624.2 + 4.1),
-    ("external 12 MHz, 224 bit", 12, 224, {}, {}, 641.3 + 4.1),
-    ("oscillator 6 MHz", 6, 24, {}, HF, 388.4 + 4.1),
-    ("oscillator 12 MHz", 12, 24, {}, HF, 645 + 4.1),
-    ("oscillator 24 MHz", 24, 24, {}, HF, 1162 + 4.1),
-    ("oscillator 48 MHz", 48, 24, {}, HF, 2184 + 4.1),
-    ("multiplier in logic", 12, 24, {"net_transitions": 56.5, "ff_clocked": 16}, HF, 996 + 4.1),
-    ("multiplier in SB_MAC16", 12, 24, {"net_transitions": 18, "dsp_ops": 1}, HF, 882 + 4.1),
-    ("PLL 16 MHz", 16, 24, {}, {"pll": True}, 1419 + 138.6),
-    ("PLL 32 MHz", 32, 24, {}, {"pll": True}, 2029 + 138.9),
-    ("PLL 48 MHz", 48, 24, {}, {"pll": True}, 2573 + 103.6),
-]
+def test_leakage_doubles_with_temperature() -> None:
+    """Central values follow 2^((T - T0) / D), and D's own band widens the interval."""
+    at25, at50 = (estimate_power(activity(), 1e6, temperature_c=t) for t in (None, 50))
+    doubling = raw_set()["coefficients"]["leakage_doubling"]["value"]
+    assert at50.nominal_mw == pytest.approx(at25.nominal_mw * 2 ** (25 / doubling))
+    assert at50.power_mw.p95 / at50.power_mw.p05 > at25.power_mw.p95 / at25.power_mw.p05
+    busy25, busy50 = (estimate_power(activity(**BUSY), 24e6, temperature_c=t) for t in (25, 50))
+    assert busy50.nominal_mw - busy25.nominal_mw == pytest.approx(
+        at50.nominal_mw - at25.nominal_mw)
 
 
-@pytest.mark.parametrize(("mhz", "bits", "extra", "oscillator", "microamps"),
-                         [row[1:] for row in MEASURED], ids=[row[0] for row in MEASURED])
-def test_published_measurements_lie_in_the_interval(
-        mhz: float, bits: int, extra: dict, oscillator: dict, microamps: float) -> None:
-    events = {"clock_nets": 1.0, "ff_clocked": float(bits),
-              "net_transitions": counter_transitions(bits)}
-    for name, more in extra.items():
-        events[name] = events.get(name, 0) + more
-    got = estimate_power(activity(**events), mhz * 1e6, voltage_v=1.219, **oscillator)
-    measured_mw = microamps * 1.219e-3
-    assert got.power_mw.p05 < measured_mw < got.power_mw.p95
-    assert got.power_mw.p50 == pytest.approx(measured_mw, rel=0.12)
-    assert got.power_mw.p95 / got.power_mw.p05 < 1.6
+def test_spread_of_windows_widens_the_interval() -> None:
+    """Two windows that differ: the bootstrap's variance is that of a mean of two."""
+    coefficients = almost_certain()
+    windows = [activity(net_transitions=n) for n in (80.0, 120.0)]
+    got = estimate_power(activity(net_transitions=100.0), 24e6, coefficients=coefficients,
+                         windows=windows)
+    assert got.variance_share["activity"] == pytest.approx(1, abs=1e-6)
+    # Half of the resamples take one of each; a quarter takes twice the same, up or down.
+    assert [got.power_mw.p05, got.power_mw.p50, got.power_mw.p95] == pytest.approx(
+        [got.nominal_mw * share for share in (0.8, 1.0, 1.2)], rel=1e-6)
+    alike = estimate_power(activity(net_transitions=100.0), 24e6, coefficients=coefficients,
+                           windows=[activity(net_transitions=100.0)] * 4)
+    assert alike.variance_share["activity"] < 1e-6
 
 
-def test_every_coefficient_has_a_source_and_memories_are_assumed() -> None:
+@pytest.mark.parametrize("family", ["ecp5", "gw2a"])
+def test_family_without_measurements_says_so(family: str) -> None:
+    coefficients = load_coefficients(family)
+    assert coefficients.calibration == "uncalibrated"
+    got = estimate_power(activity(**{**BUSY, "spram_accesses": 0}), 50e6,
+                         coefficients=coefficients)
+    assert got.calibration == "uncalibrated"
+    assert got.voltage_v == coefficients.nominal_voltage_v
+    assert all(c.factor >= 2 for name, c in coefficients.coefficients.items()
+               if name != "leakage_doubling")
+    with pytest.raises(PowerError, match="no energy for spram, which the design uses"):
+        estimate_power(activity(spram_accesses=1), 50e6, coefficients=coefficients)
+    with pytest.raises(PowerError, match="no energy for pll"):
+        estimate_power(activity(), 50e6, coefficients=coefficients, pll=True)
+
+
+@pytest.mark.parametrize("family", families())
+def test_every_coefficient_has_a_source(family: str) -> None:
+    assert all(len(c.source) > 40 for c in load_coefficients(family).coefficients.values())
+
+
+@pytest.mark.parametrize("family", families())
+def test_coefficients_survive_json(family: str) -> None:
+    one = load_coefficients(family)
+    again = CoefficientSet.from_json(one.to_json())
+    assert dataclasses.replace(again, sha256=one.sha256) == one
+
+
+def test_memories_are_assumed() -> None:
     coefficients = load_coefficients().coefficients
-    assert all(len(c.source) > 40 for c in coefficients.values())
     for name in ("ebr", "spram"):
         assert coefficients[name].status == "assumed"
         assert coefficients[name].factor == 3
@@ -198,7 +227,9 @@ def test_refusals() -> None:
         estimate_power(activity(), 0)
     with pytest.raises(PowerError, match=r"volts, not -1$"):
         estimate_power(activity(), 1e6, voltage_v=-1)
-    with pytest.raises(PowerError, match="'lfe5u'; there are some for ice40up5k"):
+    with pytest.raises(PowerError, match=r"degrees Celsius, not 300$"):
+        estimate_power(activity(), 1e6, temperature_c=300)
+    with pytest.raises(PowerError, match="'lfe5u'; there are some for ecp5, gw2a, ice40up5k"):
         load_coefficients("lfe5u")
 
 
@@ -210,8 +241,15 @@ def test_not_a_coefficient_file(text: str) -> None:
 
 def test_incomplete_coefficient_sets() -> None:
     data = raw_set()
-    del data["coefficients"]["spram"]
-    with pytest.raises(PowerError, match="must hold"):
+    del data["coefficients"]["clock"]
+    with pytest.raises(PowerError, match="must hold clock"):
+        CoefficientSet.from_json(json.dumps(data))
+    data = raw_set()
+    data["coefficients"]["spram"]["unit"] = "uW"
+    with pytest.raises(PowerError, match=r"not \{'spram': 'uW'\}$"):
+        CoefficientSet.from_json(json.dumps(data))
+    data = raw_set() | {"calibration": "certainly"}
+    with pytest.raises(PowerError, match="one of uncalibrated, published, board, not 'certainly'"):
         CoefficientSet.from_json(json.dumps(data))
     data = raw_set()
     data["coefficients"]["net"]["factor"] = 1
