@@ -7,26 +7,29 @@ A meter is written ``NAME[:ARGUMENT][,key=value...]``, for example ``ina226:1/0x
 """
 
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast, get_args, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trilight.sw.errors import MeterError
 
-__all__ = ["BEGIN", "BOUNDARIES", "END", "GROUP", "SYSTEM_CLOCK", "Boundary", "Clock", "Mark",
-           "Meter", "MeterFacts", "MeterOptions", "Recorded", "Recording", "check_plausible",
-           "meter_names", "open_meter"]
+__all__ = ["BEGIN", "BOUNDARIES", "END", "GROUP", "SYSTEM_CLOCK", "Boundary", "Clock", "ClockName",
+           "Mark", "Meter", "MeterFacts", "MeterOptions", "Recorded", "Recording",
+           "ask_on_terminal", "check_plausible", "meter_names", "open_meter"]
 
 GROUP = "trilight.meters"
 
 Boundary = Literal["fpga_core", "fpga_rails", "board", "host", "gpu"]
 BOUNDARIES: tuple[Boundary, ...] = get_args(Boundary)
+
+ClockName = Literal["host", "epoch", "own"]
 
 Floats = NDArray[np.float64]
 
@@ -73,6 +76,17 @@ class _SystemClock:
 
 
 SYSTEM_CLOCK: Clock = _SystemClock()
+
+
+def ask_on_terminal(text: str) -> str:
+    """Show a text on standard error and return the line that is typed, ``""`` at the end of input.
+    """
+    print(text, end="", file=sys.stderr, flush=True)
+    try:
+        return input()
+    except EOFError:
+        print(file=sys.stderr)
+        return ""
 
 
 @dataclass(frozen=True)
@@ -130,7 +144,7 @@ class Recording:
     marks: tuple[Mark, ...] = ()
     averaging: bool = False
     """Whether a reading is the mean since the one before; else it is of its moment."""
-    clock: Literal["host", "epoch", "own"] = "host"
+    clock: ClockName = "host"
     """``host``: the monotonic clock of the session; ``epoch``: seconds since 1970; ``own``: any."""
     sync_u_s: float = 0.005
     """Standard uncertainty of the time against the host's, in seconds. By default that of a
@@ -232,8 +246,8 @@ class MeterOptions:
     """What follows the colon."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """The settings after it, by key."""
-    ask: Callable[[str], str] = input
-    """Shows a text to the user and returns the answer."""
+    ask: Callable[[str], str] = ask_on_terminal
+    """Shows a text to the user and returns the answer, ``""`` where nobody answers."""
     clock: Clock = SYSTEM_CLOCK
 
     def boundary(self, default: Boundary) -> Boundary:
@@ -241,7 +255,7 @@ class MeterOptions:
         given = self.settings.get("boundary", default)
         if given not in BOUNDARIES:
             raise MeterError(f"boundary must be one of {', '.join(BOUNDARIES)}, not {given!r}")
-        return cast(Boundary, given)
+        return given
 
     def number(self, key: str, default: float) -> float:
         """A setting that is a number, zero or more; raises ``MeterError`` for anything else."""
@@ -276,7 +290,7 @@ def meter_names() -> list[str]:
     return sorted({entry.name for entry in entry_points(group=GROUP)})
 
 
-def open_meter(spec: str, *, ask: Callable[[str], str] = input,
+def open_meter(spec: str, *, ask: Callable[[str], str] = ask_on_terminal,
                clock: Clock = SYSTEM_CLOCK) -> Meter:
     """Make the meter that ``spec`` describes; nothing is read yet.
 

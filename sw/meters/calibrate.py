@@ -21,7 +21,7 @@ from .base import BEGIN, END, SYSTEM_CLOCK, Clock, Meter, Recording, check_plaus
 from .correction import Correction, correction_from
 
 __all__ = ["CALIBRATED_BOUNDARY", "Accelerator", "Calibration", "NamedPoint", "Reading",
-           "check_meter", "measure_point", "run_points"]
+           "check_meter", "measure_point", "readings_of", "run_points"]
 
 SCHEMA = "trilight/calibration/v1"
 
@@ -96,10 +96,8 @@ class Calibration:
     utc: str
     correction: Correction | None = None
     readings: dict[str, Reading] = field(default_factory=dict)
-    coefficients: dict[str, Any] | None = None
-    """The coefficient set that came out, as its own module writes it."""
-    leave_one_out: float | None = None
-    """Error of a design predicted from the others, as a fraction."""
+    prediction: dict[str, Any] | None = None
+    """Of the accelerator's watts, kept before it is measured."""
     accelerator: Accelerator | None = None
     facts: dict[str, Any] | None = None
     """Of the meter."""

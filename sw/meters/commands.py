@@ -14,7 +14,17 @@ from rich.table import Table
 from trilight.sw.errors import MeterError
 
 from .analysis import Measurement, Quantity
-from .base import BEGIN, END, GROUP, SYSTEM_CLOCK, Clock, Recorded, Recording, open_meter
+from .base import (
+    BEGIN,
+    END,
+    GROUP,
+    SYSTEM_CLOCK,
+    Clock,
+    Recorded,
+    Recording,
+    ask_on_terminal,
+    open_meter,
+)
 from .calibrate import check_meter
 from .session import SessionLog, finish
 
@@ -26,6 +36,9 @@ meter_commands = typer.Typer(
     epilog="A meter is written NAME[:ARGUMENT][,key=value...], as in ina226:1/0x40,shunt=1.0, "
            "csv:run.csv,current=I\\[mA] or rapl. Each takes boundary=fpga_core, fpga_rails, board, "
            "host or gpu, and correction=FILE, which trilight meter check writes.")
+
+CHECK_S = 5.0
+"""How long a meter is read with nothing and with the known load."""
 
 MeterArgument = Annotated[str, typer.Argument(
     metavar="METER", help="NAME[:ARGUMENT][,key=value...]; trilight meter list shows the names.")]
@@ -54,6 +67,8 @@ def read_meter(
     json_file: MeterJsonOption = None,
 ) -> None:
     """Read a meter for some seconds and show mean, scatter and rate."""
+    if json_file is not None:
+        check_folder(json_file)
     recording = record(meter, seconds)
     facts = recording.facts
     table = Table("", "mean", "scatter", "least", "most", box=None)
@@ -88,8 +103,9 @@ def check_command(
 
     Choose the resistor for about the device's current: 120 ohm draws 10 mA from 1.2 V.
     """
-    correction = check_meter(open_meter(meter, ask=ask), ohms=resistor, tolerance=tolerance,
-                             ask=ask)
+    check_folder(out)
+    correction = check_meter(open_meter(meter), seconds=CHECK_S, ohms=resistor, tolerance=tolerance,
+                             ask=ask_on_terminal)
     correction.save(out)
     console = Console()
     console.print(f"true current = {correction.gain:.5f} x (reading - "
@@ -113,6 +129,8 @@ def analyse_session(
 
     The recording is aligned by the steps between idle and busy that it shows.
     """
+    if json_file is not None:
+        check_folder(json_file)
     log = SessionLog.load(session)
     measurement = finish(log, None if meter is None else read_file(meter))
     if json_file is not None:
@@ -120,15 +138,15 @@ def analyse_session(
     print_measurement(measurement, Console())
 
 
-def ask(text: str) -> str:
-    """Show a text and wait for Enter, on standard error so that results can be piped."""
-    answer: str = typer.prompt(text, default="", show_default=False, prompt_suffix="", err=True)
-    return answer
+def check_folder(path: Path) -> None:
+    """Refuse a file that cannot be written before the work is done rather than after it."""
+    if not path.absolute().parent.is_dir():
+        raise MeterError(f"cannot write {path}: there is no folder {path.parent}; make it first")
 
 
 def read_file(spec: str) -> Recording:
     """The recording of a meter that is a file; raises ``MeterError`` for any other."""
-    meter = open_meter(spec, ask=ask)
+    meter = open_meter(spec)
     if not isinstance(meter, Recorded):
         raise MeterError(f"meter {spec!r} is no recording; give one, as in csv:run.csv")
     return meter.read()
@@ -136,7 +154,7 @@ def read_file(spec: str) -> Recording:
 
 def record(spec: str, seconds: float, clock: Clock = SYSTEM_CLOCK) -> Recording:
     """Read a meter for some seconds, or the file that it is."""
-    meter = open_meter(spec, ask=ask, clock=clock)
+    meter = open_meter(spec, clock=clock)
     if isinstance(meter, Recorded):
         return meter.read()
     meter.start()

@@ -13,7 +13,7 @@ import numpy as np
 
 from trilight.sw.errors import MeterError
 
-from .base import Boundary, Floats, Mark, Meter, MeterFacts, MeterOptions, Recording
+from .base import Boundary, ClockName, Floats, Mark, Meter, MeterFacts, MeterOptions, Recording
 
 __all__ = ["CsvMeter", "csv_meter", "read_csv"]
 
@@ -44,7 +44,8 @@ FLAT_SHARE, FLAT_LEVELS = 0.2, 50
 """A recording is flat at its top if its largest value is this share of the readings of a meter
 that showed this many different ones."""
 
-SYNC = {"host": "the host's clock", "epoch": "time of day", "own": "its own clock"}
+SYNC: dict[ClockName, str] = {
+    "host": "the host's clock", "epoch": "time of day", "own": "its own clock"}
 
 UNKNOWN_GAIN_LIMIT = 0.02
 """Taken for an instrument whose accuracy is not given."""

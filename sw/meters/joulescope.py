@@ -126,10 +126,10 @@ class JoulescopeMeter:
 
     def _receive(self, _topic: str, value: Any) -> None:
         signals = value["signals"]
-        row = tuple(float(signals[name]["avg"]["value"])
-                    for name in ("voltage", "current", "power"))
+        volts, amperes, watts = (float(signals[name]["avg"]["value"])
+                                 for name in ("voltage", "current", "power"))
         with self._lock:
-            self._rows.append((self._clock.now(), *row))
+            self._rows.append((self._clock.now(), volts, amperes, watts))
 
 
 def joulescope_meter(options: MeterOptions) -> Meter:

@@ -12,6 +12,9 @@ from .base import BEGIN, END, Mark, Meter, MeterFacts, MeterOptions, Recording
 __all__ = ["ManualMeter", "manual_meter"]
 
 
+TRIES = 5
+
+
 @dataclass
 class _Phase:
     start_s: float
@@ -82,7 +85,7 @@ class ManualMeter:
     def _setting(self, key: str, question: str) -> float:
         if key in self._options.settings:
             return self._options.number(key, 0.0)
-        while True:
+        for _ in range(TRIES):
             answer = self._options.ask(f"{question}: ").strip().replace(",", ".")
             try:
                 value = float(answer)
@@ -90,6 +93,8 @@ class ManualMeter:
                 continue
             if math.isfinite(value) and value >= 0:
                 return value
+        raise MeterError(f"no number was given for {question!r}; state it as a setting, as in "
+                         f"manual,{key}=0.0755")
 
 
 def manual_meter(options: MeterOptions) -> Meter:

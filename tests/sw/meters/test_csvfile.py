@@ -205,15 +205,24 @@ class Bench:
         return round(self.tokens_per_s * seconds)
 
     def export(self, *, late_s: float = -5.0, ppm: float = 0.0, rate: float = 100.0,
-               until_s: float = np.inf, busy_w: float = busy_w) -> None:
-        """Write what the instrument saw, from ``late_s`` after the session's start."""
+               until_s: float = np.inf, busy_w: float = busy_w, epoch: bool = False,
+               times: int = 1) -> None:
+        """Write what the instrument saw, from ``late_s`` after the session's start.
+
+        With ``epoch`` it writes times of day; ``times`` is how often it saw the session.
+        """
         host = np.arange(5000.0 + late_s, min(self.clock.now() + 8, 5000.0 + until_s), 1 / rate)
         edges = np.array(list(itertools.chain(*self.busy)))
         watts = np.where(np.searchsorted(edges, host) % 2, busy_w, self.idle_w)
         amperes = (watts + 0.004 * self.rng.standard_normal(host.size)) / 5.02
-        times = (host - host[0]) * (1 + ppm * 1e-6)
+        elapsed = (host - host[0]) * (1 + ppm * 1e-6)
+        if epoch:
+            elapsed = host - SessionLog.load(self.log).host_minus_epoch_s
+        length = float(host[-1] - host[0]) + 1.0
+        elapsed = np.concatenate([elapsed + k * length for k in range(times)])
+        amperes = np.tile(amperes, times)
         self.path.write_text("time (s),voltage (V),current (mA)\n" + "".join(
-            f"{t:.4f},5.02,{i * 1e3:.2f}\n" for t, i in zip(times.tolist(), amperes.tolist(),
+            f"{t:.4f},5.02,{i * 1e3:.2f}\n" for t, i in zip(elapsed.tolist(), amperes.tolist(),
                                                             strict=True)))
 
     def session(self) -> None:
@@ -253,6 +262,7 @@ def test_file_that_comes_afterwards(bench: Bench, late_s: float, ppm: float) -> 
     bench.export(late_s=late_s, ppm=ppm)
     result = bench.analyse()
     bench.check(result)
+    assert result.alignment.steps == 12  # both ends of warm-up and five windows
     assert result.alignment.offset_s == pytest.approx(5000 + late_s * (1 + ppm * 1e-6), abs=0.01)
     assert result.alignment.drift_ppm == pytest.approx(ppm, abs=350)
     assert any("fast; corrected" in warning for warning in result.warnings) == (
@@ -335,3 +345,22 @@ def test_file_of_an_earlier_session_does_not_count(tmp_path: Path, rng: np.rando
     bench = Bench(tmp_path, rng)
     bench.path.write_text("time (s),voltage (V),current (mA)\n0,5,80\n1,5,80\n")
     bench.session()
+
+
+def test_session_seen_twice(bench: Bench) -> None:
+    """Without a time of day, there is no telling which; with one, there is."""
+    bench.export(times=2)
+    with pytest.raises(MeterError, match="shows the session's pattern more than once"):
+        bench.analyse()
+    bench.export(times=2, epoch=True)
+    bench.check(bench.analyse())
+
+
+def test_times_of_day_alone(bench: Bench) -> None:
+    """Without steps, a recording with times of day is placed to a second."""
+    bench.export(epoch=True, busy_w=bench.idle_w)
+    result = bench.analyse()
+    assert result.joules_per_token.value == pytest.approx(bench.idle_w / bench.tokens_per_s,
+                                                          rel=0.005)
+    assert result.alignment.u_s == 1.0
+    assert any("aligned by the time of day alone" in warning for warning in result.warnings)
