@@ -7,7 +7,7 @@ from typing import Any
 from trilight.sw.power import Interval
 from trilight.sw.report import Figure
 
-__all__ = ["limits", "read_figure", "reciprocal", "scaled"]
+__all__ = ["limits", "origin", "read_figure", "reciprocal", "scaled"]
 
 
 def read_figure(data: Mapping[str, Any]) -> Figure:
@@ -49,3 +49,11 @@ def limits(figure: Mapping[str, Any]) -> tuple[float, float] | None:
     if figure["u_k2"] is not None:
         return max(0.0, figure["value"] - figure["u_k2"]), figure["value"] + figure["u_k2"]
     return None
+
+
+def origin(figure: Mapping[str, Any]) -> str | None:
+    """Provenance of a figure's JSON object, and that it rests on no calibration if so."""
+    if figure["calibration"] == "uncalibrated":
+        return f"{figure['provenance']}, uncalibrated"
+    provenance: str | None = figure["provenance"]
+    return provenance

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from trilight.sw.report import format_number
 
 from .boundaries import BOUNDARIES
-from .figures import limits
+from .figures import limits, origin
 from .plots import NARROW, PLOTS, WIDE
 from .terminal import headline
 from .units import span, with_prefix
@@ -25,7 +25,7 @@ def render_page(document: Mapping[str, Any]) -> str:
     return environment.get_template("page.html.jinja").render(
         document=document, first=document["systems"][0], headline=headline(document),
         plots={name: _both(draw, document) for name, draw in PLOTS.items()},
-        boundaries=BOUNDARIES, limits=limits, span=span, with_prefix=with_prefix)
+        boundaries=BOUNDARIES, limits=limits, origin=origin, span=span, with_prefix=with_prefix)
 
 
 def _both(draw: Any, document: Mapping[str, Any]) -> dict[str, Markup] | None:

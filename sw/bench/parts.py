@@ -38,7 +38,7 @@ def energy_by_part(report: Mapping[str, Any],
             and release["model_sha256"] == report["model"]["sha256"]):
         counted = power.Breakdown.from_dict(release["activity"]["breakdown"])
         return power.energy_by_part(counted, clock, voltage_v=model["voltage_v"],
-                                    pll=model["pll"])
+                                    temperature_c=model["temperature_c"], pll=model["pll"])
     nj_per_mw = 1e6 * cycles / clock
     table = power.load_coefficients().coefficients
     parts = {}

@@ -11,6 +11,7 @@ from typing import Any
 
 from trilight.sw.driver import LastRun
 from trilight.sw.power import Activity, estimate_power
+from trilight.sw.power.estimate import ACTIVITY
 from trilight.sw.report import Figure, Provenance
 
 from .baselines import BaselineFacts
@@ -104,7 +105,7 @@ def device_system(report: Mapping[str, Any], runs: Sequence[LastRun], expected: 
             "temperature_source": "of the coefficients, not measured" if power else None,
             "host": host_processor(),
         },
-        clocks=[_at_clock(report, hz) for hz in clocks_hz] if power else [],
+        clocks=[_at_clock(report, release, hz) for hz in clocks_hz] if power else [],
         energy_by_part=energy_by_part(report, release), power_model=power,
         release=report["release"], resources=release and release.get("resources"),
         hashes=report["hashes"], hashes_missing=report["hashes_missing"])
@@ -261,11 +262,16 @@ def _whole_query(runs: Sequence[LastRun]) -> tuple[float, str]:
     return factor + fed, f"{factor:g} tokens and their prompts, a prompt's token taken as dear"
 
 
-def _at_clock(report: Mapping[str, Any], clock_hz: float) -> dict[str, Any]:
-    """Modelled figures at another clock, with the same activity."""
+def _at_clock(report: Mapping[str, Any], release: Mapping[str, Any] | None,
+              clock_hz: float) -> dict[str, Any]:
+    """Modelled figures at another clock, with the same activity and the same spread of it."""
     power = report["power"]
-    estimate = estimate_power(Activity.from_dict(power["activity"]), clock_hz,
-                              voltage_v=power["voltage_v"], pll=power["pll"])
+    windows = (release["activity"]["windows"] if release and ACTIVITY in power["variance_share"]
+               else [])
+    estimate = estimate_power(
+        Activity.from_dict(power["activity"]), clock_hz, voltage_v=power["voltage_v"],
+        temperature_c=power["temperature_c"], pll=power["pll"],
+        windows=[Activity.from_dict(window) for window in windows])
     cycles = report["figures"]["cycles_per_token"]
     origin = f"the activity of the run at {clock_hz / 1e6:g} MHz"
     core = replace(read_figure(report["figures"]["power_mw"]), value=estimate.power_mw.p50,

@@ -11,7 +11,7 @@ from rich.table import Table
 from trilight.sw.report import format_number
 
 from .boundaries import BOUNDARIES
-from .figures import limits
+from .figures import limits, origin
 from .units import span, with_prefix
 
 __all__ = ["headline", "print_document", "print_field"]
@@ -28,7 +28,7 @@ def headline(document: Mapping[str, Any]) -> str:
     ends = limits(energy)
     how_sure = f" ({span(*ends)}, {_level(energy)})" if ends else " (no interval)"
     return (f"{format_number(energy['value'])} tokens per joule{how_sure}, "
-            f"{BOUNDARIES[energy['boundary']].title}, {energy['provenance']}; {said}")
+            f"{BOUNDARIES[energy['boundary']].title}, {origin(energy)}; {said}")
 
 
 def _level(figure: Mapping[str, Any]) -> str:
@@ -91,7 +91,7 @@ def _systems(systems: Sequence[Mapping[str, Any]]) -> RenderableType:
             f"[bold]{escape(system['name'])}[/]", _cell(figures["tokens_per_s"]),
             _cell(energy, "J"), _cell(figures["tokens_per_joule"]),
             "-" if quality is None else f"{quality:.3f}",
-            f"{energy['boundary']}\n[dim]{energy['provenance']}[/]" if energy["boundary"] else "-",
+            f"{energy['boundary']}\n[dim]{origin(energy)}[/]" if energy["boundary"] else "-",
             "same" if system["tokens"]["same_as_reference"] else "[yellow]differ[/]")
     return table
 

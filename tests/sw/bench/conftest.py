@@ -32,7 +32,9 @@ RELEASE: dict[str, Any] = {
         board="icebreaker", design_sha256="d" * 64, netlist_sha256="e" * 64,
         bitstream_sha256="b" * 64, build_id=77, clock_hz=30e6, clock_source="placed and routed",
         pll=True, model_sha256=MODEL.sha256, cycles_per_token=600.0,
-        activity={"busy": BUSY.to_dict(), "idle": replace(BUSY, net_transitions=9.0).to_dict()},
+        activity={"busy": BUSY.to_dict(), "idle": replace(BUSY, net_transitions=9.0).to_dict(),
+                  "windows": [replace(BUSY, net_transitions=nets).to_dict()
+                              for nets in (240.0, 250.0, 260.0)]},
         tools={"yosys": "0.70"}),
     "part": "iCE40UP5K-SG48", "resources": {"lc": 3000, "ebr": 30},
     "fmax_hz": {"1": 40e6, "2": 38e6}}

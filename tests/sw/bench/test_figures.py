@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from trilight.sw.bench.figures import limits, read_figure, reciprocal, scaled
+from trilight.sw.bench.figures import limits, origin, read_figure, reciprocal, scaled
 from trilight.sw.bench.units import span, with_prefix
 from trilight.sw.power import Interval
 from trilight.sw.report import Figure
@@ -61,3 +61,10 @@ def test_ranges() -> None:
     assert with_prefix(9.31e-6, "J", 1.73e-5) == "9.31 to 17.3 µJ"
     assert with_prefix(9e-4, "J", 1.2e-3) == "0.9 to 1.2 mJ"
     assert span(2.0, 2.0001) == "2"
+
+
+def test_what_was_never_calibrated_says_so() -> None:
+    assert origin(asdict(MODELLED)) == "modelled"
+    assert origin(asdict(replace(MODELLED, calibration="uncalibrated"))) == (
+        "modelled, uncalibrated")
+    assert origin(asdict(MISSING)) is None
