@@ -98,7 +98,7 @@ def plot_stages(document: Mapping[str, Any], width: float) -> str | None:
     energy = document["systems"][0]["energy_by_part"]
     if not energy or "by_stage" not in energy:
         return None
-    layers = {str(entry["layer"]) if isinstance(entry["layer"], str)
+    layers = {entry["layer"] if isinstance(entry["layer"], str)
               else f"layer {entry['layer'] + 1}": entry for entry in energy["by_layer"]}
     groups = [layers, energy["by_stage"]]
     with _style():
@@ -106,15 +106,20 @@ def plot_stages(document: Mapping[str, Any], width: float) -> str | None:
         figure = Figure(figsize=(width, 0.7 + 0.3 * sum(sizes)), layout="constrained")
         panels = figure.subplots(2, 1, height_ratios=sizes)
         for axes, group, title in zip(panels, groups, ("by layer", "by stage"), strict=True):
-            _bars(axes, group, energy)
+            _bars(axes, group, energy, ordered=group is layers)
             axes.set_title(title, loc="left", color=MUTED, fontsize=8, fontweight="bold")
         return _svg(figure, f"stages-{_tag(width)}",
                     f"Energy of a token in {len(layers)} layers and {len(groups[1])} stages")
 
 
-def _bars(axes: Axes, entries: Mapping[str, Any], energy: Mapping[str, Any]) -> None:
-    """A bar for each entry, the largest on top, with its interval and its share of the total."""
-    shown = sorted(entries.items(), key=lambda item: item[1]["value"])
+def _bars(axes: Axes, entries: Mapping[str, Any], energy: Mapping[str, Any], *,
+          ordered: bool = False) -> None:
+    """A bar for each entry, with its interval and its share of the total.
+
+    The first is on top if they are ``ordered``, else the largest.
+    """
+    shown = (list(reversed(entries.items())) if ordered
+             else sorted(entries.items(), key=lambda item: item[1]["value"]))
     for row, (_, entry) in enumerate(shown):
         value, ends = entry["value"], entry["interval"]
         axes.barh(row, value, color=OURS, height=0.62)
