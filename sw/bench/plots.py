@@ -118,7 +118,7 @@ def _bars(axes: Axes, entries: Mapping[str, Any], energy: Mapping[str, Any], *,
 
     The first is on top if they are ``ordered``, else the largest.
     """
-    shown = (list(reversed(entries.items())) if ordered
+    shown = (list(entries.items())[::-1] if ordered
              else sorted(entries.items(), key=lambda item: item[1]["value"]))
     for row, (_, entry) in enumerate(shown):
         value, ends = entry["value"], entry["interval"]
