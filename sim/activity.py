@@ -4,6 +4,7 @@ Without gate delays, so without glitches: the way of counting that the power mod
 derived with.
 """
 
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,10 +90,10 @@ def measure_activity(netlist: Netlist, model: Model, *, prompt: str = "\n",
         token in other steps than the model has.
     """
     census = take_census(netlist)
-    parts = assign_parts(census.fan_in, census.signals)
+    parts = assign_parts(census.fan_in, netlist.blocks)
     stages = token_stages(model.config)
     transport = VirtualBoard(netlist, "activity", census.probe, progress)
-    with Board(transport) as board:
+    with closing(transport), Board(transport) as board:
         progress("loading the model")
         board.load(model)
         progress("counting transitions")

@@ -7,7 +7,7 @@ that feed it.
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from trilight.sw.errors import SimulationError
 
@@ -27,9 +27,8 @@ PARTS = {
     "chip.link": "link",
     "rx": "link",
     "tx": "link",
-    "pll": "reset",
-    "clock_buffer": "reset",
     "locked": "reset",
+    "clock_buffer": "reset",
 }
 """Parts by the path of a block; the longest path that matches counts."""
 
@@ -37,45 +36,38 @@ CONTAINERS = {"": "reset", "chip": "link", "chip.core": "sequencer"}
 """Blocks that consist of others, and the part of what is left between those."""
 
 
-def _part_of(name: str, signals: Collection[str]) -> str | None:
-    """Part by a cell's name; ``None`` for a cell between blocks.
-
-    Raises ``SimulationError`` for a block that is in no part.
-    """
-    # Amaranth numbers signals that share a name.
-    path = [re.sub(r"\$\d+$", "", component) for component in name.split(".")]
-    for length in range(len(path), 0, -1):
-        if part := PARTS.get(".".join(path[:length])):
-            return part
-    container = 0
-    while ".".join(path[:container + 1]) in CONTAINERS:
-        container += 1
-    block = ".".join(name.split(".")[:container + 1])
-    # A point may also stand between a signal, or a member of a port, and its field.
-    is_signal = block in signals or "__" in path[min(container, len(path) - 1)]
-    if len(path) > container + 1 and not is_signal and not block.startswith("$"):
-        raise SimulationError(f"block {block!r} belongs to no part of the chip; "
-                              "name its part in sim/blocks.py")
-    return None
+def _path(name: str) -> list[str]:
+    # Amaranth numbers what shares a name.
+    return [re.sub(r"\$\d+$", "", component) for component in name.split(".")]
 
 
-def assign_parts(fan_in: Mapping[str, Iterable[str]], signals: Collection[str],
-                 ) -> dict[str, str]:
+def _part_of(name: str) -> str | None:
+    """Part by the name of a cell or block; ``None`` for what lies between blocks."""
+    path = _path(name)
+    paths = (".".join(path[:length]) for length in range(len(path), 0, -1))
+    return next((PARTS[path] for path in paths if path in PARTS), None)
+
+
+def assign_parts(fan_in: Mapping[str, Iterable[str]], blocks: Iterable[str]) -> dict[str, str]:
     """Parts of a netlist's cells by name.
 
     Parameters
     ----------
     fan_in : mapping
         For each cell the cells that drive its inputs.
-    signals : collection of str
-        Names of the netlist's signals.
+    blocks : iterable of str
+        Paths of all blocks of the design.
 
     Raises
     ------
     SimulationError
         A block is in no part.
     """
-    parts = {cell: part for cell in fan_in if (part := _part_of(cell, signals)) is not None}
+    for block in blocks:
+        if _part_of(block) is None and ".".join(_path(block)) not in CONTAINERS:
+            raise SimulationError(f"block {block!r} belongs to no part of the chip; name its part "
+                                  "in sim/blocks.py")
+    parts = {cell: part for cell in fan_in if (part := _part_of(cell)) is not None}
     undecided = [cell for cell in fan_in if cell not in parts]
     while undecided:
         # All at once, so that the order of the cells does not matter.
@@ -88,7 +80,7 @@ def assign_parts(fan_in: Mapping[str, Iterable[str]], signals: Collection[str],
         parts |= decided
         undecided = [cell for cell in undecided if cell not in parts]
     for cell in undecided:
-        path = cell.split(".")
+        path = _path(cell)
         parts[cell] = next(CONTAINERS[head] for n in range(len(path), -1, -1)
                            if (head := ".".join(path[:n])) in CONTAINERS)
     return parts

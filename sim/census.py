@@ -35,8 +35,6 @@ class Census:
     """Of the probe's events, groups and repeats: cell and field of ``Activity``."""
     fan_in: Mapping[str, frozenset[str]]
     """For each cell those that drive its inputs."""
-    signals: frozenset[str]
-    """Names of the design's signals."""
     clock_nets: int
     flip_flops: int
 
@@ -164,5 +162,5 @@ def take_census(netlist: Netlist) -> Census:
                     repeats=[entry for _, _, entry in repeats], apart=apart),
         drivers=tuple(drivers[bit][0] for bit in index),
         counts=tuple((name, event) for name, event, _ in [*events, *groups, *repeats]),
-        fan_in=fan_in, signals=frozenset(module["netnames"]), clock_nets=len(clocks),
+        fan_in=fan_in, clock_nets=len(clocks),
         flip_flops=sum(cell["type"].startswith("SB_DFF") for cell in cells.values()))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -129,8 +129,8 @@ def _progress(text: str) -> None:
 
 def _counted(target: Target, model: Path | None) -> tuple[dict[str, Any], float | None, str]:
     """Activity as JSON, the clock that timing analysis allows, and a sentence on the source."""
-    release = load_releases()[BOARD]
-    fmax: dict[str, float] = dict(release).get("fmax_hz", {})  # type: ignore[assignment]
+    release = cast(dict[str, Any], load_releases()[BOARD])
+    fmax: dict[str, float] = release.get("fmax_hz", {})
     if target is Target.RELEASE:
         return (dict(release["activity"]), max(fmax.values(), default=None),
                 f"release of {BOARD}, netlist {release['netlist_sha256'][:12]}")
@@ -153,8 +153,7 @@ def _power(console: Console, counted: Mapping[str, Any], fmax_hz: float | None, 
     cycles = breakdown.cycles_per_token
     console.print(f"Activity: {escape(source)}; {cycles:,.0f} cycles per token")
     console.print(f"Coefficients: {escape(coefficients.id)}, {coefficients.calibration}")
-    table = Table("MHz", "PLL", "tokens/s", "mW", "90 %", "nJ/token", "90 %", "tokens/J", "90 %",
-                  box=None)
+    table = Table("MHz", "PLL", "tokens/s", "mW", "nJ/token", "tokens/J", box=None)
     points = []
     estimates: list[PowerEstimate] = []
     for hz in clocks:
@@ -166,10 +165,9 @@ def _power(console: Console, counted: Mapping[str, Any], fmax_hz: float | None, 
             per_joule = per_token.reciprocal(1e9)
             energy = energy_by_part(breakdown, hz, voltage_v=voltage, temperature_c=temperature,
                                     pll=pll, coefficients=coefficients)
-            table.add_row(f"{hz / 1e6:g}", "yes" if pll else "no", f"{hz / cycles:,.0f}",
-                          *(cell for figure in (estimate.power_mw, per_token, per_joule)
-                            for cell in (f"{figure.p50:,.4g}",
-                                         f"{figure.p05:,.4g} to {figure.p95:,.4g}")))
+            table.add_row(f"{hz / 1e6:g}", "yes" if pll else "no", _number(hz / cycles),
+                          *(f"{_number(figure.p50)} ({_span(asdict(figure))})"
+                            for figure in (estimate.power_mw, per_token, per_joule)))
             estimates.append(estimate)
             points.append({
                 "clock_hz": hz, "pll": pll, "tokens_per_s": hz / cycles,
@@ -190,6 +188,15 @@ def _power(console: Console, counted: Mapping[str, Any], fmax_hz: float | None, 
                              "calibration": coefficients.calibration}, "points": points}
 
 
+def _number(value: float) -> str:
+    """Three significant digits, written out."""
+    return f"{value:.3g}" if value < 100 else f"{float(f'{value:.3g}'):,.0f}"
+
+
+def _span(interval: Mapping[str, float]) -> str:
+    return f"{_number(interval['p05'])} to {_number(interval['p95'])}"
+
+
 def _print_energy(console: Console, point: Mapping[str, Any]) -> None:
     energy = point["energy"]
     console.print(f"\nEnergy of a token at {point['clock_hz'] / 1e6:g} MHz "
@@ -200,10 +207,8 @@ def _print_energy(console: Console, point: Mapping[str, Any]) -> None:
     for kind, entries in groups.items():
         table = Table(kind, "nJ", "share", "90 %", box=None)
         for name, entry in entries:
-            span = entry["interval"]
-            table.add_row(label(name), f"{entry['value']:,.1f}",
-                          f"{entry['value'] / energy['total']:.1%}",
-                          f"{span['p05']:,.4g} to {span['p95']:,.4g}")
+            table.add_row(label(name), _number(entry["value"]),
+                          f"{entry['value'] / energy['total']:.1%}", _span(entry["interval"]))
         console.print(table)
     shares = sorted(point["variance_share"].items(), key=lambda item: -item[1])
     console.print("The range comes from " + ", ".join(

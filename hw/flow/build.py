@@ -5,6 +5,7 @@ Every step is kept in the cache by the content of what went in, so that it runs 
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -140,6 +141,8 @@ class Netlist(Hdl):
     """The netlist for nextpnr, without traces."""
     cells: dict[str, int]
     """Number of cells by type."""
+    blocks: tuple[str, ...]
+    """Paths of the modules that the design consisted of before it was flattened."""
 
 
 @dataclass(frozen=True)
@@ -223,7 +226,9 @@ def _synthesise(board: Board, plan: _Plan, progress: Progress) -> Netlist:
     return Netlist(kind="netlist", board=board, verilog=verilog, json=netlist,
                sha256=_sha256(verilog.read_bytes()),
                design_sha256=_sha256(plan.rtlil), build_id=plan.build_id,
-               cells=dict(sorted(Counter(t for t in types if not t.startswith("$")).items())))
+               cells=dict(sorted(Counter(t for t in types if not t.startswith("$")).items())),
+               blocks=tuple(re.findall(rf"^module \\{board.top}\.(\S+)", plan.rtlil,
+                                       re.MULTILINE)))
 
 
 @dataclass(frozen=True, kw_only=True)

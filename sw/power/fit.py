@@ -138,7 +138,7 @@ def fit(
 
     # Noise of the measurements stays in the bands, and the bands never vanish.
     factors = np.exp(Z95 * np.maximum(np.sqrt(np.diag(covariance)), 1e-3))
-    told = matrix.any(axis=0)
+    told = [bool(column.any()) for column in matrix.T]
     coefficients = {
         term: Coefficient(value=float(np.exp(log)), unit=c.unit, factor=float(factor),
                           status="measured", source=f"fit to {len(points)} measurements of a "

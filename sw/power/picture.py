@@ -64,7 +64,7 @@ def energy_svg(energy: Mapping[str, Any]) -> str:
                           f"width='{scale * entry['value']:.1f}' fill='{colour}'/>")
             shapes.append(f"<path d='M{low:.1f} {middle - 4:.1f}v8m0 -4H{high:.1f}m0 -4v8' "
                           "stroke='currentColor' fill='none'/>")
-            text(high + 8, y, f"{entry['value']:,.0f} nJ, {entry['value'] / total:.0%}")
+            text(high + 8, y, f"{entry['value']:,.0f} nJ, {entry['value'] / total:.1%}")
     height = y + GAP
     return (f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {height:.0f}' "
             f"width='{WIDTH}' height='{height:.0f}' role='img' "
