@@ -48,12 +48,12 @@ def calibrate_command(
     )] = None,
     tolerance: Annotated[float, typer.Option(
         "--tolerance", help="Limit of the resistor's error, as a fraction.")] = 0.01,
-    out: Annotated[Path, typer.Option(
-        "--out", "-o", metavar="FILE", help="Coefficients of this board.",
-    )] = Path("trilight-coefficients.json"),
-    state: Annotated[Path, typer.Option(
-        "--state", metavar="FILE", help="Where every step is kept, and gone on from.",
-    )] = Path("trilight-calibration.json"),
+    out: Annotated[Path | None, typer.Option(
+        "--out", "-o", metavar="FILE", help="Coefficients of this board. [default: "
+                                            "trilight-coefficients.json]")] = None,
+    state: Annotated[Path | None, typer.Option(
+        "--state", metavar="FILE", help="Where every step is kept, and gone on from. [default: "
+                                        "trilight-calibration.json]")] = None,
     repeats: Annotated[int, typer.Option("--repeats", min=3, help="Means per design.")] = 5,
     settle: Annotated[float, typer.Option(
         "--settle", min=1.0, help="Seconds to settle after a design starts.")] = 10.0,
@@ -70,6 +70,10 @@ def calibrate_command(
     Ctrl-C at any time; the same command goes on. docs/measuring.md shows the wiring.
     """
     console = Console()
+    # A dry run must not take the place of a calibration.
+    prefix = "dry-run" if dry_run else "trilight"
+    out = out or Path(f"{prefix}-coefficients.json")
+    state = state or Path(f"{prefix}-calibration.json")
     for path in (out, state):
         check_folder(path)
     releases = load_releases()
@@ -92,7 +96,7 @@ def calibrate_command(
             pretence = Pretence(instrument, points, accelerator, prior, clock)
             flash, generate, ask = pretence.flash, pretence.generate, pretence.connect(
                 resistor or DRY_OHMS)
-            calibration = Calibration.begin(meter, board)
+            calibration = Calibration.begin(meter, "none: dry run")
         else:
             if meter.startswith("fake"):
                 raise CalibrationError("a calibration needs a meter, as in --meter "

@@ -15,12 +15,14 @@ import pytest
 from amaranth.hdl import Cat, Instance, Module, Signal
 
 from trilight.boards import commands
+from trilight.boards.calibration import CalibrationBoard
 from trilight.boards.commands import (
     RELEASE,
     BoardName,
     _parse_seeds,
     build_command,
     flash_command,
+    flash_design,
 )
 from trilight.boards.echo import Echo
 from trilight.boards.icebreaker import Icebreaker, PllSettings
@@ -338,3 +340,30 @@ def test_flash_names_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         flash_command(BoardName.ICEBREAKER)
     for word in ("openFPGALoader", "iceprog", "apt install", "brew install", "pacman -S"):
         assert word in str(caught.value)
+
+
+def test_flash_design(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A calibration design by its name, the accelerator without one; nothing without a tool."""
+    calls, built, said = tmp_path / "calls", [], []
+    tool = tmp_path / "iceprog"
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    def fake_build(board: Any, **_: Any) -> SimpleNamespace:
+        built.append(board)
+        return SimpleNamespace(bitstream=tmp_path / f"{len(built)}.bin")
+
+    monkeypatch.setattr(commands, "build", fake_build)
+    with pytest.raises(BuildError, match="no program to write the flash of icebreaker"):
+        flash_design("ff-64@48MHz", said.append)
+    assert not built
+    tool.write_text(f'#!/bin/sh\necho "$@" >> {calls}\n')
+    tool.chmod(0o755)
+    flash_design("ff-64@48MHz", said.append)
+    flash_design(None, said.append)
+    assert isinstance(built[0], CalibrationBoard)
+    assert (built[0].design_name, built[0].clock_hz) == ("ff-64", 48_000_000)
+    assert isinstance(built[1], Icebreaker)
+    assert calls.read_text().split() == [str(tmp_path / "1.bin"), str(tmp_path / "2.bin")]
+    assert said == ["Writing ff-64@48MHz", "Writing the accelerator"]
+    with pytest.raises(BoardError):
+        flash_design("moon@48MHz", said.append)
