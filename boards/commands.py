@@ -58,7 +58,7 @@ DEFAULT_SEEDS_TEXT = f"{DEFAULT_SEEDS[0]}-{DEFAULT_SEEDS[-1]}"
 
 def build_command(
     board: BoardArgument,
-    frequency: FrequencyOption = 24e6,
+    frequency: FrequencyOption = 48e6,
     baud: BaudOption = None,
     seeds: SeedsOption = DEFAULT_SEEDS_TEXT,
     out: Annotated[Path, typer.Option(
@@ -89,7 +89,7 @@ def flash_command(
     board: BoardArgument,
     bitstream: Annotated[Path | None, typer.Option(
         "--bitstream", "-b", metavar="FILE", help="What to write. Default: build it.")] = None,
-    frequency: FrequencyOption = 24e6,
+    frequency: FrequencyOption = 48e6,
     baud: BaudOption = None,
     seeds: SeedsOption = DEFAULT_SEEDS_TEXT,
 ) -> None:

@@ -111,7 +111,10 @@ class Engine(wiring.Component):
             rows.ops.payload.eq(pending),
             rows.ops.valid.eq(pending_valid),
         ]
-        with m.If(pending_valid & rows.ops.ready):
+        # Taken back a cycle late: no operation is as short as that.
+        begun = Signal()
+        m.d.sync += begun.eq(pending_valid & rows.ops.ready)
+        with m.If(begun):
             m.d.sync += pending_valid.eq(0)
         with m.If(take):
             m.d.sync += [pending_valid.eq(1), pending.eq(self.ops.payload)]

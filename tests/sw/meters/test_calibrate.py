@@ -85,6 +85,7 @@ def test_finds_the_secret(bench: Bench) -> None:
     guide.check_meter(OHMS, 0.001, bench.pretence.connect(OHMS))
     guide.run_points()
     fitted = guide.fit_coefficients()
+    assert fitted.reference_voltage_v == pytest.approx(1.2)  # as metered, not as published
     tried = guide.try_accelerator(fitted)
     assert bench.flashed == [*(point.name for point in POINTS), None]
     for name in ("clock", "net", "spram", "ebr"):
