@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trilight.sw.driver import LastRun
+from trilight.sw.driver import Generated, LastRun
 from trilight.sw.errors import BenchError
 from trilight.sw.model import Model
 from trilight.sw.report import Run, build_report, load_releases
@@ -46,8 +46,9 @@ def entry_of_file(path: Path) -> dict[str, Any] | None:
 
 def entry_of_release(model: Model) -> dict[str, Any] | None:
     """The released build with a model; ``None`` if it was not counted with that model."""
-    nothing = LastRun(prompt="", text="", token_ids=(), temperature=0, seed=0, cycles=None,
-                      words=0, tokens=0, prompt_cycles=None, host_seconds=0, repeats=0)
+    text = Generated(prompt="", text="", token_ids=(), seed=0)
+    nothing = LastRun(texts=(text,), sequences=1, temperature=0, cycles=None, words=0, tokens=0,
+                      prompt_cycles=None, host_seconds=0, repeats=0)
     report = build_report(Run(model=model, target="reference", generation=nothing),
                           load_releases())
     quality = report["model"]["quality"]

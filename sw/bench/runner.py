@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
 from typing import Protocol
 
-from trilight.sw.driver import Board, LastRun
+from trilight.sw.driver import Board, Generated, LastRun
 from trilight.sw.model import Model
 
 from .workload import Request, Workload
@@ -62,8 +62,9 @@ class LocalSystem:
         ids = self._generator.generate(prompt, tokens=tokens, temperature=temperature,
                                        seed=request.seed)
         seconds = time.monotonic() - started
-        return LastRun(prompt=request.prompt, text=self._model.decode(ids), token_ids=tuple(ids),
-                       temperature=temperature, seed=request.seed, cycles=None, words=0,
+        text = Generated(prompt=request.prompt, text=self._model.decode(ids),
+                         token_ids=tuple(ids), seed=request.seed)
+        return LastRun(texts=(text,), sequences=1, temperature=temperature, cycles=None, words=0,
                        tokens=tokens, prompt_cycles=None, host_seconds=seconds, repeats=0)
 
 
@@ -105,16 +106,14 @@ def run_for(system: System, workload: Workload) -> Callable[[float], int]:
 
 
 def merge(runs: Sequence[LastRun]) -> LastRun:
-    """All queries as one run: counters and times added up, texts joined."""
+    """All queries as one run: counters and times added up, texts beside each other."""
     def total(values: list[int | None]) -> int | None:
         return None if None in values else sum(value or 0 for value in values)
 
-    first = runs[0]
     return LastRun(
-        prompt="\n".join(run.prompt for run in runs), text="".join(run.text for run in runs),
-        token_ids=tuple(token for run in runs for token in run.token_ids),
-        temperature=first.temperature, seed=first.seed, cycles=total([r.cycles for r in runs]),
+        texts=tuple(text for run in runs for text in run.texts), sequences=runs[0].sequences,
+        temperature=runs[0].temperature, cycles=total([run.cycles for run in runs]),
         words=sum(run.words for run in runs), tokens=sum(run.tokens for run in runs),
-        prompt_cycles=total([r.prompt_cycles for r in runs]),
+        prompt_cycles=total([run.prompt_cycles for run in runs]),
         host_seconds=sum(run.host_seconds for run in runs),
         repeats=sum(run.repeats for run in runs))

@@ -8,7 +8,7 @@ import pytest
 from trilight.sw.bench import runner
 from trilight.sw.bench.runner import merge, run_for, run_once
 from trilight.sw.bench.workload import Request, Workload
-from trilight.sw.driver import LastRun
+from trilight.sw.driver import Generated, LastRun
 
 WORK = Workload(prompts=("a", "bc"), tokens=4, temperature=0.5, seed=7)
 
@@ -27,8 +27,9 @@ class Clocked:
             self.now += 1
             arrived()
         n = len(self.asked)
-        return LastRun(prompt=request.prompt, text="x" * tokens, token_ids=(n,) * tokens,
-                       temperature=temperature, seed=request.seed, cycles=10 * n, words=n,
+        text = Generated(prompt=request.prompt, text="x" * tokens, token_ids=(n,) * tokens,
+                         seed=request.seed)
+        return LastRun(texts=(text,), sequences=1, temperature=temperature, cycles=10 * n, words=n,
                        tokens=tokens, prompt_cycles=n, host_seconds=tokens, repeats=0)
 
 
@@ -68,8 +69,8 @@ def test_merge_adds_up(system: Clocked) -> None:
     whole = merge(runs)
     assert (whole.cycles, whole.prompt_cycles, whole.words) == (30, 3, 3)
     assert (whole.tokens, whole.host_seconds) == (8, 8)
-    assert whole.text == "x" * 8
-    assert whole.token_ids == (1, 1, 1, 1, 2, 2, 2, 2)
+    assert [text.prompt for text in whole.texts] == ["a", "bc"]
+    assert [text.token_ids for text in whole.texts] == [(1,) * 4, (2,) * 4]
 
 
 def test_a_run_without_cycles_leaves_none(system: Clocked) -> None:
