@@ -12,6 +12,7 @@ from trilight.hw.errors import (
 )
 
 __all__ = [
+    "BenchError",
     "BoardError",
     "BuildError",
     "CalibrationError",
@@ -147,6 +148,10 @@ class PerformanceError(TrilightError):
 
 class ReportError(TrilightError):
     """Figures that make no report, or a report that cannot be read."""
+
+
+class BenchError(TrilightError):
+    """A workload, baseline or setting that cannot be benchmarked."""
 
 
 class SimulationError(TrilightError):
