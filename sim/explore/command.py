@@ -95,6 +95,8 @@ def explore_command(
 
             def done(task: Task, result: dict[str, Any]) -> None:
                 bar.update(work, advance=1)
+                if not console.is_terminal:
+                    console.print(f"{bar.tasks[work].completed:.0f} of {len(every)}: {task.name}")
                 if why := result.get("failed"):
                     bar.console.print(f"{task.name}: {escape(why)}", style="dim")
 

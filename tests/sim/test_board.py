@@ -22,7 +22,8 @@ from trilight.hw.config import DeviceConfig, ModelConfig
 from trilight.hw.flow.build import Hdl, elaborate, synthesise
 from trilight.hw.top import Chip
 from trilight.sim.board import IDLE, VirtualBoard, netlist_target, rtl_target, serve_pty
-from trilight.sim.native import NativeBench
+from trilight.sim.native import NativeBench, compile_bench
+from trilight.sim.speed import RECIPES
 from trilight.sw.driver import Board
 from trilight.sw.errors import BuildError, LinkError, SimulationError, TargetError
 from trilight.sw.model import Model
@@ -69,6 +70,16 @@ def test_bytes_pass_through_the_pins(bench: NativeBench, rng: np.random.Generato
     assert 0 <= bench.run(10**6, idle=100) - (len(data) * BITS * clocks + 100) <= LATENCY
     assert bench.read() == data
     assert bench.read() == b""
+
+
+def test_recipe_decides_how_it_is_compiled(echo: Hdl) -> None:
+    recipe = RECIPES["smaller code (-Os)"]
+    assert compile_bench(echo, recipe=recipe) != compile_bench(echo)
+    bench = NativeBench(echo, recipe=recipe)
+    bench.write(b"small")
+    bench.run(10**6, idle=100)
+    assert bench.read() == b"small"
+    bench.close()
 
 
 def test_run_ends_when_the_line_is_quiet(bench: NativeBench) -> None:
