@@ -96,7 +96,9 @@ def _outcome(point: Point, sweep: Sweep, store: Store) -> Outcome | None:
     speed = design.clock_hz / performance.cycles_per_token
     running = replace(built, tokens_per_s=speed)
     activity = store.get(Task(kind="activity", design=design, model=point.model))
-    if activity is None or "failed" in activity or point.sequences > 1:
+    if activity is not None and "failed" in activity:
+        return replace(built, failed=f"its simulation fails: {activity['failed']}")
+    if activity is None or point.sequences > 1:
         return running
     power = estimate_power(Activity.from_dict(activity["activity"]["busy"]), design.clock_hz,
                            pll=design.make().pll is not None).power_mw

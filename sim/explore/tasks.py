@@ -15,7 +15,7 @@ from typing import Any
 
 import trilight.hw
 from trilight.hw.config import ModelConfig
-from trilight.hw.errors import BoardError, BuildError, TimingError
+from trilight.hw.errors import TimingError, TrilightError
 from trilight.hw.flow.build import build, synthesise, tool_versions
 from trilight.hw.flow.cache import digest
 from trilight.sim.activity import measure_activity
@@ -88,7 +88,7 @@ class Task:
         try:
             return result | {"synthesis": self._synthesis, "placement": self._placement,
                              "activity": self._activity}[self.kind]()
-        except (BuildError, BoardError) as error:
+        except TrilightError as error:
             return result | {"failed": reason(str(error))}
 
     def _synthesis(self) -> dict[str, Any]:

@@ -183,6 +183,18 @@ def test_model_that_does_not_fit_is_a_result(address: str, ran: list[Task],
     assert pareto(outcomes) == []
 
 
+def test_chip_that_does_not_run_is_a_result(address: str, ran: list[Task],
+                                            tmp_path: Path) -> None:
+    which = sweep(clock_hz=(24e6,), sequences=(1,), device={})
+    store = Store(tmp_path)
+    run_tasks(tasks_of(which, activity=True), store, lambda *_: None, address=address)
+    [activity] = [task for task in ran if task.kind == "activity"]
+    store.put(activity, {"failed": "the run ended early"})
+    [outcome] = evaluate(which, store)[0]
+    assert outcome.failed == "its simulation fails: the run ended early"
+    assert outcome.lc is not None
+
+
 def test_reason_is_the_tools_own() -> None:
     assert reason("failed while placing\n  Info: x\n  ERROR: Unable to place cell 'a'\n") == (
         "Unable to place cell 'a'")
