@@ -38,6 +38,8 @@ class Timing:
     """From the last row of a block to the filling of its table anew."""
     row: int = 9
     """``hw/engine/rows.py``, ROW_LATENCY: from the address of a word to the row's sum."""
+    expect: int = 1
+    """EXPECT_LATENCY: from rows being expected to the first word that waited for it."""
     take: int = 1
     """``hw/engine/__init__.py``: from an operation's hand-over to the row stream's taking it."""
     taken: int = 2
@@ -357,7 +359,7 @@ class Schedule:
             filling = step.after("table fill", t.fill_end)
             wanted = [ready, full]
             if block == shape.blocks - 1:
-                wanted.append(expected)
+                wanted.append(expected.after("sequencer", t.expect))
             issued = last(*wanted)
             final = self._free(issued.time, shape.rows, t.lookup_read)
             gaps += issued.reasons(end)

@@ -7,7 +7,7 @@ import pytest
 
 from trilight.boards.icebreaker import Icebreaker
 from trilight.hw.config import UP5K, ModelConfig
-from trilight.hw.engine import FILL_LATENCY, LOOKUP_LATENCY, ROW_LATENCY
+from trilight.hw.engine import EXPECT_LATENCY, FILL_LATENCY, LOOKUP_LATENCY, ROW_LATENCY
 from trilight.hw.flow.build import elaborate
 from trilight.hw.protocol import MAX_UNITS, RUN, STATUS, Command, RunFlag, Space
 from trilight.hw.vector import GLU_ACT, LOGIT_LATENCY, MIX_ACT, RESIDUAL_ACT
@@ -103,8 +103,9 @@ def test_cycles_and_words_are_the_chips(shape: str, chip: Chip, seed: int) -> No
 
 def test_latencies_are_the_gatewares() -> None:
     t = UP5K_TIMING
-    assert (t.row, t.lookup, t.mix_act, t.glu_act, t.residual_act, t.logit, t.division) == (
-        ROW_LATENCY, LOOKUP_LATENCY, MIX_ACT, GLU_ACT, RESIDUAL_ACT, LOGIT_LATENCY,
+    assert (t.row, t.expect, t.lookup, t.mix_act, t.glu_act, t.residual_act, t.logit,
+            t.division) == (
+        ROW_LATENCY, EXPECT_LATENCY, LOOKUP_LATENCY, MIX_ACT, GLU_ACT, RESIDUAL_ACT, LOGIT_LATENCY,
         EffectiveScale.CYCLES)
     assert t.fill_start + t.full == FILL_LATENCY
 
