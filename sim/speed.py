@@ -5,7 +5,6 @@ the same bytes on the pins, so that what else the computer does hits all alike. 
 same bytes back. Times are processor times of the simulating thread.
 """
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from statistics import median
@@ -137,4 +136,4 @@ def main(
 
 
 if __name__ == "__main__":
-    sys.exit(typer.run(main))
+    typer.run(main)
