@@ -40,7 +40,7 @@ def _client(address: str | None, workers: int | None) -> Iterator[Client]:
         return
     # Processes, as elaboration is Python; their tools may use as much memory as they want.
     cluster = LocalCluster(n_workers=workers or psutil.cpu_count(), threads_per_worker=1,
-                           memory_limit=0, dashboard_address=None,
+                           memory_limit=0, dashboard_address="127.0.0.1:0",
                            silence_logs=logging.CRITICAL)
     try:
         with Client(cluster) as client:

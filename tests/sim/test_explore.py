@@ -30,7 +30,7 @@ BUSY = {"clock_nets": 1, "ff_clocked": 2000, "net_transitions": 400, "ebr_access
 def address() -> Iterator[str]:
     """A scheduler whose worker is a thread of this process, so that its tasks can be replaced."""
     with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, memory_limit=0,
-                      dashboard_address=None) as cluster:
+                      dashboard_address="127.0.0.1:0") as cluster:
         yield cluster.scheduler_address
 
 
