@@ -20,10 +20,11 @@ from trilight.hw.errors import BuildError
 from trilight.hw.flow.build import DEFAULT_SEEDS, Build, Netlist, build
 from trilight.hw.flow.tools import Progress
 
+from .calibration import calibration_board
 from .icebreaker import Icebreaker
 from .releases import release_path
 
-__all__ = ["RELEASE", "build_command", "flash_command"]
+__all__ = ["RELEASE", "build_command", "flash_command", "flash_design"]
 
 RELEASE = "trilight.release"
 """Entry points group of functions that add figures to a release: each takes a netlist and a
@@ -57,7 +58,7 @@ DEFAULT_SEEDS_TEXT = f"{DEFAULT_SEEDS[0]}-{DEFAULT_SEEDS[-1]}"
 
 def build_command(
     board: BoardArgument,
-    frequency: FrequencyOption = 24e6,
+    frequency: FrequencyOption = 48e6,
     baud: BaudOption = None,
     seeds: SeedsOption = DEFAULT_SEEDS_TEXT,
     out: Annotated[Path, typer.Option(
@@ -88,21 +89,52 @@ def flash_command(
     board: BoardArgument,
     bitstream: Annotated[Path | None, typer.Option(
         "--bitstream", "-b", metavar="FILE", help="What to write. Default: build it.")] = None,
-    frequency: FrequencyOption = 24e6,
+    frequency: FrequencyOption = 48e6,
     baud: BaudOption = None,
     seeds: SeedsOption = DEFAULT_SEEDS_TEXT,
 ) -> None:
     """Write a bitstream into a board's flash memory."""
-    programmer = next((tool for tool in PROGRAMMERS if shutil.which(tool)), None)
-    if programmer is None:
-        raise BuildError(f"no program to write the flash of {board} is installed "
-                         f"({' or '.join(PROGRAMMERS)}); {INSTALL} installs one")
+    programmer = _find_programmer()
     if bitstream is None:
         bitstream = build(Icebreaker(frequency=frequency, baud=baud), seeds=_parse_seeds(seeds),
                           progress=_printer(Console(stderr=True))).bitstream
     if not bitstream.is_file():
         raise BuildError(f"there is no bitstream {bitstream}; trilight build {board} "
                          "makes one")
+    _program(programmer, bitstream)
+
+
+def flash_design(name: str | None, progress: Progress) -> None:
+    """Build a calibration design and write it into an iCEBreaker's flash memory, where it starts.
+
+    Parameters
+    ----------
+    name
+        Design and clock, such as ``ff-64@48MHz``; ``None`` for the accelerator.
+    progress
+        Called with a short message when something that takes seconds begins.
+
+    Raises
+    ------
+    BuildError, BoardError
+        It cannot be built or written, or there is no such design.
+    """
+    programmer = _find_programmer()
+    board = Icebreaker() if name is None else calibration_board(name)
+    built = build(board, seeds=DEFAULT_SEEDS, progress=progress)
+    progress(f"Writing {name or 'the accelerator'}")
+    _program(programmer, built.bitstream)
+
+
+def _find_programmer() -> str:
+    programmer = next((tool for tool in PROGRAMMERS if shutil.which(tool)), None)
+    if programmer is None:
+        raise BuildError(f"no program to write the flash of {Icebreaker.name} is installed "
+                         f"({' or '.join(PROGRAMMERS)}); {INSTALL} installs one")
+    return programmer
+
+
+def _program(programmer: str, bitstream: Path) -> None:
     status = subprocess.run([programmer, *PROGRAMMERS[programmer], str(bitstream)],
                             check=False).returncode
     if status != 0:

@@ -122,7 +122,7 @@ class Icebreaker:
     rx_pin = "uart_0__rx__io"
     tx_pin = "uart_0__tx__io"
 
-    def __init__(self, *, frequency: float = 24e6, baud: float | None = None,
+    def __init__(self, *, frequency: float = 48e6, baud: float | None = None,
                  chip: Callable[..., Any] = _default_chip) -> None:
         if not frequency <= MAX_HZ:
             raise BoardError(f"the clock may be at most {MAX_HZ / 1e6:g} MHz, for the sake of the "

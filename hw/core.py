@@ -13,7 +13,10 @@ from .sequencer import NOTICE_LAYOUT, RUN_LAYOUT, Sequencer
 from .vector import VectorUnit
 from .weights import WeightMemory
 
-__all__ = ["Core"]
+__all__ = ["READ_LATENCY", "Core"]
+
+READ_LATENCY = WeightMemory.LATENCY + 1
+"""Cycles from a read on the bus to its answer."""
 
 SPACE_BITS = 9
 """A space is 512 units."""
@@ -27,8 +30,8 @@ class Core(wiring.Component):
     bus_addr : In(17), bus_data : In(16), bus_write : In(1)
         Write one unit of the device address space (``protocol.Space``), while idle.
     bus_read : In(1), bus_read_data : Out(16), bus_read_valid : Out(1)
-        Read one unit of weights (while idle) or tape; the answer comes ``WeightMemory.LATENCY``
-        cycles later.
+        Read one unit of weights (while idle) or tape; the answer comes ``READ_LATENCY`` cycles
+        later, until when the address has to stay.
     run : In(stream of RUN_LAYOUT)
     stop : In(1)
     running, position_0, position_1, cycles, words, tokens : Out
@@ -96,13 +99,25 @@ class Core(wiring.Component):
             self.tokens.eq(sequencer.tokens),
         ]
 
-        # ---- Bus: a write goes to the memory that its space names
-        space = self.bus_addr[SPACE_BITS:]
-        unit = self.bus_addr[:SPACE_BITS]
-        to_weights = ~self.bus_addr[-1]
+        # ---- Bus: registered, then a write goes to the memory that its space names
+        bus_addr = Signal.like(self.bus_addr, reset_less=True)
+        bus_data = Signal.like(self.bus_data, reset_less=True)
+        bus_write = Signal()
+        bus_read = Signal()
+        m.d.sync += [
+            bus_addr.eq(self.bus_addr),
+            bus_data.eq(self.bus_data),
+            bus_write.eq(self.bus_write),
+            bus_read.eq(self.bus_read),
+        ]
+        unit = bus_addr[:SPACE_BITS]
+        to_weights = ~bus_addr[-1]
 
         def write_to(which: Space) -> Value:
-            return self.bus_write & (space == which.value >> SPACE_BITS)
+            writes = Signal(name=f"writes_{which.name.lower()}")
+            m.d.sync += writes.eq(
+                self.bus_write & (self.bus_addr[SPACE_BITS:] == which.value >> SPACE_BITS))
+            return writes
 
         m.submodules.program = program = Memory(
             shape=unsigned(16), depth=device.program_words, init=[])
@@ -116,11 +131,11 @@ class Core(wiring.Component):
             sequencer.program_data.eq(program_read.data),
             vector.head_bias.eq(program_read.data),
             program_write.addr.eq(unit),
-            program_write.data.eq(self.bus_data),
+            program_write.data.eq(bus_data),
             program_write.en.eq(write_to(Space.PROGRAM)),
         ]
         for table in (vector.table, sampler.table):
-            m.d.comb += [table.addr.eq(unit), table.data.eq(self.bus_data)]
+            m.d.comb += [table.addr.eq(unit), table.data.eq(bus_data)]
         m.d.comb += [
             vector.write_taps.eq(write_to(Space.TAPS)),
             vector.write_forget_bias.eq(write_to(Space.FORGET_BIAS)),
@@ -135,11 +150,11 @@ class Core(wiring.Component):
         tape_write = tape.write_port()
         host_writes_tape = write_to(Space.TAPE)
         m.d.comb += [
-            tape_read.addr.eq(Mux(self.bus_read, unit, sequencer.tape_addr)),
-            sequencer.tape_read_ready.eq(~self.bus_read),
+            tape_read.addr.eq(Mux(bus_read, unit, sequencer.tape_addr)),
+            sequencer.tape_read_ready.eq(~bus_read),
             sequencer.tape_data.eq(tape_read.data),
             tape_write.addr.eq(Mux(host_writes_tape, unit, sequencer.tape_addr)),
-            tape_write.data.eq(Mux(host_writes_tape, self.bus_data, sequencer.tape_token)),
+            tape_write.data.eq(Mux(host_writes_tape, bus_data, sequencer.tape_token)),
             tape_write.en.eq(host_writes_tape | sequencer.tape_write),
         ]
 
@@ -147,24 +162,23 @@ class Core(wiring.Component):
         host = Signal()
         m.d.comb += [
             host.eq(~sequencer.running),
-            weights.addr.eq(Mux(host, self.bus_addr[2:16], engine.weight_addr)),
-            weights.read.eq(Mux(host, self.bus_read & to_weights, engine.weight_read)),
-            weights.write.eq(host & self.bus_write & to_weights),
-            weights.unit.eq(self.bus_addr[:2]),
-            weights.unit_data.eq(self.bus_data),
+            weights.addr.eq(Mux(host, bus_addr[2:16], engine.weight_addr)),
+            weights.read.eq(Mux(host, bus_read & to_weights, engine.weight_read)),
+            weights.write.eq(host & bus_write & to_weights),
+            weights.unit.eq(bus_addr[:2]),
+            weights.unit_data.eq(bus_data),
             engine.weight_data.eq(weights.data),
         ]
-        # The bus keeps its address until it has been answered.
         reading = Signal()
         from_tape = Signal.like(tape_read.data, reset_less=True)
         assert WeightMemory.LATENCY == 2
         m.d.sync += [
-            reading.eq(self.bus_read),
+            reading.eq(bus_read),
             self.bus_read_valid.eq(reading),
             from_tape.eq(tape_read.data),
         ]
         m.d.comb += self.bus_read_data.eq(
-            Mux(to_weights, weights.data.word_select(self.bus_addr[:2], 16), from_tape))
+            Mux(to_weights, weights.data.word_select(bus_addr[:2], 16), from_tape))
 
         # ---- Sequencer to engine, vector unit and sampler
         connect(m, sequencer.ops, engine.ops)

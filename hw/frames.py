@@ -135,8 +135,14 @@ class FrameSender(wiring.Component):
         crc = Signal(16, reset_less=True)
         full = Signal()
         item = Signal(SLIP_ITEM, reset_less=True)
-        load = ~full & self.i.valid
+        # What comes next waits here, so that ``ready`` needs no logic.
+        following = Signal(SLIP_ITEM, reset_less=True)
+        waits = Signal()
+        load = ~full & waits
+        with m.If(~waits):
+            m.d.sync += [following.eq(self.i.payload), waits.eq(self.i.valid)]
         m.d.comb += [
+            self.i.ready.eq(~waits),
             slip.i.valid.eq(full),
             slip.i.payload.eq(item),
         ]
@@ -155,10 +161,9 @@ class FrameSender(wiring.Component):
                     m.next = "DATA"
 
             with m.State("DATA"):
-                m.d.comb += self.i.ready.eq(~full)
                 with m.If(load):
-                    m.d.sync += [full.eq(1), item.data.eq(self.i.payload.data)]
-                    with m.If(self.i.payload.end):
+                    m.d.sync += [full.eq(1), waits.eq(0), item.data.eq(following.data)]
+                    with m.If(following.end):
                         m.d.sync += item.data.eq(crc[8:])
                         m.next = "CRC"
 

@@ -12,6 +12,7 @@ from amaranth.lib.wiring import In, Out, connect
 
 from .config import NUMBERS, DeviceConfig
 from .frames import CRC_BYTES, MIN_FRAME_BYTES, FrameReceiver, FrameSender
+from .fsm import OneHotFSM
 from .protocol import (
     IDENTITY,
     MAX_FRAME_BYTES,
@@ -23,6 +24,7 @@ from .protocol import (
     RUN,
     Command,
     Result,
+    RunFlag,
     Space,
 )
 from .sequencer import NOTICE_LAYOUT, RUN_LAYOUT
@@ -66,7 +68,7 @@ STATUS_LAYOUT = data.StructLayout({
 class Link(wiring.Component):
     """Executes the host's commands and announces tokens; ``docs/protocol.md`` is the contract.
 
-    A frame's bytes wait in a buffer for its CRC. The answer begins at most 26 cycles after the
+    A frame's bytes wait in a buffer for its CRC. The answer begins at most 30 cycles after the
     frame's last bit, and 3 cycles more per unit of a WRITE or 1 per unit of a READ, unless a notice
     is being sent. The buffer is read faster than the next frame's bytes can overwrite it, so frames
     may follow each other without a gap; but one that ends before the answer to the one before has
@@ -101,7 +103,7 @@ class Link(wiring.Component):
         Pulse, one or more cycles after ``bus_read``.
     running : In(1)
     run : Out(stream of RUN_LAYOUT)
-        An accepted RUN; one that comes while ``running`` or not ready is refused.
+        An accepted RUN; one that comes while ``running`` is refused.
     stop : Out(1)
         Pulse.
     position_0, position_1, cycles, words, tokens : In
@@ -150,6 +152,7 @@ class Link(wiring.Component):
             raise ValueError(f"clock_hz={clock_hz}, clocks_per_bit={clocks_per_bit}, "
                              f"build_id={build_id} or {device} cannot be reported: {error}"
                              ) from error
+        self._sequences = device.sequences
         self._clocks_per_bit = check_clocks_per_bit(clocks_per_bit)
         super().__init__({
             "rx": In(1, init=1),
@@ -251,6 +254,7 @@ class Link(wiring.Component):
             *(which >> SPACE_BITS for which in Space if which != Space.WEIGHTS))
 
         # ---- Commands
+        m.d.sync += self.stop.eq(0)
         result = Signal(Result, reset_less=True)
         command = Signal(Command, reset_less=True)
         last_run = Signal(8)
@@ -262,125 +266,131 @@ class Link(wiring.Component):
         forbidden, busy, too_many = Signal(), Signal(), Signal()
         m.d.sync += [forbidden.eq(0), busy.eq(0)]
         # What a decision needs is compared a cycle before.
-        known, fresh, repeat = Signal(), Signal(), Signal()
+        known, fresh, repeat, feeds_none = Signal(), Signal(), Signal(), Signal()
         bare, fits_read, fits_run = Signal(), Signal(), Signal()
         m.d.sync += [
             known.eq(frame.command.matches(*Command)),
             fresh.eq(frame.sequence == 0),
             repeat.eq(frame.sequence == last_run),
+            feeds_none.eq(run.n_feed == 0),
             *(fits.eq(receiver.count == MIN_FRAME_BYTES + size - WRITE_BYTES)
               for fits, size in ((bare, 0), (fits_read, READ.size), (fits_run, RUN.size))),
         ]
+        # A sequence that is not there counts as a wrong length.
+        has_sequence = (self._sequences > 1) | ~(run.flags & RunFlag.SECOND.value).any()
         # Right length, last value of the index, next state. The index begins at 1, and is set back
         # to 0 after a CHECK.
         decode = {
             Command.IDENTIFY: (bare, 1 + IDENTITY.size // UNIT_BYTES, "RESPOND"),
             Command.WRITE: (~receiver.count[0], receiver.count[1:], "CHECK"),
             Command.READ: (fits_read, access.count, "CHECK"),
-            Command.RUN: (fits_run, 1, "RUN"),
+            Command.RUN: (fits_run & has_sequence, 1, "RUN"),
             Command.STOP: (bare, 1, "STOP"),
             Command.STATUS: (bare, 1 + STATUS_LAYOUT.size // 8 // UNIT_BYTES, "RESPOND"),
         }
 
-        with m.FSM():
-            with m.State("IDLE"):
-                m.d.comb += [idle.eq(1), count_clear.eq(1)]
-                m.d.sync += [pointer.eq(start), result.eq(Result.OK)]
-                with m.If(receiver.good):
-                    m.next = "FETCH"
+        fsm = OneHotFSM(m, "IDLE", "FETCH", "LOOK", "DECODE", "CHECK", "CHECKED", "WRITE LOW",
+                        "WRITE HIGH", "STOP", "RUN", "START", "RESPOND")
+        with fsm.State("IDLE"):
+            m.d.comb += [idle.eq(1), count_clear.eq(1)]
+            m.d.sync += [pointer.eq(start), result.eq(Result.OK)]
+            with m.If(receiver.good):
+                fsm.next = "FETCH"
 
-            with m.State("FETCH"):
-                m.d.comb += [
-                    advance.eq(1), shift_low.eq(1), shift_middle.eq(1), shift_top.eq(1)]
-                with m.If(pointer == (start + length // 8) % MAX_FRAME_BYTES):
-                    m.next = "LOOK"
+        with fsm.State("FETCH"):
+            m.d.comb += [
+                advance.eq(1), shift_low.eq(1), shift_middle.eq(1), shift_top.eq(1)]
+            with m.If(pointer == (start + length // 8) % MAX_FRAME_BYTES):
+                fsm.next = "LOOK"
 
-            with m.State("LOOK"):
-                m.d.sync += [command.eq(frame.command), pointer.eq(units_start)]
-                m.next = "DECODE"
+        with fsm.State("LOOK"):
+            m.d.sync += [command.eq(frame.command), pointer.eq(units_start)]
+            fsm.next = "DECODE"
 
-            with m.State("DECODE"):
-                m.d.comb += [receiver.release.eq(1), count_on.eq(1)]
-                m.next = "RESPOND"
-                with m.If(fresh):
-                    m.d.sync += last_run.eq(frame.sequence)
-                with m.If(~known):
-                    m.d.sync += result.eq(Result.BAD_COMMAND)
-                with m.Else(), m.Switch(command):
-                    for which, (right, count, state) in decode.items():
-                        with m.Case(which):
-                            m.d.sync += units.eq(count)
-                            with m.If(right):
-                                m.next = state
-                            with m.Else():
-                                m.d.sync += result.eq(Result.BAD_LENGTH)
-
-            with m.State("CHECK"):
-                # The address on the bus is that of the unit before the index. Numbers of units that
-                # are too large, zero, or negative and thus large, are never reached.
-                writable = in_space & (command == Command.WRITE)
-                m.d.comb += count_on.eq(1)
-                m.d.sync += [
-                    forbidden.eq(forbidden | access.beyond.any()
-                                 | ~(in_weights | in_tape | writable)),
-                    busy.eq(busy | (self.running & ~(in_tape & (command == Command.READ)))),
-                    too_many.eq(~last),
-                ]
-                with m.If(last | (index == MAX_UNITS)):
-                    m.next = "CHECKED"
-
-            with m.State("CHECKED"):
-                m.d.comb += [advance.eq(1), count_clear.eq(1)]
-                m.next = "RESPOND"
-                with m.If(too_many):
-                    m.d.sync += result.eq(Result.BAD_LENGTH)
-                with m.Elif(forbidden):
-                    m.d.sync += result.eq(Result.BAD_ADDRESS)
-                with m.Elif(busy):
-                    m.d.sync += result.eq(Result.BUSY)
-                with m.Elif(command == Command.WRITE):
-                    m.next = "WRITE LOW"
-
-            with m.State("WRITE LOW"):
-                m.d.comb += [advance.eq(1), shift_top.eq(1)]
-                m.next = "WRITE HIGH"
-                with m.If(last):
-                    m.next = "RESPOND"
-
-            with m.State("WRITE HIGH"):
-                m.d.comb += [advance.eq(1), count_on.eq(1), self.bus_write.eq(1)]
-                m.next = "WRITE LOW"
-
-            with m.State("STOP"):
-                m.d.comb += self.stop.eq(1)
-                m.next = "RESPOND"
-
-            with m.State("RUN"):
-                m.next = "RESPOND"
-                with m.If(fresh | ~repeat):
-                    with m.If(run.n_feed == 0):
-                        m.d.sync += result.eq(Result.BAD_LENGTH)
-                    with m.Elif(self.running | ~self.run.ready):
-                        m.d.sync += result.eq(Result.BUSY)
-                    with m.Else():
-                        m.next = "START"
-
-            with m.State("START"):
-                m.d.comb += self.run.valid.eq(1)
+        with fsm.State("DECODE"):
+            m.d.comb += [receiver.release.eq(1), count_on.eq(1)]
+            fsm.next = "RESPOND"
+            with m.If(fresh):
                 m.d.sync += last_run.eq(frame.sequence)
-                with m.If(self.run.ready):
-                    m.next = "RESPOND"
+            with m.If(~known):
+                m.d.sync += result.eq(Result.BAD_COMMAND)
+            with m.Else(), m.Switch(command):
+                for which, (right, count, state) in decode.items():
+                    with m.Case(which):
+                        m.d.sync += units.eq(count)
+                        with m.If(right):
+                            fsm.next = state
+                        with m.Else():
+                            m.d.sync += result.eq(Result.BAD_LENGTH)
 
-            with m.State("RESPOND"):
-                m.d.comb += responding.eq(1)
-                with m.If(responded):
-                    m.next = "IDLE"
+        with fsm.State("CHECK"):
+            # The address on the bus is that of the unit before the index. Numbers of units that
+            # are too large, zero, or negative and thus large, are never reached.
+            writable = in_space & (command == Command.WRITE)
+            m.d.comb += count_on.eq(1)
+            m.d.sync += [
+                forbidden.eq(forbidden | access.beyond.any()
+                             | ~(in_weights | in_tape | writable)),
+                busy.eq(busy | (self.running & ~(in_tape & (command == Command.READ)))),
+                too_many.eq(~last),
+            ]
+            with m.If(last | (index == MAX_UNITS)):
+                fsm.next = "CHECKED"
+
+        with fsm.State("CHECKED"):
+            m.d.comb += [advance.eq(1), count_clear.eq(1)]
+            fsm.next = "RESPOND"
+            with m.If(too_many):
+                m.d.sync += result.eq(Result.BAD_LENGTH)
+            with m.Elif(forbidden):
+                m.d.sync += result.eq(Result.BAD_ADDRESS)
+            with m.Elif(busy):
+                m.d.sync += result.eq(Result.BUSY)
+            with m.Elif(command == Command.WRITE):
+                fsm.next = "WRITE LOW"
+
+        with fsm.State("WRITE LOW"):
+            m.d.comb += [advance.eq(1), shift_top.eq(1)]
+            fsm.next = "WRITE HIGH"
+            with m.If(last):
+                fsm.next = "RESPOND"
+
+        with fsm.State("WRITE HIGH"):
+            m.d.comb += [advance.eq(1), count_on.eq(1), self.bus_write.eq(1)]
+            fsm.next = "WRITE LOW"
+
+        with fsm.State("STOP"):
+            m.d.sync += self.stop.eq(1)
+            fsm.next = "RESPOND"
+
+        with fsm.State("RUN"):
+            fsm.next = "RESPOND"
+            with m.If(fresh | ~repeat):
+                with m.If(feeds_none):
+                    m.d.sync += result.eq(Result.BAD_LENGTH)
+                with m.Elif(self.running):
+                    m.d.sync += result.eq(Result.BUSY)
+                with m.Else():
+                    fsm.next = "START"
+
+        with fsm.State("START"):
+            m.d.sync += [last_run.eq(frame.sequence), self.run.valid.eq(1)]
+            with m.If(self.run.valid & self.run.ready):
+                m.d.sync += self.run.valid.eq(0)
+                fsm.next = "RESPOND"
+
+        with fsm.State("RESPOND"):
+            m.d.comb += responding.eq(1)
+            with m.If(responded):
+                fsm.next = "IDLE"
 
         # ---- Answers and notices
         announce = Signal(reset_less=True)
         second = Signal(reset_less=True)
         notice = Mux(second, self.notice_1.payload.as_value(), self.notice_0.payload.as_value())
-        identify = command == Command.IDENTIFY
+        identify = Signal(reset_less=True)
+        was_last = Signal(reset_less=True)
+        m.d.sync += [identify.eq(command == Command.IDENTIFY), was_last.eq(last)]
         sending = Signal()
         sent = sender.i.ready
         fixed = Signal(8)
@@ -409,83 +419,87 @@ class Link(wiring.Component):
             with m.If(command == Command.STATUS):
                 m.d.comb += shift_middle.eq(1)
 
-        with m.FSM():
-            with m.State("IDLE"):
-                m.d.sync += [announce.eq(~responding), second.eq(~self.notice_0.valid)]
-                with m.If(responding | self.notice_0.valid | self.notice_1.valid):
-                    m.next = "SEQUENCE"
+        answer = OneHotFSM(m, "IDLE", "SEQUENCE", "COMMAND", "RESULT", "RUNNING", "BODY",
+                           "READ", "READ WAIT", "LOW", "HIGH", "COUNTED", "END")
+        with answer.State("IDLE"):
+            m.d.sync += [announce.eq(~responding), second.eq(~self.notice_0.valid)]
+            with m.If(responding | self.notice_0.valid | self.notice_1.valid):
+                answer.next = "SEQUENCE"
 
-            with m.State("SEQUENCE"):
-                m.d.comb += [sending.eq(1), from_shift.eq(~announce)]
-                with m.If(sent):
-                    m.next = "COMMAND"
+        with answer.State("SEQUENCE"):
+            m.d.comb += [sending.eq(1), from_shift.eq(~announce)]
+            with m.If(sent):
+                answer.next = "COMMAND"
 
-            with m.State("COMMAND"):
+        with answer.State("COMMAND"):
+            m.d.comb += [
+                sending.eq(1),
+                fixed.eq(Mux(announce, NOTICE | second, RESPONSE)),
+                from_shift.eq(~announce),
+            ]
+            with m.If(sent):
+                answer.next = "RESULT"
+
+        with answer.State("RESULT"):
+            m.d.comb += [
+                sending.eq(1),
+                fixed.eq(Mux(announce, 0, result)),
+                from_notice[0].eq(announce),
+            ]
+            with m.If(sent):
+                answer.next = "BODY"
+                with m.If(announce):
+                    answer.next = "LOW"
+                with m.Elif((command == Command.STATUS) & (result == Result.OK)):
+                    answer.next = "RUNNING"
+
+        with answer.State("RUNNING"):
+            # Loaded until it is taken, and so as old as ``running``.
+            m.d.comb += [sending.eq(1), fixed.eq(self.running), load_status.eq(1)]
+            with m.If(sent):
+                answer.next = "BODY"
+
+        with answer.State("BODY"):
+            answer.next = "LOW"
+            with m.If(command == Command.READ):
+                answer.next = "READ"
+            with m.If(was_last | (result != Result.OK)):
+                answer.next = "END"
+
+        with answer.State("READ"):
+            m.d.comb += self.bus_read.eq(1)
+            answer.next = "READ WAIT"
+
+        with answer.State("READ WAIT"):
+            m.d.comb += load_unit.eq(1)
+            with m.If(self.bus_read_valid):
+                answer.next = "LOW"
+
+        with answer.State("LOW"):
+            m.d.comb += [
+                sending.eq(1), from_body.eq(~announce), from_notice[1].eq(announce)]
+            with m.If(sent):
+                answer.next = "HIGH"
+
+        with answer.State("HIGH"):
+            m.d.comb += [
+                sending.eq(1), from_body.eq(~announce), from_notice[2].eq(announce)]
+            with m.If(sent):
+                answer.next = "END"
+                with m.If(~announce):
+                    m.d.comb += count_on.eq(1)
+                    answer.next = "COUNTED"
+
+        with answer.State("COUNTED"):
+            answer.next = "BODY"
+
+        with answer.State("END"):
+            m.d.comb += [sending.eq(1), sender.i.payload.end.eq(1)]
+            with m.If(sent):
                 m.d.comb += [
-                    sending.eq(1),
-                    fixed.eq(Mux(announce, NOTICE | second, RESPONSE)),
-                    from_shift.eq(~announce),
+                    responded.eq(~announce),
+                    self.notice_0.ready.eq(announce & ~second),
+                    self.notice_1.ready.eq(announce & second),
                 ]
-                with m.If(sent):
-                    m.next = "RESULT"
-
-            with m.State("RESULT"):
-                m.d.comb += [
-                    sending.eq(1),
-                    fixed.eq(Mux(announce, 0, result)),
-                    from_notice[0].eq(announce),
-                ]
-                with m.If(sent):
-                    m.next = "BODY"
-                    with m.If(announce):
-                        m.next = "LOW"
-                    with m.Elif((command == Command.STATUS) & (result == Result.OK)):
-                        m.next = "RUNNING"
-
-            with m.State("RUNNING"):
-                # Loaded until it is taken, and so as old as ``running``.
-                m.d.comb += [sending.eq(1), fixed.eq(self.running), load_status.eq(1)]
-                with m.If(sent):
-                    m.next = "BODY"
-
-            with m.State("BODY"):
-                m.next = "LOW"
-                with m.If(command == Command.READ):
-                    m.next = "READ"
-                with m.If(last | (result != Result.OK)):
-                    m.next = "END"
-
-            with m.State("READ"):
-                m.d.comb += self.bus_read.eq(1)
-                m.next = "READ WAIT"
-
-            with m.State("READ WAIT"):
-                m.d.comb += load_unit.eq(1)
-                with m.If(self.bus_read_valid):
-                    m.next = "LOW"
-
-            with m.State("LOW"):
-                m.d.comb += [
-                    sending.eq(1), from_body.eq(~announce), from_notice[1].eq(announce)]
-                with m.If(sent):
-                    m.next = "HIGH"
-
-            with m.State("HIGH"):
-                m.d.comb += [
-                    sending.eq(1), from_body.eq(~announce), from_notice[2].eq(announce)]
-                with m.If(sent):
-                    m.next = "END"
-                    with m.If(~announce):
-                        m.d.comb += count_on.eq(1)
-                        m.next = "BODY"
-
-            with m.State("END"):
-                m.d.comb += [sending.eq(1), sender.i.payload.end.eq(1)]
-                with m.If(sent):
-                    m.d.comb += [
-                        responded.eq(~announce),
-                        self.notice_0.ready.eq(announce & ~second),
-                        self.notice_1.ready.eq(announce & second),
-                    ]
-                    m.next = "IDLE"
+                answer.next = "IDLE"
         return m

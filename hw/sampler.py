@@ -1,11 +1,11 @@
 """Sampling without exponential, sum or division: the largest of logits plus Gumbel noise."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Signal, signed, unsigned
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from .arith import Multiplier, round_add
+from .arith import Multiplier, add_carry, round_add
 from .config import NUMBERS, DeviceConfig
 from .vector import LOGIT, LOGIT_LATENCY, TABLE_WRITE
 
@@ -86,7 +86,7 @@ class Sampler(wiring.Component):
         Whose generator steps.
     seed, seed_sequence, load_seed : In
     token : Out(stream of the index, always ready)
-        The payload holds until the next token's first logit.
+        The payload holds until the next token's first draw.
     write_gumbel : In(1)
         Write ``table`` to the noise table.
     table : In(TABLE_WRITE)
@@ -156,13 +156,17 @@ class Sampler(wiring.Component):
         assert LOGIT_LATENCY == 4
 
         score_bits = n.logit_bits + 1
-        score = Signal(signed(score_bits), reset_less=True)
+        score = Signal(signed(score_bits + 1), reset_less=True)
         best = Signal(signed(score_bits), reset_less=True)
         index = Signal(self._token_bits)
         best_index = Signal(self._token_bits, reset_less=True)
-        first = Signal(init=1)
         arrived = Signal()
         last = Signal(reset_less=True)
+        # A score below all others stands where there is none, and before a token's first one above
+        # all others, which takes the place of the best so far: so the comparison alone decides.
+        least = -1 << score_bits - 1
+        most = 1 << score_bits - 1
+        first = Signal(init=1)
         m.d.sync += [
             score.eq(self.logits.payload.value + noise),
             arrived.eq(self.logits.valid),
@@ -170,10 +174,17 @@ class Sampler(wiring.Component):
             self.token.valid.eq(arrived & last),
         ]
         m.d.comb += self.token.payload.eq(best_index)
+        with m.If(~self.logits.valid):
+            m.d.sync += score.eq(Mux(self.draw & first, most, least))
+        with m.If(self.draw):
+            m.d.sync += first.eq(0)
         with m.If(arrived):
-            m.d.sync += [first.eq(0), index.eq(index + 1)]
-            with m.If(first | (score > best)):
-                m.d.sync += [best.eq(score), best_index.eq(index)]
-            with m.If(last):
-                m.d.sync += [first.eq(1), index.eq(0)]
+            m.d.sync += index.eq(Mux(last, 0, index + 1))
+        # As a difference, for its carry chain; a comparison would become a tree of logic.
+        difference = add_carry(best, ~score, Const(1, 1), width=score_bits + 2)
+        with m.If(difference[-1]):
+            over = ~score[-1] & score[-2]
+            m.d.sync += [best.eq(Mux(over, least, score)), best_index.eq(index)]
+        with m.If(self.token.valid):
+            m.d.sync += first.eq(1)
         return m

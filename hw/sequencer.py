@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from .config import NUMBERS, DeviceConfig
 from .engine import op_layout
+from .fsm import OneHotFSM
 from .protocol import (
     OP_AFTER_SHORT,
     OP_BLOCKS,
@@ -51,7 +52,7 @@ class Sequencer(wiring.Component):
     Members
     -------
     run : In(stream of RUN_LAYOUT)
-        Ready while idle.
+        Taken while idle.
     stop : In(1)
         Pulse: end after the token in progress.
     running : Out(1)
@@ -213,13 +214,14 @@ class Sequencer(wiring.Component):
         done = Signal()
 
         position_now = position[embedded]
+        place = Signal.like(self.tape_addr, reset_less=True)
         next_position = Signal(16)
         m.d.comb += [
             self.position_0.eq(position[0]),
             self.position_1.eq(position[-1] if sequences > 1 else 0),
             next_position.eq(position_now + 1),
             self.program_addr.eq(address),
-            self.tape_addr.eq(Cat(position_now[:self._tape_bits], embedded)),
+            self.tape_addr.eq(place),
             self.tape_token.eq(self.sampled),
             self.embed_token.eq(self.tape_data),
             self.seed.eq(self.run.payload.seed),
@@ -231,8 +233,6 @@ class Sequencer(wiring.Component):
             m.d.sync += self.words.eq(self.words + 1)
         with m.If(self.stop):
             m.d.sync += stopping.eq(1)
-        with m.If(self.op_ends):
-            m.d.sync += self.expected.eq(0)
         with m.If(self.done):
             m.d.sync += done.eq(1)
         notices = (self.notice_0, self.notice_1)[:sequences]
@@ -255,247 +255,282 @@ class Sequencer(wiring.Component):
             # The data of word k are there when `word` is k + 1.
             m.d.sync += [word.eq(word + 1), address.eq(address + 1)]
 
-        m.d.sync += self.load.eq(0)
-        with m.FSM():
-            with m.State("IDLE"):
-                m.d.comb += self.run.ready.eq(1)
-                m.d.sync += [address.eq(0), word.eq(0), stopping.eq(0)]
-                which = flag(RunFlag.SECOND) if sequences > 1 else Signal(0)
-                with m.If(self.run.valid):
-                    m.d.comb += [
-                        self.load_seed.eq(flag(RunFlag.SEED)),
-                        self.seed_sequence.eq(which),
-                    ]
-                    with m.If(~which):
-                        m.d.sync += [one.eq(0) for one in requested]
-                    m.d.sync += [
-                        requested[which].eq(1),
-                        n_feed[which].eq(self.run.payload.n_feed),
-                        n_generate[which].eq(self.run.payload.n_generate),
-                        self.temperature.eq(self.run.payload.temperature),
-                    ]
-                    with m.If(flag(RunFlag.RESET)):
-                        m.d.sync += [position[which].eq(0), fresh[which].eq(1)]
-                    with m.If(flag(RunFlag.CLEAR)):
-                        m.d.sync += [self.cycles.eq(0), self.words.eq(0), self.tokens.eq(0)]
-                    with m.If(~flag(RunFlag.HOLD)):
-                        m.d.sync += self.running.eq(1)
-                        m.next = "HEADER"
+        # What choices need is worked out in the cycle before.
+        feeds_more = each(1, "feeds_more")
+        generates = each(1, "generates")
+        generates_more = each(1, "generates_more")
+        several = Signal()
+        both = Signal()
+        some_head = Signal()
+        some_go_on = Signal()
+        at_head = Signal()
+        before_head = Signal()
+        m.d.sync += [
+            several.eq(Mux(head[sequence], generates_more[sequence], feeds_more[sequence])),
+            *(feeds_more[k].eq(n_feed[k][1:].any()) for k in range(sequences)),
+            *(generates[k].eq(n_generate[k].any()) for k in range(sequences)),
+            *(generates_more[k].eq(n_generate[k][1:].any()) for k in range(sequences)),
+            some_head.eq(Cat(head[k] & active[k] for k in range(sequences)).any()),
+            some_go_on.eq(Cat(*goes_on).any()),
+            at_head.eq(ops_after == 0),
+            before_head.eq(ops_after == 1),
+        ]
+        if sequences > 1:
+            m.d.sync += both.eq(active[1] & (head[1] | (ops_after != 0)) & ~sequence)
 
-            with m.State("HEADER"):
+        m.d.sync += [self.load.eq(0), self.tape_write.eq(0)]
+        fsm = OneHotFSM(
+            m, "IDLE", "RUN", "HEADER", "START", "PLACE", "FETCH", "HAND", "FINISH", "ADVANCE",
+            "WRITTEN", "TAPE", "EMBED", "BEGIN", "WAIT", "SCALE", "DIVIDE", "DIVIDED", "EXPECT",
+            "LOOK", "CHOOSE")
+        m.d.sync += self.expected.eq(fsm.ongoing("EXPECT") | (self.expected & ~self.op_ends))
+        # A generated token is written where the next one is read, after the present one.
+        with m.If(~fsm.ongoing("WRITTEN") & ~fsm.ongoing("TAPE")):
+            m.d.sync += place.eq(Cat(
+                Mux(starting, position_now, next_position)[:self._tape_bits], embedded))
+
+        with fsm.State("IDLE"):
+            m.d.sync += [address.eq(0), word.eq(0), stopping.eq(0)]
+            with m.If(self.run.valid):
+                fsm.next = "RUN"
+
+        with fsm.State("RUN"):
+            which = flag(RunFlag.SECOND) if sequences > 1 else Signal(0)
+            m.d.comb += [
+                self.run.ready.eq(1),
+                self.load_seed.eq(flag(RunFlag.SEED)),
+                self.seed_sequence.eq(which),
+            ]
+            with m.If(~which):
+                m.d.sync += [one.eq(0) for one in requested]
+            m.d.sync += [
+                requested[which].eq(1),
+                n_feed[which].eq(self.run.payload.n_feed),
+                n_generate[which].eq(self.run.payload.n_generate),
+                self.temperature.eq(self.run.payload.temperature),
+            ]
+            with m.If(flag(RunFlag.RESET)):
+                m.d.sync += [position[which].eq(0), fresh[which].eq(1)]
+            with m.If(flag(RunFlag.CLEAR)):
+                m.d.sync += [self.cycles.eq(0), self.words.eq(0), self.tokens.eq(0)]
+            fsm.next = "IDLE"
+            with m.If(~flag(RunFlag.HOLD)):
+                m.d.sync += self.running.eq(1)
+                fsm.next = "HEADER"
+
+        with fsm.State("HEADER"):
+            fetch()
+            flags = self.program_data
+            for field, copies in (
+                (ProgramHeader.CHANNELS, [self.channel_count.eq(self.program_data)]),
+                (ProgramHeader.EMBED_SCALE, [self.embed_scale.eq(self.program_data)]),
+                (ProgramHeader.EMBED_BASE, [self.embed_base.eq(self.program_data)]),
+                (ProgramHeader.EMBED_STRIDE, [self.embed_stride.eq(self.program_data)]),
+                (ProgramHeader.EMBED_FLAGS, [
+                    self.embed_short.eq((flags & OP_SHORT).any()),
+                    after_first_short.eq((flags & OP_AFTER_SHORT).any())]),
+                (ProgramHeader.OPS, [op_count.eq(self.program_data)]),
+            ):
+                with m.If(word == field.value + 1):
+                    m.d.sync += copies
+            with m.If(word == PROGRAM_HEADER_WORDS):
+                fsm.next = "START"
+
+        with fsm.State("START"):
+            m.d.sync += [
+                starting.eq(1),
+                embedded.eq(~requested[0]),
+                sequence.eq(~requested[0]),
+                first_op.eq(1),
+                ops_after.eq(op_count),
+                op_start.eq(PROGRAM_HEADER_WORDS),
+                done.eq(0),
+                *(active[k].eq(requested[k]) for k in range(sequences)),
+                *(goes_on[k].eq(requested[k]) for k in range(sequences)),
+                *(requested[k].eq(0) for k in range(sequences)),
+            ]
+            fsm.next = "PLACE"
+
+        with fsm.State("PLACE"):
+            fsm.next = "TAPE"
+
+        # ---- Hand the next operation to the engine
+        with fsm.State("FETCH"):
+            with m.If(word != 2):
                 fetch()
-                flags = self.program_data
-                for field, copies in (
-                    (ProgramHeader.CHANNELS, [self.channel_count.eq(self.program_data)]),
-                    (ProgramHeader.EMBED_SCALE, [self.embed_scale.eq(self.program_data)]),
-                    (ProgramHeader.EMBED_BASE, [self.embed_base.eq(self.program_data)]),
-                    (ProgramHeader.EMBED_STRIDE, [self.embed_stride.eq(self.program_data)]),
-                    (ProgramHeader.EMBED_FLAGS, [
-                        self.embed_short.eq((flags & OP_SHORT).any()),
-                        after_first_short.eq((flags & OP_AFTER_SHORT).any())]),
-                    (ProgramHeader.OPS, [op_count.eq(self.program_data)]),
-                ):
-                    with m.If(word == field.value + 1):
-                        m.d.sync += copies
-                with m.If(word == PROGRAM_HEADER_WORDS):
-                    m.next = "START"
-
-            with m.State("START"):
+            op = self.ops.payload
+            with m.If(word == 1):
                 m.d.sync += [
-                    starting.eq(1),
-                    embedded.eq(~requested[0]),
-                    sequence.eq(~requested[0]),
+                    coming.kind.eq(self.program_data[:OP_BLOCKS]),
+                    coming.act_short.eq((self.program_data & OP_AFTER_SHORT).any()),
+                    op.vector.blocks.eq(self.program_data[OP_BLOCKS:]),
+                    op.vector.short.eq((self.program_data & OP_SHORT).any()),
+                ]
+            with m.If(word == 2):
+                m.d.sync += [op.rows.eq(self.program_data), self.ops.valid.eq(1)]
+                fsm.next = "HAND"
+            again = active[0] & (head[0] | (ops_after != 0)) & sequence.any()
+            m.d.sync += [
+                op.vector.sequence.eq(sequence),
+                op.again.eq(again),
+                op.first.eq(first_op & ~again),
+                coming.embedding.eq(0),
+                coming.sequence.eq(sequence),
+                coming.again.eq(again),
+                coming.first.eq(first_op),
+                coming.mute.eq((ops_after == 1) & ~head[sequence]),
+            ]
+
+        with fsm.State("HAND"):
+            with m.If(self.ops.ready):
+                m.d.sync += self.ops.valid.eq(0)
+                fsm.next = "WAIT"
+                with m.If(embed_due):
+                    fsm.next = "FINISH"
+
+        # ---- Finish a token, embed the next
+        with fsm.State("FINISH"):
+            with m.If(done):
+                m.d.sync += done.eq(0)
+                fsm.next = "ADVANCE"
+
+        with fsm.State("ADVANCE"):
+            m.d.sync += self.tape_write.eq(head[embedded])
+            m.d.sync += [
+                embed_due.eq(0),
+                position_now.eq(next_position),
+                self.tokens.eq(self.tokens + 1),
+                fresh[embedded].eq(0),
+            ]
+            # A notice in transmission stays as it is: a token that goes unannounced is still on
+            # the tape, but half of one notice and half of the next would pass for a token.
+            for k, notice in enumerate(notices):
+                with m.If(head[embedded] & (embedded == k) & ~notice.valid):
+                    m.d.sync += [
+                        notice.valid.eq(1),
+                        notice.payload.position.eq(next_position),
+                        notice.payload.token.eq(self.sampled),
+                    ]
+            with m.If(head[embedded]):
+                m.d.sync += n_generate[embedded].eq(n_generate[embedded] - 1)
+            with m.Else():
+                m.d.sync += n_feed[embedded].eq(n_feed[embedded] - 1)
+            with m.If(goes_on[embedded]):
+                fsm.next = "WRITTEN"
+            with m.Elif(some_go_on):
+                m.d.sync += done.eq(1)  # nothing is under way
+                fsm.next = "WAIT"
+            with m.Else():
+                m.d.sync += self.running.eq(0)
+                fsm.next = "IDLE"
+
+        with fsm.State("WRITTEN"):
+            fsm.next = "TAPE"
+
+        with fsm.State("TAPE"):
+            with m.If(self.tape_read_ready):
+                fsm.next = "EMBED"
+
+        with fsm.State("EMBED"):
+            m.d.sync += [
+                next_head[embedded].eq(~feeds_more[embedded] & generates[embedded]),
+                self.load.eq(1),
+                self.context.embedding.eq(1),
+                self.context.kind.eq(Op.RESIDUAL_SHIFT),
+                self.context.act_short.eq(after_first_short),
+                self.context.sequence.eq(embedded),
+                self.context.fresh.eq(fresh[embedded]),
+                self.context.mute.eq(0),
+            ]
+            m.d.comb += self.embed_start.eq(1)
+            fsm.next = "WAIT"
+            with m.If(starting):
+                fsm.next = "BEGIN"
+
+        with fsm.State("BEGIN"):
+            m.d.sync += [word.eq(0), address.eq(op_start)]
+            if sequences == 1:
+                m.d.sync += starting.eq(0)
+                fsm.next = "FETCH"
+            else:
+                with m.If(embedded.any() | ~active[1]):
+                    m.d.sync += starting.eq(0)
+                    fsm.next = "FETCH"
+                with m.Elif(done):
+                    m.d.sync += [done.eq(0), embedded.eq(1)]
+                    fsm.next = "PLACE"
+
+        # ---- Give the operation that was handed over its context
+        with fsm.State("WAIT"):
+            m.d.sync += [word.eq(0), address.eq(op_start + 2)]
+            with m.If(done):
+                m.d.sync += [done.eq(0), self.context.eq(coming), self.load.eq(1),
+                             self.context.fresh.eq(fresh[sequence])]
+                with m.If(first_op):
+                    m.d.sync += head[sequence].eq(next_head[sequence])
+                fsm.next = "SCALE"
+
+        with fsm.State("SCALE"):
+            fsm.next = "DIVIDE"
+
+        with fsm.State("DIVIDE"):
+            m.d.comb += divider.start.eq(1)
+            with m.Switch(coming.kind):
+                for kind, count in DIVIDED.items():
+                    with m.Case(kind):
+                        m.d.comb += divider.divide.eq(word < count)
+            fetch()
+            fsm.next = "DIVIDED"
+
+        with fsm.State("DIVIDED"):
+            with m.If(divider.done):
+                fsm.next = "DIVIDE"
+                with m.If(word == SCALES):
+                    fsm.next = "EXPECT"
+
+        with fsm.State("EXPECT"):
+            # The last operation of a sequence's token?
+            with m.If(at_head | (before_head & ~head[sequence])):
+                m.d.sync += [
+                    embed_due.eq(1),
+                    embedded.eq(sequence),
+                    goes_on[sequence].eq(~stopping & several),
+                ]
+            fsm.next = "LOOK"
+
+        with fsm.State("LOOK"):
+            fsm.next = "CHOOSE"
+
+        # ---- Choose the operation that comes next
+        with fsm.State("CHOOSE"):
+            m.d.sync += [word.eq(0), address.eq(op_start)]
+            fsm.next = "FETCH"
+            with m.If(both):
+                m.d.sync += sequence.eq(1)
+            with m.Elif(before_head & some_head):
+                m.d.sync += [
+                    ops_after.eq(0),
+                    sequence.eq(~(head[0] & active[0])),
+                    op_start.eq(op_start + PROGRAM_OP_WORDS),
+                    address.eq(op_start + PROGRAM_OP_WORDS),
+                ]
+            with m.Elif(~at_head & ~before_head):
+                m.d.sync += [
+                    first_op.eq(0),
+                    ops_after.eq(ops_after - 1),
+                    sequence.eq(~active[0]),
+                    op_start.eq(op_start + PROGRAM_OP_WORDS),
+                    address.eq(op_start + PROGRAM_OP_WORDS),
+                ]
+            with m.Else():
+                m.d.sync += [
                     first_op.eq(1),
                     ops_after.eq(op_count),
+                    sequence.eq(~goes_on[0]),
                     op_start.eq(PROGRAM_HEADER_WORDS),
-                    done.eq(0),
-                    *(active[k].eq(requested[k]) for k in range(sequences)),
-                    *(goes_on[k].eq(requested[k]) for k in range(sequences)),
-                    *(requested[k].eq(0) for k in range(sequences)),
+                    address.eq(PROGRAM_HEADER_WORDS),
+                    *(active[k].eq(goes_on[k]) for k in range(sequences)),
                 ]
-                m.next = "TAPE"
-
-            # ---- Hand the next operation to the engine
-            with m.State("FETCH"):
-                with m.If(word != 2):
-                    fetch()
-                op = self.ops.payload
-                with m.If(word == 1):
-                    m.d.sync += [
-                        coming.kind.eq(self.program_data[:OP_BLOCKS]),
-                        coming.act_short.eq((self.program_data & OP_AFTER_SHORT).any()),
-                        op.vector.blocks.eq(self.program_data[OP_BLOCKS:]),
-                        op.vector.short.eq((self.program_data & OP_SHORT).any()),
-                    ]
-                with m.If(word == 2):
-                    m.d.sync += [op.rows.eq(self.program_data), self.ops.valid.eq(1)]
-                    m.next = "HAND"
-                again = active[0] & (head[0] | (ops_after != 0)) & sequence.any()
-                m.d.sync += [
-                    op.vector.sequence.eq(sequence),
-                    op.again.eq(again),
-                    op.first.eq(first_op & ~again),
-                    coming.embedding.eq(0),
-                    coming.sequence.eq(sequence),
-                    coming.again.eq(again),
-                    coming.first.eq(first_op),
-                    coming.mute.eq((ops_after == 1) & ~head[sequence]),
-                ]
-
-            with m.State("HAND"):
-                with m.If(self.ops.ready):
-                    m.d.sync += self.ops.valid.eq(0)
-                    m.next = "WAIT"
-                    with m.If(embed_due):
-                        m.next = "FINISH"
-
-            # ---- Finish a token, embed the next
-            with m.State("FINISH"):
-                with m.If(done):
-                    m.d.sync += done.eq(0)
-                    m.next = "ADVANCE"
-
-            with m.State("ADVANCE"):
-                m.d.comb += [
-                    self.tape_write.eq(head[embedded]),
-                    self.tape_addr[:self._tape_bits].eq(next_position),
-                ]
-                m.d.sync += [
-                    embed_due.eq(0),
-                    position_now.eq(next_position),
-                    self.tokens.eq(self.tokens + 1),
-                    fresh[embedded].eq(0),
-                ]
-                # A notice in transmission stays as it is: a token that goes unannounced is still on
-                # the tape, but half of one notice and half of the next would pass for a token.
-                for k, notice in enumerate(notices):
-                    with m.If(head[embedded] & (embedded == k) & ~notice.valid):
-                        m.d.sync += [
-                            notice.valid.eq(1),
-                            notice.payload.position.eq(next_position),
-                            notice.payload.token.eq(self.sampled),
-                        ]
-                with m.If(head[embedded]):
-                    m.d.sync += n_generate[embedded].eq(n_generate[embedded] - 1)
-                with m.Else():
-                    m.d.sync += n_feed[embedded].eq(n_feed[embedded] - 1)
-                with m.If(goes_on[embedded]):
-                    m.next = "TAPE"
-                with m.Elif(Cat(*goes_on).any()):
-                    m.d.sync += done.eq(1)  # nothing is under way
-                    m.next = "WAIT"
-                with m.Else():
-                    m.d.sync += self.running.eq(0)
-                    m.next = "IDLE"
-
-            with m.State("TAPE"):
-                m.d.sync += next_head[embedded].eq(
-                    (n_feed[embedded] == 1) & n_generate[embedded].any())
-                with m.If(self.tape_read_ready):
-                    m.next = "EMBED"
-
-            with m.State("EMBED"):
-                m.d.sync += [
-                    self.load.eq(1),
-                    self.context.embedding.eq(1),
-                    self.context.kind.eq(Op.RESIDUAL_SHIFT),
-                    self.context.act_short.eq(after_first_short),
-                    self.context.sequence.eq(embedded),
-                    self.context.fresh.eq(fresh[embedded]),
-                    self.context.mute.eq(0),
-                ]
-                m.d.comb += self.embed_start.eq(1)
-                m.next = "WAIT"
-                with m.If(starting):
-                    m.next = "BEGIN"
-
-            with m.State("BEGIN"):
-                m.d.sync += [word.eq(0), address.eq(op_start)]
-                if sequences == 1:
-                    m.d.sync += starting.eq(0)
-                    m.next = "FETCH"
-                else:
-                    with m.If(embedded.any() | ~active[1]):
-                        m.d.sync += starting.eq(0)
-                        m.next = "FETCH"
-                    with m.Elif(done):
-                        m.d.sync += [done.eq(0), embedded.eq(1)]
-                        m.next = "TAPE"
-
-            # ---- Give the operation that was handed over its context
-            with m.State("WAIT"):
-                m.d.sync += [word.eq(0), address.eq(op_start + 2)]
-                with m.If(done):
-                    m.d.sync += [done.eq(0), self.context.eq(coming), self.load.eq(1),
-                                 self.context.fresh.eq(fresh[sequence])]
-                    with m.If(first_op):
-                        m.d.sync += head[sequence].eq(next_head[sequence])
-                    m.next = "SCALE"
-
-            with m.State("SCALE"):
-                m.next = "DIVIDE"
-
-            with m.State("DIVIDE"):
-                m.d.comb += divider.start.eq(1)
-                with m.Switch(coming.kind):
-                    for kind, count in DIVIDED.items():
-                        with m.Case(kind):
-                            m.d.comb += divider.divide.eq(word < count)
-                fetch()
-                m.next = "DIVIDED"
-
-            with m.State("DIVIDED"):
-                with m.If(divider.done):
-                    m.next = "DIVIDE"
-                    with m.If(word == SCALES):
-                        m.next = "EXPECT"
-
-            with m.State("EXPECT"):
-                m.d.sync += self.expected.eq(1)
-                # The last operation of a sequence's token?
-                with m.If((ops_after == 0) | ((ops_after == 1) & ~head[sequence])):
-                    m.d.sync += [
-                        embed_due.eq(1),
-                        embedded.eq(sequence),
-                        goes_on[sequence].eq(
-                            ~stopping & Mux(head[sequence], n_generate[sequence] > 1,
-                                            n_feed[sequence] > 1)),
-                    ]
-                m.next = "CHOOSE"
-
-            # ---- Choose the operation that comes next
-            with m.State("CHOOSE"):
-                m.d.sync += [word.eq(0), address.eq(op_start)]
-                m.next = "FETCH"
-                second = (active[1] & (head[1] | (ops_after != 0)) & ~sequence.any()
-                          if sequences > 1 else Signal(0))
-                with m.If(second):
-                    m.d.sync += sequence.eq(1)
-                with m.Elif((ops_after == 1) & Cat(
-                        head[k] & active[k] for k in range(sequences)).any()):
-                    m.d.sync += [
-                        ops_after.eq(0),
-                        sequence.eq(~(head[0] & active[0])),
-                        op_start.eq(op_start + PROGRAM_OP_WORDS),
-                        address.eq(op_start + PROGRAM_OP_WORDS),
-                    ]
-                with m.Elif(ops_after[1:].any()):
-                    m.d.sync += [
-                        first_op.eq(0),
-                        ops_after.eq(ops_after - 1),
-                        sequence.eq(~active[0]),
-                        op_start.eq(op_start + PROGRAM_OP_WORDS),
-                        address.eq(op_start + PROGRAM_OP_WORDS),
-                    ]
-                with m.Else():
-                    m.d.sync += [
-                        first_op.eq(1),
-                        ops_after.eq(op_count),
-                        sequence.eq(~goes_on[0]),
-                        op_start.eq(PROGRAM_HEADER_WORDS),
-                        address.eq(PROGRAM_HEADER_WORDS),
-                        *(active[k].eq(goes_on[k]) for k in range(sequences)),
-                    ]
-                    with m.If(~Cat(*goes_on).any()):
-                        m.next = "FINISH"
+                with m.If(~some_go_on):
+                    fsm.next = "FINISH"
         return m

@@ -81,7 +81,8 @@ class SlipDecoder(wiring.Component):
 class SlipEncoder(wiring.Component):
     """Turns packets and their delimiters into a line's bytes.
 
-    Combinational; a byte that needs an escape is taken with the second byte it becomes.
+    An item is looked at for a cycle; a byte that needs an escape is taken with the second byte it
+    becomes.
 
     Members
     -------
@@ -98,13 +99,19 @@ class SlipEncoder(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         second = Signal()
+        looked = Signal()
+        is_end = Signal(reset_less=True)
+        special = Signal(reset_less=True)
         byte = self.i.payload.data
-        is_end = byte == Slip.END
-        special = (is_end | (byte == Slip.ESC)) & ~self.i.payload.end
+        m.d.sync += [
+            looked.eq(self.i.valid & ~self.i.ready),
+            is_end.eq(byte == Slip.END),
+            special.eq(((byte == Slip.END) | (byte == Slip.ESC)) & ~self.i.payload.end),
+        ]
         m.d.comb += [
-            self.o.valid.eq(self.i.valid),
+            self.o.valid.eq(looked),
             self.o.payload.eq(Mux(self.i.payload.end, Slip.END, byte)),
-            self.i.ready.eq(self.o.ready & (second | ~special)),
+            self.i.ready.eq(looked & self.o.ready & (second | ~special)),
         ]
         with m.If(second):
             m.d.comb += self.o.payload.eq(Mux(is_end, Slip.ESC_END, Slip.ESC_ESC))

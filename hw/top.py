@@ -36,7 +36,7 @@ class Chip(wiring.Component):
     tx: Signal
     running: Signal
 
-    def __init__(self, *, device: DeviceConfig = UP5K, clock_hz: int = 24_000_000,
+    def __init__(self, *, device: DeviceConfig = UP5K, clock_hz: int = 48_000_000,
                  clocks_per_bit: int = 4, build_id: int = 0) -> None:
         self._device = device
         self._link = Link(device=device, clock_hz=clock_hz, clocks_per_bit=clocks_per_bit,

@@ -135,16 +135,20 @@ class UARTTransmitter(wiring.Component):
         frame = Signal(DATA_BITS + 2, init=1)
         last = self._clocks_per_bit - 1
         timer = Signal(range(last + 1))
-        m.d.comb += self.tx.eq(frame[0])
+        # A byte waits here while the one before is sent, so that ``ready`` needs no logic.
+        byte = Signal(DATA_BITS, reset_less=True)
+        waits = Signal()
+        m.d.comb += [self.tx.eq(frame[0]), self.i.ready.eq(~waits)]
+        with m.If(~waits):
+            m.d.sync += [byte.eq(self.i.payload), waits.eq(self.i.valid)]
         with m.If(timer != 0):
             m.d.sync += timer.eq(timer - 1)
         with m.Elif(frame[1:].any()):
             m.d.sync += [frame.eq(frame[1:]), timer.eq(last)]
-        with m.Else():
-            m.d.comb += self.i.ready.eq(1)
-            with m.If(self.i.valid):
-                m.d.sync += [
-                    frame.eq(Cat(Const(0, 1), self.i.payload, Const(1, 1))),
-                    timer.eq(last),
-                ]
+        with m.Elif(waits):
+            m.d.sync += [
+                waits.eq(0),
+                frame.eq(Cat(Const(0, 1), byte, Const(1, 1))),
+                timer.eq(last),
+            ]
         return m

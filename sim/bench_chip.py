@@ -1,4 +1,4 @@
-"""Chip by its pins against the integer reference: load, prompt, generate, continue.
+"""Chip by its pins against the integer reference: load, prompt, generate, continue; one text or two.
 
 The same bench runs on the design before synthesis and on the netlist of iCE40 cells. It compares
 every stage of every token, the notices, the tape and the counters.
@@ -41,12 +41,17 @@ POWER_ON_CYCLES = 2048
 CONFIG = ModelConfig(vocab_size=96, d_model=24, n_layers=2, d_hidden=45)
 """Two layers of unequal blocks; its vocabulary has all letters."""
 
-PROMPT = "To be"
+PROMPTS = ("To be", "Now")
 
 
 def address(first: int) -> bytes:
     """A u24."""
     return first.to_bytes(3, "little")
+
+
+def tape(sequence: int) -> int:
+    """Address of a sequence's first token."""
+    return Space.TAPE + sequence * UP5K.tape_tokens
 
 
 class Bench:
@@ -83,7 +88,8 @@ class Bench:
         assert await self.do(Command.IDENTIFY) == IDENTITY.pack(
             PROTOCOL_MAGIC, PROTOCOL_VERSION, NUMBERS.block, BOARD.clock_hz, BOARD.clocks_per_bit,
             int(os.environ[BUILD_ID]), UP5K.weight_words, UP5K.max_rows, UP5K.max_columns,
-            UP5K.max_channels, UP5K.program_words, UP5K.tape_tokens, UP5K.max_vocab)
+            UP5K.max_channels, UP5K.program_words, UP5K.tape_tokens, UP5K.max_vocab,
+            UP5K.sequences)
 
     async def load(self) -> None:
         """Write the model's image; read the first and the last of its weights back."""
@@ -98,25 +104,27 @@ class Bench:
             part = await self.do(Command.READ, address(start) + bytes([MAX_UNITS]))
             assert part == units[start:start + MAX_UNITS].astype("<u2").tobytes()
 
-    async def write_tape(self, position: int, tokens: list[int]) -> None:
-        self.device.write_tape(position, tokens)
-        await self.do(Command.WRITE, address(Space.TAPE + position)
+    async def write_tape(self, sequence: int, position: int, tokens: list[int]) -> None:
+        self.device.write_tape(position, tokens, sequence)
+        await self.do(Command.WRITE, address(tape(sequence) + position)
                       + np.array(tokens, "<u2").tobytes())
 
     async def run(self, flags: RunFlag, n_feed: int, n_generate: int, temperature: int,
                   seed: int) -> None:
-        """Run to the end, and compare notices, tape and counters."""
+        """Run to the end, or prepare a run; compare notices, tapes and counters."""
         if RunFlag.CLEAR in flags:
             self.cycles = 0
         notices = self.device.run(flags, n_feed, n_generate, temperature, seed)
         self.host.notices.clear()
         await self.do(Command.RUN, RUN.pack(flags, n_feed, n_generate, temperature, seed))
-        await FallingEdge(self.dut.trace_running)
+        if RunFlag.HOLD not in flags:
+            await FallingEdge(self.dut.trace_running)
         device = self.device
         status = STATUS.unpack(await self.do(Command.STATUS))
-        assert status == (0, device.position, self.cycles, device.words, device.tokens)
-        tape = await self.do(Command.READ, address(Space.TAPE) + bytes([MAX_UNITS]))
-        assert tape == np.array(device.tape[:MAX_UNITS], "<u2").tobytes()
+        assert status == (0, *device.positions, self.cycles, device.words, device.tokens)
+        for number, sequence in enumerate(device.sequences):
+            part = await self.do(Command.READ, address(tape(number)) + bytes([MAX_UNITS]))
+            assert part == np.array(sequence.tape[:MAX_UNITS], "<u2").tobytes()
         assert self.host.notices == notices
         assert not self.traces.pending, "values are missing"
 
@@ -126,19 +134,30 @@ class Bench:
 
 
 @cocotb.test(timeout_time=50, timeout_unit="ms")
-async def generates_text(dut: Dut) -> None:
-    """A text is continued, and its continuation too, first at random and then greedily."""
+async def generates_texts(dut: Dut) -> None:
+    """A text by itself, then two that take turns, and continuations of both and of either.
+
+    Sampled texts come first and greedy ones after them.
+    """
     rng = generator()
     model = Model.random(CONFIG, int(rng.integers(1 << 32)))
     bench = Bench(dut, rng, model)
     await bench.start()
     await bench.identify()
     await bench.load()
-    prompt = model.encode(PROMPT)
-    # What the block RAM held is not known.
-    await bench.write_tape(0, [0] * MAX_UNITS)
-    await bench.write_tape(0, prompt)
-    flags = RunFlag.RESET | RunFlag.SEED | RunFlag.CLEAR
-    await bench.run(flags, len(prompt), 4, 205, int(rng.integers(1 << 32)))
+    begin = RunFlag.RESET | RunFlag.SEED
+    first, second = (model.encode(prompt) for prompt in PROMPTS)
+    for sequence, prompt in enumerate((first, second)):
+        # What the block RAM held is not known.
+        await bench.write_tape(sequence, 0, [0] * MAX_UNITS)
+        await bench.write_tape(sequence, 0, prompt)
+    seeds = rng.integers(1 << 32, size=3).tolist()
+    await bench.run(begin | RunFlag.CLEAR, len(first), 4, 205, seeds[0])
     await bench.run(RunFlag(0), 1, 2, 0, 0)
+    # The second text is shorter, and so ends while the first goes on.
+    await bench.run(begin | RunFlag.CLEAR | RunFlag.HOLD, len(first), 3, 0, seeds[1])
+    await bench.run(begin | RunFlag.SECOND, len(second), 2, 205, seeds[2])
+    await bench.run(RunFlag.SECOND, 1, 1, 205, 0)
+    await bench.run(RunFlag.HOLD, 1, 1, 205, 0)
+    await bench.run(RunFlag.SECOND, 1, 2, 0, 0)
     bench.finish()

@@ -15,9 +15,9 @@ import numpy as np
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 
 from trilight.hw.config import NUMBERS, UP5K, ModelConfig
+from trilight.hw.core import READ_LATENCY
 from trilight.hw.protocol import RunFlag, Space
 from trilight.hw.sequencer import NOTICE_LAYOUT, RUN_LAYOUT
-from trilight.hw.weights import WeightMemory
 from trilight.sw.image import compile_image
 from trilight.sw.model import MATRICES, Layer, Matrix, Model
 
@@ -102,7 +102,7 @@ class Bench:
         dut.bus_read.value = 1
         await RisingEdge(dut.clk)
         dut.bus_read.value = 0
-        await ClockCycles(dut.clk, WeightMemory.LATENCY - 1)
+        await ClockCycles(dut.clk, READ_LATENCY - 1)
         await FallingEdge(dut.clk)
         assert int(dut.bus_read_valid.value), f"no answer to a read of {address:#x}"
         unit = int(dut.bus_read_data.value)
@@ -162,7 +162,7 @@ class Bench:
     async def read_tape_always(self, first: int, last: int) -> None:
         """Read some of the tape in half of all cycles, which the sequencer has to wait for."""
         dut = self.dut
-        asked: deque[int | None] = deque([None] * WeightMemory.LATENCY)
+        asked: deque[int | None] = deque([None] * READ_LATENCY)
         tape = self.device.sequences[0].tape
         while True:
             position = int(self.rng.integers(first, last)) if self.rng.random() < 0.5 else None
@@ -228,7 +228,7 @@ async def two_sequences(dut: Dut, shape: str, is_harsh: bool) -> None:
             await bench.write_tape(bench.device.positions[number] * bool(again), tokens, number)
         flags = [RunFlag.HOLD, RunFlag.SECOND]
         for number, which in enumerate(flags):
-            reset = RunFlag.RESET | RunFlag.SEED if not again else again
+            reset = again or RunFlag.RESET | RunFlag.SEED
             await bench.run(which | reset, *lengths[number], **draw(rng))
         again = RunFlag.SEED
     await bench.run(RunFlag.SECOND, 1, 1, **draw(rng))

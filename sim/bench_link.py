@@ -1,7 +1,7 @@
 """Link by its pins against the protocol: every command and refusal, damage, notices, pauses.
 
-Behind the link are a memory that answers late, a run that is taken late or not at all, and notices
-that come at any time.
+Behind the link are a memory that answers late, and notices of two sequences that come at any time,
+also at once.
 """
 
 import cocotb
@@ -27,7 +27,7 @@ from trilight.hw.sequencer import NOTICE_LAYOUT, RUN_LAYOUT
 from trilight.sw.frames import Frame, encode_frame
 
 from .checker import InOrderChecker
-from .streams import Dut, Sink, Source, Watch, generator, pack, pauses, start
+from .streams import Dut, Source, Watch, generator, pack, pauses, start
 from .uart import Host
 
 CLOCK_HZ = 24_000_000
@@ -40,6 +40,7 @@ SPACE_UNITS = 512
 LAST = Space.TAPE + SPACE_UNITS - 1
 MOST_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
 LONGEST_READ = 20
+SEQUENCES = range(UP5K.sequences)
 
 
 def address(first: int) -> bytes:
@@ -58,15 +59,16 @@ class Bench:
         self.writes = InOrderChecker("write")
         self.runs = InOrderChecker("run")
         self.stops = 0
-        self.announced: list[tuple[int, int]] = []
+        self.announced: list[list[tuple[int, int, int]]] = [[] for _ in SEQUENCES]
+        """By sequence: its number, position and token."""
         self.sequence = 0
 
     async def start(self) -> None:
         dut = self.dut
-        self.notices = Source(dut, "notice", NOTICE_LAYOUT)
-        Sink(dut, "run", self.runs, pauses(self.rng, 1, 5))
-        await start(dut, bus_read_data=0, bus_read_valid=0, running=0, position=0, cycles=0,
-                    words=0, tokens=0)
+        self.notices = [Source(dut, f"notice_{k}", NOTICE_LAYOUT) for k in SEQUENCES]
+        await start(dut, bus_read_data=0, bus_read_valid=0, running=0, position_0=0, position_1=0,
+                    cycles=0, words=0, tokens=0, run__ready=1)
+        Watch.stream(dut, "run", self.runs)
         Watch(dut.clk, dut.bus_write, dut.bus_write, self._write)
         Watch(dut.clk, dut.stop, dut.stop, self._stop)
         cocotb.start_soon(self._serve_reads())
@@ -92,13 +94,17 @@ class Bench:
             dut.bus_read_valid.value = 0
             dut.bus_read_data.value = 0
 
-    async def announce(self, count: int) -> None:
-        """Announce tokens now and then."""
+    async def announce(self, sequence: int, count: int) -> None:
+        """Announce tokens of a sequence now and then."""
         for _ in range(count):
             await ClockCycles(self.dut.clk, int(self.rng.integers(1, 3000)))
-            notice = (int(self.rng.integers(1 << 16)), int(self.rng.integers(1 << 8)))
-            self.announced.append(notice)
-            await self.notices.send([dict(zip(("position", "token"), notice, strict=True))])
+            position, token = int(self.rng.integers(1 << 16)), int(self.rng.integers(1 << 8))
+            self.announced[sequence].append((sequence, position, token))
+            await self.notices[sequence].send([{"position": position, "token": token}])
+
+    def set_running(self, running: bool) -> None:
+        self.dut.running.value = int(running)
+        self.dut.run__ready.value = int(not running)
 
     async def request(self, command: int, payload: bytes = b"") -> tuple[int, bytes]:
         self.sequence = self.sequence % 255 + 1
@@ -121,20 +127,22 @@ class Bench:
     async def run(self, *, repeats: int = 0) -> None:
         """A run of random parameters that is executed once, however often it is repeated."""
         rng = self.rng
-        fields = {"flags": int(rng.integers(8)), "n_feed": int(rng.integers(1, 1 << 16)),
+        fields = {"flags": int(rng.integers(1 << len(RunFlag))),
+                  "n_feed": int(rng.integers(1, 1 << 16)),
                   "n_generate": int(rng.integers(1 << 16)),
                   "temperature": int(rng.integers(MOST_TEMPERATURE)),
                   "seed": int(rng.integers(1 << 32))}
         self.runs.expect([pack(RUN_LAYOUT, **fields)])
         assert await self.request(Command.RUN, RUN.pack(*fields.values())) == (Result.OK, b"")
         for _ in range(repeats):
-            self.dut.running.value = 1
+            self.set_running(True)
             answer = await self.host.request(self.sequence, Command.RUN, RUN.pack(*fields.values()))
             assert answer == (Result.OK, b"")
-        self.dut.running.value = 0
+        self.set_running(False)
 
     async def status(self) -> None:
-        fields = {"running": int(self.rng.integers(2)), "position": int(self.rng.integers(1 << 16)),
+        fields = {"running": int(self.rng.integers(2)),
+                  **{f"position_{k}": int(self.rng.integers(1 << 16)) for k in SEQUENCES},
                   **{name: int(self.rng.integers(1 << 32))
                      for name in ("cycles", "words", "tokens")}}
         for name, value in fields.items():
@@ -147,7 +155,7 @@ class Bench:
         identity = IDENTITY.pack(
             PROTOCOL_MAGIC, PROTOCOL_VERSION, NUMBERS.block, CLOCK_HZ, CLOCKS_PER_BIT, BUILD_ID,
             UP5K.weight_words, UP5K.max_rows, UP5K.max_columns, UP5K.max_channels,
-            UP5K.program_words, UP5K.tape_tokens, UP5K.max_vocab)
+            UP5K.program_words, UP5K.tape_tokens, UP5K.max_vocab, UP5K.sequences)
         assert await self.request(Command.IDENTIFY) == (Result.OK, identity)
 
     async def stop(self) -> None:
@@ -160,7 +168,10 @@ class Bench:
         self.host.finish()
         self.writes.finish()
         assert not self.runs.pending, "a run was not executed"
-        assert self.host.notices == self.announced
+        # Of two sequences' notices either may come first.
+        by_sequence = [[notice for notice in self.host.notices if notice[0] == sequence]
+                       for sequence in SEQUENCES]
+        assert by_sequence == self.announced
 
 
 def units(rng: np.random.Generator, count: int) -> list[int]:
@@ -177,7 +188,7 @@ async def every_command(dut: Dut) -> None:
     rng = generator()
     bench = Bench(dut, rng)
     await bench.start()
-    announcing = cocotb.start_soon(bench.announce(20))
+    announcing = [cocotb.start_soon(bench.announce(sequence, 20)) for sequence in SEQUENCES]
     await bench.identify()
     places = [0, WEIGHT_UNITS - MAX_UNITS,
               *(int(space) for space in Space if space != Space.WEIGHTS), LAST + 1 - MAX_UNITS]
@@ -190,7 +201,8 @@ async def every_command(dut: Dut) -> None:
         await bench.run(repeats=repeats)
         await bench.status()
         await bench.stop()
-    await announcing
+    for task in announcing:
+        await task
     await bench.finish()
 
 
@@ -218,7 +230,9 @@ async def refusals(dut: Dut) -> None:
             (Command.READ, address(Space.PROGRAM) + b"\1"),
             (Command.READ, address(LAST) + b"\2")):
         await bench.refused(Result.BAD_ADDRESS, command, payload)
-    dut.running.value = 1
+    dut.run__ready.value = 0
+    await bench.refused(Result.BUSY, Command.RUN, run)
+    bench.set_running(True)
     for command, payload in (
             (Command.WRITE, address(0) + one), (Command.READ, address(0) + b"\1"),
             (Command.RUN, run)):

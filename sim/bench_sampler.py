@@ -1,4 +1,7 @@
-"""Sampler against the integer reference: ties, extreme logits, every temperature, pauses."""
+"""Sampler against the integer reference: ties, extreme logits, every temperature, pauses.
+
+Two sequences take turns, each with a generator of its own.
+"""
 
 from collections import deque
 from collections.abc import Iterator
@@ -21,6 +24,8 @@ from .streams import NEVER, Dut, Watch, cycle, generator, pack, pauses, start
 TOKEN_LATENCY = 2
 """Cycles from the last logit to the token."""
 
+SEQUENCES = range(UP5K.sequences)
+
 MOST_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
 LOGITS = (-(1 << NUMBERS.logit_bits - 1), (1 << NUMBERS.logit_bits - 1) - 1)
 NOISE = (-(1 << NUMBERS.gumbel_bits - 1), (1 << NUMBERS.gumbel_bits - 1) - 1)
@@ -29,12 +34,11 @@ NOISE = (-(1 << NUMBERS.gumbel_bits - 1), (1 << NUMBERS.gumbel_bits - 1) - 1)
 class SamplerModel:
     """The reference's formula with any table in place of Gumbel's."""
 
-    def __init__(self, table: NDArray[Any]) -> None:
-        self.table = table
+    def __init__(self) -> None:
         self.rng = Rng(0)
 
-    def sample(self, logits: NDArray[Any], temperature: int) -> int:
-        noise = self.table[[self.rng.draw() for _ in logits]]
+    def sample(self, logits: NDArray[Any], temperature: int, table: NDArray[Any]) -> int:
+        noise = table[[self.rng.draw() for _ in logits]]
         return int(np.argmax(logits + rshift(temperature * noise, NUMBERS.noise_shift)))
 
 
@@ -48,8 +52,8 @@ class Bench:
         self.times = InOrderChecker("cycle of token")
 
     async def start(self) -> None:
-        await start(self.dut, draw=0, logits__valid=0, logits__payload=0, temperature=0, seed=0,
-                    load_seed=0, write_gumbel=0, table=0)
+        await start(self.dut, draw=0, logits__valid=0, logits__payload=0, temperature=0,
+                    sequence=0, seed=0, seed_sequence=0, load_seed=0, write_gumbel=0, table=0)
         Watch.stream(self.dut, "token", self._token)
 
     def _token(self, token: int) -> None:
@@ -63,15 +67,18 @@ class Bench:
             await RisingEdge(self.dut.clk)
         self.dut.write_gumbel.value = 0
 
-    async def load_seed(self, seed: int) -> None:
+    async def load_seed(self, sequence: int, seed: int) -> None:
         self.dut.seed.value = seed
+        self.dut.seed_sequence.value = sequence
         self.dut.load_seed.value = 1
         await RisingEdge(self.dut.clk)
         self.dut.load_seed.value = 0
 
-    async def sample(self, logits: NDArray[Any], temperature: int, token: int) -> None:
+    async def sample(self, sequence: int, logits: NDArray[Any], temperature: int,
+                     token: int) -> None:
         """Send one vector of logits, each some cycles after its draw, and expect ``token``."""
         dut = self.dut
+        dut.sequence.value = sequence
         dut.temperature.value = temperature
         on_the_way: deque[int | None] = deque([None] * LOGIT_LATENCY)
         last = len(logits) - 1
@@ -113,19 +120,24 @@ def vectors(rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
 @cocotb.test(timeout_time=2, timeout_unit="ms")
 @cocotb.parametrize(stalled=[False, True])
 async def follows_reference(dut: Dut, stalled: bool) -> None:
-    """The published table: tokens are those of the reference, and so is the generator's state."""
+    """The published table: tokens are those of the reference, and so are the generators' states."""
     rng = generator()
     bench = Bench(dut, pauses(rng) if stalled else NEVER)
     await bench.start()
     await bench.write_table(GUMBEL)
+    references = [Sampler(0, 0) for _ in SEQUENCES]
     for seed in (0, 1, (1 << NUMBERS.rng_bits) - 1, int(rng.integers(1 << NUMBERS.rng_bits))):
-        await bench.load_seed(seed)
-        reference = Sampler(seed, 0)
+        # The other generator goes on from where it is.
+        seeded = int(rng.choice(SEQUENCES))
+        await bench.load_seed(seeded, seed)
+        references[seeded] = Sampler(seed, 0)
         for logits in vectors(rng):
+            sequence = int(rng.choice(SEQUENCES))
+            reference = references[sequence]
             choices = [0, 1, MOST_TEMPERATURE, int(rng.integers(MOST_TEMPERATURE))]
             temperature = int(rng.choice(choices))
             reference.temperature = temperature
-            await bench.sample(logits, temperature, reference.sample(logits))
+            await bench.sample(sequence, logits, temperature, reference.sample(logits))
     await bench.finish()
 
 
@@ -135,12 +147,13 @@ async def takes_any_table(dut: Dut) -> None:
     rng = generator()
     bench = Bench(dut, pauses(rng))
     await bench.start()
-    model = SamplerModel(np.zeros(0))
+    models = [SamplerModel() for _ in SEQUENCES]
     for table in (np.full(256, NOISE[0]), np.full(256, NOISE[1]), rng.choice(NOISE, 256),
                   rng.integers(*NOISE, 256, endpoint=True)):
         await bench.write_table(table)
-        model.table = table
         for logits in vectors(rng):
+            sequence = int(rng.choice(SEQUENCES))
             temperature = int(rng.choice([1, 512, MOST_TEMPERATURE]))
-            await bench.sample(logits, temperature, model.sample(logits, temperature))
+            await bench.sample(sequence, logits, temperature,
+                               models[sequence].sample(logits, temperature, table))
     await bench.finish()

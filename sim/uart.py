@@ -7,6 +7,7 @@ import cocotb
 from cocotb.queue import Queue
 from cocotb.triggers import FallingEdge, Timer
 
+from trilight.hw.config import UP5K
 from trilight.hw.protocol import NOTICE, RESPONSE, Result
 from trilight.sw.frames import NOTICE_PAYLOAD, Frame, FrameReader, encode_frame
 
@@ -28,8 +29,8 @@ class Host:
 
     Attributes
     ----------
-    notices : list of (int, int)
-        Position and token of each notice so far.
+    notices : list of (int, int, int)
+        Sequence, position and token of each notice so far.
     """
 
     def __init__(self, rx: Dut, tx: Dut, clocks_per_bit: int,
@@ -39,7 +40,7 @@ class Host:
         self._pauses = pauses
         self._reader = FrameReader()
         self._answers: Queue[Frame] = Queue()
-        self.notices: list[tuple[int, int]] = []
+        self.notices: list[tuple[int, int, int]] = []
         self._rx.value = 1
         cocotb.start_soon(self._listen())
 
@@ -90,8 +91,9 @@ class Host:
                 await Timer(self._bit_ns, unit="ns")
             assert int(self._tx.value) == 1, f"no stop bit after {byte:#04x}"
             for frame in self._reader.feed(bytes([byte])):
-                if frame.command == NOTICE:
+                number = frame.command - NOTICE
+                if number in range(UP5K.sequences):
                     assert frame.sequence == 0, f"{frame}: notices have sequence number 0"
-                    self.notices.append(NOTICE_PAYLOAD.unpack(frame.payload))
+                    self.notices.append((number, *NOTICE_PAYLOAD.unpack(frame.payload)))
                 else:
                     self._answers.put_nowait(frame)

@@ -290,8 +290,9 @@ class ReferenceTransport(Transport):
                     device.max_rows, device.max_columns, device.max_channels, device.program_words,
                     device.tape_tokens, device.max_vocab, device.sequences)
             case Command.STOP:
-                for text in self._texts:
-                    text.stop()
+                if self._running:
+                    for text in self._texts:
+                        text.stop()
                 return Result.OK, b""
             case Command.STATUS:
                 positions = [text.position for text in self._texts] + [0]
@@ -343,9 +344,7 @@ class ReferenceTransport(Transport):
             return Result.BAD_LENGTH
         if self._running:
             return Result.BUSY
-        number = int(flags & RunFlag.SECOND != 0)
-        if number >= len(self._texts):
-            return Result.BAD_LENGTH
+        number = int(flags & RunFlag.SECOND != 0 and len(self._texts) > 1)
         self._last_run = frame.sequence
         if not self._references:
             model = self._memory.model()

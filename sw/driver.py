@@ -5,120 +5,27 @@ driven by the same code.
 """
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 
-import numpy as np
+from trilight.hw.config import NUMBERS
+from trilight.hw.protocol import MAX_UNITS, Command, Result, Space
 
-from trilight.hw.config import NUMBERS, DeviceConfig
-from trilight.hw.protocol import (
-    IDENTITY,
-    MAX_UNITS,
-    PROTOCOL_MAGIC,
-    PROTOCOL_VERSION,
-    RUN,
-    STATUS,
-    Command,
-    Result,
-    RunFlag,
-    Space,
-)
-
-from .errors import (
-    DeviceError,
-    PromptError,
-    TrilightError,
-    WrongDeviceError,
-)
+from .answers import Counters, Identity, Status
+from .errors import DeviceError, PromptError, TrilightError, WrongDeviceError
 from .image import compile_image
-from .link import Answer, Link, Request
+from .link import Answer, Link, Request, read_request, write_request
 from .model import Model
 from .models import default_model_path
 from .reference.sampler import Sampler, temperature_to_fixed
+from .runs import Runs, Text
 from .transport import Transport
 
-__all__ = ["Board", "Counters", "Identity", "LastRun", "Progress", "Status", "Token",
-           "check_request"]
+__all__ = ["Board", "Generated", "LastRun", "Progress", "Token", "check_request"]
 
 Progress = Callable[[int, int], None]
 """Called with the units done and the units in all."""
-
-SILENCE_S = 0.05
-"""Silence during a run after which the device is asked how far it is."""
-
-POLL_S = 0.01
-
-STALLED_POLLS = 200
-"""Questions answered alike before a run is taken for stuck: 2 s, over 1000 tokens of the UP5K."""
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What a device says of itself; see ``IDENTITY`` in ``hw/protocol.py``."""
-
-    lanes: int
-    clock_hz: int
-    """0 for a device without a clock."""
-    clocks_per_bit: int
-    build_id: int
-    device: DeviceConfig
-
-    @classmethod
-    def parse(cls, payload: bytes, name: str) -> "Identity":
-        """Check and take apart the answer to IDENTIFY of the device called ``name``.
-
-        Raises
-        ------
-        WrongDeviceError
-            It is no Trilight, or one of another protocol version.
-        """
-        magic = payload[:len(PROTOCOL_MAGIC)]
-        if magic != PROTOCOL_MAGIC:
-            raise WrongDeviceError(f"{name} is not a Trilight: it calls itself {magic!r}, not "
-                                   f"{PROTOCOL_MAGIC!r}; choose another port")
-        version = payload[len(magic)] if len(payload) > len(magic) else None
-        if version != PROTOCOL_VERSION or len(payload) != IDENTITY.size:
-            raise WrongDeviceError(
-                f"{name} speaks protocol version {version} in {len(payload)} bytes, and this "
-                f"program version {PROTOCOL_VERSION} in {IDENTITY.size}; flash the bitstream of "
-                "this release, or install the release of that bitstream")
-        (_, _, lanes, clock_hz, clocks_per_bit, build_id, weight_words, max_rows, max_columns,
-         max_channels, program_words, tape_tokens, max_vocab) = IDENTITY.unpack(payload)
-        return cls(lanes, clock_hz, clocks_per_bit, build_id, DeviceConfig(
-            name=name, weight_words=weight_words, max_rows=max_rows, max_columns=max_columns,
-            max_channels=max_channels, program_words=program_words, tape_tokens=tape_tokens,
-            max_vocab=max_vocab))
-
-
-@dataclass(frozen=True)
-class Counters:
-    """Clock cycles spent running, weight words used and tokens fed, since they were cleared."""
-
-    cycles: int = 0
-    words: int = 0
-    tokens: int = 0
-
-    def __add__(self, other: "Counters") -> "Counters":
-        return Counters(self.cycles + other.cycles, self.words + other.words,
-                        self.tokens + other.tokens)
-
-
-@dataclass(frozen=True)
-class Status:
-    """How far a device is.
-
-    Parameters
-    ----------
-    running : bool
-    position : int
-        Tokens fed since the last reset, modulo 65536.
-    counters : Counters
-    """
-
-    running: bool
-    position: int
-    counters: Counters
 
 
 @dataclass(frozen=True)
@@ -131,19 +38,22 @@ class Token:
     text : str
     position : int
         Its place after the start of the prompt, from 0.
+    prompt : int
+        Which of the prompts it goes on from, from 0.
     """
 
     id: int
     text: str
     position: int
+    prompt: int = 0
 
     def __str__(self) -> str:
         return self.text
 
 
-@dataclass(frozen=True)
-class LastRun:
-    """What a generation left behind.
+@dataclass(frozen=True, kw_only=True)
+class Generated:
+    """What has become of a prompt.
 
     Parameters
     ----------
@@ -152,9 +62,27 @@ class LastRun:
         Generated text, without the prompt.
     token_ids : tuple of int
         Generated tokens, in order.
+    seed : int
+    """
+
+    prompt: str
+    text: str
+    token_ids: tuple[int, ...] = field(repr=False)
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastRun:
+    """What a generation left behind. Its counts are over all of its prompts.
+
+    Parameters
+    ----------
+    texts : tuple of Generated
+        One for each prompt, at least one.
+    sequences : int
+        How many of them the device worked on at once.
     temperature : float
         As rounded to the device's format.
-    seed : int
     cycles : int or None
         Clock cycles over the generated tokens alone; ``None`` of a device without a clock.
     words : int
@@ -162,18 +90,16 @@ class LastRun:
     tokens : int
         Tokens fed meanwhile: one per generated token.
     prompt_cycles : int or None
-        Clock cycles over the prompt but its last token.
+        Clock cycles over the prompts but their last tokens.
     host_seconds : float
         Time on this computer from the request to the last token.
     repeats : int
         Requests that had to be sent again.
     """
 
-    prompt: str
-    text: str
-    token_ids: tuple[int, ...] = field(repr=False)
+    texts: tuple[Generated, ...]
+    sequences: int
     temperature: float
-    seed: int
     cycles: int | None
     words: int
     tokens: int
@@ -182,8 +108,28 @@ class LastRun:
     repeats: int
 
     @property
+    def prompt(self) -> str:
+        """The first prompt."""
+        return self.texts[0].prompt
+
+    @property
+    def text(self) -> str:
+        """What was generated after the first prompt."""
+        return self.texts[0].text
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """Tokens that were generated after the first prompt."""
+        return self.texts[0].token_ids
+
+    @property
+    def seed(self) -> int:
+        """Seed of the first prompt."""
+        return self.texts[0].seed
+
+    @property
     def cycles_per_token(self) -> float | None:
-        """Clock cycles per generated token."""
+        """Clock cycles per generated token, whichever text it belongs to."""
         return self.cycles / self.tokens if self.cycles is not None and self.tokens else None
 
 
@@ -240,6 +186,7 @@ class Board:
             raise WrongDeviceError(f"{transport.name} does not know IDENTIFY (result "
                                    f"{identity.result}); choose another port")
         self.identity = Identity.parse(identity.payload, transport.name)
+        self._runs = Runs(self._link, self.identity.device)
         self.stop()
 
     def __enter__(self) -> "Board":
@@ -254,26 +201,11 @@ class Board:
 
     def status(self) -> Status:
         """How far the device is."""
-        payload = self._link.request(Request(Command.STATUS)).check()
-        if len(payload) != STATUS.size:
-            raise DeviceError(f"STATUS must answer {STATUS.size} bytes, not {len(payload)}; "
-                              "reset the board and try again")
-        running, position, *counters = STATUS.unpack(payload)
-        return Status(running != 0, position, Counters(*counters))
+        return self._runs.status()
 
     def stop(self) -> Status:
         """End the run in progress, if any, after its token, and return how far it went."""
-        status = self.status()
-        if status.running:
-            self._link.request(Request(Command.STOP)).check()
-            for _ in range(STALLED_POLLS):
-                status = self.status()
-                if not status.running:
-                    break
-                self._link.listen(POLL_S)
-            else:
-                raise DeviceError("the device does not stop; reset the board and try again")
-        return status
+        return self._runs.stop()
 
     def load(self, source: Model | str | PathLike[str] | None = None, *, verify: bool = False,
              progress: Progress | None = None) -> None:
@@ -321,7 +253,7 @@ class Board:
         self.stop()
         self.model = None
         pieces = [piece for address, data in segments for piece in _pieces(address, data)]
-        self._link.exchange([_write(*piece) for piece in pieces], answered=written)
+        self._link.exchange([write_request(*piece) for piece in pieces], answered=written)
         if verify:
             pieces = [piece for address, data in weights for piece in _pieces(address, data)]
 
@@ -329,7 +261,7 @@ class Board:
                 count(len(answer.check()) // 2)
 
             answers = self._link.exchange(
-                [_read(address, len(data) // 2) for address, data in pieces], answered=read)
+                [read_request(address, len(data) // 2) for address, data in pieces], answered=read)
             for (address, data), answer in zip(pieces, answers, strict=True):
                 if answer.payload != data:
                     raise DeviceError(f"the device holds other weights at {address:#x} than were "
@@ -365,55 +297,93 @@ class Board:
         LinkError
             The device does not answer any more.
         """
+        return self.generate_many([prompt], tokens=tokens, temperature=temperature, seeds=[seed])
+
+    def generate_many(self, prompts: Sequence[str], *, tokens: int | Sequence[int],
+                      temperature: float = 0.8, seeds: Sequence[int] | None = None,
+                      ) -> Generator[Token, None, None]:
+        """Generate tokens after several prompts, each yielded as it arrives.
+
+        ``Token.prompt`` says which prompt a token goes on from. The device works on as many
+        prompts at once as it has sequences, on the next ones when those are done. Each prompt gets
+        the tokens that it would get alone. All else is as with ``generate``.
+
+        Parameters
+        ----------
+        prompts : sequence of str
+            At least one.
+        tokens : int or sequence of int
+            How many after each prompt.
+        temperature : float
+        seeds : sequence of int, optional
+            One for each prompt; 0, 1, 2 and so on unless given, so that equal prompts differ.
+
+        Raises
+        ------
+        PromptError
+            There is no prompt, an empty one, not a number for each, or a number out of its range.
+        UnknownCharacterError, DeviceError, LinkError
+            See ``generate``.
+        """
         if self.model is None:
             raise DeviceError("no model is loaded; load one first")
-        check_request(self.model, prompt, tokens=tokens, temperature=temperature, seed=seed)
+        counts = [tokens] * len(prompts) if isinstance(tokens, int) else tokens
+        seeds = range(len(prompts)) if seeds is None else seeds
+        if isinstance(prompts, str) or not prompts:
+            raise PromptError(f"prompts must be a list of at least one text, not {prompts!r}")
+        for name, given in (("tokens", counts), ("seeds", seeds)):
+            if len(given) != len(prompts):
+                raise PromptError(f"{name} must be {len(prompts)} numbers, one for each prompt, "
+                                  f"not {len(given)}")
+        texts = []
+        for number, (prompt, count, seed) in enumerate(zip(prompts, counts, seeds, strict=True)):
+            check_request(self.model, prompt, tokens=count, temperature=temperature, seed=seed)
+            texts.append(Text(number=number, prompt=self.model.encode(prompt), tokens=count,
+                              seed=seed))
         self._generation += 1
-        return self._generate(self.model, prompt, tokens, temperature_to_fixed(temperature), seed,
+        return self._generate(self.model, texts, temperature_to_fixed(temperature),
                               self._generation)
 
-    def _generate(self, model: Model, prompt: str, tokens: int, temperature: int, seed: int,
+    def _generate(self, model: Model, texts: list[Text], temperature: int,
                   generation: int) -> Generator[Token, None, None]:
         self._check_current(generation)
-        ids = model.encode(prompt)
+        runs, size = self._runs, self.identity.device.sequences
         started = finished = time.monotonic()
         repeats = self._link.repeats
-        generated: list[int] = []
         spent = prompt_spent = Counters()
         running = False
 
         def record() -> None:
             clock = self.identity.clock_hz != 0
             self.last_run = LastRun(
-                prompt=prompt, text=model.decode(generated), token_ids=tuple(generated),
-                temperature=temperature / (1 << NUMBERS.temperature_frac), seed=seed,
+                texts=tuple(Generated(prompt=model.decode(text.prompt),
+                                      text=model.decode(text.generated),
+                                      token_ids=tuple(text.generated), seed=text.seed)
+                            for text in texts),
+                sequences=min(size, len(texts)),
+                temperature=temperature / (1 << NUMBERS.temperature_frac),
                 cycles=spent.cycles if clock else None, words=spent.words, tokens=spent.tokens,
                 prompt_cycles=prompt_spent.cycles if clock else None,
                 host_seconds=finished - started, repeats=self._link.repeats - repeats)
 
         try:
             self.stop()
-            prompt_spent = self._feed(ids[:-1])
-            position = len(ids) - 1
-            self._write_tape(position, ids[-1:])
-            flags = RunFlag.SEED if position else RunFlag.SEED | RunFlag.RESET
-            while len(generated) < tokens:
-                # No more than the tape holds: a token whose notice is lost is then still there,
-                # however late it is asked for.
-                count = min(tokens - len(generated), self.identity.device.tape_tokens)
-                self._run(flags, 1, count, temperature, seed)
-                running, flags = True, RunFlag(0)
-                for token in self._listen(position + 1, count):
-                    if token >= len(model.vocab):
-                        raise DeviceError(f"the device generated token {token} of a vocabulary of "
-                                          f"{len(model.vocab)}; load the model again")
-                    generated.append(token)
-                    position += 1
-                    finished = time.monotonic()
-                    yield Token(token, model.vocab[token], position)
-                    self._check_current(generation)
-                spent += self._settle(position, count)
-                running = False
+            for start in range(0, len(texts), size):
+                group = _on_sequences(texts[start:start + size])
+                prompt_spent += runs.feed(group)
+                while group := [text for text in group if text.left]:
+                    runs.start(group, temperature)
+                    running = True
+                    for text in runs.listen():
+                        token = text.generated[-1]
+                        if token >= len(model.vocab):
+                            raise DeviceError(f"the device generated token {token} of a vocabulary "
+                                              f"of {len(model.vocab)}; load the model again")
+                        finished = time.monotonic()
+                        yield Token(token, model.vocab[token], text.position - 1, text.number)
+                        self._check_current(generation)
+                    spent += runs.settle()
+                    running = False
             record()
         except TrilightError:
             if generation == self._generation:
@@ -432,108 +402,17 @@ class Board:
             raise DeviceError("this generation ended when the board was given something else to "
                               "do; start it again")
 
-    def _feed(self, ids: Sequence[int]) -> Counters:
-        """Feed tokens from a clean state, without computing logits."""
-        spent = Counters()
-        flags = RunFlag.RESET
-        size = self.identity.device.tape_tokens
-        for start in range(0, len(ids), size):
-            piece = ids[start:start + size]
-            self._write_tape(start, piece)
-            self._run(flags, len(piece), 0, 0, 0)
-            flags = RunFlag(0)
-            spent += self._settle(start + len(piece), len(piece))
-        return spent
 
-    def _run(self, flags: RunFlag, n_feed: int, n_generate: int, temperature: int,
-             seed: int) -> None:
-        """Start a run with cleared counters."""
-        self._link.notices.clear()
-        self._link.request(Request(Command.RUN, RUN.pack(
-            flags | RunFlag.CLEAR, n_feed, n_generate, temperature, seed))).check()
+def _on_sequences(texts: Sequence[Text]) -> list[Text]:
+    """Assign texts to the device's sequences, and return them in the order of those.
 
-    def _listen(self, position: int, count: int) -> Iterator[int]:
-        """Tokens of a run that generates ``count`` from ``position`` on, as they arrive."""
-        end = position + count
-        heard = time.monotonic()
-        before, polls = None, 0
-        while position < end:
-            if self._link.notices:
-                notice = self._link.notices.popleft()
-                lost = _difference(notice.position, position)
-                if 0 <= lost < end - position:
-                    for token in (*self._read_tape(position, lost), notice.token):
-                        position += 1
-                        yield token
-                    heard, polls = time.monotonic(), 0
-                continue
-            patience = SILENCE_S * self.transport.patience
-            if self._link.listen(SILENCE_S) and time.monotonic() - heard < patience:
-                continue
-            status = self.status()
-            if self._link.notices:
-                continue
-            # A token that was fed is on the tape, and so is the last one of a run that has ended.
-            ready = _difference(status.position, position) + (not status.running)
-            if ready > end - position or not (status.running or ready == end - position):
-                raise DeviceError(
-                    f"the run ended at position {status.position}, not {end - 1}; was the board "
-                    "reset? Load the model again")
-            polls = polls + 1 if status == before and ready <= 0 else 0
-            before = status
-            if polls == STALLED_POLLS:
-                raise DeviceError(f"the device is stuck at position {status.position}; reset the "
-                                  "board and load the model again")
-            for token in self._read_tape(position, max(ready, 0)):
-                position += 1
-                yield token
-
-    def _settle(self, position: int, fed: int) -> Counters:
-        """Wait for the end of a run that feeds ``fed`` tokens up to ``position``."""
-        before, polls = None, 0
-        while (status := self.status()).running:
-            polls = polls + 1 if status.position == before else 0
-            before = status.position
-            if polls == STALLED_POLLS:
-                raise DeviceError(f"the device is stuck at position {before}; reset the board and "
-                                  "load the model again")
-            self._link.listen(POLL_S)
-        if _difference(status.position, position) or status.counters.tokens != fed:
-            raise DeviceError(
-                f"the run fed {status.counters.tokens} tokens up to position {status.position}, "
-                f"not {fed} up to {position}; was the board reset? Load the model again")
-        return status.counters
-
-    def _write_tape(self, position: int, ids: Sequence[int]) -> None:
-        data = np.asarray(ids, "<u2").tobytes()
-        for answer in self._link.exchange([
-                _write(address, data[2 * start:2 * (start + units)])
-                for start, address, units in self._tape(position, len(ids))]):
-            answer.check()
-
-    def _read_tape(self, position: int, count: int) -> list[int]:
-        tokens: list[int] = []
-        for answer in self._link.exchange([
-                _read(address, units) for _, address, units in self._tape(position, count)]):
-            tokens += answer.check()[::2]
-        if len(tokens) != count:
-            raise DeviceError(f"the device read {len(tokens)} tokens from its tape, not {count}; "
-                              "reset the board and try again")
-        return tokens
-
-    def _tape(self, position: int, count: int) -> Iterator[tuple[int, int, int]]:
-        """Parts of a stretch of tape that do not wrap: offset in it, address, units."""
-        start = 0
-        while start < count:
-            place = (position + start) % self.identity.device.tape_tokens
-            units = min(count - start, self.identity.device.tape_tokens - place, MAX_UNITS)
-            yield start, Space.TAPE + place, units
-            start += units
-
-
-def _difference(position: int, other: int) -> int:
-    """How far ``position`` is ahead of ``other``, both modulo 65536."""
-    return (position - other + 0x8000) % 0x10000 - 0x8000
+    The longest prompt goes first, so that the first run is about sequence 0 in any case: it makes
+    the device forget what an interrupted host may have prepared.
+    """
+    ordered = sorted(texts, key=lambda text: len(text.prompt), reverse=True)
+    for sequence, text in enumerate(ordered):
+        text.sequence = sequence
+    return ordered
 
 
 def _pieces(address: int, data: bytes) -> list[tuple[int, bytes]]:
@@ -541,11 +420,3 @@ def _pieces(address: int, data: bytes) -> list[tuple[int, bytes]]:
     size = 2 * MAX_UNITS
     return [(address + start // 2, data[start:start + size])
             for start in range(0, len(data), size)]
-
-
-def _write(address: int, data: bytes) -> Request:
-    return Request(Command.WRITE, address.to_bytes(3, "little") + data)
-
-
-def _read(address: int, units: int) -> Request:
-    return Request(Command.READ, address.to_bytes(3, "little") + bytes((units,)))

@@ -13,6 +13,7 @@ from trilight.hw.errors import (
 __all__ = [
     "BoardError",
     "BuildError",
+    "CalibrationError",
     "CapacityError",
     "CheckpointError",
     "CorpusError",
@@ -20,6 +21,8 @@ __all__ = [
     "EvaluationError",
     "ImageError",
     "LinkError",
+    "MeterError",
+    "MeterLostError",
     "MissingPackageError",
     "ModelDoesNotFitError",
     "ModelError",
@@ -43,6 +46,18 @@ __all__ = [
 
 class PowerError(TrilightError):
     """An activity, a coefficient set or an operating point that the power model cannot use."""
+
+
+class MeterError(TrilightError):
+    """A meter that cannot be read, or readings that no measurement can be made from."""
+
+
+class MeterLostError(MeterError):
+    """The meter was there and has gone."""
+
+
+class CalibrationError(TrilightError):
+    """A calibration that cannot start, go on or be fitted."""
 
 
 class TargetError(TrilightError):

@@ -30,7 +30,8 @@ class Frame:
     sequence : int
         0 ... 255.
     command : int
-        A ``Command``, a ``Command`` with the bit ``RESPONSE``, or ``NOTICE``.
+        A ``Command``, a ``Command`` with the bit ``RESPONSE``, or ``NOTICE`` plus the number of a
+        sequence.
     payload : bytes
         At most ``MAX_FRAME_BYTES - MIN_FRAME_BYTES`` bytes.
     """

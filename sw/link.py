@@ -15,7 +15,8 @@ from .errors import DeviceError, NoAnswerError, WrongDeviceError
 from .frames import NOTICE_PAYLOAD, Frame, FrameReader, encode_frame
 from .transport import Transport
 
-__all__ = ["ATTEMPTS", "TIMEOUT_S", "WINDOWS", "Answer", "Link", "Notice", "Request"]
+__all__ = ["ATTEMPTS", "TIMEOUT_S", "WINDOWS", "Answer", "Link", "Notice", "Request",
+           "read_request", "write_request"]
 
 TIMEOUT_S = 0.25
 """Silence after which a request is repeated: 16 ms of USB latency and a frame take a tenth."""
@@ -36,6 +37,16 @@ class Request:
 
     command: Command
     payload: bytes = b""
+
+
+def write_request(address: int, data: bytes) -> Request:
+    """WRITE of the units in ``data``, two bytes each, to ``address``."""
+    return Request(Command.WRITE, address.to_bytes(3, "little") + data)
+
+
+def read_request(address: int, units: int) -> Request:
+    """READ of ``units`` from ``address`` on."""
+    return Request(Command.READ, address.to_bytes(3, "little") + bytes((units,)))
 
 
 @dataclass(frozen=True)
@@ -74,8 +85,18 @@ class Answer:
 
 @dataclass(frozen=True)
 class Notice:
-    """A token that the device announced: its position on the tape, modulo 65536."""
+    """A token that the device announced.
 
+    Parameters
+    ----------
+    sequence : int
+        Which of the device's sequences has generated it.
+    position : int
+        Its position there, modulo 65536.
+    token : int
+    """
+
+    sequence: int
     position: int
     token: int
 
@@ -228,9 +249,10 @@ class Link:
         answers = []
         for frame in self._reader.feed(data):
             self._frames += 1
-            if frame.command == NOTICE and frame.sequence == 0:
+            if NOTICE <= frame.command < RESPONSE and frame.sequence == 0:
                 if len(frame.payload) == NOTICE_PAYLOAD.size:
-                    self.notices.append(Notice(*NOTICE_PAYLOAD.unpack(frame.payload)))
+                    self.notices.append(Notice(frame.command - NOTICE,
+                                               *NOTICE_PAYLOAD.unpack(frame.payload)))
             else:
                 answers.append(frame)
         return answers

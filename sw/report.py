@@ -71,6 +71,8 @@ class Release(TypedDict):
     """Of the model that the cycles and the activity were counted with."""
     cycles_per_token: float
     activity: ReleaseActivity
+    sequences: NotRequired[int]
+    """Texts at once while cycles and activity were counted; 1 unless given."""
     tools: dict[str, str]
 
 
@@ -147,6 +149,16 @@ class _Build:
     release: Release
     match: str
 
+    @property
+    def sequences(self) -> int:
+        """Texts at once while it was counted."""
+        return self.release.get("sequences", 1)
+
+    @property
+    def texts(self) -> str:
+        """The same in words."""
+        return f"{self.sequences} texts at once" if self.sequences > 1 else "1 text at a time"
+
 
 def _find_build(run: Run, releases: Mapping[str, Release]) -> _Build | None:
     for release in releases.values():
@@ -164,12 +176,17 @@ def _cycles(run: Run, build: _Build | None) -> Figure:
             return Figure.missing(unit, f"the device's counters disagree: {counted.words} weight "
                                         f"words are not {counted.tokens} whole tokens, which "
                                         f"take {expected}")
+        at_once = f", {counted.sequences} texts at once" if counted.sequences > 1 else ""
         return Figure(value=counted.cycles_per_token, unit=unit, provenance="counted",
                       boundary="chip", source=f"by the device, {counted.cycles:,} cycles in "
-                                              f"{counted.tokens} generated tokens")
+                                              f"{counted.tokens} generated tokens{at_once}")
     if build and build.release["model_sha256"] == run.model.sha256:
+        if build.sequences != counted.sequences:
+            return Figure.missing(unit, f"the released build was counted with {build.texts}, not "
+                                        f"with {counted.sequences}; try target netlist")
         return Figure(value=build.release["cycles_per_token"], unit=unit, provenance="counted",
-                      boundary="chip", source="on the released netlist with this model")
+                      boundary="chip",
+                      source=f"on the released netlist with this model, {build.texts}")
     return Figure.missing(unit, f"target {run.target} counted no cycles, and no released build "
                                 "was counted with this model; try target netlist")
 
@@ -193,8 +210,15 @@ def _speed(clock: Figure, cycles: Figure) -> Figure:
                   boundary="chip", source="clock / cycles per token")
 
 
+def _generated(run: Run) -> tuple[int, int]:
+    """Return how many tokens were generated, and the bytes of their text."""
+    texts = run.generation.texts
+    return (sum(len(text.token_ids) for text in texts),
+            sum(len(text.text.encode()) for text in texts))
+
+
 def _host_speed(run: Run) -> Figure:
-    tokens, seconds = len(run.generation.token_ids), run.generation.host_seconds
+    tokens, seconds = _generated(run)[0], run.generation.host_seconds
     if not (tokens and seconds > 0):
         return Figure.missing("tokens/s", "no token was generated")
     what = ("board, link and driver together" if run.target.startswith("serial")
@@ -220,7 +244,7 @@ def _activity(run: Run, build: _Build | None) -> tuple[Activity, str] | None:
         return None
     activity = Activity.from_dict(build.release["activity"]["busy"])
     which = "this" if build.release["model_sha256"] == run.model.sha256 else "another"
-    return activity, (f"counted on the released netlist with {which} model, "
+    return activity, (f"counted on the released netlist with {which} model, {build.texts}, "
                       f"{activity.cycles:,} cycles")
 
 
@@ -252,7 +276,7 @@ def _energy(run: Run, power: Figure, clock: Figure, cycles: Figure) -> dict[str,
         "tokens_per_joule": figure("tokens_per_joule", per_token.reciprocal(),
                                    "1 / energy per token"),
     }
-    tokens, size = len(run.generation.token_ids), len(run.generation.text.encode())
+    tokens, size = _generated(run)
     figures["joules_per_byte"] = (
         figure("joules_per_byte", per_token.scaled(tokens / size),
                f"energy of {tokens} tokens / {size} bytes of UTF-8 text")
@@ -310,8 +334,10 @@ def build_report(run: Run, releases: Mapping[str, Release]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``token_ids``, ``text``, ``cycles_per_token``, ``utilisation``, ``clock_hz``,
-        ``tokens_per_s`` and ``tokens_per_joule`` are plain values, ``None`` where there is none;
+        ``texts`` has prompt, text, tokens and seed of each prompt, and ``sequences`` says how many
+        of them ran at once; ``prompt``, ``text``, ``token_ids`` and ``seed`` are those of the
+        first. ``cycles_per_token``, ``utilisation``, ``clock_hz``, ``tokens_per_s`` and
+        ``tokens_per_joule`` are plain values over all of them, ``None`` where there is none;
         ``figures`` holds each with unit, provenance, boundary, source and interval, or the reason
         why there is none.
 
@@ -379,6 +405,9 @@ def build_report(run: Run, releases: Mapping[str, Release]) -> dict[str, Any]:
         "text": run.generation.text,
         **{name: figures[name].value for name in (
             "cycles_per_token", "utilisation", "clock_hz", "tokens_per_s", "tokens_per_joule")},
+        "texts": [{**asdict(text), "token_ids": list(text.token_ids)}
+                  for text in run.generation.texts],
+        "sequences": run.generation.sequences,
         "prompt": run.generation.prompt,
         "target": run.target,
         "temperature": run.generation.temperature,

@@ -17,8 +17,8 @@ from .errors import LinkError, PortBusyError, UnpluggedError
 
 __all__ = ["DEFAULT_BAUD", "SerialTransport", "Transport"]
 
-DEFAULT_BAUD = 6_000_000
-"""24 MHz at 4 clocks per bit."""
+DEFAULT_BAUD = 12_000_000
+"""48 MHz at 4 clocks per bit."""
 
 POLL_S = 0.02
 WRITE_TIMEOUT_S = 5.0

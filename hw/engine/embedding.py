@@ -88,16 +88,17 @@ class EmbeddingLookup(wiring.Component):
         digit = Signal(range(digits), reset_less=True)
         left = Signal.like(self.channel_count, reset_less=True)
         looking = Signal()
+        asking = Signal()
         emitting = Signal()
         end_of_byte = digit == Mux(self.short, NUMBERS.short_trits - 1, digits - 1)
 
         # A byte's word is read at its digit 0 and is there at digit 3; the byte goes to the rom,
         # and a cycle later, maybe in the next byte's time, the trits are loaded.
-        assert WORD_LATENCY == NUMBERS.short_trits - 1
+        assert NUMBERS.short_trits - 1 == WORD_LATENCY
         code = self.word.word_select(lane, 8)
         m.d.comb += [
             self.weight_addr.eq(addr),
-            self.weight_read.eq(looking & (digit == 0)),
+            self.weight_read.eq(asking),
             self.rom_index.eq(code[:INDEX_BITS]),
             self.rom_read.eq(looking & (digit == WORD_LATENCY)),
         ]
@@ -110,6 +111,7 @@ class EmbeddingLookup(wiring.Component):
                 m.d.sync += lane.eq(lane + 1)
                 with m.If(lane.all()):
                     m.d.sync += addr.eq(addr + self.stride)
+        m.d.sync += asking.eq(self.start | (looking & end_of_byte))
         with m.If(self.start):
             m.d.sync += [
                 looking.eq(1), digit.eq(0), lane.eq(0), addr.eq(self.base + self.token),
@@ -126,7 +128,7 @@ class EmbeddingLookup(wiring.Component):
         with m.If(emitting):
             m.d.sync += left.eq(left - 1)
             with m.If(left == 0):
-                m.d.sync += [emitting.eq(0), looking.eq(0), load.eq(0)]
+                m.d.sync += [emitting.eq(0), looking.eq(0), asking.eq(0), load.eq(0)]
 
         plus = Cat(self.scale, Const(0, 1)).as_signed()
         minus = Signal(signed(NUMBERS.residual_bits), reset_less=True)

@@ -12,10 +12,13 @@ from ..config import NUMBERS, DeviceConfig
 from ..weights import WeightMemory
 from .tables import INDEX_BITS, READ_STAGE, SUM_BITS, vector_layout
 
-__all__ = ["ROW", "ROW_LATENCY", "RowStream", "op_layout"]
+__all__ = ["EXPECT_LATENCY", "ROW", "ROW_LATENCY", "RowStream", "op_layout"]
 
 ROW = data.StructLayout({"sum": signed(NUMBERS.acc_bits), "last": 1})
 """A finished row: its dot product, and whether it is the operation's last."""
+
+EXPECT_LATENCY = 1
+"""Cycles from ``expected`` to the first row that waited for it."""
 
 ROW_LATENCY = 9
 """Cycles from the address of a row's last weight word to its ``ROW``."""
@@ -120,49 +123,45 @@ class RowStream(wiring.Component):
         first_block = Signal(reset_less=True)
         last_block = Signal(reset_less=True)
         last_row = Signal(reset_less=True)
+        opened = Signal(reset_less=True)
         half = Signal()
         issue = Signal()
+        op = self.ops.payload
+        op_ends = last_row & last_block
         m.d.comb += [
-            issue.eq(active & self.full.bit_select(half, 1) & (self.expected | ~last_block)
-                     & ~self.taken),
+            issue.eq(active & self.full.bit_select(half, 1) & opened & ~self.taken),
             self.weight_read.eq(issue),
-            self.op_ends.eq(issue & last_row & last_block),
+            self.op_ends.eq(issue & op_ends),
             self.ops.ready.eq(~active | self.op_ends),
         ]
-        with m.If(issue):
+        # The next operation's first word follows the last one's without a pause.
+        begin = ~active | op_ends
+        next_is_last = Mux(begin, op.vector.blocks == 0,
+                           Mux(last_row, blocks_left == 1, last_block))
+        # Whether rows of the present block may come, ready for ``issue`` to be short.
+        m.d.sync += opened.eq(~Mux(issue | ~active, next_is_last, last_block)
+                              | (self.expected & ~self.op_ends))
+        with m.If(issue | ~active):
             m.d.sync += [
-                self.weight_addr.eq(self.weight_addr + 1),
-                rows_left.eq(rows_left - 1),
-                last_row.eq(rows_left == 1),
-                opening.eq(0),
+                active.eq(~begin | self.ops.valid),
+                opening.eq(begin),
+                rows_left.eq(Mux(begin, op.rows, Mux(last_row, rows, rows_left - 1))),
+                last_row.eq(~begin & (rows_left == 1)),
+                first_block.eq(begin | (first_block & ~last_row)),
+                last_block.eq(next_is_last),
+                blocks_left.eq(Mux(begin, op.vector.blocks, blocks_left - last_row)),
             ]
+            with m.If(begin):
+                m.d.sync += rows.eq(op.rows)
+        with m.If(issue):
+            with m.If(last_row):
+                m.d.sync += half.eq(~half)
             with m.If(opening):
                 m.d.sync += start_addr.eq(self.weight_addr)
-            with m.If(last_row):
-                m.d.sync += [
-                    rows_left.eq(rows),
-                    half.eq(~half),
-                    blocks_left.eq(blocks_left - 1),
-                    first_block.eq(0),
-                    last_block.eq(blocks_left == 1),
-                ]
-                with m.If(last_block):
-                    m.d.sync += active.eq(0)
-        op = self.ops.payload
-        with m.If(self.ops.valid & self.ops.ready):
-            m.d.sync += [
-                active.eq(1),
-                rows.eq(op.rows),
-                rows_left.eq(op.rows),
-                blocks_left.eq(op.vector.blocks),
-                first_block.eq(1),
-                last_block.eq(op.vector.blocks == 0),
-                opening.eq(1),
-            ]
-            with m.If(op.again):
-                m.d.sync += self.weight_addr.eq(start_addr)
-            with m.If(op.first):
-                m.d.sync += self.weight_addr.eq(0)
+        moves = begin & self.ops.valid & (op.again | op.first)
+        with m.If(issue | (~active & moves)):
+            m.d.sync += self.weight_addr.eq(Mux(
+                moves, Mux(op.first, 0, start_addr), self.weight_addr + 1))
 
         # Stage k of the pipeline holds what was issued k cycles ago.
         tag = data.StructLayout({"valid": 1, "first": 1, "emit": 1, "last": 1, "half": 1})
@@ -229,6 +228,7 @@ class RowStream(wiring.Component):
                 m.d.sync += row.eq(Mux(tags[stage].last, 0, row + 1))
             return row
 
+        m.d.sync += self.rows.valid.eq(tags[8].valid & tags[8].emit)
         total = Signal(signed(NUMBERS.acc_bits), reset_less=True)
         m.d.comb += [so_far.addr.eq(row_at(7)), so_far.en.eq(tags[7].valid)]
         m.d.sync += total.eq(add_carry(
@@ -238,7 +238,6 @@ class RowStream(wiring.Component):
             write.addr.eq(row_at(9)),
             write.data.eq(total),
             write.en.eq(tags[9].valid & ~tags[9].emit),
-            self.rows.valid.eq(tags[9].valid & tags[9].emit),
             self.rows.payload.sum.eq(total),
             self.rows.payload.last.eq(tags[9].last),
         ]

@@ -207,21 +207,23 @@ class PartialSumTables(wiring.Component):
         half = Signal()
         vector = Signal(self.vector_layout, reset_less=True)
         fill_start = Signal()
+        fill_started = Signal()  # the count may be late: a filling takes longer
+        m.d.sync += fill_started.eq(fill_start)
         some_wait = Signal(self._sequences)
         for sequence in range(self._sequences):
             waiting = Signal(range(self._most_blocks + 1), name=f"waiting_{sequence}")
+            wrote = Signal(name=f"wrote_{sequence}")
             more = Signal(name=f"more_{sequence}")
             fewer = Signal(name=f"fewer_{sequence}")
             m.d.comb += [
-                more.eq(block_written & (self.act_sequence == sequence)),
-                fewer.eq(fill_start & (vector.sequence == sequence)),
+                wrote.eq(block_written & (self.act_sequence == sequence)),
+                fewer.eq(fill_started & (vector.sequence == sequence)),
             ]
             with m.If(more & ~fewer):
                 m.d.sync += waiting.eq(waiting + 1)
             with m.Elif(fewer & ~more):
                 m.d.sync += waiting.eq(waiting - 1)
-            m.d.sync += some_wait[sequence].eq(
-                more | Mux(fewer, waiting[1:].any(), waiting.any()))
+            m.d.sync += [more.eq(wrote), some_wait[sequence].eq(wrote | more | waiting.any())]
         fill_block = Signal(block_bits, reset_less=True)
         busy = Signal()
         filling = Signal()

@@ -17,7 +17,7 @@ __all__ = ["LOGIT", "LOGIT_LATENCY", "TABLE_WRITE", "VectorUnit", "context_layou
 LOGIT = data.StructLayout({"value": signed(NUMBERS.logit_bits), "last": 1})
 
 LOGIT_LATENCY = 4
-"""Cycles from a head row to its logit."""
+"""Cycles from a draw to its logit."""
 
 MIX_ACT = 13
 """Stage of the gate row at which ``u`` leaves."""
@@ -60,7 +60,7 @@ class VectorUnit(wiring.Component):
     MIX       f, c, g look up at stage 6 of their rows; h is there at 10 of c's, u at 13 of g's
     GLU       a looks up, b passes; v leaves at stage 10 of b's row
     RESIDUAL  x is written at stage 4; q, x times its taps, leaves at 9 with its magnitude summed
-    HEAD      logits leave at stage 4
+    HEAD      logits leave at stage 5, draws at 1
 
     Stage numbers count cycles after the row of the phase that they name. No stage ever waits.
 
@@ -83,7 +83,7 @@ class VectorUnit(wiring.Component):
     not_total : Out(15)
         ``~sum|q|`` of the last vector of the sequence, two cycles after its last act.
     draw : Out(1)
-        A head row is at stage 0: a logit comes ``LOGIT_LATENCY`` cycles later.
+        A head row is at stage 1: a logit comes ``LOGIT_LATENCY`` cycles later.
     logits : Out(stream of LOGIT, always ready)
     write_taps, write_forget_bias, write_activation : In(1)
         Write ``table`` to a parameter memory.
@@ -146,7 +146,9 @@ class VectorUnit(wiring.Component):
         is_residual = Signal()
         shifting = Signal()
         tapping = Signal()
+        loaded = Signal()
         m.d.sync += [
+            loaded.eq(self.load),
             is_mix.eq(context.kind == Op.MIX),
             is_glu.eq(context.kind == Op.GLU),
             is_head.eq(context.kind == Op.HEAD),
@@ -215,7 +217,7 @@ class VectorUnit(wiring.Component):
         forget_bias = memory("forget_bias", signed(n.index_bits), self._device.max_channels)
         bias_read = forget_bias.read_port()
         bias_write = forget_bias.write_port()
-        mix_loads = self.load & (context.kind == Op.MIX)
+        mix_loads = loaded & is_mix
         mix_clear = mix_loads & context.first
         mix_base = Signal(layer_bits)
         # The layer's channel, counted over layers; it stays until the gate row has passed.
@@ -272,7 +274,7 @@ class VectorUnit(wiring.Component):
         m.d.sync += index.eq(saturate(total, n.index_bits))
 
         # ---- HEAD leaves
-        m.d.comb += [
+        m.d.sync += [
             self.draw.eq(row[0].valid & is_head),
             self.logits.valid.eq(row[4].valid & is_head),
             self.logits.payload.value.eq(value),
@@ -368,21 +370,21 @@ class VectorUnit(wiring.Component):
         previous_read = previous.read_port()
         previous_write = previous.write_port()
         # At stage 3, so that reads answer when x is there.
-        shift_loads = self.load & (context.kind == Op.RESIDUAL_SHIFT) & ~context.embedding
+        shift_loads = loaded & shifting & ~context.embedding
         shift_base = Signal(layer_bits)
         shift_channel = layer_counter(
             "shift_channel", entering.valid & shifting, shift_loads,
-            self.load & context.embedding, shift_base)
+            loaded & context.embedding, shift_base)
         with m.If(shift_loads & ~context.again):
             m.d.sync += shift_base.eq(shift_channel)
-        written_channel = [Signal(layer_bits, name=f"shift_channel_{k}", reset_less=True)
-                           for k in (4, 5)]
-        remembered = Signal(signed(n.prev_bits), reset_less=True)  # stage 5
-        rounded_x = round_add(value, n.prev_shift, Const(0, 1),
-                              width=n.residual_bits - n.prev_shift + 1)
+        shifted_channel = [shift_channel, *(
+            Signal(layer_bits, name=f"shift_channel_{k}", reset_less=True) for k in (4, 5, 6))]
+        for before, after in pairwise(shifted_channel):
+            m.d.sync += after.eq(before)
+        rounded_x = Signal(signed(n.residual_bits - n.prev_shift + 1), reset_less=True)  # stage 5
+        remembered = Signal(signed(n.prev_bits), reset_less=True)  # stage 6
         m.d.sync += [
-            written_channel[0].eq(shift_channel),
-            written_channel[1].eq(written_channel[0]),
+            rounded_x.eq(round_add(value, n.prev_shift, Const(0, 1), width=len(rounded_x))),
             remembered.eq(clip_symmetric(rounded_x, n.prev_bits)),
         ]
         m.d.comb += [
@@ -390,9 +392,9 @@ class VectorUnit(wiring.Component):
             taps_read.en.eq(entering.valid & shifting),
             previous_read.addr.eq(Cat(shift_channel, context.sequence)),
             previous_read.en.eq(entering.valid & shifting),
-            previous_write.addr.eq(Cat(written_channel[1], context.sequence)),
+            previous_write.addr.eq(Cat(shifted_channel[-1], context.sequence)),
             previous_write.data.eq(remembered),
-            previous_write.en.eq(entered[1].valid & shifting),
+            previous_write.en.eq(entered[2].valid & shifting),
             taps_write.addr.eq(self.table.addr),
             taps_write.data.eq(self.table.data),
             taps_write.en.eq(self.write_taps),
@@ -443,7 +445,6 @@ class VectorUnit(wiring.Component):
         glu_act = row[GLU_ACT - 1]
         residual_act = entered[-1]
         act_valid = Signal()
-        act_last = Signal(reset_less=True)
         leaves = (residual_act.valid
                   | (is_mix & mix_act.valid & (mix_act.phase == 2))
                   | (is_glu & glu_act.valid & (glu_act.phase == 1)))
@@ -481,7 +482,7 @@ class VectorUnit(wiring.Component):
             ("x", entered[0].valid, value[:n.residual_bits]),
             ("h", h_done, h),
             ("act", self.acts.valid, act),
-            ("logit", self.logits.valid, value),
+            ("logit", self.logits.valid, self.logits.payload.value),
         ):
             trace_valid = Signal(name=f"trace_{name}_valid", attrs={"keep": 1})
             trace_value = Signal(len(probe), name=f"trace_{name}", attrs={"keep": 1})

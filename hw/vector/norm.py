@@ -19,11 +19,11 @@ class EffectiveScale(wiring.Component):
     Members
     -------
     start : In(1)
-        Pulse; takes ``scale`` and ``divide``, while ``not_total`` holds until ``done``.
+        Pulse; takes what follows.
     scale : In(15)
     divide : In(1)
     not_total : In(15)
-        ``~total``, so that the trial subtraction needs no inverters before its carry chain.
+        ``~total``.
     done : Out(1)
         Pulse; ``result`` holds until the next ``start``.
     result : Out(15)
@@ -50,35 +50,45 @@ class EffectiveScale(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # What the divisor is taken from next: the rest so far with the dividend's next bit. All
-        # its bits start from zero, so that they share a reset and stay on one carry chain.
-        trial = Signal(NUMBERS.norm_bits + 1, reset_less=True)
+        # Without restoring: a difference that fell below zero has the divisor added in the next
+        # step, not taken away, which comes to the same. So a step ends with its sum, and what
+        # depends on the sum's sign waits for the next one.
+        bits = NUMBERS.norm_bits + 2
+        difference = Signal(bits, reset_less=True)
         low = Signal(NUMBERS.scale_bits, reset_less=True)
+        not_total = Signal(NUMBERS.norm_bits, reset_less=True)
         result = Signal(NUMBERS.scale_bits, reset_less=True)
-        steps = NUMBERS.scale_bits + NUMBERS.norm_shift + 1
-        steps_left = Signal(range(steps + 1))
+        steps_left = Signal(range(self.CYCLES + 1))
+        stepping = Signal()
+        first = Signal(reset_less=True)
         saturated = Signal(reset_less=True)
         m.d.comb += self.result.eq(result)
 
-        over = Signal(NUMBERS.norm_bits + 2)
-        m.d.comb += over.eq(add_carry(
-            Cat(trial, Const(0, 1)), Cat(self.not_total, Const(-1, 2)), Const(1, 1),
-            width=len(over)))
-        fits = ~over[-1]
-        m.d.sync += self.done.eq((steps_left == 1) | (self.start & ~self.divide))
-        with m.If(steps_left.any()):
+        negative = difference[-1]
+        addend = Cat(not_total, Const(-1, 2)) ^ negative.replicate(bits)
+        m.d.sync += [
+            self.done.eq((steps_left == 2) | (self.start & ~self.divide)),
+            stepping.eq(steps_left > 2),
+            first.eq(self.start),
+        ]
+        with m.If(stepping):
             m.d.sync += [
-                steps_left.eq(steps_left - 1),
-                trial.eq(Cat(low[-1], Mux(fits, over, trial))),
+                difference.eq(add_carry(
+                    Cat(low[-1], difference[:-1]), addend, ~negative, width=bits)),
                 low.eq(low << 1),
                 saturated.eq(saturated | result[-1]),
-                result.eq(Cat(fits, result) | (saturated | result[-1]).replicate(len(result))),
+                result.eq(Cat(~(negative | first), result)
+                          | (saturated | result[-1]).replicate(len(result))),
             ]
+        with m.If(steps_left.any()):
+            m.d.sync += steps_left.eq(steps_left - 1)
         with m.If(self.start):
             m.d.sync += [
-                steps_left.eq(Mux(self.divide, steps, 0)),
-                trial.eq(0),
+                steps_left.eq(Mux(self.divide, self.CYCLES, 0)),
+                stepping.eq(self.divide),
+                difference.eq(0),
                 low.eq(self.scale),
+                not_total.eq(self.not_total),
                 saturated.eq(0),
                 result.eq(Mux(self.divide, 0, self.scale)),
             ]

@@ -59,7 +59,8 @@ def effective_scale(scales: Integers, q: Integers) -> Integers:
     int32 array [streams, matrices]
     """
     magnitude = np.maximum(np.abs(q).sum(axis=1, keepdims=True, dtype=np.int32), 1)
-    return np.minimum((scales << NUMBERS.norm_shift) // magnitude, (1 << NUMBERS.scale_bits) - 1)
+    scaled: Integers = (scales << NUMBERS.norm_shift) // magnitude
+    return np.minimum(scaled, (1 << NUMBERS.scale_bits) - 1)
 
 
 class _Product:

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from trilight.hw.config import NUMBERS, ModelConfig
 
-from .scales import RESIDUAL_GAIN, SCALES, norm_step
+from .scales import SCALES, norm_step
 
 __all__ = ["Masks", "Network", "State"]
 
@@ -31,7 +31,7 @@ _INDEX_STEP = 2.0**-NUMBERS.index_frac
 _MIX_COUNTS = 2.0 ** (2 * NUMBERS.gate_frac - NUMBERS.mix_shift)
 _GLU_COUNTS = 2.0 ** (2 * NUMBERS.gate_frac - NUMBERS.glu_shift)
 _EMBED_MAX = 2**11 - 1
-_SCALE_MAX = 2.0**NUMBERS.scale_bits - 1
+_SCALE_MAX = 2**NUMBERS.scale_bits - 1
 _NORM_COUNTS = 24.0
 """Mean magnitude of a norm's input in counts, a fifth of the range."""
 

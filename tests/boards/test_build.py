@@ -15,12 +15,14 @@ import pytest
 from amaranth.hdl import Cat, Instance, Module, Signal
 
 from trilight.boards import commands
+from trilight.boards.calibration import CalibrationBoard
 from trilight.boards.commands import (
     RELEASE,
     BoardName,
     _parse_seeds,
     build_command,
     flash_command,
+    flash_design,
 )
 from trilight.boards.echo import Echo
 from trilight.boards.icebreaker import Icebreaker, PllSettings
@@ -50,7 +52,7 @@ def test_pll_settings_are_those_of_icepll(megahertz: int) -> None:
     ({"frequency": 60e6}, "at most 50 MHz, for the sake of the multipliers, not 60 MHz"),
     ({"frequency": 14e6}, "can not make 14 MHz from 12 MHz; the nearest it can make is 16"),
     ({"frequency": float("nan")}, "at most 50 MHz"),
-    ({"baud": 7e6}, "the fastest is 6,000,000"),
+    ({"baud": 13e6}, "the fastest is 12,000,000"),
     ({"baud": 5e6}, "gives 4,800,000 at 5 clocks per bit"),
     ({"baud": -1.0}, "has to be positive, not -1"),
 ])
@@ -97,7 +99,7 @@ def test_echo_becomes_a_bitstream() -> None:
     figures = built.figures
     # What icepack writes begins with a comment of two bytes each of FF 00 and the preamble.
     assert bytes.fromhex("7eaa997e") in built.bitstream.read_bytes()[:64]
-    assert figures["fmax_hz"]["1"] >= figures["clock_hz"] == 24_000_000
+    assert figures["fmax_hz"]["1"] >= figures["clock_hz"] == 48_000_000
     assert figures["resources"]["ff"] == sum(
         n for name, n in built.netlist.cells.items() if name.startswith("SB_DFF"))
     assert figures["resources"]["spram"] == 0
@@ -338,3 +340,30 @@ def test_flash_names_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         flash_command(BoardName.ICEBREAKER)
     for word in ("openFPGALoader", "iceprog", "apt install", "brew install", "pacman -S"):
         assert word in str(caught.value)
+
+
+def test_flash_design(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A calibration design by its name, the accelerator without one; nothing without a tool."""
+    calls, built, said = tmp_path / "calls", [], []
+    tool = tmp_path / "iceprog"
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    def fake_build(board: Any, **_: Any) -> SimpleNamespace:
+        built.append(board)
+        return SimpleNamespace(bitstream=tmp_path / f"{len(built)}.bin")
+
+    monkeypatch.setattr(commands, "build", fake_build)
+    with pytest.raises(BuildError, match="no program to write the flash of icebreaker"):
+        flash_design("ff-64@48MHz", said.append)
+    assert not built
+    tool.write_text(f'#!/bin/sh\necho "$@" >> {calls}\n')
+    tool.chmod(0o755)
+    flash_design("ff-64@48MHz", said.append)
+    flash_design(None, said.append)
+    assert isinstance(built[0], CalibrationBoard)
+    assert (built[0].design_name, built[0].clock_hz) == ("ff-64", 48_000_000)
+    assert isinstance(built[1], Icebreaker)
+    assert calls.read_text().split() == [str(tmp_path / "1.bin"), str(tmp_path / "2.bin")]
+    assert said == ["Writing ff-64@48MHz", "Writing the accelerator"]
+    with pytest.raises(BoardError):
+        flash_design("moon@48MHz", said.append)

@@ -61,6 +61,7 @@ class Host:
                  clocks_per_bit: int = CLOCKS_PER_BIT) -> None:
         self.dut = Link(device=device, clock_hz=CLOCK_HZ, clocks_per_bit=clocks_per_bit,
                         build_id=BUILD_ID)
+        self._notices = (self.dut.notice_0, self.dut.notice_1)
         self.bit_s = clocks_per_bit * CLOCK_S
         self.read_latency = read_latency
         self.memory: dict[int, int] = {}
@@ -178,15 +179,18 @@ class Host:
         for name, value in values.items():
             self.ctx.set(getattr(self.dut, name), value)
 
-    def set_notice(self, position: int, token: int) -> None:
-        self.ctx.set(self.dut.notice.payload, {"position": position, "token": token})
-        self.ctx.set(self.dut.notice.valid, 1)
+    def set_notice(self, position: int, token: int, sequence: int = 0) -> None:
+        notice = self._notices[sequence]
+        self.ctx.set(notice.payload, {"position": position, "token": token})
+        self.ctx.set(notice.valid, 1)
 
-    async def notice_taken(self) -> None:
+    async def notice_taken(self, sequence: int = 0) -> None:
         for _ in range(100 * BYTE_CYCLES):
-            *_, ready = await self.ctx.tick().sample(self.dut.notice.ready)
-            if ready:
-                self.ctx.set(self.dut.notice.valid, 0)
+            *_, mine, other = await self.ctx.tick().sample(
+                self._notices[sequence].ready, self._notices[1 - sequence].ready)
+            assert not other, "the other sequence's notice is taken"
+            if mine:
+                self.ctx.set(self._notices[sequence].valid, 0)
                 return
         raise AssertionError("the notice is not taken")
 
@@ -199,8 +203,8 @@ def words(units: Iterable[int]) -> bytes:
     return b"".join(struct.pack("<H", unit) for unit in units)
 
 
-def notice(position: int, token: int) -> Frame:
-    return Frame(0, NOTICE, NOTICE_PAYLOAD.pack(position, token))
+def notice(position: int, token: int, sequence: int = 0) -> Frame:
+    return Frame(0, NOTICE + sequence, NOTICE_PAYLOAD.pack(position, token))
 
 
 async def check_alive(host: Host, sequence: int = 0x77) -> None:
@@ -216,7 +220,7 @@ def test_identify_reports_what_was_built() -> None:
             await host.expect(3, Command.IDENTIFY, answer=IDENTITY.pack(
                 PROTOCOL_MAGIC, PROTOCOL_VERSION, NUMBERS.block, CLOCK_HZ, CLOCKS_PER_BIT, BUILD_ID,
                 UP5K.weight_words, UP5K.max_rows, UP5K.max_columns, UP5K.max_channels,
-                UP5K.program_words, UP5K.tape_tokens, UP5K.max_vocab))
+                UP5K.program_words, UP5K.tape_tokens, UP5K.max_vocab, UP5K.sequences))
 
     Host().simulate(script)
 
@@ -277,6 +281,7 @@ REFUSALS = [
     (0, 0x0A, address(0) + words([1]), Result.BAD_COMMAND),
     (0, RESPONSE | Command.STOP, b"", Result.BAD_COMMAND),
     (0, NOTICE, b"\0\0\0", Result.BAD_COMMAND),
+    (0, NOTICE + 1, b"\0\0\0", Result.BAD_COMMAND),
     (0, 0xFF, bytes(MAX_FRAME_BYTES - 4), Result.BAD_COMMAND),
     (0, Command.IDENTIFY, b"\0", Result.BAD_LENGTH),
     (0, Command.STOP, b"\0", Result.BAD_LENGTH),
@@ -315,6 +320,7 @@ REFUSALS = [
     (1, Command.READ, address(WEIGHT_UNITS - 1) + b"\2", Result.BAD_ADDRESS),
     (1, Command.RUN, RUN.pack(0, 1, 0, 0, 0), Result.BUSY),
     (0, Command.RUN, RUN.pack(0, 0, 1, 2, 3), Result.BAD_LENGTH),
+    (0, Command.RUN, RUN.pack(RunFlag.SECOND, 0, 1, 2, 3), Result.BAD_LENGTH),
     (1, Command.RUN, RUN.pack(0, 0, 1, 2, 3), Result.BAD_LENGTH),
     (0, Command.RUN, RUN.pack(0, 1, 1, 2, 3)[:-1], Result.BAD_LENGTH),
     (0, Command.RUN, RUN.pack(0, 1, 1, 2, 3) + b"\0", Result.BAD_LENGTH),
@@ -335,10 +341,10 @@ def test_refusals_have_no_effect() -> None:
 
 
 @pytest.mark.parametrize(("command", "payload", "cycles"), [
-    (Command.STOP, b"", 26),
-    (Command.RUN, RUN.pack(0, 1, 2, 3, 4), 26),
-    (Command.READ, address(0) + bytes([20]), 26 + 20),
-    (Command.WRITE, address(0) + words([5] * 20), 26 + 3 * 20),
+    (Command.STOP, b"", 30),
+    (Command.RUN, RUN.pack(0, 1, 2, 3, 4), 30),
+    (Command.READ, address(0) + bytes([20]), 30 + 20),
+    (Command.WRITE, address(0) + words([5] * 20), 30 + 3 * 20),
 ], ids=["STOP", "RUN", "READ", "WRITE"])
 def test_answer_begins_in_time(command: Command, payload: bytes, cycles: int) -> None:
     async def script(host: Host) -> None:
@@ -419,6 +425,41 @@ def test_run_is_executed_once(rng: np.random.Generator) -> None:
     Host().simulate(script)
 
 
+@pytest.mark.parametrize("flags", [
+    RunFlag.SECOND, RunFlag.HOLD, RunFlag.SECOND | RunFlag.HOLD,
+    RunFlag(sum(flag for flag in RunFlag))], ids=str)
+def test_run_is_about_either_sequence(flags: RunFlag) -> None:
+    fields = {"flags": int(flags), "n_feed": 3, "n_generate": 4, "temperature": 5, "seed": 6}
+
+    async def script(host: Host) -> None:
+        host.ctx.set(host.dut.run.ready, 1)
+        await host.expect(1, Command.RUN, RUN.pack(*fields.values()))
+        assert host.runs == [fields]
+
+    Host().simulate(script)
+
+
+def test_device_of_one_sequence_has_no_second() -> None:
+    device = DeviceConfig(name="small", weight_words=300, sequences=1)
+
+    async def script(host: Host) -> None:
+        host.ctx.set(host.dut.run.ready, 1)
+        identity = await host.request(1, Command.IDENTIFY)
+        assert IDENTITY.unpack(identity.payload[1:])[-1] == 1
+        for running in (0, 1):
+            host.set(running=running)
+            for flags in (RunFlag.SECOND, RunFlag.SECOND | RunFlag.HOLD | RunFlag.RESET):
+                await host.expect(2, Command.RUN, RUN.pack(flags, 1, 1, 0, 0),
+                                  result=Result.BAD_LENGTH)
+        assert host.runs == []
+        host.set(running=0)
+        # Neither does it count as accepted.
+        await host.expect(2, Command.RUN, RUN.pack(RunFlag.HOLD, 1, 1, 0, 0))
+        assert [run["flags"] for run in host.runs] == [RunFlag.HOLD]
+
+    Host(device=device).simulate(script)
+
+
 def test_status_is_of_one_moment() -> None:
     """Every field follows one clock, so that an answer of two moments contradicts itself."""
     period = 3 * BYTE_CYCLES
@@ -426,12 +467,12 @@ def test_status_is_of_one_moment() -> None:
     dut = host.dut
 
     def fields(now: int) -> dict[str, int]:
-        spread = [0x9E3779B1 * (now + i) & 0xFFFFFFFF for i in range(3)]
-        return {"running": now // period % 2, "position": now, "cycles": spread[0],
-                "words": spread[1], "tokens": spread[2]}
+        spread = [0x9E3779B1 * (now + i) & 0xFFFFFFFF for i in range(4)]
+        return {"running": now // period % 2, "position_0": now, "position_1": spread[3] & 0xFFFF,
+                "cycles": spread[0], "words": spread[1], "tokens": spread[2]}
 
     async def clock(ctx: Any) -> None:
-        async for *_, position in ctx.tick().sample(dut.position):
+        async for *_, position in ctx.tick().sample(dut.position_0):
             for name, value in fields((position + 1) & 0xFFFF).items():
                 ctx.set(getattr(dut, name), value)
 
@@ -450,13 +491,33 @@ def test_status_is_of_one_moment() -> None:
 
 
 def test_notices_are_sent_whole_and_taken_once_sent() -> None:
-    tokens = [(0, 0), (0xC0DB, 0xC0), (0xFFFF, 0xDB), (0x0102, 3)]
+    tokens = [(0, 0, 0), (0xC0DB, 0xC0, 1), (0xFFFF, 0xDB, 1), (0x0102, 3, 0), (0x0102, 3, 1)]
 
     async def script(host: Host) -> None:
-        for position, token in tokens:
-            host.set_notice(position, token)
-            await host.notice_taken()
+        for token in tokens:
+            host.set_notice(*token)
+            await host.notice_taken(token[-1])
         assert [await host.frame() for _ in tokens] == [notice(*token) for token in tokens]
+
+    Host().simulate(script)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("delay", [0, 1, 2, 10, 4 * BYTE_CYCLES])
+def test_notices_of_two_sequences_share_the_line(first: int, delay: int) -> None:
+    """One comes ``delay`` cycles after the other; each is sent whole, and then taken."""
+    second = 1 - first
+
+    async def script(host: Host) -> None:
+        host.set_notice(0x1234, 0x56, first)
+        await host.wait(delay)
+        host.set_notice(0xABCD, 0xEF, second)
+        begun = first if delay else 0
+        for sequence in (begun, 1 - begun):
+            await host.notice_taken(sequence)
+        assert [await host.frame(), await host.frame()] == [
+            notice(*((0x1234, 0x56) if sequence == first else (0xABCD, 0xEF)), sequence)
+            for sequence in (begun, 1 - begun)]
 
     Host().simulate(script)
 

@@ -14,6 +14,7 @@ from trilight.hw.flow.build import Hdl, elaborate, synthesise
 from trilight.hw.link import Link
 from trilight.hw.sampler import Sampler
 from trilight.hw.vector import VectorUnit
+from trilight.hw.vector.norm import EffectiveScale
 from trilight.sim import bench_chip, bench_link
 from trilight.sim.cocotb_build import (
     Simulator,
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.timeout(900)
 COMPONENTS: dict[str, Callable[[], wiring.Component]] = {
     "engine": lambda: Engine(device=UP5K),
     "vector": lambda: VectorUnit(device=UP5K),
+    "norm": EffectiveScale,
     "sampler": lambda: Sampler(device=UP5K),
     "link": lambda: Link(device=UP5K, clock_hz=bench_link.CLOCK_HZ,
                          clocks_per_bit=bench_link.CLOCKS_PER_BIT, build_id=bench_link.BUILD_ID),

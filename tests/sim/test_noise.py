@@ -34,7 +34,7 @@ def test_random_bytes(chip: Transport, rng: np.random.Generator) -> None:
     chip.write(rng.bytes(NOISE_BYTES))
     assert answers(chip) == b""
     status = Board(chip).status()
-    assert (status.running, status.position, status.counters.tokens) == (False, 0, 0)
+    assert (status.running, status.positions, status.counters.tokens) == (False, (0, 0), 0)
 
 
 def test_every_damaged_byte_of_a_run(chip: Transport) -> None:
@@ -48,7 +48,7 @@ def test_every_damaged_byte_of_a_run(chip: Transport) -> None:
                 chip.write(bytes(damaged))
     assert answers(chip) == b""
     status = Board(chip).status()
-    assert (status.running, status.position, status.counters.tokens) == (False, 0, 0)
+    assert (status.running, status.positions, status.counters.tokens) == (False, (0, 0), 0)
 
 
 def test_host_that_stops_in_a_frame(chip: Transport) -> None:

@@ -81,6 +81,25 @@ def test_generate(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
         assert results["figures"][name]["reason"]
 
 
+def test_several_prompts(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each with its prompt on stdout, one after the other; all of them as JSON."""
+    json_file = tmp_path / "report.json"
+    prompts = ["HELLO", "A", "BYE"]
+    arguments = [part for prompt in prompts for part in ("--prompt", prompt)]
+    assert cli.main(["generate", *arguments, "-n", "30", "-s", "7", "-t", "2.5", "-m", model,
+                     "--json", str(json_file)]) == 0
+    tokens = [expected(prompt, 30, 2.5, 7 + number) for number, prompt in enumerate(prompts)]
+    texts = [MODEL.decode(ids) for ids in tokens]
+    assert capsys.readouterr().out == "\n\n".join(
+        prompt + text for prompt, text in zip(prompts, texts, strict=True)) + "\n"
+    results = json.loads(json_file.read_text())
+    assert results["texts"] == [
+        {"prompt": prompt, "text": text, "token_ids": ids, "seed": 7 + number}
+        for number, (prompt, text, ids) in enumerate(zip(prompts, texts, tokens, strict=True))]
+    assert (results["text"], results["token_ids"]) == (texts[0], tokens[0])
+    assert results["sequences"] == 2
+
+
 def test_quiet(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["generate", "-p", "HELLO", "-n", "5", "-m", model, "-q"]) == 0
     out, err = capsys.readouterr()
@@ -136,6 +155,8 @@ def test_bad_model_files(content: bytes | None, tmp_path: Path,
     (["-n", "0"], "tokens must"),
     (["-t", "9"], "temperature must"),
     (["-s", "-1"], "seed must"),
+    (["-p", "B", "-s", str(2**32 - 1)], "seed must"),
+    (["-p", "B\u2020"], "vocabulary lacks"),
 ])
 def test_requests_are_checked_before_the_target_is_opened(
         arguments: list[str], text: str, model: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -279,6 +300,28 @@ def test_ctrl_c(model: str, monkeypatch: pytest.MonkeyPatch,
     assert MODEL.decode(expected("A", 200, 0.8, 0)).startswith(out[:-1])
     assert 1 < len(out) < 200
     assert stopped == [True]
+
+
+def test_ctrl_c_loses_no_text(model: str, monkeypatch: pytest.MonkeyPatch,
+                              capsys: pytest.CaptureFixture[str]) -> None:
+    """Texts that would be shown at the end are shown as far as they came."""
+    interrupted = False
+
+    class Interrupting(ReferenceTransport):
+        def read(self, timeout_s: float) -> bytes:
+            nonlocal interrupted
+            if self._tokens == 100 and not interrupted:
+                interrupted = True
+                raise KeyboardInterrupt
+            return super().read(timeout_s)
+
+    install(monkeypatch, lambda options: Interrupting())
+    assert cli.main(["generate", "-p", "A", "-p", "B", "-m", model, "-n", "200",
+                     "--target", "fake"]) == 130
+    texts = capsys.readouterr().out[:-1].split("\n\n")
+    for number, (prompt, text) in enumerate(zip("AB", texts, strict=True)):
+        assert 40 < len(text) < 60
+        assert (prompt + MODEL.decode(expected(prompt, 200, 0.8, number))).startswith(text)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")

@@ -18,6 +18,7 @@ from trilight.hw.protocol import (
     RUN,
     STATUS,
     Command,
+    ProgramHeader,
     Result,
     RunFlag,
     Space,
@@ -31,6 +32,7 @@ from trilight.sw.reference.model import ReferenceModel
 from trilight.sw.reference.sampler import Sampler
 
 CONFIG = ModelConfig(vocab_size=24, d_model=44, n_layers=2, d_hidden=90)
+"""Words of mix_out, glu_down and head are short."""
 MODEL = Model.random(CONFIG, 5)
 TEMPERATURE, SEED = 5 * 256, 77
 
@@ -41,6 +43,8 @@ class Host:
     def __init__(self) -> None:
         self.device = ReferenceTransport()
         self.notices: list[tuple[int, int]] = []
+        self.second: list[tuple[int, int]] = []
+        """Notices of sequence 1."""
         self._reader = FrameReader()
         self._sequences = count(1)
 
@@ -60,8 +64,9 @@ class Host:
         result, data = self.ask(Command.READ, address.to_bytes(3, "little") + bytes((units,)))
         return result, list(struct.unpack(f"<{len(data) // 2}H", data))
 
-    def run(self, flags: int, n_feed: int, n_generate: int, sequence: int | None = None) -> int:
-        return self.ask(Command.RUN, RUN.pack(flags, n_feed, n_generate, TEMPERATURE, SEED),
+    def run(self, flags: int, n_feed: int, n_generate: int, sequence: int | None = None,
+            seed: int = SEED) -> int:
+        return self.ask(Command.RUN, RUN.pack(flags, n_feed, n_generate, TEMPERATURE, seed),
                         sequence)[0]
 
     def status(self) -> tuple[int, ...]:
@@ -82,9 +87,10 @@ class Host:
 
     def _read(self) -> list[Frame]:
         frames = self._reader.feed(self.device.read(0))
-        self.notices += [struct.unpack("<HB", frame.payload)
-                         for frame in frames if frame.command == NOTICE]
-        return [frame for frame in frames if frame.command != NOTICE]
+        for command, notices in ((NOTICE, self.notices), (NOTICE + 1, self.second)):
+            notices += [struct.unpack("<HB", frame.payload)
+                        for frame in frames if frame.command == command]
+        return [frame for frame in frames if frame.command not in (NOTICE, NOTICE + 1)]
 
 
 @pytest.fixture
@@ -98,9 +104,9 @@ def loaded(host: Host) -> Host:
     return host
 
 
-def expected_tokens(prompt: list[int], n: int) -> list[int]:
+def expected_tokens(prompt: list[int], n: int, seed: int = SEED) -> list[int]:
     reference = ReferenceModel(MODEL)
-    sampler = Sampler(SEED, TEMPERATURE / 256)
+    sampler = Sampler(seed, TEMPERATURE / 256)
     *first, token = prompt
     for fed in first:
         reference.feed([fed])
@@ -118,7 +124,7 @@ def test_identity(host: Host) -> None:
     assert (magic, version, lanes, clock) == (PROTOCOL_MAGIC, PROTOCOL_VERSION, 40, 0)
     assert IDENTITY.unpack(data)[6:] == (
         UP5K.weight_words, UP5K.max_rows, UP5K.max_columns, UP5K.max_channels,
-        UP5K.program_words, UP5K.tape_tokens, UP5K.max_vocab)
+        UP5K.program_words, UP5K.tape_tokens, UP5K.max_vocab, UP5K.sequences)
 
 
 @pytest.mark.parametrize(("address", "mask"), [(0, 0xFFFF), (0xFFFF, 0xFFFF), (Space.TAPE, 0xFF)])
@@ -129,6 +135,8 @@ def test_what_is_written_is_read(host: Host, address: int, mask: int) -> None:
 
 
 def test_tape_repeats_in_its_space(host: Host) -> None:
+    """That of a device with one sequence, which fills half of it."""
+    host.device = ReferenceTransport(replace(UP5K, sequences=1))
     assert host.write(Space.TAPE + 255, [1, 2]) == Result.OK
     assert host.read(Space.TAPE, 1) == (Result.OK, [2])
     assert host.read(Space.TAPE + 511, 1) == (Result.OK, [1])
@@ -175,8 +183,9 @@ def test_run_feeds_and_generates(loaded: Host) -> None:
     assert len(set(tokens)) > 5
     assert loaded.notices == list(enumerate(tokens, len(prompt)))
     assert loaded.read(Space.TAPE, 25) == (Result.OK, prompt + tokens)
-    body = CONFIG.weight_words - CONFIG.vocab_size * 2
-    assert loaded.status() == (0, 24, 0, 24 * body + 20 * CONFIG.vocab_size * 2, 24)
+    head = CONFIG.head.words
+    body = CONFIG.weight_words - head
+    assert loaded.status() == (0, 24, 0, 0, 24 * body + 20 * head, 24)
 
 
 def test_a_continuation_feeds_one_token(loaded: Host) -> None:
@@ -187,7 +196,7 @@ def test_a_continuation_feeds_one_token(loaded: Host) -> None:
     loaded.listen(10)
     assert [token for _, token in loaded.notices] == expected_tokens([7], 16)
     assert loaded.status()[1] == 16
-    assert loaded.status()[4] == 8
+    assert loaded.status()[5] == 8
 
 
 def test_a_repeated_run_is_acknowledged_only(loaded: Host) -> None:
@@ -243,20 +252,116 @@ def test_a_model_is_read_out_of_memory(loaded: Host) -> None:
         assert got == token
 
 
-@pytest.mark.parametrize(("address", "text"), [
-    (Space.ACTIVATION + 100, "the sigmoid table that was loaded is not the reference's"),
-    (Space.ACTIVATION + 300, "the silu table"),
-    (Space.GUMBEL, "the gumbel table"),
-    (Space.PROGRAM + 6, "the program that was loaded is none of a model"),
-    (Space.PROGRAM + 2, "a wrong embedding or norm scale"),
-    (Space.PROGRAM + 3, "a wrong embedding or norm scale"),
+@pytest.mark.parametrize(("address", "bit", "text"), [
+    (Space.ACTIVATION + 100, 0, "the sigmoid table that was loaded is not the reference's"),
+    (Space.ACTIVATION + 200, 0, "the silu table"),
+    (Space.GUMBEL, 0, "the gumbel table"),
+    (Space.PROGRAM + 6, 0, "the program that was loaded is none of a model"),
+    (Space.PROGRAM + ProgramHeader.EMBED_BASE, 0, "has the embedding at word"),
+    (Space.PROGRAM + ProgramHeader.EMBED_FLAGS, 8, "contradicts itself on which words are short"),
+    (Space.PROGRAM + ProgramHeader.EMBED_FLAGS, 9, "contradicts itself on which words are short"),
+    (Space.PROGRAM + 6 + 5, 9, "contradicts itself on which words are short"),
+    (Space.PROGRAM + ProgramHeader.CHANNELS, 0, "the weights that were loaded go on after column"),
 ])
-def test_only_legal_models_run(loaded: Host, address: int, text: str) -> None:
+def test_only_legal_models_run(loaded: Host, address: int, bit: int, text: str) -> None:
     program = dict(compile_image(MODEL).segments)
     space = max(start for start in program if start <= address)
-    assert loaded.write(address, [int(program[space][address - space]) ^ 1]) == Result.OK
+    changed = int(program[space][address - space]) ^ 1 << bit
+    assert loaded.write(address, [changed]) == Result.OK
     with pytest.raises(DeviceError, match=text):
         loaded.run(RunFlag.RESET, 1, 1)
+
+
+# ---- Two sequences
+
+START = RunFlag.RESET | RunFlag.SEED
+
+
+def prepare(host: Host, first: list[int], second: list[int]) -> None:
+    assert host.write(Space.TAPE, first) == Result.OK
+    assert host.write(Space.TAPE + 256, second) == Result.OK
+
+
+@pytest.mark.parametrize(("first", "second"), [((1, 20), (5, 20)), ((7, 3), (1, 30)),
+                                               ((2, 30), (9, 4))])
+def test_two_sequences_are_as_each_alone(loaded: Host, first: tuple[int, int],
+                                         second: tuple[int, int]) -> None:
+    """Prompt lengths and tokens to generate; when one has ended, the other goes on."""
+    prompts = [3, 1, 4, 1, 5, 9, 2][:first[0]], [2, 7, 1, 8, 2, 8, 1, 8, 2][:second[0]]
+    prepare(loaded, *prompts)
+    assert loaded.run(START | RunFlag.CLEAR | RunFlag.HOLD, *first) == Result.OK
+    assert loaded.status()[:3] == (0, 0, 0)
+    loaded.listen(2)
+    assert loaded.status()[:3] == (0, 0, 0)
+    assert loaded.run(START | RunFlag.CLEAR | RunFlag.SECOND, *second, seed=5) == Result.OK
+    loaded.listen(1)
+    assert loaded.status()[:3] == (1, 1, 1)
+    loaded.listen(40)
+    tokens = expected_tokens(prompts[0], first[1]), expected_tokens(prompts[1], second[1], 5)
+    assert loaded.notices == list(enumerate(tokens[0], first[0]))
+    assert loaded.second == list(enumerate(tokens[1], second[0]))
+    assert loaded.read(Space.TAPE, sum(first)) == (Result.OK, prompts[0] + tokens[0])
+    assert loaded.read(Space.TAPE + 256, sum(second)) == (Result.OK, prompts[1] + tokens[1])
+    fed = [sum(first) - 1, sum(second) - 1]
+    head = CONFIG.head.words
+    words = sum(fed) * (CONFIG.weight_words - head) + (first[1] + second[1]) * head
+    assert loaded.status() == (0, *fed, 0, words, sum(fed))
+
+
+def test_a_run_about_sequence_0_forgets_what_was_prepared(loaded: Host) -> None:
+    prepare(loaded, [7], [8])
+    loaded.run(START | RunFlag.SECOND | RunFlag.HOLD, 1, 9)
+    assert loaded.run(START, 1, 3) == Result.OK
+    loaded.listen(12)
+    assert len(loaded.notices) == 3
+    assert loaded.second == []
+    # A prepared sequence 0 starts with the second one, and only once; STOP is about runs.
+    loaded.run(START | RunFlag.HOLD, 1, 4)
+    loaded.ask(Command.STOP)
+    loaded.run(START | RunFlag.SECOND, 1, 2)
+    loaded.listen(12)
+    loaded.run(START | RunFlag.SECOND, 1, 2)
+    loaded.listen(12)
+    assert (len(loaded.notices), len(loaded.second)) == (3 + 4, 2 + 2)
+
+
+def test_each_sequence_keeps_its_own_state(loaded: Host) -> None:
+    """Sequence 1 goes on where it was after sequence 0 has begun anew."""
+    prepare(loaded, [7], [8])
+    loaded.run(START | RunFlag.HOLD, 1, 5)
+    loaded.run(START | RunFlag.SECOND, 1, 5, seed=6)
+    loaded.listen(7)
+    loaded.write(Space.TAPE, [9])
+    loaded.run(START, 1, 5)
+    loaded.listen(7)
+    loaded.run(RunFlag.SECOND, 1, 5)
+    loaded.listen(7)
+    assert [token for _, token in loaded.second] == expected_tokens([8], 10, 6)
+    assert [token for _, token in loaded.notices[5:]] == expected_tokens([9], 5)
+
+
+def test_stop_ends_both_sequences(loaded: Host) -> None:
+    prepare(loaded, [7], [8])
+    loaded.run(START | RunFlag.HOLD, 1, 200)
+    loaded.run(START | RunFlag.SECOND, 1, 200)
+    loaded.listen(5)
+    assert loaded.ask(Command.STOP) == (Result.OK, b"")
+    loaded.listen(3)
+    running, *positions = loaded.status()[:3]
+    assert running == 0
+    assert set(positions) <= {5, 6}
+    assert (len(loaded.notices), len(loaded.second)) == (5, 5)
+
+
+def test_a_device_with_one_sequence() -> None:
+    host = Host()
+    host.device = ReferenceTransport(replace(UP5K, sequences=1))
+    host.load(MODEL)
+    assert host.write(Space.TAPE, [7]) == Result.OK
+    assert host.run(START | RunFlag.SECOND, 1, 5) == Result.OK
+    host.listen(7)
+    assert [token for _, token in host.notices] == expected_tokens([7], 5)
+    assert host.status()[:3] == (0, 5, 0)
 
 
 def test_damaged_frames_get_no_answer(host: Host, rng: np.random.Generator) -> None:

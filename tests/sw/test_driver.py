@@ -9,8 +9,17 @@ import numpy as np
 import pytest
 
 from trilight.hw.config import UP5K, DeviceConfig, ModelConfig
-from trilight.hw.protocol import IDENTITY, NOTICE, RESPONSE, STATUS, Command, Result, Space
-from trilight.sw import api, driver, open_board
+from trilight.hw.protocol import (
+    IDENTITY,
+    NOTICE,
+    RESPONSE,
+    STATUS,
+    Command,
+    Result,
+    RunFlag,
+    Space,
+)
+from trilight.sw import api, open_board, runs
 from trilight.sw.device import ReferenceTransport
 from trilight.sw.driver import Board
 from trilight.sw.errors import (
@@ -210,7 +219,7 @@ def test_tokens_come_while_the_device_runs() -> None:
     stream = board.generate(PROMPT, tokens=100, temperature=TEMPERATURE, seed=SEED)
     next(stream)
     assert board.status().running
-    assert board.status().position < len(PROMPT) + 10
+    assert board.status().positions[0] < len(PROMPT) + 10
     stream.close()
 
 
@@ -276,9 +285,8 @@ def test_an_interrupted_load_is_done_again() -> None:
 
 
 @pytest.mark.parametrize(("device", "text"), [
-    # Words of 40 columns: rows of 48 take two, rows of 90 three.
-    (replace(UP5K, weight_words=1823),
-     f"weight words: {2 * ((4 * 48 + 2 * 90) * 2 + 48 * 3) + 24 * 2:,} needed, 1,823 present"),
+    (replace(UP5K, weight_words=CONFIG.weight_words - 1),
+     f"weight words: {CONFIG.weight_words:,} needed, {CONFIG.weight_words - 1:,} present"),
     (replace(UP5K, max_rows=100), r"rows, 3 \* d_model: 144 needed, 100 present"),
     (replace(UP5K, max_rows=150), r"rows, 2 \* d_hidden: 180 needed, 150 present"),
     (replace(UP5K, max_columns=47), "columns, d_model: 48 needed, 47 present"),
@@ -355,9 +363,9 @@ def answering(command: int, change: Callable[[bytes], bytes]) -> Change:
 @pytest.mark.parametrize(("change", "text"), [
     (lambda payload: b"\0LIRT" + payload[5:], "it calls itself b'LIRT', not b'TRIL'"),
     (lambda payload: b"\0", "it calls itself b'', not b'TRIL'"),
-    (lambda payload: payload[:5] + b"\2" + payload[6:], "speaks protocol version 2 .* version 1"),
+    (lambda payload: payload[:5] + b"\1" + payload[6:], "speaks protocol version 1 .* version 2"),
     (lambda payload: payload + b"\0",
-     f"speaks protocol version 1 in {IDENTITY.size + 1} bytes.* in {IDENTITY.size};"),
+     f"speaks protocol version 2 in {IDENTITY.size + 1} bytes.* in {IDENTITY.size};"),
     (lambda payload: payload[:5], "speaks protocol version None"),
     (lambda payload: bytes((Result.BAD_COMMAND,)), "does not know IDENTIFY"),
 ])
@@ -425,6 +433,18 @@ def test_a_reset_during_the_prompt() -> None:
         generate(board)
 
 
+def test_a_run_that_fed_other_tokens() -> None:
+    def miscount(payload: bytes) -> bytes:
+        *rest, tokens = STATUS.unpack(payload[1:])
+        return payload[:1] + STATUS.pack(*rest, max(tokens - 1, 0))
+
+    transport = Tamper()
+    board = loaded(transport)
+    transport.from_device = answering(Command.STATUS, miscount)
+    with pytest.raises(DeviceError, match="fed 39 tokens up to position 40, not 40 up to 40"):
+        generate(board, PROMPT[0])
+
+
 def test_a_device_that_is_stuck() -> None:
     """It says that it runs, and never gets any further."""
     frozen: list[bytes] = []
@@ -437,17 +457,17 @@ def test_a_device_that_is_stuck() -> None:
     stream = board.generate(PROMPT, tokens=40)
     next(stream)
     status = board.status()
-    frozen.append(bytes((Result.OK,)) + STATUS.pack(1, status.position, 0, 0, 0))
+    frozen.append(bytes((Result.OK,)) + STATUS.pack(1, *status.positions, 0, 0, 0))
     transport.from_device = lambda frame: (
         [] if frame.command == NOTICE else answering(Command.STATUS, freeze)(frame))
-    with pytest.raises(DeviceError, match=f"stuck at position {status.position}"):
+    with pytest.raises(DeviceError, match=f"stuck at position {status.positions[0]}"):
         list(stream)
     with pytest.raises(DeviceError, match="does not stop"):
         board.stop()
 
 
 def test_a_prompt_that_never_ends() -> None:
-    running = bytes((Result.OK,)) + STATUS.pack(1, 2, 0, 0, 0)
+    running = bytes((Result.OK,)) + STATUS.pack(1, 2, 0, 0, 0, 0)
     transport = Tamper()
     board = loaded(transport)
 
@@ -734,6 +754,287 @@ def test_sequence_numbers_of_runs() -> None:
         assert 0 not in (first, *middle, last)
 
 
+# ---- Several prompts
+
+
+def many(board: Board, prompts: Sequence[str], tokens: int | Sequence[int],
+         seeds: Sequence[int] | None = None) -> list[list[int]]:
+    """Tokens after each prompt."""
+    generated: list[list[int]] = [[] for _ in prompts]
+    for token in board.generate_many(prompts, tokens=tokens, temperature=TEMPERATURE, seeds=seeds):
+        generated[token.prompt].append(token.id)
+    return generated
+
+
+def alone(prompts: Sequence[str], tokens: Sequence[int], seeds: Sequence[int]) -> list[list[int]]:
+    """What each prompt should give, by the reference on its own."""
+    return [expected(prompt, count, seed=seed)
+            for prompt, count, seed in zip(prompts, tokens, seeds, strict=True)]
+
+
+@pytest.mark.parametrize(("lengths", "tokens"), [
+    ((1, 1), (1, 1)), ((5, 9), (40, 40)), ((9, 5), (3, 40)), ((1, 300), (40, 7)),
+    ((300, 1), (300, 520)), ((600, 257), (520, 300)), ((5, 5), (257, 256)), ((4, 4, 4), (5, 9, 2)),
+    ((3, 400, 1, 2, 5), (9, 8, 300, 1, 4)), ((2,), (9,)),
+], ids=str)
+def test_each_prompt_gets_what_it_would_get_alone(
+        lengths: tuple[int, ...], tokens: tuple[int, ...], rng: np.random.Generator) -> None:
+    board = loaded(ReferenceTransport())
+    prompts = [text_of(length, rng) for length in lengths]
+    seeds = range(7, 7 + len(prompts))
+    assert many(board, prompts, tokens, seeds) == alone(prompts, tokens, seeds)
+    run = board.last_run
+    assert run is not None
+    assert run.tokens == sum(tokens)
+    assert run.words == sum(tokens) * CONFIG.weight_words
+    assert run.sequences == min(2, len(prompts))
+    assert [text.prompt for text in run.texts] == prompts
+    assert [list(text.token_ids) for text in run.texts] == alone(prompts, tokens, seeds)
+    assert [text.text for text in run.texts] == [MODEL.decode(text.token_ids) for text in run.texts]
+    assert [text.seed for text in run.texts] == list(seeds)
+    assert board.status().running is False
+
+
+def test_prompts_take_turns() -> None:
+    """Both texts grow together, and positions are those of their own text."""
+    board = loaded(ReferenceTransport())
+    tokens = list(board.generate_many([PROMPT, PROMPT[:2]], tokens=20, temperature=TEMPERATURE))
+    for number, length in ((0, 5), (1, 2)):
+        assert ([token.position for token in tokens if token.prompt == number]
+                == list(range(length, length + 20)))
+    halves = [sum(token.prompt == number for token in tokens[:20]) for number in (0, 1)]
+    assert max(halves) - min(halves) <= 4
+
+
+def test_two_prompts_take_half_as_many_turns() -> None:
+    """The device works on both at once: the reference feeds one token of each for each read."""
+    reads = []
+    for prompts in ([PROMPT], [PROMPT, PROMPT[::-1]]):
+        transport = Tamper()
+        board = loaded(transport)
+        before = len(transport.timeouts)
+        many(board, prompts, 100)
+        reads.append(len(transport.timeouts) - before)
+    assert reads[1] < 1.2 * reads[0]
+
+
+def test_seeds_differ_unless_given() -> None:
+    board = loaded(ReferenceTransport())
+    prompts = [PROMPT] * 3
+    assert many(board, prompts, 20) == alone(prompts, [20] * 3, range(3))
+    same = many(board, prompts, 20, [4, 4, 4])
+    assert same == [expected(PROMPT, 20, seed=4)] * 3
+
+
+def test_one_sequence_takes_prompts_one_after_the_other(rng: np.random.Generator) -> None:
+    transport = Tamper(device=ReferenceTransport(replace(UP5K, sequences=1)))
+    board = loaded(transport)
+    prompts = [text_of(length, rng) for length in (4, 1, 300)]
+    assert many(board, prompts, [9, 300, 5]) == alone(prompts, [9, 300, 5], range(3))
+    assert board.last_run is not None
+    assert board.last_run.sequences == 1
+    flags = {frame.payload[0] for frame in transport.sent if frame.command == Command.RUN}
+    assert not any(flag & (RunFlag.SECOND | RunFlag.HOLD) for flag in flags)
+
+
+def test_cycles_are_over_all_prompts() -> None:
+    """A device that takes 600 cycles a token with two sequences, and 1000 with one."""
+    both = False
+
+    def watch(frame: Frame) -> Sequence[Frame]:
+        nonlocal both
+        if frame.command == Command.RUN:
+            both = bool(frame.payload[0] & RunFlag.SECOND)
+        return [frame]
+
+    def clocked(frame: Frame) -> Sequence[Frame]:
+        if frame.command == Command.STATUS | RESPONSE:
+            running, *positions, _, words, tokens = STATUS.unpack(frame.payload[1:])
+            cycles = (600 if both else 1000) * tokens
+            return [replace(frame, payload=b"\0" + STATUS.pack(
+                running, *positions, cycles, words, tokens))]
+        if frame.command == Command.IDENTIFY | RESPONSE:
+            fields = list(IDENTITY.unpack(frame.payload[1:]))
+            fields[3] = 24_000_000
+            return [replace(frame, payload=b"\0" + IDENTITY.pack(*fields))]
+        return [frame]
+
+    board = loaded(Tamper(watch, clocked))
+    many(board, [PROMPT, PROMPT[:3]], 50)
+    run = board.last_run
+    assert run is not None
+    assert run.cycles == 600 * 100
+    assert run.cycles_per_token == 600
+    assert run.prompt_cycles == 600 * (4 + 2)
+    results = api.report(board)
+    assert results["cycles_per_token"] == 600
+    assert results["sequences"] == 2
+    assert [text["text"] for text in results["texts"]] == [text.text for text in run.texts]
+
+
+def test_many_lost_requests_and_answers(rng: np.random.Generator) -> None:
+    """A third of all frames, either way; those of RUN with HOLD among them."""
+    def lossy(frame: Frame) -> Sequence[Frame]:
+        return [frame] if rng.random() > 0.3 else []
+
+    transport = Tamper()
+    board = loaded(transport)
+    transport.to_device = transport.from_device = lossy
+    prompts, tokens = [PROMPT, text_of(300, rng), PROMPT[:1]], [300, 40, 70]
+    assert many(board, prompts, tokens) == alone(prompts, tokens, range(3))
+    assert board.last_run is not None
+    assert board.last_run.repeats > 5
+    assert board.last_run.tokens == sum(tokens)
+
+
+def test_doubled_frames_of_two_texts() -> None:
+    board = loaded(Tamper(lambda frame: [frame, frame], lambda frame: [frame, frame]))
+    prompts = [PROMPT, PROMPT[:3]]
+    assert many(board, prompts, 300) == alone(prompts, [300, 300], range(2))
+
+
+@pytest.mark.parametrize("lost", [{NOTICE}, {NOTICE + 1}, {NOTICE, NOTICE + 1}])
+def test_lost_notices_of_either_text_are_read_from_its_tape(lost: set[int]) -> None:
+    board = loaded(Tamper(from_device=lambda frame: [] if frame.command in lost else [frame]))
+    prompts, tokens = [PROMPT, PROMPT[:3]], [300, 270]
+    assert many(board, prompts, tokens) == alone(prompts, tokens, range(2))
+
+
+def test_every_third_notice_arrives() -> None:
+    notices = 0
+
+    def lose(frame: Frame) -> Sequence[Frame]:
+        nonlocal notices
+        if not NOTICE <= frame.command < RESPONSE:
+            return [frame]
+        notices += 1
+        return [frame] if notices % 3 == 0 else []
+
+    board = loaded(Tamper(from_device=lose))
+    prompts, tokens = [PROMPT, PROMPT[:3]], [100, 270]
+    assert many(board, prompts, tokens) == alone(prompts, tokens, range(2))
+
+
+def test_notices_of_a_sequence_that_does_not_run_are_ignored() -> None:
+    def mislead(frame: Frame) -> Sequence[Frame]:
+        other = replace(frame, command=frame.command ^ 1)
+        return [other, replace(other, command=NOTICE + 5), frame] if frame.command == NOTICE else [
+            frame]
+
+    board = loaded(Tamper(from_device=mislead))
+    assert generate(board) == expected(PROMPT, 40)
+
+
+@pytest.mark.parametrize("kind", ["drop", "flip", "duplicate", "insert"])
+def test_noise_on_two_texts(kind: str, rng: np.random.Generator) -> None:
+    transport = Noise(kind, "out in", rng)
+    board = loaded(transport)
+    transport.rate = 0.01
+    prompts, tokens = [PROMPT, text_of(20, rng)], [60, 80]
+    for _ in range(3):
+        assert many(board, prompts, tokens) == alone(prompts, tokens, range(2))
+    assert transport.faults > 10
+
+
+def test_closing_stops_both_texts() -> None:
+    board = loaded(ReferenceTransport())
+    prompts = [PROMPT, PROMPT[:3]]
+    stream = board.generate_many(prompts, tokens=200, temperature=TEMPERATURE)
+    got: list[list[int]] = [[], []]
+    for _ in range(11):
+        token = next(stream)
+        got[token.prompt].append(token.id)
+    stream.close()
+    assert not board.status().running
+    assert all(len(tokens) >= 4 for tokens in got)
+    assert got == alone(prompts, [len(tokens) for tokens in got], range(2))
+    run = board.last_run
+    assert run is not None
+    assert [list(text.token_ids) for text in run.texts] == got
+    assert 11 <= run.tokens <= 16
+    assert many(board, prompts, 20) == alone(prompts, [20, 20], range(2))
+
+
+def test_ctrl_c_at_any_moment_of_two_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the two RUNs too: what is prepared then must not join the next generation."""
+    device = ReferenceTransport()
+    board = loaded(device)
+    prompts, tokens = [PROMPT[:2], PROMPT], [5, 3]
+    moment = 0
+    while True:
+        left = moment
+
+        def interrupting(data: bytes) -> None:
+            nonlocal left
+            left -= 1
+            ReferenceTransport.write(device, data)
+            if left == -1:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(device, "write", interrupting)
+        try:
+            assert many(board, prompts, tokens) == alone(prompts, tokens, range(2))
+            break
+        except KeyboardInterrupt:
+            moment += 1
+        finally:
+            monkeypatch.undo()
+        assert not board.status().running
+        # Texts of which the second only has a prompt to be fed.
+        following = [PROMPT[:1], PROMPT[:3]]
+        assert many(board, following, 4) == alone(following, [4, 4], range(2))
+        assert generate(board, PROMPT, 6) == expected(PROMPT, 6)
+    assert moment > 10
+
+
+def test_a_reset_while_two_texts_run() -> None:
+    transport = Tamper()
+    board = loaded(transport)
+    stream = board.generate_many([PROMPT, PROMPT[:3]], tokens=40)
+    next(stream)
+    transport.device = ReferenceTransport()
+    with pytest.raises(DeviceError, match="was the board reset"):
+        list(stream)
+    board.load(MODEL)
+    assert many(board, [PROMPT], 9) == alone([PROMPT], [9], [0])
+
+
+def test_one_text_that_is_stuck() -> None:
+    """The device says that it runs, and neither text gets any further."""
+    transport = Tamper()
+    board = loaded(transport)
+    stream = board.generate_many([PROMPT, PROMPT[:3]], tokens=40)
+    next(stream)
+    status = board.status()
+    frozen = bytes((Result.OK,)) + STATUS.pack(1, *status.positions, 0, 0, 0)
+    transport.from_device = lambda frame: (
+        [] if NOTICE <= frame.command < RESPONSE
+        else answering(Command.STATUS, lambda payload: frozen)(frame))
+    first, second = status.positions
+    with pytest.raises(DeviceError, match=f"stuck at position {first} and {second}"):
+        list(stream)
+
+
+@pytest.mark.parametrize(("prompts", "settings", "error", "text"), [
+    ([], {}, PromptError, r"prompts must be a list of at least one text, not \[\]"),
+    ("ROMEO", {}, PromptError, "prompts must be a list of at least one text, not 'ROMEO'"),
+    ([PROMPT, ""], {}, PromptError, "the prompt must have at least one character"),
+    ([PROMPT, "\u2020"], {}, UnknownCharacterError, "'\u2020'"),
+    ([PROMPT, PROMPT], {"seeds": [1]}, PromptError, "seeds must be 2 numbers, .* not 1"),
+    ([PROMPT, PROMPT], {"tokens": [1, 2, 3]}, PromptError, "tokens must be 2 numbers, .* not 3"),
+    ([PROMPT, PROMPT], {"tokens": [1, 0]}, PromptError, "tokens must be at least 1, not 0"),
+    ([PROMPT, PROMPT], {"seeds": [1, -1]}, PromptError, "seed must be"),
+])
+def test_bad_requests_of_several_prompts(prompts: list[str], settings: dict[str, list[int]],
+                                         error: type[Exception], text: str) -> None:
+    transport = Tamper()
+    board = loaded(transport)
+    before = len(transport.sent)
+    with pytest.raises(error, match=text):
+        board.generate_many(prompts, **{"tokens": 1, **settings})
+    assert len(transport.sent) == before
+
+
 # ---- Counters and timing
 
 
@@ -745,9 +1046,9 @@ def test_counters_are_of_the_generated_tokens_alone() -> None:
         nonlocal runs
         runs += frame.command == Command.RUN | RESPONSE
         if frame.command == Command.STATUS | RESPONSE:
-            running, position, _, words, tokens = STATUS.unpack(frame.payload[1:])
+            running, *positions, _, words, tokens = STATUS.unpack(frame.payload[1:])
             return [replace(frame, payload=b"\0" + STATUS.pack(
-                running, position, 1000 * tokens + 10, words, tokens))]
+                running, *positions, 1000 * tokens + 10, words, tokens))]
         if frame.command == Command.IDENTIFY | RESPONSE:
             fields = list(IDENTITY.unpack(frame.payload[1:]))
             fields[3] = 24_000_000
@@ -797,7 +1098,7 @@ def test_patience_stretches_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_babbling_device_is_asked_nevertheless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bytes without meaning keep arriving during the run, and no notice does."""
-    monkeypatch.setattr(driver, "SILENCE_S", 0.005)
+    monkeypatch.setattr(runs, "SILENCE_S", 0.005)
 
     class Babbling(Tamper):
         def read(self, timeout_s: float) -> bytes:

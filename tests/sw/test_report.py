@@ -10,7 +10,7 @@ from rich.console import Console
 
 from trilight.hw.config import ModelConfig
 from trilight.sw import report as report_module
-from trilight.sw.driver import LastRun
+from trilight.sw.driver import Generated, LastRun
 from trilight.sw.errors import ReportError
 from trilight.sw.model import Model
 from trilight.sw.power import Activity, estimate_power
@@ -25,7 +25,8 @@ MODEL = replace(UNTRAINED, provenance={"quality": {
     "bits_per_byte": BITS_PER_BYTE, "nats_per_char": 1.473, "dataset": "a play",
     "split": "validation", "protocol": "streamed"}})
 TERNARY_WEIGHTS = 20 * 40 + 4 * 40 * 40 + 3 * 40 * 80
-WEIGHT_WORDS = 20 + 4 * 40 + 2 * 80 + 40 * 2
+# Words of mix and GLU cover 40 columns, the others are short and cover 32.
+WEIGHT_WORDS = 3 * 40 + 40 * 2 + 2 * 80 + 40 * 3 + 20 * 2
 
 BUSY = Activity(clock_nets=1, ff_clocked=1500, net_transitions=250, ebr_accesses=16,
                 spram_accesses=3.5, dsp_ops=2, io_edges=0.01, cycles=40_000)
@@ -38,10 +39,10 @@ RELEASE = Release(
     activity={"busy": BUSY.to_dict(), "idle": IDLE.to_dict()}, tools={"yosys": "0.70"})
 
 TOKENS, CYCLES = 5, 3000
+TEXT = Generated(prompt="ab", text="caf\u00e9!", token_ids=(3, 1, 4, 1, 5), seed=9)
 GENERATION = LastRun(
-    prompt="ab", text="caf\u00e9!", token_ids=(3, 1, 4, 1, 5), temperature=0.75, seed=9,
-    cycles=CYCLES, words=TOKENS * WEIGHT_WORDS, tokens=TOKENS, prompt_cycles=500,
-    host_seconds=0.25, repeats=0)
+    texts=(TEXT,), sequences=1, temperature=0.75, cycles=CYCLES, words=TOKENS * WEIGHT_WORDS,
+    tokens=TOKENS, prompt_cycles=500, host_seconds=0.25, repeats=0)
 NETLIST = Run(model=MODEL, target="netlist", generation=GENERATION, clock_hz=30e6, build_id=77,
               design_sha256="d" * 64, netlist_sha256="e" * 64)
 REFERENCE = Run(model=MODEL, target="reference", generation=replace(GENERATION, cycles=None))
@@ -69,6 +70,42 @@ def test_plain_keys_of_a_netlist_run() -> None:
     assert got["tokens_per_joule"] == pytest.approx(got["tokens_per_s"] / watts)
 
 
+def test_figures_of_two_texts_are_over_both() -> None:
+    other = Generated(prompt="c", text="ab", token_ids=(7, 8), seed=10)
+    two = replace(GENERATION, texts=(TEXT, other), sequences=2, tokens=7, cycles=CYCLES,
+                  words=7 * WEIGHT_WORDS)
+    got = report_of(replace(NETLIST, generation=two))
+    assert got["sequences"] == 2
+    assert got["texts"] == [
+        {"prompt": "ab", "text": "caf\u00e9!", "token_ids": [3, 1, 4, 1, 5], "seed": 9},
+        {"prompt": "c", "text": "ab", "token_ids": [7, 8], "seed": 10}]
+    assert (got["prompt"], got["text"], got["seed"]) == ("ab", "caf\u00e9!", 9)
+    assert got["cycles_per_token"] == CYCLES / 7
+    assert got["tokens_per_s"] == 30e6 * 7 / CYCLES
+    figures = got["figures"]
+    assert "2 texts at once" in figures["cycles_per_token"]["source"]
+    assert figures["host_tokens_per_s"]["value"] == 7 / 0.25
+    assert figures["joules_per_byte"]["value"] == pytest.approx(
+        figures["joules_per_token"]["value"] * 7 / 8)
+
+
+@pytest.mark.parametrize(("release", "counted"), [(RELEASE, 1), ({**RELEASE, "sequences": 2}, 2)])
+@pytest.mark.parametrize("sequences", [1, 2])
+def test_cycles_of_a_release_are_of_as_many_texts(release: Release, counted: int,
+                                                  sequences: int) -> None:
+    run = replace(REFERENCE, generation=replace(REFERENCE.generation, sequences=sequences))
+    figures = report_of(run, release)["figures"]
+    cycles = figures["cycles_per_token"]
+    texts = {1: "1 text at a time", 2: "2 texts at once"}[counted]
+    assert texts in figures["power_mw"]["source"]
+    if counted == sequences:
+        assert cycles["value"] == 620
+        assert texts in cycles["source"]
+    else:
+        assert cycles["value"] is None
+        assert f"was counted with {texts}, not with {sequences}" in cycles["reason"]
+
+
 def test_figures_agree_with_each_other() -> None:
     figures = report_of(NETLIST)["figures"]
     for end, other in (("p05", "p95"), ("p50", "p50"), ("p95", "p05")):
@@ -85,8 +122,8 @@ def test_figures_agree_with_each_other() -> None:
     NETLIST, REFERENCE, replace(NETLIST, model=UNTRAINED),
     replace(NETLIST, netlist_sha256="0" * 64, design_sha256="0" * 64),
     replace(NETLIST, generation=replace(GENERATION, words=1)),
-    replace(NETLIST, generation=replace(GENERATION, text="", token_ids=(), tokens=0, cycles=0,
-                                        words=0)),
+    replace(NETLIST, generation=replace(
+        GENERATION, texts=(replace(TEXT, text="", token_ids=()),), tokens=0, cycles=0, words=0)),
 ], ids=["netlist", "reference", "no quality", "other netlist", "bad counters", "no token"])
 @pytest.mark.parametrize("release", [RELEASE, None], ids=["release", "no release"])
 def test_every_figure_has_its_origin_or_a_reason(run: Run, release: Release | None) -> None:
@@ -194,7 +231,8 @@ def test_counters_that_cover_other_tokens_give_no_figure() -> None:
 
 
 def test_cycles_of_another_model_are_not_borrowed() -> None:
-    nothing = replace(GENERATION, token_ids=(), text="", tokens=0, words=0, cycles=0)
+    nothing = replace(GENERATION, texts=(replace(TEXT, text="", token_ids=()),), tokens=0,
+                      words=0, cycles=0)
     assert report_of(replace(NETLIST, generation=nothing))["cycles_per_token"] == 620
     other = Model.random(MODEL.config, seed=2)
     got = report_of(replace(NETLIST, generation=nothing, model=other))

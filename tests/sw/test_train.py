@@ -1,5 +1,6 @@
 """Training: corpus, scale folding and shape; with PyTorch also the loop, resuming and export."""
 
+import dataclasses
 import re
 import signal
 from pathlib import Path
@@ -131,26 +132,35 @@ def test_shape_that_does_not_fit_is_refused(corpus: Corpus) -> None:
 # Scales and export
 
 
-@given(st.floats(1e-6, 10), st.sampled_from(sorted(scales.SCALES)))
-def test_multiplier_is_the_nearest_in_its_range(weight: float, name: str) -> None:
+@given(st.floats(1e-6, 10), st.sampled_from(sorted(scales.SCALES)), st.integers(1, 256))
+def test_multiplier_is_the_nearest_in_its_range(weight: float, name: str, d_model: int) -> None:
     scale = scales.SCALES[name]
-    exact = weight * scale.input_step * 2.0 ** (NUMBERS.scale_frac + scale.output_frac)
-    m = scales.multiplier(weight, scale)
+    step = scale.input_step or scales.norm_step(d_model)
+    exact = weight * step * 2.0 ** (NUMBERS.scale_frac + scale.output_frac)
+    m = scales.multiplier(weight, scale, d_model)
     assert 1 <= m <= 32767
     assert abs(m - min(max(exact, 1), 32767)) <= 0.5
 
 
+def test_norm_has_unit_deviation(rng: np.random.Generator) -> None:
+    """Of normally distributed values whose magnitudes are scaled to 4096 together."""
+    values = rng.normal(0, 3, 200_000)
+    counts = values * 4096 / np.abs(values).sum()
+    assert (counts * scales.norm_step(len(values))).std() == pytest.approx(1, abs=0.01)
+
+
 @pytest.mark.parametrize(("name", "unit"), [
-    ("forget", 16 / 30), ("candidate", 16 / 30), ("gate", 16 / 30), ("mix_out", 0.5 * 64 / 32),
-    ("glu_gate", 16 / 30), ("glu_up", 256 / 30), ("glu_down", 0.5 * 64 / 16),
+    ("forget", 16), ("candidate", 16), ("gate", 16), ("mix_out", 0.5 * 64 / 32),
+    ("glu_gate", 16), ("glu_up", 256), ("glu_down", 0.5 * 64 / 16),
 ])
 def test_scales_follow_the_number_formats(name: str, unit: float) -> None:
     """Output counts per input count: table 1/16, residual 1/64, GLU 1/256; u 1/32, v 1/16.
 
-    Halved for the residual stream, whose unit is free.
+    Halved for the residual stream, whose unit is free; per unit of a norm's output for the others.
     """
     scale = scales.SCALES[name]
-    assert scale.input_step * 2**scale.output_frac == pytest.approx(unit, rel=1e-12)
+    assert (scale.input_step is None) == (name not in ("mix_out", "glu_down"))
+    assert (scale.input_step or 1) * 2**scale.output_frac == pytest.approx(unit, rel=1e-12)
 
 
 def test_scales_cover_every_matrix_in_order() -> None:
@@ -164,25 +174,30 @@ def random_arrays(config: ModelConfig, rng: np.random.Generator) -> dict[str, np
     arrays: dict[str, np.ndarray] = {
         "embedding": rng.integers(-1, 2, (config.vocab_size, d), np.int8),
         "embed_scale": np.array(0.4), "head_gain": np.array(0.9),
-        "head_bias": rng.normal(0, 2, config.vocab_size),
+        "head_tap": np.array(0.3), "head_bias": rng.normal(0, 2, config.vocab_size),
     }
     for i in range(config.n_layers):
         for name in MATRICES:
             arrays[f"layers.{i}.{name}"] = rng.integers(-1, 2, shapes.get(name, (d, d)), np.int8)
             arrays[f"layers.{i}.{name}.weight"] = np.array(rng.uniform(0.02, 0.2))
-        for name, spread in (("tap_now", 1.5), ("tap_prev", 1.5), ("forget_bias", 6)):
+        for name, spread in (("tap_now", 0.8), ("tap_prev", 0.8), ("forget_bias", 6)):
             arrays[f"layers.{i}.{name}"] = rng.normal(0, spread, d)
+        arrays[f"layers.{i}.glu_tap"] = np.array((0.2, 5, -1)[i % 3])
     return arrays
 
 
 def test_export_rounds_to_nearest_and_clips(rng: np.random.Generator) -> None:
-    arrays = random_arrays(SMALL, rng)
-    model = build_model(SMALL, tuple("abcdefghijklmnopqrst"), arrays, {"made": "here"})
+    config = dataclasses.replace(SMALL, n_layers=3)
+    arrays = random_arrays(config, rng)
+    model = build_model(config, tuple("abcdefghijklmnopqrst"), arrays, {"made": "here"})
     assert model.provenance["made"] == "here"
     assert model.embed_scale == round(0.4 * 64)
-    assert abs(model.head_scale - 0.9 / 32**0.5 / 30 * 2**22) <= 0.5
+    # The head's logits are 0.9 / sqrt(d) for each unit of the norm's output.
+    assert abs(model.head_scale - 0.9 / 32**0.5 * scales.norm_step(32) * 2**21) <= 0.5
+    assert model.head_tap == round(0.3 * 128)
+    assert [layer.glu_tap for layer in model.layers] == [round(0.2 * 128), 127, 1]
     for i, layer in enumerate(model.layers):
-        for name, unit in (("tap_now", 64), ("tap_prev", 64), ("forget_bias", 16)):
+        for name, unit in (("tap_now", 128), ("tap_prev", 128), ("forget_bias", 16)):
             exact = np.clip(arrays[f"layers.{i}.{name}"] * unit, -128, 127)
             assert np.abs(getattr(layer, name) - exact).max() <= 0.5
         for name in MATRICES:

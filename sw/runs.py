@@ -1,0 +1,282 @@
+"""Runs of a device: tokens onto its tapes, RUN, and the tokens that it generates, none lost.
+
+A run is about one text, or about two at once where the device has two sequences. What the link
+loses is read from the tape.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from trilight.hw.config import DeviceConfig
+from trilight.hw.protocol import MAX_UNITS, RUN, Command, RunFlag, Space
+
+from .answers import Counters, Status
+from .errors import DeviceError
+from .link import Link, Request, read_request, write_request
+
+__all__ = ["POLL_S", "SILENCE_S", "STALLED_POLLS", "Runs", "Text"]
+
+SILENCE_S = 0.05
+"""Silence during a run after which the device is asked how far it is."""
+
+POLL_S = 0.01
+
+STALLED_POLLS = 200
+"""Questions answered alike before a run is taken for stuck: 2 s, over 1000 tokens of the UP5K."""
+
+
+@dataclass(kw_only=True, eq=False)
+class Text:
+    """A text in the making.
+
+    Parameters
+    ----------
+    number : int
+        Its place in the request.
+    prompt : sequence of int
+        At least one token.
+    tokens : int
+        How many to generate.
+    seed : int
+    sequence : int
+        Which of the device's sequences works on it.
+    fed : int
+        Tokens that the device has been fed in runs that are over.
+    generated : list of int
+        Tokens that have arrived.
+    """
+
+    number: int
+    prompt: Sequence[int]
+    tokens: int
+    seed: int
+    sequence: int = 0
+    fed: int = 0
+    generated: list[int] = field(default_factory=list)
+
+    @property
+    def position(self) -> int:
+        """Position of the token after those that are known."""
+        return len(self.prompt) + len(self.generated)
+
+    @property
+    def left(self) -> int:
+        """Tokens that have not arrived."""
+        return self.tokens - len(self.generated)
+
+
+class _Part:
+    """A text's share of a run."""
+
+    def __init__(self, text: Text, n_feed: int, n_generate: int) -> None:
+        self.text = text
+        self.n_feed = n_feed
+        self.n_generate = n_generate
+        self.fed = n_feed + max(n_generate - 1, 0)
+        """Tokens fed: the last one that is generated is not."""
+        self.end = text.fed + self.fed
+        """Position of the sequence when the run is over."""
+        self._left_after = text.left - n_generate
+
+    @property
+    def missing(self) -> int:
+        """Tokens of this run that have not arrived."""
+        return self.text.left - self._left_after
+
+
+class Runs:
+    """Runs texts on a device, one run at a time.
+
+    Parameters
+    ----------
+    link : Link
+    device : DeviceConfig
+        Its capacities.
+    """
+
+    def __init__(self, link: Link, device: DeviceConfig) -> None:
+        self._link = link
+        self._device = device
+        self._parts: list[_Part] = []
+
+    def status(self) -> Status:
+        """How far the device is."""
+        return Status.parse(self._link.request(Request(Command.STATUS)).check())
+
+    def stop(self) -> Status:
+        """End the run in progress, if any, after its token, and return how far it went."""
+        status = self.status()
+        if status.running:
+            self._link.request(Request(Command.STOP)).check()
+            for _ in range(STALLED_POLLS):
+                status = self.status()
+                if not status.running:
+                    break
+                self._link.listen(POLL_S)
+            else:
+                raise DeviceError("the device does not stop; reset the board and try again")
+        return status
+
+    def feed(self, texts: Sequence[Text]) -> Counters:
+        """Feed all tokens of the prompts but the last ones, from a clean state.
+
+        It computes no logits.
+        """
+        spent = Counters()
+        while unfed := [text for text in texts if text.fed < len(text.prompt) - 1]:
+            parts = []
+            for text in unfed:
+                end = min(text.fed + self._device.tape_tokens, len(text.prompt) - 1)
+                piece = text.prompt[text.fed:end]
+                self._write_tape(text, piece)
+                parts.append(_Part(text, len(piece), 0))
+            self._run(parts, 0)
+            spent += self.settle()
+        return spent
+
+    def start(self, texts: Sequence[Text], temperature: int) -> None:
+        """Start to generate tokens of texts whose prompts have been fed.
+
+        Of each no more than the tape holds: a token whose notice is lost is then still there,
+        however late it is asked for.
+        """
+        for text in texts:
+            if not text.generated:
+                self._write_tape(text, text.prompt[-1:])
+        self._run([_Part(text, 1, min(text.left, self._device.tape_tokens)) for text in texts],
+                  temperature)
+
+    def listen(self) -> Iterator[Text]:
+        """Take in the tokens of the run as they arrive; yield the text that each was added to."""
+        link = self._link
+        parts = {part.text.sequence: part for part in self._parts}
+        heard = time.monotonic()
+        before, polls = None, 0
+        while any(part.missing for part in self._parts):
+            if link.notices:
+                notice = link.notices.popleft()
+                part = parts.get(notice.sequence)
+                lost = _difference(notice.position, part.text.position) if part else -1
+                if part and 0 <= lost < part.missing:
+                    yield from self._add(part.text, self._read_tape(part.text, lost))
+                    yield from self._add(part.text, [notice.token])
+                    heard, polls = time.monotonic(), 0
+                continue
+            patience = SILENCE_S * link.transport.patience
+            if link.listen(SILENCE_S) and time.monotonic() - heard < patience:
+                continue
+            status = self.status()
+            if link.notices:
+                continue
+            ready = [self._ready(part, status) for part in self._parts]
+            polls = polls + 1 if status == before else 0
+            before = status
+            if polls == STALLED_POLLS:
+                raise self._stuck(status)
+            for part, count in zip(self._parts, ready, strict=True):
+                yield from self._add(part.text, self._read_tape(part.text, max(count, 0)))
+
+    def settle(self) -> Counters:
+        """Wait for the end of the run, and return what it took."""
+        before, polls = None, 0
+        while (status := self.status()).running:
+            polls = polls + 1 if status.positions == before else 0
+            before = status.positions
+            if polls == STALLED_POLLS:
+                raise self._stuck(status)
+            self._link.listen(POLL_S)
+        fed = sum(part.fed for part in self._parts)
+        if status.counters.tokens != fed or any(
+                _difference(status.positions[part.text.sequence], part.end)
+                for part in self._parts):
+            raise DeviceError(
+                f"the run fed {status.counters.tokens} tokens up to {self._where(status)}, not "
+                f"{fed} up to {_listed(part.end for part in self._parts)}; was the board reset? "
+                "Load the model again")
+        for part in self._parts:
+            part.text.fed = part.end
+        return status.counters
+
+    def _run(self, parts: list[_Part], temperature: int) -> None:
+        """Start a run with cleared counters."""
+        self._link.notices.clear()
+        self._parts = parts
+        for part in parts:
+            text = part.text
+            flags = RunFlag.CLEAR
+            if not text.fed:
+                flags |= RunFlag.RESET | RunFlag.SEED
+            if text.sequence:
+                flags |= RunFlag.SECOND
+            if part is not parts[-1]:
+                flags |= RunFlag.HOLD
+            self._link.request(Request(Command.RUN, RUN.pack(
+                flags, part.n_feed, part.n_generate, temperature, text.seed))).check()
+
+    def _ready(self, part: _Part, status: Status) -> int:
+        """How many of the missing tokens are on the tape, less one if not even one is begun.
+
+        A token that was fed is on the tape, and so is the last one of a run that has ended.
+        """
+        position = status.positions[part.text.sequence]
+        ready = _difference(position, part.text.position) + (not status.running)
+        if ready > part.missing or not (status.running or ready == part.missing):
+            raise DeviceError(
+                f"the run ended at position {position}, not {part.end}; was the board reset? "
+                "Load the model again")
+        return ready
+
+    @staticmethod
+    def _add(text: Text, tokens: Sequence[int]) -> Iterator[Text]:
+        for token in tokens:
+            text.generated.append(token)
+            yield text
+
+    def _where(self, status: Status) -> str:
+        return "position " + _listed(status.positions[part.text.sequence] for part in self._parts)
+
+    def _stuck(self, status: Status) -> DeviceError:
+        return DeviceError(f"the device is stuck at {self._where(status)}; reset the board and "
+                           "load the model again")
+
+    def _write_tape(self, text: Text, tokens: Sequence[int]) -> None:
+        """Write ``tokens`` where the text will be fed next."""
+        data = np.asarray(tokens, "<u2").tobytes()
+        for answer in self._link.exchange([
+                write_request(address, data[2 * start:2 * (start + units)])
+                for start, address, units in self._tape(text.sequence, text.fed, len(tokens))]):
+            answer.check()
+
+    def _read_tape(self, text: Text, count: int) -> list[int]:
+        """Read the next ``count`` generated tokens."""
+        tokens: list[int] = []
+        for answer in self._link.exchange([
+                read_request(address, units)
+                for _, address, units in self._tape(text.sequence, text.position, count)]):
+            tokens += answer.check()[::2]
+        if len(tokens) != count:
+            raise DeviceError(f"the device read {len(tokens)} tokens from its tape, not {count}; "
+                              "reset the board and try again")
+        return tokens
+
+    def _tape(self, sequence: int, position: int, count: int) -> Iterator[tuple[int, int, int]]:
+        """Parts of a stretch of tape that do not wrap: offset in it, address, units."""
+        size = self._device.tape_tokens
+        start = 0
+        while start < count:
+            place = (position + start) % size
+            units = min(count - start, size - place, MAX_UNITS)
+            yield start, Space.TAPE + sequence * size + place, units
+            start += units
+
+
+def _difference(position: int, other: int) -> int:
+    """How far ``position`` is ahead of ``other``, both modulo 65536."""
+    return (position - other + 0x8000) % 0x10000 - 0x8000
+
+
+def _listed(numbers: Iterator[int]) -> str:
+    return " and ".join(map(str, numbers))
