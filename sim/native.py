@@ -325,10 +325,12 @@ class NativeBench:
         running = self._names.index("running") if "running" in self._names else -1
         self._handle = self._functions["bench_new"](hdl.board.clocks_per_bit, running)
         self._finalizer = weakref.finalize(self, self._functions["bench_delete"], self._handle)
-        for kind, sets in enumerate((self._probe.events, self._probe.groups, self._probe.repeats,
-                                     [self._probe.apart])):
-            for indices in sets:
-                self._call("probe", kind, (ctypes.c_int32 * len(indices))(*indices), len(indices))
+        if self._probe.nets:
+            for kind, sets in enumerate((self._probe.events, self._probe.groups,
+                                         self._probe.repeats, [self._probe.apart])):
+                for indices in sets:
+                    nets = (ctypes.c_int32 * len(indices))(*indices)
+                    self._call("probe", kind, nets, len(indices))
         self.run(self.RESET_CYCLES)
 
     def _call(self, name: str, *arguments: object) -> int:

@@ -8,25 +8,25 @@ misses a package stays in the list and says what it needs.
 import enum
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from importlib.metadata import EntryPoint, entry_points
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from trilight.hw.config import UP5K
 
 from .api import open_board, report
+from .console import check_folder, progress_bar, write_file, write_json
 from .display import TextDisplay
 from .driver import check_request
-from .errors import EvaluationError, MissingPackageError, ReportError, TrilightError
+from .errors import EvaluationError, MissingPackageError, TrilightError
 from .evaluate import quality
 from .image import compile_image
 from .model import Model
@@ -92,7 +92,7 @@ def generate(
     quiet: QuietOption = False,
 ) -> None:
     """Generate text, shown as it arrives, then report speed, energy and quality."""
-    _check_folder(json_file)
+    check_folder(json_file)
     console = Console(stderr=True, quiet=quiet)
     loaded = Model.load(model or default_model_path())
     seeds = range(seed, seed + len(prompt))
@@ -100,7 +100,7 @@ def generate(
         check_request(loaded, text, tokens=tokens, temperature=temperature, seed=own_seed)
     with open_board(target, progress=lambda text: console.print(escape(text), style="dim")
                     ) as board:
-        with _progress(console, f"Loading the model into {target}") as advance:
+        with progress_bar(console, f"Loading the model into {target}") as advance:
             board.load(loaded, progress=advance)
         stream = board.generate_many(prompt, tokens=tokens, temperature=temperature, seeds=seeds)
         if isinstance(sys.stdout, TextIOWrapper):
@@ -111,7 +111,7 @@ def generate(
                 show(token)
         results = report(board)
     if json_file is not None:
-        _write_json(json_file, results)
+        write_json(json_file, results)
     if not quiet:
         console.print()
         print_report(results, console)
@@ -132,13 +132,13 @@ def evaluate(
     The protocol streamed carries the model's memory along 64 streams; blocks starts anew every 256
     characters. The figures are of the integer reference, and so of every target.
     """
-    _check_folder(json_file)
+    check_folder(json_file)
     text = _read_text(corpus)
     if split is Split.VALIDATION:
         text = text[len(text) * 9 // 10:]
     loaded = Model.load(model or default_model_path())
     console = Console(stderr=True, quiet=quiet)
-    with _progress(console, f"Evaluating {len(text):,} characters, twice") as advance:
+    with progress_bar(console, f"Evaluating {len(text):,} characters, twice") as advance:
         protocols = quality(loaded, text, progress=advance)
     streamed = protocols["streamed"]
     results = {"corpus": corpus.name, "split": split.value,
@@ -151,7 +151,7 @@ def evaluate(
                       f"{figures['bits_per_byte']:.4f}", f"{figures['characters_scored']:,}")
     Console().print(table)
     if json_file is not None:
-        _write_json(json_file, results)
+        write_json(json_file, results)
 
 
 def info(
@@ -160,7 +160,7 @@ def info(
     json_file: JsonOption = None,
 ) -> None:
     """Show what a model file holds, and whether it fits the chip."""
-    _check_folder(json_file)
+    check_folder(json_file)
     path = model or default_model_path()
     loaded = Model.load(path)
     config = loaded.config
@@ -189,7 +189,7 @@ def info(
         table.add_row(escape(name), escape(value if isinstance(value, str) else json.dumps(value)))
     Console().print(table)
     if json_file is not None:
-        _write_json(json_file, results)
+        write_json(json_file, results)
 
 
 def image(
@@ -197,9 +197,9 @@ def image(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Image to write.")],
 ) -> None:
     """Compile a model file to the image that a device is loaded with."""
-    _check_folder(out)
+    check_folder(out)
     data = compile_image(Model.load(model)).to_bytes()
-    _write(out, data)
+    write_file(out, data)
     print(f"{len(data):,} bytes written to {out}")
 
 
@@ -263,16 +263,6 @@ def _missing(plugin: EntryPoint, error: ImportError) -> Callable[[], NoReturn]:
     return command
 
 
-@contextmanager
-def _progress(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, which goes when it is done; nothing elsewhere."""
-    with Progress(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),
-                  TimeRemainingColumn(), console=console, transient=True,
-                  disable=not console.is_terminal or console.quiet) as bar:
-        task = bar.add_task(escape(what), total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
 def _read_text(path: Path) -> str:
     try:
         return path.read_bytes().decode()
@@ -281,20 +271,3 @@ def _read_text(path: Path) -> str:
                               ) from error
     except UnicodeDecodeError as error:
         raise EvaluationError(f"corpus {path} is not UTF-8 text: {error}") from error
-
-
-def _check_folder(path: Path | None) -> None:
-    """Refuse a file that cannot be written before the work is done rather than after it."""
-    if path is not None and not path.absolute().parent.is_dir():
-        raise ReportError(f"cannot write {path}: there is no folder {path.parent}; make it first")
-
-
-def _write_json(path: Path, results: dict[str, Any]) -> None:
-    _write(path, (json.dumps(results, indent=2, ensure_ascii=False) + "\n").encode())
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise ReportError(f"cannot write {path}: {error.strerror}") from error
