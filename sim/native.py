@@ -295,10 +295,9 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
 _PROBE_SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "bench_probe": (None, [_HANDLE, ctypes.c_int, ctypes.POINTER(ctypes.c_int32), _U32]),
     "bench_stage": (None, [_HANDLE, _U32, _U64]),
-    "bench_count": (None, [_HANDLE, ctypes.c_int, _U64, _U64]),
+    "bench_count": (None, [_HANDLE, ctypes.c_int, _U64, _U64, _U64]),
     "bench_stop_counting": (None, [_HANDLE]),
     "bench_windows": (_U64, [_HANDLE, _WORDS]),
-    "bench_unfinished": (_U64, [_HANDLE]),
     "bench_slots": (_U64, [_HANDLE]),
     "bench_slot": (None, [_HANDLE, _U32, _WORDS, _WORDS]),
 }
@@ -463,7 +462,7 @@ class NativeBench:
         return cycles, values
 
     def count(self, *, busy: bool, length: int = 0, stages: Sequence[Stage] = (),
-              skip: int = 0) -> None:
+              once: int = 0, skip: int = 0) -> None:
         """Begin to count what the probe asks for, and forget earlier counts.
 
         Parameters
@@ -474,6 +473,8 @@ class NativeBench:
             Length of a window in such cycles; or
         stages : sequence of Stage
             What a window consists of, one after the other; the first begins now.
+        once : int
+            How many of the stages come only once, at the beginning, as a window of their own.
         skip : int
             Windows to forget first.
 
@@ -488,7 +489,7 @@ class NativeBench:
                 raise SimulationError(f"the design has no trace {stage.trace!r}; it has "
                                       f"{', '.join(self._names) or 'none'}")
             self._call("stage", self._names.index(stage.trace), stage.pulses)
-        self._call("count", busy, 2**64 - 1 if stages else length, skip)
+        self._call("count", busy, 2**64 - 1 if stages else length, once, skip)
 
     def windows(self) -> NDArray[np.uint64]:
         """Return the windows that are complete.
@@ -501,11 +502,6 @@ class NativeBench:
         rows = np.empty(self._call("windows", None), dtype=np.uint64)
         self._call("windows", rows.ctypes.data_as(_WORDS))
         return rows.reshape(-1, self._probe.columns)
-
-    @property
-    def unfinished(self) -> int:
-        """Cycles that have been counted since the last window ended."""
-        return self._call("unfinished")
 
     def slots(self) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         """Return what was counted in all complete windows, by stage.
