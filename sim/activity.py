@@ -155,7 +155,9 @@ def measure_activity(netlist: Netlist, model: Model, *, prompt: str = "\n", sequ
         cycles_per_token=cycles_per_token,
         breakdown=Breakdown(
             tokens=tokens * sequences, clock_nets=census.clock_nets,
-            ff_clocked=census.flip_flops, stages=tuple(counted)))
+            ff_clocked=census.flip_flops,
+            # In a token's own order.
+            stages=tuple(sorted(counted, key=lambda stage: stage.stage != "embedding"))))
 
 
 def measure_design(netlist: Netlist, *, settle: int, length: int,
