@@ -55,7 +55,7 @@ PURPOSES = {
     "nvidia-ml-py": "energy of an NVIDIA GPU",
     "matplotlib": "plots of a benchmark and of a sweep",
     "distributed": "sweeps of designs on several processors",
-    "psutil": "sweeps: memory of this computer",
+    "psutil": "sweeps: processors, ending of workers",
     "numba": "benchmark: the model compiled for this processor",
     "torch": "training a model; benchmark: the model in floating point",
     "cocotb": "tests of single blocks",
