@@ -1,0 +1,94 @@
+"""Who pays for compression: loss by how often what is to be predicted occurs."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["BANDS", "CUTS", "frequency_bands"]
+
+BANDS = ("frequent", "middle", "rare")
+
+CUTS = {"characters": (0.80, 0.98), "words": (0.50, 0.90)}
+"""Shares of the known text that the frequent kinds make up, and these with the middle ones."""
+
+_WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
+
+
+def frequency_bands(text: str, losses: Mapping[str, NDArray[np.float64]],
+                    known: str) -> dict[str, list[dict[str, Any]]]:
+    """Mean losses over frequent, middle and rare characters and words.
+
+    The kinds (distinct characters, or words in lower case) are ordered by how often they occur in
+    the known text; ``CUTS`` divides the order. A kind that does not occur there is rare.
+
+    Parameters
+    ----------
+    text
+        What was predicted.
+    losses
+        By name of what predicted: nats of each character of ``text``, NaN where not scored. A word
+        counts if all its characters are scored.
+    known
+        The text that frequencies are taken from, as a rule what was trained on.
+
+    Returns
+    -------
+    dict
+        For ``"characters"`` and ``"words"`` one row per band: ``band``, ``kinds`` (in ``text``),
+        ``occurrences``, ``share`` (of the occurrences) and ``nats``, by name, per character or
+        per word; ``None`` of an empty band.
+    """
+    places = {
+        "characters": [(character, i, i + 1) for i, character in enumerate(text)],
+        "words": [(m[0].lower(), m.start(), m.end()) for m in _WORD.finditer(text)],
+    }
+    kinds_known: dict[str, Iterable[str]] = {
+        "characters": known,
+        "words": (m[0].lower() for m in _WORD.finditer(known)),
+    }
+    return {what: _rows(places[what], losses, _bands(Counter(kinds_known[what]), CUTS[what]))
+            for what in CUTS}
+
+
+def _bands(counts: Counter[str], cuts: tuple[float, ...]) -> dict[str, int]:
+    """Band of each kind: that of the share which more frequent kinds make up."""
+    ranked = sorted(counts, key=lambda kind: (-counts[kind], kind))
+    shares = np.cumsum([0, *(counts[kind] for kind in ranked)]) / max(counts.total(), 1)
+    return dict(zip(ranked, np.searchsorted(cuts, shares[:-1], side="right").tolist(),
+                    strict=True))
+
+
+def _rows(places: list[tuple[str, int, int]], losses: Mapping[str, NDArray[np.float64]],
+          band_of: Mapping[str, int]) -> list[dict[str, Any]]:
+    begins = np.array([begin for _, begin, _ in places], np.int64)
+    ends = np.array([end for _, _, end in places], np.int64)
+    bands = np.array([band_of.get(kind, len(BANDS) - 1) for kind, _, _ in places], np.int64)
+    sums = {name: _spans(nats, begins, ends) for name, nats in losses.items()}
+    scored = ~np.isnan(np.sum(list(sums.values()), axis=0))
+    rows = []
+    for number, band in enumerate(BANDS):
+        chosen = scored & (bands == number)
+        count = int(chosen.sum())
+        rows.append({
+            "band": band,
+            "kinds": len({places[i][0] for i in np.flatnonzero(chosen)}),
+            "occurrences": count,
+            "share": count / max(int(scored.sum()), 1),
+            "nats": {name: float(nats[chosen].sum()) / count if count else None
+                     for name, nats in sums.items()},
+        })
+    return rows
+
+
+def _spans(nats: NDArray[np.float64], begins: NDArray[np.int64],
+           ends: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Sums over [begin, end), NaN where a member is."""
+    missing = np.concatenate([[0], np.cumsum(np.isnan(nats))])
+    total = np.concatenate([[0.0], np.cumsum(np.nan_to_num(nats))])
+    sums = total[ends] - total[begins]
+    sums[missing[ends] != missing[begins]] = np.nan
+    return sums
