@@ -1,6 +1,5 @@
 """Training: corpus, scale folding and shape; with PyTorch also the loop, resuming and export."""
 
-import dataclasses
 import re
 import signal
 from pathlib import Path
@@ -25,7 +24,7 @@ from trilight.sw.errors import (
 from trilight.sw.evaluate import evaluate, log_softmax
 from trilight.sw.model import MATRICES, Model
 from trilight.sw.reference.model import ReferenceModel
-from trilight.sw.train import command, scales
+from trilight.sw.train import command, scales, shape
 from trilight.sw.train.corpus import FEWEST_CHARACTERS, Corpus, read_corpus
 from trilight.sw.train.export import build_model
 
@@ -56,10 +55,11 @@ def torch_side() -> SimpleNamespace:
     """What needs PyTorch; tests that use it are skipped where it is missing."""
     torch = pytest.importorskip("torch", reason="training needs PyTorch: pip install "
                                                 "'trilight[train]'")
-    from trilight.sw.train import network, trainer
+    from trilight.sw.train import float_file, float_network, lessons, network, reader, trainer
 
     torch.set_num_threads(1)
-    return SimpleNamespace(torch=torch, network=network, trainer=trainer)
+    return SimpleNamespace(torch=torch, float_file=float_file, float_network=float_network,
+                           lessons=lessons, network=network, reader=reader, trainer=trainer)
 
 
 # Corpus
@@ -114,39 +114,52 @@ def test_corpus_with_too_many_characters_names_the_rarest(tmp_path: Path) -> Non
 # Shape
 
 
-def test_default_hidden_fills_the_device(corpus: Corpus) -> None:
-    config = command.choose_config(corpus, d_model=160, layers=3, hidden=None)
-    config.check_fits(UP5K)
+@pytest.mark.parametrize("vocab_size", [16, 65, 96, 128, 185])
+def test_chosen_shape_fills_the_board(vocab_size: int) -> None:
+    chip = shape.board_device("icebreaker")
+    config = shape.choose_config(vocab_size, chip)
+    config.check_fits(chip)
     larger = ModelConfig(**{**config.to_dict(), "d_hidden": config.d_hidden + 1})
-    assert larger.misfits(UP5K)
+    assert larger.misfits(chip)
+    assert shape.memory_fill(config, chip) >= 0.97
+    assert shape.memory_fill(config, chip) == config.ternary_weights / (40 * chip.weight_words)
 
 
-def test_shape_that_does_not_fit_is_refused(corpus: Corpus) -> None:
+def test_chosen_shape_is_the_largest_of_what_is_asked_for() -> None:
+    config = shape.choose_config(65, UP5K, d_model=128, layers=2)
+    assert (config.d_model, config.n_layers) == (128, 2)
+    assert config.d_hidden == UP5K.max_columns
+    sizes = [shape.choose_config(65, UP5K, d_model=width, layers=3).ternary_weights
+             for width in (120, 144, 160)]
+    assert max(sizes) <= shape.choose_config(65, UP5K).ternary_weights
+
+
+def test_shape_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ModelDoesNotFitError, match=r"(?s)3 \* d_model: 600 needed.*Try a"):
-        command.choose_config(corpus, d_model=200, layers=1, hidden=None)
+        shape.choose_config(65, UP5K, d_model=200, layers=1)
     tiny = DeviceConfig(name="tiny", weight_words=100)
     with pytest.raises(ModelDoesNotFitError, match="does not fit tiny"):
-        command.choose_config(corpus, d_model=32, layers=2, hidden=24, device=tiny)
+        shape.choose_config(65, tiny, d_model=32, layers=2, hidden=24)
+    with pytest.raises(ModelDoesNotFitError, match="does not fit tiny"):
+        shape.choose_config(65, tiny)
+
+
+def test_unknown_board_is_refused() -> None:
+    with pytest.raises(TrainingError, match="no board 'abacus'; there is icebreaker"):
+        shape.board_device("abacus")
 
 
 # Scales and export
 
 
-@given(st.floats(1e-6, 10), st.sampled_from(sorted(scales.SCALES)), st.integers(1, 256))
+@given(st.floats(1e-6, 10), st.sampled_from(sorted(scales.SCALES)), st.integers(16, 256))
 def test_multiplier_is_the_nearest_in_its_range(weight: float, name: str, d_model: int) -> None:
     scale = scales.SCALES[name]
-    step = scale.input_step or scales.norm_step(d_model)
+    step = scales.norm_step(d_model) if scale.input_step is None else scale.input_step
     exact = weight * step * 2.0 ** (NUMBERS.scale_frac + scale.output_frac)
     m = scales.multiplier(weight, scale, d_model)
     assert 1 <= m <= 32767
     assert abs(m - min(max(exact, 1), 32767)) <= 0.5
-
-
-def test_norm_has_unit_deviation(rng: np.random.Generator) -> None:
-    """Of normally distributed values whose magnitudes are scaled to 4096 together."""
-    values = rng.normal(0, 3, 200_000)
-    counts = values * 4096 / np.abs(values).sum()
-    assert (counts * scales.norm_step(len(values))).std() == pytest.approx(1, abs=0.01)
 
 
 @pytest.mark.parametrize(("name", "unit"), [
@@ -154,13 +167,21 @@ def test_norm_has_unit_deviation(rng: np.random.Generator) -> None:
     ("glu_gate", 16), ("glu_up", 256), ("glu_down", 0.5 * 64 / 16),
 ])
 def test_scales_follow_the_number_formats(name: str, unit: float) -> None:
-    """Output counts per input count: table 1/16, residual 1/64, GLU 1/256; u 1/32, v 1/16.
+    """Output counts per unit of a norm's output, or per count of u (1/32) and v (1/16).
 
-    Halved for the residual stream, whose unit is free; per unit of a norm's output for the others.
+    Steps of the outputs: table 1/16, residual 1/64, GLU 1/256. Halved for the residual stream,
+    whose unit is free.
     """
     scale = scales.SCALES[name]
-    assert (scale.input_step is None) == (name not in ("mix_out", "glu_down"))
-    assert (scale.input_step or 1) * 2**scale.output_frac == pytest.approx(unit, rel=1e-12)
+    per_unit = 1.0 if scale.input_step is None else scale.input_step
+    assert per_unit * 2**scale.output_frac == pytest.approx(unit, rel=1e-12)
+
+
+def test_step_of_a_norm_makes_its_mean_magnitude() -> None:
+    """Whatever ``sum|q|``, which the multiplier is divided by, the mean of ``|q|`` becomes 0.8."""
+    for d_model, mean in ((128, 10.0), (160, 24.0)):
+        effective = scales.norm_step(d_model) * 2**NUMBERS.norm_shift / (d_model * mean)
+        assert mean * effective == pytest.approx(0.8)
 
 
 def test_scales_cover_every_matrix_in_order() -> None:
@@ -173,30 +194,29 @@ def random_arrays(config: ModelConfig, rng: np.random.Generator) -> dict[str, np
     shapes = {"glu_gate": (hidden, d), "glu_up": (hidden, d), "glu_down": (d, hidden)}
     arrays: dict[str, np.ndarray] = {
         "embedding": rng.integers(-1, 2, (config.vocab_size, d), np.int8),
-        "embed_scale": np.array(0.4), "head_gain": np.array(0.9),
-        "head_tap": np.array(0.3), "head_bias": rng.normal(0, 2, config.vocab_size),
+        "embed_scale": np.array(0.4), "head_gain": np.array(0.9), "head_tap": np.array(0.3),
+        "head_bias": rng.normal(0, 2, config.vocab_size),
     }
     for i in range(config.n_layers):
         for name in MATRICES:
             arrays[f"layers.{i}.{name}"] = rng.integers(-1, 2, shapes.get(name, (d, d)), np.int8)
             arrays[f"layers.{i}.{name}.weight"] = np.array(rng.uniform(0.02, 0.2))
-        for name, spread in (("tap_now", 0.8), ("tap_prev", 0.8), ("forget_bias", 6)):
+        for name, spread in (("tap_now", 1.5), ("tap_prev", 1.5), ("forget_bias", 6)):
             arrays[f"layers.{i}.{name}"] = rng.normal(0, spread, d)
-        arrays[f"layers.{i}.glu_tap"] = np.array((0.2, 5, -1)[i % 3])
+        arrays[f"layers.{i}.glu_tap"] = np.array(rng.uniform(0, 2))
     return arrays
 
 
 def test_export_rounds_to_nearest_and_clips(rng: np.random.Generator) -> None:
-    config = dataclasses.replace(SMALL, n_layers=3)
-    arrays = random_arrays(config, rng)
-    model = build_model(config, tuple("abcdefghijklmnopqrst"), arrays, {"made": "here"})
+    arrays = random_arrays(SMALL, rng)
+    model = build_model(SMALL, tuple("abcdefghijklmnopqrst"), arrays, {"made": "here"})
     assert model.provenance["made"] == "here"
     assert model.embed_scale == round(0.4 * 64)
-    # The head's logits are 0.9 / sqrt(d) for each unit of the norm's output.
     assert abs(model.head_scale - 0.9 / 32**0.5 * scales.norm_step(32) * 2**21) <= 0.5
     assert model.head_tap == round(0.3 * 128)
-    assert [layer.glu_tap for layer in model.layers] == [round(0.2 * 128), 127, 1]
     for i, layer in enumerate(model.layers):
+        exact_tap = min(max(float(arrays[f"layers.{i}.glu_tap"]) * 128, 1), 127)
+        assert abs(layer.glu_tap - exact_tap) <= 0.5
         for name, unit in (("tap_now", 128), ("tap_prev", 128), ("forget_bias", 16)):
             exact = np.clip(arrays[f"layers.{i}.{name}"] * unit, -128, 127)
             assert np.abs(getattr(layer, name) - exact).max() <= 0.5
@@ -281,17 +301,18 @@ def test_training_lowers_the_loss_and_integers_follow(
         torch_side: SimpleNamespace, corpus: Corpus) -> None:
     config = small_config(corpus)
     trainer = torch_side.trainer.Trainer(config, corpus, options(torch_side, characters=120_000))
-    before = trainer.held_out_loss()
+    measure = torch_side.trainer.streamed_loss
+    before = measure(trainer.result(), corpus.held_out)
     losses: list[float] = []
     assert trainer.run(report=lambda now: losses.append(now.loss), stop=lambda: False)
-    after = trainer.held_out_loss()
+    after = measure(trainer.result(), corpus.held_out)
     counts = np.bincount(corpus.held_out, minlength=config.vocab_size)
     frequencies = counts[counts > 0] / counts.sum()
     without_context = -(frequencies * np.log(frequencies)).sum()
     assert after < without_context < before + 0.5
     assert after < before - 1
     assert len(losses) == trainer.options.steps
-    model = build_model(config, corpus.vocab, trainer.network.arrays(), {})
+    model = build_model(config, corpus.vocab, trainer.result().arrays(), {})
     assert abs(evaluate(model, corpus.held_out_text)["nats_per_char"] - after) < 0.02
 
 
@@ -326,30 +347,30 @@ def test_another_seed_gives_another_model(torch_side: SimpleNamespace, corpus: C
     assert trained(1).sha256 == trained(1).sha256 != trained(2).sha256
 
 
+def reader_of(torch_side: SimpleNamespace, corpus: Corpus, seed: int = 7) -> Any:
+    lessons = torch_side.lessons.Lessons(corpus.train)
+    return torch_side.reader.Reader(lessons, streams=16, context=32, seed=seed)
+
+
 def test_every_pass_reads_each_window_once(torch_side: SimpleNamespace, corpus: Corpus) -> None:
-    trainer = torch_side.trainer.Trainer(small_config(corpus), corpus, options(torch_side))
-    for _ in range(2):
-        inputs, targets = [], []
-        for _ in range(trainer.windows):
-            x, y = trainer.window()
-            assert (x[1:] == y[:-1]).all()
-            inputs.append(x.numpy())
-            targets.append(y.numpy())
-            trainer.step += 1
-        seen = np.concatenate(inputs)
-        following = np.concatenate(targets)
+    reader = reader_of(torch_side, corpus)
+    for number in range(2):
+        windows = [reader.window(number * reader.windows + i) for i in range(reader.windows)]
+        assert [window.first for window in windows] == [True] + [False] * (len(windows) - 1)
+        for window in windows:
+            assert (window.tokens[1:] == window.targets[:-1]).all()
+        seen = np.concatenate([window.tokens.numpy() for window in windows])
+        following = np.concatenate([window.targets.numpy() for window in windows])
         assert (seen[1:] == following[:-1]).all()
         unread = len(corpus.train) - seen.size
-        assert 0 < unread < 16 * (trainer.options.context + 1)
+        assert 0 < unread < 16 * (32 + 1)
 
 
 def test_passes_and_seeds_start_at_other_places(
         torch_side: SimpleNamespace, corpus: Corpus) -> None:
     def first_window(seed: int, passes: int) -> bytes:
-        trainer = torch_side.trainer.Trainer(
-            small_config(corpus), corpus, options(torch_side, seed=seed))
-        trainer.step = passes * trainer.windows
-        tokens: bytes = trainer.window()[0].numpy().tobytes()
+        reader = reader_of(torch_side, corpus, seed)
+        tokens: bytes = reader.window(passes * reader.windows).tokens.numpy().tobytes()
         return tokens
 
     assert first_window(1, 0) == first_window(1, 0)
@@ -357,7 +378,7 @@ def test_passes_and_seeds_start_at_other_places(
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    ({"version": 99}, "must be of version 1, not 99"),
+    ({"version": 99}, "must be of version 2, not 99"),
     ({"corpus": "0" * 64}, "was made with another corpus"),
     (None, "is damaged or no checkpoint"),
 ])
@@ -474,7 +495,7 @@ def test_command_writes_a_measured_model(
         assert about[key] == {**measured, "dataset": "words.txt", "split": "last 10 %"}
     assert about["float_to_integer_gap"] == (
         about["quality"]["nats_per_char"] - about["float_nats_per_char"])
-    assert about["weight_memory_fill"] == model.config.weight_words / UP5K.weight_words
+    assert about["weight_memory_fill"] == shape.memory_fill(model.config, UP5K)
 
 
 def test_ctrl_c_saves_and_resume_ends_alike(
