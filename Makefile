@@ -4,6 +4,7 @@
 #   make demo       generate text on the virtual board
 #   make test       every quick test
 #   make test-full  the slow ones too, and those of training, which need PyTorch
+#   make bench-train  characters per second of training
 #   make lint       ruff and mypy
 #   make clean      remove .venv and everything generated
 #
@@ -26,7 +27,7 @@ LOCK := $(if $(shell command -v flock),flock build/install.lock)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 
 .DEFAULT_GOAL := install
-.PHONY: install demo test test-full lint typings python clean
+.PHONY: install demo test test-full bench-train lint typings python clean
 
 install: $(STAMP)-demo
 
@@ -38,6 +39,9 @@ test: $(STAMP)-test
 
 test-full: $(STAMP)-test $(STAMP)-train
 	$(BIN)/pytest -m "slow or not slow" $(ARGS)
+
+bench-train: $(STAMP)-train
+	$(BIN)/python -m trilight.sw.train.benchmark
 
 lint: $(STAMP)-lint typings
 	$(BIN)/ruff check .

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
 
-__all__ = ["BANDS", "CUTS", "frequency_bands"]
+__all__ = ["BANDS", "CUTS", "frequency_bands", "print_quality"]
 
 BANDS = ("frequent", "middle", "rare")
 
@@ -92,3 +94,30 @@ def _spans(nats: NDArray[np.float64], begins: NDArray[np.int64],
     sums = total[ends] - total[begins]
     sums[missing[ends] != missing[begins]] = np.nan
     return sums
+
+
+def print_quality(results: Mapping[str, Any], console: Console) -> None:
+    """Show the results of ``trilight evaluate`` as tables."""
+    table = Table("protocol", "nats/char", "bits/char", "bits/byte", "characters", box=None)
+    floats = results.get("float_nats_per_char")
+    if floats:
+        table.add_column("float, nats/char")
+    for name, figures in results["protocols"].items():
+        table.add_row(name, f"{figures['nats_per_char']:.4f}", f"{figures['bits_per_char']:.4f}",
+                      f"{figures['bits_per_byte']:.4f}", f"{figures['characters_scored']:,}",
+                      *([f"{floats[name]:.4f}"] if floats else []))
+    console.print(table)
+    for what, rows in results["frequency"].items():
+        names = list(rows[0]["nats"])
+        unit = what.removesuffix("s")
+        table = Table(f"\n{what}", "\nkinds", "\nshare", *(f"{name},\nnats/{unit}"
+                                                           for name in names), box=None)
+        if floats:
+            table.add_column("more,\nin parts")
+        for row in rows:
+            nats = list(row["nats"].values())
+            cells = [f"{value:.3f}" if value is not None else "" for value in nats]
+            if floats:
+                cells.append(f"{nats[0] / nats[1] - 1:+.1%}" if row["occurrences"] else "")
+            table.add_row(row["band"], f"{row['kinds']:,}", f"{row['share']:.1%}", *cells)
+        console.print(table)

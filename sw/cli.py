@@ -15,7 +15,9 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -24,10 +26,10 @@ from rich.table import Table
 from trilight.hw.config import UP5K
 
 from .api import open_board, report
-from .display import TextDisplay
+from .bands import frequency_bands, print_quality
 from .driver import check_request
 from .errors import EvaluationError, MissingPackageError, ReportError, TrilightError
-from .evaluate import quality
+from .evaluate import PROTOCOLS, PredictorFactory, character_losses, summary
 from .image import compile_image
 from .model import Model
 from .models import default_model_path
@@ -45,8 +47,6 @@ EPILOG = """
 [bold]First steps[/bold]
 
   trilight generate --prompt "ROMEO:" --tokens 200 --seed 7
-
-  trilight generate --prompt "ROMEO:" --prompt "JULIET:"     two texts at once
 
   trilight generate --prompt "ROMEO:" --target netlist       the chip, simulated
 
@@ -74,16 +74,14 @@ QuietOption = Annotated[bool, typer.Option(
 
 
 def generate(
-    prompt: Annotated[list[str], typer.Option(
-        "--prompt", "-p", help="Text to go on from, at least one character. Given more than once, "
-                               "two texts are worked on at a time.")],
+    prompt: Annotated[str, typer.Option(
+        "--prompt", "-p", help="Text to go on from, at least one character.")],
     tokens: Annotated[int, typer.Option("--tokens", "-n", help="Characters to generate.")] = 200,
     temperature: Annotated[float, typer.Option(
         "--temperature", "-t", help="0 takes the likeliest character always, 1 follows the "
                                     "model's probabilities.")] = 0.8,
     seed: Annotated[int, typer.Option(
-        "--seed", "-s", help="The same seed gives the same text on every target. Of several "
-                             "prompts the second has the next seed, and so on.")] = 0,
+        "--seed", "-s", help="The same seed gives the same text on every target.")] = 0,
     target: Annotated[str, typer.Option(
         "--target", help="What runs the model: reference (integers in NumPy), rtl or netlist "
                          "(the chip, simulated), serial:PORT (a board).")] = "reference",
@@ -95,20 +93,23 @@ def generate(
     _check_folder(json_file)
     console = Console(stderr=True, quiet=quiet)
     loaded = Model.load(model or default_model_path())
-    seeds = range(seed, seed + len(prompt))
-    for text, own_seed in zip(prompt, seeds, strict=True):
-        check_request(loaded, text, tokens=tokens, temperature=temperature, seed=own_seed)
+    check_request(loaded, prompt, tokens=tokens, temperature=temperature, seed=seed)
     with open_board(target, progress=lambda text: console.print(escape(text), style="dim")
                     ) as board:
         with _progress(console, f"Loading the model into {target}") as advance:
             board.load(loaded, progress=advance)
-        stream = board.generate_many(prompt, tokens=tokens, temperature=temperature, seeds=seeds)
+        stream = board.generate(prompt, tokens=tokens, temperature=temperature, seed=seed)
         if isinstance(sys.stdout, TextIOWrapper):
             # A terminal that lacks a character shows another in its place.
             sys.stdout.reconfigure(errors="replace")
-        with closing(stream), TextDisplay(prompt, live=sys.stdout.isatty() and not quiet) as show:
-            for token in stream:
-                show(token)
+        if sys.stdout.isatty() and not quiet:
+            print(prompt, end="", flush=True)
+        with closing(stream):
+            try:
+                for token in stream:
+                    print(token, end="", flush=True)
+            finally:
+                print(flush=True)
         results = report(board)
     if json_file is not None:
         _write_json(json_file, results)
@@ -124,32 +125,46 @@ def evaluate(
     split: Annotated[Split, typer.Option(
         "--split", help="validation: the last 10 % of the text, which training does not see; "
                         "all: the whole text.")] = Split.VALIDATION,
+    float_file: Annotated[Path | None, typer.Option(
+        "--float", metavar="FILE", help="Network of trilight train --network float, measured "
+                                        "beside the model; takes PyTorch.")] = None,
     json_file: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Measure how well a model predicts a text, in nats per character and bits per byte.
 
     The protocol streamed carries the model's memory along 64 streams; blocks starts anew every 256
-    characters. The figures are of the integer reference, and so of every target.
+    characters. The figures are of the integer reference, and so of every target. A second table
+    shows who pays for what the model lacks: frequent, middle or rare characters and words.
     """
     _check_folder(json_file)
-    text = _read_text(corpus)
-    if split is Split.VALIDATION:
-        text = text[len(text) * 9 // 10:]
+    whole = _read_text(corpus)
+    begin = len(whole) * 9 // 10 if split is Split.VALIDATION else 0
+    text, known = whole[begin:], whole[:begin] or whole
     loaded = Model.load(model or default_model_path())
+    predictors: dict[str, PredictorFactory | None] = {"model": None}
+    if float_file is not None:
+        predictors["float"] = _float_predictor(float_file, loaded)
     console = Console(stderr=True, quiet=quiet)
-    with _progress(console, f"Evaluating {len(text):,} characters, twice") as advance:
-        protocols = quality(loaded, text, progress=advance)
+    losses: dict[str, dict[str, NDArray[np.float64]]] = {}
+    for protocol in PROTOCOLS:
+        for name, predictor in predictors.items():
+            with _progress(console, f"Evaluating the {name} on {len(text):,} characters, {protocol}"
+                           ) as advance:
+                losses.setdefault(protocol, {})[name] = character_losses(
+                    loaded, text, protocol, predictor=predictor, progress=advance)
+    protocols = {protocol: summary(loaded, text, nats["model"], protocol)
+                 for protocol, nats in losses.items()}
     streamed = protocols["streamed"]
     results = {"corpus": corpus.name, "split": split.value,
                **{key: streamed[key] for key in ("protocol", "nats_per_char", "bits_per_char",
                                                  "bits_per_byte", "model_sha256", "text_sha256")},
-               "protocols": protocols}
-    table = Table("protocol", "nats/char", "bits/char", "bits/byte", "characters", box=None)
-    for name, figures in protocols.items():
-        table.add_row(name, f"{figures['nats_per_char']:.4f}", f"{figures['bits_per_char']:.4f}",
-                      f"{figures['bits_per_byte']:.4f}", f"{figures['characters_scored']:,}")
-    Console().print(table)
+               "protocols": protocols,
+               "frequency": frequency_bands(text, losses["streamed"], known)}
+    if float_file is not None:
+        results["float_nats_per_char"] = {
+            protocol: float(np.nanmean(nats["float"])) for protocol, nats in losses.items()}
+    print_quality(results, Console())
     if json_file is not None:
         _write_json(json_file, results)
 
@@ -271,6 +286,21 @@ def _progress(console: Console, what: str) -> Iterator[Callable[[int, int], None
                   disable=not console.is_terminal or console.quiet) as bar:
         task = bar.add_task(escape(what), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _float_predictor(path: Path, model: Model) -> PredictorFactory:
+    """What makes predictors of a network in floating point, whose vocabulary is the model's."""
+    try:
+        from .train.float_file import FloatModel, FloatPredictor
+    except ImportError as error:
+        raise MissingPackageError("--float needs PyTorch, which is not installed; "
+                                  "pip install 'trilight[train]'") from error
+    found = FloatModel.load(path)
+    if found.vocab != model.vocab:
+        raise EvaluationError(f"{path} knows other characters than the model; compare networks "
+                              "that were trained on the same text")
+    FloatPredictor(found, 1)
+    return lambda streams: FloatPredictor(found, streams)
 
 
 def _read_text(path: Path) -> str:

@@ -16,7 +16,7 @@ from trilight.sw.model import Model
 from trilight.sw.reference.model import ReferenceModel
 
 __all__ = ["BLOCK_CHARACTERS", "PROTOCOLS", "Predictor", "PredictorFactory", "Progress",
-           "character_losses", "evaluate", "log_softmax", "quality"]
+           "character_losses", "evaluate", "log_softmax", "quality", "summary"]
 
 BLOCK_CHARACTERS = 256
 """Characters fed to one block of the ``blocks`` protocol."""
@@ -75,6 +75,12 @@ def evaluate(model: Model, text: str, protocol: str = "streamed", *, streams: in
         If the model's vocabulary lacks characters of the text.
     """
     nats = character_losses(model, text, protocol, streams=streams, progress=progress)
+    return summary(model, text, nats, protocol, streams=streams)
+
+
+def summary(model: Model, text: str, nats: NDArray[np.float64], protocol: str, *,
+            streams: int = 64) -> dict[str, Any]:
+    """What ``evaluate`` returns, from the losses that ``character_losses`` did."""
     scored = ~np.isnan(nats)
     token_bytes = np.array([len(character.encode()) for character in model.vocab])
     bytes_scored = int(token_bytes[np.array(model.encode(text), np.int64)[scored]].sum())

@@ -3,9 +3,10 @@
 import math
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from time import monotonic, perf_counter
+from time import monotonic, process_time
 from typing import Any, Self
 
 import numpy as np
@@ -286,6 +287,8 @@ class Trainer:
             torch.save(self._checkpoint(), partial)
             os.replace(partial, path)
         except (OSError, RuntimeError) as error:  # PyTorch reports a full disk by the latter
+            with suppress(OSError):
+                partial.unlink()
             raise CheckpointError(f"checkpoint {path} cannot be written: {error}; make room, or "
                                   "name another folder with --checkpoint") from error
 
@@ -424,10 +427,11 @@ def bf16_is_faster(device: str) -> bool:
     def seconds(dtype: torch.dtype) -> float:
         a, b = q.to(dtype), weights.to(dtype)
         times = []
-        for _ in range(8):
-            began = perf_counter()
+        for _ in range(20):
+            # Time of the processor, not of the clock: other programs take turns with this one.
+            began = process_time()
             functional.linear(a, b)
-            times.append(perf_counter() - began)
+            times.append(process_time() - began)
         return min(times)
 
     # Conversions around each product cost about a quarter of a float32 product.

@@ -1,5 +1,7 @@
 """Networks in floating point, and what ternary ones learn from them."""
 
+import dataclasses
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +12,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from trilight.hw.config import ModelConfig
+from trilight.sw import cli
 from trilight.sw.errors import CheckpointError, ModelFileError, TrainingError
 from trilight.sw.evaluate import character_losses
 from trilight.sw.model import Model
@@ -121,8 +124,7 @@ def test_masks_drop_the_rate_and_keep_the_mean(t: SimpleNamespace, corpus: Corpu
 def test_losses_are_those_of_the_protocols(t: SimpleNamespace, corpus: Corpus) -> None:
     """The same sums as ``trilight.sw.evaluate`` makes, step by step."""
     model = teacher(t, corpus)
-    stand_in = Model.random(config(corpus), 1)
-    stand_in = type(stand_in)(**{**vars(stand_in), "vocab": corpus.vocab})
+    stand_in = dataclasses.replace(Model.random(config(corpus), 1), vocab=corpus.vocab)
 
     def slowly(protocol: str) -> float:
         nats = character_losses(stand_in, corpus.held_out_text, protocol, streams=8,
@@ -232,7 +234,41 @@ def test_student_comes_to_expect_what_its_teacher_does(
     assert probabilities[5].item() == pytest.approx(0.3, abs=0.08)
 
 
-# The command
+# The commands
+
+
+def test_evaluate_shows_a_network_beside_the_model(
+        t: SimpleNamespace, text: Path, corpus: Corpus, tmp_path: Path,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    path, json_file = tmp_path / "float.safetensors", tmp_path / "quality.json"
+    model = tmp_path / "model.safetensors"
+    dataclasses.replace(Model.random(config(corpus), 1), vocab=corpus.vocab).save(model)
+    teacher(t, corpus).save(path)
+    assert cli.main(["evaluate", "--corpus", str(text), "--model", str(model), "--float",
+                     str(path), "--json", str(json_file)]) == 0
+    results = json.loads(json_file.read_text())
+    net = teacher(t, corpus).network
+    assert results["float_nats_per_char"] == {
+        "streamed": pytest.approx(t.streamed_loss(net, corpus.held_out), rel=1e-5),
+        "blocks": pytest.approx(t.blocks_loss(net, corpus.held_out), rel=1e-5)}
+    rows = results["frequency"]["characters"]
+    for name, whole in (("model", results["nats_per_char"]),
+                        ("float", results["float_nats_per_char"]["streamed"])):
+        assert sum(row["share"] * row["nats"][name] for row in rows
+                   if row["occurrences"]) == pytest.approx(whole)
+    assert "float" in capsys.readouterr().out
+
+
+def test_evaluate_refuses_a_network_of_another_text(
+        t: SimpleNamespace, text: Path, corpus: Corpus, tmp_path: Path,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "float.safetensors"
+    teacher(t, corpus).save(path)
+    model = tmp_path / "model.safetensors"
+    Model.random(config(corpus), 1).save(model)
+    assert cli.main(["evaluate", "--corpus", str(text), "--model", str(model), "--float",
+                     str(path)]) == 2
+    assert "knows other characters than the model" in capsys.readouterr().err
 
 
 def test_from_a_teacher_to_a_model(t: SimpleNamespace, text: Path, corpus: Corpus,

@@ -406,6 +406,26 @@ def test_checkpoint_that_cannot_be_written_ends_before_the_first_step(
     assert trainer.step == 0
 
 
+def test_full_disk_leaves_the_checkpoint_before_whole(
+        torch_side: SimpleNamespace, corpus: Corpus, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "checkpoint.pt"
+    trainer = torch_side.trainer.Trainer(small_config(corpus), corpus, options(torch_side))
+    trainer.advance()
+    trainer.save(path)
+    trainer.advance()
+
+    def full(content: object, file: Path) -> None:
+        file.write_bytes(b"half")
+        raise RuntimeError("PytorchStreamWriter failed writing file: No space left on device")
+
+    monkeypatch.setattr(torch_side.torch, "save", full)
+    with pytest.raises(CheckpointError, match="No space left on device; make room"):
+        trainer.save(path)
+    assert torch_side.trainer.Trainer.resume(path, corpus).step == 1
+    assert list(tmp_path.glob("checkpoint*")) == [path]
+
+
 def test_loss_that_is_no_number_ends_the_training(
         torch_side: SimpleNamespace, corpus: Corpus) -> None:
     trainer = torch_side.trainer.Trainer(small_config(corpus), corpus, options(torch_side))
