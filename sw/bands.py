@@ -121,3 +121,6 @@ def print_quality(results: Mapping[str, Any], console: Console) -> None:
                 cells.append(f"{nats[0] / nats[1] - 1:+.1%}" if row["occurrences"] else "")
             table.add_row(row["band"], f"{row['kinds']:,}", f"{row['share']:.1%}", *cells)
         console.print(table)
+    if agreement := results.get("agreement"):
+        console.print(f"\n{agreement['target']} drew the {agreement['tokens_compared']} tokens of "
+                      f"the reference at {agreement['places']} places of the text")

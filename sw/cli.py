@@ -25,6 +25,7 @@ from rich.table import Table
 
 from trilight.hw.config import UP5K
 
+from .agreement import check_agreement
 from .api import open_board, report
 from .bands import frequency_bands, print_quality
 from .driver import check_request
@@ -128,14 +129,20 @@ def evaluate(
     float_file: Annotated[Path | None, typer.Option(
         "--float", metavar="FILE", help="Network of trilight train --network float, measured "
                                         "beside the model; takes PyTorch.")] = None,
+    target: Annotated[str | None, typer.Option(
+        "--target", help="Also check on a sample of the text that this target, such as rtl or "
+                         "netlist, draws the same tokens as the reference.")] = None,
+    sample: Annotated[int, typer.Option(
+        "--sample", min=1, help="Tokens of that check.")] = 64,
     json_file: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Measure how well a model predicts a text, in nats per character and bits per byte.
 
     The protocol streamed carries the model's memory along 64 streams; blocks starts anew every 256
-    characters. The figures are of the integer reference, and so of every target. A second table
-    shows who pays for what the model lacks: frequent, middle or rare characters and words.
+    characters. The figures are of the integer reference, and so of every target that draws the
+    same tokens. A second table shows who pays for what the model lacks: frequent, middle or rare
+    characters and words.
     """
     _check_folder(json_file)
     whole = _read_text(corpus)
@@ -164,6 +171,14 @@ def evaluate(
     if float_file is not None:
         results["float_nats_per_char"] = {
             protocol: float(np.nanmean(nats["float"])) for protocol, nats in losses.items()}
+    if target is not None:
+        with open_board(target, progress=lambda message: console.print(escape(message),
+                                                                       style="dim")) as board:
+            with _progress(console, f"Loading the model into {target}") as advance:
+                board.load(loaded, progress=advance)
+            with _progress(console, f"Comparing {target} with the reference") as advance:
+                results["agreement"] = check_agreement(board, loaded, text, sample,
+                                                       progress=advance)
     print_quality(results, Console())
     if json_file is not None:
         _write_json(json_file, results)

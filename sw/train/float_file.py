@@ -20,9 +20,9 @@ from trilight.sw.errors import ModelFileError
 from .float_network import FloatNetwork, Transformer
 from .network import State
 
-__all__ = ["KINDS", "FloatModel", "FloatPredictor"]
+__all__ = ["FORMAT", "KINDS", "FloatModel", "FloatPredictor"]
 
-_FORMAT = "trilight-float-network"
+FORMAT = "trilight-float-network"
 _VERSION = "1"
 
 KINDS = {"float": FloatNetwork, "transformer": Transformer}
@@ -66,7 +66,7 @@ class FloatModel:
             It cannot be written.
         """
         metadata = {
-            "format": _FORMAT, "version": _VERSION, "kind": self.kind,
+            "format": FORMAT, "version": _VERSION, "kind": self.kind,
             "config": json.dumps(self.network.config.to_dict()),
             "vocab": json.dumps(self.vocab), "provenance": json.dumps(dict(self.provenance)),
         }
@@ -98,8 +98,8 @@ class FloatModel:
             raise ModelFileError(f"{path} is damaged or no safetensors file ({error}); "
                                  "make it again") from error
         found = metadata.get("format"), metadata.get("version")
-        if found != (_FORMAT, _VERSION):
-            raise ModelFileError(f"{path} must be of format {_FORMAT!r} version {_VERSION}, not "
+        if found != (FORMAT, _VERSION):
+            raise ModelFileError(f"{path} must be of format {FORMAT!r} version {_VERSION}, not "
                                  f"{found[0]!r} version {found[1]}; trilight train --network "
                                  "float makes such a file")
         try:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from trilight.hw.config import ModelConfig
 from trilight.sw import cli
 from trilight.sw.errors import CheckpointError, ModelFileError, TrainingError
-from trilight.sw.evaluate import character_losses
+from trilight.sw.evaluate import character_losses, evaluate
 from trilight.sw.model import Model
 from trilight.sw.train import command
 from trilight.sw.train.corpus import Corpus, read_corpus
@@ -232,6 +232,64 @@ def test_student_comes_to_expect_what_its_teacher_does(
     probabilities = logits.softmax(-1).mean((0, 1))
     assert probabilities[2].item() == pytest.approx(0.7, abs=0.08)
     assert probabilities[5].item() == pytest.approx(0.3, abs=0.08)
+
+
+# Comparison
+
+
+def test_multiplications_of_a_float_network_are_those_of_its_products(
+        t: SimpleNamespace, corpus: Corpus) -> None:
+    """Each weight of a matrix once; what is left grows with the width, not with its square."""
+    from trilight.sw.train.compare import multiplications
+
+    shape = config(corpus)
+    matrices = sum(value.numel() for value in network(t, corpus).parameters() if value.ndim == 2)
+    rest = multiplications(shape, "float") - matrices
+    wide = dataclasses.replace(shape, d_model=2 * shape.d_model, d_hidden=2 * shape.d_hidden)
+    assert 0 < rest
+    assert multiplications(wide, "float") - wide.ternary_weights == 2 * rest
+    assert multiplications(shape, "ternary") < matrices / 5
+
+
+def test_rounding_to_8_bits_moves_weights_by_half_a_step(
+        t: SimpleNamespace, corpus: Corpus) -> None:
+    from trilight.sw.train.compare import quantised
+
+    model = teacher(t, corpus)
+    rounded = quantised(model)
+    for name, before in model.network.named_parameters():
+        after = dict(rounded.network.named_parameters())[name]
+        if before.ndim < 2:
+            assert t.torch.equal(before, after)
+            continue
+        step = before.abs().amax(1, keepdim=True) / 127
+        assert ((after - before).abs() <= 0.501 * step).all()
+        assert ((after / step) - (after / step).round()).abs().max() < 1e-3
+        assert len(after[0].unique()) > 3
+
+
+def test_compare_command(t: SimpleNamespace, text: Path, corpus: Corpus, tmp_path: Path,
+                         capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "model.safetensors"
+    ours = dataclasses.replace(Model.random(config(corpus), 1), vocab=corpus.vocab)
+    ours.save(model)
+    files = [str(model)]
+    for kind in ("float", "transformer"):
+        files.append(str(tmp_path / kind))
+        t.FloatModel(kind, network(t, corpus, kind), corpus.vocab, {}).save(files[-1])
+    json_file = tmp_path / "rows.json"
+    assert cli.main(["compare", *files, "--corpus", str(text), "--json", str(json_file)]) == 0
+    rows = json.loads(json_file.read_text())
+    assert [(row["kind"], row["format"]) for row in rows] == [
+        ("ternary", "trits"), ("float", "float32"), ("float", "int8"),
+        ("transformer", "float32"), ("transformer", "int8")]
+    assert rows[0]["nats_per_char_blocks"] == evaluate(
+        ours, corpus.held_out_text, "blocks")["nats_per_char"]
+    assert rows[1]["nats_per_char_streamed"] == pytest.approx(
+        t.streamed_loss(network(t, corpus), corpus.held_out))
+    assert rows[1]["nats_per_char_blocks"] != rows[2]["nats_per_char_blocks"]
+    assert rows[3]["nats_per_char_streamed"] is None
+    assert "int8" in capsys.readouterr().out
 
 
 # The commands
