@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from trilight.hw.config import ModelConfig
 from trilight.sw.errors import ModelFileError
@@ -72,10 +72,7 @@ class FloatModel:
         }
         weights = {name: value.contiguous().cpu()
                    for name, value in self.network.state_dict().items()}
-        try:
-            save_file(weights, path, metadata)
-        except SafetensorError as error:
-            raise OSError(0, str(error)) from error
+        Path(path).write_bytes(save(weights, metadata))
 
     @classmethod
     def load(cls, path: str | PathLike[str], *, device: str = "cpu") -> "FloatModel":

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 from torch import Tensor
 
 from .network import State
@@ -58,9 +58,16 @@ class Lessons:
     expected: NDArray[np.float16] | None = None
 
     def save(self, path: Path) -> None:
-        """Write both arrays to a safetensors file."""
+        """Write both arrays to a safetensors file.
+
+        Raises
+        ------
+        OSError
+            It cannot be written.
+        """
         assert self.expected is not None
-        save_file({"tokens": self.tokens.astype(np.uint8), "expected": self.expected}, path)
+        path.write_bytes(save({"tokens": self.tokens.astype(np.uint8),
+                               "expected": self.expected}))
 
     @classmethod
     def load(cls, path: Path) -> "Lessons | None":

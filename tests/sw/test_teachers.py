@@ -246,7 +246,7 @@ def test_multiplications_of_a_float_network_are_those_of_its_products(
     matrices = sum(value.numel() for value in network(t, corpus).parameters() if value.ndim == 2)
     rest = multiplications(shape, "float") - matrices
     wide = dataclasses.replace(shape, d_model=2 * shape.d_model, d_hidden=2 * shape.d_hidden)
-    assert 0 < rest
+    assert rest > 0
     assert multiplications(wide, "float") - wide.ternary_weights == 2 * rest
     assert multiplications(shape, "ternary") < matrices / 5
 
