@@ -35,7 +35,7 @@ def test_a_target_that_computes_something_else(part: str) -> None:
     faulty = dataclasses.replace(MODEL, **{part: value + 9})
     with open_board("reference") as board:
         board.load(faulty)
-        with pytest.raises(EvaluationError, match="reference goes on after .* are not the target"):
+        with pytest.raises(EvaluationError, match=r"reference goes on after .* are not the target"):
             check_agreement(board, MODEL, TEXT, 64)
 
 
