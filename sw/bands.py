@@ -91,7 +91,7 @@ def _spans(nats: NDArray[np.float64], begins: NDArray[np.int64],
     """Sums over [begin, end), NaN where a member is."""
     missing = np.concatenate([[0], np.cumsum(np.isnan(nats))])
     total = np.concatenate([[0.0], np.cumsum(np.nan_to_num(nats))])
-    sums = total[ends] - total[begins]
+    sums: NDArray[np.float64] = total[ends] - total[begins]
     sums[missing[ends] != missing[begins]] = np.nan
     return sums
 

@@ -25,7 +25,9 @@ __all__ = ["FORMAT", "KINDS", "FloatModel", "FloatPredictor"]
 FORMAT = "trilight-float-network"
 _VERSION = "1"
 
-KINDS = {"float": FloatNetwork, "transformer": Transformer}
+KINDS: dict[str, type[FloatNetwork | Transformer]] = {
+    "float": FloatNetwork, "transformer": Transformer}
+"""Networks in floating point, by name."""
 
 
 @dataclass(frozen=True, eq=False)

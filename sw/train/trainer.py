@@ -34,7 +34,7 @@ _FINAL_RATE = 0.02
 _MATRIX_DIMENSIONS = 2
 _EVALUATED_TOGETHER = 128
 
-NETWORKS: dict[str, type[Network] | type[FloatNetwork] | type[Transformer]] = {
+NETWORKS: dict[str, type[Network | FloatNetwork | Transformer]] = {
     "ternary": Network, **KINDS}
 """What can be trained, by name."""
 
