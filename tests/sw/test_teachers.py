@@ -416,3 +416,15 @@ def test_error_of_a_full_disk_names_the_file(t: SimpleNamespace, text: Path, tmp
                          "--teacher", first, "--characters", 40_000, *SHAPE)
     assert isinstance(result.exception, TrainingError)
     assert "No space left on device; make room" in str(result.exception)
+
+
+# Speed
+
+
+def test_benchmark_counts_characters_of_a_core(t: SimpleNamespace) -> None:
+    from trilight.sw.train.benchmark import measure
+
+    result = measure(compiled=False, bf16=False, steps=2)
+    assert result["characters_per_core_s"] > 0
+    # A core's own time is never longer than the clock's, but for the grain of both.
+    assert result["characters_per_s"] < 1.2 * result["characters_per_core_s"]
