@@ -28,6 +28,7 @@ from trilight.hw.config import UP5K
 from .agreement import check_agreement
 from .api import open_board, report
 from .bands import frequency_bands, print_quality
+from .display import TextDisplay
 from .driver import check_request
 from .errors import EvaluationError, MissingPackageError, ReportError, TrilightError
 from .evaluate import PROTOCOLS, PredictorFactory, character_losses, summary
@@ -48,6 +49,8 @@ EPILOG = """
 [bold]First steps[/bold]
 
   trilight generate --prompt "ROMEO:" --tokens 200 --seed 7
+
+  trilight generate --prompt "ROMEO:" --prompt "JULIET:"     two texts at once
 
   trilight generate --prompt "ROMEO:" --target netlist       the chip, simulated
 
@@ -75,14 +78,16 @@ QuietOption = Annotated[bool, typer.Option(
 
 
 def generate(
-    prompt: Annotated[str, typer.Option(
-        "--prompt", "-p", help="Text to go on from, at least one character.")],
+    prompt: Annotated[list[str], typer.Option(
+        "--prompt", "-p", help="Text to go on from, at least one character. Given more than once, "
+                               "two texts are worked on at a time.")],
     tokens: Annotated[int, typer.Option("--tokens", "-n", help="Characters to generate.")] = 200,
     temperature: Annotated[float, typer.Option(
         "--temperature", "-t", help="0 takes the likeliest character always, 1 follows the "
                                     "model's probabilities.")] = 0.8,
     seed: Annotated[int, typer.Option(
-        "--seed", "-s", help="The same seed gives the same text on every target.")] = 0,
+        "--seed", "-s", help="The same seed gives the same text on every target. Of several "
+                             "prompts the second has the next seed, and so on.")] = 0,
     target: Annotated[str, typer.Option(
         "--target", help="What runs the model: reference (integers in NumPy), rtl or netlist "
                          "(the chip, simulated), serial:PORT (a board).")] = "reference",
@@ -94,23 +99,20 @@ def generate(
     _check_folder(json_file)
     console = Console(stderr=True, quiet=quiet)
     loaded = Model.load(model or default_model_path())
-    check_request(loaded, prompt, tokens=tokens, temperature=temperature, seed=seed)
+    seeds = range(seed, seed + len(prompt))
+    for text, own_seed in zip(prompt, seeds, strict=True):
+        check_request(loaded, text, tokens=tokens, temperature=temperature, seed=own_seed)
     with open_board(target, progress=lambda text: console.print(escape(text), style="dim")
                     ) as board:
         with _progress(console, f"Loading the model into {target}") as advance:
             board.load(loaded, progress=advance)
-        stream = board.generate(prompt, tokens=tokens, temperature=temperature, seed=seed)
+        stream = board.generate_many(prompt, tokens=tokens, temperature=temperature, seeds=seeds)
         if isinstance(sys.stdout, TextIOWrapper):
             # A terminal that lacks a character shows another in its place.
             sys.stdout.reconfigure(errors="replace")
-        if sys.stdout.isatty() and not quiet:
-            print(prompt, end="", flush=True)
-        with closing(stream):
-            try:
-                for token in stream:
-                    print(token, end="", flush=True)
-            finally:
-                print(flush=True)
+        with closing(stream), TextDisplay(prompt, live=sys.stdout.isatty() and not quiet) as show:
+            for token in stream:
+                show(token)
         results = report(board)
     if json_file is not None:
         _write_json(json_file, results)
