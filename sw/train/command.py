@@ -167,7 +167,8 @@ def train_command(
         torch.set_num_threads(threads)
     place = _torch_device(device)
     console = Console()
-    panel = _panel(teachers, text, place)
+    bf16 = (bf16_is_faster(place) if precision is Precision.AUTO else precision is Precision.BF16)
+    panel = _panel(teachers, text, place, bf16=bf16)
     lessons, names = None, ""
     if resume:
         _refuse_settings(context)
@@ -194,8 +195,7 @@ def train_command(
             learning_rate=given(learning_rate, model=5e-3, other=2e-3),
             weight_decay=given(weight_decay, model=0.05, other=0.1),
             dropout=given(dropout, model=0.05 if panel else 0.1, other=0.3),
-            bf16=(bf16_is_faster(place) if precision is Precision.AUTO
-                  else precision is Precision.BF16),
+            bf16=bf16,
             compiled=(length >= _FEWEST_TO_COMPILE and minutes is None and compiler_works(place)
                       if compile_ is Compile.AUTO else compile_ is Compile.ON),
             characters=length)
@@ -242,7 +242,8 @@ class _Run:
     panel: "list[FloatModel]"
 
 
-def _panel(paths: Sequence[Path], corpus: Corpus, device: str) -> "list[FloatModel]":
+def _panel(paths: Sequence[Path], corpus: Corpus, device: str, *,
+           bf16: bool) -> "list[FloatModel]":
     """Load the teachers."""
     from .float_file import FloatModel
 
@@ -251,9 +252,17 @@ def _panel(paths: Sequence[Path], corpus: Corpus, device: str) -> "list[FloatMod
         if model.kind != "float":
             raise TrainingError(f"{path} is a network of the kind {model.kind!r}; a teacher must "
                                 "be one of the kind 'float'")
+        model.network.bf16 = bf16
         if model.vocab != corpus.vocab:
             raise TrainingError(f"{path} knows other characters than {corpus.name} has; train the "
                                 "teacher on the same text")
+        # One that saw less teaches that the rest is unlikely; one that saw more tells of what is
+        # held out.
+        trained_on = model.provenance.get("corpus_sha256"), model.provenance.get("split")
+        if trained_on != (corpus.sha256, corpus.split):
+            raise TrainingError(f"{path} was not trained on the same part of the same text "
+                                f"({corpus.split}); train it anew, with the same --corpus and "
+                                f"with{'' if corpus.development else 'out'} --development")
     return panel
 
 
@@ -276,8 +285,16 @@ def _lessons(console: Console, folder: Path, panel: "list[FloatModel]", corpus: 
             with Bar(TextColumn(what), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
                      TextColumn("left"), TimeRemainingColumn(), console=console, transient=True,
                      disable=not console.is_terminal) as bar:
-                task = bar.add_task("", total=None)
-                found = work(lambda done, total: bar.update(task, completed=done, total=total))
+                task, logged = bar.add_task("", total=None), monotonic()
+
+                def report(done: int, total: int) -> None:
+                    nonlocal logged
+                    bar.update(task, completed=done, total=total)
+                    if not console.is_terminal and monotonic() - logged >= _LOG_EVERY_S:
+                        logged = monotonic()
+                        console.print(f"{what}: {done:,} of {total:,} characters", highlight=False)
+
+                found = work(report)
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 found.save(path)
@@ -310,7 +327,7 @@ def _refuse_settings(context: typer.Context) -> None:
     sources = {name: context.get_parameter_source(name) for name in _SETTINGS}
     given = [name for name, source in sources.items() if source and source.name != "DEFAULT"]
     if given:
-        names = ", ".join("--" + name.replace("_", "-") for name in given)
+        names = ", ".join("--" + name.rstrip("_").replace("_", "-") for name in given)
         raise TrainingError(f"--resume goes on with the settings of the checkpoint; leave out "
                             f"{names}, or train anew without --resume")
 

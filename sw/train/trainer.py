@@ -298,6 +298,7 @@ class Trainer:
             "config": self.config.to_dict(),
             "options": asdict(self.options),
             "corpus": self.corpus.sha256,
+            "split": self.corpus.split,
             "teachers": self.teachers,
             "step": self.step,
             "loss": self.loss,
@@ -336,6 +337,9 @@ class Trainer:
             raise CheckpointError(f"checkpoint {path} was made with another corpus (SHA-256 "
                                   f"{found['corpus'][:12]}..., not {corpus.sha256[:12]}...); "
                                   "give that one, or delete the checkpoint and train anew")
+        if found["split"] != corpus.split:
+            raise CheckpointError(f"checkpoint {path} was made with another part of the corpus "
+                                  f"({found['split']}); give --development or leave it out as then")
         if found["teachers"] != teachers:
             raise CheckpointError(f"checkpoint {path} was made with other teachers; give the same "
                                   "--teacher and --made-up, or delete it and train anew")

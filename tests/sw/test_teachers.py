@@ -64,7 +64,8 @@ def network(t: SimpleNamespace, corpus: Corpus, kind: str = "float", seed: int =
 
 
 def teacher(t: SimpleNamespace, corpus: Corpus, seed: int = 1) -> Any:
-    return t.FloatModel("float", network(t, corpus, seed=seed), corpus.vocab, {"made": "here"})
+    return t.FloatModel("float", network(t, corpus, seed=seed), corpus.vocab,
+                        {"corpus_sha256": corpus.sha256, "split": corpus.split})
 
 
 def run_command(*arguments: object) -> Result:
@@ -145,7 +146,7 @@ def test_file_keeps_everything(t: SimpleNamespace, corpus: Corpus, tmp_path: Pat
     model.save(tmp_path / "teacher.safetensors")
     loaded = t.FloatModel.load(tmp_path / "teacher.safetensors")
     assert (loaded.kind, loaded.vocab, loaded.provenance) == ("float", corpus.vocab,
-                                                              {"made": "here"})
+                                                              model.provenance)
     assert loaded.sha256 == model.sha256 != teacher(t, corpus, seed=2).sha256
     for name, value in model.network.state_dict().items():
         assert t.torch.equal(value, loaded.network.state_dict()[name]), name
@@ -356,6 +357,7 @@ def test_from_a_teacher_to_a_model(t: SimpleNamespace, text: Path, corpus: Corpu
     (("--teacher", "gone.safetensors"), "there is no file gone.safetensors"),
     (("--teacher", "transformer"), "a teacher must be one of the kind 'float'"),
     (("--teacher", "other"), "other knows other characters than words.txt has"),
+    (("--teacher", "whole", "--development"), "was not trained on the same part of the same text"),
     (("--board", "abacus"), "no board 'abacus'"),
 ])
 def test_command_refuses_before_it_trains(
@@ -366,6 +368,7 @@ def test_command_refuses_before_it_trains(
         "transformer")
     vocab = (*corpus.vocab[:-1], "\u2020")
     t.FloatModel("float", network(t, corpus), vocab, {}).save("other")
+    teacher(t, corpus).save("whole")
     result = run_command("--corpus", text, "--out", "m.safetensors", *arguments)
     assert message in str(result.exception)
 
@@ -376,6 +379,8 @@ def test_checkpoint_goes_on_with_the_same_teachers_only(
     t.Trainer(config(corpus), corpus, t.Options(context=32), teachers="one").save(path)
     with pytest.raises(CheckpointError, match="was made with other teachers"):
         t.Trainer.resume(path, corpus, teachers="two")
+    with pytest.raises(CheckpointError, match="was made with another part of the corpus"):
+        t.Trainer.resume(path, dataclasses.replace(corpus, development=True), teachers="one")
     t.Trainer.resume(path, corpus, teachers="one")
 
 
