@@ -5,6 +5,8 @@
 #   make test       every quick test
 #   make test-full  the slow ones too, and those of training, which need PyTorch
 #   make bench-train  characters per second of training
+#   make guard      compare area, clock, cycles and activity of the build with those recorded
+#   make simulation-speed   compare ways to compile the virtual board
 #   make lint       ruff and mypy
 #   make clean      remove .venv and everything generated
 #
@@ -27,7 +29,7 @@ LOCK := $(if $(shell command -v flock),flock build/install.lock)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 
 .DEFAULT_GOAL := install
-.PHONY: install demo test test-full bench-train lint typings python clean
+.PHONY: install demo test test-full guard simulation-speed bench-train lint typings python clean
 
 install: $(STAMP)-demo
 
@@ -42,6 +44,12 @@ test-full: $(STAMP)-test $(STAMP)-train
 
 bench-train: $(STAMP)-train
 	$(BIN)/python -m trilight.sw.train.benchmark
+
+guard: $(STAMP)-test
+	$(BIN)/trilight guard
+
+simulation-speed: $(STAMP)-demo
+	$(BIN)/python -m trilight.sim.speed
 
 lint: $(STAMP)-lint typings
 	$(BIN)/ruff check .

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,15 +16,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from trilight.hw.errors import BuildError
-from trilight.hw.flow.build import DEFAULT_SEEDS, Build, Netlist, build
+from trilight.hw.errors import BuildError, RegressionError, TimingError
+from trilight.hw.flow.build import DEFAULT_SEEDS, Build, Netlist, build, synthesise
 from trilight.hw.flow.tools import Progress
 
 from .calibration import calibration_board
+from .guard import Comparison, check, compare, number, record
+from .guards import record_path
 from .icebreaker import Icebreaker
 from .releases import release_path
 
-__all__ = ["RELEASE", "build_command", "flash_command", "flash_design"]
+__all__ = ["RELEASE", "build_command", "flash_command", "flash_design", "guard_command"]
 
 RELEASE = "trilight.release"
 """Entry points group of functions that add figures to a release: each takes a netlist and a
@@ -53,6 +55,8 @@ BaudOption = Annotated[float | None, typer.Option(
     "--baud", metavar="BAUD", help="Speed of the serial port. Default: a quarter of the clock.")]
 SeedsOption = Annotated[str, typer.Option(
     "--seeds", metavar="LIST", help="Seeds of the placement to try, such as 1-5 or 2,7.")]
+GUARD_SEEDS = "1"
+RECORD_SEEDS = "1-5"
 DEFAULT_SEEDS_TEXT = f"{DEFAULT_SEEDS[0]}-{DEFAULT_SEEDS[-1]}"
 
 
@@ -140,6 +144,85 @@ def _program(programmer: str, bitstream: Path) -> None:
     if status != 0:
         raise BuildError(f"{programmer} failed with status {status}; is the board plugged in, and "
                          "are you allowed to use it?")
+
+
+def guard_command(
+    board: BoardArgument = BoardName.ICEBREAKER,
+    seeds: Annotated[str | None, typer.Option(
+        "--seeds", metavar="LIST", help="Seeds of the placement, such as 1-5. Default: 1, and "
+                                        f"{RECORD_SEEDS} with --update.")] = None,
+    update: Annotated[bool, typer.Option(
+        "--update", help="Record the figures of this build instead, better or worse.")] = False,
+    json_file: Annotated[Path | None, typer.Option(
+        "--json", metavar="FILE", help="Also write the comparison to this file as JSON.")] = None,
+) -> None:
+    """Check that a build has not become worse.
+
+    Synthesises, places and simulates the board's build with the model that comes along, and
+    compares area, clock, cycles and activity with those recorded. Each has a tolerance, and the
+    exit status is 2 if one is exceeded. Results that are in the cache take no time.
+    """
+    if json_file is not None and not json_file.absolute().parent.is_dir():
+        raise RegressionError(f"cannot write {json_file}: there is no folder {json_file.parent}; "
+                              "make it first")
+    console = Console(stderr=True)
+    progress = _printer(console)
+    path = record_path(board)
+    try:
+        recorded = json.loads(path.read_text())
+    except FileNotFoundError:
+        if not update:
+            raise RegressionError(f"nothing is recorded for {board}; trilight guard {board} "
+                                  "--update does it") from None
+        recorded = None
+    chosen = _parse_seeds(seeds or (RECORD_SEEDS if update else GUARD_SEEDS))
+    built_for = Icebreaker()
+    try:
+        figures = build(built_for, seeds=chosen, progress=progress).figures
+    except TimingError as error:
+        # The clock is one figure of several: the record says whether it once was better.
+        figures = error.figures
+    figures = figures | _release_figures(synthesise(built_for, progress), progress)
+    if recorded is None:
+        comparisons = []
+    else:
+        comparisons = compare(figures, recorded)
+        _print_comparisons(comparisons, Console())
+        _print_changed_inputs(record(figures), recorded, console)
+    if json_file is not None:
+        _replace(json_file, (json.dumps([{
+            "figure": c.guarded.name, "unit": c.guarded.unit, "recorded": c.recorded,
+            "found": c.found, "worse_by": c.worse, "allowed": c.allowed, "failed": c.failed,
+        } for c in comparisons], indent=2) + "\n").encode())
+    if update:
+        _replace(path, (json.dumps(record(figures), indent=2) + "\n").encode())
+        console.print(f"recorded in {escape(str(path))}", style="dim")
+        return
+    check(comparisons)
+    if any(comparison.worse < 0 for comparison in comparisons):
+        console.print("Something has become better: trilight guard --update keeps it so.")
+
+
+def _print_comparisons(comparisons: Sequence[Comparison], console: Console) -> None:
+    table = Table("", "figure", "unit", box=None)
+    for heading in ("recorded", "found", "change", "allowed"):
+        table.add_column(heading, justify="right")
+    for c in comparisons:
+        mark = "[red]worse[/]" if c.failed else "[green]better[/]" if c.worse < 0 else "ok"
+        table.add_row(mark, c.guarded.name, c.guarded.unit, number(c.recorded),
+                      number(c.found), c.share, number(c.allowed))
+    console.print(table)
+
+
+def _print_changed_inputs(found: dict[str, Any], recorded: dict[str, Any],
+                          console: Console) -> None:
+    """Say what else may have changed the figures than the gateware."""
+    for tool, version in found["tools"].items():
+        before = recorded["tools"].get(tool)
+        if before != version:
+            console.print(f"{tool} is {version}; the record was made with {before}")
+    if found["model_sha256"] != recorded["model_sha256"]:
+        console.print("The model that comes along is another one than the record was made with.")
 
 
 def _printer(console: Console) -> Progress:

@@ -18,7 +18,7 @@ from amaranth.lib import io
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth_boards.icebreaker import ICEBreakerPlatform
 
-from trilight.hw.config import UP5K
+from trilight.hw.config import UP5K, DeviceConfig
 from trilight.hw.errors import BoardError
 
 __all__ = ["Icebreaker", "PllSettings"]
@@ -103,6 +103,8 @@ class Icebreaker:
     baud : float, optional
         Speed of the serial port in bits per second; a clock divided by an integer, at least 4, to
         within 2 %. By default a quarter of the clock.
+    device : DeviceConfig
+        Capacity of the chip.
     chip : callable
         What to build: called with the parameters of ``trilight.hw.top.Chip``, it returns a
         component with its ports.
@@ -116,14 +118,13 @@ class Icebreaker:
     name = "icebreaker"
     top = "trilight"
     part = "iCE40UP5K-SG48"
-    device_config = UP5K
     nextpnr_options = ("--up5k", "--package", "sg48")
     clock_pin = "clk12_0__io"
     rx_pin = "uart_0__rx__io"
     tx_pin = "uart_0__tx__io"
 
     def __init__(self, *, frequency: float = 48e6, baud: float | None = None,
-                 chip: Callable[..., Any] = _default_chip) -> None:
+                 device: DeviceConfig = UP5K, chip: Callable[..., Any] = _default_chip) -> None:
         if not frequency <= MAX_HZ:
             raise BoardError(f"the clock may be at most {MAX_HZ / 1e6:g} MHz, for the sake of the "
                              f"multipliers, not {frequency / 1e6:g} MHz")
@@ -139,6 +140,7 @@ class Icebreaker:
                 f"{baud:,.0f} baud can not be made from {self.clock_hz / 1e6:g} MHz, which gives "
                 f"{self.baud:,.0f} at {self.clocks_per_bit} clocks per bit; the fastest is "
                 f"{self.clock_hz / 4:,.0f}")
+        self.device_config = device
         self._chip = chip
 
     @property

@@ -4,7 +4,10 @@ Each derives from ``TrilightError``, so one clause catches them all; ``trilight.
 rest.
 """
 
-__all__ = ["BoardError", "BuildError", "CapacityError", "TimingError", "TrilightError"]
+from typing import Any
+
+__all__ = ["BoardError", "BuildError", "CapacityError", "RegressionError", "TimingError",
+           "TrilightError"]
 
 
 class TrilightError(Exception):
@@ -24,4 +27,19 @@ class BuildError(TrilightError):
 
 
 class TimingError(BuildError):
-    """A placed and routed design that is too slow for its clock."""
+    """A placed and routed design that is too slow for its clock.
+
+    Parameters
+    ----------
+    message : str
+    figures : dict
+        Of the fastest placement, as of a build that is fast enough.
+    """
+
+    def __init__(self, message: str, figures: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.figures = figures
+
+
+class RegressionError(TrilightError):
+    """Figures of a build that have become worse; the text names them."""

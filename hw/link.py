@@ -109,7 +109,7 @@ class Link(wiring.Component):
     position_0, position_1, cycles, words, tokens : In
         For STATUS; taken in the same cycle as ``running``.
     notice_0, notice_1 : In(stream of NOTICE_LAYOUT)
-        Tokens of a sequence to announce; taken when its last byte is on its way.
+        Tokens of a sequence to announce; taken when its last byte has been handed on.
 
     Raises
     ------

@@ -73,7 +73,8 @@ class Rng(wiring.Component):
 class Sampler(wiring.Component):
     """``token = argmax(logit + rshift(temperature * GUMBEL[u], 10))``, the lowest winning ties.
 
-    Takes a logit per cycle; ``token`` is valid two cycles after the last.
+    Takes a logit per cycle; ``token`` is valid two cycles after the last, and only then may the
+    next token's draws begin.
 
     Members
     -------

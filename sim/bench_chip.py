@@ -1,4 +1,4 @@
-"""Chip by its pins against the integer reference: load, prompt, generate, continue; one text or two.
+"""A chip by its pins against the reference: load, prompt, generate, continue, one text or two.
 
 The same bench runs on the design before synthesis and on the netlist of iCE40 cells. It compares
 every stage of every token, the notices, the tape and the counters.

@@ -18,6 +18,7 @@ from trilight.hw.engine import (
     ACT,
     CHANNEL,
     ENTRIES,
+    EXPECT_LATENCY,
     FILL_LATENCY,
     LOOKUP_LATENCY,
     ROW,
@@ -492,5 +493,5 @@ async def rows_wait_until_expected(dut: Dut) -> None:
         dut.expected.value = 1
         begin = cycle()
         await run
-        assert bench.row_at == begin + rows - 1 + ROW_LATENCY
+        assert bench.row_at == begin + EXPECT_LATENCY + rows - 1 + ROW_LATENCY
     await bench.finish()

@@ -230,8 +230,6 @@ async def refusals(dut: Dut) -> None:
             (Command.READ, address(Space.PROGRAM) + b"\1"),
             (Command.READ, address(LAST) + b"\2")):
         await bench.refused(Result.BAD_ADDRESS, command, payload)
-    dut.run__ready.value = 0
-    await bench.refused(Result.BUSY, Command.RUN, run)
     bench.set_running(True)
     for command, payload in (
             (Command.WRITE, address(0) + one), (Command.READ, address(0) + b"\1"),

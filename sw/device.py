@@ -340,11 +340,11 @@ class ReferenceTransport(Transport):
         if frame.sequence == self._last_run != 0:
             return Result.OK
         flags, n_feed, n_generate, temperature, seed = RUN.unpack(frame.payload)
-        if n_feed == 0:
+        if n_feed == 0 or (flags & RunFlag.SECOND and len(self._texts) == 1):
             return Result.BAD_LENGTH
         if self._running:
             return Result.BUSY
-        number = int(flags & RunFlag.SECOND != 0 and len(self._texts) > 1)
+        number = int(flags & RunFlag.SECOND != 0)
         self._last_run = frame.sequence
         if not self._references:
             model = self._memory.model()

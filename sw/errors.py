@@ -6,11 +6,13 @@ from trilight.hw.errors import (
     BoardError,
     BuildError,
     CapacityError,
+    RegressionError,
     TimingError,
     TrilightError,
 )
 
 __all__ = [
+    "BenchError",
     "BoardError",
     "BuildError",
     "CalibrationError",
@@ -19,6 +21,7 @@ __all__ = [
     "CorpusError",
     "DeviceError",
     "EvaluationError",
+    "ExploreError",
     "ImageError",
     "LinkError",
     "MeterError",
@@ -28,9 +31,11 @@ __all__ = [
     "ModelError",
     "ModelFileError",
     "NoAnswerError",
+    "PerformanceError",
     "PortBusyError",
     "PowerError",
     "PromptError",
+    "RegressionError",
     "ReportError",
     "SimulationError",
     "TargetError",
@@ -133,8 +138,20 @@ class EvaluationError(TrilightError, ValueError):
     """A text or protocol that the quality of a model cannot be measured with."""
 
 
+class ExploreError(TrilightError):
+    """A sweep that describes no designs, or whose results cannot be kept."""
+
+
+class PerformanceError(TrilightError):
+    """Cycles of something that no device does."""
+
+
 class ReportError(TrilightError):
     """Figures that make no report, or a report that cannot be read."""
+
+
+class BenchError(TrilightError):
+    """A workload, baseline or setting that cannot be benchmarked."""
 
 
 class SimulationError(TrilightError):

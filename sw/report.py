@@ -20,8 +20,8 @@ from .errors import ReportError
 from .model import Model
 from .power import BOUNDARY, Activity, Interval, PowerEstimate, estimate_power
 
-__all__ = ["RELEASES", "SCHEMA", "Release", "Run", "build_report", "load_releases",
-           "print_report"]
+__all__ = ["PART_NAMES", "RELEASES", "SCHEMA", "Figure", "Provenance", "Release", "Run",
+           "build_report", "format_number", "load_releases", "print_report"]
 
 SCHEMA = "trilight/report/v1"
 
@@ -109,6 +109,10 @@ class Figure:
     boundary: str | None = None
     source: str | None = None
     interval: Interval | None = None
+    u_k2: float | None = None
+    """Expanded uncertainty (k = 2) of a figure that a meter gave."""
+    runs: list[float] | None = None
+    """Values of the single windows of a measurement, whose median ``value`` is."""
     calibration: str | None = None
     """Of a modelled power or energy: what its coefficients rest on, ``uncalibrated``,
     ``published`` or ``board``."""
@@ -441,10 +445,10 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
             unknown.setdefault(figure["reason"], []).append(label.lower())
             continue
         interval = figure["interval"]
-        span = (f"{_number(interval['p05'] * scale)} to {_number(interval['p95'] * scale)}"
+        span = (" to ".join(format_number(interval[end] * scale) for end in ("p05", "p95"))
                 if interval else "")
         exact = figure["provenance"] == "counted"
-        table.add_row(label, _number(figure["value"] * scale, exact=exact), unit, span,
+        table.add_row(label, format_number(figure["value"] * scale, exact=exact), unit, span,
                       f"{figure['provenance']}: {escape(figure['source'])}")
     console.print(table, highlight=False)
     for reason, labels in unknown.items():
@@ -470,7 +474,7 @@ _ROWS = (
 )
 """Label, figure, factor that brings it to the unit, unit."""
 
-_PART_NAMES = {
+PART_NAMES = {
     "leakage": "leakage",
     "clock": "clock tree",
     "ff": "flip-flops",
@@ -484,7 +488,7 @@ _PART_NAMES = {
 }
 
 
-def _number(value: float, *, exact: bool = False) -> str:
+def format_number(value: float, *, exact: bool = False) -> str:
     """Three significant digits; of an exact number all digits before the point."""
     if abs(value) < 100:
         return f"{value:.3g}"
@@ -496,4 +500,4 @@ def _shares(parts: Mapping[str, float]) -> str:
     total = sum(parts.values())
     large = sorted(((value / total, name) for name, value in parts.items()
                     if value >= 0.01 * total), reverse=True)
-    return ", ".join(f"{_PART_NAMES[name]} {share:.0%}" for share, name in large)
+    return ", ".join(f"{PART_NAMES[name]} {share:.0%}" for share, name in large)

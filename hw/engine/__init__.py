@@ -6,11 +6,11 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..config import DeviceConfig
 from .embedding import CHANNEL, LOOKUP_LATENCY, EmbeddingLookup
-from .rows import ROW, ROW_LATENCY, RowStream, op_layout
+from .rows import EXPECT_LATENCY, ROW, ROW_LATENCY, RowStream, op_layout
 from .tables import ACT, ENTRIES, FILL_LATENCY, SHORT_ENTRIES, PartialSumTables, TritRom
 
-__all__ = ["ACT", "CHANNEL", "ENTRIES", "FILL_LATENCY", "LOOKUP_LATENCY", "ROW", "ROW_LATENCY",
-           "SHORT_ENTRIES", "Engine", "op_layout"]
+__all__ = ["ACT", "CHANNEL", "ENTRIES", "EXPECT_LATENCY", "FILL_LATENCY", "LOOKUP_LATENCY",
+           "ROW", "ROW_LATENCY", "SHORT_ENTRIES", "Engine", "op_layout"]
 
 
 class Engine(wiring.Component):

@@ -12,10 +12,13 @@ from ..config import NUMBERS, DeviceConfig
 from ..weights import WeightMemory
 from .tables import INDEX_BITS, READ_STAGE, SUM_BITS, vector_layout
 
-__all__ = ["ROW", "ROW_LATENCY", "RowStream", "op_layout"]
+__all__ = ["EXPECT_LATENCY", "ROW", "ROW_LATENCY", "RowStream", "op_layout"]
 
 ROW = data.StructLayout({"sum": signed(NUMBERS.acc_bits), "last": 1})
 """A finished row: its dot product, and whether it is the operation's last."""
+
+EXPECT_LATENCY = 1
+"""Cycles from ``expected`` to the first row that waited for it."""
 
 ROW_LATENCY = 9
 """Cycles from the address of a row's last weight word to its ``ROW``."""
@@ -120,19 +123,24 @@ class RowStream(wiring.Component):
         first_block = Signal(reset_less=True)
         last_block = Signal(reset_less=True)
         last_row = Signal(reset_less=True)
+        opened = Signal(reset_less=True)
         half = Signal()
         issue = Signal()
         op = self.ops.payload
         op_ends = last_row & last_block
         m.d.comb += [
-            issue.eq(active & self.full.bit_select(half, 1) & (self.expected | ~last_block)
-                     & ~self.taken),
+            issue.eq(active & self.full.bit_select(half, 1) & opened & ~self.taken),
             self.weight_read.eq(issue),
             self.op_ends.eq(issue & op_ends),
             self.ops.ready.eq(~active | self.op_ends),
         ]
         # The next operation's first word follows the last one's without a pause.
         begin = ~active | op_ends
+        next_is_last = Mux(begin, op.vector.blocks == 0,
+                           Mux(last_row, blocks_left == 1, last_block))
+        # Whether rows of the present block may come, ready for ``issue`` to be short.
+        m.d.sync += opened.eq(~Mux(issue | ~active, next_is_last, last_block)
+                              | (self.expected & ~self.op_ends))
         with m.If(issue | ~active):
             m.d.sync += [
                 active.eq(~begin | self.ops.valid),
@@ -140,8 +148,7 @@ class RowStream(wiring.Component):
                 rows_left.eq(Mux(begin, op.rows, Mux(last_row, rows, rows_left - 1))),
                 last_row.eq(~begin & (rows_left == 1)),
                 first_block.eq(begin | (first_block & ~last_row)),
-                last_block.eq(Mux(begin, op.vector.blocks == 0,
-                                  Mux(last_row, blocks_left == 1, last_block))),
+                last_block.eq(next_is_last),
                 blocks_left.eq(Mux(begin, op.vector.blocks, blocks_left - last_row)),
             ]
             with m.If(begin):

@@ -99,8 +99,10 @@ class Board(Protocol):
         """Return the whole design, which reports ``build_id``."""
 
 
-def find_board(name: str) -> Board:
+def find_board(name: str, **parameters: Any) -> Board:
     """Return the board of this name from the entry points group ``trilight.boards``.
+
+    ``parameters`` are its own, such as a frequency.
 
     Raises
     ------
@@ -110,7 +112,7 @@ def find_board(name: str) -> Board:
     boards = {point.name: point for point in entry_points(group=BOARDS)}
     if name not in boards:
         raise BoardError(f"there is no board {name!r}; there is {', '.join(sorted(boards))}")
-    found: Board = boards[name].load()()
+    found: Board = boards[name].load()(**parameters)
     return found
 
 
@@ -288,14 +290,9 @@ def build(board: Board, *, seeds: Sequence[int] = DEFAULT_SEEDS,
     reports = {seed: json.loads((folder / f"{seed}.json").read_text()) for seed in seeds}
     fmax = {seed: _fmax_hz(board, report) for seed, report in reports.items()}
     best = max(seeds, key=lambda seed: fmax[seed])
-    if fmax[best] < board.clock_hz:
-        reached = ", ".join(f"{fmax[seed] / 1e6:.1f} MHz with seed {seed}" for seed in seeds)
-        raise TimingError(
-            f"the design is too slow for {board.clock_hz / 1e6:g} MHz: it reaches {reached}; "
-            f"try other seeds or a lower frequency. The paths are in {folder}")
     bitstream = folder / f"{best}.bin"
     used = {name: cells["used"] for name, cells in reports[best]["utilization"].items()}
-    return Build(netlist=netlist, bitstream=bitstream, figures={
+    figures = {
         "board": board.name,
         "part": board.part,
         "design_sha256": netlist.design_sha256,
@@ -310,7 +307,13 @@ def build(board: Board, *, seeds: Sequence[int] = DEFAULT_SEEDS,
         "seed": best,
         "resources": _resources(netlist, used),
         "tools": tools,
-    })
+    }
+    if fmax[best] < board.clock_hz:
+        reached = ", ".join(f"{fmax[seed] / 1e6:.1f} MHz with seed {seed}" for seed in seeds)
+        raise TimingError(
+            f"the design is too slow for {board.clock_hz / 1e6:g} MHz: it reaches {reached}; "
+            f"try other seeds or a lower frequency. The paths are in {folder}", figures)
+    return Build(netlist=netlist, bitstream=bitstream, figures=figures)
 
 
 def _fmax_hz(board: Board, report: dict[str, Any]) -> float:

@@ -1,7 +1,6 @@
 """``trilight compare``: models of several kinds side by side. Needs PyTorch."""
 
 import copy
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +11,7 @@ from rich.table import Table
 from safetensors import SafetensorError, safe_open
 
 from trilight.hw.config import ModelConfig
-from trilight.sw.errors import ReportError
+from trilight.sw.console import check_folder, write_json
 from trilight.sw.evaluate import BLOCK_CHARACTERS, PROTOCOLS, evaluate
 from trilight.sw.model import Model
 
@@ -79,6 +78,7 @@ def compare_command(
     A network in floating point appears twice: as it is, and with its matrices rounded to 8 bits
     after the training.
     """
+    check_folder(json_file)
     text = read_corpus(corpus, max_vocab=_MOST_CHARACTERS, development=development)
     rows: list[dict[str, Any]] = []
     console = Console()
@@ -95,10 +95,8 @@ def compare_command(
               for protocol in PROTOCOLS))
     console.print(table)
     if json_file is not None:
-        try:
-            json_file.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise ReportError(f"cannot write {json_file}: {error.strerror}") from error
+        write_json(json_file, {"corpus_sha256": text.sha256, "held_out": text.held_out_part,
+                               "models": rows})
 
 
 def _is_ternary(path: Path) -> bool:

@@ -106,7 +106,8 @@ def test_transmitter_sends_every_bit_in_time(clocks_per_bit: int, pause: int,
             if pause:
                 # The transmitter becomes ready before the pause is over.
                 await ctx.tick().repeat(10 * clocks_per_bit + pause - 1)
-        await ctx.tick().repeat(12 * clocks_per_bit)
+        # A byte waits in the transmitter, and another is on the line.
+        await ctx.tick().repeat(22 * clocks_per_bit)
 
     async def monitor(ctx: Any) -> None:
         async for _, _, level in ctx.tick().sample(dut.tx):

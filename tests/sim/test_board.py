@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from amaranth.hdl import Module
 
 from trilight.boards.echo import Echo
 from trilight.boards.icebreaker import Icebreaker
-from trilight.hw.config import ModelConfig
+from trilight.hw.config import DeviceConfig, ModelConfig
 from trilight.hw.flow.build import Hdl, elaborate, synthesise
+from trilight.hw.top import Chip
 from trilight.sim.board import IDLE, VirtualBoard, netlist_target, rtl_target, serve_pty
-from trilight.sim.native import NativeBench
+from trilight.sim.native import NativeBench, compile_bench
+from trilight.sim.speed import RECIPES
 from trilight.sw.driver import Board
 from trilight.sw.errors import BuildError, LinkError, SimulationError, TargetError
 from trilight.sw.model import Model
@@ -67,6 +70,16 @@ def test_bytes_pass_through_the_pins(bench: NativeBench, rng: np.random.Generato
     assert 0 <= bench.run(10**6, idle=100) - (len(data) * BITS * clocks + 100) <= LATENCY
     assert bench.read() == data
     assert bench.read() == b""
+
+
+def test_recipe_decides_how_it_is_compiled(echo: Hdl) -> None:
+    recipe = RECIPES["smaller code (-Os)"]
+    assert compile_bench(echo, recipe=recipe) != compile_bench(echo)
+    bench = NativeBench(echo, recipe=recipe)
+    bench.write(b"small")
+    bench.run(10**6, idle=100)
+    assert bench.read() == b"small"
+    bench.close()
 
 
 def test_run_ends_when_the_line_is_quiet(bench: NativeBench) -> None:
@@ -217,18 +230,39 @@ endmodule
     assert "NO_SUCH_CELL" in log.read_text()
 
 
+def generated(board: Board, model: Model, prompts: list[str], seed: int) -> list[str]:
+    """Texts that a board makes of prompts, as many at once as it can."""
+    board.load(model, verify=True)
+    texts = [""] * len(prompts)
+    for token in board.generate_many(prompts, tokens=12, seeds=[seed + k for k in range(3)]):
+        texts[token.prompt] += str(token)
+    return texts
+
+
 @pytest.mark.slow
 def test_netlist_generates_what_the_reference_does(seed: int) -> None:
     """The real chip, cell by cell, and the same again before synthesis."""
     model = Model.random(ModelConfig(vocab_size=32, d_model=40, n_layers=2, d_hidden=80), seed)
-    prompt = model.decode([1, 2, 3])
+    prompts = [model.decode(ids) for ids in ([1, 2, 3], [4], [5, 6])]
     texts = {}
     for target in ("reference", "rtl", "netlist"):
         with Board(open_transport(target)) as board:
-            board.load(model, verify=True)
-            texts[target] = "".join(
-                str(token) for token in board.generate(prompt, tokens=12, seed=seed))
+            texts[target] = generated(board, model, prompts, seed)
     assert texts["rtl"] == texts["netlist"] == texts["reference"]
+
+
+@pytest.mark.slow
+def test_chip_of_one_sequence_generates_the_same(seed: int) -> None:
+    def chip(*, device: DeviceConfig, **parameters: Any) -> Chip:
+        return Chip(device=replace(device, sequences=1), **parameters)
+
+    model = Model.random(ModelConfig(vocab_size=24, d_model=16, n_layers=1, d_hidden=24), seed)
+    prompts = [model.decode(ids) for ids in ([1, 2, 3], [4], [5, 6])]
+    with Board(open_transport("reference")) as board:
+        expected = generated(board, model, prompts, seed)
+    with Board(VirtualBoard(elaborate(Icebreaker(chip=chip)))) as board:
+        assert board.identity.device.sequences == 1
+        assert generated(board, model, prompts, seed) == expected
 
 
 @pytest.mark.slow

@@ -358,7 +358,8 @@ def test_a_device_with_one_sequence() -> None:
     host.device = ReferenceTransport(replace(UP5K, sequences=1))
     host.load(MODEL)
     assert host.write(Space.TAPE, [7]) == Result.OK
-    assert host.run(START | RunFlag.SECOND, 1, 5) == Result.OK
+    assert host.run(START | RunFlag.SECOND, 1, 5) == Result.BAD_LENGTH
+    assert host.run(START, 1, 5) == Result.OK
     host.listen(7)
     assert [token for _, token in host.notices] == expected_tokens([7], 5)
     assert host.status()[:3] == (0, 5, 0)

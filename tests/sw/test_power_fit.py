@@ -130,6 +130,11 @@ def test_voltage_and_temperature_of_the_measurement() -> None:
     moved = {name: c.value * (1.15 / 1.219) ** 2 for name, c in truth.coefficients.items()}
     for name in IDENTIFIED:
         assert got.coefficients[name].value == pytest.approx(moved[name], rel=0.1), name
+    # What was not measured is only stated anew.
+    assert got.coefficients["pll"].value == pytest.approx(moved["pll"])
+    leakage = truth.coefficients["leakage"].value * 2 ** (
+        20 / truth.coefficients["leakage_doubling"].value)
+    assert got.coefficients["leakage"].value == pytest.approx(leakage, rel=0.25)
     assert predict(CHIP, 24e6, got, voltage_v=1.219, temperature_c=25.0).p50 == pytest.approx(
         estimate_power(CHIP, 24e6, voltage_v=1.219).nominal_mw * 1e-3, rel=0.1)
 

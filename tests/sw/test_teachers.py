@@ -280,7 +280,7 @@ def test_compare_command(t: SimpleNamespace, text: Path, corpus: Corpus, tmp_pat
         t.FloatModel(kind, network(t, corpus, kind), corpus.vocab, {}).save(files[-1])
     json_file = tmp_path / "rows.json"
     assert cli.main(["compare", *files, "--corpus", str(text), "--json", str(json_file)]) == 0
-    rows = json.loads(json_file.read_text())
+    rows = json.loads(json_file.read_text())["models"]
     assert [(row["kind"], row["format"]) for row in rows] == [
         ("ternary", "trits"), ("float", "float32"), ("float", "int8"),
         ("transformer", "float32"), ("transformer", "int8")]

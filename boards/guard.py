@@ -1,0 +1,177 @@
+"""Figures of a build against those recorded: what has got worse, and by how much."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from trilight.hw.errors import RegressionError
+
+__all__ = ["GUARDED", "Comparison", "Guarded", "check", "compare", "number",
+           "record"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guarded:
+    """A figure that must not get worse.
+
+    Parameters
+    ----------
+    name, unit : str
+    read : callable
+        Takes it out of a build's figures, those of a release.
+    tolerance : float
+        How much worse than recorded it may be, as a share of the record.
+    slack : float
+        The same in its own unit, for figures that may be recorded as 0.
+    higher_is_better : bool
+    why : str
+        Where the tolerance comes from.
+    """
+
+    name: str
+    unit: str
+    read: Callable[[Mapping[str, Any]], float]
+    tolerance: float
+    why: str
+    slack: float = 0.0
+    higher_is_better: bool = False
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A guarded figure beside its record."""
+
+    guarded: Guarded
+    recorded: float
+    found: float
+
+    @property
+    def worse(self) -> float:
+        """By how much it is worse than recorded, in its unit; negative if better."""
+        change = self.found - self.recorded
+        return -change if self.guarded.higher_is_better else change
+
+    @property
+    def allowed(self) -> float:
+        """By how much it may be worse, in its unit."""
+        return self.guarded.tolerance * self.recorded + self.guarded.slack
+
+    @property
+    def failed(self) -> bool:
+        return self.worse > self.allowed
+
+    @property
+    def share(self) -> str:
+        """The change as a signed share of the record, for people."""
+        if self.found == self.recorded:
+            return "same"
+        if self.recorded == 0:
+            return f"{self.found:+,.4g}"
+        return f"{100 * (self.found / self.recorded - 1):+.2f} %"
+
+    def sentence(self) -> str:
+        """What is wrong, with numbers."""
+        guarded = self.guarded
+        unit = f" {guarded.unit}" if guarded.unit else ""
+        limit = f"{100 * guarded.tolerance:g} %" if guarded.tolerance or not guarded.slack else (
+            f"{guarded.slack:g}{unit}")
+        return (f"{guarded.name}: {number(self.found)}{unit}, recorded "
+                f"{number(self.recorded)}{unit}: {self.share}, and {limit} is allowed "
+                f"({guarded.why})")
+
+
+def number(value: float) -> str:
+    """A figure as people read it."""
+    return f"{value:,.0f}" if value == round(value) else f"{value:,.2f}"
+
+
+def _resource(name: str) -> Callable[[Mapping[str, Any]], float]:
+    return lambda figures: float(figures["resources"][name])
+
+
+def _per_token(name: str) -> Callable[[Mapping[str, Any]], float]:
+    """Events of a token; those of a cycle rise when a gap between operations is closed."""
+    return lambda figures: round(
+        figures["activity"]["busy"][name] * figures["cycles_per_token"])
+
+
+def _idle(name: str) -> Callable[[Mapping[str, Any]], float]:
+    return lambda figures: float(figures["activity"]["idle"][name])
+
+
+def _fmax(figures: Mapping[str, Any]) -> float:
+    return median(figures["fmax_hz"].values()) / 1e6
+
+
+EXACT = "a count that does not scatter"
+
+GUARDED = (
+    Guarded(name="logic cells", unit="LC", read=_resource("lc"), tolerance=0.02,
+            why="synthesis shuffles a few cells with every change"),
+    Guarded(name="block RAMs", unit="EBR", read=_resource("ebr"), tolerance=0, why=EXACT),
+    Guarded(name="weight memories", unit="SPRAM", read=_resource("spram"), tolerance=0, why=EXACT),
+    Guarded(name="multipliers", unit="DSP", read=_resource("dsp"), tolerance=0, why=EXACT),
+    Guarded(name="clock of the build", unit="MHz",
+            read=lambda figures: float(figures["clock_hz"]) / 1e6,
+            tolerance=0, higher_is_better=True, why="a choice, not a result"),
+    Guarded(name="highest clock, median of seeds", unit="MHz", read=_fmax, tolerance=0.10,
+            higher_is_better=True, why="placements of one design differ by as much"),
+    Guarded(name="cycles per token", unit="cycles",
+            read=lambda figures: float(figures["cycles_per_token"]), tolerance=0, why=EXACT),
+    Guarded(name="net transitions", unit="per token", read=_per_token("net_transitions"),
+            tolerance=0.05, why="tokens differ by 1 %, and names of nets decide what is counted"),
+    Guarded(name="block RAM accesses", unit="per token", read=_per_token("ebr_accesses"),
+            tolerance=0.02, why="few enables depend on the data"),
+    Guarded(name="SPRAM accesses", unit="per token", read=_per_token("spram_accesses"),
+            tolerance=0.01, why="a row of the embedding is read besides the weights"),
+    Guarded(name="multiplications", unit="per token", read=_per_token("dsp_ops"),
+            tolerance=0.05, why="they depend on the tokens"),
+    Guarded(name="net transitions at rest", unit="per cycle", read=_idle("net_transitions"),
+            tolerance=0.05, slack=1.0, why="a timer or two may run"),
+    Guarded(name="block RAM accesses at rest", unit="per cycle", read=_idle("ebr_accesses"),
+            tolerance=0, slack=0.5, why="reads that nobody waits for"),
+)
+"""Every guarded figure, with its tolerance."""
+
+
+def compare(figures: Mapping[str, Any], recorded: Mapping[str, Any]) -> list[Comparison]:
+    """Put each guarded figure of a build beside its record.
+
+    Parameters
+    ----------
+    figures : mapping
+        Of the build, as in a release.
+    recorded : mapping
+        What ``record`` made.
+
+    Raises
+    ------
+    RegressionError
+        The record lacks a figure.
+    """
+    values = recorded["figures"]
+    if missing := [guarded.name for guarded in GUARDED if guarded.name not in values]:
+        raise RegressionError(f"the record lacks {', '.join(missing)}; renew it with "
+                              "trilight guard --update")
+    return [Comparison(guarded, values[guarded.name], guarded.read(figures))
+            for guarded in GUARDED]
+
+
+def check(comparisons: Sequence[Comparison]) -> None:
+    """Raise ``RegressionError`` if a figure is worse than its tolerance allows, naming each."""
+    if failed := [comparison.sentence() for comparison in comparisons if comparison.failed]:
+        raise RegressionError("the build has become worse:\n  " + "\n  ".join(failed) +
+                              "\nIf that is worth it, trilight guard --update records it.")
+
+
+def record(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is kept of a build: the guarded figures, and what they were made with."""
+    return {
+        "board": figures["board"],
+        "figures": {guarded.name: guarded.read(figures) for guarded in GUARDED},
+        "fmax_hz": figures["fmax_hz"],
+        "design_sha256": figures["design_sha256"],
+        "model_sha256": figures["model_sha256"],
+        "tools": figures["tools"] | figures["simulation_tools"],
+    }

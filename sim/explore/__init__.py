@@ -1,0 +1,1 @@
+"""Exploring designs: what area, speed and energy come of which sizes, clocks and placements."""

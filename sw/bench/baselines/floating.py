@@ -1,0 +1,178 @@
+"""Baselines ``torch`` and ``cuda``: the model in PyTorch's float32, on the processor or a GPU.
+
+Weights, taps and biases are the model file's integers as real numbers. Activations saturate where
+those of the integers do, which the model was trained with, but nothing is rounded: the text
+therefore leaves that of the integers after some tokens.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trilight.hw.config import NUMBERS
+from trilight.sw.errors import BenchError
+from trilight.sw.model import Layer, Matrix, Model
+
+from ..host import host_processor
+from . import BaselineFacts
+from .stepwise import generate
+
+__all__ = ["FloatBaseline", "Network", "Stepper", "open_baseline"]
+
+TAP = 2.0**-NUMBERS.tap_frac
+INDEX = 2.0**-NUMBERS.index_frac
+RESIDUAL = 2.0**-NUMBERS.residual_frac
+SCALE = 2.0**-NUMBERS.scale_frac
+ACT = float(NUMBERS.act_max)
+INDEX_LIMIT = 2.0 ** (NUMBERS.index_bits - 1 - NUMBERS.index_frac)
+GATE_LIMIT = 2.0 ** (NUMBERS.gate_bits - 1 - NUMBERS.gate_frac)
+RESIDUAL_LIMIT = 2.0 ** (NUMBERS.residual_bits - 1 - NUMBERS.residual_frac)
+PREV_LIMIT = ACT * RESIDUAL * 2.0**NUMBERS.prev_shift
+COUNTS = 2.0**NUMBERS.norm_shift
+"""Sum of the magnitudes of a normed vector, in counts."""
+MIX_COUNTS = 2.0 ** (2 * NUMBERS.gate_frac - NUMBERS.mix_shift)
+GLU_COUNTS = 2.0 ** (2 * NUMBERS.gate_frac - NUMBERS.glu_shift)
+
+
+def _weights(*matrices: Matrix, unit: float) -> nn.Parameter:
+    """Matrices stacked by rows, in the unit of their results per count of their input."""
+    stacked = np.vstack([matrix.trits * (matrix.scale * SCALE * unit) for matrix in matrices])
+    return nn.Parameter(torch.tensor(stacked, dtype=torch.float32), requires_grad=False)
+
+
+def _vector(values: NDArray[Any], unit: float) -> nn.Parameter:
+    return nn.Parameter(torch.tensor(values * unit, dtype=torch.float32), requires_grad=False)
+
+
+def _norm(y: Tensor) -> Tensor:
+    q = _clip(y, ACT * RESIDUAL)
+    return q * (COUNTS / q.abs().sum())
+
+
+def _clip(x: Tensor, limit: float) -> Tensor:
+    return x.clamp(-limit, limit)
+
+
+def _silu(x: Tensor) -> Tensor:
+    return functional.silu(_clip(x, INDEX_LIMIT))
+
+
+class _Layer(nn.Module):
+    def __init__(self, layer: Layer) -> None:
+        super().__init__()
+        self.tap_now = _vector(layer.tap_now, TAP)
+        self.tap_prev = _vector(layer.tap_prev, TAP)
+        self.forget_bias = _vector(layer.forget_bias, INDEX)
+        self.glu_tap = layer.glu_tap * TAP
+        self.gates = _weights(layer.forget, layer.candidate, layer.gate, unit=INDEX)
+        self.mix_out = _weights(layer.mix_out, unit=RESIDUAL)
+        self.glu_gate = _weights(layer.glu_gate, unit=INDEX)
+        self.glu_up = _weights(layer.glu_up, unit=2.0**-NUMBERS.gate_frac)
+        self.glu_down = _weights(layer.glu_down, unit=RESIDUAL)
+
+    def forward(self, x: Tensor, x_prev: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the residual stream after the layer, and its new state."""
+        q = _norm(x * self.tap_now + x_prev * self.tap_prev)
+        forget, candidate, gate = functional.linear(q, self.gates).chunk(3)
+        c = _silu(candidate)
+        h = torch.lerp(c, h, _clip(forget + self.forget_bias, INDEX_LIMIT).sigmoid())
+        u = _clip(_silu(gate) * h * MIX_COUNTS, ACT)
+        x = _clip(x + functional.linear(u, self.mix_out), RESIDUAL_LIMIT)
+        q = _norm(x * self.glu_tap)
+        a = _silu(functional.linear(q, self.glu_gate))
+        b = _clip(functional.linear(q, self.glu_up), GATE_LIMIT)
+        v = _clip(a * b * GLU_COUNTS, ACT)
+        return _clip(x + functional.linear(v, self.glu_down), RESIDUAL_LIMIT), h
+
+
+class Network(nn.Module):
+    """The model for inference, one token at a time."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(_Layer(layer) for layer in model.layers)
+        self.embedding = _vector(model.embedding, model.embed_scale * RESIDUAL)
+        self.head = _weights(Matrix(model.embedding, model.head_scale), unit=1.0)
+        self.head_bias = _vector(model.head_bias, 1.0)
+        self.head_tap = model.head_tap * TAP
+
+    def start(self) -> Tensor:
+        """State after a reset: ``h`` and ``x_prev`` of each layer, ``[L, 2, d]``."""
+        return self.embedding.new_zeros((len(self.layers), 2, self.embedding.shape[1]))
+
+    def forward(self, token: int, state: Tensor) -> Tensor:
+        """Feed a token; the logits [V] in Q9.6 steps, which are not whole numbers here."""
+        x = self.embedding[token]
+        for number, layer in enumerate(self.layers):
+            h, x_prev = state[number]
+            following, new = layer(x, x_prev, h)
+            state[number, 0], state[number, 1] = new, _clip(x, PREV_LIMIT)
+            x = following
+        return functional.linear(_norm(x * self.head_tap), self.head) + self.head_bias
+
+
+class Stepper:
+    """A network with its state; logits are rounded, as the sampler takes integers."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self.reset()
+
+    def reset(self) -> None:
+        self._state = self._network.start()
+
+    @torch.inference_mode()
+    def feed(self, token: int) -> None:
+        self._network(token, self._state)
+
+    @torch.inference_mode()
+    def step(self, token: int) -> NDArray[Any]:
+        logits: NDArray[Any] = self._network(token, self._state).round().int().cpu().numpy()
+        return logits
+
+
+class FloatBaseline:
+    """The model as PyTorch runs it for inference."""
+
+    def __init__(self, model: Model, place: str) -> None:
+        self._place = place
+        self._stepper = Stepper(Network(model).to(place))
+
+    @property
+    def facts(self) -> BaselineFacts:
+        gpu = self._place == "cuda"
+        return BaselineFacts(
+            name="cuda" if gpu else "torch", arithmetic="float32",
+            device=torch.cuda.get_device_name() if gpu else f"{host_processor()}, one core",
+            boundary="gpu" if gpu else "host", meter="nvml" if gpu else "rapl",
+            software={"torch": torch.__version__})
+
+    def generate(self, prompt: Sequence[int], *, tokens: int, temperature: float,
+                 seed: int) -> list[int]:
+        threads = torch.get_num_threads()
+        # Products this small are slower on several threads.
+        torch.set_num_threads(1)
+        try:
+            return generate(self._stepper, prompt, tokens=tokens, temperature=temperature,
+                            seed=seed)
+        finally:
+            torch.set_num_threads(threads)
+
+
+def open_baseline(model: Model, name: str) -> FloatBaseline:
+    """Prepare the baseline.
+
+    Raises
+    ------
+    BenchError
+        ``cuda`` on a computer without an NVIDIA GPU that PyTorch can use.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise BenchError("baseline cuda needs an NVIDIA GPU that PyTorch can use, and there is "
+                         "none; leave it out")
+    return FloatBaseline(model, "cuda" if name == "cuda" else "cpu")

@@ -1,0 +1,58 @@
+"""Baseline ``numpy``: the integer reference, one stream."""
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from trilight.sw.model import Model
+from trilight.sw.reference.model import ReferenceModel
+
+from ..host import host_processor
+from . import BaselineFacts
+from .stepwise import generate
+
+__all__ = ["ReferenceBaseline", "Stepper", "open_baseline"]
+
+
+class Stepper:
+    """The reference with one stream."""
+
+    def __init__(self, model: Model) -> None:
+        self._reference = ReferenceModel(model)
+        self.reset = self._reference.reset
+
+    def feed(self, token: int) -> None:
+        self._reference.feed([token])
+
+    def step(self, token: int) -> NDArray[Any]:
+        [logits] = self._reference.step([token])
+        return logits
+
+
+class ReferenceBaseline:
+    """The reference whose integers every target must give."""
+
+    def __init__(self, model: Model) -> None:
+        self._stepper = Stepper(model)
+
+    @property
+    def facts(self) -> BaselineFacts:
+        return BaselineFacts(
+            name="numpy", arithmetic="integers (products as exact float32 in BLAS)",
+            device=f"{host_processor()}, one core", boundary="host", meter="rapl",
+            software={"numpy": version("numpy")})
+
+    def generate(self, prompt: Sequence[int], *, tokens: int, temperature: float,
+                 seed: int) -> list[int]:
+        # Products this small are slower on several threads.
+        with threadpool_limits(1, "blas"):
+            return generate(self._stepper, prompt, tokens=tokens, temperature=temperature,
+                            seed=seed)
+
+
+def open_baseline(model: Model, _name: str) -> ReferenceBaseline:
+    """Prepare the baseline."""
+    return ReferenceBaseline(model)

@@ -1,0 +1,139 @@
+"""Runs everything that a benchmark consists of and returns its document."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+from trilight.sw.api import open_board
+from trilight.sw.driver import Board, LastRun
+from trilight.sw.errors import MeterError
+from trilight.sw.meters import measure, open_meter
+from trilight.sw.model import Model
+from trilight.sw.report import Run, build_report, load_releases
+
+from .baselines import Baseline, open_baseline
+from .document import Protocol, build_document
+from .field import load_field
+from .runner import BoardSystem, LocalSystem, System, merge, run_for, run_once
+from .system import AssumedPower, Carbon, Expected, device_system, local_system
+from .workload import Workload
+
+__all__ = ["Settings", "Watch", "run_benchmark"]
+
+PASSES = 3
+"""Passes of a baseline over the workload, at least."""
+
+PASS_SECONDS = 1.0
+"""Time that the passes of a baseline take together, at least."""
+
+Watch = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+"""Shows that something goes on: given what, a context with a progress callback."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What is run beside the workload, and what the user states."""
+
+    target: str = "reference"
+    meter: str | None = None
+    """In the supply of the target."""
+    clocks_hz: tuple[float, ...] = ()
+    baselines: tuple[str, ...] = ()
+    host_power: AssumedPower | None = None
+    carbon: Carbon | None = None
+    protocol: Protocol = field(default_factory=Protocol)
+
+
+def run_benchmark(model: Model, workload: Workload, settings: Settings, *,
+                  say: Callable[[str], None], watch: Watch) -> dict[str, Any]:
+    """Run a workload on a target and on baselines; return the document.
+
+    Parameters
+    ----------
+    model, workload
+        What is run.
+    settings
+        On what.
+    say
+        Shows a message, of something that takes seconds.
+    watch
+        Shows progress.
+
+    Raises
+    ------
+    TrilightError
+        A target, meter or baseline that cannot be used; said before anything has run where that
+        can be known.
+    """
+    workload.check(model)
+    # What misses a package or an instrument fails now, not after minutes.
+    baselines = [open_baseline(name, model) for name in settings.baselines]
+    meter = open_meter(settings.meter) if settings.meter else None
+    reference = LocalSystem(open_baseline("numpy", model), model)
+    with watch("Reference") as progress:
+        expected_runs = run_once(reference, workload, progress)
+    expected = Expected(tuple(run.token_ids for run in expected_runs))
+    with open_board(settings.target, progress=say) as board:
+        with watch(f"Loading the model into {settings.target}") as progress:
+            board.load(model, progress=progress)
+        system = BoardSystem(board)
+        with watch(f"Running {settings.target}") as progress:
+            runs = run_once(system, workload, progress)
+        measurement = None
+        if meter is not None:
+            measurement = _measure(settings.meter or "", system, workload, settings.protocol, watch)
+        report, release = _report(board, model, runs)
+    first = device_system(report, runs, expected, release=release, clocks_hz=settings.clocks_hz,
+                          measurement=measurement, carbon=settings.carbon)
+    quality = {name: report["figures"][name] for name in ("bits_per_byte", "nats_per_char")}
+    others = [_run_baseline(baseline, model, workload, settings, expected, quality, watch)
+              for baseline in baselines]
+    return build_document(
+        [first, *others], model=model, workload=workload, reference=expected_runs,
+        quality=report["model"]["quality"], protocol=settings.protocol, carbon=settings.carbon,
+        rivals=load_field())
+
+
+def _report(board: Board, model: Model, runs: Sequence[LastRun],
+            ) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Report of all runs together, and the released build that ran."""
+    releases = load_releases()
+    report = build_report(Run(
+        model=model, target=board.transport.name, generation=merge(runs),
+        clock_hz=board.identity.clock_hz, build_id=board.identity.build_id,
+        **board.transport.facts), releases)
+    found = report["release"]
+    return report, next((dict(release) for release in releases.values()
+                         if found and release["board"] == found["board"]), None)
+
+
+def _measure(spec: str, system: System, workload: Workload, protocol: Protocol, watch: Watch,
+             ) -> dict[str, Any]:
+    """Measure a system's energy with the meter that ``spec`` describes."""
+    with watch(f"Measuring with {spec}") as progress:
+        return measure(open_meter(spec), run_for(system, workload), windows=protocol.windows,
+                       seconds=protocol.window_s, idle_seconds=protocol.idle_s,
+                       warmup_seconds=protocol.warmup_s, progress=progress).to_dict()
+
+
+def _run_baseline(baseline: Baseline, model: Model, workload: Workload, settings: Settings,
+                  expected: Expected, quality: dict[str, Any], watch: Watch) -> dict[str, Any]:
+    facts = baseline.facts
+    system = LocalSystem(baseline, model)
+    passes: list[list[LastRun]] = []
+    with watch(f"Running baseline {facts.name}") as progress:
+        # The first pass fills caches and is not counted.
+        run_once(system, workload, progress)
+        end = time.monotonic() + PASS_SECONDS
+        while len(passes) < PASSES or time.monotonic() < end:
+            passes.append(run_once(system, workload, progress))
+    measurement, reason = None, ""
+    try:
+        measurement = _measure(facts.meter, system, workload, settings.protocol, watch)
+    except MeterError as error:
+        reason = (f"no meter sees it ({error}), and no watts were stated: "
+                  "--host-watts with --host-watts-source")
+    return local_system(facts, passes, expected, quality, power=settings.host_power,
+                        measurement=measurement, no_energy=reason, carbon=settings.carbon)

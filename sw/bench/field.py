@@ -1,0 +1,103 @@
+"""Published figures of other systems, and what follows from them.
+
+``field.json`` holds what the sources say; joules per token, tokens per joule and ternary weights
+per joule are computed here.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any, Literal
+
+__all__ = ["STATUSES", "Rival", "Status", "load_field", "rival_entry"]
+
+Status = Literal["measured", "claimed", "vendor estimate", "projected", "assumed"]
+
+STATUSES: tuple[Status, ...] = ("measured", "claimed", "vendor estimate", "projected", "assumed")
+"""How a published number came about, the strongest first."""
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rival:
+    """What a source says of one system."""
+
+    name: str
+    device: str
+    model: str
+    source: str
+    url: str
+    parameters: float | None
+    ternary_weights_per_token: float | None
+    """``None`` for a model that is not ternary."""
+    tokens_per_s: float | None
+    tokens_per_s_status: Status | None
+    watts: Range | None
+    """Smallest and largest value that the source gives."""
+    watts_status: Status
+    boundary: str
+    bits_per_byte: float | None
+    quality_data: str | None
+    """What the bits per byte were measured on."""
+    note: str
+    stated_joules_per_token: Range | None
+    """Only where the source gives it in place of speed and power."""
+
+    @property
+    def status(self) -> Status:
+        """Of a figure that rests on speed and power: the weaker of the two."""
+        known = [s for s in (self.tokens_per_s_status, self.watts_status) if s is not None]
+        return max(known, key=STATUSES.index)
+
+    @property
+    def joules_per_token(self) -> Range:
+        if self.stated_joules_per_token is not None:
+            return self.stated_joules_per_token
+        assert self.watts is not None
+        assert self.tokens_per_s is not None
+        return self.watts[0] / self.tokens_per_s, self.watts[1] / self.tokens_per_s
+
+    @property
+    def tokens_per_joule(self) -> Range:
+        low, high = self.joules_per_token
+        return 1 / high, 1 / low
+
+    @property
+    def giga_ternary_macs_per_joule(self) -> Range | None:
+        """Ternary weights used per joule / 1e9; ``None`` for a model that is not ternary."""
+        if self.ternary_weights_per_token is None:
+            return None
+        low, high = self.tokens_per_joule
+        return (low * self.ternary_weights_per_token / 1e9,
+                high * self.ternary_weights_per_token / 1e9)
+
+
+@cache
+def load_field() -> tuple[Rival, ...]:
+    """Return the systems of ``field.json``, in its order."""
+    text = resources.files("trilight.sw.bench").joinpath("field.json").read_text(encoding="utf-8")
+    return tuple(Rival(**{
+        **row, "watts": _range(row["watts"]),
+        "stated_joules_per_token": _range(row["stated_joules_per_token"]),
+    }) for row in json.loads(text)["rows"])
+
+
+def _range(values: list[float] | None) -> Range | None:
+    return None if values is None else (values[0], values[1])
+
+
+def rival_entry(rival: Rival) -> dict[str, Any]:
+    """A rival as it stands in a report, derived figures included; ranges as ``[low, high]``."""
+    macs = rival.giga_ternary_macs_per_joule
+    return {
+        "name": rival.name, "device": rival.device, "model": rival.model,
+        "source": rival.source, "url": rival.url, "boundary": rival.boundary,
+        "status": rival.status, "parameters": rival.parameters,
+        "bits_per_byte": rival.bits_per_byte, "quality_data": rival.quality_data,
+        "tokens_per_s": rival.tokens_per_s, "note": rival.note,
+        "joules_per_token": list(rival.joules_per_token),
+        "tokens_per_joule": list(rival.tokens_per_joule),
+        "giga_ternary_macs_per_joule": None if macs is None else list(macs),
+    }

@@ -1,0 +1,192 @@
+"""A benchmark's document on a terminal."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+
+from trilight.sw.report import format_number
+
+from .boundaries import BOUNDARIES
+from .figures import limits, origin
+from .units import span, with_prefix
+
+__all__ = ["headline", "print_document", "print_field"]
+
+
+def headline(document: Mapping[str, Any]) -> str:
+    """The one sentence of a document: energy with its limits and origin, quality beside it."""
+    found = document["headline"]
+    energy, quality = found["tokens_per_joule"], found["bits_per_byte"]
+    said = (f"{quality['value']:.3f} bits per byte" if quality["value"] is not None
+            else f"quality not known ({quality['reason']})")
+    if energy["value"] is None:
+        return f"tokens per joule not known ({energy['reason']}); {said}"
+    ends = limits(energy)
+    how_sure = f" ({span(*ends)}, {_level(energy)})" if ends else " (no interval)"
+    return (f"{format_number(energy['value'])} tokens per joule{how_sure}, "
+            f"{BOUNDARIES[energy['boundary']].title}, {origin(energy)}; {said}")
+
+
+def _level(figure: Mapping[str, Any]) -> str:
+    return "90 % interval" if figure["interval"] else "expanded uncertainty, k = 2"
+
+
+def print_document(document: Mapping[str, Any], console: Console) -> None:
+    """Show the headline, all systems, what else is known of the first, and every warning."""
+    first = document["systems"][0]
+    work = document["workload"]
+    console.print(Panel(Group(
+        f"[bold]{escape(headline(document))}[/]",
+        f"[dim]{escape(first['device']['description'])}. {len(work['prompts'])} prompts, "
+        f"{work['n_generated_tokens']} tokens generated, model {document['model']['sha256'][:12]}, "
+        f"workload {work['sha256'][:12]}.[/]"), title=f"Trilight bench: {escape(first['name'])}",
+        title_align="left", expand=False), highlight=False)
+    console.print(_systems(document["systems"]))
+    if first["clocks"]:
+        console.print(_clocks(first["clocks"]))
+    for line in _secondary(first):
+        console.print(line, highlight=False)
+    _print_reasons(document["systems"], console)
+    for warning in document["warnings"]:
+        if warning["about"] != "field":
+            console.print(f"[bold yellow]Warning:[/] {escape(warning['text'])}", highlight=False)
+    console.print("The field: trilight field, or --html.", style="dim")
+    for note in document["notes"]:
+        console.print(note, style="dim", highlight=False)
+
+
+def _table(*columns: str, left: int = 1, title: str | None = None) -> Table:
+    """A table whose first ``left`` columns hold words."""
+    table = Table(box=None, title=title, title_justify="left", pad_edge=False)
+    for number, name in enumerate(columns):
+        table.add_column(name, justify="left" if number < left else "right")
+    return table
+
+
+def _cell(figure: Mapping[str, Any] | None, unit: str | None = None) -> str:
+    """Value over its range, the unit with a prefix if there is one."""
+    if figure is None or figure["value"] is None:
+        return "-"
+    value = figure["value"]
+    ends = limits(figure)
+    if unit is None:
+        return format_number(value) + (f"\n[dim]{span(*ends)}[/]" if ends else "")
+    shown = with_prefix(value, unit)
+    return shown + (f"\n[dim]{with_prefix(ends[0], unit, ends[1])}[/]"
+                    if ends else "")
+
+
+def _systems(systems: Sequence[Mapping[str, Any]]) -> RenderableType:
+    table = _table("system", "tokens/s", "energy/token", "tokens/J", "bits/byte", "covers",
+                   "tokens")
+    for system in systems:
+        figures = system["figures"]
+        quality = figures["bits_per_byte"]["value"]
+        energy = figures["joules_per_token"]
+        table.add_row(
+            f"[bold]{escape(system['name'])}[/]", _cell(figures["tokens_per_s"]),
+            _cell(energy, "J"), _cell(figures["tokens_per_joule"]),
+            "-" if quality is None else f"{quality:.3f}",
+            f"{energy['boundary']}\n[dim]{origin(energy)}[/]" if energy["boundary"] else "-",
+            "same" if system["tokens"]["same_as_reference"] else "[yellow]differ[/]")
+    return table
+
+
+def _clocks(clocks: Sequence[Mapping[str, Any]]) -> RenderableType:
+    table = _table("clock", "tokens/s", "core power", "energy/token", "tokens/J",
+                   title="\nModelled at other clocks, with the same activity")
+    for point in clocks:
+        figures = point["figures"]
+        table.add_row(f"{point['clock_hz'] / 1e6:g} MHz", _cell(figures["tokens_per_s"]),
+                      _cell({**figures["power_mw"], **_in_watts(figures["power_mw"])}, "W"),
+                      _cell(figures["joules_per_token"], "J"), _cell(figures["tokens_per_joule"]))
+    return table
+
+
+def _in_watts(figure: Mapping[str, Any]) -> dict[str, Any]:
+    interval = figure["interval"]
+    return {"value": None if figure["value"] is None else figure["value"] * 1e-3,
+            "interval": interval and {name: end * 1e-3 for name, end in interval.items()}}
+
+
+def _secondary(system: Mapping[str, Any]) -> list[str]:
+    """Further figures of energy, none of which replaces the total."""
+    figures = system["figures"]
+    lines = []
+    for name, label, unit in (
+            ("joules_per_byte", "Energy per byte", "J"),
+            ("joules_per_token_above_idle", "Above idle (beside the total, not for it)", "J"),
+            ("modelled_joules_per_token", "The model's prediction per token", "J"),
+            ("wh_per_1000_queries", "Energy of 1,000 queries", "Wh"),
+            ("gco2e_per_1000_queries", "Carbon of 1,000 queries", "gCO2e")):
+        figure = figures.get(name)
+        if figure and figure["value"] is not None:
+            ends = limits(figure)
+            limit = f" ({with_prefix(ends[0], unit, ends[1])})" if ends else ""
+            lines.append(f"{label}: {with_prefix(figure['value'], unit)}{limit}, "
+                         f"[dim]{escape(figure['source'])}[/]")
+    if parts := system["energy_by_part"]:
+        shares = sorted(((part["value"] / parts["total"], name)
+                         for name, part in parts["parts"].items()), reverse=True)
+        lines.append("Energy goes to " + ", ".join(
+            f"{escape(name)} {share:.0%}" for share, name in shares if share >= 0.01) + ".")
+    return lines
+
+
+def _print_reasons(systems: Sequence[Mapping[str, Any]], console: Console) -> None:
+    """Why figures of the table are missing, each reason once."""
+    reasons: dict[str, list[str]] = {}
+    for system in systems:
+        for name in ("tokens_per_s", "joules_per_token", "bits_per_byte"):
+            figure = system["figures"][name]
+            if figure["value"] is None:
+                reasons.setdefault(figure["reason"], []).append(f"{system['name']} {name}")
+    for reason, names in reasons.items():
+        console.print(f"Not known: {escape(', '.join(names))}. Reason: {escape(reason)}.",
+                      highlight=False)
+
+
+def print_field(rows: Sequence[Mapping[str, Any]], ours: Mapping[str, Any] | None,
+                console: Console) -> None:
+    """Show the rows of the field by boundary, a system of ours among them if it has an energy.
+
+    Parameters
+    ----------
+    rows
+        From ``field.rival_entry``.
+    ours
+        A row of the same form.
+    console
+        Where to.
+    """
+    for name, boundary in BOUNDARIES.items():
+        inside = [row for row in [*rows, *([ours] if ours else [])] if row["boundary"] == name]
+        if not inside:
+            continue
+        table = Table(box=None, pad_edge=False, show_header=name == next(iter(BOUNDARIES)),
+                      title=f"[bold]{boundary.title}[/]", title_justify="left", width=console.width)
+        table.add_column("system", ratio=1)
+        table.add_column("status", width=9)
+        for column, width in (("tokens/s", 8), ("energy/token", 16), ("GTMAC/J", 13),
+                              ("bits/byte", 9)):
+            table.add_column(column, width=width, justify="right")
+        for row in sorted(inside, key=lambda row: min(row["joules_per_token"])):
+            macs = row["giga_ternary_macs_per_joule"]
+            table.add_row(
+                escape(row["name"]), row["status"],
+                "-" if row["tokens_per_s"] is None else format_number(row["tokens_per_s"]),
+                with_prefix(row["joules_per_token"][0], "J", row["joules_per_token"][1]),
+                "-" if macs is None else span(*macs),
+                "-" if row["bits_per_byte"] is None else f"{row['bits_per_byte']:.2f}",
+                style="bold green" if row is ours else "")
+        console.print(table)
+    console.print("GTMAC/J: ternary weights used per joule, in billions. Statuses: measured by "
+                  "the source, claimed without its instrument, vendor estimate by a tool, "
+                  "projected by the authors, assumed by us.", style="dim", highlight=False)
+    console.print("[bold yellow]Warning:[/] figures under different boundaries do not compare, nor "
+                  "do those of different status; and no two rows ran the same model.",
+                  highlight=False)

@@ -1,0 +1,139 @@
+"""Figures of a build against their record: what passes, what fails, and what is said."""
+
+import copy
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from trilight.boards import commands
+from trilight.boards.commands import guard_command
+from trilight.boards.echo import Echo
+from trilight.boards.guard import GUARDED, check, compare, record
+from trilight.boards.guards import record_path
+from trilight.boards.icebreaker import Icebreaker
+from trilight.boards.releases import icebreaker
+from trilight.hw.flow.build import build, synthesise
+from trilight.sw.errors import RegressionError, TimingError
+
+PATHS = {
+    "logic cells": ("resources", "lc"),
+    "block RAMs": ("resources", "ebr"),
+    "clock of the build": ("clock_hz",),
+    "cycles per token": ("cycles_per_token",),
+    "multiplications": ("activity", "busy", "dsp_ops"),
+    "net transitions at rest": ("activity", "idle", "net_transitions"),
+}
+
+
+def changed(figures: dict[str, Any], path: tuple[str, ...], factor: float,
+            plus: float = 0) -> dict[str, Any]:
+    """The figures with one of them multiplied, then increased."""
+    result = place = copy.deepcopy(figures)
+    for name in path[:-1]:
+        place = place[name]
+    place[path[-1]] = place[path[-1]] * factor + plus
+    return result
+
+
+def test_same_figures_pass() -> None:
+    release = icebreaker()
+    check(compare(release, record(release)))
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_worse_figure_is_named_and_better_passes(name: str) -> None:
+    release = icebreaker()
+    [guarded] = [g for g in GUARDED if g.name == name]
+    edge = 1 + (-1 if guarded.higher_is_better else 1) * guarded.tolerance
+    worse = changed(release, PATHS[name], edge * (0.999 if guarded.higher_is_better else 1.001),
+                    guarded.slack * 1.001)
+    with pytest.raises(RegressionError) as caught:
+        check(compare(worse, record(release)))
+    [_, line, _] = str(caught.value).splitlines()
+    assert line.strip().startswith(f"{name}: ")
+    assert guarded.why in line
+    better = changed(release, PATHS[name], 1.1 if guarded.higher_is_better else 0.9)
+    check(compare(better, record(release)))
+
+
+def test_sentence_says_how_much() -> None:
+    release = icebreaker()
+    release["resources"]["lc"] = 4000
+    worse = changed(release, ("resources", "lc"), 1.05)
+    with pytest.raises(RegressionError, match=r"logic cells: 4,200 LC, recorded 4,000 LC: "
+                                              r"\+5\.00 %, and 2 % is allowed"):
+        check(compare(worse, record(release)))
+
+
+def test_clock_is_the_median_of_the_seeds() -> None:
+    release = icebreaker()
+    release["fmax_hz"] = {"1": 50e6, "2": 40e6, "3": 10e6}
+    before = record(release)
+    release["fmax_hz"] = {"1": 36.1e6}
+    check(compare(release, before))
+    release["fmax_hz"] = {"1": 35.9e6}
+    with pytest.raises(RegressionError, match=r"median of seeds: 35\.90 MHz, recorded 40 MHz: "
+                                              r"-10\.25 %, and 10 % is allowed"):
+        check(compare(release, before))
+
+
+def test_record_that_lacks_a_figure() -> None:
+    release = icebreaker()
+    before = record(release)
+    del before["figures"]["logic cells"]
+    with pytest.raises(RegressionError, match=r"lacks logic cells; .* --update"):
+        compare(release, before)
+
+
+def test_what_is_recorded_can_be_compared() -> None:
+    recorded = json.loads(record_path("icebreaker").read_text())
+    compare(icebreaker(), recorded)
+    assert set(recorded["figures"]) == {guarded.name for guarded in GUARDED}
+
+
+def test_command_fails_records_and_passes(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    release = icebreaker()
+    simulated = {name: release[name] for name in (
+        "model_sha256", "cycles_per_token", "activity", "simulation_tools")}
+    hook = SimpleNamespace(load=lambda: lambda netlist, progress: simulated)
+    monkeypatch.setattr(commands, "entry_points", lambda group: [hook])
+    monkeypatch.setattr(commands, "Icebreaker", lambda: Icebreaker(chip=Echo))
+    monkeypatch.setattr(commands, "record_path", lambda board: tmp_path / f"{board}.json")
+    with pytest.raises(RegressionError, match="nothing is recorded for icebreaker"):
+        guard_command()
+    guard_command(seeds="1", update=True)
+    recorded = json.loads((tmp_path / "icebreaker.json").read_text())
+    guard_command()
+    assert "better" not in capsys.readouterr().err
+
+    recorded["figures"]["logic cells"] -= 10
+    recorded["tools"]["amaranth"] = "0.0.1"
+    (tmp_path / "icebreaker.json").write_text(json.dumps(recorded))
+    out = tmp_path / "comparison.json"
+    with pytest.raises(RegressionError, match=r"logic cells: .* LC, recorded"):
+        guard_command(json_file=out)
+    assert "the record was made with 0.0.1" in capsys.readouterr().err
+    assert [c["figure"] for c in json.loads(out.read_text()) if c["failed"]] == ["logic cells"]
+
+    recorded["figures"]["logic cells"] += 20
+    (tmp_path / "icebreaker.json").write_text(json.dumps(recorded))
+    guard_command()
+    assert "trilight guard --update" in capsys.readouterr().err
+    with pytest.raises(RegressionError, match="there is no folder"):
+        guard_command(json_file=tmp_path / "none" / "a.json")
+
+
+def test_too_slow_a_build_still_has_figures() -> None:
+    board = Icebreaker(chip=Echo)
+    board.clock_hz = 500_000_000  # beyond any placement
+    with pytest.raises(TimingError) as caught:
+        build(board, seeds=[1])
+    assert caught.value.figures["fmax_hz"]["1"] < board.clock_hz
+    assert caught.value.figures["netlist_sha256"] == synthesise(board).sha256
+
+

@@ -1,0 +1,124 @@
+"""The performance model against the counters of the simulated chip, cycle for cycle."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from trilight.boards.icebreaker import Icebreaker
+from trilight.hw.config import UP5K, ModelConfig
+from trilight.hw.engine import EXPECT_LATENCY, FILL_LATENCY, LOOKUP_LATENCY, ROW_LATENCY
+from trilight.hw.flow.build import elaborate
+from trilight.hw.protocol import MAX_UNITS, RUN, STATUS, Command, RunFlag, Space
+from trilight.hw.vector import GLU_ACT, LOGIT_LATENCY, MIX_ACT, RESIDUAL_ACT
+from trilight.hw.vector.norm import EffectiveScale
+from trilight.sim.board import VirtualBoard
+from trilight.sw.image import compile_image
+from trilight.sw.link import Link
+from trilight.sw.link import Request as Frame
+from trilight.sw.model import Model
+from trilight.sw.performance import UP5K_TIMING, Request, Schedule, predict
+
+SHAPES = {
+    "least": ModelConfig(vocab_size=16, d_model=16, n_layers=1, d_hidden=16),
+    "one block": ModelConfig(vocab_size=40, d_model=40, n_layers=1, d_hidden=40),
+    "one column more": ModelConfig(vocab_size=41, d_model=41, n_layers=2, d_hidden=81),
+    "short words everywhere": ModelConfig(vocab_size=20, d_model=32, n_layers=2, d_hidden=24),
+    "many layers": ModelConfig(vocab_size=33, d_model=23, n_layers=10, d_hidden=57),
+    "wide": ModelConfig(vocab_size=100, d_model=170, n_layers=1, d_hidden=256),
+    "long": ModelConfig(vocab_size=129, d_model=61, n_layers=2, d_hidden=199),
+    "few rows, many columns": ModelConfig(vocab_size=17, d_model=18, n_layers=3, d_hidden=250),
+}
+
+
+class Chip:
+    """The chip behind its link, by frames."""
+
+    def __init__(self) -> None:
+        self._board = VirtualBoard(elaborate(Icebreaker()))
+        self._link = Link(self._board)
+        self._link.request(Frame(Command.IDENTIFY), sequence=0)
+
+    def close(self) -> None:
+        self._board.close()
+
+    def load(self, model: Model) -> None:
+        self._link.exchange([
+            Frame(Command.WRITE, (address + start).to_bytes(3, "little")
+                  + units[start:start + MAX_UNITS].astype("<u2").tobytes())
+            for address, units in compile_image(model).segments
+            for start in range(0, len(units), MAX_UNITS)])
+        # The tapes hold whatever they do: any token takes as long.
+        for sequence in range(UP5K.sequences):
+            address = Space.TAPE + sequence * UP5K.tape_tokens
+            self._link.request(Frame(Command.WRITE, address.to_bytes(3, "little")
+                                     + bytes(2 * 8))).check()
+
+    def run(self, requests: list[Request | None]) -> dict[str, int]:
+        """Run to the end; the chip's counters."""
+        asked = [(k, request) for k, request in enumerate(requests) if request is not None]
+        for number, (sequence, request) in enumerate(asked):
+            flags = RunFlag.RESET | RunFlag.CLEAR
+            if sequence:
+                flags |= RunFlag.SECOND
+            if number < len(asked) - 1:
+                flags |= RunFlag.HOLD
+            self._link.request(Frame(Command.RUN, RUN.pack(
+                flags, request.feed, request.generate, 0, 0))).check()
+        while True:
+            running, _, _, cycles, words, tokens = STATUS.unpack(
+                self._link.request(Frame(Command.STATUS)).check())
+            if not running:
+                return {"cycles": cycles, "words": words, "tokens": tokens}
+            time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def chip() -> Iterator[Chip]:
+    chip = Chip()
+    yield chip
+    chip.close()
+
+
+def counted(model: ModelConfig, requests: list[Request | None]) -> dict[str, int]:
+    schedule = Schedule(model, requests)
+    return {"cycles": schedule.cycles, "words": sum(stage.words for stage in schedule.stages),
+            "tokens": len(schedule.tokens)}
+
+
+RUNS: list[list[Request | None]] = [
+    [Request(1)], [Request(3)], [Request(1, 1)], [Request(2, 5)],
+    [Request(1, 3), Request(1, 3)], [Request(3, 1), Request(1, 4)], [Request(1, 4), Request(4)],
+    [None, Request(2, 2)],
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_cycles_and_words_are_the_chips(shape: str, chip: Chip, seed: int) -> None:
+    config = SHAPES[shape]
+    chip.load(Model.random(config, seed))
+    found = [chip.run(requests) for requests in RUNS]
+    assert found == [counted(config, requests) for requests in RUNS]
+
+
+def test_latencies_are_the_gatewares() -> None:
+    t = UP5K_TIMING
+    assert (t.row, t.expect, t.lookup, t.mix_act, t.glu_act, t.residual_act, t.logit,
+            t.division) == (
+        ROW_LATENCY, EXPECT_LATENCY, LOOKUP_LATENCY, MIX_ACT, GLU_ACT, RESIDUAL_ACT, LOGIT_LATENCY,
+        EffectiveScale.CYCLES)
+    assert t.fill_start + t.full == FILL_LATENCY
+
+
+@pytest.mark.slow
+def test_model_that_fills_the_chip(chip: Chip, seed: int) -> None:
+    model = Model.random(ModelConfig(vocab_size=65, d_model=160, n_layers=3, d_hidden=228), seed)
+    assert model.config.weight_words > 0.99 * UP5K.weight_words
+    chip.load(model)
+    for count in range(1, UP5K.sequences + 1):
+        requests: list[Request | None] = [Request(3, 4)] * count
+        more: list[Request | None] = [Request(3, 7)] * count
+        found = [chip.run(r) for r in (requests, more)]
+        assert found == [counted(model.config, r) for r in (requests, more)]
+        steady = (found[1]["cycles"] - found[0]["cycles"]) / (3 * count)
+        assert predict(model.config, sequences=count).cycles_per_token == steady
