@@ -25,7 +25,7 @@ def board_device(board: str) -> DeviceConfig:
     boards = {point.name: point for point in entry_points(group=_BOARDS)}
     if board not in boards:
         raise TrainingError(f"there is no board {board!r}; there is {', '.join(sorted(boards))}")
-    device: DeviceConfig = boards[board].load().device_config
+    device: DeviceConfig = boards[board].load()().device_config
     return device
 
 
