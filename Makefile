@@ -4,6 +4,7 @@
 #   make demo       generate text on the virtual board
 #   make test       every quick test
 #   make test-full  the slow ones too, and those of training, which need PyTorch
+#   make bench-train  characters per second of training
 #   make guard      compare area, clock, cycles and activity of the build with those recorded
 #   make simulation-speed   compare ways to compile the virtual board
 #   make lint       ruff and mypy
@@ -28,7 +29,7 @@ LOCK := $(if $(shell command -v flock),flock build/install.lock)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 
 .DEFAULT_GOAL := install
-.PHONY: install demo test test-full guard simulation-speed lint typings python clean
+.PHONY: install demo test test-full guard simulation-speed bench-train lint typings python clean
 
 install: $(STAMP)-demo
 
@@ -40,6 +41,9 @@ test: $(STAMP)-test
 
 test-full: $(STAMP)-test $(STAMP)-train
 	$(BIN)/pytest -m "slow or not slow" $(ARGS)
+
+bench-train: $(STAMP)-train
+	$(BIN)/python -m trilight.sw.train.benchmark
 
 guard: $(STAMP)-test
 	$(BIN)/trilight guard

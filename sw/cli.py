@@ -13,21 +13,25 @@ from contextlib import closing
 from importlib.metadata import EntryPoint, entry_points
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from trilight.hw.config import UP5K
 
+from .agreement import check_agreement
 from .api import open_board, report
+from .bands import frequency_bands, print_quality
 from .console import check_folder, progress_bar, write_file, write_json
 from .display import TextDisplay
 from .driver import check_request
 from .errors import EvaluationError, MissingPackageError, TrilightError
-from .evaluate import quality
+from .evaluate import PROTOCOLS, PredictorFactory, character_losses, summary
 from .image import compile_image
 from .model import Model
 from .models import default_model_path
@@ -124,32 +128,61 @@ def evaluate(
     split: Annotated[Split, typer.Option(
         "--split", help="validation: the last 10 % of the text, which training does not see; "
                         "all: the whole text.")] = Split.VALIDATION,
+    float_file: Annotated[Path | None, typer.Option(
+        "--float", metavar="FILE", help="Network of trilight train --network float, measured "
+                                        "beside the model; takes PyTorch.")] = None,
+    target: Annotated[str | None, typer.Option(
+        "--target", help="Also check on a sample of the text that this target, such as rtl or "
+                         "netlist, draws the same tokens as the reference.")] = None,
+    sample: Annotated[int, typer.Option(
+        "--sample", min=1, help="Tokens of that check.")] = 64,
     json_file: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Measure how well a model predicts a text, in nats per character and bits per byte.
 
     The protocol streamed carries the model's memory along 64 streams; blocks starts anew every 256
-    characters. The figures are of the integer reference, and so of every target.
+    characters. The figures are of the integer reference, and so of every target that draws the
+    same tokens. A second table shows who pays for what the model lacks: frequent, middle or rare
+    characters and words.
     """
     check_folder(json_file)
-    text = _read_text(corpus)
-    if split is Split.VALIDATION:
-        text = text[len(text) * 9 // 10:]
+    whole = _read_text(corpus)
+    begin = len(whole) * 9 // 10 if split is Split.VALIDATION else 0
+    text, known = whole[begin:], whole[:begin] or whole
     loaded = Model.load(model or default_model_path())
+    predictors: dict[str, PredictorFactory | None] = {"model": None}
+    if float_file is not None:
+        predictors["float"] = _float_predictor(float_file, loaded)
     console = Console(stderr=True, quiet=quiet)
-    with progress_bar(console, f"Evaluating {len(text):,} characters, twice") as advance:
-        protocols = quality(loaded, text, progress=advance)
+    losses: dict[str, dict[str, NDArray[np.float64]]] = {}
+    for protocol in PROTOCOLS:
+        for name, predictor in predictors.items():
+            with progress_bar(console, f"Evaluating the {name}, {len(text):,} characters, "
+                                       f"{protocol}") as advance:
+                losses.setdefault(protocol, {})[name] = character_losses(
+                    loaded, text, protocol, predictor=predictor, progress=advance)
+    protocols = {protocol: summary(loaded, text, nats["model"], protocol)
+                 for protocol, nats in losses.items()}
     streamed = protocols["streamed"]
-    results = {"corpus": corpus.name, "split": split.value,
-               **{key: streamed[key] for key in ("protocol", "nats_per_char", "bits_per_char",
-                                                 "bits_per_byte", "model_sha256", "text_sha256")},
-               "protocols": protocols}
-    table = Table("protocol", "nats/char", "bits/char", "bits/byte", "characters", box=None)
-    for name, figures in protocols.items():
-        table.add_row(name, f"{figures['nats_per_char']:.4f}", f"{figures['bits_per_char']:.4f}",
-                      f"{figures['bits_per_byte']:.4f}", f"{figures['characters_scored']:,}")
-    Console().print(table)
+    results: dict[str, Any] = {
+        "corpus": corpus.name, "split": split.value,
+        **{key: streamed[key] for key in ("protocol", "nats_per_char", "bits_per_char",
+                                          "bits_per_byte", "model_sha256", "text_sha256")},
+        "protocols": protocols,
+        "frequency": frequency_bands(text, losses["streamed"], known)}
+    if float_file is not None:
+        results["float_nats_per_char"] = {
+            protocol: float(np.nanmean(nats["float"])) for protocol, nats in losses.items()}
+    if target is not None:
+        with open_board(target, progress=lambda message: console.print(
+                escape(message), style="dim")) as board:
+            with progress_bar(console, f"Loading the model into {target}") as advance:
+                board.load(loaded, progress=advance)
+            with progress_bar(console, f"Comparing {target} with the reference") as advance:
+                results["agreement"] = check_agreement(board, loaded, text, sample,
+                                                       progress=advance)
+    print_quality(results, Console())
     if json_file is not None:
         write_json(json_file, results)
 
@@ -261,6 +294,21 @@ def _missing(plugin: EntryPoint, error: ImportError) -> Callable[[], NoReturn]:
                                   ) from error
 
     return command
+
+
+def _float_predictor(path: Path, model: Model) -> PredictorFactory:
+    """What makes predictors of a network in floating point, whose vocabulary is the model's."""
+    try:
+        from .train.float_file import FloatModel, FloatPredictor
+    except ImportError as error:
+        raise MissingPackageError("--float needs PyTorch, which is not installed; "
+                                  "pip install 'trilight[train]'") from error
+    found = FloatModel.load(path)
+    if found.vocab != model.vocab:
+        raise EvaluationError(f"{path} knows other characters than the model; compare networks "
+                              "that were trained on the same text")
+    FloatPredictor(found, 1)
+    return lambda streams: FloatPredictor(found, streams)
 
 
 def _read_text(path: Path) -> str:

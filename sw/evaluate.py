@@ -3,7 +3,8 @@
 import hashlib
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from itertools import pairwise
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,8 @@ from trilight.sw.errors import EvaluationError
 from trilight.sw.model import Model
 from trilight.sw.reference.model import ReferenceModel
 
-__all__ = ["BLOCK_CHARACTERS", "PROTOCOLS", "Progress", "evaluate", "log_softmax", "quality"]
+__all__ = ["BLOCK_CHARACTERS", "PROTOCOLS", "Predictor", "PredictorFactory", "Progress",
+           "character_losses", "evaluate", "log_softmax", "quality", "summary"]
 
 BLOCK_CHARACTERS = 256
 """Characters fed to one block of the ``blocks`` protocol."""
@@ -25,6 +27,17 @@ Progress = Callable[[int, int], None]
 """Called with the characters scored and the characters in all."""
 
 Tokens = NDArray[np.int64]
+
+
+class Predictor(Protocol):
+    """What predicts the next token of several independent streams, from zero state."""
+
+    def step(self, tokens: Tokens, /) -> NDArray[np.float64]:
+        """Feed one token to each stream; return log-probabilities [streams, V] of the next."""
+
+
+PredictorFactory = Callable[[int], Predictor]
+"""Makes a predictor of a number of streams."""
 
 
 def evaluate(model: Model, text: str, protocol: str = "streamed", *, streams: int = 64,
@@ -61,6 +74,50 @@ def evaluate(model: Model, text: str, protocol: str = "streamed", *, streams: in
     UnknownCharacterError
         If the model's vocabulary lacks characters of the text.
     """
+    nats = character_losses(model, text, protocol, streams=streams, progress=progress)
+    return summary(model, text, nats, protocol, streams=streams)
+
+
+def summary(model: Model, text: str, nats: NDArray[np.float64], protocol: str, *,
+            streams: int = 64) -> dict[str, Any]:
+    """What ``evaluate`` returns, from the losses that ``character_losses`` did."""
+    scored = ~np.isnan(nats)
+    token_bytes = np.array([len(character.encode()) for character in model.vocab])
+    bytes_scored = int(token_bytes[np.array(model.encode(text), np.int64)[scored]].sum())
+    total = float(nats[scored].sum())
+    setting = ({"streams": streams} if protocol == "streamed"
+               else {"block_characters": BLOCK_CHARACTERS})
+    return {
+        "protocol": protocol,
+        **setting,
+        "nats_per_char": total / scored.sum(),
+        "bits_per_char": total / scored.sum() / math.log(2),
+        "bits_per_byte": total / bytes_scored / math.log(2),
+        "characters_scored": int(scored.sum()),
+        "bytes_scored": bytes_scored,
+        "model_sha256": model.sha256,
+        "text_sha256": hashlib.sha256(text.encode()).hexdigest(),
+    }
+
+
+def character_losses(model: Model, text: str, protocol: str = "streamed", *, streams: int = 64,
+                     predictor: PredictorFactory | None = None,
+                     progress: Progress | None = None) -> NDArray[np.float64]:
+    """Loss of each character of a text in nats, NaN where the protocol scores none.
+
+    Parameters
+    ----------
+    model, text, protocol, streams, progress
+        As in ``evaluate``.
+    predictor : callable, optional
+        Makes what predicts in the model's place, with the model's vocabulary: called with a
+        number of streams. The integer reference of ``model`` unless given.
+
+    Raises
+    ------
+    EvaluationError, UnknownCharacterError
+        As in ``evaluate``.
+    """
     if protocol not in PROTOCOLS:
         raise EvaluationError(f"protocol must be {' or '.join(PROTOCOLS)}, not {protocol!r}")
     if streams < 1:
@@ -70,36 +127,22 @@ def evaluate(model: Model, text: str, protocol: str = "streamed", *, streams: in
         raise EvaluationError(f"a text must have at least {fewest} characters for the protocol "
                               f"{protocol!r}, not {len(text)}; take a longer one or fewer streams")
     tokens = np.array(model.encode(text), np.int64)
-    if protocol == "streamed":
-        setting = {"streams": streams}
-        batches = [_streams(tokens, streams)]
-    else:
-        setting = {"block_characters": BLOCK_CHARACTERS}
-        batches = list(_blocks(tokens, streams))
-    scored = sum(targets.size for _, targets in batches)
-    token_bytes = np.array([len(character.encode()) for character in model.vocab])
-    bytes_scored = sum(int(token_bytes[targets].sum()) for _, targets in batches)
-    nats, done = 0.0, 0
+    batches = ([_streams(len(tokens), streams)] if protocol == "streamed"
+               else list(_blocks(len(tokens), streams)))
+    scored, done = sum(batch[:, 1:].size for batch in batches), 0
+    nats = np.full(len(tokens), np.nan)
     # The products are small: threads would wait for each other longer than they work, and for
     # ever on a busy computer.
     with threadpool_limits(1, "blas"):
-        for inputs, targets in batches:
-            for step_nats in _losses(model, inputs, targets):
-                nats += float(step_nats.sum())
-                done += len(step_nats)
+        for batch in batches:
+            rows = np.arange(len(batch))
+            state = predictor(len(batch)) if predictor else _Integers(model, len(batch))
+            for fed, wanted in pairwise(batch.T):
+                nats[wanted] = -state.step(tokens[fed])[rows, tokens[wanted]]
+                done += len(rows)
                 if progress is not None:
                     progress(done, scored)
-    return {
-        "protocol": protocol,
-        **setting,
-        "nats_per_char": nats / scored,
-        "bits_per_char": nats / scored / math.log(2),
-        "bits_per_byte": nats / bytes_scored / math.log(2),
-        "characters_scored": scored,
-        "bytes_scored": bytes_scored,
-        "model_sha256": model.sha256,
-        "text_sha256": hashlib.sha256(text.encode()).hexdigest(),
-    }
+    return nats
 
 
 def quality(model: Model, text: str, *, streams: int = 64,
@@ -123,29 +166,28 @@ def log_softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
     return result
 
 
-def _streams(tokens: Tokens, streams: int) -> tuple[Tokens, Tokens]:
-    """Inputs and targets [streams, steps]."""
-    length = len(tokens) // streams
-    table = tokens[:streams * length].reshape(streams, length)
-    return table[:, :-1], table[:, 1:]
+def _streams(length: int, streams: int) -> NDArray[np.int64]:
+    """Positions [streams, steps + 1] in a text: the last of each row is only predicted."""
+    steps = length // streams
+    return np.arange(streams * steps).reshape(streams, steps)
 
 
-def _blocks(tokens: Tokens, at_a_time: int) -> Iterator[tuple[Tokens, Tokens]]:
-    """Inputs and targets [blocks, steps] of some blocks after others; the short one last."""
-    inputs, targets = tokens[:-1], tokens[1:]
-    whole = len(inputs) // BLOCK_CHARACTERS * BLOCK_CHARACTERS
-    batch = at_a_time * BLOCK_CHARACTERS
-    for start in range(0, whole, batch):
-        span = slice(start, min(start + batch, whole))
-        yield (inputs[span].reshape(-1, BLOCK_CHARACTERS),
-               targets[span].reshape(-1, BLOCK_CHARACTERS))
-    if whole < len(inputs):
-        yield inputs[None, whole:], targets[None, whole:]
+def _blocks(length: int, at_a_time: int) -> Iterator[NDArray[np.int64]]:
+    """Positions [blocks, steps + 1] of some blocks after others; the short one last."""
+    whole = (length - 1) // BLOCK_CHARACTERS
+    span = np.arange(BLOCK_CHARACTERS + 1)
+    for first in range(0, whole, at_a_time):
+        starts = np.arange(first, min(first + at_a_time, whole)) * BLOCK_CHARACTERS
+        yield starts[:, None] + span
+    if whole * BLOCK_CHARACTERS < length - 1:
+        yield np.arange(whole * BLOCK_CHARACTERS, length)[None, :]
 
 
-def _losses(model: Model, inputs: Tokens, targets: Tokens) -> Iterator[NDArray[np.float64]]:
-    """Nats of each target, step by step, from zero state."""
-    streams = len(inputs)
-    reference = ReferenceModel(model, streams)
-    for fed, wanted in zip(inputs.T, targets.T, strict=True):
-        yield -log_softmax(reference.step(fed))[np.arange(streams), wanted]
+class _Integers:
+    """The integer reference as a predictor."""
+
+    def __init__(self, model: Model, streams: int) -> None:
+        self._reference = ReferenceModel(model, streams)
+
+    def step(self, tokens: Tokens) -> NDArray[np.float64]:
+        return log_softmax(self._reference.step(tokens))

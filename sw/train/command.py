@@ -1,17 +1,19 @@
 """``trilight train``: from a text file to a model file."""
 
+import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from hashlib import sha256
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from shlex import quote
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -19,29 +21,35 @@ from rich.markup import escape
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from trilight.hw.config import UP5K, CapacityError, DeviceConfig, ModelConfig
-from trilight.sw.errors import ModelDoesNotFitError, TrainingError
-from trilight.sw.evaluate import evaluate
+from trilight.hw.config import DeviceConfig, ModelConfig
+from trilight.sw.errors import TrainingError
+from trilight.sw.evaluate import BLOCK_CHARACTERS, PROTOCOLS, evaluate
 from trilight.sw.model import Model
 from trilight.sw.reference.model import ReferenceModel
 from trilight.sw.reference.sampler import Sampler
 
 from .corpus import Corpus, read_corpus
 from .export import build_model
+from .shape import board_device, choose_config, memory_fill
 
 if TYPE_CHECKING:
+    from .float_file import FloatModel
+    from .lessons import Lessons
+    from .lessons import Progress as LessonProgress
     from .trainer import Progress, Trainer
 
-__all__ = ["CHECKPOINT_NAME", "choose_config", "train_command"]
+__all__ = ["CHECKPOINT_NAME", "train_command"]
 
 CHECKPOINT_NAME = "trilight-training.pt"
 
-_DEVICE = UP5K
 _INTERRUPTED = 130
 _LOG_EVERY_S = 30.0
-_SETTINGS = ("characters", "minutes", "d_model", "layers", "hidden", "seed", "learning_rate",
-             "dropout", "precision")
-_SPLIT = "first 90 % trained on, last 10 % held out"
+_SETTINGS = ("network", "characters", "minutes", "d_model", "layers", "hidden", "seed",
+             "learning_rate", "weight_decay", "dropout", "average", "precision", "compile_")
+_FEWEST_TO_COMPILE = 3_000_000
+"""Compiling takes as long as about this many characters save."""
+_LESSON_FILES = "lessons-*.safetensors"
+_FLOAT_SHAPE = {"d_model": 256, "layers": 4, "hidden": 512}
 
 
 class Device(StrEnum):
@@ -50,6 +58,22 @@ class Device(StrEnum):
     AUTO = "auto"
     CPU = "cpu"
     CUDA = "cuda"
+
+
+class NetworkKind(StrEnum):
+    """What is trained."""
+
+    TERNARY = "ternary"
+    FLOAT = "float"
+    TRANSFORMER = "transformer"
+
+
+class Compile(StrEnum):
+    """Whether the network runs as compiled code."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
 
 
 class Precision(StrEnum):
@@ -64,23 +88,51 @@ def train_command(
     context: typer.Context,
     corpus: Annotated[Path, typer.Option(help="Text to learn from, UTF-8.")],
     out: Annotated[Path, typer.Option(help="Model file to write, e.g. mine.safetensors.")],
+    board: Annotated[str, typer.Option(
+        help="Board whose memory the model is to fill.")] = "icebreaker",
+    teacher: Annotated[list[Path] | None, typer.Option(
+        help="Network that --network float trained on the same text: the model learns what it "
+             "expects. Repeat it for several: the mean of what they expect.")] = None,
+    made_up: Annotated[int, typer.Option(
+        min=0, help="Characters of text that the teachers make up, to be read beside the corpus."
+    )] = 0,
     characters: Annotated[int | None, typer.Option(
         min=1, help="Characters to train on, the text read again and again. "
                     "[default: 15,000,000]")] = None,
     minutes: Annotated[float | None, typer.Option(
         min=0.01, help="Train for about this long instead, by the speed of a short trial.",
     )] = None,
-    d_model: Annotated[int, typer.Option(help="Width of the model.")] = 160,
-    layers: Annotated[int, typer.Option(help="Layers.")] = 3,
+    network: Annotated[NetworkKind, typer.Option(
+        help="ternary: a model for a board. float: the same structure in floating point, a "
+             "teacher. transformer: for comparison.")] = NetworkKind.TERNARY,
+    d_model: Annotated[int | None, typer.Option(
+        min=1, help="Width of the model. [default: what fills the board; float: 256]")] = None,
+    layers: Annotated[int | None, typer.Option(
+        min=1, help="Layers. [default: what fills the board; float: 4]")] = None,
     hidden: Annotated[int | None, typer.Option(
-        help="Width of the gated unit. [default: the largest that fits the device]")] = None,
+        min=1, help="Width of the gated unit. [default: what fills the board; float: 512]"
+    )] = None,
     seed: Annotated[int, typer.Option(
         min=0, help="Start of all randomness; on one machine it decides the model.")] = 1,
-    learning_rate: Annotated[float, typer.Option(min=1e-6, max=1.0)] = 5e-3,
-    dropout: Annotated[float, typer.Option(min=0.0, max=0.9)] = 0.1,
+    learning_rate: Annotated[float | None, typer.Option(
+        min=1e-6, max=1.0, help="The highest. [default: 0.005; float: 0.002]")] = None,
+    weight_decay: Annotated[float | None, typer.Option(
+        min=0.0, help="[default: 0.05; float: 0.1]")] = None,
+    dropout: Annotated[float | None, typer.Option(
+        min=0.0, max=0.9, help="Share of a branch's inputs left out. "
+                               "[default: 0.1, with teachers 0.05; float: 0.3]")] = None,
+    average: Annotated[float, typer.Option(
+        min=0.0, max=0.9999, help="What a step leaves of the running average of the weights, "
+                                  "which becomes the model; 0 takes the last weights.")] = 0.995,
+    development: Annotated[bool, typer.Option(
+        "--development", help="For choosing between methods: leave the last 10 % of the text "
+                              "alone and hold out the last 5 % of what remains.")] = False,
     device: Annotated[Device, typer.Option(help="Where to train.")] = Device.AUTO,
     precision: Annotated[Precision, typer.Option(
         help="Arithmetic of matrix products; auto takes the faster.")] = Precision.AUTO,
+    compile_: Annotated[Compile, typer.Option(
+        "--compile", help="Run as compiled code, which is faster after a minute and takes a C++ "
+                          "compiler; auto does so for a long training.")] = Compile.AUTO,
     threads: Annotated[int | None, typer.Option(
         min=1, help="Processor threads. [default: one for each core]")] = None,
     checkpoint: Annotated[Path | None, typer.Option(
@@ -98,87 +150,165 @@ def train_command(
                             "pip install 'trilight[train]'")
     if characters is not None and minutes is not None:
         raise TrainingError("--characters and --minutes exclude each other; give one of them")
+    teachers = teacher or []
+    if made_up and not teachers:
+        raise TrainingError("--made-up needs a --teacher who makes the text up")
     folder = checkpoint or out.parent / (out.name + ".checkpoint")
     saved = folder / CHECKPOINT_NAME
     _check_paths(out, saved, resume=resume)
-    text = read_corpus(corpus, max_vocab=_DEVICE.max_vocab)
+    chip = board_device(board)
+    text = read_corpus(corpus, max_vocab=chip.max_vocab, development=development)
 
     import torch
 
-    from .trainer import Options, Trainer, bf16_is_faster, characters_in
+    from .trainer import Options, Trainer, bf16_is_faster, characters_in, compiler_works
 
     if threads is not None:
         torch.set_num_threads(threads)
     place = _torch_device(device)
+    console = Console()
+    bf16 = (bf16_is_faster(place) if precision is Precision.AUTO else precision is Precision.BF16)
+    panel = _panel(teachers, text, place, bf16=bf16)
+    lessons, names = None, ""
     if resume:
         _refuse_settings(context)
-        trainer = Trainer.resume(saved, text, device=place)
+    if panel:
+        names = json.dumps([made_up, [model.sha256 for model in panel]])
+        lessons = _lessons(console, folder, panel, text, made_up, place)
+    if resume:
+        trainer = Trainer.resume(saved, text, lessons=lessons, teachers=names, device=place)
     else:
-        config = choose_config(text, d_model=d_model, layers=layers, hidden=hidden)
+        ternary = network is NetworkKind.TERNARY
+        config = (choose_config(len(text.vocab), chip, d_model=d_model, layers=layers,
+                                hidden=hidden) if ternary else
+                  ModelConfig(vocab_size=len(text.vocab),
+                              d_model=d_model or _FLOAT_SHAPE["d_model"],
+                              n_layers=layers or _FLOAT_SHAPE["layers"],
+                              d_hidden=hidden or _FLOAT_SHAPE["hidden"]))
+
+        def given(value: float | None, *, model: float, other: float) -> float:
+            return value if value is not None else model if ternary else other
+
+        length = characters or Options.characters
         options = Options(
-            seed=seed, learning_rate=learning_rate, dropout=dropout,
-            bf16=(bf16_is_faster(place) if precision is Precision.AUTO
-                  else precision is Precision.BF16),
-            characters=characters or Options.characters)
+            network=network.value, seed=seed, average=average,
+            learning_rate=given(learning_rate, model=5e-3, other=2e-3),
+            weight_decay=given(weight_decay, model=0.05, other=0.1),
+            dropout=given(dropout, model=0.05 if panel else 0.1, other=0.3),
+            bf16=bf16,
+            compiled=(length >= _FEWEST_TO_COMPILE and minutes is None and compiler_works(place)
+                      if compile_ is Compile.AUTO else compile_ is Compile.ON),
+            characters=length)
         if minutes is not None:
             options = replace(options, characters=characters_in(
                 minutes, config, text, options, device=place))
-        trainer = Trainer(config, text, options, device=place)
-    console = Console()
-    _announce(console, trainer)
+        trainer = Trainer(config, text, options, lessons=lessons, teachers=names, device=place)
+    run = _Run(trainer, out, chip, tuple(teachers), made_up, panel)
+    _announce(console, run)
     again = " ".join(["trilight train --corpus", quote(str(corpus)), "--out", quote(str(out)),
+                      *(f"--teacher {quote(str(path))}" for path in teachers),
+                      *([f"--made-up {made_up}"] if made_up else []),
+                      *(["--development"] if development else []),
                       *(["--checkpoint", quote(str(folder))] if checkpoint else []), "--resume"])
     if not _train(console, trainer, saved):
         console.print(f"Stopped after {trainer.characters:,} characters. Go on with\n  "
                       + escape(again), soft_wrap=True)
         raise typer.Exit(_INTERRUPTED)
-    model = _finish(console, trainer, out.name)
+    model = _finish(console, run)
     try:
         model.save(out)
     except OSError as error:
         raise TrainingError(f"cannot write {out}: {error.strerror}; the training is kept, "
                             f"make room and go on with\n  {again}") from error
-    saved.unlink()
+    for file in (saved, *folder.glob(_LESSON_FILES)):
+        file.unlink()
     with suppress(OSError):  # the folder may hold files of the user's
         folder.rmdir()
-    _show(console, model, out, _prompt(text))
+    if isinstance(model, Model):
+        _show(console, model, out, _prompt(text))
+    else:
+        _show_float(console, model, out)
 
 
-def choose_config(corpus: Corpus, *, d_model: int, layers: int, hidden: int | None,
-                  device: DeviceConfig = _DEVICE) -> ModelConfig:
-    """Return the shape of a model for a corpus, checked against a device.
+@dataclass(frozen=True)
+class _Run:
+    """A training run and where it comes from."""
 
-    Parameters
-    ----------
-    corpus
-        Gives the vocabulary's size.
-    d_model, layers
-        As in ``ModelConfig``.
-    hidden
-        As in ``ModelConfig``, or ``None`` for the largest that fits.
-    device
-        What must hold the model.
+    trainer: "Trainer"
+    out: Path
+    chip: DeviceConfig
+    teacher_files: tuple[Path, ...]
+    made_up: int
+    panel: "list[FloatModel]"
 
-    Raises
-    ------
-    ModelDoesNotFitError
-        If it does not fit.
+
+def _panel(paths: Sequence[Path], corpus: Corpus, device: str, *,
+           bf16: bool) -> "list[FloatModel]":
+    """Load the teachers."""
+    from .float_file import FloatModel
+
+    panel = [FloatModel.load(path, device=device) for path in paths]
+    for path, model in zip(paths, panel, strict=True):
+        if model.kind != "float":
+            raise TrainingError(f"{path} is a network of the kind {model.kind!r}; a teacher must "
+                                "be one of the kind 'float'")
+        model.network.bf16 = bf16
+        if model.vocab != corpus.vocab:
+            raise TrainingError(f"{path} knows other characters than {corpus.name} has; train the "
+                                "teacher on the same text")
+        # One that saw less teaches that the rest is unlikely; one that saw more tells of what is
+        # held out.
+        trained_on = model.provenance.get("corpus_sha256"), model.provenance.get("split")
+        if trained_on != (corpus.sha256, corpus.split):
+            raise TrainingError(f"{path} was not trained on the same part of the same text "
+                                f"({corpus.split}); train it anew, with the same --corpus and "
+                                f"with{'' if corpus.development else 'out'} --development")
+    return panel
+
+
+def _lessons(console: Console, folder: Path, panel: "list[FloatModel]", corpus: Corpus,
+             made_up: int, device: str) -> "tuple[Lessons, Lessons | None]":
+    """Let the teachers read the corpus and write their own text, or find it in the folder.
+
+    It does not depend on the seed of the training, which varies the rest.
     """
-    def config(d_hidden: int) -> ModelConfig:
-        return ModelConfig(vocab_size=len(corpus.vocab), d_model=d_model, n_layers=layers,
-                           d_hidden=d_hidden)
+    from .lessons import Lessons, make_up_text, with_expectations
 
-    if hidden is None:
-        fitting = (h for h in range(device.max_columns, 0, -1) if not config(h).misfits(device))
-        # Nothing fits: the message then is about the smallest legal unit.
-        hidden = next(fitting, device.min_rows)
-    chosen = config(hidden)
-    try:
-        chosen.check_fits(device)
-    except CapacityError as error:
-        raise ModelDoesNotFitError(f"{error}\nTry a smaller --d-model, --layers or --hidden, or "
-                                   "a corpus with fewer distinct characters") from error
-    return chosen
+    networks = [model.network for model in panel]
+    key = sha256(repr((corpus.sha256, corpus.split, made_up,
+                       [model.sha256 for model in panel])).encode()).hexdigest()[:16]
+
+    def stored(name: str, what: str, work: "Callable[[LessonProgress], Lessons]") -> "Lessons":
+        path = folder / f"lessons-{name}-{key}.safetensors"
+        found = Lessons.load(path)
+        if found is None:
+            with Bar(TextColumn(what), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
+                     TextColumn("left"), TimeRemainingColumn(), console=console, transient=True,
+                     disable=not console.is_terminal) as bar:
+                task, logged = bar.add_task("", total=None), monotonic()
+
+                def report(done: int, total: int) -> None:
+                    nonlocal logged
+                    bar.update(task, completed=done, total=total)
+                    if not console.is_terminal and monotonic() - logged >= _LOG_EVERY_S:
+                        logged = monotonic()
+                        console.print(f"{what}: {done:,} of {total:,} characters", highlight=False)
+
+                found = work(report)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                found.save(path)
+            except OSError as error:
+                raise TrainingError(f"cannot write {path}: {error}; make room, or name another "
+                                    "folder with --checkpoint") from error
+        return found
+
+    real = stored("corpus", "teachers read the corpus", lambda progress: with_expectations(
+        corpus.train, networks, device=device, progress=progress))
+    if not made_up:
+        return real, None
+    return real, stored("made-up", "teachers make up text", lambda progress: make_up_text(
+        corpus.train, networks, made_up, seed=1, device=device, progress=progress))
 
 
 def _check_paths(out: Path, saved: Path, *, resume: bool) -> None:
@@ -197,7 +327,7 @@ def _refuse_settings(context: typer.Context) -> None:
     sources = {name: context.get_parameter_source(name) for name in _SETTINGS}
     given = [name for name, source in sources.items() if source and source.name != "DEFAULT"]
     if given:
-        names = ", ".join("--" + name.replace("_", "-") for name in given)
+        names = ", ".join("--" + name.rstrip("_").replace("_", "-") for name in given)
         raise TrainingError(f"--resume goes on with the settings of the checkpoint; leave out "
                             f"{names}, or train anew without --resume")
 
@@ -211,17 +341,26 @@ def _torch_device(device: Device) -> str:
     return "cuda" if present and device is not Device.CPU else "cpu"
 
 
-def _announce(console: Console, trainer: "Trainer") -> None:
+def _announce(console: Console, run: _Run) -> None:
+    trainer = run.trainer
     config, options, corpus = trainer.config, trainer.options, trainer.corpus
-    console.print(
-        f"[bold]{escape(corpus.name)}[/]: {len(corpus.train):,} characters to train on, "
-        f"{len(corpus.held_out):,} held out, {len(corpus.vocab)} distinct\n"
-        f"[bold]model[/]: d_model {config.d_model}, {config.n_layers} layers, d_hidden "
-        f"{config.d_hidden}; {config.ternary_weights:,} ternary weights fill "
-        f"{config.weight_words:,} of {_DEVICE.weight_words:,} weight words\n"
-        f"[bold]training[/]: {options.steps:,} steps of {options.streams} x {options.context} "
-        f"characters, seed {options.seed}, {trainer.device.type}, "
-        f"{'bf16' if options.bf16 else 'fp32'} products", highlight=False)
+    parameters = sum(value.numel() for value in trainer.network.parameters())
+    size = (f"{config.ternary_weights:,} ternary weights fill "
+            f"{memory_fill(config, run.chip):.1%} of the weight memory of {run.chip.name}"
+            if options.network == "ternary" else f"{parameters:,} real weights")
+    lines = [
+        (f"[bold]{escape(corpus.name)}[/]: {len(corpus.train):,} characters to train on, "
+         f"{len(corpus.held_out):,} held out, {len(corpus.vocab)} distinct"),
+        (f"[bold]{options.network}[/]: d_model {config.d_model}, {config.n_layers} layers, "
+         f"d_hidden {config.d_hidden}; {size}"),
+        (f"[bold]training[/]: {options.steps:,} steps of {options.streams} x {options.context} "
+         f"characters, seed {options.seed}, {trainer.device.type}, "
+         f"{'bf16' if options.bf16 else 'fp32'} products{', compiled' * options.compiled}"),
+    ]
+    if run.panel:
+        lines.append(f"[bold]teachers[/]: {len(run.panel)}, with {run.made_up:,} characters of "
+                     "their own")
+    console.print("\n".join(lines), highlight=False)
 
 
 @contextmanager
@@ -271,63 +410,93 @@ def _train(console: Console, trainer: "Trainer", checkpoint: Path) -> bool:
         return trainer.run(report=report, stop=lambda: bool(caught), checkpoint=checkpoint)
 
 
-def _reproduce(trainer: "Trainer", out: str) -> str:
+def _reproduce(run: _Run) -> str:
     """Return the command line of an uninterrupted run of the same outcome."""
     import torch
 
+    trainer = run.trainer
     config, options = trainer.config, trainer.options
-    words = ["trilight", "train", "--corpus", trainer.corpus.name, "--out", out,
+    words = ["trilight", "train", "--corpus", trainer.corpus.name, "--out", run.out.name,
+             *(word for path in run.teacher_files for word in ("--teacher", path.name)),
+             *(["--made-up", run.made_up] if run.made_up else []),
+             "--network", options.network,
              "--characters", options.characters, "--d-model", config.d_model,
              "--layers", config.n_layers, "--hidden", config.d_hidden, "--seed", options.seed,
-             "--learning-rate", f"{options.learning_rate:g}", "--dropout", f"{options.dropout:g}",
+             "--learning-rate", f"{options.learning_rate:g}",
+             "--weight-decay", f"{options.weight_decay:g}", "--dropout", f"{options.dropout:g}",
+             "--average", f"{options.average:g}",
+             *(["--development"] if trainer.corpus.development else []),
              "--device", trainer.device.type, "--precision", "bf16" if options.bf16 else "fp32",
+             "--compile", "on" if options.compiled else "off",
              "--threads", torch.get_num_threads()]
     return " ".join(quote(str(word)) for word in words)
 
 
-def _finish(console: Console, trainer: "Trainer", out: str) -> Model:
-    """Round the network to integers, measure both, and note where the model comes from."""
-    import torch
+def _finish(console: Console, run: _Run) -> "Model | FloatModel":
+    """Turn the network into what is written, measured, with a note of where it comes from."""
+    from .float_file import FloatModel
+    from .network import Network
+    from .trainer import blocks_loss, streamed_loss
 
-    config, options, corpus = trainer.config, trainer.options, trainer.corpus
-    arrays = trainer.network.arrays()
+    trainer = run.trainer
+    config, corpus = trainer.config, trainer.corpus
+    network = trainer.result()
+    with console.status("measuring the network"):
+        float_blocks = blocks_loss(network, corpus.held_out)
+        # A Transformer sees nothing but its window.
+        float_streamed = (None if trainer.options.network == "transformer"
+                          else streamed_loss(network, corpus.held_out))
+    provenance = {**_origin(run), "float_nats_per_char": float_streamed,
+                  "float_nats_per_char_blocks": float_blocks}
+    if not isinstance(network, Network):
+        return FloatModel(trainer.options.network, network, corpus.vocab, provenance)
+    arrays = network.arrays()
     model = build_model(config, corpus.vocab, arrays, {})
-    with console.status("measuring the real-valued network"):
-        float_nats = trainer.held_out_loss()
     results = {}
-    for protocol in ("streamed", "blocks"):
+    for protocol in PROTOCOLS:
         with console.status(f"measuring the integer model, {protocol}"):
             results[protocol] = {
                 "dataset": corpus.name,
-                "split": "last 10 %",
+                "split": corpus.held_out_part,
                 **evaluate(model, corpus.held_out_text, protocol),
             }
-    provenance = {
+    nats = results["streamed"]["nats_per_char"]
+    return build_model(config, corpus.vocab, arrays, {
+        **provenance,
+        "integer_nats_per_char": nats,
+        "float_to_integer_gap": nats - float_streamed,
+        "quality": results["streamed"],
+        "quality_blocks": results["blocks"],
+        "ternary_weights": config.ternary_weights,
+        "weight_words": config.weight_words,
+        "weight_words_present": run.chip.weight_words,
+        "weight_memory_fill": memory_fill(config, run.chip),
+    })
+
+
+def _origin(run: _Run) -> dict[str, Any]:
+    """Return what led to a network."""
+    import torch
+
+    trainer = run.trainer
+    corpus, options = trainer.corpus, trainer.options
+    return {
         "corpus": corpus.name,
         "corpus_sha256": corpus.sha256,
-        "split": _SPLIT,
+        "split": corpus.split,
         "train_characters": len(corpus.train),
         "held_out_characters": len(corpus.held_out),
-        "command": _reproduce(trainer, out),
+        "command": _reproduce(run),
         "seed": options.seed,
         "steps": trainer.step,
         "characters_seen": trainer.characters,
         "training_seconds": round(trainer.seconds),
         "training_loss_nats_per_char": trainer.loss,
-        "float_nats_per_char": float_nats,
-        "integer_nats_per_char": results["streamed"]["nats_per_char"],
-        "float_to_integer_gap": results["streamed"]["nats_per_char"] - float_nats,
-        "quality": results["streamed"],
-        "quality_blocks": results["blocks"],
-        "ternary_weights": config.ternary_weights,
-        "weight_words": config.weight_words,
-        "weight_words_present": _DEVICE.weight_words,
-        "weight_memory_fill": config.weight_words / _DEVICE.weight_words,
+        "teachers": [{"sha256": model.sha256, **model.provenance} for model in run.panel],
         "torch": torch.__version__,
         "trilight": version("trilight"),
         "date": datetime.now(UTC).date().isoformat(),
     }
-    return build_model(config, corpus.vocab, arrays, provenance)
 
 
 def _prompt(corpus: Corpus) -> str:
@@ -361,4 +530,16 @@ def _show(console: Console, model: Model, out: Path, prompt: str) -> None:
         f"costs {about['float_to_integer_gap']:+.4f}\n"
         f"{escape(str(out))}: {out.stat().st_size:,} bytes. Run it with\n"
         f"  trilight generate --model {escape(quote(str(out)))} --prompt {escape(quote(prompt))}",
+        highlight=False, soft_wrap=True)
+
+
+def _show_float(console: Console, model: "FloatModel", out: Path) -> None:
+    about = model.provenance
+    streamed = about["float_nats_per_char"]
+    console.print(
+        f"\nheld-out text: {f'[bold]{streamed:.4f}[/] nats/char streamed; ' if streamed else ''}"
+        f"[bold]{about['float_nats_per_char_blocks']:.4f}[/] nats/char in blocks of "
+        f"{BLOCK_CHARACTERS}\n{escape(str(out))}: {out.stat().st_size:,} bytes."
+        + (" Teach a model with\n  trilight train --teacher "
+           f"{escape(quote(str(out)))} ..." if model.kind == "float" else ""),
         highlight=False, soft_wrap=True)

@@ -32,9 +32,11 @@ class Corpus:
     vocab : tuple of str
         Its distinct characters in order of code point: the character of each token.
     train, held_out : int64 arrays
-        Tokens of the first 90 % of the characters, and of the rest.
+        Tokens that are trained on, and that the result is measured on.
     held_out_text : str
         The held-out part as text.
+    development : bool
+        Whether it was divided for choosing between methods; see ``read_corpus``.
     """
 
     name: str
@@ -43,10 +45,24 @@ class Corpus:
     train: NDArray[np.int64]
     held_out: NDArray[np.int64]
     held_out_text: str
+    development: bool = False
+
+    @property
+    def held_out_part(self) -> str:
+        """Which part of the text is held out, in words."""
+        return "last 5 % of the first 90 %" if self.development else "last 10 %"
+
+    @property
+    def split(self) -> str:
+        """How the text was divided, in words."""
+        return f"{self.held_out_part} held out, what is before trained on"
 
 
-def read_corpus(path: str | os.PathLike[str], *, max_vocab: int) -> Corpus:
+def read_corpus(path: str | os.PathLike[str], *, max_vocab: int,
+                development: bool = False) -> Corpus:
     """Read a UTF-8 text file.
+
+    The first 90 % of the characters are trained on, and the rest is held out.
 
     Parameters
     ----------
@@ -54,6 +70,9 @@ def read_corpus(path: str | os.PathLike[str], *, max_vocab: int) -> Corpus:
         The file. Line ends stay as they are.
     max_vocab
         Most distinct characters that the device can hold.
+    development
+        For choosing between methods: the last 10 % of the text are left alone, and of what
+        remains the first 95 % are trained on and the rest is held out.
 
     Raises
     ------
@@ -81,9 +100,13 @@ def read_corpus(path: str | os.PathLike[str], *, max_vocab: int) -> Corpus:
     vocab = tuple(sorted(counts))
     token_of = {character: token for token, character in enumerate(vocab)}
     tokens = np.array([token_of[character] for character in text], np.int64)
-    split = len(text) * 9 // 10
+    end = len(text)
+    split = end * 9 // 10
+    if development:
+        end, split = split, split * 95 // 100
     return Corpus(name=path.name, sha256=hashlib.sha256(raw).hexdigest(), vocab=vocab,
-                  train=tokens[:split], held_out=tokens[split:], held_out_text=text[split:])
+                  train=tokens[:split], held_out=tokens[split:end],
+                  held_out_text=text[split:end], development=development)
 
 
 def _decode(path: Path, raw: bytes) -> str:

@@ -2,10 +2,11 @@
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from time import monotonic, perf_counter
+from time import monotonic, process_time
 from typing import Any, Self
 
 import numpy as np
@@ -16,27 +17,41 @@ from torch.nn import functional
 
 from trilight.hw.config import ModelConfig
 from trilight.sw.errors import CheckpointError, TrainingError
+from trilight.sw.evaluate import BLOCK_CHARACTERS
 
 from .corpus import Corpus
+from .float_file import KINDS
+from .float_network import FloatNetwork, Transformer
+from .lessons import Lessons
 from .network import Network, State
+from .reader import Reader, Window
 
-__all__ = ["Options", "Progress", "Trainer", "bf16_is_faster", "characters_in", "streamed_loss"]
+__all__ = ["NETWORKS", "Options", "Progress", "Trainer", "bf16_is_faster", "blocks_loss",
+           "characters_in", "compiler_works", "streamed_loss"]
 
-_VERSION = 1
+_VERSION = 2
 _FINAL_RATE = 0.02
 _MATRIX_DIMENSIONS = 2
 _EVALUATED_TOGETHER = 128
 
+NETWORKS: dict[str, type[Network | FloatNetwork | Transformer]] = {
+    "ternary": Network, **KINDS}
+"""What can be trained, by name."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What decides the outcome of a training run, besides corpus and shape."""
+    """What decides the outcome of a training run, besides corpus, shape and teachers."""
 
+    network: str = "ternary"
+    """Of ``NETWORKS``."""
     characters: int = 15_000_000
     """Characters to train on; the corpus is read again and again."""
     seed: int = 1
     streams: int = 16
-    """Places of the corpus that are read side by side."""
+    """Places of the text that are read side by side."""
+    made_up_streams: int = 8
+    """How many of these are in the teachers' text, if there is one."""
     context: int = 128
     """Characters that gradients flow back through; the state is carried on across them."""
     learning_rate: float = 5e-3
@@ -47,8 +62,12 @@ class Options:
     """Share of a branch's inputs left out, chosen anew for each window."""
     clip: float = 1.0
     """Largest norm of the gradient."""
+    average: float = 0.995
+    """What a step leaves of the running average of the weights, which becomes the model."""
     bf16: bool = False
     """Whether matrix products run in bfloat16 instead of float32."""
+    compiled: bool = False
+    """Whether the network runs as compiled code."""
 
     @property
     def steps(self) -> int:
@@ -84,23 +103,29 @@ class Trainer:
         Its training part is trained on, its held-out part only measured on.
     options
         See ``Options``.
+    lessons
+        The training part with what teachers expect, and a text of theirs or ``None``; the plain
+        training part unless given.
+    teachers
+        Names what the lessons depend on; a checkpoint goes on with the same only.
     device
         ``"cpu"`` or ``"cuda"``.
 
     Attributes
     ----------
-    network : Network
+    network : Network, FloatNetwork or Transformer
+        As the optimizer sees it; ``result`` is what is kept.
     step : int
         Steps made.
     loss : float
-        Running mean of the training loss over about 50 steps, in nats per character.
+        Running mean of the training loss over about 50 steps, in nats per character of the
+        corpus.
     seconds : float
         Time spent in ``run``, over all interruptions.
-    windows : int
-        Steps of one pass over the corpus.
     """
 
     def __init__(self, config: ModelConfig, corpus: Corpus, options: Options, *,
+                 lessons: tuple[Lessons, Lessons | None] | None = None, teachers: str = "",
                  device: str = "cpu") -> None:
         if len(corpus.train) <= options.streams * options.context:
             raise TrainingError(
@@ -110,12 +135,15 @@ class Trainer:
         self.config = config
         self.corpus = corpus
         self.options = options
+        self.teachers = teachers
         self.device = torch.device(device)
         torch.manual_seed(options.seed)
-        self.network = Network(config, bf16=options.bf16).to(self.device)
+        self.network = NETWORKS[options.network](config, bf16=options.bf16).to(self.device)
         self.step = 0
         self.loss = math.nan
         self.seconds = 0.0
+        self._forward = (torch.compile(self.network.forward) if options.compiled
+                         else self.network.forward)
         self._generator = torch.Generator().manual_seed(options.seed)
         self._state = self.network.start(options.streams)
         matrices = [p for p in self.network.parameters() if p.ndim == _MATRIX_DIMENSIONS]
@@ -124,54 +152,41 @@ class Trainer:
             [{"params": matrices, "weight_decay": options.weight_decay},
              {"params": vectors, "weight_decay": 0.0}],
             lr=options.learning_rate, betas=(0.9, 0.98), fused=True)
-        length = (len(corpus.train) - 1) // options.streams
-        self.windows = length // options.context
-        self._epoch = -1
-        self._tokens = torch.empty(0)
+        self._average = {name: value.detach().clone()
+                         for name, value in self.network.named_parameters()}
+        real, made_up = lessons or (Lessons(corpus.train), None)
+        streams = options.streams - (options.made_up_streams if made_up else 0)
+        self._readers = [self._reader(real, streams)]
+        if made_up:
+            self._readers.append(self._reader(made_up, options.made_up_streams))
+
+    def _reader(self, lessons: Lessons, streams: int) -> Reader:
+        return Reader(lessons, streams=streams, context=self.options.context,
+                      seed=self.options.seed)
 
     @property
     def characters(self) -> int:
         """Characters trained on so far."""
         return self.step * self.options.streams * self.options.context
 
-    def window(self) -> tuple[Tensor, Tensor]:
-        """Return inputs and targets ``[T, B]`` of the present step.
-
-        Each pass over the corpus starts at another place, drawn from seed and pass, and restarts
-        the state.
-        """
-        epoch, window = divmod(self.step, self.windows)
-        streams, context = self.options.streams, self.options.context
-        if epoch != self._epoch:
-            start = np.random.default_rng([self.options.seed, epoch]).integers(
-                len(self.corpus.train))
-            rolled = np.roll(self.corpus.train, -int(start))
-            length = (len(rolled) - 1) // streams
-            places = np.arange(length + 1)[:, None] + np.arange(streams) * length
-            self._tokens = torch.from_numpy(rolled[places]).to(self.device)
-            self._epoch = epoch
-        if window == 0:
-            self._state = self.network.start(streams)
-        chosen = self._tokens[window * context:(window + 1) * context + 1]
-        return chosen[:-1].contiguous(), chosen[1:].contiguous()
-
     def advance(self) -> float:
-        """Make one step and return its loss in nats per character.
+        """Make one step and return its loss in nats per character of the corpus.
 
         Raises
         ------
         TrainingError
             If the loss is no longer a number.
         """
-        tokens, targets = self.window()
+        windows = [reader.window(self.step) for reader in self._readers]
+        tokens = torch.cat([window.tokens for window in windows], 1).to(self.device)
+        self._forget(windows)
         masks = self.network.draw_masks(
             self.options.streams, self.options.dropout, self._generator)
         rate = self.options.rate(self.step)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        logits, self._state = self.network(tokens, self._state, masks)
-        loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
-        value = loss.item()
+        logits, self._state = self._forward(tokens, self._state, masks)
+        loss, value = self._losses(logits, windows)
         if not math.isfinite(value):
             raise TrainingError(f"the loss of step {self.step:,} is {value}; train again with a "
                                 f"lower --learning-rate than {self.options.learning_rate:g}")
@@ -179,9 +194,45 @@ class Trainer:
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.options.clip)
         self._optimizer.step()
         self._optimizer.zero_grad()
+        # The first weights mean nothing, so the average is short at first.
+        kept = min(self.options.average, (self.step + 1) / (self.step + 10))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self._average.values()),
+                                 list(self.network.parameters()), 1 - kept)
         self.step += 1
         self.loss = value if math.isnan(self.loss) else self.loss + 0.02 * (value - self.loss)
         return value
+
+    def _forget(self, windows: Sequence[Window]) -> None:
+        """Restart the state of streams that begin a pass over their text."""
+        if any(window.first for window in windows):
+            kept = torch.cat([torch.full((window.tokens.shape[1], 1), float(not window.first))
+                              for window in windows]).to(self.device)
+            self._state = State(*(part * kept for part in self._state))
+
+    def _losses(self, logits: Tensor, windows: Sequence[Window]) -> tuple[Tensor, float]:
+        """Return what is minimised, and the loss on the corpus in nats per character."""
+        loss, begin, value = logits.new_zeros(()), 0, math.nan
+        for window in windows:
+            streams = window.tokens.shape[1]
+            part = logits[:, begin:begin + streams].flatten(0, 1)
+            hard = functional.cross_entropy(part, window.targets.flatten().to(self.device))
+            if window.expected is None:
+                loss = loss + hard * (streams / self.options.streams)
+            else:
+                expected = window.expected.flatten(0, 1).exp().to(self.device)
+                loss = loss + (functional.cross_entropy(part, expected)
+                               * (streams / self.options.streams))
+            if begin == 0:
+                value = hard.item()
+            begin += streams
+        return loss, value
+
+    def result(self) -> Network | FloatNetwork | Transformer:
+        """Return a network with the averaged weights."""
+        network = NETWORKS[self.options.network](self.config, bf16=False).to(self.device)
+        network.load_state_dict(self._average)
+        return network
 
     def run(self, *, report: Callable[[Progress], None], stop: Callable[[], bool],
             checkpoint: Path | None = None, checkpoint_every_s: float = 60.0) -> bool:
@@ -222,10 +273,6 @@ class Trainer:
             self.save(checkpoint)
         return self.step >= self.options.steps
 
-    def held_out_loss(self, *, streams: int = 64) -> float:
-        """Return the real-valued network's loss on the held-out part, in nats per character."""
-        return streamed_loss(self.network, self.corpus.held_out, streams=streams)
-
     def save(self, path: Path) -> None:
         """Write a checkpoint; an older one stays whole until the new one is.
 
@@ -240,6 +287,8 @@ class Trainer:
             torch.save(self._checkpoint(), partial)
             os.replace(partial, path)
         except (OSError, RuntimeError) as error:  # PyTorch reports a full disk by the latter
+            with suppress(OSError):
+                partial.unlink()
             raise CheckpointError(f"checkpoint {path} cannot be written: {error}; make room, or "
                                   "name another folder with --checkpoint") from error
 
@@ -249,17 +298,22 @@ class Trainer:
             "config": self.config.to_dict(),
             "options": asdict(self.options),
             "corpus": self.corpus.sha256,
+            "split": self.corpus.split,
+            "teachers": self.teachers,
             "step": self.step,
             "loss": self.loss,
             "seconds": self.seconds,
             "network": self.network.state_dict(),
+            "average": self._average,
             "optimizer": self._optimizer.state_dict(),
             "generator": self._generator.get_state(),
             "state": tuple(self._state),
         }
 
     @classmethod
-    def resume(cls, path: Path, corpus: Corpus, *, device: str = "cpu") -> Self:
+    def resume(cls, path: Path, corpus: Corpus, *,
+               lessons: tuple[Lessons, Lessons | None] | None = None, teachers: str = "",
+               device: str = "cpu") -> Self:
         """Go on from a checkpoint, as if there had been no interruption.
 
         Raises
@@ -283,12 +337,20 @@ class Trainer:
             raise CheckpointError(f"checkpoint {path} was made with another corpus (SHA-256 "
                                   f"{found['corpus'][:12]}..., not {corpus.sha256[:12]}...); "
                                   "give that one, or delete the checkpoint and train anew")
+        if found["split"] != corpus.split:
+            raise CheckpointError(f"checkpoint {path} was made with another part of the corpus "
+                                  f"({found['split']}); give --development or leave it out as then")
+        if found["teachers"] != teachers:
+            raise CheckpointError(f"checkpoint {path} was made with other teachers; give the same "
+                                  "--teacher and --made-up, or delete it and train anew")
         trainer = cls(ModelConfig(**found["config"]), corpus, Options(**found["options"]),
-                      device=device)
+                      lessons=lessons, teachers=teachers, device=device)
         trainer.step = found["step"]
         trainer.loss = found["loss"]
         trainer.seconds = found["seconds"]
         trainer.network.load_state_dict(found["network"])
+        for name, value in found["average"].items():
+            trainer._average[name].copy_(value)
         trainer._optimizer.load_state_dict(found["optimizer"])
         trainer._generator.set_state(found["generator"])
         trainer._state = State(*(part.to(trainer.device) for part in found["state"]))
@@ -296,8 +358,9 @@ class Trainer:
 
 
 @torch.no_grad()
-def streamed_loss(network: Network, tokens: NDArray[np.int64], *, streams: int) -> float:
-    """Return a network's mean loss in nats per character, without dropout, sums in float32.
+def streamed_loss(network: Network | FloatNetwork | Transformer, tokens: NDArray[np.int64], *,
+                  streams: int = 64) -> float:
+    """Return a network's mean loss in nats per character, without dropout.
 
     The tokens are cut and scored as by the protocol ``streamed`` of ``trilight.sw.evaluate``.
     """
@@ -305,16 +368,45 @@ def streamed_loss(network: Network, tokens: NDArray[np.int64], *, streams: int) 
     pieces = torch.from_numpy(tokens[:streams * length].reshape(streams, length).T)
     pieces = pieces.contiguous().to(network.embedding.device)
     state, total = network.start(streams), 0.0
-    bf16, network.bf16 = network.bf16, False
-    try:
-        for begin in range(0, length - 1, _EVALUATED_TOGETHER):
-            targets = pieces[begin + 1:begin + _EVALUATED_TOGETHER + 1]
-            logits, state = network(pieces[begin:begin + len(targets)], state)
-            total += functional.cross_entropy(
-                logits.flatten(0, 1), targets.flatten(), reduction="sum").item()
-    finally:
-        network.bf16 = bf16
+    for begin in range(0, length - 1, _EVALUATED_TOGETHER):
+        targets = pieces[begin + 1:begin + _EVALUATED_TOGETHER + 1]
+        logits, state = network(pieces[begin:begin + len(targets)], state)
+        total += functional.cross_entropy(
+            logits.flatten(0, 1), targets.flatten(), reduction="sum").item()
     return total / ((length - 1) * streams)
+
+
+@torch.no_grad()
+def blocks_loss(network: Network | FloatNetwork | Transformer, tokens: NDArray[np.int64], *,
+                at_a_time: int = 64) -> float:
+    """Return a network's mean loss in nats per character by the protocol ``blocks``."""
+    whole = (len(tokens) - 1) // BLOCK_CHARACTERS * BLOCK_CHARACTERS
+    size = at_a_time * BLOCK_CHARACTERS
+    spans = [(begin, min(begin + size, whole), BLOCK_CHARACTERS)
+             for begin in range(0, whole, size)]
+    if whole < len(tokens) - 1:
+        spans.append((whole, len(tokens) - 1, len(tokens) - 1 - whole))
+    total = 0.0
+    for begin, end, block in spans:
+        inputs, targets = (
+            torch.from_numpy(tokens[begin + shift:end + shift]).view(-1, block).T.contiguous()
+            .to(network.embedding.device) for shift in (0, 1))
+        logits, _ = network(inputs, network.start(inputs.shape[1]))
+        total += functional.cross_entropy(
+            logits.flatten(0, 1), targets.flatten(), reduction="sum").item()
+    return total / (len(tokens) - 1)
+
+
+def compiler_works(device: str) -> bool:
+    """Return whether PyTorch can compile here: on a processor that takes a C++ compiler."""
+    def double(x: Tensor) -> Tensor:
+        return x.sin() * 2
+
+    try:
+        torch.compile(double)(torch.ones(64, device=device))
+    except Exception:  # whatever the compilers of the day raise, training goes on without them
+        return False
+    return True
 
 
 def characters_in(minutes: float, config: ModelConfig, corpus: Corpus, options: Options, *,
@@ -339,10 +431,11 @@ def bf16_is_faster(device: str) -> bool:
     def seconds(dtype: torch.dtype) -> float:
         a, b = q.to(dtype), weights.to(dtype)
         times = []
-        for _ in range(8):
-            began = perf_counter()
+        for _ in range(20):
+            # Time of the processor, not of the clock: other programs take turns with this one.
+            began = process_time()
             functional.linear(a, b)
-            times.append(perf_counter() - began)
+            times.append(process_time() - began)
         return min(times)
 
     # Conversions around each product cost about a quarter of a float32 product.

@@ -25,7 +25,7 @@ from trilight.sw.errors import (
 from trilight.sw.evaluate import evaluate, log_softmax
 from trilight.sw.model import MATRICES, Model
 from trilight.sw.reference.model import ReferenceModel
-from trilight.sw.train import command, scales
+from trilight.sw.train import command, scales, shape
 from trilight.sw.train.corpus import FEWEST_CHARACTERS, Corpus, read_corpus
 from trilight.sw.train.export import build_model
 
@@ -56,10 +56,11 @@ def torch_side() -> SimpleNamespace:
     """What needs PyTorch; tests that use it are skipped where it is missing."""
     torch = pytest.importorskip("torch", reason="training needs PyTorch: pip install "
                                                 "'trilight[train]'")
-    from trilight.sw.train import network, trainer
+    from trilight.sw.train import float_file, float_network, lessons, network, reader, trainer
 
     torch.set_num_threads(1)
-    return SimpleNamespace(torch=torch, network=network, trainer=trainer)
+    return SimpleNamespace(torch=torch, float_file=float_file, float_network=float_network,
+                           lessons=lessons, network=network, reader=reader, trainer=trainer)
 
 
 # Corpus
@@ -114,19 +115,39 @@ def test_corpus_with_too_many_characters_names_the_rarest(tmp_path: Path) -> Non
 # Shape
 
 
-def test_default_hidden_fills_the_device(corpus: Corpus) -> None:
-    config = command.choose_config(corpus, d_model=160, layers=3, hidden=None)
-    config.check_fits(UP5K)
+@pytest.mark.parametrize("vocab_size", [16, 65, 96, 128, 185])
+def test_chosen_shape_fills_the_board(vocab_size: int) -> None:
+    chip = shape.board_device("icebreaker")
+    config = shape.choose_config(vocab_size, chip)
+    config.check_fits(chip)
     larger = ModelConfig(**{**config.to_dict(), "d_hidden": config.d_hidden + 1})
-    assert larger.misfits(UP5K)
+    assert larger.misfits(chip)
+    assert shape.memory_fill(config, chip) >= 0.97
+    assert shape.memory_fill(config, chip) == config.ternary_weights / (40 * chip.weight_words)
 
 
-def test_shape_that_does_not_fit_is_refused(corpus: Corpus) -> None:
+def test_chosen_shape_is_the_largest_of_what_is_asked_for() -> None:
+    config = shape.choose_config(65, UP5K, d_model=128, layers=2)
+    assert (config.d_model, config.n_layers) == (128, 2)
+    assert config.d_hidden == UP5K.max_columns
+    sizes = [shape.choose_config(65, UP5K, d_model=width, layers=3).ternary_weights
+             for width in (120, 144, 160)]
+    assert max(sizes) <= shape.choose_config(65, UP5K).ternary_weights
+
+
+def test_shape_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ModelDoesNotFitError, match=r"(?s)3 \* d_model: 600 needed.*Try a"):
-        command.choose_config(corpus, d_model=200, layers=1, hidden=None)
+        shape.choose_config(65, UP5K, d_model=200, layers=1)
     tiny = DeviceConfig(name="tiny", weight_words=100)
     with pytest.raises(ModelDoesNotFitError, match="does not fit tiny"):
-        command.choose_config(corpus, d_model=32, layers=2, hidden=24, device=tiny)
+        shape.choose_config(65, tiny, d_model=32, layers=2, hidden=24)
+    with pytest.raises(ModelDoesNotFitError, match="does not fit tiny"):
+        shape.choose_config(65, tiny)
+
+
+def test_unknown_board_is_refused() -> None:
+    with pytest.raises(TrainingError, match="no board 'abacus'; there is icebreaker"):
+        shape.board_device("abacus")
 
 
 # Scales and export
@@ -281,17 +302,18 @@ def test_training_lowers_the_loss_and_integers_follow(
         torch_side: SimpleNamespace, corpus: Corpus) -> None:
     config = small_config(corpus)
     trainer = torch_side.trainer.Trainer(config, corpus, options(torch_side, characters=120_000))
-    before = trainer.held_out_loss()
+    measure = torch_side.trainer.streamed_loss
+    before = measure(trainer.result(), corpus.held_out)
     losses: list[float] = []
     assert trainer.run(report=lambda now: losses.append(now.loss), stop=lambda: False)
-    after = trainer.held_out_loss()
+    after = measure(trainer.result(), corpus.held_out)
     counts = np.bincount(corpus.held_out, minlength=config.vocab_size)
     frequencies = counts[counts > 0] / counts.sum()
     without_context = -(frequencies * np.log(frequencies)).sum()
     assert after < without_context < before + 0.5
     assert after < before - 1
     assert len(losses) == trainer.options.steps
-    model = build_model(config, corpus.vocab, trainer.network.arrays(), {})
+    model = build_model(config, corpus.vocab, trainer.result().arrays(), {})
     assert abs(evaluate(model, corpus.held_out_text)["nats_per_char"] - after) < 0.02
 
 
@@ -326,30 +348,30 @@ def test_another_seed_gives_another_model(torch_side: SimpleNamespace, corpus: C
     assert trained(1).sha256 == trained(1).sha256 != trained(2).sha256
 
 
+def reader_of(torch_side: SimpleNamespace, corpus: Corpus, seed: int = 7) -> Any:
+    lessons = torch_side.lessons.Lessons(corpus.train)
+    return torch_side.reader.Reader(lessons, streams=16, context=32, seed=seed)
+
+
 def test_every_pass_reads_each_window_once(torch_side: SimpleNamespace, corpus: Corpus) -> None:
-    trainer = torch_side.trainer.Trainer(small_config(corpus), corpus, options(torch_side))
-    for _ in range(2):
-        inputs, targets = [], []
-        for _ in range(trainer.windows):
-            x, y = trainer.window()
-            assert (x[1:] == y[:-1]).all()
-            inputs.append(x.numpy())
-            targets.append(y.numpy())
-            trainer.step += 1
-        seen = np.concatenate(inputs)
-        following = np.concatenate(targets)
+    reader = reader_of(torch_side, corpus)
+    for number in range(2):
+        windows = [reader.window(number * reader.windows + i) for i in range(reader.windows)]
+        assert [window.first for window in windows] == [True] + [False] * (len(windows) - 1)
+        for window in windows:
+            assert (window.tokens[1:] == window.targets[:-1]).all()
+        seen = np.concatenate([window.tokens.numpy() for window in windows])
+        following = np.concatenate([window.targets.numpy() for window in windows])
         assert (seen[1:] == following[:-1]).all()
         unread = len(corpus.train) - seen.size
-        assert 0 < unread < 16 * (trainer.options.context + 1)
+        assert 0 < unread < 16 * (32 + 1)
 
 
 def test_passes_and_seeds_start_at_other_places(
         torch_side: SimpleNamespace, corpus: Corpus) -> None:
     def first_window(seed: int, passes: int) -> bytes:
-        trainer = torch_side.trainer.Trainer(
-            small_config(corpus), corpus, options(torch_side, seed=seed))
-        trainer.step = passes * trainer.windows
-        tokens: bytes = trainer.window()[0].numpy().tobytes()
+        reader = reader_of(torch_side, corpus, seed)
+        tokens: bytes = reader.window(passes * reader.windows).tokens.numpy().tobytes()
         return tokens
 
     assert first_window(1, 0) == first_window(1, 0)
@@ -357,7 +379,7 @@ def test_passes_and_seeds_start_at_other_places(
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    ({"version": 99}, "must be of version 1, not 99"),
+    ({"version": 99}, "must be of version 2, not 99"),
     ({"corpus": "0" * 64}, "was made with another corpus"),
     (None, "is damaged or no checkpoint"),
 ])
@@ -383,6 +405,26 @@ def test_checkpoint_that_cannot_be_written_ends_before_the_first_step(
         trainer.run(report=lambda now: None, stop=lambda: False,
                     checkpoint=tmp_path / "file" / "checkpoint.pt")
     assert trainer.step == 0
+
+
+def test_full_disk_leaves_the_checkpoint_before_whole(
+        torch_side: SimpleNamespace, corpus: Corpus, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "checkpoint.pt"
+    trainer = torch_side.trainer.Trainer(small_config(corpus), corpus, options(torch_side))
+    trainer.advance()
+    trainer.save(path)
+    trainer.advance()
+
+    def full(content: object, file: Path) -> None:
+        file.write_bytes(b"half")
+        raise RuntimeError("PytorchStreamWriter failed writing file: No space left on device")
+
+    monkeypatch.setattr(torch_side.torch, "save", full)
+    with pytest.raises(CheckpointError, match="No space left on device; make room"):
+        trainer.save(path)
+    assert torch_side.trainer.Trainer.resume(path, corpus).step == 1
+    assert list(tmp_path.glob("checkpoint*")) == [path]
 
 
 def test_loss_that_is_no_number_ends_the_training(
@@ -474,7 +516,7 @@ def test_command_writes_a_measured_model(
         assert about[key] == {**measured, "dataset": "words.txt", "split": "last 10 %"}
     assert about["float_to_integer_gap"] == (
         about["quality"]["nats_per_char"] - about["float_nats_per_char"])
-    assert about["weight_memory_fill"] == model.config.weight_words / UP5K.weight_words
+    assert about["weight_memory_fill"] == shape.memory_fill(model.config, UP5K)
 
 
 def test_ctrl_c_saves_and_resume_ends_alike(

@@ -1,0 +1,74 @@
+"""How fast this computer trains: ``make bench-train``.
+
+Prints characters per second of one core for the model that fills the UP5K, as written and compiled.
+The core's own time counts, so that other programs slow the run down but hardly change the figure.
+"""
+
+import json
+import sys
+from dataclasses import replace
+from time import monotonic, process_time
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from trilight.hw.config import UP5K
+
+from .corpus import Corpus
+from .shape import choose_config
+from .trainer import Options, Trainer, bf16_is_faster
+
+__all__ = ["measure"]
+
+_VOCABULARY = "".join(map(chr, range(32, 97)))
+_WARM_UP_STEPS = 5
+
+
+def measure(*, compiled: bool, bf16: bool, steps: int = 40) -> dict[str, float | bool]:
+    """Train on random text with one thread.
+
+    Returns
+    -------
+    dict
+        ``compiled``, ``bf16``, ``characters_per_core_s`` (by processor time),
+        ``characters_per_s`` (by the clock) and ``seconds_to_start``, compilation included.
+    """
+    torch.set_num_threads(1)
+    tokens = np.random.default_rng(1).integers(len(_VOCABULARY), size=200_000)
+    corpus = Corpus(name="random", sha256="", vocab=tuple(_VOCABULARY), train=tokens,
+                    held_out=tokens[:0], held_out_text="")
+    began = monotonic()
+    options = replace(Options(), compiled=compiled, bf16=bf16)
+    trainer = Trainer(choose_config(len(_VOCABULARY), UP5K), corpus, options)
+    for _ in range(_WARM_UP_STEPS):
+        trainer.advance()
+    ready, busy, first = monotonic(), process_time(), trainer.characters
+    for _ in range(steps):
+        trainer.advance()
+    characters = trainer.characters - first
+    return {
+        "compiled": compiled,
+        "bf16": bf16,
+        "characters_per_core_s": characters / (process_time() - busy),
+        "characters_per_s": characters / (monotonic() - ready),
+        "seconds_to_start": ready - began,
+    }
+
+
+def _main() -> None:
+    table = Table("code", "products", "characters/s of a core", "by the clock", "start", box=None)
+    bf16 = bf16_is_faster("cpu")
+    results = [measure(compiled=compiled, bf16=bf16) for compiled in (False, True)]
+    for result in results:
+        table.add_row("compiled" if result["compiled"] else "as written",
+                      "bf16" if bf16 else "fp32", f"{result['characters_per_core_s']:,.0f}",
+                      f"{result['characters_per_s']:,.0f}", f"{result['seconds_to_start']:.0f} s")
+    Console(stderr=True).print(table)
+    json.dump(results, sys.stdout, indent=2)
+    print()
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,79 @@
+"""The shape of a model that suits a board. Needs no PyTorch."""
+
+from importlib.metadata import entry_points
+
+from trilight.hw.config import NUMBERS, CapacityError, DeviceConfig, ModelConfig
+from trilight.sw.errors import ModelDoesNotFitError, TrainingError
+
+__all__ = ["board_device", "choose_config", "memory_fill"]
+
+_BOARDS = "trilight.boards"
+
+_LAYERS = range(2, 6)
+_WIDTH_STEP = 8
+"""Widths that are tried; trits of a lane, five or four, need not divide them."""
+
+
+def board_device(board: str) -> DeviceConfig:
+    """Return what the chip on a board can hold.
+
+    Raises
+    ------
+    TrainingError
+        There is no such board.
+    """
+    boards = {point.name: point for point in entry_points(group=_BOARDS)}
+    if board not in boards:
+        raise TrainingError(f"there is no board {board!r}; there is {', '.join(sorted(boards))}")
+    device: DeviceConfig = boards[board].load()().device_config
+    return device
+
+
+def memory_fill(config: ModelConfig, device: DeviceConfig) -> float:
+    """Return the share of a device's weight memory that weights take, padding left out."""
+    return config.ternary_weights / (device.weight_words * NUMBERS.block)
+
+
+def choose_config(vocab_size: int, device: DeviceConfig, *, d_model: int | None = None,
+                  layers: int | None = None, hidden: int | None = None) -> ModelConfig:
+    """Return the shape with most weights that fits a device.
+
+    Parameters
+    ----------
+    vocab_size
+        Distinct characters.
+    device
+        What must hold the model.
+    d_model, layers, hidden
+        As in ``ModelConfig``; ``None`` leaves the choice.
+
+    Raises
+    ------
+    ModelDoesNotFitError
+        No such shape fits.
+    """
+    widths = ([d_model] if d_model else
+              range(_WIDTH_STEP, device.max_columns + 1, _WIDTH_STEP))
+    depths = [layers] if layers else _LAYERS
+    units = [hidden] if hidden else range(device.max_columns, device.min_rows - 1, -1)
+    best: ModelConfig | None = None
+    for depth in depths:
+        for width in widths:
+            shapes = (ModelConfig(vocab_size=vocab_size, d_model=width, n_layers=depth,
+                                  d_hidden=unit) for unit in units)
+            fits = next((shape for shape in shapes if not shape.misfits(device)), None)
+            if fits and (best is None or fits.ternary_weights > best.ternary_weights):
+                best = fits
+    if best is None:
+        # The message is about the smallest of the shapes that were asked for.
+        smallest = ModelConfig(
+            vocab_size=vocab_size, d_model=d_model or device.min_rows,
+            n_layers=layers or _LAYERS[0], d_hidden=hidden or device.min_rows)
+        try:
+            smallest.check_fits(device)
+        except CapacityError as error:
+            raise ModelDoesNotFitError(
+                f"{error}\nTry a smaller --d-model, --layers or --hidden, or a corpus with fewer "
+                "distinct characters") from error
+    assert best is not None
+    return best
