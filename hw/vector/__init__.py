@@ -209,7 +209,7 @@ class VectorUnit(wiring.Component):
         m.submodules.requant = requant = Multiplier(
             a_width=n.acc_bits, b_width=n.scale_bits + 1)
         m.d.comb += [
-            # Sums of the blocks before the last pass here too, and would keep all that follows busy.
+            # Sums of the blocks before the last pass too, and would keep all that follows busy.
             requant.a.eq(Mux(self.rows.valid, self.rows.payload.sum, 0)),
             requant.b.eq(Cat(scale[0], Const(0, 1)).as_signed()),
         ]
