@@ -28,6 +28,7 @@ from trilight.sw.power import (
     load_coefficients,
     ratio_interval,
 )
+from trilight.sw.power.curve import clock_curve, curve_svg
 from trilight.sw.power.designs import (
     Check,
     CountedDesign,
@@ -86,6 +87,9 @@ def power_command(
     plot: Annotated[Path | None, typer.Option(
         "--plot", metavar="FILE", help="Draw where the energy goes, as SVG, at the first "
                                        "clock.")] = None,
+    curve: Annotated[Path | None, typer.Option(
+        "--curve", metavar="FILE", help="Draw tokens per joule against the clock, with and without "
+                                        "PLL, as SVG (needs trilight[plots]).")] = None,
     check: Annotated[bool, typer.Option(
         "--check", help="Instead: build designs equivalent to the published ones, count them, and "
                         "compare the model with their measured currents.")] = False,
@@ -98,7 +102,7 @@ def power_command(
     measurements or from your own board. Ranges hold with 90 %. Board, regulator, flash and pins are
     not included.
     """
-    for path in (json_file, plot):
+    for path in (json_file, plot, curve):
         if path is not None and not path.absolute().parent.is_dir():
             raise ReportError(f"cannot write {path}: there is no folder {path.parent}; "
                               "make it first")
@@ -114,6 +118,8 @@ def power_command(
                              "--target netlist")
         results = _power(console, *_counted(target, model, texts), clock or DEFAULT_CLOCKS, voltage,
                          temperature, chosen)
+        if curve is not None:
+            _write(curve, curve_svg(results["curve"], results["source"]))
         if plot is not None:
             _write(plot, energy_svg(results["points"][0]["energy"]))
     if json_file is not None:
@@ -193,7 +199,9 @@ def _power(console: Console, counted: Mapping[str, Any], fmax_hz: float | None, 
     _print_energy(console, points[-1])
     return {"source": source, "cycles_per_token": cycles, "breakdown": breakdown.to_dict(),
             "coefficients": {"id": coefficients.id, "sha256": coefficients.sha256,
-                             "calibration": coefficients.calibration}, "points": points}
+                             "calibration": coefficients.calibration}, "points": points,
+            "curve": clock_curve(breakdown, windows, voltage_v=voltage,
+                                 temperature_c=temperature, coefficients=coefficients)}
 
 
 def _number(value: float) -> str:

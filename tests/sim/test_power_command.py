@@ -46,6 +46,25 @@ def test_three_clocks_with_and_without_pll(
     assert ET.fromstring((tmp_path / "p.svg").read_text()).tag.endswith("svg")
 
 
+def test_curve(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert run(capsys, "--json", str(tmp_path / "c.json"),
+               "--curve", str(tmp_path / "c.svg"))[0] == 0
+    got = json.loads((tmp_path / "c.json").read_text())
+    of = {(point["source"], point["clock_hz"]): point["tokens_per_joule"]["p50"]
+          for point in got["curve"]}
+    for point in got["points"]:
+        source = "PLL" if point["pll"] else "the board's oscillator"
+        if (source, point["clock_hz"]) in of:
+            assert of[source, point["clock_hz"]] == pytest.approx(
+                point["tokens_per_joule"]["p50"])
+    # Leakage and PLL are shared by more tokens the faster the clock is.
+    pll = [of[key] for key in sorted(of) if key[0] == "PLL"]
+    assert pll == sorted(pll)
+    assert of["internal oscillator (HFOSC)", 48e6] > of["PLL", 48e6]
+    drawing = ET.fromstring((tmp_path / "c.svg").read_text())
+    assert "tokens per joule" in "".join(drawing.itertext())
+
+
 def test_conditions_reach_the_model(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     points = {}
     for name, more in {"cool": (), "warm": ("--temperature", "50"),
