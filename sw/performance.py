@@ -30,13 +30,13 @@ class Timing:
 
     fill_start: int = 1
     """``hw/engine/tables.py``: from a block's last activation to the begin of its filling."""
-    full: int = 2
+    full: int = 3
     """From the last entry's step to a row that may look the table up."""
     fill_end: int = 5
     """From the last entry's step to the begin of the next filling."""
     release: int = 2
     """From the last row of a block to the filling of its table anew."""
-    row: int = 9
+    row: int = 8
     """``hw/engine/rows.py``, ROW_LATENCY: from the address of a word to the row's sum."""
     expect: int = 1
     """EXPECT_LATENCY: from rows being expected to the first word that waited for it."""
@@ -44,11 +44,11 @@ class Timing:
     """``hw/engine/__init__.py``: from an operation's hand-over to the row stream's taking it."""
     taken: int = 2
     """From that to the next one's hand-over."""
-    lookup: int = 6
+    lookup: int = 5
     """``hw/engine/embedding.py``, LOOKUP_LATENCY: to the first channel."""
     lookup_read: int = 1
     """To the first read of the weight memory, which then happens once a byte."""
-    lookup_rom: int = 4
+    lookup_rom: int = 3
     """To the first read of the rom, which then happens once a byte."""
     mix_act: int = 13
     """``hw/vector/__init__.py``, MIX_ACT: from a gate row to ``u``."""

@@ -140,7 +140,7 @@ class Engine(wiring.Component):
             lookup.channel_count.eq(self.embed_count),
             lookup.scale.eq(self.embed_scale),
             lookup.short.eq(self.embed_short),
-            lookup.word.eq(rows.word),
+            lookup.weight_data.eq(self.weight_data),
         ]
 
         m.d.comb += [

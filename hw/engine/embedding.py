@@ -13,10 +13,7 @@ __all__ = ["CHANNEL", "LOOKUP_LATENCY", "EmbeddingLookup"]
 CHANNEL = data.StructLayout({"value": signed(NUMBERS.residual_bits), "last": 1})
 """One channel of the residual stream, channels in order."""
 
-WORD_LATENCY = WeightMemory.LATENCY + 1
-"""Cycles from the address of a word to its register."""
-
-LOOKUP_LATENCY = WORD_LATENCY + 3
+LOOKUP_LATENCY = WeightMemory.LATENCY + 3
 """Cycles from ``start`` to the first channel."""
 
 
@@ -37,10 +34,8 @@ class EmbeddingLookup(wiring.Component):
         number of channels - 1; ``scale`` is Q5.6.
     short : In(1)
         The words are short.
-    weight_addr, weight_read : Out
+    weight_addr, weight_read, weight_data : Out, Out, In
         Weight memory; must be served at once.
-    word : In(64)
-        Data ``WORD_LATENCY`` cycles after the address.
     rom_index, rom_read, rom_step : Out, Out, In
         The shared ``TritRom``; must be served at once.
     channels : Out(stream of CHANNEL, always ready)
@@ -55,7 +50,7 @@ class EmbeddingLookup(wiring.Component):
     short: Signal
     weight_addr: Signal
     weight_read: Signal
-    word: Signal
+    weight_data: Signal
     rom_index: Signal
     rom_read: Signal
     rom_step: data.View
@@ -73,7 +68,7 @@ class EmbeddingLookup(wiring.Component):
             "short": In(1),
             "weight_addr": Out(self._addr_bits),
             "weight_read": Out(1),
-            "word": In(8 * NUMBERS.bytes_per_word),
+            "weight_data": In(8 * NUMBERS.bytes_per_word),
             "rom_index": Out(INDEX_BITS),
             "rom_read": Out(1),
             "rom_step": In(STEP),
@@ -92,15 +87,15 @@ class EmbeddingLookup(wiring.Component):
         emitting = Signal()
         end_of_byte = digit == Mux(self.short, NUMBERS.short_trits - 1, digits - 1)
 
-        # A byte's word is read at its digit 0 and is there at digit 3; the byte goes to the rom,
+        # A byte's word is read at its digit 0 and is there before its last; it goes to the rom,
         # and a cycle later, maybe in the next byte's time, the trits are loaded.
-        assert NUMBERS.short_trits - 1 == WORD_LATENCY
-        code = self.word.word_select(lane, 8)
+        assert NUMBERS.short_trits > WeightMemory.LATENCY
+        code = self.weight_data.word_select(lane, 8)
         m.d.comb += [
             self.weight_addr.eq(addr),
             self.weight_read.eq(asking),
             self.rom_index.eq(code[:INDEX_BITS]),
-            self.rom_read.eq(looking & (digit == WORD_LATENCY)),
+            self.rom_read.eq(looking & (digit == WeightMemory.LATENCY)),
         ]
         negative = Signal(reset_less=True)
         load = Signal()

@@ -9,7 +9,6 @@ from amaranth.lib.wiring import In, Out
 
 from ..arith import add_carry
 from ..config import NUMBERS, DeviceConfig
-from ..weights import WeightMemory
 from .tables import INDEX_BITS, READ_STAGE, SUM_BITS, vector_layout
 
 __all__ = ["EXPECT_LATENCY", "ROW", "ROW_LATENCY", "RowStream", "op_layout"]
@@ -20,7 +19,7 @@ ROW = data.StructLayout({"sum": signed(NUMBERS.acc_bits), "last": 1})
 EXPECT_LATENCY = 1
 """Cycles from ``expected`` to the first row that waited for it."""
 
-ROW_LATENCY = 9
+ROW_LATENCY = 8
 """Cycles from the address of a row's last weight word to its ``ROW``."""
 
 
@@ -60,8 +59,6 @@ class RowStream(wiring.Component):
         The weight memory serves another in this cycle.
     weight_addr, weight_read, weight_data : Out, Out, In
         Weight memory; data ``WeightMemory.LATENCY`` cycles after the address.
-    word : Out(64)
-        ``weight_data`` of the cycle before.
     codes, read_half, read, sums, full, release, release_half
         See ``PartialSumTables``.
     rows : Out(stream of ROW, always ready)
@@ -76,7 +73,6 @@ class RowStream(wiring.Component):
     weight_addr: Signal
     weight_read: Signal
     weight_data: Signal
-    word: Signal
     codes: data.View
     read_half: Signal
     read: Signal
@@ -99,7 +95,6 @@ class RowStream(wiring.Component):
             "weight_addr": Out((device.weight_words - 1).bit_length()),
             "weight_read": Out(1),
             "weight_data": In(8 * self._lanes),
-            "word": Out(8 * self._lanes),
             "codes": Out(data.ArrayLayout(unsigned(INDEX_BITS), self._lanes)),
             "read_half": Out(1),
             "read": Out(1),
@@ -176,12 +171,10 @@ class RowStream(wiring.Component):
         for before, after in pairwise(tags):
             m.d.sync += after.eq(before)
 
-        # 2: word from memory; 3: code to tables; 4: sums; 5..8: signs, tree, accumulator
-        assert READ_STAGE == WeightMemory.LATENCY + 1
-        m.d.sync += self.word.eq(self.weight_data)
+        # 2: word from memory to tables; 3: sums; 4..7: signs, tree, accumulator
         signs = Signal(self._lanes)
         for j in range(self._lanes):
-            byte = self.word.word_select(j, 8)
+            byte = self.weight_data.word_select(j, 8)
             m.d.comb += [self.codes[j].eq(byte[:INDEX_BITS]), signs[j].eq(byte[INDEX_BITS])]
         m.d.comb += [
             self.read.eq(tags[READ_STAGE].valid),
@@ -215,7 +208,7 @@ class RowStream(wiring.Component):
             level = nodes
             stage += 1
 
-        # 7: address of the row's sum so far; 8: add; 9: write back or emit
+        # 6: address of the row's sum so far; 7: add; 8: write back or emit
         m.submodules.sums_memory = memory = Memory(
             shape=signed(NUMBERS.acc_bits), depth=self._max_rows, init=[])
         so_far = memory.read_port()
@@ -228,17 +221,17 @@ class RowStream(wiring.Component):
                 m.d.sync += row.eq(Mux(tags[stage].last, 0, row + 1))
             return row
 
-        m.d.sync += self.rows.valid.eq(tags[8].valid & tags[8].emit)
+        m.d.sync += self.rows.valid.eq(tags[7].valid & tags[7].emit)
         total = Signal(signed(NUMBERS.acc_bits), reset_less=True)
-        m.d.comb += [so_far.addr.eq(row_at(7)), so_far.en.eq(tags[7].valid)]
+        m.d.comb += [so_far.addr.eq(row_at(6)), so_far.en.eq(tags[6].valid)]
         m.d.sync += total.eq(add_carry(
-            level[0], Mux(tags[8].first, 0, so_far.data), carries[stage][pending.pop(0)],
+            level[0], Mux(tags[7].first, 0, so_far.data), carries[stage][pending.pop(0)],
             width=NUMBERS.acc_bits))
         m.d.comb += [
-            write.addr.eq(row_at(9)),
+            write.addr.eq(row_at(8)),
             write.data.eq(total),
-            write.en.eq(tags[9].valid & ~tags[9].emit),
+            write.en.eq(tags[8].valid & ~tags[8].emit),
             self.rows.payload.sum.eq(total),
-            self.rows.payload.last.eq(tags[9].last),
+            self.rows.payload.last.eq(tags[8].last),
         ]
         return m

@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from ..arith import add_carry
 from ..config import NUMBERS, DeviceConfig, OperationShape
 from ..ternary import PATH, STEPS
+from ..weights import WeightMemory
 
 __all__ = ["ACT", "ENTRIES", "FILL_LATENCY", "READ_STAGE", "SHORT_ENTRIES", "SUM_BITS",
            "PartialSumTables", "TritRom", "vector_layout"]
@@ -20,10 +21,10 @@ ENTRIES = len(PATH)
 SHORT_ENTRIES = (3**NUMBERS.short_trits + 1) // 2
 """Those without the last trit, which come first on the path."""
 
-FILL_LATENCY = 3
+FILL_LATENCY = 4
 """Cycles from a block's last activation to its first row, besides one for each entry."""
 
-READ_STAGE = 3
+READ_STAGE = WeightMemory.LATENCY
 """Cycles from the address of a weight word to the look-up of its bytes."""
 
 SUM_BITS = (NUMBERS.trits_per_byte * NUMBERS.act_max).bit_length() + 1
