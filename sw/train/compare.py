@@ -1,27 +1,22 @@
-"""``trilight compare``: models of several kinds side by side. Needs PyTorch."""
+"""Models of several kinds side by side. Needs PyTorch."""
 
 import copy
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-import typer
-from rich.console import Console
-from rich.table import Table
 from safetensors import SafetensorError, safe_open
 
 from trilight.hw.config import ModelConfig
-from trilight.sw.console import check_folder, write_json
 from trilight.sw.evaluate import BLOCK_CHARACTERS, PROTOCOLS, evaluate
 from trilight.sw.model import Model
 
-from .corpus import Corpus, read_corpus
+from .corpus import Corpus
 from .float_file import FORMAT, FloatModel
 from .trainer import blocks_loss, streamed_loss
 
-__all__ = ["compare_command", "multiplications", "quantised"]
+__all__ = ["measure", "multiplications", "quantised"]
 
-_MOST_CHARACTERS = 256
 _INT8_MAX = 127
 _MATRIX_DIMENSIONS = 2
 
@@ -62,41 +57,15 @@ def quantised(model: FloatModel) -> FloatModel:
     return FloatModel(model.kind, network, model.vocab, model.provenance)
 
 
-def compare_command(
-    models: Annotated[list[Path], typer.Argument(
-        metavar="MODEL...", help="Files of trilight train, of any --network.")],
-    corpus: Annotated[Path, typer.Option(
-        "--corpus", "-c", metavar="FILE", help="Text that they were trained on; its last 10 % "
-                                               "are predicted.")],
-    development: Annotated[bool, typer.Option(
-        "--development", help="Predict what trilight train --development holds out.")] = False,
-    json_file: Annotated[Path | None, typer.Option(
-        "--json", metavar="FILE", help="Also write the results to this file as JSON.")] = None,
-) -> None:
-    """Compare models: bytes, multiplications per character, and quality on held-out text.
+def measure(path: Path, text: Corpus) -> list[dict[str, Any]]:
+    """Return a row for a model, or two for a network in floating point: as it is, and in 8 bits.
 
-    A network in floating point appears twice: as it is, and with its matrices rounded to 8 bits
-    after the training.
+    Raises
+    ------
+    ModelFileError, TrainingError
+        The file is no model.
     """
-    check_folder(json_file)
-    text = read_corpus(corpus, max_vocab=_MOST_CHARACTERS, development=development)
-    rows: list[dict[str, Any]] = []
-    console = Console()
-    for path in models:
-        with console.status(f"measuring {path.name}"):
-            rows += _ternary(path, text) if _is_ternary(path) else _float(path, text)
-    table = Table("model", "weights", "of", "bytes", "multiplications/char",
-                  *(f"nats/char, {protocol}" for protocol in PROTOCOLS), box=None)
-    for row in rows:
-        table.add_row(
-            row["file"], f"{row['weights']:,}", row["format"], f"{row['weight_bytes']:,}",
-            f"{row['multiplications_per_char']:,}",
-            *("" if (nats := row[f"nats_per_char_{protocol}"]) is None else f"{nats:.4f}"
-              for protocol in PROTOCOLS))
-    console.print(table)
-    if json_file is not None:
-        write_json(json_file, {"corpus_sha256": text.sha256, "held_out": text.held_out_part,
-                               "models": rows})
+    return _ternary(path, text) if _is_ternary(path) else _float(path, text)
 
 
 def _is_ternary(path: Path) -> bool:
