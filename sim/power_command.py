@@ -70,7 +70,7 @@ def power_command(
                                               "the one that comes along.")] = None,
     texts: Annotated[int, typer.Option(
         "--texts", min=1, max=UP5K.sequences,
-        help="Texts to generate at once, with --target netlist.")] = UP5K.sequences,
+        help="Texts to generate at once, with --target netlist.")] = 1,
     clock: Annotated[list[float] | None, typer.Option(
         "--clock", "-c", metavar="HZ", help="Clock of the chip; may be repeated. Default: 12, 24 "
                                             "and 48 MHz.")] = None,
