@@ -42,7 +42,10 @@ def test_several_texts_where_nobody_looks_on(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out == "To be\n\nOr not\n"
 
 
-def test_several_texts_grow_in_frames(capsys: pytest.CaptureFixture[str]) -> None:
+def test_several_texts_grow_in_frames(capsys: pytest.CaptureFixture[str],
+                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")  # a terminal that can move its cursor
+
     def interrupted() -> None:
         with TextDisplay(["To [b]", "Or "], live=True) as show:
             give(show, 0, "be\n" * 20)
