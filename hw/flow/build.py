@@ -33,7 +33,8 @@ TRACES = "w:trace_* w:*.trace_* %u a:keep %i"
 """Yosys' selection of the signals that a simulation can watch, at whatever level they are; it
 names other nets after them, which lack their attribute."""
 
-# The library gives inputs of cells that are left open their values.
+# The library gives inputs of cells that are left open their values. Flip-flops with an enable,
+# which `opt_dff` finds, are less work to simulate than ones that take their own value again.
 RTL_SCRIPT = f"""
 read_verilog -lib -D ICE40_U +/ice40/cells_sim.v
 hierarchy -top {{top}}
@@ -41,6 +42,10 @@ proc
 flatten
 opt_clean
 expose {TRACES}
+opt_expr
+opt_merge
+opt_dff
+opt_clean
 write_verilog -noattr design.v
 """
 
