@@ -103,7 +103,7 @@ class PartialSumTables(wiring.Component):
     block 32 columns, and a table fills in ``SHORT_ENTRIES`` cycles.
 
     A block can fill as soon as its last column (or the vector's last) has been written. Vectors
-    fill in the order in which they are written, block after block.
+    fill in the order of ``vectors``, block after block.
 
     Members
     -------
