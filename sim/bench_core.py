@@ -189,18 +189,23 @@ def draw(rng: np.random.Generator) -> dict[str, Any]:
             "seed": int(rng.choice([0, 1, int(rng.integers(1 << 32))]))}
 
 
+async def loaded(dut: Dut, shape: str, is_harsh: bool = False) -> Bench:
+    """A bench with a random model of a shape in the core."""
+    rng = generator()
+    bench = Bench(dut, rng)
+    await bench.start()
+    model = Model.random(SHAPES[shape], int(rng.integers(1 << 32)))
+    await bench.load(harsh(model, rng) if is_harsh else model)
+    return bench
+
+
 @cocotb.test(timeout_time=20, timeout_unit="ms")
 @cocotb.parametrize((("shape", "is_harsh"), [
     ("least", False), ("least", True), ("deep", False), ("blocks", True), ("wide", False)]))
 async def every_stage(dut: Dut, shape: str, is_harsh: bool) -> None:
     """A prompt, a generation, and continuations with and without a reset."""
-    rng = generator()
-    bench = Bench(dut, rng)
-    await bench.start()
-    config = SHAPES[shape]
-    model = Model.random(config, int(rng.integers(1 << 32)))
-    await bench.load(harsh(model, rng) if is_harsh else model)
-    traces = bench.trace()
+    bench = await loaded(dut, shape, is_harsh)
+    rng, config, traces = bench.rng, SHAPES[shape], bench.trace()
     await bench.write_tape(0, rng.integers(0, config.vocab_size, 3).tolist())
     await bench.run(ALL_FLAGS, 1, 0, **draw(rng))
     await bench.run(RunFlag(0), 1, 1, **draw(rng))
@@ -214,13 +219,8 @@ async def every_stage(dut: Dut, shape: str, is_harsh: bool) -> None:
     ("least", False), ("least", True), ("deep", False), ("blocks", True), ("wide", False)]))
 async def two_sequences(dut: Dut, shape: str, is_harsh: bool) -> None:
     """Two sequences at once give what each gives alone, whichever ends first."""
-    rng = generator()
-    bench = Bench(dut, rng)
-    await bench.start()
-    config = SHAPES[shape]
-    model = Model.random(config, int(rng.integers(1 << 32)))
-    await bench.load(harsh(model, rng) if is_harsh else model)
-    traces = bench.trace()
+    bench = await loaded(dut, shape, is_harsh)
+    rng, config, traces = bench.rng, SHAPES[shape], bench.trace()
     again = RunFlag(0)
     for lengths in (((1, 2), (3, 0)), ((3, 1), (1, 1)), ((1, 0), (1, 2)), ((2, 0), (2, 0))):
         for number, (n_feed, _) in enumerate(lengths):
@@ -240,11 +240,8 @@ async def two_sequences(dut: Dut, shape: str, is_harsh: bool) -> None:
 @cocotb.test(timeout_time=20, timeout_unit="ms")
 async def tape_wraps_and_is_read(dut: Dut) -> None:
     """More tokens than the tape holds, while the host reads it."""
-    rng = generator()
-    bench = Bench(dut, rng)
-    await bench.start()
-    config = SHAPES["least"]
-    await bench.load(Model.random(config, int(rng.integers(1 << 32))))
+    bench = await loaded(dut, "least")
+    rng, config = bench.rng, SHAPES["least"]
     await bench.write_tape(0, rng.integers(0, config.vocab_size, UP5K.tape_tokens).tolist())
     await bench.run(ALL_FLAGS, 250, 4, **draw(rng))
     traces = bench.trace()
@@ -260,11 +257,8 @@ async def tape_wraps_and_is_read(dut: Dut) -> None:
 @cocotb.test(timeout_time=20, timeout_unit="ms")
 async def stops_after_a_token(dut: Dut) -> None:
     """A run that is stopped ends after the token in progress, and can be continued."""
-    rng = generator()
-    bench = Bench(dut, rng)
-    await bench.start()
-    config = SHAPES["least"]
-    await bench.load(Model.random(config, int(rng.integers(1 << 32))))
+    bench = await loaded(dut, "least")
+    rng, config = bench.rng, SHAPES["least"]
     for number in range(6):
         prompt = rng.integers(0, config.vocab_size, 3).tolist()
         await bench.write_tape(0, prompt)
