@@ -1,6 +1,5 @@
 """The check of a meter with a load whose current is known, and the correction that follows."""
 
-import json
 import math
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ import numpy as np
 from trilight.sw.errors import MeterError
 
 from .base import Boundary, Meter, Recorded, Recording
+from .files import read_kept, write_kept
 
 __all__ = ["CorrectedMeter", "Correction", "correction_from"]
 
@@ -60,10 +60,7 @@ class Correction:
 
     def save(self, path: Path) -> None:
         """Write the correction as JSON; raises ``MeterError`` if the file cannot be written."""
-        try:
-            path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise MeterError(f"cannot write the correction {path}: {error.strerror}") from error
+        write_kept(path, "correction", asdict(self), indent=2)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Correction":
@@ -76,12 +73,7 @@ class Correction:
     @classmethod
     def load(cls, path: Path) -> "Correction":
         """Read what ``save`` wrote; raises ``MeterError`` if it is not there or something else."""
-        try:
-            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
-        except OSError as error:
-            raise MeterError(f"cannot read the correction {path}: {error.strerror}") from error
-        except ValueError as error:
-            raise MeterError(f"{path} is no correction: {error}") from error
+        return read_kept(path, "correction", cls.from_dict)
 
 
 def correction_from(open_circuit: Recording, loaded: Recording, *, ohms: float,

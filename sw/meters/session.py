@@ -5,7 +5,6 @@ median counts. The pauses are of unequal lengths, so that a recording made on an
 one place only.
 """
 
-import json
 import math
 import sys
 import time
@@ -19,6 +18,7 @@ from trilight.sw.errors import MeterError, MeterLostError
 
 from .analysis import Measurement, analyse
 from .base import BEGIN, END, SYSTEM_CLOCK, Clock, Meter, Recording
+from .files import read_kept, write_kept
 from .phases import Phase
 
 __all__ = ["SCHEMA", "SessionLog", "finish", "measure"]
@@ -76,20 +76,12 @@ class SessionLog:
 
     def save(self, path: Path) -> None:
         """Write as JSON; raises ``MeterError`` if the file cannot be written."""
-        try:
-            path.write_text(json.dumps(self.to_dict()) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise MeterError(f"cannot write the session {path}: {error.strerror}") from error
+        write_kept(path, "session", self.to_dict())
 
     @classmethod
     def load(cls, path: Path) -> "SessionLog":
         """Read what ``save`` wrote; raises ``MeterError`` if it is not there or something else."""
-        try:
-            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
-        except OSError as error:
-            raise MeterError(f"cannot read the session {path}: {error.strerror}") from error
-        except ValueError as error:
-            raise MeterError(f"{path} is no session: {error}") from error
+        return read_kept(path, "session", cls.from_dict)
 
 
 def measure(meter: Meter, generate: Callable[[float], int], *, windows: int = 5,

@@ -92,6 +92,7 @@ class FloatModel:
         try:
             with safe_open(path, "pt") as file:
                 metadata = file.metadata() or {}
+                # The file is no mapping: it can not be iterated over without ``keys``.
                 weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             raise ModelFileError(f"{path} is damaged or no safetensors file ({error}); "

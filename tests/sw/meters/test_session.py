@@ -33,6 +33,7 @@ class Run:
         return round(TOKENS_PER_S * (seconds + LATE_S))
 
     def measure(self, **settings: float) -> Measurement:
+        # Settings of any name, and mypy does not know which parameter each one is.
         return measure(self.meter, self.generate, clock=self.clock, log=self.log,
                        **settings)  # type: ignore[arg-type]
 
