@@ -20,16 +20,18 @@ class Echo(wiring.Component):
     -------
     rx : In(1)
     tx : Out(1)
-    running : Out(1)
+    running, checking : Out(1)
         Always 0.
     """
 
     rx: Signal
     tx: Signal
     running: Signal
+    checking: Signal
 
     def __init__(self, **chip_parameters: Any) -> None:
-        super().__init__({"rx": In(1), "tx": Out(1, init=1), "running": Out(1)})
+        super().__init__({
+            "rx": In(1), "tx": Out(1, init=1), "running": Out(1), "checking": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -206,5 +206,11 @@ class _Top(Elaboratable):
         m.submodules.rx = rx = io.Buffer(io.Direction.Input, uart.rx)
         m.submodules.tx = tx = io.Buffer(io.Direction.Output, uart.tx)
         trace_running = Signal(attrs={"keep": 1})
-        m.d.comb += [chip.rx.eq(rx.i), tx.o.eq(chip.tx), trace_running.eq(chip.running)]
+        trace_checking = Signal(attrs={"keep": 1})
+        m.d.comb += [
+            chip.rx.eq(rx.i),
+            tx.o.eq(chip.tx),
+            trace_running.eq(chip.running),
+            trace_checking.eq(chip.checking),
+        ]
         return m

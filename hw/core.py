@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from .check import WeightCheck
 from .config import DeviceConfig
 from .engine import Engine
 from .protocol import Space
@@ -13,10 +14,13 @@ from .sequencer import NOTICE_LAYOUT, RUN_LAYOUT, Sequencer
 from .vector import VectorUnit
 from .weights import WeightMemory
 
-__all__ = ["READ_LATENCY", "Core"]
+__all__ = ["READ_LATENCY", "RESTART_LATENCY", "Core"]
 
-READ_LATENCY = WeightMemory.LATENCY + 1
+READ_LATENCY = WeightMemory.LATENCY + 2
 """Cycles from a read on the bus to its answer."""
+
+RESTART_LATENCY = 2
+"""Cycles from an access of the weight memory on the bus to the restart of its check."""
 
 SPACE_BITS = 9
 """A space is 512 units."""
@@ -30,13 +34,15 @@ class Core(wiring.Component):
     bus_addr : In(17), bus_data : In(16), bus_write : In(1)
         Write one unit of the device address space (``protocol.Space``), while idle.
     bus_read : In(1), bus_read_data : Out(16), bus_read_valid : Out(1)
-        Read one unit of weights (while idle) or tape; the answer comes ``READ_LATENCY`` cycles
-        later, until when the address has to stay.
+        Read one unit of weights (while idle), tape or check; the answer comes ``READ_LATENCY``
+        cycles later, until when the address has to stay.
     run : In(stream of RUN_LAYOUT)
     stop : In(1)
     running, position_0, position_1, cycles, words, tokens : Out
     notice_0, notice_1 : Out(stream of NOTICE_LAYOUT)
         See ``Sequencer``.
+    checking : Out(1)
+        The weight memory is being checked.
     """
 
     bus_addr: Signal
@@ -55,6 +61,7 @@ class Core(wiring.Component):
     tokens: Signal
     notice_0: stream.Interface
     notice_1: stream.Interface
+    checking: Signal
 
     def __init__(self, *, device: DeviceConfig) -> None:
         self._device = device
@@ -75,6 +82,7 @@ class Core(wiring.Component):
             "tokens": Out(32),
             "notice_0": Out(stream.Signature(NOTICE_LAYOUT)),
             "notice_1": Out(stream.Signature(NOTICE_LAYOUT)),
+            "checking": Out(1),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -112,6 +120,9 @@ class Core(wiring.Component):
         ]
         unit = bus_addr[:SPACE_BITS]
         to_weights = ~bus_addr[-1]
+        # Of the other spaces, these two can be read.
+        in_check = ~bus_addr[SPACE_BITS]
+        assert (Space.TAPE >> SPACE_BITS) % 2 != (Space.CHECK >> SPACE_BITS) % 2 == 0
 
         def write_to(which: Space) -> Value:
             writes = Signal(name=f"writes_{which.name.lower()}")
@@ -158,27 +169,49 @@ class Core(wiring.Component):
             tape_write.en.eq(host_writes_tape | sequencer.tape_write),
         ]
 
-        # ---- Weight memory: the host's while idle, the engine's while running
+        # ---- Weight memory: the engine's while running, else the host's, who seldom needs it
+        m.submodules.check = check = WeightCheck()
         host = Signal()
+        reads_weights = bus_read & to_weights
+        writes_weights = bus_write & to_weights
+        writes_check = write_to(Space.CHECK)
+        host_addr = Mux(reads_weights | writes_weights, bus_addr[2:16], check.addr)
         m.d.comb += [
             host.eq(~sequencer.running),
-            weights.addr.eq(Mux(host, bus_addr[2:16], engine.weight_addr)),
-            weights.read.eq(Mux(host, bus_read & to_weights, engine.weight_read)),
-            weights.write.eq(host & bus_write & to_weights),
+            weights.addr.eq(Mux(host, host_addr, engine.weight_addr)),
+            weights.read.eq(Mux(host, reads_weights | (check.read & ~bus_write),
+                                engine.weight_read)),
+            weights.write.eq(host & writes_weights),
             weights.unit.eq(bus_addr[:2]),
             weights.unit_data.eq(bus_data),
             engine.weight_data.eq(weights.data),
+            check.last_word.eq(bus_data),
+            check.write_last_word.eq(writes_check),
+            self.checking.eq(host & ~check.complete),
         ]
+        m.d.sync += check.restart.eq(~host | reads_weights | writes_weights | writes_check)
+        selected = Signal.like(check.selected, reset_less=True)
+        weight_unit = Signal.like(self.bus_read_data, reset_less=True)
         reading = Signal()
+        read = Signal()
         from_tape = Signal.like(tape_read.data, reset_less=True)
+        other = Signal.like(self.bus_read_data, reset_less=True)
         assert WeightMemory.LATENCY == 2
         m.d.sync += [
-            reading.eq(bus_read),
-            self.bus_read_valid.eq(reading),
             from_tape.eq(tape_read.data),
+            other.eq(Mux(in_check, Mux(bus_addr[1], check.crc[16:],
+                                       Mux(bus_addr[0], check.crc[:16], check.complete)),
+                         from_tape)),
+            selected.eq(Mux(check.selects, check.selected, bus_addr[:2])),
+            weight_unit.eq(weights.data.word_select(selected, 16)),
+            reading.eq(bus_read),
+            read.eq(reading),
+            self.bus_read_valid.eq(read),
         ]
-        m.d.comb += self.bus_read_data.eq(
-            Mux(to_weights, weights.data.word_select(bus_addr[:2], 16), from_tape))
+        m.d.comb += [
+            check.unit.eq(weight_unit),
+            self.bus_read_data.eq(Mux(to_weights, weight_unit, other)),
+        ]
 
         # ---- Sequencer to engine, vector unit and sampler
         connect(m, sequencer.ops, engine.ops)

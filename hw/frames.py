@@ -1,28 +1,19 @@
-"""Frames: packets of the line with a CRC-16 at their end."""
+"""Frames: packets of the line with a CRC-32 at their end."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 
+from .crc import CRC_BITS, CRC_INIT, CRC_RESIDUE, crc32_step
 from .protocol import MAX_FRAME_BYTES, Slip
 from .slip import SLIP_ITEM, SlipDecoder, SlipEncoder
 
-__all__ = ["CRC_BYTES", "CRC_INIT", "MIN_FRAME_BYTES", "FrameReceiver", "FrameSender", "crc16_step"]
+__all__ = ["CRC_BYTES", "MIN_FRAME_BYTES", "FrameReceiver", "FrameSender"]
 
-CRC_BYTES = 2
-CRC_INIT = 0xFFFF
+CRC_BYTES = CRC_BITS // 8
 
 MIN_FRAME_BYTES = 2 + CRC_BYTES
 """Sequence number, command and CRC."""
-
-
-def crc16_step(crc: Value, byte: Value) -> Value:
-    """CRC-16/IBM-3740 after one more byte; after a frame's own CRC it is 0."""
-    high = crc[8:] ^ byte
-    # The polynomial's x^12 brings the upper half of these bits back into the lower.
-    fold = Cat(high[:4] ^ high[4:], high[4:])
-    return (Cat(Const(0, 8), crc[:8]) ^ Cat(Const(0, 12), fold[:4]) ^ Cat(Const(0, 5), fold)
-            ^ fold)[:16]
 
 
 class FrameReceiver(wiring.Component):
@@ -80,7 +71,7 @@ class FrameReceiver(wiring.Component):
         m = Module()
         m.submodules.slip = slip = SlipDecoder()
         connect(m, wiring.flipped(self.i), slip.i)
-        crc = Signal(16, init=CRC_INIT)
+        crc = Signal(CRC_BITS, init=CRC_INIT)
         too_long = Signal()
         long_enough = Signal()
         ended = Signal()
@@ -94,10 +85,10 @@ class FrameReceiver(wiring.Component):
         ]
         m.d.sync += [
             ended.eq(slip.end),
-            whole.eq(~slip.bad & ~too_long & long_enough & (crc == 0)),
+            whole.eq(~slip.bad & ~too_long & long_enough & (crc == CRC_RESIDUE)),
         ]
         with m.If(self.write):
-            m.d.sync += [self.count.eq(self.count + 1), crc.eq(crc16_step(crc, self.data))]
+            m.d.sync += [self.count.eq(self.count + 1), crc.eq(crc32_step(crc, self.data))]
             with m.If(self.count == MIN_FRAME_BYTES - 1 - self._origin):
                 m.d.sync += long_enough.eq(1)
             with m.If(self.count == MAX_FRAME_BYTES - self._origin):
@@ -132,7 +123,7 @@ class FrameSender(wiring.Component):
         m = Module()
         m.submodules.slip = slip = SlipEncoder()
         connect(m, slip.o, wiring.flipped(self.o))
-        crc = Signal(16, reset_less=True)
+        crc = Signal(CRC_BITS, reset_less=True)
         full = Signal()
         item = Signal(SLIP_ITEM, reset_less=True)
         # What comes next waits here, so that ``ready`` needs no logic.
@@ -146,15 +137,19 @@ class FrameSender(wiring.Component):
             slip.i.valid.eq(full),
             slip.i.payload.eq(item),
         ]
-        # The CRC takes a byte in when it leaves, in time for the next one.
+        # The register takes a byte in when it leaves, in time for the next one. Of the CRC's bytes,
+        # which are its own inverted, it is given the inverse, and so does nothing but shift.
+        closing = Signal()
         with m.If(full & slip.i.ready):
             m.d.sync += [
                 full.eq(0),
                 item.end.eq(0),
-                crc.eq(Mux(item.end, CRC_INIT, crc16_step(crc, item.data))),
+                crc.eq(Mux(item.end, CRC_INIT, crc32_step(crc, item.data ^ closing.replicate(8)))),
             ]
 
-        with m.FSM():
+        more = Signal(range(CRC_BYTES - 1), reset_less=True)
+        with m.FSM() as fsm:
+            m.d.comb += closing.eq(fsm.ongoing("CRC") | fsm.ongoing("CLOSE"))
             with m.State("OPEN"):
                 with m.If(load):
                     m.d.sync += [full.eq(1), item.data.eq(Slip.END), item.end.eq(1)]
@@ -164,14 +159,14 @@ class FrameSender(wiring.Component):
                 with m.If(load):
                     m.d.sync += [full.eq(1), waits.eq(0), item.data.eq(following.data)]
                     with m.If(following.end):
-                        m.d.sync += item.data.eq(crc[8:])
+                        m.d.sync += [item.data.eq(~crc[:8]), more.eq(CRC_BYTES - 2)]
                         m.next = "CRC"
 
             with m.State("CRC"):
-                # The first CRC byte, taken in by the CRC, has moved the second into its place.
                 with m.If(~full):
-                    m.d.sync += [full.eq(1), item.data.eq(crc[8:])]
-                    m.next = "CLOSE"
+                    m.d.sync += [full.eq(1), item.data.eq(~crc[:8]), more.eq(more - 1)]
+                    with m.If(more == 0):
+                        m.next = "CLOSE"
 
             with m.State("CLOSE"):
                 with m.If(~full):

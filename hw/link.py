@@ -249,7 +249,7 @@ class Link(wiring.Component):
 
         space = self.bus_addr[SPACE_BITS:]
         in_weights = self.bus_addr < self._weight_units
-        in_tape = space == Space.TAPE >> SPACE_BITS
+        readable = space.matches(*(which >> SPACE_BITS for which in (Space.TAPE, Space.CHECK)))
         in_space = space.matches(
             *(which >> SPACE_BITS for which in Space if which != Space.WEIGHTS))
 
@@ -330,8 +330,8 @@ class Link(wiring.Component):
             m.d.comb += count_on.eq(1)
             m.d.sync += [
                 forbidden.eq(forbidden | access.beyond.any()
-                             | ~(in_weights | in_tape | writable)),
-                busy.eq(busy | (self.running & ~(in_tape & (command == Command.READ)))),
+                             | ~(in_weights | readable | writable)),
+                busy.eq(busy | (self.running & ~(readable & (command == Command.READ)))),
                 too_many.eq(~last),
             ]
             with m.If(last | (index == MAX_UNITS)):

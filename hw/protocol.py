@@ -8,6 +8,7 @@ import enum
 import struct
 
 __all__ = [
+    "CHECK",
     "IDENTITY",
     "IMAGE_HEADER",
     "IMAGE_MAGIC",
@@ -36,7 +37,7 @@ __all__ = [
 ]
 
 PROTOCOL_MAGIC = b"TRIL"
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 
 
 class Slip(enum.IntEnum):
@@ -51,7 +52,7 @@ class Slip(enum.IntEnum):
 MAX_FRAME_BYTES = 256
 """Longest frame after unescaping: sequence, command, payload and CRC."""
 
-MAX_UNITS = 124
+MAX_UNITS = 123
 """Most 16-bit units in one WRITE or READ."""
 
 
@@ -63,7 +64,8 @@ class Command(enum.IntEnum):
     WRITE = 0x02
     """Payload: address u24, then units u16. Only while idle."""
     READ = 0x03
-    """Payload: address u24, count u8. Responds with units u16. Weights (while idle) and tape."""
+    """Payload: address u24, count u8. Responds with units u16. Weights (while idle), tape and
+    check."""
     RUN = 0x04
     """Payload: ``RUN``. Feeds tokens from the tape, then generates. Executed once per sequence
     number: a repeat of the last accepted RUN is only acknowledged again."""
@@ -140,6 +142,15 @@ class Space(enum.IntEnum):
     """256 x 12."""
     TAPE = 0x10A00
     """512 x 8: token of position p of sequence s at unit 256 s + p mod 256."""
+    CHECK = 0x10C00
+    """Check of the weight memory. Write: number of its last word in use. Read: ``CHECK``, from the
+    first unit on."""
+
+
+CHECK = struct.Struct("<HI")
+"""1 when the weight memory has been read from word 0 to the last in use, and the CRC-32 (zlib) of
+its bytes. The reading begins anew when a run has ended, and with each READ or WRITE of weights and
+WRITE of ``Space.CHECK``; before its end, the CRC is none."""
 
 
 class ProgramHeader(enum.IntEnum):

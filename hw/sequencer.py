@@ -266,6 +266,7 @@ class Sequencer(wiring.Component):
         some_go_on = Signal()
         at_head = Signal()
         before_head = Signal()
+        generated = Signal()
         m.d.sync += [
             several.eq(Mux(head[sequence], generates_more[sequence], feeds_more[sequence])),
             *(feeds_more[k].eq(n_feed[k][1:].any()) for k in range(sequences)),
@@ -275,6 +276,7 @@ class Sequencer(wiring.Component):
             some_go_on.eq(Cat(*goes_on).any()),
             at_head.eq(ops_after == 0),
             before_head.eq(ops_after == 1),
+            generated.eq(head[embedded]),
         ]
         if sequences > 1:
             m.d.sync += both.eq(active[1] & (head[1] | (ops_after != 0)) & ~sequence)
@@ -396,7 +398,7 @@ class Sequencer(wiring.Component):
                 fsm.next = "ADVANCE"
 
         with fsm.State("ADVANCE"):
-            m.d.sync += self.tape_write.eq(head[embedded])
+            m.d.sync += self.tape_write.eq(generated)
             m.d.sync += [
                 embed_due.eq(0),
                 position_now.eq(next_position),
@@ -406,13 +408,13 @@ class Sequencer(wiring.Component):
             # A notice in transmission stays as it is: a token that goes unannounced is still on
             # the tape, but half of one notice and half of the next would pass for a token.
             for k, notice in enumerate(notices):
-                with m.If(head[embedded] & (embedded == k) & ~notice.valid):
+                with m.If(generated & (embedded == k) & ~notice.valid):
                     m.d.sync += [
                         notice.valid.eq(1),
                         notice.payload.position.eq(next_position),
                         notice.payload.token.eq(self.sampled),
                     ]
-            with m.If(head[embedded]):
+            with m.If(generated):
                 m.d.sync += n_generate[embedded].eq(n_generate[embedded] - 1)
             with m.Else():
                 m.d.sync += n_feed[embedded].eq(n_feed[embedded] - 1)

@@ -30,18 +30,21 @@ class Chip(wiring.Component):
     tx : Out(1)
     running : Out(1)
         A run is in progress.
+    checking : Out(1)
+        The weight memory is being checked.
     """
 
     rx: Signal
     tx: Signal
     running: Signal
+    checking: Signal
 
     def __init__(self, *, device: DeviceConfig = UP5K, clock_hz: int = 48_000_000,
                  clocks_per_bit: int = 4, build_id: int = 0) -> None:
         self._device = device
         self._link = Link(device=device, clock_hz=clock_hz, clocks_per_bit=clocks_per_bit,
                           build_id=build_id)
-        super().__init__({"rx": In(1), "tx": Out(1), "running": Out(1)})
+        super().__init__({"rx": In(1), "tx": Out(1), "running": Out(1), "checking": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -61,6 +64,7 @@ class Chip(wiring.Component):
             link.bus_read_valid.eq(core.bus_read_valid),
             core.stop.eq(link.stop),
             self.running.eq(core.running),
+            self.checking.eq(core.checking),
             link.running.eq(core.running),
             link.position_0.eq(core.position_0),
             link.position_1.eq(core.position_1),

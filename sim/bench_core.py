@@ -4,6 +4,7 @@ Random models of several shapes, some of them harsh: scales, taps and biases at 
 ranges, matrices of one sign.
 """
 
+import zlib
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
@@ -14,10 +15,12 @@ import cocotb
 import numpy as np
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 
+from trilight.hw.check import CHECK_LATENCY, CYCLES_PER_WORD
 from trilight.hw.config import NUMBERS, UP5K, ModelConfig
-from trilight.hw.core import READ_LATENCY
+from trilight.hw.core import READ_LATENCY, RESTART_LATENCY
 from trilight.hw.protocol import RunFlag, Space
 from trilight.hw.sequencer import NOTICE_LAYOUT, RUN_LAYOUT
+from trilight.hw.weights import WeightMemory
 from trilight.sw.image import compile_image
 from trilight.sw.model import MATRICES, Layer, Matrix, Model
 
@@ -114,6 +117,7 @@ class Bench:
         for address, units in compile_image(model).segments:
             await self.write(address, units.tolist())
             if address == Space.WEIGHTS:
+                self.weights = units.astype("<u2")
                 for unit in self.rng.integers(0, len(units), 20).tolist():
                     got = await self.read(address + unit)
                     assert got == units[unit], f"unit {unit}: {got:#x} != {units[unit]:#x}"
@@ -282,3 +286,48 @@ async def stops_after_a_token(dut: Dut) -> None:
         assert counted == (device.tokens, device.words)
         if generated:
             await bench.run(RunFlag(0), 1, 2, **parameters)
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+async def check_of_the_weights(dut: Dut) -> None:
+    """The check reads as zlib has it, for any number of words, after whatever has begun it anew."""
+    bench = await loaded(dut, "least")
+    rng = bench.rng
+    weights = bench.weights
+
+    async def compare(words: int) -> None:
+        used = weights[:WeightMemory.UNITS * words].tobytes()
+        found = [await bench.read(Space.CHECK + place) for place in range(3)]
+        assert found == [1, *np.frombuffer(zlib.crc32(used).to_bytes(4, "little"), "<u2")], words
+
+    async def completes(words: int, since: int) -> None:
+        assert await bench.read(Space.CHECK) == 0, "complete before its end"
+        await FallingEdge(dut.checking)
+        took = cycle() - since - RESTART_LATENCY
+        assert took == CYCLES_PER_WORD * words + CHECK_LATENCY
+        await compare(words)
+
+    last = len(weights) // WeightMemory.UNITS
+    for words in (1, 2, int(rng.integers(3, last)), last):
+        await bench.write(Space.CHECK, [words - 1])
+        await completes(words, cycle() - 1)
+    # Whatever touches the weights begins it anew, however far it is.
+    for _ in range(20):
+        await ClockCycles(dut.clk, int(rng.integers(1, 3 * CYCLES_PER_WORD)))
+        place = int(rng.integers(len(weights)))
+        if rng.integers(2):
+            weights[place] ^= 1 << rng.integers(16)
+            await bench.write(place, [int(weights[place])])
+        else:
+            assert await bench.read(place) == weights[place]
+            await ClockCycles(dut.clk, int(rng.integers(2)))
+    await FallingEdge(dut.checking)
+    await compare(last)
+    # A run too; what it shows meanwhile is that nothing is complete.
+    await bench.write_tape(0, [0, 1, 2])
+    await bench.begin(ALL_FLAGS, 3, 0, 0, 0)
+    await RisingEdge(dut.running)
+    assert [await bench.read(Space.CHECK + place) for place in range(3)] == [0, 0, 0]
+    await FallingEdge(dut.running)
+    await FallingEdge(dut.checking)
+    await compare(last)

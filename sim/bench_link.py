@@ -37,7 +37,7 @@ BUILD_ID = 0x12345678
 
 WEIGHT_UNITS = UP5K.weight_words * NUMBERS.bytes_per_word // 2
 SPACE_UNITS = 512
-LAST = Space.TAPE + SPACE_UNITS - 1
+LAST = Space.CHECK + SPACE_UNITS - 1
 MOST_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
 LONGEST_READ = 20
 SEQUENCES = range(UP5K.sequences)

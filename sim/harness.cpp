@@ -112,7 +112,8 @@ struct Bench {
   std::atomic<bool> stopped{false};
   uint64_t cycles = 0;
   uint32_t clocks_per_bit;
-  int32_t busy;  // trace that is 1 while the device works; -1 without one
+  // Traces that are 1 while the device runs, and while it checks its memory; -1 without one.
+  int32_t busy, checking;
 #ifdef NETS
   // What is counted, in this order: all value changes, events, groups, repeats, and the cycles.
   std::vector<uint64_t> nets, changes, sums, windows;
@@ -206,7 +207,8 @@ struct Bench {
 #endif
 
   bool idle() const {
-    return sender.idle() && receiver.left == 0 && (busy < 0 || !top.traces[busy]);
+    return sender.idle() && receiver.left == 0 && (busy < 0 || !top.traces[busy])
+        && (checking < 0 || !top.traces[checking]);
   }
 
   void cycle() {
@@ -230,10 +232,11 @@ struct Bench {
 
 extern "C" {
 
-Bench* bench_new(uint32_t clocks_per_bit, int32_t busy) {
+Bench* bench_new(uint32_t clocks_per_bit, int32_t busy, int32_t checking) {
   Bench* bench = new Bench;
   bench->clocks_per_bit = clocks_per_bit;
   bench->busy = busy;
+  bench->checking = checking;
   bench->top.eval();  // the first one also zeroes the pins
 #ifdef NETS
   bench->nets.resize(NETS);

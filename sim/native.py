@@ -278,7 +278,7 @@ _BYTES = ctypes.POINTER(ctypes.c_uint8)
 _WORDS = ctypes.POINTER(_U64)
 
 _SIGNATURES: dict[str, tuple[object, list[object]]] = {
-    "bench_new": (_HANDLE, [_U32, ctypes.c_int32]),
+    "bench_new": (_HANDLE, [_U32, ctypes.c_int32, ctypes.c_int32]),
     "bench_delete": (None, [_HANDLE]),
     "bench_stop": (None, [_HANDLE]),
     "bench_cycles": (_U64, [_HANDLE]),
@@ -342,8 +342,9 @@ class NativeBench:
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
             self._functions[name] = function
-        running = self._names.index("running") if "running" in self._names else -1
-        self._handle = self._functions["bench_new"](hdl.board.clocks_per_bit, running)
+        working = [self._names.index(name) if name in self._names else -1
+                   for name in ("running", "checking")]
+        self._handle = self._functions["bench_new"](hdl.board.clocks_per_bit, *working)
         self._finalizer = weakref.finalize(self, self._functions["bench_delete"], self._handle)
         if self._probe.nets:
             for kind, sets in enumerate((self._probe.events, self._probe.groups,

@@ -4,6 +4,7 @@ It knows a model only by what was written into its address space, so that driver
 image compiler are exercised as by a board. It has no clock: its cycle counter stays 0.
 """
 
+import zlib
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -53,6 +54,7 @@ WIDTHS = {
     Space.ACTIVATION: 12,
     Space.GUMBEL: 12,
     Space.TAPE: 8,
+    Space.CHECK: 14,
 }
 
 Units = NDArray[np.uint16]
@@ -84,9 +86,10 @@ class _Memory:
         self._sequences = device.sequences
         self.weights: Units = np.zeros(UNITS_PER_WORD * device.weight_words, np.uint16)
         depths = {Space.PROGRAM: device.program_words, Space.ACTIVATION: 256, Space.GUMBEL: 256,
-                  Space.TAPE: device.sequences * device.tape_tokens}
+                  Space.TAPE: device.sequences * device.tape_tokens, Space.CHECK: 1}
         self.spaces: dict[Space, Units] = {
             space: np.zeros(depths.get(space, SPACE_UNITS), np.uint16) for space in WIDTHS}
+        self.spaces[Space.CHECK][0] = device.weight_words - 1
 
     def find(self, address: int) -> tuple[Space, Units, int] | None:
         """Space of an address, its memory and the place in it; ``None`` if there is none.
@@ -95,7 +98,7 @@ class _Memory:
         """
         if address < len(self.weights):
             return Space.WEIGHTS, self.weights, address
-        if not Space.PROGRAM <= address < Space.TAPE + SPACE_UNITS:
+        if not Space.PROGRAM <= address < Space.CHECK + SPACE_UNITS:
             return None
         space = Space(address - address % SPACE_UNITS)
         units = self.spaces[space]
@@ -105,6 +108,12 @@ class _Memory:
         """Tape of a sequence."""
         tokens = len(self.spaces[Space.TAPE]) // self._sequences
         return self.spaces[Space.TAPE][sequence * tokens:(sequence + 1) * tokens]
+
+    def check(self) -> tuple[int, int, int, int]:
+        """What the space of the check reads as, again and again: it is complete at once."""
+        used = self.weights[:UNITS_PER_WORD * (int(self.spaces[Space.CHECK][0]) + 1)]
+        crc = zlib.crc32(used.astype("<u2").tobytes())
+        return 1, crc % 0x10000, crc >> 16, crc >> 16
 
     def words_per_token(self) -> tuple[int, int]:
         """Weight words of a token without logits, and of one with them."""
@@ -313,20 +322,25 @@ class ReferenceTransport(Transport):
             if place is not None:
                 space, units, index = place
                 units[index] = unit & (1 << WIDTHS.get(space, 16)) - 1
-                if space != Space.TAPE:
+                if space not in (Space.TAPE, Space.CHECK):
                     self._references = []
         return Result.OK
 
     def _read(self, payload: bytes) -> tuple[Result, bytes]:
         if len(payload) != 4 or not 1 <= payload[3] <= MAX_UNITS:
             return Result.BAD_LENGTH, b""
-        data = []
+        data: list[int] = []
         busy = False
+        start = int.from_bytes(payload[:3], "little")
+        check = self._memory.check() if start + payload[3] > Space.CHECK else ()
         for place in self._find(payload, payload[3]):
-            if place is None or place[0] not in (Space.WEIGHTS, Space.TAPE):
+            if place is None or place[0] not in (Space.WEIGHTS, Space.TAPE, Space.CHECK):
                 return Result.BAD_ADDRESS, b""
             space, units, index = place
-            data.append(units[index])
+            if space == Space.CHECK:
+                data.append(0 if self._running else check[(start + len(data)) % 4])
+            else:
+                data.append(int(units[index]))
             busy |= self._running and space == Space.WEIGHTS
         return (Result.BUSY, b"") if busy else (Result.OK, np.array(data, "<u2").tobytes())
 

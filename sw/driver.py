@@ -13,7 +13,14 @@ from trilight.hw.config import NUMBERS
 from trilight.hw.protocol import MAX_UNITS, Command, Result, Space
 
 from .answers import Counters, Identity, Status
-from .errors import DeviceError, PromptError, TrilightError, WrongDeviceError
+from .check import WeightCheck
+from .errors import (
+    DeviceError,
+    PromptError,
+    TrilightError,
+    WeightsChangedError,
+    WrongDeviceError,
+)
 from .image import compile_image
 from .link import Answer, Link, Request, read_request, write_request
 from .model import Model
@@ -187,6 +194,7 @@ class Board:
                                    f"{identity.result}); choose another port")
         self.identity = Identity.parse(identity.payload, transport.name)
         self._runs = Runs(self._link, self.identity.device)
+        self._check = WeightCheck(self._link)
         self.stop()
 
     def __enter__(self) -> "Board":
@@ -211,12 +219,14 @@ class Board:
              progress: Progress | None = None) -> None:
         """Load a model, unless it is the one that this board has already.
 
+        The device then says what it holds, by a CRC.
+
         Parameters
         ----------
         source : Model or path, optional
             The model or its file; the one that travels with this package unless given.
         verify : bool
-            Read the weights back and compare.
+            Read the weights back too, to learn where a difference lies.
         progress : callable, optional
             Called with the units moved so far and the units in all.
 
@@ -266,6 +276,8 @@ class Board:
                 if answer.payload != data:
                     raise DeviceError(f"the device holds other weights at {address:#x} than were "
                                       "written; load again, and suspect its memory if it persists")
+        self._check.expect(b"".join(data for _, data in weights))
+        self._check.confirm()
         self.model = model
 
     def generate(self, prompt: str, *, tokens: int, temperature: float = 0.8,
@@ -385,6 +397,13 @@ class Board:
                     spent += runs.settle()
                     running = False
             record()
+            self._check.confirm()
+        except WeightsChangedError as error:
+            self.model = None
+            self.load(model)
+            raise WeightsChangedError(
+                f"{error}, so what was generated may be wrong; the model has been loaded again, "
+                "repeat the request") from error
         except TrilightError:
             if generation == self._generation:
                 self.model = None

@@ -45,6 +45,7 @@ __all__ = [
     "TrilightError",
     "UnknownCharacterError",
     "UnpluggedError",
+    "WeightsChangedError",
     "WrongDeviceError",
 ]
 
@@ -95,6 +96,11 @@ class NoAnswerError(LinkError):
 
 class DeviceError(TrilightError):
     """The device answers, but refuses, stops early or reports what cannot be."""
+
+
+class WeightsChangedError(DeviceError):
+    """The device holds other weights than were written; what it generated since it was last asked
+    may be wrong."""
 
 
 class WrongDeviceError(DeviceError):

@@ -1,20 +1,22 @@
-"""Frames of the link: sequence number, command, payload and CRC-16 between SLIP delimiters.
+"""Frames of the link: sequence number, command, payload and CRC-32 between SLIP delimiters.
 
 ``docs/protocol.md`` is the contract. Both the driver and the emulated device use this module, so
 its tests check it against published vectors.
 """
 
-import binascii
 import struct
+import zlib
 from dataclasses import dataclass
 
 import sliplib
 
 from trilight.hw.protocol import MAX_FRAME_BYTES
 
-__all__ = ["MIN_FRAME_BYTES", "NOTICE_PAYLOAD", "Frame", "FrameReader", "crc16", "encode_frame"]
+__all__ = ["MIN_FRAME_BYTES", "NOTICE_PAYLOAD", "Frame", "FrameReader", "encode_frame"]
 
-MIN_FRAME_BYTES = 4
+CRC_BYTES = 4
+
+MIN_FRAME_BYTES = 2 + CRC_BYTES
 """Sequence number, command and CRC of a frame without payload."""
 
 NOTICE_PAYLOAD = struct.Struct("<HB")
@@ -41,9 +43,8 @@ class Frame:
     payload: bytes = b""
 
 
-def crc16(data: bytes) -> int:
-    """CRC-16/IBM-3740 of ``data``: polynomial 0x1021, initial value 0xFFFF, nothing reflected."""
-    return binascii.crc_hqx(data, 0xFFFF)
+def _crc(body: bytes) -> bytes:
+    return zlib.crc32(body).to_bytes(CRC_BYTES, "little")
 
 
 def encode_frame(frame: Frame) -> bytes:
@@ -55,10 +56,10 @@ def encode_frame(frame: Frame) -> bytes:
         The payload is too long for a frame.
     """
     body = bytes((frame.sequence, frame.command)) + frame.payload
-    if len(body) + 2 > MAX_FRAME_BYTES:
+    if len(body) + CRC_BYTES > MAX_FRAME_BYTES:
         raise ValueError(f"a frame holds {MAX_FRAME_BYTES - MIN_FRAME_BYTES} bytes of payload, "
                          f"not {len(frame.payload)}")
-    body += crc16(body).to_bytes(2, "big")
+    body += _crc(body)
     return b"".join((sliplib.END, sliplib.encode(body), sliplib.END))
 
 
@@ -93,7 +94,9 @@ class FrameReader:
                 continue
             if body is None:
                 return frames
-            if not MIN_FRAME_BYTES <= len(body) <= MAX_FRAME_BYTES or crc16(body) != 0:
+            content = body[:-CRC_BYTES]
+            if (not MIN_FRAME_BYTES <= len(body) <= MAX_FRAME_BYTES
+                    or body[-CRC_BYTES:] != _crc(content)):
                 self.damaged += 1
                 continue
-            frames.append(Frame(body[0], body[1], body[2:-2]))
+            frames.append(Frame(content[0], content[1], content[2:]))

@@ -112,10 +112,9 @@ class RowStream(wiring.Component):
         active = Signal()
         rows = Signal(self._row_bits, reset_less=True)
         blocks_left = Signal.like(self.ops.payload.vector.blocks, reset_less=True)
-        rows_left = Signal(self._row_bits, reset_less=True)
+        next_row = Signal(self._row_bits, reset_less=True)
         start_addr = Signal.like(self.weight_addr, reset_less=True)
         opening = Signal(reset_less=True)
-        first_block = Signal(reset_less=True)
         last_block = Signal(reset_less=True)
         last_row = Signal(reset_less=True)
         opened = Signal(reset_less=True)
@@ -140,9 +139,8 @@ class RowStream(wiring.Component):
             m.d.sync += [
                 active.eq(~begin | self.ops.valid),
                 opening.eq(begin),
-                rows_left.eq(Mux(begin, op.rows, Mux(last_row, rows, rows_left - 1))),
-                last_row.eq(~begin & (rows_left == 1)),
-                first_block.eq(begin | (first_block & ~last_row)),
+                next_row.eq(Mux(~active | last_row, 1, next_row + 1)),
+                last_row.eq(~begin & (next_row == rows)),
                 last_block.eq(next_is_last),
                 blocks_left.eq(Mux(begin, op.vector.blocks, blocks_left - last_row)),
             ]
@@ -159,11 +157,10 @@ class RowStream(wiring.Component):
                 moves, Mux(op.first, 0, start_addr), self.weight_addr + 1))
 
         # Stage k of the pipeline holds what was issued k cycles ago.
-        tag = data.StructLayout({"valid": 1, "first": 1, "emit": 1, "last": 1, "half": 1})
+        tag = data.StructLayout({"valid": 1, "emit": 1, "last": 1, "half": 1})
         tags = [Signal(tag, name=f"row_{k}") for k in range(ROW_LATENCY + 1)]
         m.d.comb += [
             tags[0].valid.eq(issue),
-            tags[0].first.eq(first_block),
             tags[0].emit.eq(last_block),
             tags[0].last.eq(last_row),
             tags[0].half.eq(half),
@@ -222,10 +219,14 @@ class RowStream(wiring.Component):
             return row
 
         m.d.sync += self.rows.valid.eq(tags[7].valid & tags[7].emit)
+        # The first block of an operation follows the last one of another.
+        first_block = Signal(init=1)
+        with m.If(tags[7].valid & tags[7].last):
+            m.d.sync += first_block.eq(tags[7].emit)
         total = Signal(signed(NUMBERS.acc_bits), reset_less=True)
         m.d.comb += [so_far.addr.eq(row_at(6)), so_far.en.eq(tags[6].valid)]
         m.d.sync += total.eq(add_carry(
-            level[0], Mux(tags[7].first, 0, so_far.data), carries[stage][pending.pop(0)],
+            level[0], Mux(first_block, 0, so_far.data), carries[stage][pending.pop(0)],
             width=NUMBERS.acc_bits))
         m.d.comb += [
             write.addr.eq(row_at(8)),

@@ -1,7 +1,7 @@
 # amaranth: UnusedElaboratable=no
-import binascii
 import itertools
 import struct
+import zlib
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
@@ -37,7 +37,7 @@ CLOCKS_PER_BIT = 4
 BYTE_CYCLES = 10 * CLOCKS_PER_BIT
 BUILD_ID = 0x89ABCDEF
 WEIGHT_UNITS = 4 * UP5K.weight_words
-END_OF_SPACES = Space.TAPE + 512
+END_OF_SPACES = Space.CHECK + 512
 
 
 async def pulses(ctx: Any, pulse: Any, *values: Any) -> AsyncIterator[tuple[int, ...]]:
@@ -282,7 +282,7 @@ REFUSALS = [
     (0, RESPONSE | Command.STOP, b"", Result.BAD_COMMAND),
     (0, NOTICE, b"\0\0\0", Result.BAD_COMMAND),
     (0, NOTICE + 1, b"\0\0\0", Result.BAD_COMMAND),
-    (0, 0xFF, bytes(MAX_FRAME_BYTES - 4), Result.BAD_COMMAND),
+    (0, 0xFF, bytes(MAX_FRAME_BYTES - 6), Result.BAD_COMMAND),
     (0, Command.IDENTIFY, b"\0", Result.BAD_LENGTH),
     (0, Command.STOP, b"\0", Result.BAD_LENGTH),
     (0, Command.STATUS, b"\0\0", Result.BAD_LENGTH),
@@ -300,7 +300,8 @@ REFUSALS = [
     (0, Command.READ, address(0) + bytes([255]), Result.BAD_LENGTH),
     (0, Command.WRITE, address(END_OF_SPACES) + words([1]), Result.BAD_ADDRESS),
     (0, Command.WRITE, address(END_OF_SPACES - 1) + words([1, 2]), Result.BAD_ADDRESS),
-    (0, Command.WRITE, address(END_OF_SPACES - 123) + words([1] * MAX_UNITS), Result.BAD_ADDRESS),
+    (0, Command.WRITE, address(END_OF_SPACES - MAX_UNITS + 1) + words([1] * MAX_UNITS),
+     Result.BAD_ADDRESS),
     (0, Command.WRITE, address(0x1FFFF) + words([1, 2, 3]), Result.BAD_ADDRESS),
     *((0, Command.WRITE, address(1 << bit) + words([1]), Result.BAD_ADDRESS)
       for bit in range(17, 24)),
@@ -554,7 +555,7 @@ def test_notice_and_answer_share_the_line(delay: int) -> None:
 @pytest.mark.parametrize("leading", [Slip.END.to_bytes(), b""], ids=["END", "no END"])
 def test_full_frames_follow_each_other(rng: np.random.Generator, leading: bytes) -> None:
     """The bytes of a frame come in while the one before is still read from the same buffer."""
-    starts = [0, 124, WEIGHT_UNITS - MAX_UNITS, Space.TAPS]
+    starts = [0, MAX_UNITS, WEIGHT_UNITS - MAX_UNITS, Space.TAPS]
     blocks = rng.integers(1 << 16, size=(len(starts), MAX_UNITS)).tolist()
 
     async def script(host: Host) -> None:
@@ -590,7 +591,7 @@ def wire(body: bytes) -> bytes:
 
 
 def with_crc(body: bytes) -> bytes:
-    return body + binascii.crc_hqx(body, 0xFFFF).to_bytes(2, "big")
+    return body + zlib.crc32(body).to_bytes(4, "little")
 
 
 WRITE = bytes([0x5A, Command.WRITE]) + address(0x1234) + words([0xC0DB, 0x0102])
@@ -600,10 +601,10 @@ DROPPED = {
     "empty": sliplib.END * 7,
     "one byte": wire(b"\x05"),
     "CRC of nothing": wire(with_crc(b"")),
-    "three bytes": wire(with_crc(b"\x05")),
+    "five bytes": wire(with_crc(b"\x05")),
     "no CRC": wire(WRITE),
-    "CRC swapped": wire(WRITE + with_crc(WRITE)[:-3:-1]),
-    "too long by one": wire(with_crc(bytes([1, Command.STOP]) + bytes(MAX_FRAME_BYTES - 3))),
+    "CRC swapped": wire(WRITE + with_crc(WRITE)[:-5:-1]),
+    "too long by one": wire(with_crc(bytes([1, Command.STOP]) + bytes(MAX_FRAME_BYTES - 5))),
     "too long by 256": wire(with_crc(bytes([1, Command.STOP]) + bytes(MAX_FRAME_BYTES))),
     "escaped delimiter": sliplib.END + ENCODED + bytes([Slip.ESC]) + sliplib.END,
     "escaped escape": sliplib.END + bytes([Slip.ESC]) + ENCODED + sliplib.END,

@@ -156,7 +156,7 @@ def test_tape_repeats_in_its_space(host: Host) -> None:
     (Command.READ, bytes((0, 0, 0, MAX_UNITS + 1)), Result.BAD_LENGTH),
     (Command.RUN, bytes(RUN.size - 1), Result.BAD_LENGTH),
     (Command.RUN, RUN.pack(RunFlag.RESET, 0, 5, 0, 0), Result.BAD_LENGTH),
-    (Command.WRITE, (Space.TAPE + 511).to_bytes(3, "little") + bytes(4), Result.BAD_ADDRESS),
+    (Command.WRITE, (Space.CHECK + 511).to_bytes(3, "little") + bytes(4), Result.BAD_ADDRESS),
     (Command.WRITE, bytes((0, 0, 2)) + bytes(2), Result.BAD_ADDRESS),
     (Command.READ, Space.PROGRAM.to_bytes(3, "little") + b"\x01", Result.BAD_ADDRESS),
     (Command.READ, b"\xff\xff\x00\x02", Result.BAD_ADDRESS),

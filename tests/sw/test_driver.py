@@ -11,7 +11,9 @@ import pytest
 from trilight.hw.config import UP5K, DeviceConfig, ModelConfig
 from trilight.hw.protocol import (
     IDENTITY,
+    MAX_UNITS,
     NOTICE,
+    PROTOCOL_VERSION,
     RESPONSE,
     STATUS,
     Command,
@@ -194,7 +196,8 @@ def test_the_tape_is_accessed_within_its_length() -> None:
     ends = []
     for frame in transport.sent:
         place = int.from_bytes(frame.payload[:3], "little") - Space.TAPE
-        if place >= 0 and frame.command in (Command.READ, Command.WRITE):
+        if (0 <= place < Space.CHECK - Space.TAPE
+                and frame.command in (Command.READ, Command.WRITE)):
             read = frame.command == Command.READ
             ends.append(place + (frame.payload[3] if read else (len(frame.payload) - 3) // 2))
     assert max(ends) == UP5K.tape_tokens
@@ -242,7 +245,8 @@ def test_load_writes_and_verifies_every_unit() -> None:
     board.load(MODEL, verify=True, progress=lambda done, total: steps.append((done, total)))
     assert steps[-1][0] == steps[-1][1]
     assert [done for done, _ in steps] == sorted(done for done, _ in steps)
-    assert transport.commands().count(Command.READ) == -(-4 * CONFIG.weight_words // 124)
+    assert transport.commands().count(Command.READ) == (
+        -(-4 * CONFIG.weight_words // MAX_UNITS) + 1)
 
 
 def test_a_model_is_loaded_once() -> None:
@@ -258,12 +262,12 @@ def test_a_model_is_loaded_once() -> None:
 
 def test_verify_finds_a_changed_weight() -> None:
     def flip(frame: Frame) -> Sequence[Frame]:
-        if frame.command == Command.WRITE and frame.payload[:3] == bytes((124, 0, 0)):
+        if frame.command == Command.WRITE and frame.payload[:3] == MAX_UNITS.to_bytes(3, "little"):
             return [replace(frame, payload=frame.payload[:-1] + bytes((frame.payload[-1] ^ 1,)))]
         return [frame]
 
     board = Board(Tamper(to_device=flip))
-    with pytest.raises(DeviceError, match="holds other weights at 0x7c than were written"):
+    with pytest.raises(DeviceError, match="holds other weights at 0x7b than were written"):
         board.load(MODEL, verify=True)
     with pytest.raises(DeviceError, match=r"^no model is loaded"):
         board.generate(PROMPT, tokens=1)
@@ -363,9 +367,11 @@ def answering(command: int, change: Callable[[bytes], bytes]) -> Change:
 @pytest.mark.parametrize(("change", "text"), [
     (lambda payload: b"\0LIRT" + payload[5:], "it calls itself b'LIRT', not b'TRIL'"),
     (lambda payload: b"\0", "it calls itself b'', not b'TRIL'"),
-    (lambda payload: payload[:5] + b"\1" + payload[6:], "speaks protocol version 1 .* version 2"),
+    (lambda payload: payload[:5] + b"\1" + payload[6:],
+     f"speaks protocol version 1 .* version {PROTOCOL_VERSION}"),
     (lambda payload: payload + b"\0",
-     f"speaks protocol version 2 in {IDENTITY.size + 1} bytes.* in {IDENTITY.size};"),
+     (f"speaks protocol version {PROTOCOL_VERSION} in {IDENTITY.size + 1} bytes.* in "
+     f"{IDENTITY.size};")),
     (lambda payload: payload[:5], "speaks protocol version None"),
     (lambda payload: bytes((Result.BAD_COMMAND,)), "does not know IDENTIFY"),
 ])

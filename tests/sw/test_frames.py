@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trilight.hw.protocol import MAX_FRAME_BYTES, Slip
-from trilight.sw.frames import MIN_FRAME_BYTES, Frame, FrameReader, crc16, encode_frame
+from trilight.sw.frames import MIN_FRAME_BYTES, Frame, FrameReader, encode_frame
 
 END, ESC = bytes((Slip.END,)), bytes((Slip.ESC,))
 
@@ -15,29 +15,36 @@ FRAMES = st.builds(Frame, st.integers(0, 255), st.integers(0, 255),
 
 
 def bitwise_crc(data: bytes) -> int:
-    """CRC-16/IBM-3740 straight from its polynomial x^16 + x^12 + x^5 + 1."""
-    crc = 0xFFFF
+    """CRC-32 of IEEE 802.3 straight from the exponents of its polynomial, bits reversed."""
+    polynomial = sum(1 << 31 - k for k in (26, 23, 22, 16, 12, 11, 10, 8, 7, 5, 4, 2, 1, 0))
+    crc = 0xFFFFFFFF
     for byte in data:
-        for bit in range(7, -1, -1):
-            carry = crc >> 15 ^ byte >> bit & 1
-            crc = (crc << 1 & 0xFFFF) ^ (carry << 12 | carry << 5 | carry)
-    return crc
+        for bit in range(8):
+            carry = (crc ^ byte >> bit) & 1
+            crc = crc >> 1 ^ carry * polynomial
+    return crc ^ 0xFFFFFFFF
+
+
+def packet(body: bytes) -> bytes:
+    return body + bitwise_crc(body).to_bytes(4, "little")
 
 
 def test_crc_check_value() -> None:
-    """0x29B1 is the check value of CRC-16/IBM-3740 in the catalogue of parametrised CRCs."""
-    assert crc16(b"123456789") == 0x29B1
+    """0xCBF43926 is the check value of CRC-32/ISO-HDLC in the catalogue of parametrised CRCs."""
+    assert bitwise_crc(b"123456789") == 0xCBF43926
 
 
-@given(st.binary(max_size=300))
-def test_crc_equals_polynomial_division(data: bytes) -> None:
-    assert crc16(data) == bitwise_crc(data)
+@given(FRAMES)
+def test_crc_equals_polynomial_division(frame: Frame) -> None:
+    body = bytes((frame.sequence, frame.command)) + frame.payload
+    escaped = packet(body).replace(ESC, ESC + b"\xdd").replace(END, ESC + b"\xdc")
+    assert encode_frame(frame) == END + escaped + END
 
 
 def test_bytes_on_the_wire() -> None:
-    """RFC 1055: 0xC0 goes as 0xDB 0xDC, 0xDB as 0xDB 0xDD; the CRC is big endian."""
+    """RFC 1055: 0xC0 goes as 0xDB 0xDC, 0xDB as 0xDB 0xDD; the CRC is little endian."""
     body = bytes((5, 2, 0xC0, 0xDB, 7))
-    crc = bitwise_crc(body).to_bytes(2, "big")
+    crc = bitwise_crc(body).to_bytes(4, "little")
     assert not {0xC0, 0xDB} & set(crc)
     assert encode_frame(Frame(5, 2, b"\xc0\xdb\x07")) == (
         b"\xc0" + b"\x05\x02\xdb\xdc\xdb\xdd\x07" + crc + b"\xc0")
@@ -59,21 +66,22 @@ def test_round_trip_in_any_pieces(frames: list[Frame], sizes: list[int]) -> None
 def test_longest_frame() -> None:
     payload = bytes(MAX_FRAME_BYTES - MIN_FRAME_BYTES)
     assert FrameReader().feed(encode_frame(Frame(1, 2, payload))) == [Frame(1, 2, payload)]
-    with pytest.raises(ValueError, match=r"^a frame holds 252 bytes of payload, not 253$"):
+    with pytest.raises(ValueError, match=r"^a frame holds 250 bytes of payload, not 251$"):
         encode_frame(Frame(1, 2, payload + b"\0"))
 
 
-@pytest.mark.parametrize("packet", [
-    b"\x01" + crc16(b"\x01").to_bytes(2, "big"),
-    bytes(MAX_FRAME_BYTES - 1) + crc16(bytes(MAX_FRAME_BYTES - 1)).to_bytes(2, "big"),
-    b"\x01\x02\x03\x04",
-    b"\x01\x02" + ESC + b"\x03" + crc16(b"\x01\x02\x03").to_bytes(2, "big"),
+@pytest.mark.parametrize("bad", [
+    packet(b"\x01"),
+    packet(bytes(MAX_FRAME_BYTES - 3)),
+    b"\x01\x02\x03\x04\x05\x06",
+    packet(b"\x01\x02\x03") + b"\x00",
+    packet(b"\x01\x02\x03").replace(b"\x03", ESC + b"\x03"),
     b"\x01\x02" + ESC,
-], ids=["short", "long", "crc", "escape", "cut escape"])
-def test_bad_packets_are_dropped(packet: bytes) -> None:
+], ids=["short", "long", "crc", "zero", "escape", "cut escape"])
+def test_bad_packets_are_dropped(bad: bytes) -> None:
     reader = FrameReader()
     good = Frame(9, 1, b"after")
-    assert reader.feed(END + packet + END + encode_frame(good)) == [good]
+    assert reader.feed(END + bad + END + encode_frame(good)) == [good]
     assert reader.damaged == 1
 
 
