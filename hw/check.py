@@ -92,7 +92,7 @@ class WeightCheck(wiring.Component):
             # Two steps later, the low bit of the step is the same.
             byte.eq(self.unit.word_select(step[0], 8)),
         ]
-        with m.If(~done):
+        with m.If(~self.complete):
             m.d.sync += step.eq(step + 1)
         with m.If(ends):
             m.d.sync += [
