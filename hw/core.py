@@ -203,11 +203,13 @@ class Core(wiring.Component):
                                        Mux(bus_addr[0], check.crc[:16], check.complete)),
                          from_tape)),
             selected.eq(Mux(check.selects, check.selected, bus_addr[:2])),
-            weight_unit.eq(weights.data.word_select(selected, 16)),
             reading.eq(bus_read),
             read.eq(reading),
             self.bus_read_valid.eq(read),
         ]
+        # During a run what is behind it rests.
+        with m.If(host):
+            m.d.sync += weight_unit.eq(weights.data.word_select(selected, 16))
         m.d.comb += [
             check.unit.eq(weight_unit),
             self.bus_read_data.eq(Mux(to_weights, weight_unit, other)),
