@@ -163,5 +163,6 @@ def pll() -> Block:
 
 
 def connection_tiles(block: Block) -> set[tuple[int, int]]:
-    """Tiles in which a block's inputs are."""
-    return {(wire.x, wire.y) for wires in block.inputs.values() for wire in wires}
+    """Tiles through which a block's inputs come from the fabric."""
+    return {(wire.x, wire.y) for wires in block.inputs.values() for wire in wires
+            if not wire.name.startswith("dsp:")}

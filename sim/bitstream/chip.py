@@ -172,7 +172,8 @@ class Chip:
         self._wires_at, self._wires = blob.array(wires, _WIRE)
         _, self._pips = blob.array(pips, _PIP)
         start, count = blob.follow(grid), WIDTH * HEIGHT
-        self.grid = np.frombuffer(blob.data, "<u4", count, start).reshape(HEIGHT, WIDTH).tolist()
+        self.grid: list[list[int]] = np.frombuffer(blob.data, "<u4", count, start).reshape(
+            HEIGHT, WIDTH).tolist()
         bits = blob.follow(bits)
         self.kinds = [self._kind(at, item) for at, item in blob.items(bits, _TILE)]
         _, self._switches = blob.array(bits + 8, _SWITCH)
@@ -258,8 +259,8 @@ class Chip:
         if right:
             columns = widths[-1] - 1 - columns
         rows = rows + TILE_ROWS * (HEIGHT - 1 - y if top else y)
-        return top + 2 * right, *np.broadcast_arrays(
-            rows[:, None], (columns + sum(widths[:-1]))[None, :])
+        columns = columns + sum(widths[:-1])
+        return top + 2 * right, *np.meshgrid(rows, columns, indexing="ij")
 
     def ram(self, image: Image, x: int, y: int) -> int:
         """Contents of the block RAM whose lower tile is (x, y), as a number of 4096 bits."""

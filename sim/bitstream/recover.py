@@ -26,7 +26,7 @@ LUT_BITS = (4, 14, 15, 5, 6, 16, 17, 7, 3, 13, 12, 2, 1, 11, 10, 0)
 
 CARRY_BIT, FLIP_FLOP_BIT, SET_BIT, ASYNC_BIT = 8, 9, 18, 19
 
-PASS_INPUT_2 = tuple(index for value, index in enumerate(LUT_BITS) if value & 4)
+PASS_INPUT_2 = {index for value, index in enumerate(LUT_BITS) if value & 4}
 """Bits of a logic cell that the places beside blocks need: their tables pass input 2 on."""
 
 COLUMN_BUFFERS = ((4, 4), (10, 5), (14, 14), (20, 15), (26, 26), (HEIGHT - 1, 27))
@@ -351,8 +351,9 @@ class _Recovery:
             case "SB_SPRAM256KA":
                 if not self.spram_enabled(block):
                     raise BitstreamError(f"{block.name} is used but not switched on")
-                self.check_feed_through(block, 1)
+                self.check_feed_through(block)
             case "SB_HFOSC":
+                self.check_feed_through(block)
                 divider = self.settings("hfosc", block.place, {"CLKHF_DIV": 2})["CLKHF_DIV"]
                 parameters = {"CLKHF_DIV": f'"0b{divider:02b}"'}
             case "SB_PLL40_PAD":
@@ -377,15 +378,14 @@ class _Recovery:
         x, y, _ = block.place
         widths = blocks.MAC16_PARAMETERS
         values = self.settings("mac16", block.place, widths)
-        self.check_feed_through(block, 4)
+        self.check_feed_through(block)
         # The lowest of a row takes zero from below.
-        for port in ("ACCUMCI", "SIGNEXTIN"):
+        for port, parameter, value in (("ACCUMCI", "BOTADDSUB_CARRYSELECT", 2),
+                                       ("SIGNEXTIN", "BOTADDSUB_LOWERINPUT", 3)):
             number = self.number(block.inputs[port][0])
             below = self.block_of.get(number)
-            used = ((port == "ACCUMCI" and 2 in (values["BOTADDSUB_CARRYSELECT"],))
-                    or (port == "SIGNEXTIN" and values["BOTADDSUB_LOWERINPUT"] == 3))
             inputs[port] = ZERO
-            if used and below is not None and below[0] is not block:
+            if values[parameter] == value and below is not None and below[0] is not block:
                 inputs[port] = self.net(number)
         return {"NEG_TRIGGER": _bits(self.bit(x, y + 2, "NegClk"), 1),
                 **{name: _bits(value, widths[name]) for name, value in values.items()}}
@@ -393,26 +393,22 @@ class _Recovery:
     def spram_enabled(self, block: Block) -> bool:
         return bool(self.settings("spram", block.place, {"SPRAM_EN": 1})["SPRAM_EN"])
 
-    def check_feed_through(self, block: Block, rows: int) -> None:
+    def check_feed_through(self, block: Block) -> None:
         """Check that the places of logic cells beside a block are what it needs."""
-        x, y, _ = block.place
-        for row in range(max(y, 1), max(y, 1) + rows):
-            if not self.passes(x, row):
-                raise BitstreamError(f"{block.name} is used, but the tile ({x}, {row}) beside it "
+        for x, y in sorted(blocks.connection_tiles(block)):
+            if self.chip.grid[y][x] and not self.passes(x, y):
+                raise BitstreamError(f"{block.name} is used, but the tile ({x}, {y}) beside it "
                                      "is not set up to connect it")
 
     def passes(self, x: int, y: int) -> bool:
         """Whether a tile of a block passes its signals on; none of its other patterns is known."""
-        prefix = {4: "MULT0", 5: "MULT1", 6: "MULT2", 7: "MULT3", 9: "IPCON"}
         kind = self.chip.grid[y][x]
         prefix = "IPCON" if kind == 9 else f"MULT{kind - 5}"
         on = []
         for z in range(8):
-            name = f"LC_{z}"
-            cells = self.chip.kind(x, y).bits[name]
-            bits = [bool(self.tiles[x, y][cell]) for cell in cells]
-            set_bits = {index for index, bit in enumerate(bits) if bit}
-            on.append(set_bits == set(PASS_INPUT_2) and self.bit(
+            cells = self.chip.kind(x, y).bits[f"LC_{z}"]
+            table = {index for index, cell in enumerate(cells) if self.tiles[x, y][cell]}
+            on.append(table == PASS_INPUT_2 and self.bit(
                 x, y, f"Cascade.{prefix}_LC0{z}_inmux02_5"))
         if all(on):
             for z in range(8):
