@@ -366,9 +366,13 @@ class _Recovery:
         if not self.bit(x, y, "RamConfig.PowerUp"):
             raise BitstreamError(f"{block.name} is used but not switched on")
         mode = [self.bit(x, y + 1, f"RamConfig.CBIT_{k}") for k in range(4)]
-        for port, row in (("RCLK", y), ("WCLK", y + 1)):
-            if self.bit(x, row, "NegClk"):
-                inputs[port] = f"~{inputs[port][0]}"
+        lower, upper = (self.bit(x, row, "NegClk") for row in (y, y + 1))
+        if lower != upper:
+            raise BitstreamError(f"the two ports of {block.name} use different edges of a clock; "
+                                 "IceStorm's documentation and nextpnr do not agree on which uses "
+                                 "which")
+        if lower:
+            inputs |= {port: f"~{inputs[port][0]}" for port in ("RCLK", "WCLK")}
         contents = self.chip.ram(self.image, x, y)
         return {"WRITE_MODE": str(mode[0] + 2 * mode[1]), "READ_MODE": str(mode[2] + 2 * mode[3]),
                 **{f"INIT_{k:X}": f"256'h{contents >> 256 * k & (1 << 256) - 1:x}"

@@ -492,8 +492,15 @@ def test_wrong_bits_of_a_block_ram(flipper: Flipper, chip: Chip, ports: dict[str
         lines = changed_lines(flipper.verilog, flipper.named(x, y + 1, f"RamConfig.CBIT_{k}"))
         assert [line.split()[0] for line in lines] == ["SB_RAM40_4K"] * 2
     assert "is used but not switched on" in flipper.named(x, y, "RamConfig.PowerUp")
-    assert "RCLK(~" in flipper.named(x, y, "NegClk")
-    assert "WCLK(~" in flipper.named(x, y + 1, "NegClk")
+    assert "different edges of a clock" in flipper.named(x, y, "NegClk")
+    image = copy(flipper.image)
+    for row in (y, y + 1):
+        bank, rows, columns = chip.place(x, row)
+        ((cell_row, cell_column),) = chip.kind(x, row).bits["NegClk"]
+        image.cram[bank][rows[cell_row, cell_column], columns[cell_row, cell_column]] ^= True
+    after = outcome(chip, image, ports)
+    assert "RCLK(~" in after
+    assert "WCLK(~" in after
     image = copy(flipper.image)
     bank, column = next((bank, column) for bank, bits in image.bram.items()
                         for column in range(bits.shape[1]) if bits[:, column].any())
