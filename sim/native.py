@@ -342,6 +342,7 @@ class NativeBench:
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
             self._functions[name] = function
+        self.tells_when_running = "running" in self._names
         working = [self._names.index(name) if name in self._names else -1
                    for name in ("running", "checking")]
         self._handle = self._functions["bench_new"](hdl.board.clocks_per_bit, *working)

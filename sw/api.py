@@ -18,7 +18,7 @@ def open_board(target: str = "reference", *,
     Parameters
     ----------
     target : str
-        ``reference``, ``rtl``, ``netlist`` or ``serial:PORT``.
+        ``reference``, ``rtl``, ``netlist``, ``bitstream`` or ``serial:PORT``.
     progress : callable, optional
         Called with a short message when something that takes seconds begins.
 

@@ -89,8 +89,10 @@ def generate(
         "--seed", "-s", help="The same seed gives the same text on every target. Of several "
                              "prompts the second has the next seed, and so on.")] = 0,
     target: Annotated[str, typer.Option(
-        "--target", help="What runs the model: reference (integers in NumPy), rtl or netlist "
-                         "(the chip, simulated), serial:PORT (a board).")] = "reference",
+        "--target", help="What runs the model: reference (integers in NumPy), rtl, netlist or "
+                         "bitstream (the chip, simulated before and after synthesis and as a "
+                         "bitstream configures it; bitstream:FILE for your own), serial:PORT "
+                         "(a board).")] = "reference",
     model: ModelOption = None,
     json_file: JsonOption = None,
     quiet: QuietOption = False,

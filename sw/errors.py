@@ -13,6 +13,7 @@ from trilight.hw.errors import (
 
 __all__ = [
     "BenchError",
+    "BitstreamError",
     "BoardError",
     "BuildError",
     "CalibrationError",
@@ -162,6 +163,10 @@ class BenchError(TrilightError):
 
 class SimulationError(TrilightError):
     """A design that cannot be compiled to native code, or a virtual board used after its end."""
+
+
+class BitstreamError(SimulationError):
+    """A bitstream that is damaged, for another part, or that configures what is not understood."""
 
 
 class CorpusError(TrilightError):

@@ -63,6 +63,10 @@ class Release(TypedDict):
     bitstream_sha256: str
     build_id: int
     """What the device's identity says."""
+    seed: NotRequired[int]
+    """Of the placement."""
+    baud: NotRequired[float]
+    """Speed of the serial port."""
     clock_hz: float
     clock_source: str
     """Sentence part: how the clock was established."""

@@ -18,7 +18,7 @@ from .cache import cache_root, cached, digest
 from .tools import Progress, no_progress, python_tool, run_all
 
 __all__ = ["BOARDS", "DEFAULT_SEEDS", "Board", "Build", "Hdl", "Netlist", "build",
-           "design_sha256", "elaborate", "find_board", "synthesise", "tool_versions"]
+           "design_sha256", "elaborate", "find_board", "pin_ports", "synthesise", "tool_versions"]
 
 BOARDS = "trilight.boards"
 """Entry points group of boards: each is called without arguments."""
@@ -92,6 +92,8 @@ class Board(Protocol):
     def baud(self) -> float: ...
     @property
     def pll(self) -> object: ...
+    @property
+    def oscillator_hz(self) -> int: ...
 
     @property
     def clock_source(self) -> str:
@@ -129,7 +131,7 @@ class Hdl:
     synthesis, so that the cells are those of the bitstream.
     """
 
-    kind: Literal["rtl", "netlist"]
+    kind: Literal["rtl", "netlist", "bitstream"]
     board: Board
     verilog: Path
     sha256: str
@@ -138,6 +140,11 @@ class Hdl:
     """Of the design before synthesis, which both kinds share."""
     build_id: int
     """What the chip's identity says: a digest of the rest of the design."""
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """Digests by which a report knows the design."""
+        return {"design_sha256": self.design_sha256}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +157,10 @@ class Netlist(Hdl):
     """Number of cells by type."""
     blocks: tuple[str, ...]
     """Paths of the modules that the design consisted of before it was flattened."""
+
+    @property
+    def facts(self) -> dict[str, str]:
+        return {**super().facts, "netlist_sha256": self.sha256}
 
 
 @dataclass(frozen=True)
@@ -176,6 +187,12 @@ def _sha256(data: str | bytes) -> str:
 def design_sha256(board: Board) -> str:
     """SHA-256 of a board's design before synthesis; the same on every computer."""
     return _sha256(_plan(board).rtlil)
+
+
+def pin_ports(board: Board) -> dict[str, str]:
+    """Port of the design by the number of its pin on the package, for all pins of a board."""
+    return {pin: port for port, pin in re.findall(r"^set_io (\S+) (\S+)$", _plan(board).constraints,
+                                                  re.MULTILINE)}
 
 
 def tool_versions(*packages: str) -> dict[str, str]:

@@ -33,7 +33,7 @@ JsonOption = Annotated[Path | None, typer.Option(
 
 def bench_command(
     target: Annotated[str, typer.Option(
-        "--target", help="What is benchmarked: reference, rtl, netlist or serial:PORT.",
+        "--target", help="What is benchmarked: reference, rtl, netlist, bitstream or serial:PORT.",
         )] = "netlist",
     meter: Annotated[str | None, typer.Option(
         "--meter", metavar="METER",
