@@ -104,19 +104,21 @@ module SB_SPRAM256KA (
   output reg [15:0] DATAOUT
 );
   reg [15:0] rows [0:16383];
+`ifndef YOSYS  // which would make a cell of each row
   integer row;
   initial for (row = 0; row < 16384; row = row + 1) rows[row] = `POISON;
   always @(negedge POWEROFF) for (row = 0; row < 16384; row = row + 1) rows[row] = `POISON;
+`endif
 
   wire [15:0] change = {{4{MASKWREN[3]}}, {4{MASKWREN[2]}}, {4{MASKWREN[1]}}, {4{MASKWREN[0]}}};
   wire off = SLEEP | ~POWEROFF;
   always @(posedge CLOCK or posedge off)
     if (off) DATAOUT <= 0;
     else if (STANDBY) DATAOUT <= `POISON;
-    else if (CHIPSELECT) begin
-      DATAOUT <= WREN ? `POISON : rows[ADDRESS];
-      if (WREN) rows[ADDRESS] <= (rows[ADDRESS] & ~change) | (DATAIN & change);
-    end
+    else if (CHIPSELECT) DATAOUT <= WREN ? `POISON : rows[ADDRESS];
+  always @(posedge CLOCK)
+    if (CHIPSELECT & WREN & ~STANDBY & ~off)
+      rows[ADDRESS] <= (rows[ADDRESS] & ~change) | (DATAIN & change);
 endmodule
 
 // Two 16-bit halves, each an adder behind a choice of operands, around four 8x8 multipliers that

@@ -12,7 +12,6 @@
 #include <vector>
 
 #include "Vbench.h"
-#include "verilated.h"
 
 namespace {
 
@@ -281,8 +280,8 @@ void bench_run(Bench* bench, uint64_t most, uint64_t quiet, uint64_t idle) {
   }
 }
 
-void bench_values(const Bench* bench, uint64_t* values) {
-  for (const uint64_t value : bench->top.traces.m_storage) *values++ = value;
+void bench_values(const Bench* bench, uint64_t* values, uint64_t count) {
+  for (uint64_t k = 0; k < count; ++k) values[k] = bench->top.traces[k];
 }
 
 void bench_record(Bench* bench, uint32_t valid, uint32_t value) {

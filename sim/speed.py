@@ -23,7 +23,8 @@ from trilight.sw.frames import Frame, encode_frame
 from trilight.sw.image import compile_image
 from trilight.sw.model import Model
 
-from .native import COMPILER_FLAGS, RECIPE, VERILATOR_FLAGS, NativeBench, Recipe
+from .native import (COMPILER_FLAGS, RECIPE, VERILATOR_FLAGS, WRITE_CXXRTL, NativeBench,
+                     Recipe)
 
 __all__ = ["RECIPES", "compare", "main"]
 
@@ -45,8 +46,35 @@ RECIPES = {
     "one function (no --output-split)": Recipe(
         verilator=(*VERILATOR_FLAGS[:SPLIT], *VERILATOR_FLAGS[SPLIT + 2:])),
     "two threads (--threads 2)": Recipe(verilator=(*VERILATOR_FLAGS, "--threads", "2")),
+    "no data flow graph (-fno-dfg)": Recipe(verilator=(*VERILATOR_FLAGS, "-fno-dfg")),
+    "CXXRTL": Recipe(yosys=WRITE_CXXRTL, verilator=()),
 }
 """What is compared, by name."""
+
+EXPRESSIONS = """
+read_verilog -lib -D ICE40_U +/ice40/cells_sim.v
+read_verilog design.v
+hierarchy -top {top}
+techmap -autoproc -map cells.v t:SB_LUT4 t:SB_CARRY t:SB_DFF*
+opt
+"""
+"""LUTs, carries and flip-flops by their models, the rest as it was."""
+
+GATES = EXPRESSIONS + """
+techmap
+abc -g AND,OR,XOR,ANDNOT,ORNOT,MUX
+opt_clean
+"""
+"""The logic between flip-flops, memories and multipliers made anew, of gates."""
+
+WRITE = "write_verilog -noattr design.v\n"
+
+NETLIST_RECIPES = {
+    "Yosys: cells' models, opt": Recipe(yosys=EXPRESSIONS + WRITE),
+    "Yosys: gates": Recipe(yosys=GATES + WRITE),
+    "Yosys: gates, CXXRTL": Recipe(yosys=GATES + WRITE + WRITE_CXXRTL, verilator=()),
+}
+"""Other ways to write a netlist, which do not bear on what is not one."""
 
 
 def _frames(model: Model) -> tuple[bytes, bytes]:
@@ -133,7 +161,8 @@ def main(
 
     for kind in chosen:
         hdl = make[kind](find_board("icebreaker"), say)
-        _print(compare(hdl, RECIPES, cycles=CYCLES[kind], progress=say), kind, Console())
+        recipes = RECIPES | (NETLIST_RECIPES if kind == "netlist" else {})
+        _print(compare(hdl, recipes, cycles=CYCLES[kind], progress=say), kind, Console())
 
 
 if __name__ == "__main__":
