@@ -43,6 +43,11 @@ class State:
     def load(cls, path: Path) -> "State":
         return cls(**json.loads(path.read_text())) if path.exists() else cls()
 
+    def sentence(self) -> str:
+        """What stands behind the number of executions."""
+        return (f"executions in {self.seconds / 60:.1f} min, {self.edges} edges, at most "
+                f"{self.memory_mb} MB, {len(self.findings)} findings")
+
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self), indent=2) + "\n")
 
@@ -69,7 +74,7 @@ def fuzz(name: str, seconds: float, seed: int, progress: Progress) -> State:
         f"-artifact_prefix={findings}{os.sep}"]
     before = State(**asdict(state))
     began = time.monotonic()
-    with (folder / "log.txt").open("w") as log, subprocess.Popen(
+    with (folder / "log.txt").open("w", buffering=1) as log, subprocess.Popen(
             [str(part) for part in command], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
             text=True, errors="replace", start_new_session=True, cwd=ROOT,
             env=os.environ | {"PYTHONPATH": str(HERE.parent)}) as worker:
@@ -129,8 +134,7 @@ def main() -> int:
             return 130
     states = {name: State.load(WORK / name / "state.json") for name in TARGETS}
     write_topic("fuzz", "Fuzzing of parsers", [
-        (name, state.executions, f"executions in {state.seconds / 60:.1f} min, {state.edges} "
-         f"edges, {state.memory_mb} MB at most, {len(state.findings)} findings")
+        (name, state.executions, state.sentence())
         for name, state in states.items() if state.executions],
         seed=chosen.seed, command="make fuzz", folder=ROOT / "build" / "ci")
     for name, state in states.items():

@@ -188,9 +188,8 @@ def _read_recording(data: bytes) -> None:
 def _csv_seeds() -> Iterator[bytes]:
     yield b"time,voltage,current\n0,5,0.1\n0.1,5,0.2\n0.2,5.1,0.1\n"
     yield b"Time (ms);Voltage (V);Current (mA)\n0;5,0;100,5\n1;5,0;101\n2;4,9;99,5\n"
-    yield b"# made by x\npreamble\nTimestamp\tPower (mW)\n2026-01-01T00:00:00\t12\n" \
-          b"2026-01-01T00:00:01\t13.5\n"
-    yield 't,"I[mA]",V\n1700000000.0,1,2\n1700000000.5,nan,2\n1700000001,3,2\n'.encode("latin-1")
+    yield b"# x\npreamble\nDate\tP (mW)\n2026-01-01T00:00:00\t12\n2026-01-01T00:00:01\t13.5\n"
+    yield 't,"I[mA]",V\n1700000000.0,1,2\n1700000000.5,nan,2\n1700000001,3,2\n'.encode()
     yield b"\xef\xbb\xbfelapsed (\xc2\xb5s),P/W\n0,1\n10,2\n20,2\n"
 
 
@@ -210,8 +209,8 @@ def _any_of(*readers: Callable[[Path], object]) -> Callable[[bytes], None]:
             try:
                 reader(path)
             except TrilightError as error:
-                assert isinstance(error, _REFUSALS[reader]), \
-                    f"{reader.__name__} raised {type(error).__name__}: {error}"
+                if not isinstance(error, _REFUSALS[reader]):
+                    raise AssertionError(f"{reader.__name__} does not promise {error!r}") from error
                 refused.append(error)
         if len(refused) == len(readers):
             raise refused[0]
@@ -351,8 +350,8 @@ def _read_corpus(path: Path) -> None:
 
 
 def _text_seeds() -> Iterator[bytes]:
-    yield b'board = "icebreaker"\nclock_hz = [24e6, 30e6]\nsequences = [1, 2]\n' \
-          b"[model]\nd_model = [40, 80]\nn_layers = 1\n[device]\nweight_words = [8192, 16384]\n"
+    yield b'board = "icebreaker"\nclock_hz = [24e6, 30e6]\nsequences = [1, 2]\n'
+    yield b"[model]\nd_model = [40, 80]\nn_layers = 1\n[device]\nweight_words = [8192, 16384]\n"
     yield b"[model]\nvocab_size = 65\nd_hidden = [1, 2, 3]\n"
     yield b"ROMEO:\nTo be, or not to be\n" * 60
     yield "ROMEO: \xe4\u20ac\U0001f600\n".encode()

@@ -1,7 +1,6 @@
 """What is fuzzed: a parser of foreign bytes, and what may come of it."""
 
 import json
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -56,17 +55,14 @@ MEMORY = Path("/dev/shm")
 
 
 @cache
-def _scratch() -> tuple[Path, int, TemporaryDirectory[str]]:
-    folder = TemporaryDirectory(prefix="trilight-fuzz-", dir=MEMORY if MEMORY.is_dir() else None)
-    path = Path(folder.name) / "input"
-    return path, os.open(path, os.O_RDWR | os.O_CREAT), folder
+def _folder() -> TemporaryDirectory[str]:
+    return TemporaryDirectory(prefix="trilight-fuzz-", dir=MEMORY if MEMORY.is_dir() else None)
 
 
 def as_file(data: bytes) -> Path:
     """A file that holds ``data``, until the next call."""
-    path, handle, _ = _scratch()
-    os.pwrite(handle, data, 0)
-    os.ftruncate(handle, len(data))
+    path = Path(_folder().name) / "input"
+    path.write_bytes(data)
     return path
 
 
