@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -34,6 +35,7 @@ class State:
 
     executions: int = 0
     seconds: float = 0.0
+    processor_seconds: float = 0.0
     edges: int = 0
     memory_mb: int = 0
     """Most that the process ever held."""
@@ -45,11 +47,18 @@ class State:
 
     def sentence(self) -> str:
         """What stands behind the number of executions."""
-        return (f"executions in {self.seconds / 60:.1f} min, {self.edges} edges, at most "
+        return (f"executions in {self.seconds / 60:.1f} min "
+                f"({self.processor_seconds / 60:.1f} of the processor), {self.edges} edges, at most "
                 f"{self.memory_mb} MB, {len(self.findings)} findings")
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+
+def _children_seconds() -> float:
+    """Processor time of all processes that have been started and have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def fuzz(name: str, seconds: float, seed: int, progress: Progress) -> State:
@@ -73,13 +82,13 @@ def fuzz(name: str, seconds: float, seed: int, progress: Progress) -> State:
         f"-max_len={TARGETS[name].longest}", f"-seed={seed}", "-print_final_stats=1",
         f"-artifact_prefix={findings}{os.sep}"]
     before = State(**asdict(state))
-    began = time.monotonic()
+    began, used = time.monotonic(), _children_seconds()
     with (folder / "log.txt").open("w", buffering=1) as log, subprocess.Popen(
-            [str(part) for part in command], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
+            [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, errors="replace", start_new_session=True, cwd=ROOT,
             env=os.environ | {"PYTHONPATH": str(HERE.parent)}) as worker:
         try:
-            for line in worker.stderr or ():
+            for line in worker.stdout or ():
                 log.write(line)
                 if pulse := PULSE.match(line):
                     state.executions = before.executions + int(pulse["runs"])
@@ -95,6 +104,7 @@ def fuzz(name: str, seconds: float, seed: int, progress: Progress) -> State:
             raise
         finally:
             state.save(state_path)
+    state.processor_seconds = before.processor_seconds + _children_seconds() - used
     if worker.returncode:
         state.findings = sorted(str(path.relative_to(ROOT)) for path in findings.iterdir())
         state.findings = state.findings or [str((folder / "log.txt").relative_to(ROOT))]

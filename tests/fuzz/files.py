@@ -189,7 +189,7 @@ def _csv_seeds() -> Iterator[bytes]:
     yield b"time,voltage,current\n0,5,0.1\n0.1,5,0.2\n0.2,5.1,0.1\n"
     yield b"Time (ms);Voltage (V);Current (mA)\n0;5,0;100,5\n1;5,0;101\n2;4,9;99,5\n"
     yield b"# x\npreamble\nDate\tP (mW)\n2026-01-01T00:00:00\t12\n2026-01-01T00:00:01\t13.5\n"
-    yield 't,"I[mA]",V\n1700000000.0,1,2\n1700000000.5,nan,2\n1700000001,3,2\n'.encode()
+    yield b't,"I[mA]",V\n1700000000.0,1,2\n1700000000.5,nan,2\n1700000001,3,2\n'
     yield b"\xef\xbb\xbfelapsed (\xc2\xb5s),P/W\n0,1\n10,2\n20,2\n"
 
 
