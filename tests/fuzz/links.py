@@ -7,10 +7,14 @@ from functools import cache
 
 from trilight.hw.config import ModelConfig
 from trilight.hw.protocol import (
+    IDENTITY,
     MAX_FRAME_BYTES,
     NOTICE,
+    PROTOCOL_MAGIC,
+    PROTOCOL_VERSION,
     RESPONSE,
     RUN,
+    STATUS,
     Command,
     Result,
     RunFlag,
@@ -20,6 +24,7 @@ from trilight.sw.device import ReferenceTransport
 from trilight.sw.driver import Board
 from trilight.sw.errors import DeviceError, LinkError, TokenError
 from trilight.sw.frames import MIN_FRAME_BYTES, Frame, FrameReader, encode_frame
+from trilight.sw.image import compile_image
 from trilight.sw.model import Model
 from trilight.sw.transport import Transport
 
@@ -186,6 +191,7 @@ def _answers(data: bytes) -> None:
     meddler = _Meddler(_loaded(), iter(()))
     board = Board(meddler)
     board.model = MODEL
+    board._check.expect(compile_image(MODEL).segments[0][1].astype("<u2").tobytes())
     meddler.pieces = pieces
     prompts = [MODEL.vocab[1] * 2, MODEL.vocab[2]]
     tokens = list(board.generate_many(prompts, tokens=3, seeds=[1, 2]))
@@ -197,8 +203,9 @@ def _answer_seeds() -> Iterator[bytes]:
     nothing = _piece(PASS, b"")
     yield b"\0" + nothing * 3
     yield b"\1" + nothing * 20
-    yield b"\0" + _piece(REPLACE, b"\0TRIL\2" + bytes(28))
-    status = _piece(REPLACE, bytes((0, 1)) + bytes(16))
+    identity = IDENTITY.pack(PROTOCOL_MAGIC, PROTOCOL_VERSION, 40, 0, 0, 0, 64, *[1] * 6, 2)
+    yield b"\0" + _piece(REPLACE, b"\0" + identity)
+    status = _piece(REPLACE, bytes((Result.OK, 1)) + bytes(STATUS.size - 1))
     notice = _piece(INSERT, bytes((0, NOTICE, 2, 0, 3)))
     yield b"\1" + nothing * 4 + notice + status + nothing + _piece(DROP, b"") * 2 + status * 3
     yield b"\1" + _piece(TAIL, b"\xc0\xdb\1\xc0") + _piece(REPLACE, b"\4") + notice * 3
