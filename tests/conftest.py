@@ -26,6 +26,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
                     help="seed of every random choice in the tests (default: %(default)s)")
     group.addoption("--waves", action="store_true",
                     help="write waveforms into build/waves")
+    group.addoption("--failure-waves", action="store_true",
+                    help="run a bench that fails again, and write its waveform into build/waves")
     group.addoption("--simulator", choices=("verilator", "icarus"), default="verilator",
                     help="simulator of the cocotb benches (default: %(default)s)")
 
@@ -75,8 +77,16 @@ def simulator(pytestconfig: pytest.Config) -> str:
 @pytest.fixture
 def waves(pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> Path | None:
     """Where the test puts its waveform, without a suffix; ``None`` unless asked for."""
-    if not pytestconfig.getoption("--waves"):
-        return None
+    return _waveform(request) if pytestconfig.getoption("--waves") else None
+
+
+@pytest.fixture
+def failure_waves(pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> Path | None:
+    """The same for a run that repeats one that has failed."""
+    return _waveform(request) if pytestconfig.getoption("--failure-waves") else None
+
+
+def _waveform(request: pytest.FixtureRequest) -> Path:
     folder = ROOT / "build" / "waves"
     folder.mkdir(parents=True, exist_ok=True)
     name = "".join(c if c.isalnum() else "-" for c in request.node.name)

@@ -47,9 +47,9 @@ class State:
 
     def sentence(self) -> str:
         """What stands behind the number of executions."""
-        return (f"executions in {self.seconds / 60:.1f} min "
-                f"({self.processor_seconds / 60:.1f} of the processor), {self.edges} edges, at most "
-                f"{self.memory_mb} MB, {len(self.findings)} findings")
+        return (f"executions in {self.seconds / 60:.1f} min, {self.processor_seconds / 60:.1f} min "
+                f"of processor time, {self.edges} edges, at most {self.memory_mb} MB, "
+                f"{len(self.findings)} findings")
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self), indent=2) + "\n")
