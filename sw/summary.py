@@ -10,11 +10,19 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .errors import ReportError
 
-__all__ = ["FOLDER", "NOT_RUN", "Row", "Topic", "markdown_summary", "read_topics",
-           "text_summary", "write_topic"]
+__all__ = ["EXPECTED", "FOLDER", "NOT_RUN", "Row", "Topic", "gather", "markdown_summary",
+           "read_topics", "text_summary", "write_topic"]
+
+EXPECTED = ("tests", "coverage", "build", "energy", "mutation", "formal", "bitstream", "faults",
+            "time")
+"""Topics that a summary shows in any case, in this order."""
+
+GUARD, DEMO = "guard.json", "demo.json"
+"""What ``trilight guard --json`` and ``trilight generate --json`` wrote, beside ``FOLDER``."""
 
 FOLDER = Path("build/ci")
 
@@ -102,10 +110,52 @@ def _read(path: Path) -> Topic:
     return topic
 
 
-def _blocks(topics: Mapping[str, Topic], expected: Sequence[str]) -> Iterable[tuple[str, Topic]]:
+def gather(folder: Path = FOLDER) -> dict[str, Topic]:
+    """Return all topics, those of build and energy from the files of their commands.
+
+    Raises
+    ------
+    ReportError
+        A file cannot be read or is something else.
+    """
+    topics = read_topics(folder)
+    for name, file, make in (("build", GUARD, _build), ("energy", DEMO, _energy)):
+        path = folder.parent / file
+        if not path.is_file():
+            continue
+        try:
+            topics[name] = make(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise ReportError(f"{path} is no result that a summary knows ({error!r}); make it "
+                              "anew, or delete it") from error
+    return topics
+
+
+def _build(comparisons: Iterable[Mapping[str, Any]]) -> Topic:
+    return Topic(title="Build, beside its record", command="make guard", rows=tuple(
+        (c["figure"], c["found"], f"{c['unit']} (recorded {_number(c['recorded'])})".strip())
+        for c in comparisons))
+
+
+def _energy(report: Mapping[str, Any]) -> Topic:
+    def rows() -> Iterable[Row]:
+        for name in ("tokens_per_s", "joules_per_token", "tokens_per_joule", "bits_per_byte"):
+            figure = report["figures"][name]
+            if figure["value"] is None:
+                yield name, "not known", f"({figure['reason']})"
+            else:
+                interval = figure["interval"]
+                band = f", 90 % within {interval['p05']:.3g} to {interval['p95']:.3g}" if interval \
+                    else ""
+                yield name, figure["value"], f"{figure['unit']} ({figure['provenance']}{band})"
+    return Topic(title="Speed, energy and quality of the demo", command="make demo",
+                 rows=tuple(rows()))
+
+
+def _blocks(topics: Mapping[str, Topic], expected: Sequence[str]) -> Iterable[Topic]:
     """Topics in the expected order, then all others; one that is not there is not run."""
     for name in [*expected, *(name for name in topics if name not in expected)]:
-        yield name, topics.get(name, Topic(title=name, rows=((NOT_RUN, "", ""),)))
+        yield topics.get(name, Topic(title=name.capitalize(), rows=((NOT_RUN, "", ""),)))
 
 
 def _number(value: float | str) -> str:
@@ -119,30 +169,31 @@ def _rows(topic: Topic) -> list[tuple[str, str]]:
     return rows + ([("seed", str(topic.seed))] if topic.seed is not None else [])
 
 
-def text_summary(topics: Mapping[str, Topic], expected: Sequence[str]) -> list[str]:
+def text_summary(topics: Mapping[str, Topic],
+                 expected: Sequence[str] = EXPECTED) -> list[str]:
     """Lines for a terminal.
 
     Parameters
     ----------
     topics : mapping
-        From ``read_topics``.
+        From ``gather``.
     expected : sequence of str
         Topics that are shown first, also where they are missing.
     """
     lines = []
-    for _, topic in _blocks(topics, expected):
+    for topic in _blocks(topics, expected):
         lines.append(topic.title + (f" ({topic.command})" if topic.command else ""))
         lines += [f"  {name:<34} {value}".rstrip() for name, value in _rows(topic)]
     return lines
 
 
-def markdown_summary(topics: Mapping[str, Topic], expected: Sequence[str]) -> str:
+def markdown_summary(topics: Mapping[str, Topic], expected: Sequence[str] = EXPECTED) -> str:
     """The same as Markdown, for the page of a run."""
     def cell(text: str) -> str:
         return text.replace("|", "\\|")
 
     parts = []
-    for _, topic in _blocks(topics, expected):
+    for topic in _blocks(topics, expected):
         command = f", `{topic.command}`" if topic.command else ""
         parts.append(f"### {topic.title}{command}\n\n| | |\n|---|---|\n" + "".join(
             f"| {cell(name)} | {cell(value)} |\n" for name, value in _rows(topic)))
