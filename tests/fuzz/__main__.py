@@ -1,17 +1,19 @@
 """Fuzz every parser for some minutes each, and go on where the last time ended."""
 
 import argparse
+import contextlib
 import json
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import psutil
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -24,7 +26,10 @@ ROOT = HERE.parent.parent
 WORK = ROOT / "build" / "fuzz"
 KEPT = HERE / "corpus"
 
-INPUT_SECONDS = 10
+ENDLESS_SECONDS = 300
+"""After which an input is taken to hang; that it takes too long, the worker says sooner."""
+
+POLL_S = 0.5
 MEMORY_MB = 512
 PULSE = re.compile(r"^#(?P<runs>\d+)\s.*cov: (?P<edges>\d+).*?rss: (?P<memory>\d+)Mb")
 
@@ -55,14 +60,8 @@ class State:
         path.write_text(json.dumps(asdict(self), indent=2) + "\n")
 
 
-def _children_seconds() -> float:
-    """Processor time of all processes that have been started and have ended."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
-
-
 def fuzz(name: str, seconds: float, seed: int, progress: Progress) -> State:
-    """Fuzz one parser until ``seconds`` in all have gone by, or something is found."""
+    """Fuzz one parser for ``seconds`` of processor time in all, or until something is found."""
     folder = WORK / name
     corpus, findings = folder / "corpus", folder / "findings"
     for path in (corpus, findings):
@@ -72,22 +71,23 @@ def fuzz(name: str, seconds: float, seed: int, progress: Progress) -> State:
     state_path = folder / "state.json"
     state = State.load(state_path)
     state.findings = []
-    bar = progress.add_task(f"{name:<13}", total=seconds, completed=state.seconds, figures="")
-    left = round(seconds - state.seconds)
-    if left <= 0:
+    bar = progress.add_task(f"{name:<13}", total=seconds, completed=state.processor_seconds,
+                            figures="")
+    if state.processor_seconds >= seconds:
         return state
     command = [
-        sys.executable, "-m", "fuzz.worker", name, str(corpus), *filter(Path.is_dir, [KEPT / name]),
-        f"-max_total_time={left}", f"-timeout={INPUT_SECONDS}", f"-rss_limit_mb={MEMORY_MB}",
+        sys.executable, "-m", "fuzz.worker", name, corpus, *filter(Path.is_dir, [KEPT / name]),
+        f"-timeout={ENDLESS_SECONDS}", f"-rss_limit_mb={MEMORY_MB}",
         f"-max_len={TARGETS[name].longest}", f"-seed={seed}", "-print_final_stats=1",
         f"-artifact_prefix={findings}{os.sep}"]
     before = State(**asdict(state))
-    began, used = time.monotonic(), _children_seconds()
+    began = time.monotonic()
     with (folder / "log.txt").open("w", buffering=1) as log, subprocess.Popen(
             [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, errors="replace", start_new_session=True, cwd=ROOT,
             env=os.environ | {"PYTHONPATH": str(HERE.parent)}) as worker:
-        try:
+
+        def listen() -> None:
             for line in worker.stdout or ():
                 log.write(line)
                 if pulse := PULSE.match(line):
@@ -96,19 +96,33 @@ def fuzz(name: str, seconds: float, seed: int, progress: Progress) -> State:
                     state.memory_mb = max(before.memory_mb, int(pulse["memory"]))
                 elif line.startswith("stat::number_of_executed_units:"):
                     state.executions = before.executions + int(line.split()[-1])
+
+        listener = threading.Thread(target=listen)
+        listener.start()
+        ended = False
+        try:
+            while worker.poll() is None:
+                with contextlib.suppress(psutil.Error):
+                    times = psutil.Process(worker.pid).cpu_times()
+                    state.processor_seconds = before.processor_seconds + times.user + times.system
                 state.seconds = before.seconds + time.monotonic() - began
-                progress.update(bar, completed=min(state.seconds, seconds),
+                progress.update(bar, completed=min(state.processor_seconds, seconds),
                                 figures=f"{state.executions:,} runs, {state.edges} edges")
+                if not ended and state.processor_seconds >= seconds:
+                    ended = True
+                    worker.send_signal(signal.SIGINT)
+                time.sleep(POLL_S)
         except KeyboardInterrupt:
+            ended = True
             worker.send_signal(signal.SIGINT)
             raise
         finally:
+            worker.wait()
+            listener.join()
+            if not ended:
+                found = sorted(str(path.relative_to(ROOT)) for path in findings.iterdir())
+                state.findings = found or [f"exit status {worker.returncode}"]
             state.save(state_path)
-    state.processor_seconds = before.processor_seconds + _children_seconds() - used
-    if worker.returncode:
-        state.findings = sorted(str(path.relative_to(ROOT)) for path in findings.iterdir())
-        state.findings = state.findings or [str((folder / "log.txt").relative_to(ROOT))]
-    state.save(state_path)
     return state
 
 
@@ -121,7 +135,8 @@ def main() -> int:
     parser.add_argument("parsers", nargs="*", metavar="PARSER",
                         help=f"what to fuzz: {', '.join(TARGETS)} (default: all)")
     parser.add_argument("--minutes", type=float, default=10,
-                        help="of each parser, all runs together (default: %(default)s)")
+                        help="of processor time for each parser, all runs together (default: "
+                             "%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the fuzzer (default: 1)")
     chosen = parser.parse_args()
     if unknown := set(chosen.parsers) - set(TARGETS):

@@ -6,6 +6,7 @@ which libFuzzer then has written down.
 
 import gc
 import sys
+import time
 from types import FunctionType
 
 import atheris
@@ -15,6 +16,9 @@ from .watch import watched
 
 INSTRUMENTED = ("trilight.", "sliplib.", "tomllib.", "json.")
 """Modules whose branches guide the fuzzer."""
+
+INPUT_SECONDS = 5
+"""Processor time that an input may take. What never ends, libFuzzer stops."""
 
 MUTATED = 2
 """One of so many mutations changes the structure, the others bytes."""
@@ -32,8 +36,11 @@ def main() -> None:
         atheris.instrument_func(function)
 
     def test(data: bytes) -> None:
+        began = time.process_time()
         with watched():
             target.accepts(data)
+        spent = time.process_time() - began
+        assert spent < INPUT_SECONDS, f"{spent:.1f} s of processor time for {len(data)} bytes"
 
     def mutate(data: bytes, most: int, seed: int) -> bytes:
         if target.mutate is not None and seed % MUTATED == 0:
