@@ -7,6 +7,7 @@
 #   make bench-train  characters per second of training
 #   make guard      compare area, clock, cycles and activity of the build with those recorded
 #   make simulation-speed   compare ways to compile the virtual board
+#   make fuzz       fuzz every parser, MINUTES=10 each; goes on where it was stopped
 #   make lint       ruff and mypy
 #   make clean      remove .venv and everything generated
 #
@@ -14,6 +15,9 @@
 
 PYTHON ?= python3
 ARGS ?=
+ARGS_DEMO ?=
+ARGS_GUARD ?=
+MINUTES ?= 10
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -29,12 +33,12 @@ LOCK := $(if $(shell command -v flock),flock build/install.lock)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 
 .DEFAULT_GOAL := install
-.PHONY: install demo test test-full guard simulation-speed bench-train lint typings python clean
+.PHONY: install demo test test-full guard fuzz simulation-speed bench-train lint typings python clean
 
 install: $(STAMP)-demo
 
 demo: $(STAMP)-demo
-	$(BIN)/trilight generate --prompt "ROMEO:" --tokens 200 --seed 7 --temperature 0.8 --target netlist
+	$(BIN)/trilight generate --prompt "ROMEO:" --tokens 200 --seed 7 --temperature 0.8 --target netlist $(ARGS_DEMO)
 
 test: $(STAMP)-test
 	$(BIN)/pytest $(ARGS)
@@ -46,7 +50,10 @@ bench-train: $(STAMP)-train
 	$(BIN)/python -m trilight.sw.train.benchmark
 
 guard: $(STAMP)-test
-	$(BIN)/trilight guard
+	$(BIN)/trilight guard $(ARGS_GUARD)
+
+fuzz: $(STAMP)-fuzz
+	PYTHONPATH=tests $(BIN)/python -m fuzz --minutes $(MINUTES) $(ARGS)
 
 simulation-speed: $(STAMP)-demo
 	$(BIN)/python -m trilight.sim.speed
@@ -67,9 +74,10 @@ clean:
 $(STAMP)-demo: REQUIREMENT := --editable=.
 $(STAMP)-test: REQUIREMENT := trilight[test]
 $(STAMP)-lint: REQUIREMENT := trilight[dev]
+$(STAMP)-fuzz: REQUIREMENT := trilight[fuzz]
 $(STAMP)-train: REQUIREMENT := trilight[train]
 
-$(STAMP)-test $(STAMP)-lint $(STAMP)-train: $(STAMP)-demo
+$(STAMP)-test $(STAMP)-lint $(STAMP)-fuzz $(STAMP)-train: $(STAMP)-demo
 
 $(STAMP)-%: | python
 	@mkdir -p build

@@ -27,6 +27,7 @@ from trilight.hw.protocol import (
 from trilight.sw.image import compile_image
 from trilight.sw.model import Model
 
+from .coverage import TURNS, cover, cover_flags, temperature_bin
 from .streams import CLOCK_NS, Dut, cycle, generator, pauses
 from .traces import ReferenceDevice, TraceChecker
 from .uart import Host
@@ -82,6 +83,7 @@ class Bench:
 
     async def do(self, command: Command, payload: bytes = b"") -> bytes:
         self.sequence = self.sequence % 255 + 1
+        cover("chip.command", command.name)
         return await self.host.do(self.sequence, command, payload)
 
     async def identify(self) -> None:
@@ -126,6 +128,11 @@ class Bench:
             part = await self.do(Command.READ, address(tape(number)) + bytes([MAX_UNITS]))
             assert part == np.array(sequence.tape[:MAX_UNITS], "<u2").tobytes()
         assert self.host.notices == notices
+        cover_flags("chip.flag", flags)
+        cover("chip.temperature", temperature_bin(temperature))
+        cover("chip.notice", *(notice[0] for notice in notices))
+        if RunFlag.HOLD not in flags:
+            cover("chip.run", TURNS[len({notice[0] for notice in notices}) - 1])
         assert not self.traces.pending, "values are missing"
 
     def finish(self) -> None:

@@ -18,12 +18,13 @@ from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 from trilight.hw.check import CHECK_LATENCY, CYCLES_PER_WORD
 from trilight.hw.config import NUMBERS, UP5K, ModelConfig
 from trilight.hw.core import READ_LATENCY, RESTART_LATENCY
-from trilight.hw.protocol import RunFlag, Space
+from trilight.hw.protocol import Op, RunFlag, Space
 from trilight.hw.sequencer import NOTICE_LAYOUT, RUN_LAYOUT
 from trilight.hw.weights import WeightMemory
 from trilight.sw.image import compile_image
 from trilight.sw.model import MATRICES, Layer, Matrix, Model
 
+from .coverage import TURNS, cover, cover_flags, temperature_bin
 from .streams import Dut, Sink, Source, cycle, generator, pauses, start, unpack
 from .traces import ReferenceDevice, TraceChecker
 
@@ -77,6 +78,8 @@ class Bench:
         self.announced: list[tuple[int, int, int]] = []
         """Sequence, position and token of each notice since the last run began."""
         self.traces: TraceChecker | None = None
+        self.held = False
+        """Sequence 0 has been prepared."""
 
     async def start(self) -> None:
         dut = self.dut
@@ -89,6 +92,7 @@ class Bench:
     def _notice(self, sequence: int, bits: int) -> None:
         notice = unpack(NOTICE_LAYOUT, bits)
         self.announced.append((sequence, notice["position"], notice["token"]))
+        cover("core.notice", sequence)
 
     async def write(self, address: int, units: Iterable[int]) -> None:
         dut = self.dut
@@ -124,6 +128,11 @@ class Bench:
         # Memories keep what was in them before the reset.
         await self.write(Space.TAPE, [0] * UP5K.sequences * UP5K.tape_tokens)
         self.device = ReferenceDevice(model)
+        config = model.config
+        kinds = (Op.MIX, Op.RESIDUAL, Op.GLU)
+        for kind, shape in (*zip(kinds, config.layer_operations[:3], strict=True),
+                            (Op.RESIDUAL, config.layer_operations[3]), (Op.HEAD, config.head)):
+            cover("core.operation", f"{kind.name} {'short' if shape.short else 'long'}")
 
     def trace(self) -> TraceChecker:
         """Compare every stage from now on."""
@@ -139,6 +148,14 @@ class Bench:
     async def begin(self, flags: RunFlag, n_feed: int, n_generate: int, temperature: int,
                     seed: int) -> None:
         self.announced.clear()
+        cover_flags("core.flag", flags)
+        cover("core.temperature", temperature_bin(temperature))
+        cover("core.seed", "other" if seed else "0")
+        cover("core.run", "generates" if n_generate else "prompt only")
+        if RunFlag.HOLD not in flags:
+            # Of a device that has been prepared the other sequence runs too.
+            cover("core.run", TURNS[self.held and RunFlag.SECOND in flags])
+        self.held = RunFlag.HOLD in flags
         await self.runs.send([{"flags": flags, "n_feed": n_feed, "n_generate": n_generate,
                                "temperature": temperature, "seed": seed}])
 
@@ -161,6 +178,8 @@ class Bench:
         counted = {name: int(dut[name].value) for name in ("cycles", "words", "tokens")}
         assert counted == {"cycles": cycles, "words": device.words, "tokens": device.tokens}
         assert [int(dut[f"position_{k}"].value) for k in (0, 1)] == device.positions
+        if device.positions[0] > UP5K.tape_tokens:
+            cover("core.tape", "wraps")
         assert self.traces is None or not self.traces.pending, "values are missing"
 
     async def read_tape_always(self, first: int, last: int) -> None:
@@ -178,6 +197,7 @@ class Bench:
             assert int(dut.bus_read_valid.value) == (answered is not None)
             if answered is not None:
                 assert int(dut.bus_read_data.value) == tape[answered]
+                cover("core.tape", "read while running")
             await RisingEdge(dut.clk)
 
     async def compare_tapes(self) -> None:
@@ -284,6 +304,7 @@ async def stops_after_a_token(dut: Dut) -> None:
         assert bench.announced == notices
         counted = (int(dut.tokens.value), int(dut.words.value))
         assert counted == (device.tokens, device.words)
+        cover("core.run", "stopped")
         if generated:
             await bench.run(RunFlag(0), 1, 2, **parameters)
 
@@ -299,10 +320,12 @@ async def check_of_the_weights(dut: Dut) -> None:
     async def compare(words: int) -> None:
         used = weights[:WeightMemory.UNITS * words].astype("<u2").tobytes()
         found = [await bench.read(Space.CHECK + place) for place in range(3)]
+        cover("core.check", "complete")
         assert found == [1, *np.frombuffer(zlib.crc32(used).to_bytes(4, "little"), "<u2")], words
 
     async def completes(words: int, since: int) -> None:
         assert await bench.read(Space.CHECK) == 0, "complete before its end"
+        cover("core.check", "not complete")
         await FallingEdge(dut.checking)
         took = cycle() - since - RESTART_LATENCY
         assert took == CYCLES_PER_WORD * words + CHECK_LATENCY

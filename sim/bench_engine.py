@@ -30,6 +30,7 @@ from trilight.hw.weights import WeightMemory
 from trilight.sw.model import pack_trits
 
 from .checker import InOrderChecker
+from .coverage import cover, ends
 from .streams import NEVER, Dut, Source, Watch, cycle, generator, pauses, start, unpack
 
 SLACK = 16
@@ -301,6 +302,7 @@ class Bench:
         last = embedding.columns - 1
         self.channels.expect((int(trit) * scale, int(k == last)) for k, trit in enumerate(trits))
         self.channel_times.expect(cycle() + LOOKUP_LATENCY + k for k in range(last + 1))
+        ends("engine.embed scale", [scale], 0, MOST_EMBED_SCALE)
         lanes = NUMBERS.bytes_per_word
         self.looked_up.extend(base + number + byte // lanes * embedding.rows
                               for byte in range(-(-embedding.columns // embedding.digits)))
@@ -338,6 +340,22 @@ class Bench:
                 if rng.random() < 0.8:
                     await ClockCycles(self.dut.clk, int(rng.integers(1, longest_rest)))
 
+    @staticmethod
+    def _cover(operations: list[Operation]) -> None:
+        most = NUMBERS.act_max
+        for op in operations:
+            weights = op.weights
+            ends("engine.activation", op.acts, -most, most)
+            ends("engine.sum", (total for total, _ in op.results()),
+                 -most * UP5K.max_columns, most * UP5K.max_columns)
+            cover("engine.weights", *(f"all {trit:+d}".replace("+0", "0") for trit in (-1, 0, 1)
+                                      if (weights.trits == trit).all()))
+            cover("engine.words", "short" if weights.short else "long")
+            ends("engine.rows", [weights.rows], UP5K.min_rows, UP5K.max_rows)
+            ends("engine.columns", [weights.columns], 1, UP5K.max_columns)
+            cover("engine.sequence", op.sequence)
+            cover("engine.turns", "two at once" if op.again else "one alone")
+
     def _store(self, operations: list[Operation]) -> None:
         """Put the weights where they will be read, and expect the reads."""
         begin = end = 0
@@ -369,6 +387,7 @@ class Bench:
         ``swap`` is the chance that of two operations the later one's vector is written first.
         """
         dut = self.dut
+        self._cover(operations)
         self._store(operations)
         taken = [Event() for _ in operations]
         first_row = [Event() for _ in operations]
@@ -437,6 +456,7 @@ async def sums_and_embedding(dut: Dut, stalled: bool) -> None:
     bench.channels.finish()
     bench.channel_times.finish()
     assert bench.interrupted, "no look-up came while rows streamed"
+    cover("engine.interrupted", "by a look-up")
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")

@@ -27,6 +27,7 @@ from trilight.hw.sequencer import NOTICE_LAYOUT, RUN_LAYOUT
 from trilight.sw.frames import Frame, encode_frame
 
 from .checker import InOrderChecker
+from .coverage import DAMAGE, cover, cover_flags
 from .streams import Dut, Source, Watch, generator, pack, pauses, start
 from .uart import Host
 
@@ -40,6 +41,8 @@ SPACE_UNITS = 512
 LAST = Space.CHECK + SPACE_UNITS - 1
 MOST_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
 LONGEST_READ = 20
+MOST_SKEW = 0.02
+"""Of the host's baud rate, at 4 clocks per bit."""
 SEQUENCES = range(UP5K.sequences)
 
 
@@ -48,13 +51,24 @@ def address(first: int) -> bytes:
     return first.to_bytes(3, "little")
 
 
+def space_of(unit: int) -> str:
+    """Name of the space that a unit lies in."""
+    return Space(max(space for space in Space if space <= unit)).name
+
+
+def cover_escapes(data: bytes, way: str) -> None:
+    """Note which bytes had to be escaped."""
+    cover("link.escaped", *(f"{Slip(byte).name} {way}" for byte in (Slip.END, Slip.ESC)
+                            if byte in data))
+
+
 class Bench:
     """The host on one side; memory, runs and notices on the other."""
 
-    def __init__(self, dut: Dut, rng: np.random.Generator) -> None:
+    def __init__(self, dut: Dut, rng: np.random.Generator, slower: float = 0) -> None:
         self.dut = dut
         self.rng = rng
-        self.host = Host(dut.rx, dut.tx, CLOCKS_PER_BIT, pauses(rng, 0.2, 100))
+        self.host = Host(dut.rx, dut.tx, CLOCKS_PER_BIT, pauses(rng, 0.2, 100), slower=slower)
         self.memory: dict[int, int] = {}
         self.writes = InOrderChecker("write")
         self.runs = InOrderChecker("run")
@@ -112,17 +126,30 @@ class Bench:
 
     async def refused(self, result: Result, command: int, payload: bytes = b"") -> None:
         assert await self.request(command, payload) == (result, b"")
+        cover("link.refusal", result.name if result == Result.BAD_COMMAND
+              else f"{result.name} {Command(command).name}")
+
+    async def accepted(self, command: Command, payload: bytes = b"") -> bytes:
+        """Make a request that must succeed; return the payload of its answer."""
+        result, answer = await self.request(command, payload)
+        assert result == Result.OK, f"{command.name} is refused: {result}"
+        cover("link.command", command.name)
+        cover_escapes(payload, "received")
+        cover_escapes(answer, "sent")
+        return answer
 
     async def write(self, first: int, units: list[int]) -> None:
         self.writes.expect((first + k, unit) for k, unit in enumerate(units))
         self.memory.update({first + k: unit for k, unit in enumerate(units)})
         payload = address(first) + np.array(units, "<u2").tobytes()
-        assert await self.request(Command.WRITE, payload) == (Result.OK, b"")
+        assert await self.accepted(Command.WRITE, payload) == b""
+        cover("link.written", space_of(first))
 
     async def read(self, first: int, count: int) -> None:
         units = [self.memory[first + k] for k in range(count)]
-        answer = await self.request(Command.READ, address(first) + bytes([count]))
-        assert answer == (Result.OK, np.array(units, "<u2").tobytes())
+        answer = await self.accepted(Command.READ, address(first) + bytes([count]))
+        assert answer == np.array(units, "<u2").tobytes()
+        cover("link.read", space_of(first))
 
     async def run(self, *, repeats: int = 0) -> None:
         """A run of random parameters that is executed once, however often it is repeated."""
@@ -133,11 +160,13 @@ class Bench:
                   "temperature": int(rng.integers(MOST_TEMPERATURE)),
                   "seed": int(rng.integers(1 << 32))}
         self.runs.expect([pack(RUN_LAYOUT, **fields)])
-        assert await self.request(Command.RUN, RUN.pack(*fields.values())) == (Result.OK, b"")
+        assert await self.accepted(Command.RUN, RUN.pack(*fields.values())) == b""
+        cover_flags("link.flag", fields["flags"])
         for _ in range(repeats):
             self.set_running(True)
             answer = await self.host.request(self.sequence, Command.RUN, RUN.pack(*fields.values()))
             assert answer == (Result.OK, b"")
+            cover("link.repeated RUN", "acknowledged")
         self.set_running(False)
 
     async def status(self) -> None:
@@ -147,8 +176,7 @@ class Bench:
                      for name in ("cycles", "words", "tokens")}}
         for name, value in fields.items():
             self.dut[name].value = value
-        answer = await self.request(Command.STATUS)
-        assert answer == (Result.OK, STATUS.pack(*fields.values()))
+        assert await self.accepted(Command.STATUS) == STATUS.pack(*fields.values())
         self.dut.running.value = 0
 
     async def identify(self) -> None:
@@ -156,11 +184,11 @@ class Bench:
             PROTOCOL_MAGIC, PROTOCOL_VERSION, NUMBERS.block, CLOCK_HZ, CLOCKS_PER_BIT, BUILD_ID,
             UP5K.weight_words, UP5K.max_rows, UP5K.max_columns, UP5K.max_channels,
             UP5K.program_words, UP5K.tape_tokens, UP5K.max_vocab, UP5K.sequences)
-        assert await self.request(Command.IDENTIFY) == (Result.OK, identity)
+        assert await self.accepted(Command.IDENTIFY) == identity
 
     async def stop(self) -> None:
         before = self.stops
-        assert await self.request(Command.STOP) == (Result.OK, b"")
+        assert await self.accepted(Command.STOP) == b""
         assert self.stops == before + 1
 
     async def finish(self) -> None:
@@ -172,6 +200,7 @@ class Bench:
         by_sequence = [[notice for notice in self.host.notices if notice[0] == sequence]
                        for sequence in SEQUENCES]
         assert by_sequence == self.announced
+        cover("link.notice", *(notice[0] for notice in self.host.notices))
 
 
 def units(rng: np.random.Generator, count: int) -> list[int]:
@@ -195,7 +224,8 @@ async def every_command(dut: Dut) -> None:
     for first in places:
         await bench.write(first, units(rng, int(rng.choice([1, 2, MAX_UNITS]))))
     await bench.write(Space.TAPE, units(rng, MAX_UNITS))
-    for first, count in ((Space.TAPE, MAX_UNITS), (Space.TAPE + 3, 1), (0, 1)):
+    bench.memory.update({Space.CHECK + k: unit for k, unit in enumerate(units(rng, 3))})
+    for first, count in ((Space.TAPE, MAX_UNITS), (Space.TAPE + 3, 1), (0, 1), (Space.CHECK, 3)):
         await bench.read(first, count)
     for repeats in (0, 2, 1):
         await bench.run(repeats=repeats)
@@ -248,7 +278,8 @@ async def damage(dut: Dut) -> None:
     await bench.start()
     frame = encode_frame(Frame(9, Command.WRITE, address(Space.TAPE) + bytes([1, 2, 3, 4])))
     for number in range(24):
-        match number % 6:
+        cover("link.damage", DAMAGE[number % len(DAMAGE)])
+        match number % len(DAMAGE):
             case 0:  # a bit of the frame
                 damaged = bytearray(frame)
                 damaged[rng.integers(1, len(frame) - 1)] ^= 1 << int(rng.integers(8))
@@ -271,4 +302,19 @@ async def damage(dut: Dut) -> None:
                     bytes([Slip.END, 1, Command.WRITE]) + payload + bytes([Slip.END]))
         await bench.write(Space.TAPE + number, units(rng, int(rng.integers(1, 4))))
     assert bench.stops == 0
+    await bench.finish()
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+@cocotb.parametrize(slower=[-MOST_SKEW, 0.0, MOST_SKEW])
+async def baud_tolerance(dut: Dut, slower: float) -> None:
+    """A host whose clock is off by what the receiver promises to bear is understood."""
+    rng = generator()
+    bench = Bench(dut, rng, slower)
+    await bench.start()
+    for length in (MAX_UNITS, 1, 17):
+        await bench.write(Space.TAPE, units(rng, length))
+        await bench.read(Space.TAPE, length)
+    await bench.identify()
+    cover("link.baud", "slower" if slower > 0 else "faster" if slower else "nominal")
     await bench.finish()

@@ -10,6 +10,7 @@ from trilight.hw.config import NUMBERS, UP5K
 from trilight.hw.vector.norm import EffectiveScale
 
 from .checker import InOrderChecker
+from .coverage import cover, ends
 from .streams import NEVER, Dut, Watch, cycle, generator, pauses, start
 
 MOST_SCALE = (1 << NUMBERS.scale_bits) - 1
@@ -51,6 +52,13 @@ class Bench:
         divide = total is not None
         expected = scale if total is None else effective_scale(scale, total)
         self.defined = total != 0
+        ends("norm.scale", [scale], 0, MOST_SCALE)
+        if total == 0:
+            cover("norm.sum", 0)
+        elif total is not None:
+            ends("norm.sum", [total], 1, MOST_TOTAL)
+        cover("norm.quotient", "passed on" if total is None else "divided"
+              if expected < MOST_SCALE else "saturated")
         self.results.expect([expected if self.defined else None])
         self.times.expect([cycle() + (EffectiveScale.CYCLES if divide else 1)])
         dut.start.value = 1

@@ -19,6 +19,7 @@ from trilight.sw.reference.sampler import Rng, Sampler
 from trilight.sw.reference.tables import GUMBEL
 
 from .checker import InOrderChecker
+from .coverage import Pace, cover, ends, temperature_bin
 from .streams import NEVER, Dut, Watch, cycle, generator, pack, pauses, start
 
 TOKEN_LATENCY = 2
@@ -38,8 +39,14 @@ class SamplerModel:
         self.rng = Rng(0)
 
     def sample(self, logits: NDArray[Any], temperature: int, table: NDArray[Any]) -> int:
-        noise = table[[self.rng.draw() for _ in logits]]
-        return int(np.argmax(logits + rshift(temperature * noise, NUMBERS.noise_shift)))
+        drawn = [self.rng.draw() for _ in logits]
+        noise = table[drawn]
+        cover("sampler.noise entry", *drawn)
+        ends("sampler.noise", noise, *NOISE)
+        noisy = logits + rshift(temperature * noise, NUMBERS.noise_shift)
+        if (noisy == noisy.max()).sum() > 1:
+            cover("sampler.tie", "seen")
+        return int(np.argmax(noisy))
 
 
 class Bench:
@@ -48,6 +55,7 @@ class Bench:
     def __init__(self, dut: Dut, rests: Iterator[int]) -> None:
         self.dut = dut
         self.rests = rests
+        self.pace = Pace("sampler", "logits")
         self.tokens = InOrderChecker("token")
         self.times = InOrderChecker("cycle of token")
 
@@ -68,6 +76,7 @@ class Bench:
         self.dut.write_gumbel.value = 0
 
     async def load_seed(self, sequence: int, seed: int) -> None:
+        cover("sampler.seed", "other" if seed else "0")
         self.dut.seed.value = seed
         self.dut.seed_sequence.value = sequence
         self.dut.load_seed.value = 1
@@ -81,6 +90,10 @@ class Bench:
         The draws of a vector do not begin before the token of the one before.
         """
         dut = self.dut
+        cover("sampler.sequence", sequence)
+        cover("sampler.temperature", temperature_bin(temperature))
+        ends("sampler.logit", logits, *LOGITS)
+        ends("sampler.vocabulary", [len(logits)], 1, UP5K.max_vocab)
         await ClockCycles(dut.clk, TOKEN_LATENCY)
         dut.sequence.value = sequence
         dut.temperature.value = temperature
@@ -97,6 +110,8 @@ class Bench:
             dut.draw.value = draw
             dut.logits__valid.value = arrived is not None
             dut.logits__payload.value = arrived or 0
+            if arrived is not None:
+                self.pace.transfer(cycle())
             await RisingEdge(dut.clk)
         dut.logits__valid.value = 0
 

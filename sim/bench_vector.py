@@ -30,6 +30,7 @@ from trilight.sw.reference.model import rshift, saturate
 from trilight.sw.reference.tables import SIGMOID, SILU
 
 from .checker import InOrderChecker
+from .coverage import cover, ends
 from .streams import NEVER, Dut, Source, Watch, cycle, generator, pack, pauses, start, unpack
 from .traces import TraceChecker
 
@@ -103,12 +104,26 @@ class Parameters:
         self.tap_prev = any_of(rng, TAPS, size).reshape(layers, channels)
         self.forget_bias = any_of(rng, INDEX, size).reshape(layers, channels)
         self.head_bias = any_of(rng, LOGITS, UP5K.max_vocab)
+        for name, limits in (("tap_now", TAPS), ("tap_prev", TAPS), ("forget_bias", INDEX),
+                             ("head_bias", LOGITS)):
+            ends(f"vector.{name}", getattr(self, name).ravel(), *limits)
 
     def set_tables(self, sigmoid: Integers, silu: Integers) -> None:
         """Tables from their halves for indices of at least 0; the others' entries fit as well."""
         silu = np.maximum(silu, GATE[0] + MIRROR)
         self.sigmoid = np.concatenate([(MOST_FORGET - sigmoid)[::-1], sigmoid])
         self.silu = np.concatenate([(silu - MIRROR)[::-1], silu])
+
+
+def _cover_saturation(name: str, values: Integers, least: int, greatest: int) -> None:
+    cover(f"vector.saturated {name}", *["low"] * bool((values < least).any()),
+          *["high"] * bool((values > greatest).any()))
+
+
+def _saturate(name: str, values: Integers, bits: int) -> Integers:
+    """The reference's saturation, and a note of whether it did anything."""
+    _cover_saturation(name, values, *signed_range(bits))
+    return saturate(values, bits)
 
 
 class SequenceModel:
@@ -138,19 +153,30 @@ class SequenceModel:
     def _requant(sums: Integers, scale: int) -> Integers:
         return rshift(sums * scale, NUMBERS.scale_frac)
 
-    @staticmethod
-    def _look_up(table: Integers, sums: Integers, scale: int, bias: Integers | int = 0) -> Integers:
-        index = saturate((sums * scale >> NUMBERS.scale_frac) + bias, NUMBERS.index_bits)
-        return table[index + HALF]
+    def _look_up(self, gate: str, sums: Integers, scale: int,
+                 bias: Integers | int = 0) -> Integers:
+        """Entries of the table of a gate: ``forget``, or any other."""
+        index = (sums * scale >> NUMBERS.scale_frac) + bias
+        saturated = _saturate(f"{gate} index", index, NUMBERS.index_bits) + HALF
+        name = "sigmoid" if gate == "forget" else "silu"
+        cover(f"vector.{name} entry", *np.unique(saturated).tolist())
+        table = self.parameters.sigmoid if gate == "forget" else self.parameters.silu
+        return table[saturated]
 
     def _clip(self, name: str, values: Integers) -> Integers:
-        self.clipped[name] += int((values == -NUMBERS.act_max - 1).sum())
+        just_past = int((values == -NUMBERS.act_max - 1).sum())
+        self.clipped[name] += just_past
+        if just_past:
+            cover(f"vector.-128 becomes -127 in {name}", "seen")
+        _cover_saturation(name, values, -NUMBERS.act_max, NUMBERS.act_max)
         clipped: Integers = np.clip(values, -NUMBERS.act_max, NUMBERS.act_max)
         return clipped
 
     def _norm_input(self, tapped: Integers) -> Integers:
         q = self._clip("q", rshift(tapped, NUMBERS.tap_frac))
-        self.not_total = (1 << NUMBERS.norm_bits) - 1 - int(np.abs(q).sum())
+        total = int(np.abs(q).sum())
+        cover("vector.sum of magnitudes", "more" if total else "0")
+        self.not_total = (1 << NUMBERS.norm_bits) - 1 - total
         return q
 
     def shift(self, layer: int) -> Integers:
@@ -169,26 +195,27 @@ class SequenceModel:
     def mix(self, layer: int, sums: Integers, scales: list[int]) -> tuple[Integers, Integers]:
         """``h`` and ``u``; rows of the three matrices take turns."""
         parameters = self.parameters
-        f = self._look_up(
-            parameters.sigmoid, sums[0::3], scales[0], parameters.forget_bias[layer])
-        c = self._look_up(parameters.silu, sums[1::3], scales[1])
-        g = self._look_up(parameters.silu, sums[2::3], scales[2])
+        f = self._look_up("forget", sums[0::3], scales[0], parameters.forget_bias[layer])
+        c = self._look_up("candidate", sums[1::3], scales[1])
+        g = self._look_up("gate", sums[2::3], scales[2])
         h = c + rshift(f * (self.h[layer] - c), NUMBERS.forget_bits)
         self.h[layer] = h
+        ends("vector.state", h, *GATE)
         return h, self._clip("u", rshift(g * h, NUMBERS.mix_shift))
 
     def glu(self, sums: Integers, scales: list[int]) -> Integers:
-        a = self._look_up(self.parameters.silu, sums[0::2], scales[0])
-        b = saturate(self._requant(sums[1::2], scales[1]), NUMBERS.gate_bits)
+        a = self._look_up("glu gate", sums[0::2], scales[0])
+        b = _saturate("glu up", self._requant(sums[1::2], scales[1]), NUMBERS.gate_bits)
         return self._clip("v", rshift(a * b, NUMBERS.glu_shift))
 
     def residual(self, sums: Integers, scale: int) -> Integers:
-        self.x = saturate(self.x + self._requant(sums, scale), NUMBERS.residual_bits)
+        self.x = _saturate("residual", self.x + self._requant(sums, scale),
+                           NUMBERS.residual_bits)
         return self.x
 
     def head(self, sums: Integers, scale: int) -> Integers:
         bias = self.parameters.head_bias[:len(sums)]
-        return saturate(self._requant(sums, scale) + bias, NUMBERS.logit_bits)
+        return _saturate("logit", self._requant(sums, scale) + bias, NUMBERS.logit_bits)
 
 
 @dataclass(frozen=True)
@@ -411,6 +438,10 @@ class Bench:
     async def _load_context(self, context: dict[str, int]) -> None:
         dut = self.dut
         kind = Op(context["kind"])
+        cover("vector.operation", kind.name)
+        cover("vector.sequence", context["sequence"])
+        cover("vector.context", *(name for name in ("fresh", "again", "mute", "first", "embedding")
+                                  if context.get(name)))
         by_row = not context.get("embedding")
         self._latency = by_row * {Op.MIX: MIX_ACT, Op.GLU: GLU_ACT, Op.HEAD: 0}.get(
             kind, RESIDUAL_ACT)
@@ -428,6 +459,7 @@ class Bench:
         """Announce an operation and push its scales; return what it must compute."""
         dut = self.dut
         await self._load_context(context)
+        ends("vector.scale", scales, 1, MOST_SCALE)
         for scale in scales:
             await ClockCycles(dut.clk, 1 + next(self.rests))
             dut.scale.value = scale
@@ -443,6 +475,7 @@ class Bench:
 
     async def _rows(self, sums: Integers) -> None:
         last = len(sums) - 1
+        ends("vector.sum", sums, *SUMS)
         await self.rows.send({"sum": total, "last": k == last}
                              for k, total in enumerate(sums.tolist()))
         await self._settle()

@@ -17,6 +17,8 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 from cocotb.utils import get_sim_time
 
+from .coverage import Pace
+
 __all__ = ["NEVER", "Dut", "Sink", "Source", "Watch", "cycle", "generator", "pack", "pauses",
            "signed", "start", "unpack"]
 
@@ -120,6 +122,7 @@ class Source:
         self._ready = getattr(dut, f"{name}__ready", None)
         self._layout = layout
         self._pauses = pauses
+        self._pace = Pace(dut._name, name)
         self._valid.value = 0
         self._payload.value = 0
 
@@ -127,8 +130,7 @@ class Source:
         """Transfer payloads in order; return after the rising edge that ended the last."""
         for payload in payloads:
             if rest := next(self._pauses):
-                self._valid.value = 0
-                await ClockCycles(self._clock, rest)
+                await self._rest(rest)
             self._valid.value = 1
             self._payload.value = self._bits(payload)
             taken = False
@@ -138,8 +140,20 @@ class Source:
                 else:
                     await FallingEdge(self._clock)
                     taken = bool(self._ready.value)
+                    if not taken:
+                        self._pace.producer_waits()
                 await RisingEdge(self._clock)
+            self._pace.transfer(cycle())
         self._valid.value = 0
+
+    async def _rest(self, cycles: int) -> None:
+        self._valid.value = 0
+        for _ in range(cycles - 1):
+            await RisingEdge(self._clock)
+        await FallingEdge(self._clock)
+        if self._ready is not None and int(self._ready.value):
+            self._pace.consumer_waits()
+        await RisingEdge(self._clock)
 
     def _bits(self, payload: Payload) -> int:
         if isinstance(payload, Mapping):
@@ -158,11 +172,15 @@ class Watch:
         Called with the value as an unsigned integer.
     gate : Dut, optional
         Must be 1 too: the ready of a stream.
+    pace : Pace, optional
+        Is told when values come and when they wait.
     """
 
     def __init__(self, clock: Dut, valid: Dut, value: Dut,
-                 take: Callable[[int], Any], gate: Dut | None = None) -> None:
+                 take: Callable[[int], Any], gate: Dut | None = None,
+                 pace: Pace | None = None) -> None:
         self._clock, self._valid, self._value = clock, valid, value
+        self._pace = pace or Pace("", "")
         self._take = take
         self._gate = gate
         cocotb.start_soon(self._run())
@@ -171,17 +189,23 @@ class Watch:
     def stream(cls, dut: Dut, name: str, take: Callable[[int], Any]) -> "Watch":
         """Watch the payloads that a stream of the design transfers."""
         return cls(dut.clk, dut[f"{name}__valid"], dut[f"{name}__payload"], take,
-                   getattr(dut, f"{name}__ready", None))
+                   getattr(dut, f"{name}__ready", None), Pace(dut._name, name))
 
     async def _run(self) -> None:
         falling = FallingEdge(self._clock)
         begins = RisingEdge(self._valid)
         while True:
             await falling
+            ready = self._gate is None or int(self._gate.value)
             if not int(self._valid.value):
+                if ready:
+                    self._pace.consumer_waits()
                 await begins
-            elif self._gate is None or int(self._gate.value):
+            elif ready:
+                self._pace.transfer(cycle())
                 self._take(int(self._value.value))
+            else:
+                self._pace.producer_waits()
 
 
 class Sink:

@@ -26,6 +26,8 @@ class Host:
     clocks_per_bit : int
     pauses : iterator of int
         Cycles to rest before each byte.
+    slower : float
+        By which share of a bit the host's bits are longer than the design's.
 
     Attributes
     ----------
@@ -34,9 +36,9 @@ class Host:
     """
 
     def __init__(self, rx: Dut, tx: Dut, clocks_per_bit: int,
-                 pauses: Iterator[int] = NEVER) -> None:
+                 pauses: Iterator[int] = NEVER, *, slower: float = 0) -> None:
         self._rx, self._tx = rx, tx
-        self._bit_ns = clocks_per_bit * CLOCK_NS
+        self._bit_ps = round(clocks_per_bit * CLOCK_NS * 1000 * (1 + slower))
         self._pauses = pauses
         self._reader = FrameReader()
         self._answers: Queue[Frame] = Queue()
@@ -52,7 +54,7 @@ class Host:
             bits = [0, *(byte >> k & 1 for k in range(8)), stop]
             for level, same in groupby(bits):
                 self._rx.value = level
-                await Timer(len(list(same)) * self._bit_ns, unit="ns")
+                await Timer(len(list(same)) * self._bit_ps, unit="ps")
         self._rx.value = 1
 
     async def send_frame(self, sequence: int, command: int, payload: bytes = b"") -> None:
@@ -84,11 +86,11 @@ class Host:
     async def _listen(self) -> None:
         while True:
             await FallingEdge(self._tx)
-            await Timer(self._bit_ns * 3 // 2, unit="ns")
+            await Timer(self._bit_ps * 3 // 2, unit="ps")
             byte = 0
             for k in range(8):
                 byte |= int(self._tx.value) << k
-                await Timer(self._bit_ns, unit="ns")
+                await Timer(self._bit_ps, unit="ps")
             assert int(self._tx.value) == 1, f"no stop bit after {byte:#04x}"
             for frame in self._reader.feed(bytes([byte])):
                 number = frame.command - NOTICE

@@ -361,7 +361,10 @@ class ReferenceTransport(Transport):
         number = int(flags & RunFlag.SECOND != 0)
         self._last_run = frame.sequence
         if not self._references:
-            model = self._memory.model()
+            try:
+                model = self._memory.model()
+            except (ValueError, LookupError) as error:
+                raise DeviceError(f"what was loaded is no model: {error}") from error
             self._words_per_token = self._memory.words_per_token()
             self._references = [ReferenceModel(model) for _ in self._texts]
         if not number:

@@ -1,6 +1,8 @@
 """Options and fixtures shared by every test: seeds, waveforms, choice of simulator."""
 
+import os
 import signal
+import time
 import zlib
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -8,6 +10,8 @@ from pathlib import Path
 import hypothesis
 import numpy as np
 import pytest
+
+from trilight.sw import summary
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -26,6 +30,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
                     help="seed of every random choice in the tests (default: %(default)s)")
     group.addoption("--waves", action="store_true",
                     help="write waveforms into build/waves")
+    group.addoption("--failure-waves", action="store_true",
+                    help="run a bench that fails again, and write its waveform into build/waves")
+    group.addoption("--summary", action="store_true",
+                    help="show what all checks have left under build/, and write it into "
+                         "build/summary.md and onto a workflow's page")
     group.addoption("--simulator", choices=("verilator", "icarus"), default="verilator",
                     help="simulator of the cocotb benches (default: %(default)s)")
 
@@ -44,6 +53,29 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
     return [f"seed: {config.getoption('--seed')}",
             "tools: " + ", ".join(installed(tool) for tool in TOOLS)]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter,
+                            config: pytest.Config) -> None:
+    """What the checks of a run have left; pytest's own last line comes after it."""
+    if not config.getoption("--summary"):
+        return
+    folder = ROOT / summary.FOLDER
+    outcomes = [(name, len(terminalreporter.stats.get(name, ())))
+                for name in ("passed", "failed", "error", "skipped")]
+    seconds = time.time() - terminalreporter._sessionstarttime
+    summary.write_topic("tests", "Tests", [
+        *((name, number, "") for name, number in outcomes if number),
+        ("time", round(seconds), "s")], seed=config.getoption("--seed"), folder=folder)
+    topics = summary.gather(folder)
+    terminalreporter.section("summary of all checks")
+    for line in summary.text_summary(topics):
+        terminalreporter.write_line(line)
+    text = summary.markdown_summary(topics)
+    (ROOT / "build" / "summary.md").write_text(text, encoding="utf-8")
+    if page := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with open(page, "a", encoding="utf-8") as file:
+            file.write(text)
 
 
 @pytest.fixture(scope="session")
@@ -75,8 +107,16 @@ def simulator(pytestconfig: pytest.Config) -> str:
 @pytest.fixture
 def waves(pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> Path | None:
     """Where the test puts its waveform, without a suffix; ``None`` unless asked for."""
-    if not pytestconfig.getoption("--waves"):
-        return None
+    return _waveform(request) if pytestconfig.getoption("--waves") else None
+
+
+@pytest.fixture
+def failure_waves(pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> Path | None:
+    """The same for a run that repeats one that has failed."""
+    return _waveform(request) if pytestconfig.getoption("--failure-waves") else None
+
+
+def _waveform(request: pytest.FixtureRequest) -> Path:
     folder = ROOT / "build" / "waves"
     folder.mkdir(parents=True, exist_ok=True)
     name = "".join(c if c.isalnum() else "-" for c in request.node.name)

@@ -2,18 +2,41 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from trilight.sw.driver import Generated, LastRun
 from trilight.sw.errors import BenchError
 from trilight.sw.model import Model
+from trilight.sw.records import read_record
 from trilight.sw.report import Run, build_report, load_releases
 
 from .document import SCHEMA
 from .figures import limits
 
 __all__ = ["entry_of_document", "entry_of_file", "entry_of_release"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A row of the field, as ``field.json`` has them."""
+
+    name: str
+    device: str
+    model: str
+    source: str
+    url: str | None
+    boundary: str | None
+    status: str | None
+    parameters: int
+    bits_per_byte: float | None
+    quality_data: str | None
+    tokens_per_s: float | None
+    note: str | None
+    joules_per_token: list[float]
+    tokens_per_joule: list[float]
+    giga_ternary_macs_per_joule: list[float]
 
 
 def entry_of_document(document: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -36,12 +59,17 @@ def entry_of_file(path: Path) -> dict[str, Any] | None:
         schema = document["schema"]
     except OSError as error:
         raise BenchError(f"report {path} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BenchError(f"report {path} is none of trilight bench --json: {error!r}") from error
     if schema != SCHEMA:
         raise BenchError(f"report {path} has schema {schema!r}, not {SCHEMA!r}; make it anew with "
                          "trilight bench --json")
-    return entry_of_document(document)
+    try:
+        return entry_of_document(document)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError,
+            BenchError) as error:
+        raise BenchError(f"report {path} is damaged ({error!r}); make it anew with trilight bench "
+                         "--json") from error
 
 
 def entry_of_release(model: Model) -> dict[str, Any] | None:
@@ -67,7 +95,7 @@ def _entry(figures: Mapping[str, Any], model: Mapping[str, Any], *, name: str,
     joules = figures["joules_per_token"]
     low, high = limits(energy) or (energy["value"], energy["value"])
     weights = model["ternary_weights_per_token"]
-    return {
+    entry = {
         "name": name, "device": device or "unknown build",
         "model": f"MatMul-free, {model['ternary_weights']:,} ternary weights, characters",
         "source": "this benchmark", "url": None, "boundary": energy["boundary"],
@@ -78,3 +106,4 @@ def _entry(figures: Mapping[str, Any], model: Mapping[str, Any], *, name: str,
         "tokens_per_joule": [low, high],
         "giga_ternary_macs_per_joule": [low * weights / 1e9, high * weights / 1e9],
     }
+    return asdict(read_record(Entry, entry, BenchError, "row of the field"))

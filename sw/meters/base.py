@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilight.sw.errors import MeterError
+from trilight.sw.records import read_record
 
 __all__ = ["BEGIN", "BOUNDARIES", "END", "GROUP", "SYSTEM_CLOCK", "Boundary", "Clock", "ClockName",
            "Mark", "Meter", "MeterFacts", "MeterOptions", "Recorded", "Recording",
@@ -159,6 +160,8 @@ class Recording:
             if values is not None and values.shape != self.t_s.shape:
                 raise MeterError(f"a recording needs as many {name} as times, "
                                  f"not {values.size} and {self.t_s.size}")
+        if not np.isfinite(self.t_s).all() or not np.isfinite(self.watts).all():
+            raise MeterError("times and watts of a recording must be numbers")
         if np.any(np.diff(self.t_s) <= 0):
             raise MeterError("the times of a recording must rise from sample to sample")
 
@@ -187,14 +190,7 @@ class Recording:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Recording":
         """Undo ``to_dict``; raises ``MeterError`` for anything else."""
-        try:
-            arrays = {name: None if data[name] is None else np.array(data[name], dtype=float)
-                      for name in ("t_s", "watts", "volts", "amperes")}
-            return cls(**{**data, **arrays, "facts": MeterFacts(**data["facts"]),
-                          "marks": tuple(Mark(**mark) for mark in data["marks"]),
-                          "warnings": tuple(data["warnings"])})
-        except (KeyError, TypeError, ValueError) as error:
-            raise MeterError(f"not a recording: {error}") from error
+        return read_record(cls, data, MeterError, "recording")
 
 
 class Meter(Protocol):

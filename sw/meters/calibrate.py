@@ -15,6 +15,7 @@ from statistics import fmean, stdev
 from typing import Any, Protocol
 
 from trilight.sw.errors import CalibrationError, MeterError
+from trilight.sw.records import read_record
 
 from .analysis import student_factor
 from .base import BEGIN, END, SYSTEM_CLOCK, Clock, Meter, Recording, check_plausible
@@ -70,6 +71,11 @@ class Accelerator:
     measured_w: float
     measured_u_k2_w: float
     utc: str
+
+    def __post_init__(self) -> None:
+        if not (self.predicted_w > 0 and self.measured_w > 0):
+            raise CalibrationError("the accelerator's power must be above 0, not "
+                                   f"{self.predicted_w} W predicted, {self.measured_w} W measured")
 
     @property
     def error(self) -> float:
@@ -128,21 +134,14 @@ class Calibration:
         """Read a file; raises ``CalibrationError`` if it is not there or something else."""
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
-            if data.pop("schema") != SCHEMA:
-                raise CalibrationError(f"{path} is no calibration of this version")
-            accelerator = data["accelerator"]
-            if accelerator is not None:
-                accelerator = Accelerator(**{k: v for k, v in accelerator.items()
-                                             if k not in ("error", "stated_uncertainty")})
-            return cls(**{**data, "accelerator": accelerator,
-                          "correction": data["correction"] and Correction(**data["correction"]),
-                          "readings": {name: Reading(**{**r, "runs_w": tuple(r["runs_w"])})
-                                       for name, r in data["readings"].items()}})
         except OSError as error:
             raise CalibrationError(f"cannot read the calibration {path}: {error.strerror}"
                                    ) from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, RecursionError) as error:
             raise CalibrationError(f"{path} is no calibration: {error}") from error
+        if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
+            raise CalibrationError(f"{path} is no calibration of this version")
+        return read_record(cls, data, CalibrationError, f"calibration in {path}")
 
     def to_dict(self) -> dict[str, Any]:
         return {"schema": SCHEMA, **asdict(self),

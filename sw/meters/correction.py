@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from trilight.sw.errors import MeterError
+from trilight.sw.records import read_record
 
 from .base import Boundary, Meter, Recorded, Recording
 from .files import read_kept, write_kept
@@ -65,10 +66,7 @@ class Correction:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Correction":
         """Undo ``dataclasses.asdict``; raises ``MeterError`` for anything else."""
-        try:
-            return cls(**data)
-        except TypeError as error:
-            raise MeterError(f"not a correction: {error}") from error
+        return read_record(cls, data, MeterError, "correction")
 
     @classmethod
     def load(cls, path: Path) -> "Correction":

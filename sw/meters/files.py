@@ -26,5 +26,5 @@ def read_kept(path: Path, what: str, build: Callable[[Any], Built]) -> Built:
         return build(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise MeterError(f"cannot read the {what} {path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MeterError(f"{path} is no {what}: {error}") from error

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trilight.sw.errors import MeterError, MeterLostError
+from trilight.sw.records import read_record
 
 from .analysis import Measurement, analyse
 from .base import BEGIN, END, SYSTEM_CLOCK, Clock, Meter, Recording
@@ -62,17 +63,10 @@ class SessionLog:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "SessionLog":
         """Undo ``to_dict``; raises ``MeterError`` for anything else."""
-        try:
-            if data["schema"] != SCHEMA:
-                raise MeterError(f"schema {data['schema']!r} is not {SCHEMA!r}")
-            recording = data["recording"]
-            return cls(meter=data["meter"], utc=data["utc"],
-                       host_minus_epoch_s=data["host_minus_epoch_s"],
-                       phases=[Phase(**phase) for phase in data["phases"]],
-                       interrupted=data["interrupted"],
-                       recording=None if recording is None else Recording.from_dict(recording))
-        except (KeyError, TypeError) as error:
-            raise MeterError(f"not a session of measurement: {error}") from error
+        rest = dict(data) if isinstance(data, Mapping) else {}
+        if (schema := rest.pop("schema", None)) != SCHEMA:
+            raise MeterError(f"not a session of measurement: schema {schema!r} is not {SCHEMA!r}")
+        return read_record(cls, rest, MeterError, "session of measurement")
 
     def save(self, path: Path) -> None:
         """Write as JSON; raises ``MeterError`` if the file cannot be written."""

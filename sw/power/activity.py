@@ -1,13 +1,16 @@
 """What a design does in a clock cycle: the counts that the model multiplies by energies."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ..errors import PowerError
+from ..records import read_record
 
 __all__ = ["COUNTED", "EVENTS", "Activity"]
+
+MOST_EVENTS = 1e9
+"""In a cycle: more than any chip has nets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +45,9 @@ class Activity:
     def __post_init__(self) -> None:
         for name in EVENTS:
             value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
+            if not 0 <= value <= MOST_EVENTS:
                 raise PowerError(f"activity {name} must be a number of events per cycle, "
-                                 f"zero or more, not {value!r}")
+                                 f"zero to {MOST_EVENTS:g}, not {value!r}")
         if self.cycles < 1:
             raise PowerError(f"an activity window must be at least one cycle, not {self.cycles}")
 
@@ -52,13 +55,16 @@ class Activity:
     def from_dict(cls, data: Mapping[str, Any]) -> "Activity":
         """Build an activity from a JSON object; names that are not fields are ignored.
 
-        Raises ``PowerError`` naming fields that are missing.
+        Raises ``PowerError`` naming fields that are missing or no numbers.
         """
+        if not isinstance(data, Mapping):
+            raise PowerError(f"an activity is an object, not {type(data).__name__}")
         known = {f.name for f in fields(cls)}
         if missing := known - {"counting", "ebr_repeats"} - set(data):
             raise PowerError(f"activity lacks {', '.join(sorted(missing))}; "
                              f"it has {', '.join(sorted(data)) or 'nothing'}")
-        return cls(**{name: data[name] for name in known & set(data)})
+        return read_record(cls, {name: data[name] for name in known & set(data)}, PowerError,
+                           "number of events")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

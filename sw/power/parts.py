@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PowerError
+from ..records import read_record
 from .activity import COUNTED, Activity
 from .coefficients import CoefficientSet, load_coefficients
 from .estimate import DRAWS, SEED, Conditions, Interval, draw_terms, scales_uw
@@ -57,6 +58,11 @@ class Breakdown:
     stages: tuple[StageCounts, ...]
     counting: str = "gate_zero_delay"
 
+    def __post_init__(self) -> None:
+        if self.tokens < 1 or not all(stage.cycles >= 0 for stage in self.stages):
+            raise PowerError(f"a breakdown is of one token or more and of cycles that passed, not "
+                             f"of {self.tokens} tokens")
+
     @property
     def cycles_per_token(self) -> float:
         return sum(stage.cycles for stage in self.stages) / self.tokens
@@ -79,11 +85,7 @@ class Breakdown:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Breakdown":
         """Build a breakdown from what ``to_dict`` returned; raises ``PowerError``."""
-        try:
-            return cls(**{**data, "stages": tuple(StageCounts(**stage)
-                                                  for stage in data["stages"])})
-        except (KeyError, TypeError) as error:
-            raise PowerError(f"not a breakdown of activity by part: {error}") from error
+        return read_record(cls, data, PowerError, "breakdown of activity by part")
 
     def to_dict(self) -> dict[str, Any]:
         data = asdict(self)

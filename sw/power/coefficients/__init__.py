@@ -14,6 +14,7 @@ from importlib import resources
 from typing import Any, Literal, get_args
 
 from trilight.sw.errors import PowerError
+from trilight.sw.records import read_record
 
 __all__ = ["TERMS", "Calibration", "Coefficient", "CoefficientSet", "families",
            "load_coefficients"]
@@ -42,6 +43,12 @@ TERMS: dict[str, str] = {
 
 DOUBLING = "leakage_doubling"
 """Not a term: the rise in temperature that doubles leakage, in kelvins."""
+
+MOST_VALUE, MOST_FACTOR = 1e9, 1e6
+"""Beyond any coefficient and any doubt about it; within, no estimate overflows."""
+
+LEAST_VOLTS, MOST_VOLTS = 0.1, 10.0
+"""Core voltages of any chip."""
 
 REQUIRED = {"leakage", "clock", "ff", "net", DOUBLING}
 
@@ -100,11 +107,11 @@ class CoefficientSet:
         """
         try:
             data = json.loads(text)
-            table = {name: Coefficient(**entry) for name, entry in data["coefficients"].items()}
-            made = cls(**{**data, "coefficients": table},
-                       sha256=hashlib.sha256(text.encode()).hexdigest())
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, RecursionError) as error:
             raise PowerError(f"not a coefficient file: {error}") from error
+        if isinstance(data, dict):
+            data["sha256"] = hashlib.sha256(text.encode()).hexdigest()
+        made = read_record(cls, data, PowerError, "coefficient file")
         units = {**TERMS, DOUBLING: "K"}
         if wrong := {name: c.unit for name, c in made.coefficients.items()
                      if units.get(name) != c.unit}:
@@ -115,9 +122,14 @@ class CoefficientSet:
             raise PowerError(f"coefficient set {made.id!r} must be one of "
                              f"{', '.join(get_args(Calibration))}, not {made.calibration!r}")
         for name, c in made.coefficients.items():
-            if not (c.value > 0 and c.factor > 1):
-                raise PowerError(f"coefficient {name} must be positive with a band factor above "
-                                 f"1, not {c.value} and {c.factor}")
+            if not (0 < c.value <= MOST_VALUE and 1 < c.factor <= MOST_FACTOR):
+                raise PowerError(f"coefficient {name} must be above 0 and at most {MOST_VALUE:g}, "
+                                 f"with a band factor above 1 and at most {MOST_FACTOR:g}, not "
+                                 f"{c.value} and {c.factor}")
+        for volts in (made.reference_voltage_v, made.nominal_voltage_v):
+            if not LEAST_VOLTS <= volts <= MOST_VOLTS:
+                raise PowerError(f"coefficient set {made.id!r} must be for a core voltage of "
+                                 f"{LEAST_VOLTS} to {MOST_VOLTS} V, not {volts}")
         return made
 
     def to_json(self) -> str:

@@ -1,0 +1,77 @@
+"""Dataclasses from what JSON holds, every field of the type that it is declared with."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeVar, get_origin
+
+import msgspec
+import numpy as np
+
+from .errors import TrilightError
+
+__all__ = ["MOST", "read_record"]
+
+MOST = 1e18
+"""Magnitude of a number, whatever it counts: Python's reader of JSON knows infinities, and integers
+without end that no float can hold."""
+
+Record = TypeVar("Record")
+
+
+def read_record(kind: type[Record], data: object, error: type[TrilightError], what: str) -> Record:
+    """Build a dataclass from a JSON object.
+
+    Parameters
+    ----------
+    kind : type
+        A dataclass. Its fields are numbers, texts, float64 arrays of one dimension, containers, or
+        such dataclasses. Its own checks of its values apply as well.
+    data
+        What ``json.loads`` returned.
+    error : type
+        Is raised if ``data`` is no such record: a field is missing, unknown or of another type, or
+        a number outside of an array, where it may stand for a reading that is missing, is not
+        within ``MOST``.
+    what : str
+        What it should be, for the message, such as ``"correction"``.
+    """
+    if not isinstance(data, Mapping):
+        raise error(f"no {what}: it is {type(data).__name__}, not an object")
+    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]  # any dataclass
+    if unknown := set(data) - known:
+        raise error(f"no {what}: it has no {', '.join(sorted(map(repr, unknown)))}")
+    try:
+        made = msgspec.convert(data, kind, dec_hook=_array)
+    except msgspec.ValidationError as cause:
+        raise error(f"no {what}: {cause}") from cause
+    if any(not abs(number) <= MOST for number in _numbers(made)):
+        raise error(f"no {what}: its numbers must be from {-MOST:g} to {MOST:g}")
+    return made
+
+
+def _array(kind: type, value: object) -> object:
+    if get_origin(kind) is not np.ndarray:
+        raise NotImplementedError(kind)
+    if not isinstance(value, list):
+        raise ValueError(f"Expected `array`, got `{type(value).__name__}`")
+    if odd := [one for one in value if isinstance(one, bool) or not isinstance(one, int | float)]:
+        raise ValueError(f"Expected `float` in an array, got `{type(odd[0]).__name__}`")
+    try:
+        return np.array(value, np.float64)
+    except OverflowError as error:
+        raise ValueError(f"Number out of range: {error}") from error
+
+
+def _numbers(made: object) -> Iterator[float]:
+    """Every number outside of an array."""
+    values: list[Any] = [made]
+    while values:
+        value = values.pop()
+        if isinstance(value, int | float):
+            yield value
+        elif isinstance(value, Mapping):
+            values += value.values()
+        elif isinstance(value, list | tuple):
+            values += value
+        elif is_dataclass(value):
+            values += [getattr(value, field.name) for field in fields(value)]

@@ -1,0 +1,215 @@
+"""Both ends of the link: what a device makes of a host's bytes, and a host of a device's."""
+
+from collections import deque
+from collections.abc import Iterator
+from copy import deepcopy
+from functools import cache
+
+from trilight.hw.config import ModelConfig
+from trilight.hw.protocol import (
+    IDENTITY,
+    MAX_FRAME_BYTES,
+    NOTICE,
+    PROTOCOL_MAGIC,
+    PROTOCOL_VERSION,
+    RESPONSE,
+    RUN,
+    STATUS,
+    Command,
+    Result,
+    RunFlag,
+    Space,
+)
+from trilight.sw.device import ReferenceTransport
+from trilight.sw.driver import Board
+from trilight.sw.errors import DeviceError, LinkError, TokenError
+from trilight.sw.frames import MIN_FRAME_BYTES, Frame, FrameReader, encode_frame
+from trilight.sw.image import compile_image
+from trilight.sw.model import Model
+from trilight.sw.transport import Transport
+
+from .target import Target
+
+__all__ = ["ANSWERS", "DEVICE"]
+
+MODEL = Model.random(ModelConfig(vocab_size=16, d_model=16, n_layers=1, d_hidden=16), 1)
+MOST_READS = 2000
+"""Reads after which a host that still waits hangs."""
+
+MOST_PAYLOAD = MAX_FRAME_BYTES - MIN_FRAME_BYTES
+
+
+@cache
+def _template() -> ReferenceTransport:
+    device = ReferenceTransport()
+    Board(device).load(MODEL)
+    return device
+
+
+def _loaded() -> ReferenceTransport:
+    """A device of its own that the model has been loaded into."""
+    device = ReferenceTransport()
+    device._memory = deepcopy(_template()._memory)
+    return device
+
+
+def _pieces(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """A kind, and bytes of a length that the byte after it says, again and again."""
+    position = 0
+    while position + 2 <= len(data):
+        kind, length = data[position], data[position + 1]
+        yield kind, data[position + 2:position + 2 + length]
+        position += 2 + length
+
+
+def _piece(kind: int, data: bytes) -> bytes:
+    return bytes((kind, len(data))) + data
+
+
+# The device's end
+
+RAW, FRAMED, READ = range(3)
+"""Kinds of pieces, modulo their number: bytes as they are; sequence, command and payload of a
+frame; time for the device to go on."""
+
+
+def _device(data: bytes) -> None:
+    """Bytes of a host at an emulated device, which has a model if the first byte is odd."""
+    device = _loaded() if data[:1] and data[0] & 1 else ReferenceTransport()
+    reader = FrameReader()
+    for kind, piece in _pieces(data[1:]):
+        match kind % 3:
+            case 0:  # RAW
+                device.write(piece)
+            case 1 if len(piece) >= 2:  # FRAMED
+                sequence, command = piece[:2]
+                device.write(encode_frame(Frame(sequence, command, piece[2:2 + MOST_PAYLOAD])))
+        for frame in reader.feed(device.read(0)):
+            _check_answer(frame)
+    # Whatever has come, the next frame is heard. A run may be long, but it can be stopped.
+    device.write(bytes((0xC0,)) + encode_frame(Frame(7, Command.STOP)))
+    for _ in range(8):
+        device.read(0)
+    device.write(encode_frame(Frame(8, Command.STATUS)))
+    [answer] = FrameReader().feed(device.read(0))
+    assert (answer.sequence, answer.command, answer.payload[:2]) == (
+        8, Command.STATUS | RESPONSE, bytes((Result.OK, 0))), f"{answer} after a STOP"
+
+
+def _check_answer(frame: Frame) -> None:
+    if frame.command & RESPONSE:
+        Result(frame.payload[0])
+    else:
+        assert frame.sequence == 0, f"{frame}: notices have sequence number 0"
+        assert frame.command - NOTICE in (0, 1), f"{frame} is no notice"
+
+
+def _device_seeds() -> Iterator[bytes]:
+    def frames(*parts: tuple[int, bytes]) -> bytes:
+        return b"".join(_piece(FRAMED, bytes((number, command)) + payload)
+                        for number, (command, payload) in enumerate(parts, 1))
+
+    tape = int(Space.TAPE).to_bytes(3, "little")
+    begin = RunFlag.RESET | RunFlag.SEED | RunFlag.CLEAR
+    yield b"\1" + frames(
+        (Command.IDENTIFY, b""), (Command.WRITE, tape + bytes((1, 0, 2, 0))),
+        (Command.READ, tape + b"\2"), (Command.RUN, RUN.pack(begin, 2, 2, 205, 7)),
+        (Command.STATUS, b""), (Command.STOP, b""))
+    yield b"\1" + frames((Command.RUN, RUN.pack(begin | RunFlag.HOLD, 1, 1, 0, 1)),
+                         (Command.RUN, RUN.pack(begin | RunFlag.SECOND, 1, 2, 0, 1)),
+                         (Command.READ, bytes((0, 0, 0, 4)))) + _piece(READ, b"")
+    yield b"\0" + frames((Command.RUN, RUN.pack(begin, 1, 1, 0, 1)))
+    program = int(Space.PROGRAM).to_bytes(3, "little")
+    yield b"\1" + frames((Command.WRITE, program + bytes((15, 0))),
+                         (Command.RUN, RUN.pack(begin, 1, 1, 0, 1)))
+    yield b"\0" + _piece(RAW, encode_frame(Frame(1, Command.IDENTIFY)))
+
+
+DEVICE = Target(what="a host's bytes at a device (ReferenceTransport)", parse=_device,
+                refusals=(DeviceError, TokenError), seeds=_device_seeds)
+
+
+# The host's end
+
+PASS, REPLACE, DROP, INSERT, TAIL = range(5)
+"""What becomes of an answer on its way: nothing; another payload; it is lost; bytes come before it;
+other bytes come in its place."""
+
+
+class _Meddler(Transport):
+    """Carries bytes to a device, and its answers back as an input says."""
+
+    def __init__(self, device: Transport, pieces: Iterator[tuple[int, bytes]]) -> None:
+        self._device = device
+        self.pieces = pieces
+        self._reader = FrameReader()
+        self._output: deque[bytes] = deque()
+        self._reads = 0
+
+    @property
+    def name(self) -> str:
+        return "meddler"
+
+    def write(self, data: bytes) -> None:
+        self._device.write(data)
+
+    def read(self, timeout_s: float) -> bytes:
+        self._reads += 1
+        assert self._reads < MOST_READS, "the host waits without end"
+        for frame in self._reader.feed(self._device.read(timeout_s)):
+            self._output.append(self._meddle(frame))
+        return self._output.popleft() if self._output else b""
+
+    def _meddle(self, frame: Frame) -> bytes:
+        kind, piece = next(self.pieces, (PASS, b""))
+        match kind % 5:
+            case 1:  # REPLACE
+                return encode_frame(Frame(frame.sequence, frame.command, piece[:MOST_PAYLOAD]))
+            case 2:  # DROP
+                return b""
+            case 3 if len(piece) >= 2:  # INSERT
+                sequence, command = piece[:2]
+                return (encode_frame(Frame(sequence, command, piece[2:2 + MOST_PAYLOAD]))
+                        + encode_frame(frame))
+            case 4:  # TAIL
+                return piece
+        return encode_frame(frame)
+
+    def close(self) -> None:
+        self._device.close()
+
+
+def _answers(data: bytes) -> None:
+    """Open a board whose answers are meddled with, generate on it, and go on if that fails.
+
+    Only a token that the device announced may be wrong: the link has a CRC for that.
+    """
+    pieces = _pieces(data[1:])
+    if not data[:1] or not data[0] & 1:
+        Board(_Meddler(ReferenceTransport(), pieces))
+        return
+    meddler = _Meddler(_loaded(), iter(()))
+    board = Board(meddler)
+    board.model = MODEL
+    board._check.expect(compile_image(MODEL).segments[0][1].astype("<u2").tobytes())
+    meddler.pieces = pieces
+    prompts = [MODEL.vocab[1] * 2, MODEL.vocab[2]]
+    tokens = list(board.generate_many(prompts, tokens=3, seeds=[1, 2]))
+    assert len(tokens) == 6, f"{len(tokens)} tokens of 6"
+    assert board.status().running in (False, True)
+
+
+def _answer_seeds() -> Iterator[bytes]:
+    nothing = _piece(PASS, b"")
+    yield b"\0" + nothing * 3
+    yield b"\1" + nothing * 20
+    identity = IDENTITY.pack(PROTOCOL_MAGIC, PROTOCOL_VERSION, 40, 0, 0, 0, 64, *[1] * 6, 2)
+    yield b"\0" + _piece(REPLACE, b"\0" + identity)
+    status = _piece(REPLACE, bytes((Result.OK, 1)) + bytes(STATUS.size - 1))
+    notice = _piece(INSERT, bytes((0, NOTICE, 2, 0, 3)))
+    yield b"\1" + nothing * 4 + notice + status + nothing + _piece(DROP, b"") * 2 + status * 3
+    yield b"\1" + _piece(TAIL, b"\xc0\xdb\1\xc0") + _piece(REPLACE, b"\4") + notice * 3
+
+
+ANSWERS = Target(what="a device's bytes at the host (Board)", parse=_answers,
+                 refusals=(DeviceError, LinkError), seeds=_answer_seeds)

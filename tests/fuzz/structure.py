@@ -1,0 +1,55 @@
+"""Mutations that keep an input well formed, so that more than the tokeniser is reached."""
+
+import json
+import random
+from typing import Any
+
+__all__ = ["mutate_json", "mutate_value"]
+
+ODD = (None, True, False, 0, 1, -1, 0.5, 1e308, -1e-308, float("nan"), float("inf"), 10**400,
+       2**31, 2**63, -2**63, "", "x", "1", "\ud7ff", [], {}, [[]], [None], {"": {}})
+"""Values of every kind that JSON has, and the ends of their ranges."""
+
+
+def mutate_json(data: bytes, seed: int) -> bytes | None:
+    """Change one place of a JSON text, or ``None`` if it is none."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return json.dumps(mutate_value(value, random.Random(seed))).encode()
+
+
+def mutate_value(value: Any, rng: random.Random) -> Any:
+    """Change one place of what JSON can hold."""
+    places = list(_places(value))
+    if not places:
+        return rng.choice(ODD)
+    container, key = rng.choice(places)
+    other, other_key = rng.choice(places)
+    match rng.randrange(5):
+        case 0 if isinstance(container[key], int | float):
+            container[key] *= rng.choice((-1, 2, 0.5, 1000))
+        case 1:
+            del container[key]
+        case 2:
+            container[key] = json.loads(json.dumps(other[other_key]))
+        case 3 if isinstance(container, list):
+            container.insert(key, rng.choice(ODD))
+        case 3:
+            container[rng.choice(("", "x", str(other_key)))] = rng.choice(ODD)
+        case _:
+            container[key] = rng.choice(ODD)
+    return value
+
+
+def _places(value: Any) -> Any:
+    """Every container and key below a value."""
+    stack = [value]
+    while stack:
+        container = stack.pop()
+        keys = (container if isinstance(container, dict)
+                else range(len(container)) if isinstance(container, list) else ())
+        for key in keys:
+            yield container, key
+            stack.append(container[key])

@@ -1,0 +1,71 @@
+"""What is fuzzed: a parser of foreign bytes, and what may come of it."""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from trilight.sw.errors import TrilightError
+
+__all__ = ["Target", "as_file", "same_json"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A parser under test.
+
+    Attributes
+    ----------
+    what : str
+        The parser, for people.
+    parse : callable
+        Parses an input and uses the result as the program would. Raises one of ``refusals`` for an
+        input that it refuses, ``AssertionError`` for one that breaks a promise.
+    refusals : tuple of TrilightError
+        The only errors that may escape.
+    seeds : callable
+        Legal inputs to begin with, the same every time.
+    mutate : callable, optional
+        Changes the structure of an input: takes it and a seed, returns another or ``None`` if it
+        has no structure.
+    longest : int
+        Bytes of the longest input that is tried.
+    """
+
+    what: str
+    parse: Callable[[bytes], None]
+    refusals: tuple[type[TrilightError], ...]
+    seeds: Callable[[], Iterable[bytes]]
+    mutate: Callable[[bytes, int], bytes | None] | None = None
+    longest: int = 4096
+
+    def accepts(self, data: bytes) -> bool:
+        """Whether an input is parsed; any error but a refusal escapes."""
+        try:
+            self.parse(data)
+        except self.refusals:
+            return False
+        return True
+
+
+MEMORY = Path("/dev/shm")
+"""A folder in memory where there is one; elsewhere opening a file takes longer than parsing it."""
+
+
+@cache
+def _folder() -> TemporaryDirectory[str]:
+    return TemporaryDirectory(prefix="trilight-fuzz-", dir=MEMORY if MEMORY.is_dir() else None)
+
+
+def as_file(data: bytes) -> Path:
+    """A file that holds ``data``, until the next call."""
+    path = Path(_folder().name) / "input"
+    path.write_bytes(data)
+    return path
+
+
+def same_json(first: object, second: object) -> bool:
+    """Whether two objects have the same JSON text; not-a-number equals itself there."""
+    return json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)

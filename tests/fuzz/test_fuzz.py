@@ -1,0 +1,81 @@
+"""What the fuzzer runs, without the fuzzer: seeds and kept inputs, and that its watch sees."""
+
+import json
+import pickle
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fuzz.structure import mutate_json
+from fuzz.targets import TARGETS
+from fuzz.watch import watched
+
+KEPT = Path(__file__).resolve().parent / "corpus"
+
+KEPT_BYTES = 200_000
+"""Of all kept inputs: they are for tests, a fuzzer makes more by itself."""
+
+
+def kept(name: str) -> list[Path]:
+    return sorted((KEPT / name).glob("*"))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_seeds_are_parsed(name: str) -> None:
+    target = TARGETS[name]
+    seeds = list(target.seeds())
+    assert any([target.accepts(seed) for seed in seeds]), "every seed is refused"
+    assert list(target.seeds()) == seeds, "seeds change"
+    assert max(map(len, seeds)) <= target.longest
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_kept_inputs_are_parsed_or_refused(name: str) -> None:
+    target = TARGETS[name]
+    # What is imported late would run code.
+    for seed in target.seeds():
+        target.accepts(seed)
+    with watched():
+        for path in kept(name):
+            began = time.process_time()
+            target.accepts(path.read_bytes())
+            assert time.process_time() - began < 5, f"{path.name} takes long"
+
+
+@pytest.mark.parametrize("name", [name for name, target in TARGETS.items() if target.mutate])
+def test_structural_mutations(name: str, rng: np.random.Generator) -> None:
+    target = TARGETS[name]
+    seeds = list(target.seeds())
+    outcomes = {True: 0, False: 0}
+    for number in range(60):
+        mutated = target.mutate(seeds[number % len(seeds)], int(rng.integers(1 << 30)))
+        if mutated is not None:
+            outcomes[target.accepts(mutated)] += 1
+    assert all(outcomes.values()), f"accepted and refused: {outcomes}"
+
+
+def test_kept_inputs_are_small_and_of_targets() -> None:
+    assert {path.name for path in KEPT.iterdir()} <= set(TARGETS)
+    assert sum(path.stat().st_size for path in KEPT.rglob("*") if path.is_file()) < KEPT_BYTES
+
+
+def test_mutation_of_json_depends_on_seed_alone() -> None:
+    text = json.dumps({"a": [1, 2.5, None], "b": {"c": "x"}}).encode()
+    mutated = [mutate_json(text, seed) for seed in range(40)]
+    assert mutated == [mutate_json(text, seed) for seed in range(40)]
+    assert len(set(mutated)) > 10
+    assert mutate_json(b"{", 1) is None
+
+
+@pytest.mark.parametrize("run", [
+    lambda: eval("1 + 1"),
+    lambda: exec("pass"),
+    lambda: pickle.loads(pickle.dumps(np.int8)),
+], ids=["eval", "exec", "unpickle"])
+def test_watch_ends_what_runs_its_input(run) -> None:
+    run()
+    with pytest.raises(SystemExit, match="a parser caused"), watched():
+        run()
+    run()
