@@ -39,11 +39,17 @@ from .traces import TRACES, ReferenceDevice
 
 __all__ = ["Campaign", "Outcome", "draw_config", "run_model", "soak"]
 
+SMALL = 48
+"""Largest size of those models of which there are most."""
+
 EDGES = (16, 17, 31, 32, 33, 39, 40, 41, 64, 65, 80, 81, 120, 121, 122, 123, 128, 160, 170)
 """Sizes at which blocks, words and tables' fillings begin to differ."""
 
-TOKENS_PER_MODEL = {"rtl": 200, "netlist": 100}
-"""Loading a model takes as many cycles as some hundred tokens."""
+MODEL_CYCLES = 600_000
+"""About what the tokens of a model take; loading it takes 40 a byte."""
+
+TOKENS_PER_MODEL = 40, 500
+"""At least and at most."""
 
 RUNNING_CYCLES = 2000
 """Between two looks at whether a run has ended."""
@@ -139,19 +145,26 @@ class Outcome:
 
 
 def draw_config(rng: np.random.Generator) -> ModelConfig:
-    """Sizes of a model that the UP5K holds: small ones as often as large ones, edges often."""
+    """Sizes of a model that the UP5K holds; most are small, and edges come often."""
     def size(most: int) -> int:
-        edges = [edge for edge in EDGES if edge <= most]
         if rng.random() < 0.4:
-            return int(rng.choice(edges))
+            return int(rng.choice([edge for edge in EDGES if edge <= most]))
         return int(np.exp(rng.uniform(np.log(UP5K.min_rows), np.log(most + 1))))
 
     while True:
-        config = ModelConfig(
-            vocab_size=size(min(UP5K.max_vocab, UP5K.max_rows)), d_model=size(UP5K.max_rows // 3),
-            n_layers=int(rng.integers(1, 9)), d_hidden=size(UP5K.max_columns))
+        small = rng.random() < 0.6
+        vocab_size, d_model, d_hidden = (
+            size(SMALL if small else most)
+            for most in (UP5K.max_vocab, UP5K.max_rows // 3, UP5K.max_columns))
+        config = ModelConfig(vocab_size=vocab_size, d_model=d_model, d_hidden=d_hidden,
+                             n_layers=int(rng.integers(1, 4 if small else 9)))
         if not config.misfits(UP5K):
             return config
+
+
+def _tokens(config: ModelConfig) -> int:
+    """How many a campaign runs of a model."""
+    return int(np.clip(MODEL_CYCLES // config.weight_words, *TOKENS_PER_MODEL))
 
 
 class _Session:
@@ -264,8 +277,8 @@ def same(what: str, got: object, expected: object) -> None:
         raise SimulationError(f"{what}: {got} != {expected} (expected)")
 
 
-def run_model(hdl: Hdl, seed: int, number: int, tokens: int) -> Outcome:
-    """Run model ``number`` of the campaign ``seed`` for at least so many tokens.
+def run_model(hdl: Hdl, seed: int, number: int, most: int | None = None) -> Outcome:
+    """Run model ``number`` of the campaign ``seed``, until ``most`` tokens are through or more.
 
     Raises
     ------
@@ -278,6 +291,7 @@ def run_model(hdl: Hdl, seed: int, number: int, tokens: int) -> Outcome:
     outcome = Outcome(number=number, config=config.to_dict(), harsh=bool(rng.random() < 0.4))
     if outcome.harsh:
         model = harsh(model, rng)
+    tokens = _tokens(config) if most is None else min(most, _tokens(config))
     session = _Session(hdl, model, rng, outcome)
     try:
         while outcome.tokens < tokens:
@@ -373,12 +387,11 @@ def soak(hdl: Hdl, campaign: Campaign, tokens: int, progress: Callable[[int], No
     SimulationError
         Something differs from the reference.
     """
-    each = TOKENS_PER_MODEL[hdl.kind]
     seed = int(campaign.about["seed"])
     while (have := campaign.tokens) < tokens:
         begin = time.monotonic()
         number = len(campaign.outcomes)
-        outcome = run_model(hdl, seed, number, min(each, tokens - have))
+        outcome = run_model(hdl, seed, number, tokens - have)
         campaign.add(outcome, time.monotonic() - begin)
         progress(campaign.tokens)
 
@@ -413,7 +426,7 @@ def main(
     try:
         hdl = make[target](find_board("icebreaker"), say)
         if only is not None:
-            _print(vars(run_model(hdl, seed, only, TOKENS_PER_MODEL[target])), Console())
+            _print(vars(run_model(hdl, seed, only)), Console())
             return
         campaign = Campaign(out or Path("build") / "soak" / f"{target}-{seed}.json", hdl, seed)
         with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),

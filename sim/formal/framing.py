@@ -1,5 +1,7 @@
 """Proofs about the line: UART, SLIP and frames."""
 
+from trilight.hw.frames import CRC_BYTES
+
 from .harness import Harness, count_while
 from .prover import Proof
 from .variant import Edit, Gateware
@@ -15,9 +17,10 @@ PATIENCE = 2
 """Cycles for which what comes after a block may keep it waiting, in proofs about its progress. The
 line takes longer, but a block that waits does nothing else."""
 
-LINE_BYTES = 9
+LINE_BYTES = 2 + 2 * CRC_BYTES + 4
 """Bytes that a frame's sender may have to hand on before it takes the next one: one that waits with
-its escape, two of a CRC with theirs, an END, the next frame's END, and the first byte."""
+its escape, those of a CRC with theirs, an END, the next frame's END, and the first byte with its
+escape."""
 
 
 def _transmitter_takes(gateware: Gateware) -> Harness:
@@ -75,8 +78,8 @@ def _sender_takes(gateware: Gateware) -> Harness:
 
 
 def _frame_receiver_recovers(gateware: Gateware) -> Harness:
-    frames, slip = gateware.module("frames"), gateware.module("protocol").Slip
-    receiver = frames.FrameReceiver(origin=0)
+    slip = gateware.module("protocol").Slip
+    receiver = gateware.module("frames").FrameReceiver(origin=0)
     h = Harness(receiver, gateware)
     # A delimiter ends whatever was under way, and then the line rests for a few cycles, as it does:
     # a byte takes ten bit times.
@@ -88,7 +91,7 @@ def _frame_receiver_recovers(gateware: Gateware) -> Harness:
     decoder = h.block("slip")
     h.claim((since < RECOVERY) | (
         ~h.signal("slip.escaped") & ~decoder.bad & ~h.signal("too_long")
-        & ~h.signal("long_enough") & (h.signal("crc") == frames.CRC_INIT)
+        & ~h.signal("long_enough") & (h.signal("crc") == gateware.module("crc").CRC_INIT)
         & (receiver.count == 0) & ~receiver.write & ~receiver.good))
     return h
 
@@ -122,9 +125,9 @@ PROOFS = [
     Proof(name="frame_sender.keeps", build=_sender_keeps, method="induction", depth=4,
           claim="Its stream, and the one within, keep what is valid until it is taken.",
           fault=Edit("frames.py", """                with m.If(~full):
-                    m.d.sync += [full.eq(1), item.data.eq(crc[8:])]""",
+                    m.d.sync += [full.eq(1), item.data.eq(~crc[:8]), more""",
                      """                with m.If(1):
-                    m.d.sync += [full.eq(1), item.data.eq(crc[8:])]"""), shows=24),
+                    m.d.sync += [full.eq(1), item.data.eq(~crc[:8]), more"""), shows=24),
     Proof(name="frame_sender.takes", build=_sender_takes, method="every state",
           depth=LINE_BYTES * (PATIENCE + 3) + 3,
           claim=f"From any state it takes an item once {LINE_BYTES} bytes have been taken from it.",
