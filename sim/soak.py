@@ -37,7 +37,7 @@ from .board import CHUNK, IDLE, QUIET_BITS
 from .native import NativeBench
 from .traces import TRACES, ReferenceDevice
 
-__all__ = ["Campaign", "Outcome", "draw_config", "run_model", "soak"]
+__all__ = ["Campaign", "Outcome", "Session", "draw_config", "run_model", "soak"]
 
 SMALL = 48
 """Largest size of those models of which there are most."""
@@ -167,7 +167,7 @@ def _tokens(config: ModelConfig) -> int:
     return int(np.clip(MODEL_CYCLES // config.weight_words, *TOKENS_PER_MODEL))
 
 
-class _Session:
+class Session:
     """A model in a chip fresh from power-on, and the reference beside it."""
 
     def __init__(self, hdl: Hdl, model: Model, rng: np.random.Generator, outcome: Outcome) -> None:
@@ -198,8 +198,14 @@ class _Session:
         for answer in self._link.exchange(requests):
             answer.check()
 
-    def run(self, together: bool) -> None:
-        """A prompt and a generation for one text or for two, drawn at random, and compared."""
+    def run(self, together: bool, longest: int = LONGEST_GENERATION) -> None:
+        """A prompt and a generation for one text or for two, drawn at random, and compared.
+
+        Raises
+        ------
+        SimulationError
+            Something differs from the reference.
+        """
         rng, device = self._rng, self._device
         chosen = [0, 1] if together else [int(rng.integers(2)) if not any(self._fresh) else 0]
         notices: list[tuple[int, int, int]] = []
@@ -213,8 +219,8 @@ class _Session:
             flags |= RunFlag.CLEAR if rng.random() < 0.5 else RunFlag(0)
             if together and sequence == 0:
                 flags |= RunFlag.HOLD
-            n_feed = int(rng.integers(1, LONGEST_PROMPT + 1))
-            n_generate = int(rng.integers(0, LONGEST_GENERATION + 1)) * (rng.random() < 0.9)
+            n_feed = int(rng.integers(1, min(LONGEST_PROMPT, longest) + 1))
+            n_generate = int(rng.integers(0, longest + 1)) * (rng.random() < 0.9)
             position = 0 if RunFlag.RESET in flags else device.positions[sequence]
             self._prompt(sequence, position, n_feed)
             seed = int(rng.choice([0, 1, int(rng.integers(1 << 32))]))
@@ -292,7 +298,7 @@ def run_model(hdl: Hdl, seed: int, number: int, most: int | None = None) -> Outc
     if outcome.harsh:
         model = harsh(model, rng)
     tokens = _tokens(config) if most is None else min(most, _tokens(config))
-    session = _Session(hdl, model, rng, outcome)
+    session = Session(hdl, model, rng, outcome)
     try:
         while outcome.tokens < tokens:
             session.run(together=outcome.runs % 2 == 1)
