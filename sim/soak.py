@@ -428,7 +428,10 @@ def main(
     """
     console = Console(stderr=True)
     make: dict[str, Callable[[Board, Say], Hdl]] = {"rtl": elaborate, "netlist": synthesise}
-    say = lambda text: console.print(text, style="dim", markup=False)  # noqa: E731
+
+    def say(text: str) -> None:
+        console.print(text, style="dim", markup=False)
+
     try:
         hdl = make[target](find_board("icebreaker"), say)
         if only is not None:

@@ -1,16 +1,15 @@
 """A block among assumptions about what surrounds it and assertions about what it does."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
 from typing import Any
 from unittest import mock
 
-from amaranth.back import rtlil
 from amaranth.hdl import (
     Assert,
     Assume,
     ClockDomain,
     Const,
-    Fragment,
     Module,
     Shape,
     Signal,
@@ -25,6 +24,10 @@ from trilight.sw.errors import SimulationError
 from .variant import Gateware
 
 __all__ = ["Harness", "at_most", "count_while"]
+
+# Not in the stubs of Amaranth, or without types there.
+rtlil = import_module("amaranth.back.rtlil")
+fragment_of: Callable[[Any, None], Any] = import_module("amaranth.hdl").Fragment.get
 
 TOP = "harness"
 
@@ -55,9 +58,9 @@ class Harness:
         self.m.domains += self._domain
         self.machines: list[Any] = []
         with self._recorded_machines(gateware):
-            self._fragment = Fragment.get(block, None)
+            self._fragment = fragment_of(block, None)
         self.m.submodules.dut = self._fragment
-        self._ports = _members(block, Flow.In)
+        self._ports: list[Value] = [*_members(block, Flow.In)]
         self.started = Signal()
         self.m.d.sync += self.started.eq(1)
         for machine in self.machines:
@@ -100,9 +103,8 @@ class Harness:
     def cut(self, *paths: str) -> None:
         """Take submodules away: their outputs take any value in any cycle."""
         for path in paths:
-            *blocks, name = path.split(".")
-            parent, gone, component = self._find(blocks), self._find(path.split(".")), \
-                self.block(path)
+            names = path.split(".")
+            parent, gone, component = self._find(names[:-1]), self._find(names), self.block(path)
             parent.subfragments[:] = [
                 entry for entry in parent.subfragments if entry[0] is not gone]
             if isinstance(component, Memory):
@@ -162,7 +164,7 @@ class Harness:
             self._domain.clk, *(port for port in ports if len(port))])
         return text
 
-    def _find(self, blocks: list[str]) -> Fragment:
+    def _find(self, blocks: list[str]) -> Any:
         fragment = self._fragment
         for block in blocks:
             inner = [entry[0] for entry in fragment.subfragments if entry[1] == block]
@@ -199,7 +201,7 @@ def _is_one_hot(states: Iterable[Value]) -> Value:
     return sum(states, Const(0)) == 1
 
 
-def _signals(fragment: Fragment) -> Iterator[Signal]:
+def _signals(fragment: Any) -> Iterator[Signal]:
     for statements in fragment.statements.values():
         for statement in statements:
             yield from statement._lhs_signals()

@@ -1,6 +1,6 @@
 """Proofs about tables, sums and their widths: engine, norm, sampler."""
 
-from amaranth.hdl import Array, Cat, Const, Mux, Signal, Value, signed
+from amaranth.hdl import Array, Const, Mux, Signal, Value, signed
 
 from trilight.hw.config import NUMBERS, UP5K
 
@@ -67,7 +67,7 @@ def _sums_fit(gateware: Gateware) -> Harness:
             h.claim(~h.started | (node == h.register(exact)))
             nodes.append(node)
             used += 1
-        level, stage = nodes, stage + 1
+        level, stage = [*nodes], stage + 1
     # The columns of a word and those before it are together at most what a device holds.
     columns, before = (h.constant(9, name) for name in ("columns", "before"))
     h.assume(columns + before <= UP5K.max_columns)
@@ -165,12 +165,12 @@ def _tables_apart(gateware: Gateware) -> Harness:
                 m.d.sync += written[now].eq(0)
 
     # ---- Reading: rows of a full half, then it is given back.
-    half = Signal(name="reading_half")
+    reading = Signal(name="reading_half")
     issue, last_row = h.free(1, "issue"), h.free(1, "last_row")
-    h.assume(~issue | tables.full.bit_select(half, 1))
+    h.assume(~issue | tables.full.bit_select(reading, 1))
     ends = issue & last_row
-    m.d.sync += half.eq(half ^ ends)
-    issued, of_half = h.register(issue), h.register(half)
+    m.d.sync += reading.eq(reading ^ ends)
+    issued, of_half = h.register(issue), h.register(reading)
     looks_up, from_half = h.register(issued), h.register(of_half)
     m.d.comb += [tables.release.eq(h.register(ends)), tables.release_half.eq(of_half),
                  tables.read.eq(looks_up), tables.read_half.eq(from_half)]
@@ -299,17 +299,17 @@ def _sampler_takes_largest(gateware: Gateware) -> Harness:
 
 PROOFS = [
     Proof(name="engine.passes_operations", build=_operations_pass, method="induction", depth=2,
-          claim="Tables and rows take the same operations in the same order, none twice, none lost.",
-          fault=Edit("engine/__init__.py", "self.ops.ready.eq(tables.vectors.ready & ~pending_valid)",
-                     "self.ops.ready.eq(tables.vectors.ready)"), shows=6),
+          claim="Tables and rows take the same operations in the same order, none twice or lost.",
+          fault=Edit("engine/__init__.py", "ready.eq(tables.vectors.ready & ~pending_valid)",
+                     "ready.eq(tables.vectors.ready)"), shows=6),
     Proof(name="rows.sums_fit", build=_sums_fit, method="every state", depth=3,
           claim="No adder on the way to a row's sum overflows, nor does the sum, as long as the "
                 f"columns so far are at most {UP5K.max_columns}.",
           fault=Edit("engine/rows.py", "width = len(level[0]) + 1", "width = len(level[0])")),
     Proof(name="tables.keep_apart", build=_tables_apart, method="bounded", depth=45,
           claim="Every look-up gives the sum of the trits of its byte times the activations of the "
-                "block that its half was filled with, for two sequences in any order, of one or two "
-                "blocks, in long or short words.",
+                "block that its half was filled with: two sequences in any order, one or two "
+                "blocks, long or short words.",
           sizes=SMALL_TABLES, slow=True,
           fault=Edit("engine/tables.py", "& ~self.full.bit_select(half, 1)),", "),")),
     Proof(name="vector.norm_fits", build=_norm_fits, method="induction", depth=2,
@@ -323,10 +323,10 @@ PROOFS = [
                      "Cat(low[-1], difference[:-1]), addend, Const(1, 1)")),
     Proof(name="divider.answers", build=_divider_answers, method="every state", depth=36,
           claim="A division that was begun is answered once, after as many cycles as are promised.",
-          fault=Edit("vector/norm.py", "(steps_left == 2) | (self.start", "(steps_left == 3) | (self.start")),
+          fault=Edit("vector/norm.py", "(steps_left == 2) | (self", "(steps_left == 3) | (self")),
     Proof(name="sampler.takes_largest", build=_sampler_takes_largest, method="bounded", depth=24,
           claim="The token is that of the first of the largest sums of logit and noise, whatever "
                 "the pauses between logits.",
-          fault=Edit("sampler.py", "Mux(self.draw & first, most, least)", "Mux(first, most, least)"),
+          fault=Edit("sampler.py", "Mux(self.draw & first, most", "Mux(first, most"),
           slow=True),
 ]
