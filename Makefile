@@ -6,6 +6,8 @@
 #   make test-full  the slow ones too, and those of training, which need PyTorch
 #   make bench-train  characters per second of training
 #   make guard      compare area, clock, cycles and activity of the build with those recorded
+#   make formal     prove claims about the gateware, each with a fault that has to refute it
+#   make soak       compare 100,000 tokens of random models, every stage, with the reference
 #   make simulation-speed   compare ways to compile the virtual board
 #   make fuzz       fuzz every parser, MINUTES=10 each; goes on where it was stopped
 #   make lint       ruff and mypy
@@ -33,7 +35,7 @@ LOCK := $(if $(shell command -v flock),flock build/install.lock)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 
 .DEFAULT_GOAL := install
-.PHONY: install demo test test-full guard fuzz simulation-speed bench-train lint typings python clean
+.PHONY: install demo test test-full guard fuzz simulation-speed bench-train lint typings python clean formal soak
 
 install: $(STAMP)-demo
 
@@ -54,6 +56,13 @@ guard: $(STAMP)-test
 
 fuzz: $(STAMP)-fuzz
 	PYTHONPATH=tests $(BIN)/python -m fuzz --minutes $(MINUTES) $(ARGS)
+
+formal: $(STAMP)-test
+	$(BIN)/python -m trilight.sim.formal $(ARGS)
+
+soak: $(STAMP)-test
+	$(BIN)/python -m trilight.sim.soak --target rtl --tokens 100000
+	$(BIN)/python -m trilight.sim.soak --target netlist --tokens 10000
 
 simulation-speed: $(STAMP)-demo
 	$(BIN)/python -m trilight.sim.speed

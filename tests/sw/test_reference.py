@@ -13,6 +13,7 @@ from trilight.hw.config import ModelConfig
 from trilight.sw.errors import TokenError
 from trilight.sw.model import MATRICES, Layer, Matrix, Model
 from trilight.sw.reference.model import ReferenceModel, effective_scale, quantise
+from trilight.sw.reference.real import RealModel
 from trilight.sw.reference.tables import SIGMOID, SILU
 
 SMALL = ModelConfig(vocab_size=9, d_model=11, n_layers=2, d_hidden=7)
@@ -144,55 +145,6 @@ class ScalarModel:
         return logits
 
 
-class FloatModel:
-    """The network in real numbers: no rounding, no tables, only the ranges."""
-
-    def __init__(self, model: Model) -> None:
-        self.model = model
-        self.h = np.zeros((len(model.layers), model.config.d_model))
-        self.x_prev = np.zeros_like(self.h)
-
-    @staticmethod
-    def logistic(z: NDArray[np.float64]) -> NDArray[np.float64]:
-        return 1 / (1 + np.exp(-z))
-
-    def step(self, token: int) -> NDArray[np.float64]:
-        """Logits in nats."""
-        def product(matrix: Matrix, values: NDArray[np.float64], unit: float,
-                    gain: float = 1) -> NDArray[np.float64]:
-            return matrix.trits @ values * min(matrix.scale * gain / 32768, 1) * unit
-
-        def norm(y: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-            """Counts, and the gain that brings their magnitudes to 4096 together."""
-            q = np.clip(64 * y, -127, 127)
-            return q, 4096 / np.abs(q).sum()
-
-        def silu(z: NDArray[np.float64]) -> NDArray[np.float64]:
-            z = np.clip(z, -8, 8)
-            return z * self.logistic(z)
-
-        model = self.model
-        x = model.embedding[token].astype(np.float64) * model.embed_scale / 64
-        for n, layer in enumerate(model.layers):
-            q, gain = norm((x * layer.tap_now + self.x_prev[n] * layer.tap_prev) / 128)
-            self.x_prev[n] = np.clip(x, -127 / 8, 127 / 8)
-            f = self.logistic(product(layer.forget, q, 1 / 16, gain) + layer.forget_bias / 16)
-            c = silu(product(layer.candidate, q, 1 / 16, gain))
-            self.h[n] = f * self.h[n] + (1 - f) * c
-            g = silu(product(layer.gate, q, 1 / 16, gain))
-            u = np.clip(32 * g * self.h[n], -127, 127)
-            x = np.clip(x + product(layer.mix_out, u, 1 / 64), -32, 32)
-            q, gain = norm(x * layer.glu_tap / 128)
-            a = silu(product(layer.glu_gate, q, 1 / 16, gain))
-            b = np.clip(product(layer.glu_up, q, 1 / 256, gain), -8, 8)
-            v = np.clip(16 * a * b, -127, 127)
-            x = np.clip(x + product(layer.glu_down, v, 1 / 64), -32, 32)
-        q, gain = norm(x * model.head_tap / 128)
-        head = Matrix(model.embedding, model.head_scale)
-        logits: NDArray[np.float64] = product(head, q, 1 / 64, gain) + model.head_bias / 64
-        return logits
-
-
 @pytest.mark.parametrize("make", [Model.random, extreme_model])
 @pytest.mark.parametrize("config", [SMALL, WIDE, ModelConfig(vocab_size=3, d_model=1, n_layers=3,
                                                              d_hidden=41)], ids=str)
@@ -238,7 +190,7 @@ def test_logits_are_near_the_float_model(number: int, seed: int, rng: np.random.
     # Inputs of norms as large as those of a trained model, for they are rounded to integers.
     layers = tuple(dataclasses.replace(layer, glu_tap=48) for layer in model.layers)
     model = dataclasses.replace(model, embed_scale=64, head_tap=48, layers=layers)
-    reference, real = ReferenceModel(model), FloatModel(model)
+    reference, real = ReferenceModel(model), RealModel(model)
     tokens = rng.integers(0, MEDIUM.vocab_size, 100).tolist()
     expected = np.array([real.step(token) for token in tokens])
     errors = np.abs(np.array([reference.step([token])[0] / 64 for token in tokens]) - expected)

@@ -1,0 +1,332 @@
+"""Proofs about tables, sums and their widths: engine, norm, sampler."""
+
+from amaranth.hdl import Array, Const, Mux, Signal, Value, signed
+
+from trilight.hw.config import NUMBERS, UP5K
+
+from .harness import Harness, at_most, count_while
+from .prover import Proof
+from .variant import Edit, Gateware
+
+__all__ = ["PROOFS"]
+
+WIDE = 24
+"""Bits in which no sum of these proofs overflows."""
+
+
+def _sum_of(terms: list[Value]) -> Value:
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total
+
+
+# ---- Engine
+
+def _operations_pass(gateware: Gateware) -> Harness:
+    engine = gateware.module("engine").Engine(device=UP5K)
+    h = Harness(engine, gateware)
+    tables, rows = h.block("tables"), h.block("rows")
+    h.cut("tables", "rows", "embedding", "rom")
+    accepted = engine.ops.valid & engine.ops.ready
+    taken = rows.ops.valid & rows.ops.ready
+    h.assume(~h.register(taken) | ~rows.ops.ready)
+    under_way = Signal(2)
+    last = Signal(len(Value.cast(engine.ops.payload)))
+    h.m.d.sync += under_way.eq(under_way + accepted - taken)
+    with h.m.If(accepted):
+        h.m.d.sync += last.eq(engine.ops.payload)
+    h.claim(under_way <= 1)
+    h.claim(~taken | ((under_way == 1) & (Value.cast(rows.ops.payload) == last)))
+    h.claim((tables.vectors.valid & tables.vectors.ready) == accepted)
+    h.claim(h.signal("pending_valid") == ((under_way == 1) | h.signal("begun")))
+    h.claim(~h.signal("begun") | (under_way == 0))
+    h.claim((under_way == 0) | (h.signal("pending") == last))
+    return h
+
+
+def _sums_fit(gateware: Gateware) -> Harness:
+    rows = gateware.module("engine.rows").RowStream(device=UP5K)
+    h = Harness(rows, gateware)
+    memory = h.block("sums_memory")
+    h.cut("sums_memory")
+    most = NUMBERS.trits_per_byte * NUMBERS.act_max
+    level: list[Value] = [h.signal(f"term_{j}") for j in range(NUMBERS.bytes_per_word)]
+    for j, term in enumerate(level):
+        partial = Value.cast(rows.sums[j]).as_signed()
+        h.assume(at_most(partial, most))
+        # A negative sum is inverted here, and has its one added by some adder below.
+        sign = h.signal("signs_1")[j]
+        h.claim(~h.started | (term == h.register(Mux(sign, -partial - 1, partial))))
+    stage, used = 2, 0
+    while len(level) > 1:
+        signs, nodes = h.signal(f"signs_{stage}"), []
+        for k in range(0, len(level), 2):
+            node = h.signal(f"tree_{stage}_{k // 2}")
+            exact = level[k] + level[k + 1] + signs[used]
+            h.claim(~h.started | (node == h.register(exact)))
+            nodes.append(node)
+            used += 1
+        level, stage = [*nodes], stage + 1
+    # The columns of a word and those before it are together at most what a device holds.
+    columns, before = (h.constant(9, name) for name in ("columns", "before"))
+    h.assume(columns + before <= UP5K.max_columns)
+    word = level[0] + h.signal(f"signs_{stage}")[used]
+    so_far = Value.cast(memory.read_ports[0].data).as_signed()
+    h.assume(at_most(word, NUMBERS.act_max * columns))
+    h.assume(at_most(so_far, NUMBERS.act_max * before))
+    total = h.signal("total")
+    expected = h.register(word + Mux(h.signal("first_block"), 0, so_far))
+    h.claim(~h.started | ((total == expected)
+                          & at_most(total, NUMBERS.act_max * (columns + before))))
+    return h
+
+
+TRITS, SHORT_TRITS, LANES, ENTRIES = 2, 1, 2, 5
+SMALL_TABLES = (
+    Edit("config.py", "trits_per_byte: int = 5", f"trits_per_byte: int = {TRITS}"),
+    Edit("config.py", "short_trits: int = 4", f"short_trits: int = {SHORT_TRITS}"),
+    Edit("config.py", "bytes_per_word: int = 8", f"bytes_per_word: int = {LANES}"),
+    Edit("config.py", "act_bits: int = 8", "act_bits: int = 3"),
+    Edit("config.py", "act_max: int = 127", "act_max: int = 3"),
+    Edit("engine/tables.py", "INDEX_BITS = 7", "INDEX_BITS = 3"),
+    Edit("engine/tables.py", "DIGIT_BITS = 3", "DIGIT_BITS = 1"),
+)
+"""Two bytes of two trits, or of one in short words."""
+
+
+def _tables_apart(gateware: Gateware) -> Harness:
+    config, tables_module = gateware.module("config"), gateware.module("engine.tables")
+    path = gateware.module("ternary").PATH
+    device = config.DeviceConfig(name="small", weight_words=4,
+                                 max_columns=2 * TRITS * LANES)
+    tables = tables_module.PartialSumTables(device=device)
+    h = Harness(tables, gateware)
+    m = h.m
+    m.submodules.rom = rom = tables_module.TritRom()
+    m.d.comb += [rom.index.eq(tables.rom_index), rom.read.eq(tables.rom_read & ~tables.rom_taken),
+                 tables.rom_step.eq(rom.step)]
+    # The rom keeps what it has read last while it serves another, which is not looked at.
+    blocks, sequences = 2, range(device.sequences)
+    acts, vector = tables.acts, tables.vectors
+
+    # ---- Vectors of each sequence are of one size, and short or not.
+    last_block = Array(h.constant(1, f"last_block_{k}") for k in sequences)
+    short = Array(h.constant(1, f"short_{k}") for k in sequences)
+    h.assume(vector.payload.blocks == last_block[vector.payload.sequence])
+    h.assume(vector.payload.short == short[vector.payload.sequence])
+    h.assume_stream(vector)
+
+    # ---- Writing: whole blocks, a vector at a time; the next of a sequence when the one before
+    # has filled.
+    written = Array(Signal(name=f"written_{k}") for k in sequences)  # and not yet filled
+    writing, lane, digit, block = Signal(), Signal(), Signal(), Signal()
+    sequence = tables.act_sequence
+    h.assume(tables.act_short == short[sequence])
+    h.assume(~h.register(writing | acts.valid) | ~writing | (sequence == h.register(sequence)))
+    end_of_lane = digit == Mux(tables.act_short, SHORT_TRITS - 1, TRITS - 1)
+    end_of_block = end_of_lane & (lane == LANES - 1)
+    end = end_of_block & (block == last_block[sequence])
+    h.assume(~acts.valid | (acts.payload.last == end))
+    h.assume(~acts.valid | writing | ~written[sequence])
+    h.assume(~acts.valid | at_most(acts.payload.value, 3))
+    memory = [[[[Signal(signed(3), name=f"act_{s}_{b}_{j}_{d}") for d in range(TRITS)]
+                for j in range(LANES)] for b in range(blocks)] for s in sequences]
+    with m.If(acts.valid):
+        m.d.sync += [writing.eq(~end), digit.eq(Mux(end_of_lane, 0, digit + 1)),
+                     lane.eq(lane ^ end_of_lane), block.eq(Mux(end, 0, block ^ end_of_block))]
+        for s in sequences:
+            for b in range(blocks):
+                for j in range(LANES):
+                    for d in range(TRITS):
+                        with m.If((sequence == s) & (block == b) & (lane == j) & (digit == d)):
+                            m.d.sync += memory[s][b][j][d].eq(acts.payload.value)
+        with m.If(end):
+            m.d.sync += written[sequence].eq(1)
+
+    # ---- Filling: vectors as they were taken, block by block; each half holds what it shows.
+    now = Signal(name="filling_sequence")
+    filled_block = Signal()
+    with m.If(vector.valid & vector.ready):
+        m.d.sync += [now.eq(vector.payload.sequence), filled_block.eq(0)]
+    held = [[[Signal(signed(3), name=f"held_{half}_{j}_{d}") for d in range(TRITS)]
+             for j in range(LANES)] for half in range(2)]
+    held_short = Array(Signal(name=f"held_short_{half}") for half in range(2))
+    full_before = h.register(tables.full)
+    for half in range(2):
+        with m.If(tables.full[half] & ~full_before[half]):
+            m.d.sync += [filled_block.eq(1), held_short[half].eq(short[now])]
+            for s in sequences:
+                for b in range(blocks):
+                    with m.If((now == s) & (filled_block == b)):
+                        m.d.sync += [held[half][j][d].eq(memory[s][b][j][d])
+                                     for j in range(LANES) for d in range(TRITS)]
+            with m.If(filled_block == last_block[now]):
+                m.d.sync += written[now].eq(0)
+
+    # ---- Reading: rows of a full half, then it is given back.
+    reading = Signal(name="reading_half")
+    issue, last_row = h.free(1, "issue"), h.free(1, "last_row")
+    h.assume(~issue | tables.full.bit_select(reading, 1))
+    ends = issue & last_row
+    m.d.sync += reading.eq(reading ^ ends)
+    issued, of_half = h.register(issue), h.register(reading)
+    looks_up, from_half = h.register(issued), h.register(of_half)
+    m.d.comb += [tables.release.eq(h.register(ends)), tables.release_half.eq(of_half),
+                 tables.read.eq(looks_up), tables.read_half.eq(from_half)]
+    for j in range(LANES):
+        code = Value.cast(tables.codes[j])
+        h.assume(code < Mux(held_short[from_half], (3**SHORT_TRITS + 1) // 2, ENTRIES))
+        cases = [_sum_of([Const(0, signed(6)), *(
+            trit * Mux(from_half, held[1][j][d], held[0][j][d])
+            for d, trit in enumerate(trits) if trit)]) for trits in path]
+        expected = h.register(Array(cases)[code], f"expected_{j}")
+        h.claim(~h.register(looks_up) | (Value.cast(tables.sums[j]).as_signed() == expected))
+    return h
+
+
+# ---- Vector unit
+
+def _norm_fits(gateware: Gateware) -> Harness:
+    vector = gateware.module("vector").VectorUnit(device=UP5K)
+    h = Harness(vector, gateware)
+    h.cut("requant", "mix", "tap_now", "tap_prev", "product", "forget_bias", "residual",
+          "activation", "state", "taps", "previous")
+    m = h.m
+    count, magnitudes = Signal(10), Signal(WIDE)
+    act = h.signal("act")
+    with m.If(vector.acts.valid):
+        m.d.sync += [count.eq(count + 1),
+                     magnitudes.eq(magnitudes + Mux(act < 0, -act, act).as_unsigned())]
+    with m.If(vector.load):
+        m.d.sync += [count.eq(0), magnitudes.eq(0)]
+    h.assume(count + vector.acts.valid <= UP5K.max_columns)
+    h.claim(at_most(act, NUMBERS.act_max))
+    h.claim(magnitudes <= NUMBERS.act_max * count)
+    h.claim(magnitudes == (~h.signal("not_total")).as_unsigned())
+    return h
+
+
+SMALL_BITS, SMALL_SHIFT = 5, 3
+SMALL_NORM = (
+    Edit("config.py", "scale_bits: int = 15", f"scale_bits: int = {SMALL_BITS}"),
+    Edit("config.py", "norm_bits: int = 15", f"norm_bits: int = {SMALL_BITS}"),
+    Edit("config.py", "norm_shift: int = 12", f"norm_shift: int = {SMALL_SHIFT}"),
+)
+
+
+def _divider_divides(gateware: Gateware) -> Harness:
+    divider = gateware.module("vector.norm").EffectiveScale()
+    h = Harness(divider, gateware)
+    m = h.m
+    scale, total = Signal(SMALL_BITS, name="asked_scale"), Signal(SMALL_BITS, name="asked_total")
+    divides, asked, busy = Signal(), Signal(), Signal()
+    m.d.sync += busy.eq(divider.start | (busy & ~divider.done))
+    h.assume(~divider.start | ~busy | divider.done)
+    with m.If(divider.start):
+        m.d.sync += [scale.eq(divider.scale), total.eq(~divider.not_total), asked.eq(1),
+                     divides.eq(divider.divide)]
+    numerator = scale << SMALL_SHIFT
+    most = (1 << SMALL_BITS) - 1
+    product = divider.result * total
+    right = Mux(divides, Mux(
+        divider.result == most, numerator >= product,
+        (numerator >= product) & (numerator < product + total)), divider.result == scale)
+    h.claim(~divider.done | (asked & ((divides & (total == 0)) | right)))
+    # The largest quotient that fits is also what larger ones become.
+    h.claim(~(divider.done & divides & (total != 0) & (divider.result != most))
+            | (numerator < (total << SMALL_BITS)))
+    return h
+
+
+def _divider_answers(gateware: Gateware) -> Harness:
+    divider = gateware.module("vector.norm").EffectiveScale()
+    h = Harness(divider, gateware)
+    h.assume(~divider.start | (h.signal("steps_left") <= 1))  # one at a time
+    since = count_while(h, ~divider.start, divider.CYCLES + 1, "since")
+    asked, divides = Signal(), Signal()
+    with h.m.If(divider.start):
+        h.m.d.sync += [asked.eq(1), divides.eq(divider.divide)]
+    due = asked & (since == Mux(divides, divider.CYCLES - 1, 0))
+    h.claim(~asked | (divider.done == due))
+    return h
+
+
+# ---- Sampler
+
+def _sampler_takes_largest(gateware: Gateware) -> Harness:
+    sampler_module, vector = gateware.module("sampler"), gateware.module("vector")
+    sampler = sampler_module.Sampler(device=UP5K)
+    h = Harness(sampler, gateware)
+    scale = h.block("scale")
+    h.cut("rng", "gumbel", "scale")
+    m = h.m
+    h.assume(at_most(scale.p, 1 << NUMBERS.gumbel_bits - 1 + NUMBERS.temperature_bits))
+    coming = sampler.draw
+    for stage in range(vector.LOGIT_LATENCY):
+        coming = h.register(coming, f"coming_{stage}")
+    h.assume(sampler.logits.valid == coming)
+    # No draw between a token's last one and the token.
+    index, best, best_index = Signal(8), Signal(signed(WIDE)), Signal(8)
+    score = sampler.logits.payload.value + h.signal("noise")
+    arrived = sampler.logits.valid
+    fresh = Signal(init=1)
+    with m.If(arrived):
+        m.d.sync += [index.eq(index + 1), fresh.eq(sampler.logits.payload.last)]
+        with m.If(fresh | (score > best)):
+            m.d.sync += [best.eq(score), best_index.eq(Mux(fresh, 0, index))]
+        with m.If(fresh):
+            m.d.sync += index.eq(1)
+    done = arrived & sampler.logits.payload.last
+    pending = Signal()  # the last draw is over, the token has not come
+    drawn = Signal(8)
+    with m.If(sampler.draw & ~coming):
+        m.d.sync += drawn.eq(drawn + 1)
+    with m.Elif(coming & ~sampler.draw):
+        m.d.sync += drawn.eq(drawn - 1)
+    with m.If(done):
+        m.d.sync += pending.eq(1)
+    with m.If(sampler.token.valid):
+        m.d.sync += pending.eq(0)
+    # The last logit is that of the last draw.
+    h.assume(~done | ((drawn == 1) & ~sampler.draw))
+    h.assume(~sampler.draw | ~pending)
+    h.claim(sampler.token.valid == h.register(h.register(done)))
+    result = h.register(best_index)
+    h.claim(~sampler.token.valid | (sampler.token.payload == result))
+    return h
+
+
+PROOFS = [
+    Proof(name="engine.passes_operations", build=_operations_pass, method="induction", depth=2,
+          claim="Tables and rows take the same operations in the same order, none twice or lost.",
+          fault=Edit("engine/__init__.py", "ready.eq(tables.vectors.ready & ~pending_valid)",
+                     "ready.eq(tables.vectors.ready)"), shows=6),
+    Proof(name="rows.sums_fit", build=_sums_fit, method="every state", depth=3,
+          claim="No adder on the way to a row's sum overflows, nor does the sum, as long as the "
+                f"columns so far are at most {UP5K.max_columns}.",
+          fault=Edit("engine/rows.py", "width = len(level[0]) + 1", "width = len(level[0])")),
+    Proof(name="tables.keep_apart", build=_tables_apart, method="bounded", depth=45,
+          claim="Every look-up gives the sum of the trits of its byte times the activations of the "
+                "block that its half was filled with: two sequences in any order, one or two "
+                "blocks, long or short words.",
+          sizes=SMALL_TABLES, slow=True,
+          fault=Edit("engine/tables.py", "& ~self.full.bit_select(half, 1)),", "),")),
+    Proof(name="vector.norm_fits", build=_norm_fits, method="induction", depth=2,
+          claim="Activations are within ±127, and the sum of their magnitudes is exact and fits.",
+          fault=Edit("vector/__init__.py", "~negative, width=n.norm_bits))",
+                     "Const(1, 1), width=n.norm_bits))"), shows=12),
+    Proof(name="divider.divides", build=_divider_divides, method="bounded",
+          depth=SMALL_BITS + SMALL_SHIFT + 6, sizes=SMALL_NORM,
+          claim="The quotient is the largest that is not too large, or the largest that fits.",
+          fault=Edit("vector/norm.py", "Cat(low[-1], difference[:-1]), addend, ~negative",
+                     "Cat(low[-1], difference[:-1]), addend, Const(1, 1)")),
+    Proof(name="divider.answers", build=_divider_answers, method="every state", depth=36,
+          claim="A division that was begun is answered once, after as many cycles as are promised.",
+          fault=Edit("vector/norm.py", "(steps_left == 2) | (self", "(steps_left == 3) | (self")),
+    Proof(name="sampler.takes_largest", build=_sampler_takes_largest, method="bounded", depth=24,
+          claim="The token is that of the first of the largest sums of logit and noise, whatever "
+                "the pauses between logits.",
+          fault=Edit("sampler.py", "Mux(self.draw & first, most", "Mux(first, most"),
+          slow=True),
+]
