@@ -5,6 +5,7 @@ traced value is compared with the integer reference. A mutant that does anything
 recorded would have failed that comparison.
 """
 
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from trilight.hw.config import UP5K
 from trilight.hw.protocol import (
+    CHECK,
     MAX_UNITS,
     NOTICE,
     RESPONSE,
@@ -24,6 +26,7 @@ from trilight.hw.protocol import (
     RunFlag,
     Space,
 )
+from trilight.hw.weights import WeightMemory
 from trilight.sim.native import NativeBench
 from trilight.sim.traces import TRACES, ReferenceDevice
 from trilight.sw.errors import SimulationError
@@ -191,6 +194,7 @@ class Recorder:
         self._sequence = 0
         self._expected = _Expected()
         self._checking = True
+        self._words = 0
         self._memory: dict[int, int] = {}
         self.device: ReferenceDevice | None = None
 
@@ -251,6 +255,22 @@ class Recorder:
         if part != np.array(units, "<u2").tobytes():
             raise SimulationError(f"{what}: {address:#x} is not what was written")
 
+    def check(self, words: int, what: str = "check") -> None:
+        """Have the first words of the weights checked, whose units have all been written."""
+        self.write(Space.CHECK, np.array([words - 1]), what)
+        self._words = words
+        self.send(what, b"", settles=True)
+        self.compare_check(what)
+
+    def compare_check(self, what: str) -> None:
+        """Compare the CRC of a check that has come to its end."""
+        units = [self._memory[unit] for unit in range(self._words * WeightMemory.UNITS)]
+        answer = self.request(Command.READ, int(Space.CHECK).to_bytes(3, "little")
+                              + bytes([CHECK.size // 2]), what=what)
+        expected = CHECK.pack(1, zlib.crc32(np.array(units, "<u2").tobytes()))
+        if answer != expected:
+            raise SimulationError(f"{what}: {answer.hex()} instead of {expected.hex()}")
+
     def load(self, model: Model, name: str, *, spaces: Iterable[Space] = tuple(Space)) -> None:
         """Write a model's image, or some spaces of it; read the ends of its weights back."""
         chosen = set(spaces)
@@ -258,11 +278,13 @@ class Recorder:
             if address in chosen:
                 self.write(address, units, f"{name}: load")
             if address == Space.WEIGHTS:
+                words = len(units) // WeightMemory.UNITS
                 for start in (0, max(len(units) - MAX_UNITS, 0)):
                     self.read(start, what=f"{name}: read weights")
         for sequence in range(UP5K.sequences):
             self.write(Space.TAPE + sequence * UP5K.tape_tokens,
                        np.zeros(UP5K.tape_tokens, np.uint16), f"{name}: clear tape")
+        self.check(words, f"{name}: check")
         previous, self.device = self.device, ReferenceDevice(model)
         self.device.traces = self._expected
         if previous is not None:
@@ -344,6 +366,7 @@ class Recorder:
         device = self.device
         assert device is not None
         status = STATUS.unpack(self.request(Command.STATUS, what=f"{self.name}: status"))
+        self.compare_check(f"{self.name}: check")
         running, *positions = status[:1 + UP5K.sequences]
         words, tokens = status[4:6]
         if (running, positions, words, tokens) != (0, device.positions, device.words,

@@ -4,8 +4,10 @@ All of it goes through the pins, as in ``sim/bench_chip.py``; models are those o
 ``sim/bench_core.py`` and larger ones, at the ends of every range.
 """
 
-from collections.abc import Iterator
-from dataclasses import replace
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -32,11 +34,12 @@ from trilight.sw.model import Model
 
 from .dialogue import Exchange, Recorder
 
-__all__ = ["record"]
+__all__ = ["Part", "record"]
 
 SPACE_UNITS = 512
 WEIGHT_UNITS = UP5K.weight_words * NUMBERS.bytes_per_word // 2
-LAST = Space.TAPE + SPACE_UNITS - 1
+LAST_TAPE = Space.TAPE + SPACE_UNITS - 1
+LAST = Space.CHECK + SPACE_UNITS - 1
 MOST_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
 BEGIN = RunFlag.RESET | RunFlag.SEED
 
@@ -51,7 +54,24 @@ def _address(first: int) -> bytes:
     return first.to_bytes(3, "little")
 
 
-def record(hdl: Hdl, seed: int, *, thorough: bool = True) -> list[Exchange]:
+@dataclass(frozen=True)
+class Part:
+    """A part of the regression.
+
+    Parameters
+    ----------
+    name : str
+    exchanges : list of Exchange
+    chain : str
+        Digest of all that a mutant is asked up to the part's end.
+    """
+
+    name: str
+    exchanges: list[Exchange]
+    chain: str
+
+
+def record(hdl: Hdl, seed: int, *, link_first: bool, thorough: bool = True) -> list[Part]:
     """Run the regression on a design without a fault; return what a mutant is asked.
 
     Parameters
@@ -60,6 +80,9 @@ def record(hdl: Hdl, seed: int, *, thorough: bool = True) -> list[Exchange]:
         A design, with mutants or without.
     seed : int
         What models, prompts and data follow from.
+    link_first : bool
+        Whether what the link does comes before the models: it finds faults of the link in less
+        time, and others later.
     thorough : bool
         With the large models; without, what a check in a minute has time for.
 
@@ -71,11 +94,21 @@ def record(hdl: Hdl, seed: int, *, thorough: bool = True) -> list[Exchange]:
     rng = np.random.default_rng(seed)
     bench = NativeBench(hdl)
     recorder = Recorder(bench)
-    _link(recorder, rng, hdl)
-    for name, model in _models(rng, thorough):
-        _texts(recorder, rng, name, model)
+    steps: list[tuple[str, Callable[[], None]]] = [
+        (name, partial(_texts, recorder, rng, name, model))
+        for name, model in _models(rng, thorough)]
+    steps.insert(0 if link_first else 1, ("link", partial(_link, recorder, rng, hdl)))
+    parts = []
+    total = hashlib.sha256()
+    for name, step in steps:
+        begin = len(recorder.exchanges)
+        step()
+        exchanges = recorder.exchanges[begin:]
+        for exchange in exchanges:
+            total.update(repr((exchange.data, exchange.settles, exchange.frames)).encode())
+        parts.append(Part(name, exchanges, total.hexdigest()[:16]))
     bench.close()
-    return recorder.exchanges
+    return parts
 
 
 def _models(rng: np.random.Generator, thorough: bool) -> Iterator[tuple[str, Model]]:
@@ -106,8 +139,10 @@ def _link(recorder: Recorder, rng: np.random.Generator, hdl: Hdl) -> None:
             board.clock_hz, board.clocks_per_bit, hdl.build_id):
         raise SimulationError(f"the design says that it is {identity}")
     status = STATUS.unpack(recorder.request(Command.STATUS, what="status"))
-    if any(status[:6]):
+    if recorder.device is None and any(status):
         raise SimulationError(f"status after a reset is {status}")
+    recorder.write(0, _units(rng, 4))
+    recorder.check(1)
     for address, count in ((0, MAX_UNITS), (WEIGHT_UNITS - MAX_UNITS, MAX_UNITS),
                            (WEIGHT_UNITS // 2 - 3, 7)):
         recorder.write(address, _units(rng, count))
@@ -115,9 +150,9 @@ def _link(recorder: Recorder, rng: np.random.Generator, hdl: Hdl) -> None:
         recorder.read(address + count - 1, 1)
     # A tape's unit is a byte.
     recorder.write(Space.TAPE, np.arange(1, MAX_UNITS + 1) % 256)
-    recorder.write(LAST, np.array([0xC0]))
+    recorder.write(LAST_TAPE, np.array([0xC0]))
     recorder.read(Space.TAPE, MAX_UNITS)
-    recorder.read(LAST, 1)
+    recorder.read(LAST_TAPE, 1)
     # One word at each power of two, so that no two addresses are one.
     for bit in range(2, 16):
         recorder.write(1 << bit, np.array([bit * 0x1111 & 0xFFFF]))
@@ -153,9 +188,9 @@ def _refusals(recorder: Recorder) -> None:
             *((Result.BAD_ADDRESS, Command.WRITE, _address(1 << bit) + one)
               for bit in range(17, 24)),
             *((Result.BAD_ADDRESS, Command.READ, _address(space) + b"\1")
-              for space in Space if space not in (Space.WEIGHTS, Space.TAPE)),
+              for space in Space if space not in (Space.WEIGHTS, Space.TAPE, Space.CHECK)),
             *((Result.BAD_ADDRESS, Command.READ, _address(Space.TAPE + SPACE_UNITS * k) + b"\1")
-              for k in (1, 3, 8, 64)),
+              for k in (2, 8, 16, 64)),
             (Result.BAD_ADDRESS, Command.READ, _address(LAST) + b"\2"),
             (Result.BAD_ADDRESS, Command.READ, _address(WEIGHT_UNITS - 1) + b"\2")):
         answer = recorder.request(command, payload, result=result,
@@ -163,6 +198,7 @@ def _refusals(recorder: Recorder) -> None:
         if answer:
             raise SimulationError(f"a refusal of command {command} has a payload")
     recorder.read(Space.TAPE, 2)
+    recorder.compare_check("check")
 
 
 def _damage(recorder: Recorder, rng: np.random.Generator) -> None:
@@ -232,7 +268,7 @@ def _while_running(recorder: Recorder, frame: bytes) -> None:
             (Command.WRITE, _address(Space.TAPE) + one, Result.BUSY),
             (Command.WRITE, _address(Space.TAPS) + one, Result.BUSY),
             (Command.READ, _address(0) + b"\1", Result.BUSY),
-            (Command.READ, _address(LAST - 9) + b"\11", Result.OK),
+            (Command.READ, _address(LAST_TAPE - 9) + b"\11", Result.OK),
             (Command.RUN, RUN.pack(RunFlag.RESET, 1, 0, 0, 0), Result.BUSY)):
         recorder.request(command, payload, result=result, what=f"{name}: command while running")
     recorder.repeat(frame, f"{name}: repeated run")
