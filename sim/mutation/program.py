@@ -71,13 +71,13 @@ class Part:
     chain: str
 
 
-def record(hdl: Hdl, seed: int, *, link_first: bool, thorough: bool = True) -> list[Part]:
+def record(bench: NativeBench, seed: int, *, link_first: bool, thorough: bool = True) -> list[Part]:
     """Run the regression on a design without a fault; return what a mutant is asked.
 
     Parameters
     ----------
-    hdl : Hdl
-        A design, with mutants or without.
+    bench : NativeBench
+        A design without a fault, or with none active, just started.
     seed : int
         What models, prompts and data follow from.
     link_first : bool
@@ -92,12 +92,11 @@ def record(hdl: Hdl, seed: int, *, link_first: bool, thorough: bool = True) -> l
         The design is not what the reference is.
     """
     rng = np.random.default_rng(seed)
-    bench = NativeBench(hdl)
     recorder = Recorder(bench)
     steps: list[tuple[str, Callable[[], None]]] = [
         (name, partial(_texts, recorder, rng, name, model))
         for name, model in _models(rng, thorough)]
-    steps.insert(0 if link_first else 1, ("link", partial(_link, recorder, rng, hdl)))
+    steps.insert(0 if link_first else 1, ("link", partial(_link, recorder, rng, bench.hdl)))
     parts = []
     total = hashlib.sha256()
     for name, step in steps:
@@ -107,7 +106,6 @@ def record(hdl: Hdl, seed: int, *, link_first: bool, thorough: bool = True) -> l
         for exchange in exchanges:
             total.update(repr((exchange.data, exchange.settles, exchange.frames)).encode())
         parts.append(Part(name, exchanges, total.hexdigest()[:16]))
-    bench.close()
     return parts
 
 
@@ -119,6 +117,7 @@ def _models(rng: np.random.Generator, thorough: bool) -> Iterator[tuple[str, Mod
     yield "deep", random(SHAPES["deep"])
     yield "blocks", harsh(random(SHAPES["blocks"]), rng)
     if thorough:
+        yield "round", random(SHAPES["least"])
         yield "wide", random(SHAPES["wide"])
         yield "largest", random(LARGEST)
         yield "widest", harsh(random(WIDEST), rng)
@@ -232,7 +231,7 @@ def _texts(recorder: Recorder, rng: np.random.Generator, name: str, model: Model
     def seed() -> int:
         return int(rng.choice([0, 1, int(rng.integers(1 << 32))]))
 
-    large = model.config.weight_words > 4000
+    large = model.config.weight_words > 500
     recorder.write_tape(0, 0, tokens(2))
     recorder.run(BEGIN | RunFlag.CLEAR, 2, 2, 205, int(rng.integers(1 << 32)))
     recorder.write_tape(1, 0, tokens(1))
@@ -252,7 +251,7 @@ def _texts(recorder: Recorder, rng: np.random.Generator, name: str, model: Model
     recorder.stopped_run(BEGIN | RunFlag.CLEAR, 3, 60, 205, seed(),
                          lambda frame: _while_running(recorder, frame))
     recorder.run(RunFlag(0), 1, 1, 0, 0)
-    if first:
+    if name == "round":
         # Round the tape's end: tokens are written where the first ones were.
         recorder.write_tape(0, 0, tokens(UP5K.tape_tokens))
         recorder.run(BEGIN, UP5K.tape_tokens - 2, 6, 205, 7)
