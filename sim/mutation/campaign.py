@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from trilight.hw.flow.build import Board
-from trilight.hw.flow.cache import digest
 from trilight.hw.flow.tools import Progress, no_progress
 from trilight.sim.native import NativeBench
 from trilight.sw.errors import SimulationError
@@ -89,8 +88,8 @@ class Campaign:
         # So that the first part of a campaign is a sample of all modules.
         random.Random(seed).shuffle(self.mutants)
         folder.mkdir(parents=True, exist_ok=True)
-        design = digest(self.prepared.rtlil.read_bytes())[:16]
-        self.path = folder / f"gateware-{design}.jsonl"
+        self.design_sha256 = self.prepared.sha256
+        self.path = folder / f"gateware-{self.design_sha256[:16]}.jsonl"
         self.outcomes: dict[str, Outcome] = {}
         if self.path.exists():
             for line in self.path.read_text().splitlines():

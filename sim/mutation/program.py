@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 
 from trilight.hw.config import NUMBERS, UP5K, ModelConfig
+from trilight.hw.flow.build import Hdl
 from trilight.hw.protocol import (
     IDENTITY,
     MAX_FRAME_BYTES,
@@ -25,7 +26,6 @@ from trilight.hw.protocol import (
     Slip,
     Space,
 )
-from trilight.hw.flow.build import Hdl
 from trilight.sim.bench_core import SHAPES, harsh
 from trilight.sim.native import NativeBench
 from trilight.sw.errors import SimulationError
