@@ -5,6 +5,7 @@
 #   make test       every quick test
 #   make test-full  the slow ones too, and those of training, which need PyTorch
 #   make bench-train  characters per second of training
+#   make mutation   small faults in gateware and host, and whether the tests notice; takes hours
 #   make guard      compare area, clock, cycles and activity of the build with those recorded
 #   make simulation-speed   compare ways to compile the virtual board
 #   make lint       ruff and mypy
@@ -29,7 +30,7 @@ LOCK := $(if $(shell command -v flock),flock build/install.lock)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 
 .DEFAULT_GOAL := install
-.PHONY: install demo test test-full guard simulation-speed bench-train lint typings python clean
+.PHONY: install demo test test-full mutation guard simulation-speed bench-train lint typings python clean
 
 install: $(STAMP)-demo
 
@@ -44,6 +45,10 @@ test-full: $(STAMP)-test $(STAMP)-train
 
 bench-train: $(STAMP)-train
 	$(BIN)/python -m trilight.sw.train.benchmark
+
+mutation: $(STAMP)-mutation
+	$(BIN)/python -m trilight.sim.mutation gateware $(ARGS)
+	$(BIN)/python -m trilight.sim.mutation host
 
 guard: $(STAMP)-test
 	$(BIN)/trilight guard
@@ -67,9 +72,10 @@ clean:
 $(STAMP)-demo: REQUIREMENT := --editable=.
 $(STAMP)-test: REQUIREMENT := trilight[test]
 $(STAMP)-lint: REQUIREMENT := trilight[dev]
+$(STAMP)-mutation: REQUIREMENT := trilight[mutation]
 $(STAMP)-train: REQUIREMENT := trilight[train]
 
-$(STAMP)-test $(STAMP)-lint $(STAMP)-train: $(STAMP)-demo
+$(STAMP)-test $(STAMP)-lint $(STAMP)-mutation $(STAMP)-train: $(STAMP)-demo
 
 $(STAMP)-%: | python
 	@mkdir -p build
