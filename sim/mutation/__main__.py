@@ -16,7 +16,7 @@ from trilight.sw.errors import TrilightError
 from . import host
 from .campaign import Campaign, Outcome
 from .equivalence import PROOF, prove
-from .results import Fate, document, table
+from .results import document, table
 
 DEFAULT_SEED = 1
 DEFAULT_FOLDER = Path("build") / "mutation"
@@ -82,12 +82,8 @@ def gateware(
                                       by=PROOF))
     except KeyboardInterrupt:
         say(f"stopped; the same command goes on from {campaign.path}")
-    known = [campaign.outcomes[mutant.mutation] for mutant in campaign.mutants[:limit]
-             if mutant.mutation in campaign.outcomes]
-    fates = [Fate(outcome.module, outcome.mutation, outcome.sources, outcome.verdict, outcome.by,
-                  outcome.how) for outcome in known]
     command = f"python -m trilight.sim.mutation gateware --number {number} --seed {seed}"
-    found = document(fates, chosen=len(campaign.mutants), seed=seed,
+    found = document(campaign.fates(limit), chosen=len(campaign.mutants), seed=seed,
                      command=command + " --quick" * quick,
                      design_sha256=campaign.design_sha256)
     _report(found, "gateware", json_path)

@@ -22,6 +22,7 @@ from trilight.sw.errors import SimulationError
 from .dialogue import Replay
 from .mutants import Mutant, Prepared, batch, choose, prepare
 from .program import Part, record
+from .results import Fate
 
 __all__ = ["Campaign", "Outcome"]
 
@@ -96,6 +97,13 @@ class Campaign:
                 fields = json.loads(line)
                 fields["sources"] = tuple(fields["sources"])
                 self.outcomes[fields["mutation"]] = Outcome(**fields)
+
+    def fates(self, limit: int | None = None) -> list[Fate]:
+        """What is known of the mutants, or of the first of them."""
+        known = [self.outcomes[mutant.mutation] for mutant in self.mutants[:limit]
+                 if mutant.mutation in self.outcomes]
+        return [Fate(each.module, each.mutation, each.sources, each.verdict, each.by, each.how)
+                for each in known]
 
     def keep(self, outcome: Outcome) -> None:
         """Write an outcome down; a later one of the same mutant takes its place."""

@@ -1,13 +1,15 @@
 """What a campaign found, by module: for people, and as JSON."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-__all__ = ["Fate", "document", "table"]
+__all__ = ["Fate", "document", "summarise", "table"]
 
 VERDICTS = ("killed", "equivalent", "survived")
 
@@ -79,6 +81,17 @@ def document(fates: Sequence[Fate], *, chosen: int, seed: int, command: str,
             fate.by for fate in fates if fate.verdict == "killed" and fate.by).items())),
         "not_killed": [asdict(fate) for fate in fates if fate.verdict != "killed"],
     }
+
+
+def summarise(found: dict[str, Any], path: Path) -> None:
+    """Write a topic of the summary at the end of a CI run, whole or not at all."""
+    counts = found["all"]
+    rows = [[verdict, counts[verdict], "mutants"] for verdict in ("tried", *VERDICTS)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    work = path.with_suffix(".new")
+    work.write_text(json.dumps({"title": "Mutants", "rows": rows, "seed": found["seed"],
+                                "command": found["command"]}))
+    work.replace(path)
 
 
 def table(found: dict[str, Any], title: str) -> Table:
