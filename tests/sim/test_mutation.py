@@ -1,0 +1,93 @@
+"""A small, fixed sample of a mutation campaign (docs/mutation.md), and the campaign's own parts."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from trilight.boards.icebreaker import Icebreaker
+from trilight.sim.mutation import host
+from trilight.sim.mutation.campaign import Campaign, Outcome
+from trilight.sim.mutation.equivalence import prove
+from trilight.sim.mutation.mutants import Mutant
+from trilight.sim.mutation.results import Fate, document, summarise
+
+# The first compilation of all makes the compiler's own library, which takes minutes.
+pytestmark = pytest.mark.timeout(900)
+
+SAMPLE = 64
+SEED = 1
+
+LEAST_SCORE = 0.9
+"""Of the sample, without the large models; the whole regression is held to more."""
+
+
+@pytest.fixture(scope="module")
+def campaign(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
+    """A campaign that has run: mutants of all modules, some of each."""
+    campaign = Campaign(Icebreaker(), number=2000, seed=SEED, thorough=False,
+                        folder=tmp_path_factory.mktemp("mutation"))
+    campaign.run(limit=SAMPLE)
+    return campaign
+
+
+def sample(campaign: Campaign) -> list[Outcome]:
+    return [campaign.outcomes[mutant.mutation] for mutant in campaign.mutants[:SAMPLE]]
+
+
+def test_sample_is_killed(campaign: Campaign, root: Path) -> None:
+    survivors = [mutant for mutant in campaign.mutants[:SAMPLE]
+                 if campaign.outcomes[mutant.mutation].verdict == "survived"]
+    equivalent = {mutant.mutation for mutant in prove(campaign.prepared, survivors)}
+    fates = [replace(fate, verdict="equivalent") if fate.mutation in equivalent else fate
+             for fate in campaign.fates(SAMPLE)]
+    found = document(fates, chosen=len(campaign.mutants), seed=SEED, command="make test")
+    summarise(found, root / "build" / "ci" / "mutation.json")
+    alive = "\n".join(f"{fate.mutation} {' '.join(fate.sources)}"
+                      for fate in fates if fate.verdict == "survived")
+    assert found["all"]["tried"] == SAMPLE
+    assert found["all"]["score"] >= LEAST_SCORE, f"survive:\n{alive}"
+
+
+def test_mutants_are_of_every_module(campaign: Campaign) -> None:
+    assert {mutant.module for mutant in campaign.mutants} == set(campaign.prepared.modules)
+
+
+def test_a_campaign_goes_on(campaign: Campaign) -> None:
+    again = Campaign(Icebreaker(), number=2000, seed=SEED, thorough=False,
+                     folder=campaign.path.parent)
+    assert again.outcomes == campaign.outcomes
+    size = campaign.path.stat().st_size
+    seen: list[Outcome] = []
+    again.run(seen.append, limit=SAMPLE)
+    assert sorted(seen, key=str) == sorted(sample(campaign), key=str)
+    assert campaign.path.stat().st_size == size, "a mutant was asked twice"
+
+
+def test_a_real_fault_is_not_proved_equivalent(campaign: Campaign) -> None:
+    killed = [mutant for mutant in campaign.mutants[:SAMPLE]
+              if campaign.outcomes[mutant.mutation].verdict == "killed"][:3]
+    assert list(prove(campaign.prepared, killed)) == []
+
+
+def test_mutant_of_a_line() -> None:
+    mutant = Mutant.parse("mutate -mode cnot0 -module top.a -cell $5 -port Q -portbit 20 "
+                          "-ctrlbit 11 -wire q -wirebit 20 -src hw/a.py:3 -src hw/b.py:4\n")
+    assert mutant == Mutant("-mode cnot0 -module top.a -cell $5 -port Q -portbit 20 -ctrlbit 11",
+                            ("hw/a.py:3", "hw/b.py:4"))
+    assert (mutant.module, mutant.mode) == ("top.a", "cnot0")
+
+
+def test_document_counts_by_module() -> None:
+    fates = [Fate("a", "1", (), "killed", "run"), Fate("a", "2", (), "equivalent"),
+             Fate("b", "3", (), "survived")]
+    found = document(fates, chosen=9, seed=1, command="make mutation")
+    assert found["all"] == {"tried": 3, "killed": 1, "equivalent": 1, "survived": 1, "score": 0.5}
+    assert found["modules"]["a"]["score"] == 1
+    assert [fate["mutation"] for fate in found["not_killed"]] == ["2", "3"]
+
+
+def test_host_modules_and_their_tests_are_there(root: Path) -> None:
+    for module, names in host.MODULES.items():
+        assert (root / module).is_file()
+        assert all((root / "tests" / "sw" / f"test_{name}.py").is_file() for name in names)
