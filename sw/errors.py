@@ -47,6 +47,7 @@ __all__ = [
     "UnpluggedError",
     "WeightsChangedError",
     "WrongDeviceError",
+    "WrongTokenError",
 ]
 
 
@@ -105,6 +106,10 @@ class WeightsChangedError(DeviceError):
 
 class WrongDeviceError(DeviceError):
     """What answers is not a Trilight, or one that speaks another protocol version."""
+
+
+class WrongTokenError(TrilightError):
+    """A token that has been given out is another one when it is generated again."""
 
 
 class ModelError(TrilightError, ValueError):
