@@ -41,6 +41,11 @@ RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
 
 WORD_BITS = 64
 
+BIT_PARTS = 256
+"""Parts of a cycle in which the host's bits are measured."""
+
+PINS = ("rx", "tx")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -285,6 +290,8 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "bench_write": (None, [_HANDLE, ctypes.c_char_p, _U64]),
     "bench_read": (_U64, [_HANDLE, _BYTES, _U64]),
     "bench_idle": (ctypes.c_int, [_HANDLE]),
+    "bench_period": (None, [_HANDLE, _U32]),
+    "bench_glitch": (None, [_HANDLE, _U32, _U64, _U64, ctypes.c_int]),
     "bench_run": (None, [_HANDLE, _U64, _U64, _U64]),
     "bench_values": (None, [_HANDLE, _WORDS]),
     "bench_record": (None, [_HANDLE, _U32, _U32]),
@@ -382,6 +389,28 @@ class NativeBench:
         while got := self._call("read", buffer, size):
             data += bytes(buffer[:got])
         return data
+
+    def set_bit_length(self, cycles: float) -> None:
+        """Make the host's bits, in both directions, as long as this from now on.
+
+        Parameters
+        ----------
+        cycles : float
+            Rounded to ``1 / BIT_PARTS`` of a cycle.
+        """
+        self._call("period", round(BIT_PARTS * cycles))
+
+    def glitch(self, pin: str, level: int, *, wait: int, length: int) -> None:
+        """Hold a pin at a level for ``length`` cycles, ``wait`` cycles from now.
+
+        Parameters
+        ----------
+        pin : str
+            ``rx`` or ``tx``. Each has one glitch; another one takes its place.
+        level : int
+        wait, length : int
+        """
+        self._call("glitch", PINS.index(pin), wait, length, level)
 
     def run(self, most: int, *, quiet: int | None = None, idle: int | None = None) -> int:
         """Run the clock.

@@ -206,6 +206,16 @@ class Board:
         self._runs = Runs(self._link, self.identity.device)
         self.stop()
 
+    @property
+    def repeats(self) -> int:
+        """Requests sent again so far."""
+        return self._link.repeats
+
+    @property
+    def damaged(self) -> int:
+        """Frames from the device that were dropped so far."""
+        return self._link.damaged
+
     def _identify(self) -> Identity:
         # Sequence number 0 makes the device forget the last RUN of a former host.
         answer = self._link.request(Request(Command.IDENTIFY), sequence=0)

@@ -22,6 +22,7 @@ __all__ = [
     "DeviceError",
     "EvaluationError",
     "ExploreError",
+    "FaultsError",
     "ImageError",
     "LinkError",
     "MeterError",
@@ -151,6 +152,10 @@ class EvaluationError(TrilightError, ValueError):
 
 class ExploreError(TrilightError):
     """A sweep that describes no designs, or whose results cannot be kept."""
+
+
+class FaultsError(TrilightError):
+    """A campaign of faults that cannot start, or whose results cannot be kept."""
 
 
 class PerformanceError(TrilightError):

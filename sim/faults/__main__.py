@@ -1,0 +1,106 @@
+"""Command line of the fault campaigns: ``python -m trilight.sim.faults --help``."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from trilight.sw.errors import FaultsError, TrilightError
+
+from .campaign import TARGETS, fault_of, run_batches, run_one, summarise, write_json
+from .session import OUTCOMES
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+console = Console(stderr=True)
+
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where results are kept.")]
+Seed = Annotated[int, typer.Option("--seed", help="Of everything that is random.")]
+
+
+@app.callback()
+def campaigns() -> None:
+    """Inject faults and count what becomes of them.
+
+    A campaign that was interrupted goes on where it was; the same seed gives the same faults.
+    """
+
+
+@app.command()
+def link(
+    count: Annotated[int, typer.Option(
+        "--count", "-n", min=1, help="Sessions, each with one fault.")] = 100_000,
+    seed: Seed = 1,
+    target: Annotated[str, typer.Option(
+        "--target", "-t", help=f"What is at the other end of the line: {', '.join(TARGETS)}; "
+                               "device is the one emulated by the integer reference.")] = "device",
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes.")] = 1,
+    only: Annotated[int | None, typer.Option(
+        "--only", metavar="NUMBER", help="Make the session with this fault alone, and show "
+                                         "it.")] = None,
+    out: Out = Path("build/faults"),
+) -> None:
+    """Faults of the line, of other programs and of the power, under a driver at work.
+
+    A session opens a device, loads a model and generates after one text or two; a fault comes at
+    some byte. All tokens are compared with the integer reference, and so are those of one more
+    request. It fails if a token was wrong without an error, or if the device did not come back.
+    """
+    if target not in TARGETS:
+        raise FaultsError(f"there is no target {target!r}; there are {', '.join(TARGETS)}")
+    if only is not None:
+        console.print(str(fault_of(target, seed, only)))
+        print(json.dumps(run_one(target, seed, only).to_dict(), indent=1))
+        return
+    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+                  TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
+        task = bar.add_task("sessions", total=count)
+        outcomes = run_batches(
+            target, seed, count, out, jobs=jobs,
+            progress=lambda done, bad: bar.update(
+                task, completed=min(done, count),
+                description=f"[red]{bad} went wrong[/]" if bad else "sessions"))
+    document = {"command": shlex.join(["python", "-m", "trilight.sim.faults", *sys.argv[1:]]),
+                **summarise(target, seed, outcomes)}
+    path = out / f"{target}.json"
+    write_json(path, document)
+    table = Table("kind", "sessions", "faults", *OUTCOMES, "median s", "most s")
+    for name, row in [*document["kinds"].items(), ("all", {**document, "seconds": None})]:
+        seconds = row["seconds"] or {"median": float("nan"), "most": float("nan")}
+        table.add_row(name, *(f"{number:,}" for number in (
+            row["sessions"], row["injected"], *row["outcomes"].values())),
+            *(f"{value:.3f}" for value in seconds.values()))
+    Console(width=max(console.width, 150)).print(table)
+    console.print(f"seed {seed}; {path}", style="dim")
+    if document["bad"]:
+        first = document["bad"][0]
+        console.print(f"[red]{len(document['bad'])} sessions went as they must not[/], the first "
+                      f"with fault {first['number']}: {first['outcome']}, {first['detail']}; "
+                      f"repeat it with --only {first['number']}")
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command line; an error of the project's is told in one line."""
+    try:
+        app()
+    except TrilightError as error:
+        console.print(f"[red]error:[/] {error}")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
