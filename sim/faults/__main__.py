@@ -20,7 +20,7 @@ from rich.table import Table
 
 from trilight.sw.errors import FaultsError, TrilightError
 
-from .campaign import TARGETS, fault_of, run_batches, run_one, summarise, write_json
+from .campaign import TARGETS, run_batches, run_one, summarise, write_json
 from .session import OUTCOMES
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -42,54 +42,55 @@ def campaigns() -> None:
 @app.command()
 def link(
     count: Annotated[int, typer.Option(
-        "--count", "-n", min=1, help="Sessions, each with one fault.")] = 100_000,
+        "--sessions", "-n", min=1, help="Some 33 faults come to a session.")] = 3200,
     seed: Seed = 1,
     target: Annotated[str, typer.Option(
         "--target", "-t", help=f"What is at the other end of the line: {', '.join(TARGETS)}; "
                                "device is the one emulated by the integer reference.")] = "device",
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes.")] = 1,
     only: Annotated[int | None, typer.Option(
-        "--only", metavar="NUMBER", help="Make the session with this fault alone, and show "
-                                         "it.")] = None,
+        "--only", metavar="NUMBER", help="Make the session of this number alone, and show what "
+                                         "became of its requests.")] = None,
     out: Out = Path("build/faults"),
 ) -> None:
     """Faults of the line, of other programs and of the power, under a driver at work.
 
-    A session opens a device, loads a model and generates after one text or two; a fault comes at
-    some byte. All tokens are compared with the integer reference, and so are those of one more
-    request. It fails if a token was wrong without an error, or if the device did not come back.
+    A session opens a device, loads a model and generates after one text or two, ten times; each
+    request has one to six faults of one kind. All tokens are compared with the integer reference.
+    After an error, requests without faults follow until their tokens are right. It fails if a token
+    was wrong without an error, if a request did not end, or if the device did not come back.
     """
     if target not in TARGETS:
         raise FaultsError(f"there is no target {target!r}; there are {', '.join(TARGETS)}")
     if only is not None:
-        console.print(str(fault_of(target, seed, only)))
-        print(json.dumps(run_one(target, seed, only).to_dict(), indent=1))
-        return
+        outcomes = run_one(target, seed, only)
+        print(json.dumps([outcome.to_dict() for outcome in outcomes], indent=1))
+        raise typer.Exit(int(any(outcome.bad for outcome in outcomes)))
     with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                   TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
         task = bar.add_task("sessions", total=count)
         outcomes = run_batches(
             target, seed, count, out, jobs=jobs,
-            progress=lambda done, bad: bar.update(
-                task, completed=min(done, count),
-                description=f"[red]{bad} went wrong[/]" if bad else "sessions"))
+            progress=lambda done, faults, bad: bar.update(
+                task, completed=min(done, count), description=f"sessions, {faults:,} faults"
+                + (f", [red]{bad} went wrong[/]" if bad else "")))
     document = {"command": shlex.join(["python", "-m", "trilight.sim.faults", *sys.argv[1:]]),
                 **summarise(target, seed, outcomes)}
     path = out / f"{target}.json"
     write_json(path, document)
-    table = Table("kind", "sessions", "faults", *OUTCOMES, "median s", "most s")
+    table = Table("kind", "faults", "requests", *OUTCOMES, "median s", "most s")
     for name, row in [*document["kinds"].items(), ("all", {**document, "seconds": None})]:
         seconds = row["seconds"] or {"median": float("nan"), "most": float("nan")}
         table.add_row(name, *(f"{number:,}" for number in (
-            row["sessions"], row["injected"], *row["outcomes"].values())),
+            row["injected"], row["requests"], *row["outcomes"].values())),
             *(f"{value:.3f}" for value in seconds.values()))
     Console(width=max(console.width, 150)).print(table)
     console.print(f"seed {seed}; {path}", style="dim")
     if document["bad"]:
         first = document["bad"][0]
-        console.print(f"[red]{len(document['bad'])} sessions went as they must not[/], the first "
-                      f"with fault {first['number']}: {first['outcome']}, {first['detail']}; "
-                      f"repeat it with --only {first['number']}")
+        console.print(f"[red]{len(document['bad'])} requests went as they must not[/], the first "
+                      f"in session {first['session']}: {first['outcome']}, {first['detail']}; "
+                      f"repeat it with --only {first['session']}")
         raise typer.Exit(1)
 
 

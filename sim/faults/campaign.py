@@ -1,4 +1,4 @@
-"""Many sessions with one fault each: in batches, resumable, and summed up by kind."""
+"""Many sessions under faults: in batches, resumable, and summed up by kind."""
 
 import json
 import os
@@ -22,38 +22,32 @@ from trilight.sw.errors import FaultsError
 
 from .line import EmulatedDevice, HangError
 from .pins import open_pins
-from .plan import KINDS, Fault, draw
-from .session import OUTCOMES, Outcome, Session
+from .plan import KINDS
+from .session import OUTCOMES, Outcome, Sessions
 
-__all__ = ["BATCH", "TARGETS", "Progress", "fault_of", "run_batches", "run_one", "summarise"]
+__all__ = ["BATCH", "TARGETS", "Progress", "run_batches", "run_one", "summarise", "write_json"]
 
-BATCH = 200
+BATCH = 20
 """Sessions between two results that are kept."""
 
-WATCHDOG_S = 300
-"""Seconds of this computer's time after which a session is taken for hung, whatever it counts."""
+WATCHDOG_S = 600
+"""Seconds of this computer's time after which a session is given up, whatever it counts itself."""
 
 TARGETS = ("device", "rtl", "netlist")
 
-Progress = Callable[[int, int], None]
-"""Called with the sessions that are done and those of them that went as they must not."""
+Progress = Callable[[int, int, int], None]
+"""Called with the sessions that are done, faults, and requests that went as they must not."""
 
 
 @cache
-def _session(target: str, seed: int) -> Session:
-    return Session(EmulatedDevice if target == "device" else open_pins(target), seed)
+def _sessions(target: str, seed: int) -> Sessions:
+    return Sessions(EmulatedDevice if target == "device" else open_pins(target), seed)
 
 
-def fault_of(target: str, seed: int, number: int) -> Fault:
-    """The fault of a number."""
-    session = _session(target, seed)
-    return draw(seed, number, session.spans, session.kinds)
-
-
-def run_one(target: str, seed: int, number: int) -> Outcome:
-    """One session with the fault of its number; nothing else has a say in what becomes of it."""
+def run_one(target: str, seed: int, session: int) -> list[Outcome]:
+    """The session of a number; no other one has a say in what becomes of it."""
     with _watchdog():
-        return _session(target, seed).run(fault_of(target, seed, number))
+        return _sessions(target, seed).run(session)
 
 
 @contextmanager
@@ -71,8 +65,8 @@ def _watchdog() -> Iterator[None]:
 
 
 def _batch(target: str, seed: int, first: int, count: int) -> tuple[int, list[dict[str, Any]]]:
-    outcomes = [run_one(target, seed, number).to_dict() for number in range(first, first + count)]
-    return first, outcomes
+    return first, [outcome.to_dict() for session in range(first, first + count)
+                   for outcome in run_one(target, seed, session)]
 
 
 def _version() -> str:
@@ -83,7 +77,7 @@ def _version() -> str:
 
 
 def run_batches(target: str, seed: int, count: int, folder: Path, *, jobs: int = 1,
-                progress: Progress = lambda done, bad: None) -> list[Outcome]:
+                progress: Progress = lambda done, faults, bad: None) -> list[Outcome]:
     """Make ``count`` sessions, but those whose results are in ``folder``; return all outcomes.
 
     Parameters
@@ -92,7 +86,7 @@ def run_batches(target: str, seed: int, count: int, folder: Path, *, jobs: int =
         Of ``TARGETS``.
     seed : int
     count : int
-        Sessions; the faults have numbers from 0.
+        Sessions; they have numbers from 0.
     folder : Path
         Where results are kept. A change of the program begins a new file.
     jobs : int
@@ -121,7 +115,8 @@ def run_batches(target: str, seed: int, count: int, folder: Path, *, jobs: int =
 
     def report() -> None:
         done = [outcome for batch in batches.values() for outcome in batch]
-        progress(len(done), sum(outcome.bad for outcome in done))
+        progress(BATCH * len(batches), sum(outcome.injected for outcome in done),
+                 sum(outcome.bad for outcome in done))
 
     report()
     todo = (first for first in range(0, count, BATCH) if first not in batches)
@@ -143,7 +138,7 @@ def run_batches(target: str, seed: int, count: int, folder: Path, *, jobs: int =
                 future.cancel()
             raise
     return [outcome for first in sorted(batches) for outcome in batches[first]
-            if outcome.number < count]
+            if outcome.session < count]
 
 
 def summarise(target: str, seed: int, outcomes: Iterable[Outcome]) -> dict[str, Any]:
@@ -155,13 +150,14 @@ def summarise(target: str, seed: int, outcomes: Iterable[Outcome]) -> dict[str, 
     return {
         "target": target,
         "seed": seed,
-        "sessions": len(every),
+        "sessions": len({outcome.session for outcome in every}),
+        "requests": len(every),
         "injected": sum(outcome.injected for outcome in every),
         "outcomes": _counts(every),
         "kinds": {kind: {
             "group": KINDS[kind].group,
             "meaning": KINDS[kind].meaning,
-            "sessions": len(some),
+            "requests": len(some),
             "injected": sum(outcome.injected for outcome in some),
             "outcomes": _counts(some),
             "seconds": _seconds([outcome.seconds for outcome in some

@@ -161,7 +161,6 @@ class Line(Transport):
         self._silent = {HOST: 0.0, DEVICE: 0.0}
         self._lose = {HOST: 0, DEVICE: 0}
         self._noise_rng = random.Random(0)
-        self._noisy = 0
         self._rate = 0.0
         self.arm([])
 
@@ -170,6 +169,7 @@ class Line(Transport):
         self._faults = sorted(faults, key=lambda fault: fault.at)
         self._first = dict(self.passed)
         self._hang_at = self.now() + HANG_S
+        self._noisy = 0
         self.injected = 0
 
     def reopen(self) -> None:

@@ -555,6 +555,8 @@ def test_a_request_that_comes_late(kept: Command) -> None:
     transport.to_device = keep
     first = PROMPT[::-1][:3] if kept == Command.WRITE else PROMPT[:1]
     assert generate(board, first, 9) == expected(first, 9)
+    # The device still knows the last RUN, and would not execute that one again.
+    assert generate(board) == expected(PROMPT, 40)
     ready = True
     assert generate(board) == expected(PROMPT, 40)
     assert released
