@@ -292,6 +292,18 @@ void bench_glitch(Bench* bench, uint32_t pin, uint64_t wait, uint64_t length, in
   bench->glitches[pin] = {begin, begin + length, level != 0};
 }
 
+#ifdef UPSETS
+// Inverts bits of a memory's word during one cycle.
+void bench_upset(Bench* bench, uint32_t memory, uint32_t address, uint64_t mask) {
+  bench->top.upset = 1;
+  bench->top.upset_memory = memory;
+  bench->top.upset_address = address;
+  bench->top.upset_mask = mask;
+  bench->cycle();
+  bench->top.upset = 0;
+}
+#endif
+
 int bench_idle(const Bench* bench) { return bench->idle(); }
 
 // Runs until `most` cycles are over, or bytes have come and the line has since been quiet for

@@ -146,7 +146,8 @@ def _direction(verilog: str, pin: str) -> str:
     return match[1]
 
 
-def _bench(hdl: Hdl, verilog: str, traces: Sequence[Trace], nets: Sequence[str]) -> str:
+def _bench(hdl: Hdl, verilog: str, traces: Sequence[Trace], nets: Sequence[str],
+           memories: Sequence[str]) -> str:
     """Verilog of a module with plain ports around the design."""
     board = hdl.board
     pins = {"clock": board.clock_pin, "rx": board.rx_pin, "tx": board.tx_pin}
@@ -164,6 +165,9 @@ def _bench(hdl: Hdl, verilog: str, traces: Sequence[Trace], nets: Sequence[str])
     if nets:
         words = -(-len(nets) // WORD_BITS)
         lines += [f"  output [{WORD_BITS - 1}:0] nets [0:{words - 1}],"]
+    if memories:
+        lines += ["  input upset,", "  input [7:0] upset_memory,", "  input [15:0] upset_address,",
+                  f"  input [{WORD_BITS - 1}:0] upset_mask,"]
     lines += [f"  output [{WORD_BITS - 1}:0] traces [0:{max(len(traces), 1) - 1}]);"]
     for k, trace in enumerate(traces):
         lines += [f"  wire [{trace.width - 1}:0] trace_{k};",
@@ -174,6 +178,12 @@ def _bench(hdl: Hdl, verilog: str, traces: Sequence[Trace], nets: Sequence[str])
     for word in range(0, len(nets), WORD_BITS):
         bits = ", ".join(f"dut.{net}" for net in reversed(nets[word:word + WORD_BITS]))
         lines += [f"  assign nets[{word // WORD_BITS}] = {WORD_BITS}'({{{bits}}});"]
+    if memories:
+        lines += ["  always @(posedge clock) if (upset) case (upset_memory)"]
+        for k, memory in enumerate(memories):
+            place = f"dut.{memory} [upset_address]"
+            lines += [f"    {k}: {place} <= {place} ^ upset_mask;"]
+        lines += ["    default: ;", "  endcase"]
     return "\n".join([*lines, "endmodule", ""])
 
 
@@ -230,8 +240,8 @@ def _runtime(recipe: Recipe, progress: Progress) -> Path:
         sources, work, log, progress, "compiling Verilator's library", recipe.compiler))
 
 
-def compile_bench(hdl: Hdl, probe: Probe | None = None,
-                  progress: Progress = no_progress, recipe: Recipe = RECIPE) -> Path:
+def compile_bench(hdl: Hdl, probe: Probe | None = None, progress: Progress = no_progress,
+                  recipe: Recipe = RECIPE, memories: Sequence[str] = ()) -> Path:
     """Compile a design, unless that has been done, and return the shared library.
 
     Raises
@@ -243,11 +253,12 @@ def compile_bench(hdl: Hdl, probe: Probe | None = None,
     """
     nets = () if probe is None else probe.nets
     verilog = hdl.verilog.read_text()
-    bench = _bench(hdl, verilog, _traces(verilog), nets)
+    bench = _bench(hdl, verilog, _traces(verilog), nets, memories)
     package = resources.files("trilight.sim")
     cells = (package / "cells.v").read_text()
     harness = (package / "harness.cpp").read_text()
     define = [f"-DNETS={-(-len(nets) // WORD_BITS)}"] if nets else []
+    define += ["-DUPSETS"] if memories else []
     key = digest(verilog, bench, cells, harness, _host(), *recipe.verilator, *recipe.compiler,
                  *define, str(tool_versions("verilator", "ziglang")))
     logs = cache_root() / "logs"
@@ -310,6 +321,11 @@ _PROBE_SIGNATURES: dict[str, tuple[object, list[object]]] = {
 }
 
 
+_UPSET_SIGNATURES: dict[str, tuple[object, list[object]]] = {
+    "bench_upset": (None, [_HANDLE, _U32, _U32, _U64]),
+}
+
+
 class NativeBench:
     """A running design: bytes in and out of its pins, and cycles.
 
@@ -326,6 +342,8 @@ class NativeBench:
         Called with a short message when something that takes seconds begins.
     recipe : Recipe
         How to compile it.
+    memories : sequence of str
+        Memories whose bits can be inverted, as Verilog inside the design.
 
     Raises
     ------
@@ -336,15 +354,18 @@ class NativeBench:
     RESET_CYCLES = 2048
 
     def __init__(self, hdl: Hdl, probe: Probe | None = None,
-                 progress: Progress = no_progress, recipe: Recipe = RECIPE) -> None:
+                 progress: Progress = no_progress, recipe: Recipe = RECIPE,
+                 memories: Sequence[str] = ()) -> None:
         self.hdl = hdl
+        self.memories = memories
         self.traces = _traces(hdl.verilog.read_text())
         self._names = [trace.name.rpartition("trace_")[2] for trace in self.traces]
         self._recorders: list[Trace] = []
-        library = ctypes.CDLL(str(compile_bench(hdl, probe, progress, recipe)))
+        library = ctypes.CDLL(str(compile_bench(hdl, probe, progress, recipe, memories)))
         self._functions = {}
         self._probe = probe or Probe()
-        signatures = _SIGNATURES | (_PROBE_SIGNATURES if self._probe.nets else {})
+        signatures = (_SIGNATURES | (_PROBE_SIGNATURES if self._probe.nets else {})
+                      | (_UPSET_SIGNATURES if memories else {}))
         for name, (result, arguments) in signatures.items():
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
@@ -411,6 +432,19 @@ class NativeBench:
         wait, length : int
         """
         self._call("glitch", PINS.index(pin), wait, length, level)
+
+    def upset(self, memory: str, address: int, mask: int) -> None:
+        """Invert bits of a word, and let a cycle pass.
+
+        Parameters
+        ----------
+        memory : str
+            One of ``memories``.
+        address : int
+        mask : int
+            Bits to invert, at most 64.
+        """
+        self._call("upset", self.memories.index(memory), address, mask)
 
     def run(self, most: int, *, quiet: int | None = None, idle: int | None = None) -> int:
         """Run the clock.

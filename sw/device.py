@@ -266,6 +266,11 @@ class ReferenceTransport(Transport):
     def name(self) -> str:
         return "reference"
 
+    @property
+    def running(self) -> bool:
+        """Whether reading from it makes it feed tokens."""
+        return self._running
+
     def write(self, data: bytes) -> None:
         for frame in self._reader.feed(data):
             result, payload = self._execute(frame)

@@ -42,7 +42,7 @@ def campaigns() -> None:
 @app.command()
 def link(
     count: Annotated[int, typer.Option(
-        "--sessions", "-n", min=1, help="Some 33 faults come to a session.")] = 3200,
+        "--sessions", "-n", min=1, help="Some 40 faults come to a session.")] = 2600,
     seed: Seed = 1,
     target: Annotated[str, typer.Option(
         "--target", "-t", help=f"What is at the other end of the line: {', '.join(TARGETS)}; "
@@ -56,7 +56,7 @@ def link(
     """Faults of the line, of other programs and of the power, under a driver at work.
 
     A session opens a device, loads a model and generates after one text or two, ten times; each
-    request has one to six faults of one kind. All tokens are compared with the integer reference.
+    request has one to eight faults of one kind. All tokens are compared with the integer reference.
     After an error, requests without faults follow until their tokens are right. It fails if a token
     was wrong without an error, if a request did not end, or if the device did not come back.
     """
@@ -66,6 +66,29 @@ def link(
         outcomes = run_one(target, seed, only)
         print(json.dumps([outcome.to_dict() for outcome in outcomes], indent=1))
         raise typer.Exit(int(any(outcome.bad for outcome in outcomes)))
+    _campaign(target, seed, count, jobs, out)
+
+
+@app.command()
+def memory(
+    count: Annotated[int, typer.Option(
+        "--sessions", "-n", min=1, help="Sessions, each with one flipped bit.")] = 400,
+    seed: Seed = 1,
+    checked: Annotated[bool, typer.Option(
+        "--weights/--others", help="Bits of the weights in use, which the chip checks, or of all "
+                                   "other memories, which it does not.")] = True,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes.")] = 1,
+    out: Out = Path("build/faults"),
+) -> None:
+    """Flipped bits in the memories of the chip before synthesis, while a driver is at work.
+
+    With --weights it fails unless each of them is found, by the request during which it was flipped
+    or by the next one, and the tokens are right again. With --others it shows what becomes of them.
+    """
+    _campaign("weights" if checked else "memories", seed, count, jobs, out)
+
+
+def _campaign(target: str, seed: int, count: int, jobs: int, out: Path) -> None:
     with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                   TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
         task = bar.add_task("sessions", total=count)

@@ -24,8 +24,10 @@ from .line import EmulatedDevice, HangError
 from .pins import open_pins
 from .plan import KINDS
 from .session import OUTCOMES, Outcome, Sessions
+from .upsets import Upsets
 
-__all__ = ["BATCH", "TARGETS", "Progress", "run_batches", "run_one", "summarise", "write_json"]
+__all__ = ["BATCH", "TARGETS", "UPSETS", "Progress", "run_batches", "run_one", "summarise",
+           "write_json"]
 
 BATCH = 20
 """Sessions between two results that are kept."""
@@ -34,6 +36,7 @@ WATCHDOG_S = 600
 """Seconds of this computer's time after which a session is given up, whatever it counts itself."""
 
 TARGETS = ("device", "rtl", "netlist")
+UPSETS = ("weights", "memories")
 
 Progress = Callable[[int, int, int], None]
 """Called with the sessions that are done, faults, and requests that went as they must not."""
@@ -41,6 +44,8 @@ Progress = Callable[[int, int, int], None]
 
 @cache
 def _sessions(target: str, seed: int) -> Sessions:
+    if target in ("weights", "memories"):
+        return Upsets(seed, checked=target == "weights")
     return Sessions(EmulatedDevice if target == "device" else open_pins(target), seed)
 
 
@@ -83,7 +88,7 @@ def run_batches(target: str, seed: int, count: int, folder: Path, *, jobs: int =
     Parameters
     ----------
     target : str
-        Of ``TARGETS``.
+        Of ``TARGETS`` or ``UPSETS``.
     seed : int
     count : int
         Sessions; they have numbers from 0.
@@ -155,8 +160,8 @@ def summarise(target: str, seed: int, outcomes: Iterable[Outcome]) -> dict[str, 
         "injected": sum(outcome.injected for outcome in every),
         "outcomes": _counts(every),
         "kinds": {kind: {
-            "group": KINDS[kind].group,
-            "meaning": KINDS[kind].meaning,
+            **({"group": KINDS[kind].group, "meaning": KINDS[kind].meaning} if kind in KINDS
+               else {"group": "memory", "meaning": "a bit is flipped"}),
             "requests": len(some),
             "injected": sum(outcome.injected for outcome in some),
             "outcomes": _counts(some),
@@ -164,11 +169,16 @@ def summarise(target: str, seed: int, outcomes: Iterable[Outcome]) -> dict[str, 
                                  if outcome.outcome in ("recovered", "refused")]),
             "repeats": sum(outcome.repeats for outcome in some),
             "recoveries": sum(outcome.recoveries for outcome in some),
-        } for kind, some in sorted(by_kind.items(), key=lambda item: list(KINDS).index(item[0]))},
+        } for kind, some in sorted(by_kind.items(), key=_order)},
         "errors": dict(Counter(outcome.detail.partition(":")[0] for outcome in every
                                if outcome.outcome == "refused")),
         "bad": [outcome.to_dict() for outcome in every if outcome.bad],
     }
+
+
+def _order(item: tuple[str, list[Outcome]]) -> tuple[int, str]:
+    names = list(KINDS)
+    return names.index(item[0]) if item[0] in names else len(names), item[0]
 
 
 def _counts(outcomes: Iterable[Outcome]) -> dict[str, int]:

@@ -126,6 +126,8 @@ class EmulatedDevice(Device):
                 self._device.write(_STOP)
                 data = b""
             self._now += len(data) * BYTE_S if data else STEP_S
+            if not data and not self._device.running:
+                self._now = max(self._now, end)
             if data or self._now >= end:
                 return data
 

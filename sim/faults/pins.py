@@ -1,7 +1,9 @@
 """A simulated chip under a campaign: by its pins, in the time of its own clock."""
 
 import random
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 
 from trilight.hw.flow.build import Hdl, elaborate, find_board, synthesise
@@ -10,10 +12,26 @@ from trilight.sim.native import NativeBench
 
 from .line import Device
 
-__all__ = ["PinDevice", "open_pins"]
+__all__ = ["Memory", "PinDevice", "memories_of_rtl", "open_pins", "open_upsets"]
 
 MOST_CYCLES = 50_000
 """After which a reset comes, at most, when bytes are on their way."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A memory of a design.
+
+    Parameters
+    ----------
+    path : str
+        Verilog, within the design.
+    words, width : int
+    """
+
+    path: str
+    words: int
+    width: int
 
 
 @cache
@@ -26,20 +44,41 @@ def open_pins(target: str) -> Callable[[], "PinDevice"]:
     return lambda: PinDevice(_design(target))
 
 
+def memories_of_rtl() -> dict[str, Memory]:
+    """Memories of target ``rtl`` by their names in the design, without ``chip``."""
+    verilog = _design("rtl").verilog.read_text()
+    found = {name: Memory(f"\\chip.{name}", int(last) + 1, int(top) + 1) for top, name, last
+             in re.findall(r"^  reg \[(\d+):0\] \\chip\.(\S+)  \[(\d+):0\];$", verilog,
+                           re.MULTILINE)}
+    for name in re.findall(r"SB_SPRAM256KA \\chip\.(\S+)  \(", verilog):
+        found[name] = Memory(f"\\chip.{name} .rows", 1 << 14, 16)
+    return found
+
+
+def open_upsets() -> "PinDevice":
+    """A chip of target ``rtl`` whose memories' bits can be flipped."""
+    return PinDevice(_design("rtl"), [memory.path for memory in memories_of_rtl().values()])
+
+
 class PinDevice(Device):
     """A simulated chip. Its time stands still unless somebody reads, and leaps when it rests.
 
     Parameters
     ----------
     hdl : Hdl
+    memories : sequence of str
+        Paths of memories whose bits can be flipped.
     """
 
     has_pins = True
 
-    def __init__(self, hdl: Hdl) -> None:
+    def __init__(self, hdl: Hdl, memories: Sequence[str] = ()) -> None:
         self._hdl = hdl
-        self._bench = NativeBench(hdl)
-        self._hz = hdl.board.clock_hz
+        self._memories = memories
+        self._bench = NativeBench(hdl, memories=memories)
+        self._upset: tuple[int, str, int, int] | None = None
+        self.hz = hdl.board.clock_hz
+        """Frequency of its clock."""
         self._before = 0.0
         """Seconds that were leapt over, or that former chips have run."""
         self._output = b""
@@ -50,7 +89,7 @@ class PinDevice(Device):
         return self._hdl.kind
 
     def now(self) -> float:
-        return self._before + self._bench.cycles / self._hz
+        return self._before + self._bench.cycles / self.hz
 
     def write(self, data: bytes) -> None:
         self._bench.write(data)
@@ -60,11 +99,17 @@ class PinDevice(Device):
         while not self._output and (left := end - self.now()) > 0:
             if self._right_rate_at and self.now() >= self._right_rate_at:
                 self.set_rate(1, 0)
-            most = max(1, round(left * self._hz))
+            most = max(1, round(left * self.hz))
+            if self._upset:
+                most = max(1, min(most, self._upset[0] - self._bench.cycles))
             ran = self._bench.run(most, quiet=QUIET_BITS * self._hdl.board.clocks_per_bit,
                                   idle=IDLE)
             self._output += self._bench.read()
-            if ran < most and not self._output:
+            idle = ran < most and not self._output
+            if self._upset and (idle or self._bench.cycles >= self._upset[0]):
+                self._bench.upset(*self._upset[1:])
+                self._upset = None
+            elif idle:
                 self._before += end - self.now()
         data, self._output = self._output, b""
         return data
@@ -77,8 +122,17 @@ class PinDevice(Device):
         self._output += self._bench.read()
         self._before = self.now()
         self._bench.close()
-        self._bench = NativeBench(self._hdl)
-        self._before -= self._bench.cycles / self._hz
+        self._bench = NativeBench(self._hdl, memories=self._memories)
+        self._before -= self._bench.cycles / self.hz
+
+    def upset(self, memory: Memory, address: int, bit: int, wait: int) -> None:
+        """Flip a bit in ``wait`` cycles, or when the chip rests before."""
+        self._upset = self._bench.cycles + wait, memory.path, address, 1 << bit
+
+    @property
+    def upset_is_due(self) -> bool:
+        """Whether the bit has not been flipped yet."""
+        return self._upset is not None
 
     def set_rate(self, ratio: float, seconds: float) -> None:
         self._bench.set_bit_length(self._hdl.board.clocks_per_bit / ratio)

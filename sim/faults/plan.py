@@ -9,7 +9,7 @@ __all__ = ["DEVICE", "HOST", "KINDS", "Fault", "Kind", "draw"]
 HOST, DEVICE = "host", "device"
 """Who has sent the bytes that a fault concerns."""
 
-MOST_FAULTS = 6
+MOST_FAULTS = 8
 """Of one kind in one request, at most."""
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from trilight.sw.reference.sampler import Sampler
 from .line import Device, HangError, HostKilled, Line
 from .plan import KINDS, Fault, draw
 
-__all__ = ["OUTCOMES", "Outcome", "Sessions"]
+__all__ = ["AFTERWARDS", "LOAD", "ONE", "OPEN", "OUTCOMES", "TWO", "Outcome", "Sessions"]
 
 CONFIG = ModelConfig(vocab_size=16, d_model=16, n_layers=1, d_hidden=16)
 TEMPERATURE = 4.0
@@ -30,6 +30,7 @@ OUTCOMES = {
     "unnoticed": "all tokens right, nothing had to be repeated",
     "recovered": "all tokens right, after the driver repeated frames or began again",
     "refused": "an error of the project's own; the next requests gave the right tokens",
+    "wrong": "a wrong token, from a bit of a memory that nothing checks",
     "lost": "the device gave no right tokens any more",
     "silent": "a wrong token, and no error",
     "hung": "no end within a minute of virtual time",
@@ -118,14 +119,14 @@ class Sessions:
         self._kinds = [name for name, kind in KINDS.items() if device().has_pins or not kind.pins]
         self._lengths: dict[str, dict[str, int]] = {}
         """Bytes of each request and direction, if all is well."""
-        self._seconds: dict[str, float] = {}
-        self._board: Board | None = None
-        self._line = Line(device())
+        self.seconds: dict[str, float] = {}
+        """Virtual time of each request, if all is well."""
+        self.connect(device())
         for name in (OPEN, LOAD, ONE, TWO, AFTERWARDS):
             before, start = dict(self._line.passed), self._line.now()
-            if not self._make_request(name):
+            if not self.request(name):
                 raise AssertionError(f"wrong tokens without a fault: {name}")
-            self._seconds[name] = self._line.now() - start
+            self.seconds[name] = self._line.now() - start
             self._lengths[name] = {direction: passed - before[direction]
                                    for direction, passed in self._line.passed.items()}
 
@@ -141,13 +142,25 @@ class Sessions:
             generated.append(token)
         return generated
 
-    def _make_request(self, name: str) -> bool:
+    def connect(self, device: Device) -> None:
+        """Begin a session."""
+        self._board: Board | None = None
+        self._line = Line(device, self._intrude)
+
+    @property
+    def recoveries(self) -> int:
+        """How often the driver had to begin the last generation again."""
+        run = self._board.last_run if self._board else None
+        return run.recoveries if run else 0
+
+    def request(self, name: str) -> bool:
         """Ask the driver for something; whether all tokens that it gave are right."""
         if self._board is None or name == OPEN:
             self._board = Board(self._line)
         if name == OPEN:
             return True
-        self._board.load(self.model)
+        if name == LOAD or self._board.model is None:
+            self._board.load(self.model)
         if name == LOAD:
             return True
         prompts, tokens, seeds = self._requests[name]
@@ -172,7 +185,7 @@ class Sessions:
         """Make the requests of a session; it ends early after what must not happen."""
         rng = random.Random(f"{self._seed}:{session}")
         device = self._make()
-        self._board, self._line = None, Line(device, self._intrude)
+        self.connect(device)
         outcomes: list[Outcome] = []
         for number in range(self._count + 2):
             name = (OPEN, LOAD)[number] if number < 2 else rng.choice((ONE, TWO))
@@ -195,11 +208,11 @@ class Sessions:
         start = line.now()
         line.arm(faults)
         outcome, detail, recoveries, repeats = "unnoticed", "", 0, 0
-        usual = self._seconds[name]
+        usual = self.seconds[name]
         try:
             board_before = self._board
             try:
-                if not self._make_request(name):
+                if not self.request(name):
                     outcome, detail = "silent", "wrong tokens"
             except TrilightError as error:
                 outcome, detail = "refused", f"{type(error).__name__}: {error}"
@@ -211,13 +224,13 @@ class Sessions:
                 if board is not board_before:
                     before = (0, 0)
                 repeats = board.repeats - before[0]
-                if board.last_run and name in self._requests and outcome == "unnoticed":
-                    recoveries = board.last_run.recoveries
+                if name in self._requests and outcome == "unnoticed":
+                    recoveries = self.recoveries
                 if outcome == "unnoticed" and (recoveries
                                                or (board.repeats, board.damaged) != before):
                     outcome = "recovered"
             if outcome in ("refused", "killed"):
-                usual += self._seconds[AFTERWARDS]
+                usual += self.seconds[AFTERWARDS]
                 line.arm([])
                 if wrong := self._afterwards():
                     outcome, detail = wrong, f"afterwards; {detail}"
@@ -239,7 +252,7 @@ class Sessions:
         """Ask for tokens until they come, first of the same driver, then of new ones."""
         for _ in range(ATTEMPTS):
             try:
-                if not self._make_request(AFTERWARDS):
+                if not self.request(AFTERWARDS):
                     return "silent"
             except TrilightError:
                 self._board = None
