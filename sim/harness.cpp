@@ -15,28 +15,32 @@
 
 namespace {
 
-// Sends bytes as 8N1, one bit for each `clocks` cycles.
+// Of a clock cycle, the unit of a bit's length: the host's clock need not be the chip's.
+constexpr uint32_t PARTS = 256;
+
+// Sends bytes as 8N1, one bit for each `period` parts of a cycle.
 struct Sender {
   std::deque<uint8_t> bytes;
   uint32_t bits = 0;  // what is left of start bit, data and stop bit; the lowest is on the line
   uint32_t left = 0;  // bits
-  uint32_t wait = 0;  // cycles
+  int32_t wait = 0;  // parts
 
   bool idle() const { return left == 0 && bytes.empty(); }
 
-  bool level(uint32_t clocks) {
+  bool level(uint32_t period) {
     if (left == 0) {
       if (bytes.empty()) return true;
       bits = (0x100u | bytes.front()) << 1;
       bytes.pop_front();
       left = 10;
-      wait = clocks;
+      wait = period;
     }
     bool line = bits & 1;
-    if (--wait == 0) {
+    wait -= PARTS;
+    if (wait <= 0) {
       bits >>= 1;
       --left;
-      wait = clocks;
+      wait += period;
     }
     return line;
   }
@@ -49,10 +53,10 @@ struct Receiver {
   uint64_t quiet = 0;  // cycles since the line was last busy
   uint32_t bits = 0;
   uint32_t left = 0;
-  uint32_t wait = 0;
+  uint32_t wait = 0;  // parts of a cycle
   bool last = true;
 
-  void sample(bool line, uint32_t clocks) {
+  void sample(bool line, uint32_t period) {
     edges += line != last;
     last = line;
     if (left == 0) {
@@ -62,13 +66,26 @@ struct Receiver {
       }
       bits = 0;
       left = 10;
-      wait = clocks / 2;
+      wait = period / 2;
     }
     quiet = 0;
-    if (wait-- != 0) return;
+    if (wait >= PARTS) {
+      wait -= PARTS;
+      return;
+    }
     bits = bits >> 1 | line << 9;
-    wait = clocks - 1;
+    wait += period - PARTS;
     if (--left == 0 && line) bytes.push_back(bits >> 1);
+  }
+};
+
+// Holds a pin at a level for some cycles.
+struct Glitch {
+  uint64_t begin = 0, end = 0;
+  bool level = false;
+
+  bool apply(bool line, uint64_t cycle) const {
+    return begin <= cycle && cycle < end ? level : line;
   }
 };
 
@@ -109,8 +126,9 @@ struct Bench {
   Receiver receiver;
   std::vector<Recorder> recorders;
   std::atomic<bool> stopped{false};
+  Glitch glitches[2];  // of the receive pin, of the transmit pin
   uint64_t cycles = 0;
-  uint32_t clocks_per_bit;
+  uint32_t period;  // of a bit, as the host has it
   // Traces that are 1 while the device runs, and while it checks its memory; -1 without one.
   int32_t busy, checking;
 #ifdef NETS
@@ -211,10 +229,10 @@ struct Bench {
   }
 
   void cycle() {
-    top.rx = sender.level(clocks_per_bit);
+    top.rx = glitches[0].apply(sender.level(period), cycles);
     top.clock = 0;
     top.eval();
-    receiver.sample(top.tx, clocks_per_bit);
+    receiver.sample(glitches[1].apply(top.tx, cycles), period);
     for (Recorder& recorder : recorders)
       if (top.traces[recorder.valid]) {
         recorder.rows.push_back(cycles);
@@ -233,7 +251,7 @@ extern "C" {
 
 Bench* bench_new(uint32_t clocks_per_bit, int32_t busy, int32_t checking) {
   Bench* bench = new Bench;
-  bench->clocks_per_bit = clocks_per_bit;
+  bench->period = clocks_per_bit * PARTS;
   bench->busy = busy;
   bench->checking = checking;
   bench->top.eval();  // the first one also zeroes the pins
@@ -269,6 +287,26 @@ uint64_t bench_read(Bench* bench, uint8_t* data, uint64_t size) {
   bytes.erase(bytes.begin(), bytes.begin() + size);
   return size;
 }
+
+// Length of the host's bits in parts of a cycle, from now on.
+void bench_period(Bench* bench, uint32_t period) { bench->period = period; }
+
+void bench_glitch(Bench* bench, uint32_t pin, uint64_t wait, uint64_t length, int level) {
+  uint64_t begin = bench->cycles + wait;
+  bench->glitches[pin] = {begin, begin + length, level != 0};
+}
+
+#ifdef UPSETS
+// Inverts bits of a memory's word during one cycle.
+void bench_upset(Bench* bench, uint32_t memory, uint32_t address, uint64_t mask) {
+  bench->top.upset = 1;
+  bench->top.upset_memory = memory;
+  bench->top.upset_address = address;
+  bench->top.upset_mask = mask;
+  bench->cycle();
+  bench->top.upset = 0;
+}
+#endif
 
 int bench_idle(const Bench* bench) { return bench->idle(); }
 

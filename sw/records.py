@@ -41,7 +41,7 @@ def read_record(kind: type[Record], data: object, error: type[TrilightError], wh
     if unknown := set(data) - known:
         raise error(f"no {what}: it has no {', '.join(sorted(map(repr, unknown)))}")
     try:
-        made = msgspec.convert(data, kind, dec_hook=_array)
+        made: Record = msgspec.convert(data, kind, dec_hook=_array)
     except msgspec.ValidationError as cause:
         raise error(f"no {what}: {cause}") from cause
     if any(not abs(number) <= MOST for number in _numbers(made)):

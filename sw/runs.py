@@ -1,10 +1,10 @@
 """Runs of a device: tokens onto its tapes, RUN, and the tokens that it generates, none lost.
 
 A run is about one text, or about two at once where the device has two sequences. What the link
-loses is read from the tape.
+loses is read from the tape. When a run is over, what is on the tape must be what was sent and
+announced: a request that came late, after its repeat had been answered, shows there.
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -77,6 +77,8 @@ class _Part:
         self.n_generate = n_generate
         self.fed = n_feed + max(n_generate - 1, 0)
         """Tokens fed: the last one that is generated is not."""
+        self.start = text.fed
+        """Position of the sequence before."""
         self.end = text.fed + self.fed
         """Position of the sequence when the run is over."""
         self._left_after = text.left - n_generate
@@ -140,20 +142,20 @@ class Runs:
     def start(self, texts: Sequence[Text], temperature: int) -> None:
         """Start to generate tokens of texts whose prompts have been fed.
 
-        Of each no more than the tape holds: a token whose notice is lost is then still there,
-        however late it is asked for.
+        Of each no more than the tape holds beside the token that is fed first: a token whose notice
+        is lost is then still there, however late it is asked for.
         """
         for text in texts:
             if not text.generated:
                 self._write_tape(text, text.prompt[-1:])
-        self._run([_Part(text, 1, min(text.left, self._device.tape_tokens)) for text in texts],
-                  temperature)
+        self._run([_Part(text, 1, min(text.left, self._device.tape_tokens - 1))
+                   for text in texts], temperature)
 
     def listen(self) -> Iterator[Text]:
         """Take in the tokens of the run as they arrive; yield the text that each was added to."""
         link = self._link
         parts = {part.text.sequence: part for part in self._parts}
-        heard = time.monotonic()
+        heard = link.transport.now()
         before, polls = None, 0
         while any(part.missing for part in self._parts):
             if link.notices:
@@ -161,12 +163,12 @@ class Runs:
                 part = parts.get(notice.sequence)
                 lost = _difference(notice.position, part.text.position) if part else -1
                 if part and 0 <= lost < part.missing:
-                    yield from self._add(part.text, self._read_tape(part.text, lost))
+                    yield from self._add(part.text, self._next_tokens(part.text, lost))
                     yield from self._add(part.text, [notice.token])
-                    heard, polls = time.monotonic(), 0
+                    heard, polls = link.transport.now(), 0
                 continue
             patience = SILENCE_S * link.transport.patience
-            if link.listen(SILENCE_S) and time.monotonic() - heard < patience:
+            if link.listen(SILENCE_S) and link.transport.now() - heard < patience:
                 continue
             status = self.status()
             if link.notices:
@@ -177,10 +179,16 @@ class Runs:
             if polls == STALLED_POLLS:
                 raise self._stuck(status)
             for part, count in zip(self._parts, ready, strict=True):
-                yield from self._add(part.text, self._read_tape(part.text, max(count, 0)))
+                yield from self._add(part.text, self._next_tokens(part.text, max(count, 0)))
 
     def settle(self) -> Counters:
-        """Wait for the end of the run, and return what it took."""
+        """Wait for the end of the run, check it, and return what it took.
+
+        Raises
+        ------
+        DeviceError
+            The device is stuck, or has done something else than it was asked for.
+        """
         before, polls = None, 0
         while (status := self.status()).running:
             polls = polls + 1 if status.positions == before else 0
@@ -197,8 +205,21 @@ class Runs:
                 f"{fed} up to {_listed(part.end for part in self._parts)}; was the board reset? "
                 "Load the model again")
         for part in self._parts:
+            self._check_tape(part)
             part.text.fed = part.end
         return status.counters
+
+    def _check_tape(self, part: _Part) -> None:
+        """Compare the tape with what the run was to be fed and has announced."""
+        text = part.text
+        count = part.n_feed + part.n_generate
+        known = [*text.prompt, *text.generated][part.start:part.start + count]
+        there = self._read_tape(text.sequence, part.start, count)
+        for offset, (token, found) in enumerate(zip(known, there, strict=True)):
+            if token != found:
+                raise DeviceError(
+                    f"the device has token {found} at position {part.start + offset}, where "
+                    f"{token} was sent or announced; run it again")
 
     def _run(self, parts: list[_Part], temperature: int) -> None:
         """Start a run with cleared counters."""
@@ -250,12 +271,16 @@ class Runs:
                 for start, address, units in self._tape(text.sequence, text.fed, len(tokens))]):
             answer.check()
 
-    def _read_tape(self, text: Text, count: int) -> list[int]:
-        """Read the next ``count`` generated tokens."""
+    def _next_tokens(self, text: Text, count: int) -> list[int]:
+        """Read the next ``count`` generated tokens of a text."""
+        return self._read_tape(text.sequence, text.position, count)
+
+    def _read_tape(self, sequence: int, position: int, count: int) -> list[int]:
+        """Read ``count`` tokens from a position on."""
         tokens: list[int] = []
         for answer in self._link.exchange([
                 read_request(address, units)
-                for _, address, units in self._tape(text.sequence, text.position, count)]):
+                for _, address, units in self._tape(sequence, position, count)]):
             tokens += answer.check()[::2]
         if len(tokens) != count:
             raise DeviceError(f"the device read {len(tokens)} tokens from its tape, not {count}; "

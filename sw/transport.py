@@ -41,6 +41,14 @@ class Transport(abc.ABC):
         """
         return 1.0
 
+    def now(self) -> float:
+        """Seconds on the clock by which the driver's timeouts are counted.
+
+        A transport that simulates its device may have a clock of its own, which its ``read`` moves
+        on.
+        """
+        return time.monotonic()
+
     @property
     def facts(self) -> Mapping[str, Any]:
         """What is known of the design that runs, as fields of ``trilight.sw.report.Run``.

@@ -23,7 +23,7 @@ from trilight.hw.protocol import (
 )
 from trilight.sw import api, open_board, runs
 from trilight.sw.device import ReferenceTransport
-from trilight.sw.driver import Board
+from trilight.sw.driver import RECOVERIES, Board
 from trilight.sw.errors import (
     DeviceError,
     ModelDoesNotFitError,
@@ -33,6 +33,7 @@ from trilight.sw.errors import (
     ReportError,
     UnknownCharacterError,
     WrongDeviceError,
+    WrongTokenError,
 )
 from trilight.sw.frames import Frame, FrameReader, encode_frame
 from trilight.sw.link import ATTEMPTS, TIMEOUT_S, Link, Request
@@ -261,14 +262,21 @@ def test_a_model_is_loaded_once() -> None:
 
 
 def test_verify_finds_a_changed_weight() -> None:
+    """Whenever they are written; the driver tries more than once."""
+    address = MAX_UNITS
+    loads = 0
+
     def flip(frame: Frame) -> Sequence[Frame]:
-        if frame.command == Command.WRITE and frame.payload[:3] == MAX_UNITS.to_bytes(3, "little"):
+        nonlocal loads
+        if frame.command == Command.WRITE and frame.payload[:3] == address.to_bytes(3, "little"):
+            loads += 1
             return [replace(frame, payload=frame.payload[:-1] + bytes((frame.payload[-1] ^ 1,)))]
         return [frame]
 
     board = Board(Tamper(to_device=flip))
-    with pytest.raises(DeviceError, match="holds other weights at 0x7b than were written"):
+    with pytest.raises(DeviceError, match=f"holds other weights at {address:#x} than were written"):
         board.load(MODEL, verify=True)
+    assert loads == RECOVERIES + 1
     with pytest.raises(DeviceError, match=r"^no model is loaded"):
         board.generate(PROMPT, tokens=1)
 
@@ -395,7 +403,8 @@ def test_an_answer_that_stops_coming() -> None:
     transport.from_device = lambda frame: []
     with pytest.raises(NoAnswerError, match=f"no longer answers .STATUS sent {ATTEMPTS} times"):
         list(stream)
-    assert board.model is None
+    transport.device, transport.from_device = ReferenceTransport(), unchanged
+    assert generate(board) == expected(PROMPT, 40)
 
 
 def test_open_board_gives_back_what_it_cannot_use(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -412,17 +421,147 @@ def test_a_status_of_another_size() -> None:
 
 
 def test_a_reset_during_a_run() -> None:
+    """The model is loaded again, and the run begins again; no token comes twice."""
     transport = Tamper()
     board = loaded(transport)
-    stream = board.generate(PROMPT, tokens=40)
-    next(stream)
+    stream = board.generate(PROMPT, tokens=40, temperature=TEMPERATURE, seed=SEED)
+    tokens = [next(stream).id for _ in range(7)]
     transport.device = ReferenceTransport()
-    with pytest.raises(DeviceError, match="was the board reset"):
-        list(stream)
-    with pytest.raises(DeviceError, match=r"^no model is loaded"):
-        board.generate(PROMPT, tokens=1)
-    board.load(MODEL)
+    assert tokens + [token.id for token in stream] == expected(PROMPT, 40)
+    assert board.last_run is not None
+    assert list(board.last_run.token_ids) == expected(PROMPT, 40)
+    assert (board.last_run.recoveries, board.last_run.tokens) == (1, 40)
     assert generate(board) == expected(PROMPT, 40)
+    assert board.last_run.recoveries == 0
+
+
+def test_a_device_that_is_always_reset() -> None:
+    """In each run; the driver gives up, and goes on when that is over."""
+    transport = Tamper()
+    board = loaded(transport)
+    runs = 0
+
+    def reset(frame: Frame) -> Sequence[Frame]:
+        nonlocal runs
+        if frame.command == Command.STATUS and transport.sent[-2].command == Command.RUN:
+            transport.device = ReferenceTransport()
+            runs += 1
+        return [frame]
+
+    transport.to_device = reset
+    with pytest.raises(DeviceError, match="was the board reset"):
+        generate(board)
+    assert runs == RECOVERIES + 1
+    transport.to_device = unchanged
+    assert generate(board) == expected(PROMPT, 40)
+
+
+def test_a_reset_between_two_runs() -> None:
+    transport = Tamper()
+    board = loaded(transport)
+    for _ in range(3):
+        transport.device = ReferenceTransport()
+        assert generate(board) == expected(PROMPT, 40)
+        assert generate(board) == expected(PROMPT, 40)
+
+
+def test_a_reset_while_a_model_is_loaded() -> None:
+    """Before each of the writes in turn: what had been written is lost, and all is written again.
+    """
+    small = Model.random(ModelConfig(vocab_size=16, d_model=16, n_layers=1, d_hidden=16), 5)
+    prompt = small.decode([1, 2, 3])
+    whole = Tamper()
+    Board(whole).load(small)
+    writes = whole.commands().count(Command.WRITE)
+    assert writes > 10
+    for reset_at in range(1, writes + 1):
+        transport = Tamper()
+
+        def reset(frame: Frame, transport: Tamper = transport, at: int = reset_at
+                  ) -> Sequence[Frame]:
+            if transport.commands().count(Command.WRITE) == at and frame.command == Command.WRITE:
+                transport.device = ReferenceTransport()
+            return [frame]
+
+        transport.to_device = reset
+        board = Board(transport)
+        board.load(small)
+        transport.to_device = unchanged
+        # Answers that went with the reset are asked for again.
+        assert transport.commands().count(Command.WRITE) >= (2 if reset_at > 1 else 1) * writes
+        assert generate(board, prompt, 9) == expected(prompt, 9, model=small)
+
+
+def test_another_host_between_two_runs() -> None:
+    """It leaves its own model; with as many tokens run, nothing else tells."""
+    device = ReferenceTransport()
+    board = loaded(device)
+    assert generate(board) == expected(PROMPT, 40)
+    other = Board(device)
+    other.load(OTHER)
+    assert generate(other) == expected(PROMPT, 40, model=OTHER)
+    assert generate(board) == expected(PROMPT, 40)
+
+
+def test_another_device_in_its_place() -> None:
+    transport = Tamper()
+    board = loaded(transport)
+    transport.device = ReferenceTransport(replace(UP5K, sequences=1))
+    with pytest.raises(WrongDeviceError, match="another device than before"):
+        generate(board)
+
+
+def test_a_token_that_was_damaged_on_its_way() -> None:
+    """Its frame was valid, so it has been given out; that does not stay unsaid."""
+    once = True
+
+    def damage(frame: Frame) -> Sequence[Frame]:
+        nonlocal once
+        if once and frame.command == NOTICE and frame.payload[0] == 9:
+            once = False
+            return [replace(frame, payload=frame.payload[:2] + bytes((frame.payload[2] ^ 1,)))]
+        return [frame]
+
+    transport = Tamper()
+    board = loaded(transport)
+    transport.from_device = damage
+    with pytest.raises(WrongTokenError, match=r"came as .* when it was generated again"):
+        generate(board)
+    assert generate(board) == expected(PROMPT, 40)
+
+
+@pytest.mark.parametrize("kept", [Command.WRITE, Command.RUN])
+def test_a_request_that_comes_late(kept: Command) -> None:
+    """A frame of the last generation comes again after the next prompt: it puts another prompt in
+    its place, or runs and generates over it. The tape tells.
+    """
+    late: list[Frame] = []
+    released = False
+
+    def keep(frame: Frame) -> Sequence[Frame]:
+        nonlocal released
+        if not late and frame.command == kept:
+            late.append(frame)
+        elif ready and not released and frame.command == Command.RUN:
+            released = True
+            transport.device.write(encode_frame(late[0]))
+            while transport.device.read(0):
+                pass
+        return [frame]
+
+    ready = False
+    transport = Tamper()
+    board = loaded(transport)
+    transport.to_device = keep
+    first = PROMPT[::-1][:3] if kept == Command.WRITE else PROMPT[:1]
+    assert generate(board, first, 9) == expected(first, 9)
+    # The device still knows the last RUN, and would not execute that one again.
+    assert generate(board) == expected(PROMPT, 40)
+    ready = True
+    assert generate(board) == expected(PROMPT, 40)
+    assert released
+    assert board.last_run is not None
+    assert board.last_run.recoveries == 1
 
 
 def test_a_reset_during_the_prompt() -> None:
@@ -996,12 +1135,14 @@ def test_ctrl_c_at_any_moment_of_two_texts(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_reset_while_two_texts_run() -> None:
     transport = Tamper()
     board = loaded(transport)
-    stream = board.generate_many([PROMPT, PROMPT[:3]], tokens=40)
+    stream = board.generate_many([PROMPT, PROMPT[:3]], tokens=40, temperature=TEMPERATURE)
     next(stream)
     transport.device = ReferenceTransport()
-    with pytest.raises(DeviceError, match="was the board reset"):
-        list(stream)
-    board.load(MODEL)
+    list(stream)
+    assert board.last_run is not None
+    assert [list(text.token_ids) for text in board.last_run.texts] == alone(
+        [PROMPT, PROMPT[:3]], [40, 40], range(2))
+    assert board.last_run.recoveries == 1
     assert many(board, [PROMPT], 9) == alone([PROMPT], [9], [0])
 
 

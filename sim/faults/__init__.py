@@ -1,0 +1,1 @@
+"""Faults, injected and counted: on the link, in memory, in power. See ``docs/faults.md``."""

@@ -1,0 +1,130 @@
+"""Command line of the fault campaigns: ``python -m trilight.sim.faults --help``."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from trilight.sw.errors import FaultsError, TrilightError
+
+from .campaign import TARGETS, run_batches, run_one, summarise, write_json
+from .session import OUTCOMES
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+console = Console(stderr=True)
+
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where results are kept.")]
+Seed = Annotated[int, typer.Option("--seed", help="Of everything that is random.")]
+
+
+@app.callback()
+def campaigns() -> None:
+    """Inject faults and count what becomes of them.
+
+    A campaign that was interrupted goes on where it was; the same seed gives the same faults.
+    """
+
+
+@app.command()
+def link(
+    count: Annotated[int, typer.Option(
+        "--sessions", "-n", min=1, help="Some 40 faults come to a session.")] = 2600,
+    seed: Seed = 1,
+    target: Annotated[str, typer.Option(
+        "--target", "-t", help=f"What is at the other end of the line: {', '.join(TARGETS)}; "
+                               "device is the one emulated by the integer reference.")] = "device",
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes.")] = 1,
+    only: Annotated[int | None, typer.Option(
+        "--only", metavar="NUMBER", help="Make the session of this number alone, and show what "
+                                         "became of its requests.")] = None,
+    out: Out = Path("build/faults"),
+) -> None:
+    """Faults of the line, of other programs and of the power, under a driver at work.
+
+    A session opens a device, loads a model and generates after one text or two, ten times; each
+    request has one to eight faults of one kind. All tokens are compared with the integer reference.
+    After an error, requests without faults follow until their tokens are right. It fails if a token
+    was wrong without an error, if a request did not end, or if the device did not come back.
+    """
+    if target not in TARGETS:
+        raise FaultsError(f"there is no target {target!r}; there are {', '.join(TARGETS)}")
+    if only is not None:
+        outcomes = run_one(target, seed, only)
+        print(json.dumps([outcome.to_dict() for outcome in outcomes], indent=1))
+        raise typer.Exit(int(any(outcome.bad for outcome in outcomes)))
+    _campaign(target, seed, count, jobs, out)
+
+
+@app.command()
+def memory(
+    count: Annotated[int, typer.Option(
+        "--sessions", "-n", min=1, help="Sessions, each with one flipped bit.")] = 400,
+    seed: Seed = 1,
+    checked: Annotated[bool, typer.Option(
+        "--weights/--others", help="Bits of the weights in use, which the chip checks, or of all "
+                                   "other memories, which it does not.")] = True,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes.")] = 1,
+    out: Out = Path("build/faults"),
+) -> None:
+    """Flipped bits in the memories of the chip before synthesis, while a driver is at work.
+
+    With --weights it fails unless each of them is found, by the request during which it was flipped
+    or by the next one, and the tokens are right again. With --others it shows what becomes of them.
+    """
+    _campaign("weights" if checked else "memories", seed, count, jobs, out)
+
+
+def _campaign(target: str, seed: int, count: int, jobs: int, out: Path) -> None:
+    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+                  TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
+        task = bar.add_task("sessions", total=count)
+        outcomes = run_batches(
+            target, seed, count, out, jobs=jobs,
+            progress=lambda done, faults, bad: bar.update(
+                task, completed=min(done, count), description=f"sessions, {faults:,} faults"
+                + (f", [red]{bad} went wrong[/]" if bad else "")))
+    document = {"command": shlex.join(["python", "-m", "trilight.sim.faults", *sys.argv[1:]]),
+                **summarise(target, seed, outcomes)}
+    path = out / f"{target}.json"
+    write_json(path, document)
+    table = Table("kind", "faults", "requests", *OUTCOMES, "median s", "most s")
+    for name, row in [*document["kinds"].items(), ("all", {**document, "seconds": None})]:
+        seconds = row["seconds"] or {"median": float("nan"), "most": float("nan")}
+        table.add_row(name, *(f"{number:,}" for number in (
+            row["injected"], row["requests"], *row["outcomes"].values())),
+            *(f"{value:.3f}" for value in seconds.values()))
+    Console(width=max(console.width, 150)).print(table)
+    console.print(f"seed {seed}; {path}", style="dim")
+    if document["bad"]:
+        first = document["bad"][0]
+        console.print(f"[red]{len(document['bad'])} requests went as they must not[/], the first "
+                      f"in session {first['session']}: {first['outcome']}, {first['detail']}; "
+                      f"repeat it with --only {first['session']}")
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command line; an error of the project's is told in one line."""
+    try:
+        app()
+    except TrilightError as error:
+        console.print(f"[red]error:[/] {error}")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
