@@ -30,6 +30,7 @@ from trilight.sw.reference.sampler import Sampler
 
 from .corpus import Corpus, read_corpus
 from .export import build_model
+from .recipe import load_recipe, recipe_names
 from .shape import board_device, choose_config, memory_fill
 
 if TYPE_CHECKING:
@@ -44,8 +45,11 @@ CHECKPOINT_NAME = "trilight-training.pt"
 
 _INTERRUPTED = 130
 _LOG_EVERY_S = 30.0
-_SETTINGS = ("network", "characters", "minutes", "d_model", "layers", "hidden", "seed",
-             "learning_rate", "weight_decay", "dropout", "average", "precision", "compile_")
+_SETTINGS = ("network", "made_up_streams", "characters", "minutes", "d_model", "layers",
+             "hidden", "seed", "learning_rate", "weight_decay", "dropout", "average",
+             "precision", "compile_")
+_NO_SETTING = {"recipe", "corpus", "out", "checkpoint", "resume", "help"}
+"""Options that a recipe cannot hold."""
 _FEWEST_TO_COMPILE = 3_000_000
 """Compiling takes as long as about this many characters save."""
 _LESSON_FILES = "lessons-*.safetensors"
@@ -84,18 +88,42 @@ class Precision(StrEnum):
     FP32 = "fp32"
 
 
+def _use_recipe(context: typer.Context, name: str | None) -> str | None:
+    """Take what a recipe says for the options that are not given."""
+    if name is not None:
+        options = {option.name for option in context.command.params if option.name} - _NO_SETTING
+        recipe = load_recipe(name, {option.rstrip("_") for option in options})
+        context.default_map = {
+            **(context.default_map or {}),
+            **{key + "_" * (key not in options): value for key, value in recipe.train.items()}}
+        context.obj = recipe
+    return name
+
+
 def train_command(
     context: typer.Context,
     corpus: Annotated[Path, typer.Option(help="Text to learn from, UTF-8.")],
     out: Annotated[Path, typer.Option(help="Model file to write, e.g. mine.safetensors.")],
     board: Annotated[str, typer.Option(
         help="Board whose memory the model is to fill.")] = "icebreaker",
+    recipe: Annotated[str | None, typer.Option(
+        "--recipe", is_eager=True, callback=_use_recipe, metavar="NAME",
+        help=f"Settings, where no other option is given, and the memory to fill: "
+             f"{', '.join(recipe_names())}, or a .toml file.")] = None,
     teacher: Annotated[list[Path] | None, typer.Option(
         help="Network that --network float trained on the same text: the model learns what it "
              "expects. Repeat it for several: the mean of what they expect.")] = None,
     made_up: Annotated[int, typer.Option(
         min=0, help="Characters of text that the teachers make up, to be read beside the corpus."
     )] = 0,
+    made_up_streams: Annotated[int | None, typer.Option(
+        min=1, max=15, help="How many of the 16 places that are read side by side are in made-up "
+                            "text. [default: 15]")] = None,
+    lessons_folder: Annotated[Path | None, typer.Option(
+        "--lessons", metavar="FOLDER",
+        help="Keep what the teachers say here, for other seeds and settings; a gigabyte for ten "
+             "million made-up characters. [default: with the checkpoint, and deleted with it]",
+    )] = None,
     characters: Annotated[int | None, typer.Option(
         min=1, help="Characters to train on, the text read again and again. "
                     "[default: 15,000,000]")] = None,
@@ -156,7 +184,7 @@ def train_command(
     folder = checkpoint or out.parent / (out.name + ".checkpoint")
     saved = folder / CHECKPOINT_NAME
     _check_paths(out, saved, resume=resume)
-    chip = board_device(board)
+    chip = context.obj.memory if recipe and context.obj.memory else board_device(board)
     text = read_corpus(corpus, max_vocab=chip.max_vocab, development=development)
 
     import torch
@@ -174,7 +202,7 @@ def train_command(
         _refuse_settings(context)
     if panel:
         names = json.dumps([made_up, [model.sha256 for model in panel]])
-        lessons = _lessons(console, folder, panel, text, made_up, place)
+        lessons = _lessons(console, lessons_folder or folder, panel, text, made_up, place)
     if resume:
         trainer = Trainer.resume(saved, text, lessons=lessons, teachers=names, device=place)
     else:
@@ -195,6 +223,7 @@ def train_command(
             learning_rate=given(learning_rate, model=5e-3, other=2e-3),
             weight_decay=given(weight_decay, model=0.05, other=0.1),
             dropout=given(dropout, model=0.05 if panel else 0.1, other=0.3),
+            made_up_streams=made_up_streams or Options.made_up_streams,
             bf16=bf16,
             compiled=(length >= _FEWEST_TO_COMPILE and minutes is None and compiler_works(place)
                       if compile_ is Compile.AUTO else compile_ is Compile.ON),
@@ -203,12 +232,14 @@ def train_command(
             options = replace(options, characters=characters_in(
                 minutes, config, text, options, device=place))
         trainer = Trainer(config, text, options, lessons=lessons, teachers=names, device=place)
-    run = _Run(trainer, out, chip, tuple(teachers), made_up, panel)
+    run = _Run(trainer, out, chip, tuple(teachers), made_up, panel, recipe)
     _announce(console, run)
     again = " ".join(["trilight train --corpus", quote(str(corpus)), "--out", quote(str(out)),
                       *(f"--teacher {quote(str(path))}" for path in teachers),
                       *([f"--made-up {made_up}"] if made_up else []),
+                      *(["--lessons", quote(str(lessons_folder))] if lessons_folder else []),
                       *(["--development"] if development else []),
+                      *([f"--recipe {quote(recipe)}"] if recipe else []),
                       *(["--checkpoint", quote(str(folder))] if checkpoint else []), "--resume"])
     if not _train(console, trainer, saved):
         console.print(f"Stopped after {trainer.characters:,} characters. Go on with\n  "
@@ -240,6 +271,7 @@ class _Run:
     teacher_files: tuple[Path, ...]
     made_up: int
     panel: "list[FloatModel]"
+    recipe: str | None
 
 
 def _panel(paths: Sequence[Path], corpus: Corpus, device: str, *,
@@ -325,7 +357,8 @@ def _check_paths(out: Path, saved: Path, *, resume: bool) -> None:
 def _refuse_settings(context: typer.Context) -> None:
     """Refuse options that a checkpoint has decided already."""
     sources = {name: context.get_parameter_source(name) for name in _SETTINGS}
-    given = [name for name, source in sources.items() if source and source.name != "DEFAULT"]
+    given = [name for name, source in sources.items()
+             if source and source.name not in ("DEFAULT", "DEFAULT_MAP")]
     if given:
         names = ", ".join("--" + name.rstrip("_").replace("_", "-") for name in given)
         raise TrainingError(f"--resume goes on with the settings of the checkpoint; leave out "
@@ -418,7 +451,8 @@ def _reproduce(run: _Run) -> str:
     config, options = trainer.config, trainer.options
     words = ["trilight", "train", "--corpus", trainer.corpus.name, "--out", run.out.name,
              *(word for path in run.teacher_files for word in ("--teacher", path.name)),
-             *(["--made-up", run.made_up] if run.made_up else []),
+             *(["--made-up", run.made_up, "--made-up-streams", options.made_up_streams]
+               if run.made_up else []),
              "--network", options.network,
              "--characters", options.characters, "--d-model", config.d_model,
              "--layers", config.n_layers, "--hidden", config.d_hidden, "--seed", options.seed,
@@ -426,6 +460,7 @@ def _reproduce(run: _Run) -> str:
              "--weight-decay", f"{options.weight_decay:g}", "--dropout", f"{options.dropout:g}",
              "--average", f"{options.average:g}",
              *(["--development"] if trainer.corpus.development else []),
+             *(["--recipe", run.recipe] if run.recipe else []),
              "--device", trainer.device.type, "--precision", "bf16" if options.bf16 else "fp32",
              "--compile", "on" if options.compiled else "off",
              "--threads", torch.get_num_threads()]

@@ -1,54 +1,44 @@
 """Models of several kinds side by side. Needs PyTorch."""
 
 import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 
-from trilight.hw.config import ModelConfig
-from trilight.sw.evaluate import BLOCK_CHARACTERS, PROTOCOLS, evaluate
-from trilight.sw.model import Model
+from trilight.sw.evaluate import PROTOCOLS, evaluate
+from trilight.sw.model import MATRICES, Model
+from trilight.sw.performance import predict
+from trilight.sw.power import BOUNDARY, Activity, estimate_power
+from trilight.sw.power.operations import WorkEnergy, energy_of_work
+from trilight.sw.report import load_releases
 
 from .corpus import Corpus
 from .float_file import FORMAT, FloatModel
 from .trainer import blocks_loss, streamed_loss
+from .work import WEIGHT_BITS, work_per_character
 
-__all__ = ["measure", "multiplications", "quantised"]
+__all__ = ["compare", "quantised", "seed_groups"]
 
 _INT8_MAX = 127
 _MATRIX_DIMENSIONS = 2
-
-
-def multiplications(config: ModelConfig, kind: str) -> int:
-    """Multiplications that one character takes, looked-up or computed functions left out.
-
-    Parameters
-    ----------
-    config
-        Shape.
-    kind
-        ``ternary``, ``float`` or ``transformer``. The last attends to half of a window of
-        ``BLOCK_CHARACTERS`` on average.
-    """
-    d, hidden, layers, vocab = (config.d_model, config.d_hidden, config.n_layers,
-                                config.vocab_size)
-    if kind == "ternary":
-        # Taps 2d, one multiplier per row of a matrix 5d + 2H, state d, products g h and a b
-        # d + H, tap of the second norm d; tap of the head and a multiplier per logit.
-        return layers * (10 * d + 3 * hidden) + d + vocab
-    norms = 2 * d * (2 * layers + 1)
-    if kind == "float":
-        return config.ternary_weights + layers * (4 * d + hidden) + norms
-    rotations = 4 * d
-    attention = 2 * d * (BLOCK_CHARACTERS + 1) // 2
-    return config.ternary_weights + layers * (rotations + attention + hidden) + norms
+_SEED = "--seed"
+_NOT_THE_METHOD = (_SEED, "--out")
+"""Options that runs of one method differ in."""
 
 
 def quantised(model: FloatModel) -> FloatModel:
-    """Return a network whose matrices are rounded to 8 bits, each row with a scale of its own."""
+    """Return a network whose matrix products have inputs and weights of 8 bits.
+
+    Each row of a matrix has a scale of its own, and so has each input vector; the rest stays as it
+    is.
+    """
     network = copy.deepcopy(model.network)
+    network.int8_inputs = True
     with torch.no_grad():
         for value in network.parameters():
             if value.ndim == _MATRIX_DIMENSIONS:
@@ -57,15 +47,75 @@ def quantised(model: FloatModel) -> FloatModel:
     return FloatModel(model.kind, network, model.vocab, model.provenance)
 
 
-def measure(path: Path, text: Corpus) -> list[dict[str, Any]]:
-    """Return a row for a model, or two for a network in floating point: as it is, and in 8 bits.
+def compare(paths: Sequence[Path], text: Corpus, *,
+            progress: Callable[[str], None] = lambda name: None) -> list[dict[str, Any]]:
+    """Measure models, and return a row for each; two for a network in floating point.
+
+    Parameters
+    ----------
+    paths
+        Files of ``trilight train``. A network in floating point is measured as it is and in 8
+        bits.
+    text
+        Its held-out part is predicted.
+    progress
+        Called with the name of each file before it is measured.
+
+    Returns
+    -------
+    list of dict
+        Ready for JSON: bytes, multiplications and additions per character, modelled energy with
+        the ratio to that of the first row, nats per character by protocol, and how the model was
+        trained.
 
     Raises
     ------
-    ModelFileError, TrainingError
-        The file is no model.
+    ModelFileError
+        A file is no model.
     """
-    return _ternary(path, text) if _is_ternary(path) else _float(path, text)
+    # The products are small: threads would wait for each other longer than they work.
+    torch.set_num_threads(1)
+    measured: list[tuple[dict[str, Any], WorkEnergy]] = []
+    for path in paths:
+        progress(path.name)
+        measured += _ternary(path, text) if _is_ternary(path) else _float(path, text)
+    rows = []
+    for row, energy in measured:
+        ratio = asdict(energy.ratio(measured[0][1]))
+        rows.append({**row, "energy_per_char": energy.to_dict(), "energy_ratio_to_first": ratio})
+    return rows
+
+
+def seed_groups(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Mean and spread of models whose commands differ in the seed only.
+
+    Returns
+    -------
+    list of dict
+        For each method with several seeds: ``command`` without seed and file, ``files``, and by
+        protocol ``mean``, ``standard_deviation``, ``lowest`` and ``highest`` in nats per character.
+    """
+    methods: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row["kind"] == "ternary" and row["command"]:
+            methods.setdefault(_method(row["command"]), []).append(row)
+    groups = []
+    for command, members in methods.items():
+        if len({row["seed"] for row in members}) < 2:
+            continue
+        group: dict[str, Any] = {"command": command, "files": [row["file"] for row in members]}
+        for protocol in PROTOCOLS:
+            nats = [row[f"nats_per_char_{protocol}"] for row in members]
+            group[protocol] = {"mean": mean(nats), "standard_deviation": stdev(nats),
+                               "lowest": min(nats), "highest": max(nats)}
+        groups.append(group)
+    return groups
+
+
+def _method(command: str) -> str:
+    words = command.split()
+    return " ".join(word for before, word in zip(["", *words], words, strict=False)
+                    if word not in _NOT_THE_METHOD and before not in _NOT_THE_METHOD)
 
 
 def _is_ternary(path: Path) -> bool:
@@ -77,37 +127,87 @@ def _is_ternary(path: Path) -> bool:
         return True
 
 
-def _ternary(path: Path, text: Corpus) -> list[dict[str, Any]]:
+def _training(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a row says of how its model was made."""
+    def of(source: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: source.get(key) for key in (
+            "command", "seed", "characters_seen", "training_seconds")}
+
+    return {**of(provenance), "teachers": [
+        {"sha256": teacher["sha256"], **of(teacher),
+         "nats_per_char_streamed": teacher.get("float_nats_per_char"),
+         "nats_per_char_blocks": teacher.get("float_nats_per_char_blocks")}
+        for teacher in provenance.get("teachers", [])]}
+
+
+def _ternary(path: Path, text: Corpus) -> list[tuple[dict[str, Any], WorkEnergy]]:
     model = Model.load(path)
-    words = model.config.weight_words
-    return [{
+    matrices = [model.embedding, *(getattr(layer, name).trits for layer in model.layers
+                                   for name in MATRICES)]
+    zeros = sum(int((trits == 0).sum()) for trits in matrices) / model.config.ternary_weights
+    work = work_per_character(model.config, "ternary", "trits", zero_share=zeros)
+    nats = {protocol: evaluate(model, text.held_out_text, protocol)["nats_per_char"]
+            for protocol in PROTOCOLS}
+    about = model.provenance
+    floats = {"streamed": about.get("float_nats_per_char"),
+              "blocks": about.get("float_nats_per_char_blocks")}
+    return [({
         "file": path.name,
         "kind": "ternary",
         "format": "trits",
         "weights": model.config.ternary_weights,
-        "weight_bytes": 8 * words,
-        "multiplications_per_char": multiplications(model.config, "ternary"),
-        **{f"nats_per_char_{protocol}":
-           evaluate(model, text.held_out_text, protocol)["nats_per_char"]
-           for protocol in PROTOCOLS},
+        "zero_share": zeros,
+        "weight_bytes": 8 * model.config.weight_words,
+        "multiplications_per_char": work.count("multiply"),
+        "additions_per_char": work.count("add"),
+        "fpga_core_energy_per_char": _fpga_core(model),
+        **{f"nats_per_char_{protocol}": nats[protocol] for protocol in PROTOCOLS},
+        # What the trainer measured before it rounded, on the held-out text of the training.
+        "float_to_integer_gap": {
+            protocol: nats[protocol] - value for protocol, value in floats.items()
+            if value is not None and about.get("split") == text.split},
         "sha256": model.sha256,
-        "command": model.provenance.get("command"),
-    }]
+        **_training(about),
+    }, energy_of_work(work))]
 
 
-def _float(path: Path, text: Corpus) -> list[dict[str, Any]]:
+def _fpga_core(model: Model) -> dict[str, Any]:
+    """Return the power model's energy of a character on the released build of the iCEBreaker."""
+    release = load_releases()["icebreaker"]
+    activity = release["activity"]
+    estimate = estimate_power(
+        Activity.from_dict(activity["busy"]), release["clock_hz"], pll=release["pll"],
+        windows=[Activity.from_dict(window) for window in activity["windows"]])
+    cycles = predict(model.config).cycles_per_token
+    interval = estimate.power_mw.scaled(1e6 * cycles / release["clock_hz"])
+    which = "this" if release["model_sha256"] == model.sha256 else "another"
+    return {"value": interval.p50, "unit": "nJ", "provenance": "modelled", "boundary": BOUNDARY,
+            "interval": asdict(interval), "calibration": estimate.calibration,
+            "source": f"activity counted on the released netlist with {which} model, computed "
+                      f"cycles, {release['clock_hz'] / 1e6:g} MHz"}
+
+
+def _float(path: Path, text: Corpus) -> list[tuple[dict[str, Any], WorkEnergy]]:
     model = FloatModel.load(path)
     config = model.network.config
-    return [{
-        "file": path.name,
-        "kind": each.kind,
-        "format": form,
-        "weights": config.ternary_weights,
-        "weight_bytes": size * config.ternary_weights,
-        "multiplications_per_char": multiplications(config, each.kind),
-        "nats_per_char_streamed": (None if each.kind == "transformer" else
-                                   streamed_loss(each.network, text.held_out)),
-        "nats_per_char_blocks": blocks_loss(each.network, text.held_out),
-        "sha256": each.sha256,
-        "command": each.provenance.get("command"),
-    } for each, form, size in ((model, "float32", 4), (quantised(model), "int8", 1))]
+    rows = []
+    for form, each in (("float32", model), ("int8", quantised(model))):
+        work = work_per_character(config, each.kind, form)
+        rows.append(({
+            "file": path.name,
+            "kind": each.kind,
+            "format": form,
+            "weights": config.ternary_weights,
+            "zero_share": None,
+            "weight_bytes": WEIGHT_BITS[form] // 8 * config.ternary_weights,
+            "multiplications_per_char": work.count("multiply"),
+            "additions_per_char": work.count("add"),
+            "fpga_core_energy_per_char": None,
+            "nats_per_char_streamed": (None if each.kind == "transformer" else
+                                       streamed_loss(each.network, text.held_out)),
+            "nats_per_char_blocks": blocks_loss(each.network, text.held_out),
+            "float_to_integer_gap": {},
+            "sha256": each.sha256,
+            **_training(each.provenance),
+        }, energy_of_work(work)))
+    return rows

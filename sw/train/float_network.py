@@ -20,6 +20,8 @@ __all__ = ["FloatMasks", "FloatNetwork", "Transformer", "TransformerMasks"]
 _INPUT_SHARE = 1 / 3
 """Dropout of the embedding and before the head, in parts of that of the branches."""
 
+_INT8_MAX = 127
+
 
 class FloatMasks(NamedTuple):
     """Dropout factors, the same for all characters of a window."""
@@ -52,6 +54,22 @@ def _draw(shape: tuple[int, ...], rate: float, generator: torch.Generator,
     return ((torch.rand(shape, generator=generator) >= rate) / (1 - rate)).to(device)
 
 
+class _Products(nn.Module):
+    """Matrix products in the arithmetic of a network."""
+
+    bf16: bool
+    int8_inputs = False
+    """Whether inputs are rounded to 8 bits, each vector with a scale of its own."""
+
+    def _product(self, x: Tensor, weight: Tensor) -> Tensor:
+        if self.int8_inputs:
+            step = x.abs().amax(-1, keepdim=True).clamp(min=1e-12) / _INT8_MAX
+            x = (x / step).round() * step
+        if self.bf16:
+            return functional.linear(x.bfloat16(), weight.bfloat16()).float()
+        return functional.linear(x, weight)
+
+
 class _FloatLayer(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -65,7 +83,7 @@ class _FloatLayer(nn.Module):
         self.forget_bias = nn.Parameter(torch.linspace(0, 4, d))
 
 
-class FloatNetwork(nn.Module):
+class FloatNetwork(_Products):
     """The ternary network's structure with real weights, root-mean-square norms and no limits.
 
     Parameters
@@ -131,11 +149,6 @@ class FloatNetwork(nn.Module):
         logits = self._product(x, self.embedding) * (self.head_gain / d**0.5) + self.head_bias
         return logits, State(torch.stack(h_after), torch.stack(x_after))
 
-    def _product(self, x: Tensor, weight: Tensor) -> Tensor:
-        if self.bf16:
-            return functional.linear(x.bfloat16(), weight.bfloat16()).float()
-        return functional.linear(x, weight)
-
 
 class _TransformerLayer(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
@@ -147,7 +160,7 @@ class _TransformerLayer(nn.Module):
         self.glu_down = _weight(d, hidden, 0.5)
 
 
-class Transformer(nn.Module):
+class Transformer(_Products):
     """A causal Transformer: rotary positions, gated feed-forward units, tied embedding.
 
     It sees the window that it is given and nothing before: its state is empty.
@@ -218,11 +231,6 @@ class Transformer(nn.Module):
         rates = 1000.0 ** (-torch.arange(half, device=device) / half)
         angles = torch.arange(length, device=device)[:, None] * rates
         return angles.cos(), angles.sin()
-
-    def _product(self, x: Tensor, weight: Tensor) -> Tensor:
-        if self.bf16:
-            return functional.linear(x.bfloat16(), weight.bfloat16()).float()
-        return functional.linear(x, weight)
 
 
 def _rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:

@@ -50,7 +50,7 @@ class Options:
     seed: int = 1
     streams: int = 16
     """Places of the text that are read side by side."""
-    made_up_streams: int = 8
+    made_up_streams: int = 15
     """How many of these are in the teachers' text, if there is one."""
     context: int = 128
     """Characters that gradients flow back through; the state is carried on across them."""

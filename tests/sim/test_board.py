@@ -1,5 +1,6 @@
 """The virtual board: bytes through pins, time, threads, traces, counts and a serial device."""
 
+import json
 import os
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from trilight.hw.top import Chip
 from trilight.sim.board import IDLE, VirtualBoard, netlist_target, rtl_target, serve_pty
 from trilight.sim.native import NativeBench, compile_bench
 from trilight.sim.speed import RECIPES
+from trilight.sw.cli import main
 from trilight.sw.driver import Board
 from trilight.sw.errors import BuildError, LinkError, SimulationError, TargetError
 from trilight.sw.model import Model
@@ -276,3 +278,21 @@ def test_board_command_ends_with_ctrl_c() -> None:
             assert board.identity.lanes == 40
         os.kill(process.pid, signal.SIGINT)
         assert process.wait(60) in (0, 130)
+
+
+@pytest.mark.parametrize("target", ["rtl", pytest.param("netlist", marks=pytest.mark.slow)])
+def test_evaluate_finds_the_chip_equal_to_the_reference(
+        target: str, seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``trilight evaluate --target``, with a small model."""
+    model = Model.random(ModelConfig(vocab_size=32, d_model=40, n_layers=1, d_hidden=40), seed)
+    text = model.decode(np.random.default_rng(seed).integers(32, size=400).tolist())
+    files = {name: tmp_path / name for name in ("model", "corpus", "json")}
+    model.save(files["model"])
+    files["corpus"].write_text(text, encoding="utf-8", newline="")
+    arguments = ["evaluate", "--quiet", "--split", "all", "--target", target, "--sample", "16",
+                 *(f"--{name}={path}" for name, path in files.items())]
+    assert main(arguments) == 0
+    agreement = json.loads(files["json"].read_text())["agreement"]
+    assert agreement["target"] == f"{target}:icebreaker"
+    assert agreement["tokens_compared"] == 16
+    assert f"{target}:icebreaker drew the 16 tokens of the reference" in capsys.readouterr().out

@@ -15,8 +15,9 @@ from trilight.hw.config import ModelConfig
 from trilight.sw import cli
 from trilight.sw.errors import CheckpointError, ModelFileError, TrainingError
 from trilight.sw.evaluate import character_losses, evaluate
-from trilight.sw.model import Model
+from trilight.sw.model import MATRICES, Model
 from trilight.sw.train import command
+from trilight.sw.train.compare_command import published_models
 from trilight.sw.train.corpus import Corpus, read_corpus
 
 SHAPE = ("--d-model", 32, "--layers", 2, "--hidden", 24, "--threads", 1, "--precision", "fp32")
@@ -238,20 +239,6 @@ def test_student_comes_to_expect_what_its_teacher_does(
 # Comparison
 
 
-def test_multiplications_of_a_float_network_are_those_of_its_products(
-        t: SimpleNamespace, corpus: Corpus) -> None:
-    """Each weight of a matrix once; what is left grows with the width, not with its square."""
-    from trilight.sw.train.compare import multiplications
-
-    shape = config(corpus)
-    matrices = sum(value.numel() for value in network(t, corpus).parameters() if value.ndim == 2)
-    rest = multiplications(shape, "float") - matrices
-    wide = dataclasses.replace(shape, d_model=2 * shape.d_model, d_hidden=2 * shape.d_hidden)
-    assert rest > 0
-    assert multiplications(wide, "float") - wide.ternary_weights == 2 * rest
-    assert multiplications(shape, "ternary") < matrices / 5
-
-
 def test_rounding_to_8_bits_moves_weights_by_half_a_step(
         t: SimpleNamespace, corpus: Corpus) -> None:
     from trilight.sw.train.compare import quantised
@@ -269,10 +256,47 @@ def test_rounding_to_8_bits_moves_weights_by_half_a_step(
         assert len(after[0].unique()) > 3
 
 
+def test_inputs_of_8_bits_are_rounded_by_half_a_step(t: SimpleNamespace, corpus: Corpus) -> None:
+    net = network(t, corpus)
+    x = t.torch.randn(5, 32, generator=t.torch.Generator().manual_seed(6))
+    before = net._product(x, t.torch.eye(32))
+    net.int8_inputs = True
+    after = net._product(x, t.torch.eye(32))
+    step = x.abs().amax(1, keepdim=True) / 127
+    assert t.torch.equal(before, x)
+    assert ((after - x).abs() <= 0.501 * step).all()
+    assert not t.torch.equal(after, x)
+
+
+def test_seeds_of_one_method_are_summed_up(t: SimpleNamespace) -> None:
+    from trilight.sw.train.compare import seed_groups
+
+    def row(file: str, command: str, seed: int, nats: float, kind: str = "ternary",
+            ) -> dict[str, Any]:
+        return {"file": file, "command": f"trilight train --out {file} {command} --seed {seed}",
+                "seed": seed, "kind": kind, "nats_per_char_streamed": nats,
+                "nats_per_char_blocks": nats + 1}
+
+    rows = [row("a", "--dropout 0", 1, 1.5), row("b", "--dropout 0", 2, 1.7),
+            row("c", "--dropout 0", 3, 1.3), row("d", "--dropout 0.1", 1, 9.0),
+            row("e", "--dropout 0", 1, 9.0, kind="float"), {**row("f", "", 1, 9.0),
+                                                            "command": None}]
+    [group] = seed_groups(rows)
+    assert group["files"] == ["a", "b", "c"]
+    assert group["command"] == "trilight train --dropout 0"
+    for protocol, more in (("streamed", 0), ("blocks", 1)):
+        assert group[protocol] == pytest.approx({
+            "mean": 1.5 + more, "standard_deviation": 0.2, "lowest": 1.3 + more,
+            "highest": 1.7 + more})
+
+
 def test_compare_command(t: SimpleNamespace, text: Path, corpus: Corpus, tmp_path: Path,
                          capsys: pytest.CaptureFixture[str]) -> None:
     model = tmp_path / "model.safetensors"
     ours = dataclasses.replace(Model.random(config(corpus), 1), vocab=corpus.vocab)
+    ours = dataclasses.replace(ours, provenance={
+        "split": corpus.split, "float_nats_per_char": 3.0, "float_nats_per_char_blocks": 2.0,
+        "command": "trilight train", "teachers": [{"sha256": "5", "command": "teach"}]})
     ours.save(model)
     files = [str(model)]
     for kind in ("float", "transformer"):
@@ -290,7 +314,31 @@ def test_compare_command(t: SimpleNamespace, text: Path, corpus: Corpus, tmp_pat
         t.streamed_loss(network(t, corpus), corpus.held_out))
     assert rows[1]["nats_per_char_blocks"] != rows[2]["nats_per_char_blocks"]
     assert rows[3]["nats_per_char_streamed"] is None
+    assert rows[0]["float_to_integer_gap"] == {
+        "streamed": rows[0]["nats_per_char_streamed"] - 3,
+        "blocks": rows[0]["nats_per_char_blocks"] - 2}
+    assert (rows[0]["command"], rows[0]["teachers"][0]["command"]) == ("trilight train", "teach")
+    zeros = sum(int((matrix == 0).sum()) for matrix in (
+        ours.embedding, *(getattr(layer, name).trits for layer in ours.layers
+                          for name in MATRICES)))
+    assert rows[0]["zero_share"] == zeros / ours.config.ternary_weights
+    core = rows[0]["fpga_core_energy_per_char"]
+    assert core["interval"]["p05"] < core["value"] < core["interval"]["p95"]
+    assert rows[1]["fpga_core_energy_per_char"] is None
+    energies = [row["energy_per_char"]["value"] for row in rows]
+    assert energies[0] < energies[2] < energies[1]
+    assert rows[1]["energy_ratio_to_first"]["p50"] == pytest.approx(energies[1] / energies[0],
+                                                                    rel=0.1)
+    assert rows[0]["energy_ratio_to_first"] == {"p05": 1, "p50": 1, "p95": 1}
     assert "int8" in capsys.readouterr().out
+
+
+def test_published_figures_are_of_one_text() -> None:
+    [_, *others] = names = [model["name"] for model in published_models(
+        "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed")]
+    assert names[0].startswith("nanoGPT")
+    assert len(others) == 2
+    assert published_models("0" * 64) == []
 
 
 # The commands
@@ -371,6 +419,32 @@ def test_command_refuses_before_it_trains(
     teacher(t, corpus).save("whole")
     result = run_command("--corpus", text, "--out", "m.safetensors", *arguments)
     assert message in str(result.exception)
+
+
+def test_seeds_share_what_teachers_say(t: SimpleNamespace, text: Path, corpus: Corpus,
+                                       tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trilight.sw.train import lessons as module
+
+    monkeypatch.setattr(module, "_WRITERS", 8)
+    monkeypatch.setattr(module, "_CHAPTER", 512)
+    first, folder = tmp_path / "teacher.safetensors", tmp_path / "lessons"
+    teacher(t, corpus).save(first)
+
+    def train(seed: int) -> Result:
+        return run_command(
+            "--corpus", text, "--out", tmp_path / f"{seed}.safetensors", "--teacher", first,
+            "--made-up", 4_000, "--made-up-streams", 9, "--lessons", folder, "--seed", seed,
+            "--characters", 4_000, *SHAPE)
+
+    assert train(1).exit_code == 0
+    files = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert len(files) == 2
+    monkeypatch.setattr(module, "make_up_text", None)
+    monkeypatch.setattr(module, "with_expectations", None)
+    assert train(2).exit_code == 0
+    assert files == {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    command = Model.load(tmp_path / "2.safetensors").provenance["command"]
+    assert "--made-up 4000 --made-up-streams 9" in command
 
 
 def test_checkpoint_goes_on_with_the_same_teachers_only(

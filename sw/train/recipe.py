@@ -1,0 +1,89 @@
+"""Recipes: settings of ``trilight train`` in a file, for the memory of a device.
+
+A recipe is a TOML file. ``[train]`` holds options by their names, with underscores;
+``[memory]``, if the model is for no board that there is, the fields of ``DeviceConfig`` that
+differ from its defaults; ``about`` says what it is for.
+"""
+
+import tomllib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from trilight.hw.config import DeviceConfig
+from trilight.sw.errors import TrainingError
+
+__all__ = ["Recipe", "load_recipe", "recipe_names"]
+
+_FOLDER = "trilight.sw.train.recipes"
+_SUFFIX = ".toml"
+_TABLES = {"about", "memory", "train"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Settings of a training."""
+
+    name: str
+    about: str
+    train: Mapping[str, Any]
+    """Options of ``trilight train``, by name."""
+    memory: DeviceConfig | None
+    """What is to hold the model; ``None`` leaves it to ``--board``."""
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come along."""
+    return sorted(path.name.removesuffix(_SUFFIX) for path in files(_FOLDER).iterdir()
+                  if path.name.endswith(_SUFFIX))
+
+
+def load_recipe(name: str, options: Collection[str]) -> Recipe:
+    """Read a recipe that comes along, or a file.
+
+    Parameters
+    ----------
+    name
+        Of ``recipe_names``, or the path of a file that ends with ``.toml``.
+    options
+        Names that ``[train]`` may hold.
+
+    Raises
+    ------
+    TrainingError
+        There is no such recipe, or it holds what no recipe can.
+    """
+    path = Path(name) if name.endswith(_SUFFIX) else files(_FOLDER).joinpath(name + _SUFFIX)
+    if not path.is_file():
+        raise TrainingError(f"there is no recipe {name!r}; there is "
+                            f"{', '.join(recipe_names())}, or give a .toml file")
+    try:
+        found = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"recipe {name} cannot be read: {error}") from error
+    _refuse(name, "", set(found) - _TABLES, _TABLES)
+    train, memory = found.get("train", {}), found.get("memory")
+    for table, entries in (("train", train), ("memory", memory)):
+        if entries is not None and not isinstance(entries, dict):
+            raise TrainingError(f"recipe {name}: {table} must be a table, [{table}], not "
+                                f"{entries!r}")
+    _refuse(name, "[train] ", set(train) - set(options), options)
+    if memory is None:
+        return Recipe(name=name, about=found.get("about", ""), train=train, memory=None)
+    fields = set(DeviceConfig.__dataclass_fields__)
+    _refuse(name, "[memory] ", set(memory) - fields, fields)
+    wrong = [f"{key} = {value!r}" for key, value in memory.items()
+             if key != "name" and (type(value) is not int or value < 1)]
+    if wrong or "weight_words" not in memory:
+        raise TrainingError(f"recipe {name}: [memory] needs positive integers, weight_words at "
+                            f"least, not {', '.join(wrong) or 'none'}")
+    device = DeviceConfig(**{"name": Path(name).name.removesuffix(_SUFFIX), **memory})
+    return Recipe(name=name, about=found.get("about", ""), train=train, memory=device)
+
+
+def _refuse(name: str, where: str, unknown: Collection[str], known: Collection[str]) -> None:
+    if unknown:
+        raise TrainingError(f"recipe {name}: {where}may hold {', '.join(sorted(known))}, not "
+                            f"{', '.join(sorted(unknown))}")

@@ -1,0 +1,1 @@
+"""Recipes of ``trilight train``, a file for each; see ``trilight.sw.train.recipe``."""
