@@ -23,8 +23,7 @@ from trilight.sw.frames import Frame, encode_frame
 from trilight.sw.image import compile_image
 from trilight.sw.model import Model
 
-from .native import (COMPILER_FLAGS, RECIPE, VERILATOR_FLAGS, WRITE_CXXRTL, NativeBench,
-                     Recipe)
+from .native import COMPILER_FLAGS, RECIPE, VERILATOR_FLAGS, WRITE_CXXRTL, NativeBench, Recipe
 
 __all__ = ["RECIPES", "compare", "main"]
 
