@@ -226,7 +226,7 @@ def _texts(recorder: Recorder, rng: np.random.Generator, name: str, model: Model
     most = model.config.vocab_size
 
     def tokens(count: int) -> list[int]:
-        return rng.integers(0, most, count).tolist()
+        return [int(token) for token in rng.integers(0, most, count)]
 
     def seed() -> int:
         return int(rng.choice([0, 1, int(rng.integers(1 << 32))]))
