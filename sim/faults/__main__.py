@@ -21,8 +21,9 @@ from rich.table import Table
 from trilight.sw.errors import FaultsError, TrilightError
 from trilight.sw.model import Model
 from trilight.sw.models import default_model_path
+from trilight.sw.summary import Row, write_topic
 
-from .campaign import TARGETS, run_batches, run_one, summarise, write_json
+from .campaign import TARGETS, UPSETS, run_batches, run_one, summarise, write_json
 from .loss import KINDS as LOSS_KINDS
 from .loss import Losses, plot
 from .loss import summarise as summarise_losses
@@ -144,6 +145,20 @@ def _command() -> str:
     return shlex.join(["python", "-m", "trilight.sim.faults", *sys.argv[1:]])
 
 
+def _leave_topic(out: Path, seed: int) -> None:
+    """Leave what the campaigns so far have given for the summary of all checks."""
+    rows: list[Row] = []
+    for target in (*TARGETS, *UPSETS):
+        try:
+            document = json.loads((out / f"{target}.json").read_text())
+        except (OSError, ValueError):
+            continue
+        rows.append((f"{target}: injected", document["injected"], "faults"))
+        rows += [(f"{target}: {outcome}", number, "requests")
+                 for outcome, number in document["outcomes"].items() if number]
+    write_topic("faults", "Faults", rows, seed=seed, command="make faults")
+
+
 def _campaign(target: str, seed: int, count: int, jobs: int, out: Path) -> None:
     with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                   TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
@@ -156,6 +171,7 @@ def _campaign(target: str, seed: int, count: int, jobs: int, out: Path) -> None:
     document = {"command": _command(), **summarise(target, seed, outcomes)}
     path = out / f"{target}.json"
     write_json(path, document)
+    _leave_topic(out, seed)
     table = Table("kind", "faults", "requests", *OUTCOMES, "median s", "most s")
     for name, row in [*document["kinds"].items(), ("all", {**document, "seconds": None})]:
         seconds = row["seconds"] or {"median": float("nan"), "most": float("nan")}
