@@ -12,6 +12,8 @@
 #   make simulation-speed   compare ways to compile the virtual board
 #   make fuzz       fuzz every parser, MINUTES=10 each; goes on where it was stopped
 #   make lint       ruff, mypy, and the schema of the workflow
+#   make faults     inject faults on the link, in memory and in power, and count what becomes of them
+#   make lint       ruff and mypy
 #   make clean      remove .venv and everything generated
 #
 # PYTHON chooses the interpreter, ARGS is handed to pytest: make test ARGS="--seed 3 -k engine"
@@ -36,7 +38,7 @@ LOCK := $(if $(shell command -v flock),flock build/install.lock)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 
 .DEFAULT_GOAL := install
-.PHONY: install demo test test-full guard fuzz simulation-speed bench-train lint typings python clean formal soak mutation
+.PHONY: install demo test test-full guard faults fuzz simulation-speed bench-train lint typings python clean formal soak mutation
 
 install: $(STAMP)-demo
 
@@ -68,6 +70,13 @@ formal: $(STAMP)-test
 soak: $(STAMP)-test
 	$(BIN)/python -m trilight.sim.soak --target rtl --tokens 100000
 	$(BIN)/python -m trilight.sim.soak --target netlist --tokens 10000
+
+faults: $(STAMP)-test
+	$(BIN)/python -m trilight.sim.faults link
+	$(BIN)/python -m trilight.sim.faults link --target rtl --sessions 100
+	$(BIN)/python -m trilight.sim.faults link --target netlist --sessions 20
+	$(BIN)/python -m trilight.sim.faults memory
+	$(BIN)/python -m trilight.sim.faults memory --others
 
 simulation-speed: $(STAMP)-demo
 	$(BIN)/python -m trilight.sim.speed
