@@ -145,8 +145,8 @@ class Trainer:
         self.step = 0
         self.loss = math.nan
         self.seconds = 0.0
-        self._forward = (torch.compile(self.network.forward) if options.compiled
-                         else self.network.forward)
+        self._forward: Callable[..., tuple[Tensor, State]] = (
+            torch.compile(self.network.forward) if options.compiled else self.network.forward)
         self._generator = torch.Generator().manual_seed(options.seed)
         self._state = self.network.start(options.streams)
         matrices = [p for p in self.network.parameters() if p.ndim == _MATRIX_DIMENSIONS]
