@@ -11,6 +11,8 @@
 #   make soak       compare 100,000 tokens of random models, every stage, with the reference
 #   make simulation-speed   compare ways to compile the virtual board
 #   make fuzz       fuzz every parser, MINUTES=10 each; goes on where it was stopped
+#   make lint       ruff, mypy, and the schema of the workflow
+#   make faults     inject faults on the link, in memory and in power, and count what becomes of them
 #   make lint       ruff and mypy
 #   make clean      remove .venv and everything generated
 #
@@ -36,7 +38,7 @@ LOCK := $(if $(shell command -v flock),flock build/install.lock)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 
 .DEFAULT_GOAL := install
-.PHONY: install demo test test-full guard fuzz simulation-speed bench-train lint typings python clean formal soak mutation
+.PHONY: install demo test test-full guard faults fuzz simulation-speed bench-train lint typings python clean formal soak mutation
 
 install: $(STAMP)-demo
 
@@ -69,12 +71,20 @@ soak: $(STAMP)-test
 	$(BIN)/python -m trilight.sim.soak --target rtl --tokens 100000
 	$(BIN)/python -m trilight.sim.soak --target netlist --tokens 10000
 
+faults: $(STAMP)-test
+	$(BIN)/python -m trilight.sim.faults link
+	$(BIN)/python -m trilight.sim.faults link --target rtl --sessions 100
+	$(BIN)/python -m trilight.sim.faults link --target netlist --sessions 20
+	$(BIN)/python -m trilight.sim.faults memory
+	$(BIN)/python -m trilight.sim.faults memory --others
+
 simulation-speed: $(STAMP)-demo
 	$(BIN)/python -m trilight.sim.speed
 
 lint: $(STAMP)-lint typings
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 # mypy cannot follow the import hook of an editable install, so it is given the package as links.
 typings:

@@ -19,8 +19,14 @@ from rich.progress import (
 from rich.table import Table
 
 from trilight.sw.errors import FaultsError, TrilightError
+from trilight.sw.model import Model
+from trilight.sw.models import default_model_path
+from trilight.sw.summary import Row, write_topic
 
-from .campaign import TARGETS, run_batches, run_one, summarise, write_json
+from .campaign import TARGETS, UPSETS, run_batches, run_one, summarise, write_json
+from .loss import KINDS as LOSS_KINDS
+from .loss import Losses, plot
+from .loss import summarise as summarise_losses
 from .session import OUTCOMES
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -88,6 +94,71 @@ def memory(
     _campaign("weights" if checked else "memories", seed, count, jobs, out)
 
 
+@app.command()
+def loss(
+    corpus: Annotated[Path, typer.Option(
+        "--corpus", metavar="FILE", help="Text of which the end is scored.")],
+    flips: Annotated[int, typer.Option("--flips", "-n", min=1, help="Of each kind.")] = 32,
+    characters: Annotated[int, typer.Option(
+        "--characters", min=32, help="How many are scored.")] = 1024,
+    model: Annotated[Path | None, typer.Option(
+        "--model", metavar="FILE", help="Default: the one that travels with the package.")] = None,
+    seed: Seed = 1,
+    out: Out = Path("build/faults"),
+) -> None:
+    """What a flipped bit costs in nats per character, by the integer reference.
+
+    One bit is flipped at a time: of a weight, a multiplier, a table, or of the state of a text in
+    progress. It plots the distributions if matplotlib is installed.
+    """
+    chosen = Model.load(model or default_model_path())
+    try:
+        text = corpus.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FaultsError(f"{corpus} cannot be read: {error}") from error
+    losses = Losses(chosen, text, characters)
+    changes: dict[str, list[float]] = {kind: [] for kind in LOSS_KINDS}
+    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+                  TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
+        for kind in bar.track(LOSS_KINDS, description="kinds"):
+            number = 0
+            while len(changes[kind]) < flips:
+                changes[kind] += losses.changes(kind, seed, number)
+                number += 1
+    document = {"command": _command(), "seed": seed, "characters": characters,
+                "model_sha256": chosen.sha256, "nats_per_char": losses.nats,
+                "kinds": summarise_losses(changes), "changes": changes}
+    write_json(out / "loss.json", document)
+    table = Table("bit of", "flips", "mean", "median", "p90", "most", "above 0.01")
+    for kind, row in summarise_losses(changes).items():
+        table.add_row(kind, f"{row['flips']:.0f}",
+                      *(f"{row[name]:+.4f}" for name in ("mean", "median", "p90", "most")),
+                      f"{row['above_0.01']:.0%}")
+    Console().print(table)
+    console.print(f"change in nats per character, from {losses.nats:.3f}; seed {seed}; "
+                  f"{out / 'loss.json'}", style="dim")
+    if plot(changes, out / "loss.svg"):
+        console.print(f"{out / 'loss.svg'}", style="dim")
+
+
+def _command() -> str:
+    return shlex.join(["python", "-m", "trilight.sim.faults", *sys.argv[1:]])
+
+
+def _leave_topic(out: Path, seed: int) -> None:
+    """Leave what the campaigns so far have given for the summary of all checks."""
+    rows: list[Row] = []
+    for target in (*TARGETS, *UPSETS):
+        try:
+            document = json.loads((out / f"{target}.json").read_text())
+        except (OSError, ValueError):
+            continue
+        rows.append((f"{target}: injected", document["injected"], "faults"))
+        rows += [(f"{target}: {outcome}", number, "requests")
+                 for outcome, number in document["outcomes"].items() if number]
+    write_topic("faults", "Faults", rows, seed=seed, command="make faults")
+
+
 def _campaign(target: str, seed: int, count: int, jobs: int, out: Path) -> None:
     with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                   TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
@@ -97,10 +168,10 @@ def _campaign(target: str, seed: int, count: int, jobs: int, out: Path) -> None:
             progress=lambda done, faults, bad: bar.update(
                 task, completed=min(done, count), description=f"sessions, {faults:,} faults"
                 + (f", [red]{bad} went wrong[/]" if bad else "")))
-    document = {"command": shlex.join(["python", "-m", "trilight.sim.faults", *sys.argv[1:]]),
-                **summarise(target, seed, outcomes)}
+    document = {"command": _command(), **summarise(target, seed, outcomes)}
     path = out / f"{target}.json"
     write_json(path, document)
+    _leave_topic(out, seed)
     table = Table("kind", "faults", "requests", *OUTCOMES, "median s", "most s")
     for name, row in [*document["kinds"].items(), ("all", {**document, "seconds": None})]:
         seconds = row["seconds"] or {"median": float("nan"), "most": float("nan")}

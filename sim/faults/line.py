@@ -338,5 +338,5 @@ class Line(Transport):
 
 
 def _duration(uniform: float) -> float:
-    """1 ms to 2 s, short ones as often as long ones."""
-    return float(0.001 * 2000 ** uniform)
+    """20 us to 2 s, short ones as often as long ones."""
+    return float(20e-6 * 1e5 ** uniform)

@@ -130,6 +130,11 @@ class PinDevice(Device):
         self._upset = self._bench.cycles + wait, memory.path, address, 1 << bit
 
     @property
+    def cycles(self) -> int:
+        """Cycles that have been simulated since power-on."""
+        return self._bench.cycles
+
+    @property
     def upset_is_due(self) -> bool:
         """Whether the bit has not been flipped yet."""
         return self._upset is not None

@@ -15,11 +15,15 @@ from trilight.sw.reference.sampler import Sampler
 from .line import Device, HangError, HostKilled, Line
 from .plan import KINDS, Fault, draw
 
-__all__ = ["AFTERWARDS", "LOAD", "ONE", "OPEN", "OUTCOMES", "TWO", "Outcome", "Sessions"]
+__all__ = ["AFTERWARDS", "GENERATIONS", "LOAD", "OPEN", "OUTCOMES", "Outcome", "Sessions"]
 
 CONFIG = ModelConfig(vocab_size=16, d_model=16, n_layers=1, d_hidden=16)
 TEMPERATURE = 4.0
-OPEN, LOAD, ONE, TWO, AFTERWARDS = "open", "load", "one text", "two texts", "afterwards"
+OPEN, LOAD, AFTERWARDS = "open", "load", "afterwards"
+GENERATIONS = {**{f"one text {k}": (1, 6) for k in range(1, 5)},
+               **{f"two texts {k}": (2, 3) for k in range(1, 5)}}
+"""Requests with prompts of their own: how many texts, and how many tokens of each."""
+
 REQUESTS = 10
 """How often a session generates."""
 
@@ -108,7 +112,7 @@ class Sessions:
         self._other = Model.random(CONFIG, seed + 1)
         rng = random.Random(seed)
         self._requests: dict[str, tuple[Sequence[str], int, Sequence[int]]] = {}
-        for name, texts, tokens in ((ONE, 1, 6), (TWO, 2, 3), (AFTERWARDS, 1, 3)):
+        for name, (texts, tokens) in {**GENERATIONS, AFTERWARDS: (1, 3)}.items():
             prompts = [self.model.decode([rng.randrange(16) for _ in range(rng.randint(3, 6))])
                        for _ in range(texts)]
             self._requests[name] = prompts, tokens, [rng.randrange(1 << 32) for _ in prompts]
@@ -122,7 +126,7 @@ class Sessions:
         self.seconds: dict[str, float] = {}
         """Virtual time of each request, if all is well."""
         self.connect(device())
-        for name in (OPEN, LOAD, ONE, TWO, AFTERWARDS):
+        for name in (OPEN, LOAD, *GENERATIONS, AFTERWARDS):
             before, start = dict(self._line.passed), self._line.now()
             if not self.request(name):
                 raise AssertionError(f"wrong tokens without a fault: {name}")
@@ -188,7 +192,7 @@ class Sessions:
         self.connect(device)
         outcomes: list[Outcome] = []
         for number in range(self._count + 2):
-            name = (OPEN, LOAD)[number] if number < 2 else rng.choice((ONE, TWO))
+            name = (OPEN, LOAD)[number] if number < 2 else rng.choice(list(GENERATIONS))
             kind = self._kinds[(session * (self._count + 2) + number) % len(self._kinds)]
             # Most of the time is to go into what a device is for.
             faults = draw(rng, kind, self._lengths[name])

@@ -6,15 +6,12 @@ from trilight.sw.errors import TrilightError
 
 from .line import HangError
 from .pins import memories_of_rtl, open_upsets
-from .session import AFTERWARDS, LOAD, ONE, OPEN, TWO, Outcome, Sessions
+from .session import AFTERWARDS, GENERATIONS, LOAD, OPEN, Outcome, Sessions
 
 __all__ = ["CHECKED", "Upsets"]
 
 CHECKED = "core.weights"
 """What the names of the memories begin with that the chip checks."""
-
-WORD_MEMORIES = 4
-"""A weight word lies in this many memories, 16 bits in each."""
 
 
 class Upsets(Sessions):
@@ -30,6 +27,15 @@ class Upsets(Sessions):
 
     def __init__(self, seed: int, *, checked: bool) -> None:
         super().__init__(open_upsets, seed)
+        device = open_upsets()
+        self.connect(device)
+        self.request(LOAD)
+        self._cycles: dict[str, int] = {}
+        for name in GENERATIONS:
+            before = device.cycles
+            self.request(name)
+            self._cycles[name] = device.cycles - before
+        device.close()
         self._checked = checked
         self._memories = {name: memory for name, memory in memories_of_rtl().items()
                           if name.startswith(CHECKED) == checked}
@@ -41,12 +47,11 @@ class Upsets(Sessions):
         self.connect(device)
         self.request(OPEN)
         self.request(LOAD)
-        name = rng.choice((ONE, TWO))
+        name = rng.choice(list(GENERATIONS))
         where = list(self._memories)[session % len(self._memories)]
         memory = self._memories[where]
         address = rng.randrange(self.model.config.weight_words if self._checked else memory.words)
-        wait = 0 if rng.random() < 0.2 else rng.randrange(
-            round(self.seconds[name] * device.hz))
+        wait = 0 if rng.random() < 0.2 else rng.randrange(self._cycles[name])
         device.upset(memory, address, rng.randrange(memory.width), wait)
         start = device.now()
         outcome, detail, recoveries = "unnoticed", "", 0
