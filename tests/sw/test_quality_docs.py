@@ -14,12 +14,19 @@ from trilight.sw.models import default_model_path
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = (DOCS / "quality.md").read_text(encoding="utf-8")
 
-COMPARISON, DEVELOPMENT, FREQUENCY = (
+COMPARISON, DEVELOPMENT, FREQUENCY, PLAIN_FREQUENCY = (
     json.loads((DOCS / "results" / f"{name}.json").read_text(encoding="utf-8"))
-    for name in ("comparison", "development", "frequency"))
+    for name in ("comparison", "development", "frequency", "frequency-plain"))
 
-FIRST = COMPARISON["models"][0]["file"]
 SHIPPED = "shakespeare.safetensors"
+
+STEPS = {
+    "a smaller network": (("tD.safetensors", "float32"), ("float-small.safetensors", "float32")),
+    "8 bits": (("float-small.safetensors", "float32"), ("float-small.safetensors", "int8")),
+    "trits, no teacher": (("float-small.safetensors", "int8"), ("plain.safetensors", "trits")),
+    "two teachers, made-up text": (("plain.safetensors", "trits"), (SHIPPED, "trits")),
+}
+"""Before and after each step of compression."""
 
 
 def nats(value: float | None) -> str:
@@ -56,9 +63,22 @@ def test_published_figures_have_a_line(model: dict[str, Any]) -> None:
                      PAGE)
 
 
+@pytest.mark.parametrize("step", STEPS)
+def test_steps_of_compression_have_a_line_each(step: str) -> None:
+    rows = {(row["file"], row["format"]): row for row in COMPARISON["models"]}
+    before, after = (rows[key] for key in STEPS[step])
+    size = after["weight_bytes"] / before["weight_bytes"] - 1
+    energy = after["energy_per_char"]["value"] / before["energy_per_char"]["value"] - 1
+    streamed, blocks = (after[f"nats_per_char_{protocol}"] - before[f"nats_per_char_{protocol}"]
+                        for protocol in ("streamed", "blocks"))
+    assert (f"| {step} | {size:+.1%} | {energy:+.1%} | {streamed:+.4f} | {blocks:+.4f} |"
+            in PAGE)
+
+
+@pytest.mark.parametrize("results", [FREQUENCY, PLAIN_FREQUENCY], ids=["ours", "plain"])
 @pytest.mark.parametrize("what", FREQUENCY["frequency"])
-def test_bands_have_a_line_each(what: str) -> None:
-    for row in FREQUENCY["frequency"][what]:
+def test_bands_have_a_line_each(what: str, results: dict[str, Any]) -> None:
+    for row in results["frequency"][what]:
         ours, real = row["nats"]["model"], row["nats"]["float"]
         assert (f"| {what}, {row['band']} | {row['kinds']:,} | {row['share']:.1%} | {ours:.3f} | "
                 f"{real:.3f} | {ours / real - 1:+.1%} |") in PAGE
