@@ -33,6 +33,7 @@ from trilight.sim.bitstream.recover import LUT_BITS, Design, recover
 from trilight.sim.bitstream.target import bitstream_target, recover_hdl, released_bitstream
 from trilight.sim.bitstream.verilog import write_verilog
 from trilight.sim.board import VirtualBoard
+from trilight.sim.commands import Kind, board_command
 from trilight.sim.native import NativeBench
 from trilight.sw.api import open_board
 from trilight.sw.driver import Board
@@ -376,6 +377,11 @@ def test_serial_speed_goes_with_the_file(echo: Build) -> None:
 def test_wrong_argument(argument: str, message: str) -> None:
     with pytest.raises(TargetError, match=message):
         bitstream_target(TargetOptions(argument))
+
+
+def test_file_is_for_this_target_only() -> None:
+    with pytest.raises(TargetError, match="--bitstream is for --target bitstream, not rtl"):
+        board_command(target=Kind.RTL, pty=True, bitstream="x.bin")
 
 
 # ---- Wrong bits
