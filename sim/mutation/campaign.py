@@ -149,6 +149,8 @@ class Campaign:
                     if mutant not in todo:
                         finished(self.outcomes[mutant.mutation])
                 self._progress("asking mutants")
+            # What a simulation has open does not survive a fork, so each mutant opens its own.
+            bench.close()
             for number, mutant in enumerate(group, 1):
                 if mutant not in todo:
                     continue
@@ -158,7 +160,6 @@ class Campaign:
                                   "killed" if how else "survived", by, how, parts[reached].chain)
                 self.keep(outcome)
                 finished(outcome)
-            bench.close()
 
     def _open(self, group: Sequence[Mutant], programs: dict[bool, list[Part]]) -> list[Mutant]:
         """Those whose outcome is not known, or is that of another regression."""
