@@ -41,7 +41,7 @@ SHAPES = {
     "least": ModelConfig(vocab_size=16, d_model=16, n_layers=1, d_hidden=16),
     "deep": ModelConfig(vocab_size=21, d_model=18, n_layers=4, d_hidden=23),
     "blocks": ModelConfig(vocab_size=50, d_model=41, n_layers=2, d_hidden=121),
-    "wide": ModelConfig(vocab_size=96, d_model=121, n_layers=1, d_hidden=200),
+    "wide": ModelConfig(vocab_size=128, d_model=121, n_layers=1, d_hidden=200),
 }
 
 
