@@ -74,7 +74,7 @@ def test_bytes_pass_through_the_pins(bench: NativeBench, rng: np.random.Generato
     assert bench.read() == b""
 
 
-@pytest.mark.parametrize("name", ["smaller code (-Os)", "CXXRTL", "Yosys: gates"])
+@pytest.mark.parametrize("name", ["smaller code (-Os)", "CXXRTL", *NETLIST_RECIPES])
 def test_recipe_decides_how_it_is_compiled(echo: Hdl, name: str, rng: np.random.Generator) -> None:
     recipe = (RECIPES | NETLIST_RECIPES)[name]
     assert compile_bench(echo, recipe=recipe) != compile_bench(echo)
