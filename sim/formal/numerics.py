@@ -312,7 +312,7 @@ PROOFS = [
           claim="Every look-up gives the sum of the trits of its byte times the activations of the "
                 "block that its half was filled with: two sequences in any order, one or two "
                 "blocks, long or short words.",
-          sizes=SMALL_TABLES, slow=True,
+          sizes=SMALL_TABLES, undecided=True,
           fault=Edit("engine/tables.py", "& ~self.full.bit_select(half, 1)),", "),")),
     Proof(name="vector.norm_fits", build=_norm_fits, method="induction", depth=2,
           claim="Activations are within ±127, and the sum of their magnitudes is exact and fits.",
@@ -330,5 +330,5 @@ PROOFS = [
           claim="The token is that of the first of the largest sums of logit and noise, whatever "
                 "the pauses between logits.",
           fault=Edit("sampler.py", "Mux(self.draw & first, most", "Mux(first, most"),
-          slow=True),
+          undecided=True),
 ]
