@@ -414,8 +414,9 @@ class _Recovery:
             table = {index for index, cell in enumerate(cells) if self.tiles[x, y][cell]}
             on.append(table == PASS_INPUT_2 and self.bit(
                 x, y, f"Cascade.{prefix}_LC0{z}_inmux02_5"))
-        if all(on):
-            for z in range(8):
+        # A signal may be routed through one of them where no block is.
+        for z in range(8):
+            if on[z]:
                 self.logic_cell(x, y, z)
         return all(on)
 
