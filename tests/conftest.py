@@ -67,7 +67,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter,
                 for name in ("passed", "failed", "error", "skipped")]
     summary.write_topic("tests", "Tests", [
         *((name, number, "") for name, number in outcomes if number),
-        ("time", round(time.monotonic() - BEGAN), "s")], seed=config.getoption("--seed"), folder=folder)
+        ("time", round(time.monotonic() - BEGAN), "s")],
+        seed=config.getoption("--seed"), folder=folder)
     topics = summary.gather(folder)
     terminalreporter.section("summary of all checks")
     for line in summary.text_summary(topics):

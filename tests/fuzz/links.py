@@ -22,7 +22,7 @@ from trilight.hw.protocol import (
 )
 from trilight.sw.device import ReferenceTransport
 from trilight.sw.driver import Board
-from trilight.sw.errors import DeviceError, LinkError, TokenError
+from trilight.sw.errors import DeviceError, LinkError, TokenError, WrongTokenError
 from trilight.sw.frames import MIN_FRAME_BYTES, Frame, FrameReader, encode_frame
 from trilight.sw.image import compile_image
 from trilight.sw.model import Model
@@ -212,4 +212,4 @@ def _answer_seeds() -> Iterator[bytes]:
 
 
 ANSWERS = Target(what="a device's bytes at the host (Board)", parse=_answers,
-                 refusals=(DeviceError, LinkError), seeds=_answer_seeds)
+                 refusals=(DeviceError, LinkError, WrongTokenError), seeds=_answer_seeds)

@@ -1,5 +1,6 @@
 """Watches over what a parser does besides parsing: nothing that it reads may run."""
 
+import codecs
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,10 @@ FORBIDDEN = ("pickle.find_class", "exec", "compile", "marshal.loads", "code.__ne
              "os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "socket.connect",
              "socket.bind", "ctypes.dlopen")
 """Audit events of Python: to build, load or run code, to start a program, to use a network."""
+
+# Imported when they are first asked for, which json does for whatever looks like them.
+for _encoding in ("utf-16", "utf-16-be", "utf-16-le", "utf-32", "utf-32-be", "utf-32-le"):
+    codecs.lookup(_encoding)
 
 _watching = False
 _installed = False
