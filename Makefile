@@ -11,6 +11,7 @@
 #   make soak       compare 100,000 tokens of random models, every stage, with the reference
 #   make simulation-speed   compare ways to compile the virtual board
 #   make fuzz       fuzz every parser, MINUTES=10 each; goes on where it was stopped
+#   make lint       ruff, mypy, and the schema of the workflow
 #   make faults     inject faults on the link, in memory and in power, and count what becomes of them
 #   make lint       ruff and mypy
 #   make clean      remove .venv and everything generated
@@ -83,6 +84,7 @@ simulation-speed: $(STAMP)-demo
 lint: $(STAMP)-lint typings
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 # mypy cannot follow the import hook of an editable install, so it is given the package as links.
 typings:

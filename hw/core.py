@@ -179,7 +179,7 @@ class Core(wiring.Component):
         m.d.comb += [
             host.eq(~sequencer.running),
             weights.addr.eq(Mux(host, host_addr, engine.weight_addr)),
-            weights.read.eq(Mux(host, reads_weights | (check.read & ~bus_write),
+            weights.read.eq(Mux(host, reads_weights | (check.read & ~writes_weights),
                                 engine.weight_read)),
             weights.write.eq(host & writes_weights),
             weights.unit.eq(bus_addr[:2]),

@@ -41,7 +41,7 @@ SHAPES = {
     "least": ModelConfig(vocab_size=16, d_model=16, n_layers=1, d_hidden=16),
     "deep": ModelConfig(vocab_size=21, d_model=18, n_layers=4, d_hidden=23),
     "blocks": ModelConfig(vocab_size=50, d_model=41, n_layers=2, d_hidden=121),
-    "wide": ModelConfig(vocab_size=96, d_model=121, n_layers=1, d_hidden=200),
+    "wide": ModelConfig(vocab_size=128, d_model=121, n_layers=1, d_hidden=200),
 }
 
 
@@ -335,6 +335,13 @@ async def check_of_the_weights(dut: Dut) -> None:
     for words in (1, 2, int(rng.integers(3, last)), last):
         await bench.write(Space.CHECK, [words - 1])
         await completes(words, cycle() - 1)
+    # What touches other memories meanwhile does not matter.
+    await bench.write(Space.CHECK, [last - 1])
+    since = cycle() - 1
+    for _ in range(20):
+        await bench.write(Space.TAPE + 5, [0] * int(rng.integers(1, 2 * CYCLES_PER_WORD)))
+        assert await bench.read(Space.TAPE + 5) == 0
+    await completes(last, since)
     # Whatever touches the weights begins it anew, however far it is.
     for _ in range(20):
         await ClockCycles(dut.clk, int(rng.integers(1, 3 * CYCLES_PER_WORD)))

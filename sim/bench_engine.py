@@ -460,6 +460,20 @@ async def sums_and_embedding(dut: Dut, stalled: bool) -> None:
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
+async def sums_at_both_ends(dut: Dut) -> None:
+    """Rows of one sign times activations at either end make the widest sums that there are."""
+    bench = Bench(dut, generator())
+    await bench.start()
+    signs = np.resize(np.array([-1, 1], np.int8), (UP5K.min_rows, 1))
+    trits = np.repeat(signs, UP5K.max_columns, axis=1)
+    for short in (False, True):
+        for act in (-NUMBERS.act_max, NUMBERS.act_max):
+            await bench.run([Operation(Weights(trits, short), np.full(UP5K.max_columns, act), 0,
+                                       again=False, first=True)])
+    await bench.finish()
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
 async def cycles_per_operation(dut: Dut) -> None:
     """An operation whose activations are there takes the cycles that its class promises."""
     rng = generator()

@@ -151,10 +151,10 @@ class Bench:
         assert answer == np.array(units, "<u2").tobytes()
         cover("link.read", space_of(first))
 
-    async def run(self, *, repeats: int = 0) -> None:
+    async def run(self, flags: int, *, repeats: int = 0) -> None:
         """A run of random parameters that is executed once, however often it is repeated."""
         rng = self.rng
-        fields = {"flags": int(rng.integers(1 << len(RunFlag))),
+        fields = {"flags": flags,
                   "n_feed": int(rng.integers(1, 1 << 16)),
                   "n_generate": int(rng.integers(1 << 16)),
                   "temperature": int(rng.integers(MOST_TEMPERATURE)),
@@ -227,8 +227,9 @@ async def every_command(dut: Dut) -> None:
     bench.memory.update({Space.CHECK + k: unit for k, unit in enumerate(units(rng, 3))})
     for first, count in ((Space.TAPE, MAX_UNITS), (Space.TAPE + 3, 1), (0, 1), (Space.CHECK, 3)):
         await bench.read(first, count)
-    for repeats in (0, 2, 1):
-        await bench.run(repeats=repeats)
+    every = (1 << len(RunFlag)) - 1
+    for repeats, flags in ((0, every), (2, 0), (1, int(rng.integers(every)))):
+        await bench.run(flags, repeats=repeats)
         await bench.status()
         await bench.stop()
     for task in announcing:

@@ -55,7 +55,7 @@ class Bench:
     def __init__(self, dut: Dut, rests: Iterator[int]) -> None:
         self.dut = dut
         self.rests = rests
-        self.pace = Pace("sampler", "logits")
+        self.pace = Pace("logits")
         self.tokens = InOrderChecker("token")
         self.times = InOrderChecker("cycle of token")
 

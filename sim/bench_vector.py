@@ -527,6 +527,21 @@ class EdgeBench(Bench):
         return sums, scales
 
 
+class SweepBench(Bench):
+    """Sums that lead to each entry of the tables, in every gate of the mix."""
+
+    def draw_sums(self, kind: Op, rows: int) -> tuple[Integers, list[int]]:
+        sums, scales = super().draw_sums(kind, rows)
+        if kind == Op.MIX:
+            index = np.arange(-HALF, HALF, dtype=np.int32)
+            # The greatest scale is a little less than 1, and what it leaves is rounded down.
+            wanted = index + (index > 0)
+            for row in range(3):
+                sums[row::3] = self.rng.permutation(wanted)
+            scales = [MOST_SCALE] * SCALES
+        return sums, scales
+
+
 def random_rounds(rng: np.random.Generator, sequences: Iterable[int],
                   count: int) -> list[dict[int, Token]]:
     """Tokens of sequences of which one may end before the other; the first ones are fresh."""
@@ -558,6 +573,22 @@ async def follows_formulas(dut: Dut, stalled: bool) -> None:
         models = [SequenceModel(parameters) for _ in SEQUENCES]
         await bench.run(models, random_rounds(rng, sequences, count), vocabulary=vocabulary,
                         hidden=hidden)
+    await bench.finish()
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+async def every_entry(dut: Dut) -> None:
+    """Every entry of both tables, also of the halves that are derived, is read in every gate."""
+    rng = generator()
+    bench = SweepBench(dut, rng, NEVER)
+    await bench.start()
+    parameters = Parameters(rng, 2 * HALF, 1)
+    parameters.set_tables(SIGMOID[HALF:], SILU[HALF:])
+    parameters.forget_bias[:] = 0
+    await bench.load(parameters)
+    models = [SequenceModel(parameters) for _ in SEQUENCES]
+    rounds = [{0: Token(fresh=fresh, head=True)} for fresh in (True, False)]
+    await bench.run(models, rounds, vocabulary=UP5K.min_rows, hidden=UP5K.min_rows)
     await bench.finish()
 
 

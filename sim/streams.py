@@ -122,7 +122,7 @@ class Source:
         self._ready = getattr(dut, f"{name}__ready", None)
         self._layout = layout
         self._pauses = pauses
-        self._pace = Pace(dut._name, name)
+        self._pace = Pace(name)
         self._valid.value = 0
         self._payload.value = 0
 
@@ -180,7 +180,7 @@ class Watch:
                  take: Callable[[int], Any], gate: Dut | None = None,
                  pace: Pace | None = None) -> None:
         self._clock, self._valid, self._value = clock, valid, value
-        self._pace = pace or Pace("", "")
+        self._pace = pace or Pace("")
         self._take = take
         self._gate = gate
         cocotb.start_soon(self._run())
@@ -189,7 +189,7 @@ class Watch:
     def stream(cls, dut: Dut, name: str, take: Callable[[int], Any]) -> "Watch":
         """Watch the payloads that a stream of the design transfers."""
         return cls(dut.clk, dut[f"{name}__valid"], dut[f"{name}__payload"], take,
-                   getattr(dut, f"{name}__ready", None), Pace(dut._name, name))
+                   getattr(dut, f"{name}__ready", None), Pace(name))
 
     async def _run(self) -> None:
         falling = FallingEdge(self._clock)
@@ -209,10 +209,12 @@ class Watch:
 
 
 class Sink:
-    """Takes what a stream of the design gives, with pauses between transfers.
+    """Takes what a stream of the design gives, at once or after a pause.
 
     Parameters
     ----------
+    pauses : iterator of int
+        Cycles for which each payload waits, from when it is there.
     take : callable
         Called with each payload as an unsigned integer.
     """
@@ -231,6 +233,8 @@ class Sink:
         while True:
             if rest := next(self._pauses):
                 self._ready.value = 0
+                if not int(self._valid.value):
+                    await RisingEdge(self._valid)
                 await ClockCycles(self._clock, rest)
             self._ready.value = 1
             taken = False

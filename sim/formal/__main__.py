@@ -48,9 +48,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
 def main(
     names: Annotated[list[str] | None, typer.Argument(
         metavar="[NAME]...", help="Proofs whose names begin so, such as link. "
-                                  "Default: all.")] = None,
-    quick: Annotated[bool, typer.Option(
-        "--quick", help="Leave out those that take minutes.")] = False,
+                                  "Default: all that have been decided.")] = None,
     json: Annotated[Path | None, typer.Option(
         metavar="FILE", help="Write verdicts, times, claims and faults there too.")] = None,
 ) -> None:
@@ -60,8 +58,8 @@ def main(
     after Ctrl-C the same command goes on. Processor time in seconds.
     """
     console = Console(stderr=True)
-    chosen = [proof for proof in PROOFS if not (quick and proof.slow)
-              and (not names or proof.name.startswith(tuple(names)))]
+    chosen = [proof for proof in PROOFS
+              if (proof.name.startswith(tuple(names)) if names else not proof.undecided)]
     if not chosen:
         raise typer.BadParameter(f"no proof begins with {' or '.join(names or ())}; there is "
                                  + ", ".join(proof.name for proof in PROOFS))

@@ -85,8 +85,8 @@ class Proof:
         Cycles in which it is; ``depth`` unless given.
     sizes : sequence of Edit
         Smaller constants, where the real ones have too many states.
-    slow : bool
-        It takes more than some ten seconds.
+    undecided : bool
+        No verdict has been reached yet, in the time that was given; runs only when it is named.
     """
 
     name: str
@@ -97,7 +97,7 @@ class Proof:
     fault: Edit
     shows: int | None = None
     sizes: Sequence[Edit] = ()
-    slow: bool = False
+    undecided: bool = False
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,12 @@ BATCH = 256
 CPU_SECONDS = 120
 """Of a mutant, after which it counts as one that hangs the simulator."""
 
+WALL_SECONDS = 3600
+"""After which a process that waits for something is given up, and the campaign with it."""
+
+CRASHES = frozenset({signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV, signal.SIGXCPU})
+"""How the simulator ends that does not settle, or that takes too much of the processor's time."""
+
 Finished = Callable[["Outcome"], None]
 
 
@@ -149,6 +155,8 @@ class Campaign:
                     if mutant not in todo:
                         finished(self.outcomes[mutant.mutation])
                 self._progress("asking mutants")
+            # What a simulation has open does not survive a fork, so each mutant opens its own.
+            bench.close()
             for number, mutant in enumerate(group, 1):
                 if mutant not in todo:
                     continue
@@ -158,7 +166,6 @@ class Campaign:
                                   "killed" if how else "survived", by, how, parts[reached].chain)
                 self.keep(outcome)
                 finished(outcome)
-            bench.close()
 
     def _open(self, group: Sequence[Mutant], programs: dict[bool, list[Part]]) -> list[Mutant]:
         """Those whose outcome is not known, or is that of another regression."""
@@ -191,6 +198,7 @@ def _ask(bench: NativeBench, number: int, parts: Sequence[Part]) -> tuple[str, s
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, 1)
             os.dup2(null, 2)
+            signal.alarm(WALL_SECONDS)
             resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 1))
             bench.restart(number)
             os.write(writes, json.dumps(_replay(bench, parts)).encode())
@@ -207,8 +215,11 @@ def _ask(bench: NativeBench, number: int, parts: Sequence[Part]) -> tuple[str, s
         os.waitpid(child, 0)
         raise
     if not text:
-        if os.WIFEXITED(status):
-            raise SimulationError("a mutant's process failed by itself")
+        # Any other end is not the mutant's doing: too little memory, somebody's kill, a deadlock.
+        if not os.WIFSIGNALED(status) or os.WTERMSIG(status) not in CRASHES:
+            raise SimulationError(f"the process of a mutant ended with status {status}; free some "
+                                  "memory or wait until the computer is less busy, and go on with "
+                                  "the same command")
         return "simulator", "does not settle or does not end", 0
     by, how, reached = json.loads(text)
     return by, how, reached

@@ -309,9 +309,10 @@ class Recorder:
         assert self.device is not None
         self.device.write_tape(position, tokens, sequence)
         start = Space.TAPE + sequence * UP5K.tape_tokens
-        for offset, token in enumerate(tokens):
-            self.write(start + (position + offset) % UP5K.tape_tokens, np.array([token]),
-                       f"{self.name}: tape")
+        before_end = UP5K.tape_tokens - position % UP5K.tape_tokens
+        for first, part in ((position, tokens[:before_end]), (0, tokens[before_end:])):
+            if part:
+                self.write(start + first % UP5K.tape_tokens, np.array(part), f"{self.name}: tape")
 
     def run(self, flags: RunFlag, n_feed: int, n_generate: int, temperature: int = 0,
             seed: int = 0) -> None:

@@ -51,9 +51,9 @@ def prove(prepared: Prepared, mutants: Sequence[Mutant],
              "proving survivors equivalent")
         log = (work / "yosys.log").read_text()
     for section in re.split(r"^mutant (?=\d+:$)", log, flags=re.MULTILINE)[1:]:
-        which_one, _, text = section.partition(":")
+        place, _, text = section.partition(":")
         if "no model found: SUCCESS!" in text:
-            yield mutants[int(which_one)]
+            yield mutants[int(place)]
 
 
 def _run(script: str, work: Path, progress: Progress, what: str) -> None:

@@ -245,6 +245,10 @@ def batch(prepared: Prepared, mutants: Sequence[Mutant], progress: Progress = no
         progress))
     verilog = folder / "design.v"
     text = verilog.read_bytes()
+    modules = {mutant.module for mutant in mutants} - {board.top}
+    driven = len(re.findall(rf"^  assign \S*{CONTROL}  = {CONTROL};$".encode(), text, re.MULTILINE))
+    if driven != len(modules):
+        raise SimulationError(f"of {len(modules)} modules with mutants, {driven} are controlled")
     return Hdl(kind="rtl", board=board, verilog=verilog, sha256=digest(text),
                design_sha256=prepared.sha256, build_id=prepared.build_id)
 
@@ -258,4 +262,4 @@ def _connections(prepared: Prepared, mutants: Sequence[Mutant]) -> Iterator[str]
     """A module that is mutated has an input that nothing drives; flattened, it is a wire."""
     top = prepared.board.top
     for module in sorted({mutant.module for mutant in mutants} - {top}):
-        yield f"connect -set \\{module.removeprefix(f'{top}.')}.{CONTROL} \\{CONTROL}"
+        yield f"connect -nounset -set \\{module.removeprefix(f'{top}.')}.{CONTROL} \\{CONTROL}"

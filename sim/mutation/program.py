@@ -6,7 +6,7 @@ All of it goes through the pins, as in ``sim/bench_chip.py``; models are those o
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -116,6 +116,8 @@ def _models(rng: np.random.Generator, thorough: bool) -> Iterator[tuple[str, Mod
     yield "least", harsh(random(SHAPES["least"]), rng)
     yield "deep", random(SHAPES["deep"])
     yield "blocks", harsh(random(SHAPES["blocks"]), rng)
+    # Logits so close together that the noise decides.
+    yield "noise", replace(random(SHAPES["least"]), head_scale=40)
     if thorough:
         yield "round", random(SHAPES["least"])
         yield "wide", random(SHAPES["wide"])
@@ -231,6 +233,9 @@ def _texts(recorder: Recorder, rng: np.random.Generator, name: str, model: Model
     def seed() -> int:
         return int(rng.choice([0, 1, int(rng.integers(1 << 32))]))
 
+    if name == "noise":
+        _noise(recorder, rng, most)
+        return
     large = model.config.weight_words > 500
     recorder.write_tape(0, 0, tokens(2))
     recorder.run(BEGIN | RunFlag.CLEAR, 2, 2, 205, int(rng.integers(1 << 32)))
@@ -255,6 +260,15 @@ def _texts(recorder: Recorder, rng: np.random.Generator, name: str, model: Model
         # Round the tape's end: tokens are written where the first ones were.
         recorder.write_tape(0, 0, tokens(UP5K.tape_tokens))
         recorder.run(BEGIN, UP5K.tape_tokens - 2, 6, 205, 7)
+
+
+def _noise(recorder: Recorder, rng: np.random.Generator, vocabulary: int) -> None:
+    """Every row of the embedding, and many draws at temperatures of every size."""
+    recorder.write_tape(0, 0, list(range(vocabulary)))
+    recorder.run(BEGIN, vocabulary, 1, 1, 1)
+    for bit in range(NUMBERS.temperature_bits):
+        recorder.write_tape(0, 0, [bit])
+        recorder.run(BEGIN, 1, 4, MOST_TEMPERATURE ^ (1 << bit), int(rng.integers(1 << 32)))
 
 
 def _while_running(recorder: Recorder, frame: bytes) -> None:

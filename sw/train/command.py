@@ -46,14 +46,17 @@ CHECKPOINT_NAME = "trilight-training.pt"
 _INTERRUPTED = 130
 _LOG_EVERY_S = 30.0
 _SETTINGS = ("network", "made_up_streams", "characters", "minutes", "d_model", "layers",
-             "hidden", "seed", "learning_rate", "weight_decay", "dropout", "average",
-             "precision", "compile_")
+             "hidden", "seed", "learning_rate", "weight_decay", "dropout",
+             "zero_below", "average", "precision", "compile_")
 _NO_SETTING = {"recipe", "corpus", "out", "checkpoint", "resume", "help"}
 """Options that a recipe cannot hold."""
 _FEWEST_TO_COMPILE = 3_000_000
 """Compiling takes as long as about this many characters save."""
 _LESSON_FILES = "lessons-*.safetensors"
 _FLOAT_SHAPE = {"d_model": 256, "layers": 4, "hidden": 512}
+_TRANSFORMER_WINDOW = {"context": BLOCK_CHARACTERS, "streams": 8}
+"""It knows only positions that it was trained on: as many as it is measured on. A step reads as
+many characters as of the others."""
 
 
 class Device(StrEnum):
@@ -148,7 +151,10 @@ def train_command(
         min=0.0, help="[default: 0.05; float: 0.1]")] = None,
     dropout: Annotated[float | None, typer.Option(
         min=0.0, max=0.9, help="Share of a branch's inputs left out. "
-                               "[default: 0.1, with teachers 0.05; float: 0.3]")] = None,
+                               "[default: 0.1, with teachers 0; float: 0.3]")] = None,
+    zero_below: Annotated[float, typer.Option(
+        min=0.05, max=5.0, help="Magnitude, in parts of a matrix's mean, below which a ternary "
+                                "weight becomes 0: more makes more zeros.")] = 0.5,
     average: Annotated[float, typer.Option(
         min=0.0, max=0.9999, help="What a step leaves of the running average of the weights, "
                                   "which becomes the model; 0 takes the last weights.")] = 0.995,
@@ -222,8 +228,10 @@ def train_command(
             network=network.value, seed=seed, average=average,
             learning_rate=given(learning_rate, model=5e-3, other=2e-3),
             weight_decay=given(weight_decay, model=0.05, other=0.1),
-            dropout=given(dropout, model=0.05 if panel else 0.1, other=0.3),
+            dropout=given(dropout, model=0.0 if panel else 0.1, other=0.3),
+            zero_below=zero_below,
             made_up_streams=made_up_streams or Options.made_up_streams,
+            **(_TRANSFORMER_WINDOW if network is NetworkKind.TRANSFORMER else {}),
             bf16=bf16,
             compiled=(length >= _FEWEST_TO_COMPILE and minutes is None and compiler_works(place)
                       if compile_ is Compile.AUTO else compile_ is Compile.ON),
@@ -447,6 +455,8 @@ def _reproduce(run: _Run) -> str:
     """Return the command line of an uninterrupted run of the same outcome."""
     import torch
 
+    from .trainer import Options
+
     trainer = run.trainer
     config, options = trainer.config, trainer.options
     words = ["trilight", "train", "--corpus", trainer.corpus.name, "--out", run.out.name,
@@ -460,7 +470,9 @@ def _reproduce(run: _Run) -> str:
              "--weight-decay", f"{options.weight_decay:g}", "--dropout", f"{options.dropout:g}",
              "--average", f"{options.average:g}",
              *(["--development"] if trainer.corpus.development else []),
-             *(["--recipe", run.recipe] if run.recipe else []),
+             *(["--zero-below", f"{options.zero_below:g}"]
+               if options.zero_below != Options.zero_below else []),
+             *(["--recipe", Path(run.recipe).name] if run.recipe else []),
              "--device", trainer.device.type, "--precision", "bf16" if options.bf16 else "fp32",
              "--compile", "on" if options.compiled else "off",
              "--threads", torch.get_num_threads()]

@@ -218,12 +218,15 @@ class Network(nn.Module):
     bf16
         Whether matrix products run in bfloat16. Their inputs are small integers, so only sums and
         gradients are rounded by it.
+    zero_below
+        Magnitude, in parts of a matrix's mean, below which a weight becomes 0.
     """
 
-    def __init__(self, config: ModelConfig, *, bf16: bool) -> None:
+    def __init__(self, config: ModelConfig, *, bf16: bool, zero_below: float = 0.5) -> None:
         super().__init__()
         self.config = config
         self.bf16 = bf16
+        self.zero_below = zero_below
         self.embedding = nn.Parameter(torch.randn(config.vocab_size, config.d_model) * 0.5)
         self.embed_scale = nn.Parameter(torch.tensor(0.6))
         self.head_gain = nn.Parameter(torch.tensor(0.8))
@@ -248,7 +251,7 @@ class Network(nn.Module):
     def forward(self, tokens: Tensor, state: State, masks: Masks | None = None,
                 ) -> tuple[Tensor, State]:
         """Return the logits after each of ``tokens [T, B]``, in nats, and the state after them."""
-        embedding = _Ternary.apply(self.embedding / _absmean(self.embedding))
+        embedding = _Ternary.apply(self._scaled_to_round(self.embedding))
         scale = _fixed(self.embed_scale, NUMBERS.residual_frac, 1, _EMBED_MAX)
         x = functional.embedding(tokens, embedding) * scale
         h_after, x_after = [], []
@@ -283,6 +286,10 @@ class Network(nn.Module):
         bias = _fixed(self.head_bias, NUMBERS.logit_frac, -(2**15), 2**15 - 1)
         return logits + bias, State(torch.stack(h_after), torch.stack(x_after))
 
+    def _scaled_to_round(self, weight: Tensor) -> Tensor:
+        """Return a matrix so scaled that rounding makes 0 of what is below the limit."""
+        return weight / (_absmean(weight) * (2 * self.zero_below))
+
     def _matmul(self, q: Tensor, trits: Tensor) -> Tensor:
         if self.bf16:
             return functional.linear(q.bfloat16(), trits.bfloat16()).float()
@@ -293,7 +300,7 @@ class Network(nn.Module):
         """Multiply counts by a matrix; ``gain`` is that of ``q``'s norm, if it has one."""
         weight: Tensor = getattr(layer, name)
         absmean = _absmean(weight)
-        trits = _Ternary.apply(weight / absmean)
+        trits = _Ternary.apply(self._scaled_to_round(weight))
         scale = SCALES[name]
         step = norm_step(self.config.d_model) if scale.input_step is None else scale.input_step
         multiplier = _multiplier(absmean, step, scale.output_frac)
@@ -310,10 +317,9 @@ class Network(nn.Module):
         for name, value in self.named_parameters():
             leaf = name.rpartition(".")[2]
             if leaf in SCALES or leaf == "embedding":
-                absmean = _absmean(value)
-                trits = (value / absmean).round().clamp(-1, 1)
+                trits = self._scaled_to_round(value).round().clamp(-1, 1)
                 arrays[name] = trits.to(torch.int8).cpu().numpy()
-                arrays[name + ".weight"] = np.array(absmean.item())
+                arrays[name + ".weight"] = np.array(_absmean(value).item())
             else:
                 arrays[name] = value.detach().double().cpu().numpy()
         return arrays

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 from time import monotonic, process_time
 from typing import Any, Self
@@ -60,6 +61,8 @@ class Options:
     weight_decay: float = 0.05
     dropout: float = 0.1
     """Share of a branch's inputs left out, chosen anew for each window."""
+    zero_below: float = 0.5
+    """Magnitude, in parts of a matrix's mean, below which a ternary weight is 0."""
     clip: float = 1.0
     """Largest norm of the gradient."""
     average: float = 0.995
@@ -138,12 +141,12 @@ class Trainer:
         self.teachers = teachers
         self.device = torch.device(device)
         torch.manual_seed(options.seed)
-        self.network = NETWORKS[options.network](config, bf16=options.bf16).to(self.device)
+        self.network = self._network(bf16=options.bf16)
         self.step = 0
         self.loss = math.nan
         self.seconds = 0.0
-        self._forward = (torch.compile(self.network.forward) if options.compiled
-                         else self.network.forward)
+        self._forward: Callable[..., tuple[Tensor, State]] = (
+            torch.compile(self.network.forward) if options.compiled else self.network.forward)
         self._generator = torch.Generator().manual_seed(options.seed)
         self._state = self.network.start(options.streams)
         matrices = [p for p in self.network.parameters() if p.ndim == _MATRIX_DIMENSIONS]
@@ -159,6 +162,12 @@ class Trainer:
         self._readers = [self._reader(real, streams)]
         if made_up:
             self._readers.append(self._reader(made_up, options.made_up_streams))
+
+    def _network(self, *, bf16: bool) -> Network | FloatNetwork | Transformer:
+        kind = NETWORKS[self.options.network]
+        made = (kind(self.config, bf16=bf16, zero_below=self.options.zero_below)
+                if issubclass(kind, Network) else kind(self.config, bf16=bf16))
+        return made.to(self.device)
 
     def _reader(self, lessons: Lessons, streams: int) -> Reader:
         return Reader(lessons, streams=streams, context=self.options.context,
@@ -188,7 +197,8 @@ class Trainer:
         logits, self._state = self._forward(tokens, self._state, masks)
         loss, value = self._losses(logits, windows)
         if not math.isfinite(value):
-            raise TrainingError(f"the loss of step {self.step:,} is {value}; train again with a "
+            raise TrainingError(f"the loss of step {self.step:,} is {value}; delete the "
+                                "checkpoint, which is from before it, and train again with a "
                                 f"lower --learning-rate than {self.options.learning_rate:g}")
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.options.clip)
@@ -230,7 +240,7 @@ class Trainer:
 
     def result(self) -> Network | FloatNetwork | Transformer:
         """Return a network with the averaged weights."""
-        network = NETWORKS[self.options.network](self.config, bf16=False).to(self.device)
+        network = self._network(bf16=False)
         network.load_state_dict(self._average)
         return network
 
@@ -284,13 +294,16 @@ class Trainer:
         partial = path.with_name(path.name + ".partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(self._checkpoint(), partial)
+            # By way of memory: PyTorch's own writing hides why a disk refuses.
+            content = BytesIO()
+            torch.save(self._checkpoint(), content)
+            partial.write_bytes(content.getbuffer())
             os.replace(partial, path)
-        except (OSError, RuntimeError) as error:  # PyTorch reports a full disk by the latter
+        except OSError as error:
             with suppress(OSError):
                 partial.unlink()
-            raise CheckpointError(f"checkpoint {path} cannot be written: {error}; make room, or "
-                                  "name another folder with --checkpoint") from error
+            raise CheckpointError(f"checkpoint {path} cannot be written: {error.strerror}; make "
+                                  "room, or name another folder with --checkpoint") from error
 
     def _checkpoint(self) -> dict[str, Any]:
         return {

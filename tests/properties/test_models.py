@@ -33,8 +33,7 @@ EDGES = (16, 17, 31, 32, 33, 39, 40, 41, 80, 81)
 SCALE_ENDS = (1, (1 << NUMBERS.scale_bits) - 1)
 
 LOGIT_BOUND = 0.6
-"""Nats by which the integers may move a logit of the model that travels with the package, along a
-text; docs/proofs.md says what was seen."""
+"""Nats by which the integers may move a logit of the model that travels with the package."""
 
 
 @st.composite

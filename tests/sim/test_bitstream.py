@@ -18,6 +18,7 @@ from amaranth.hdl import (
     ResetSignal,
     Signal,
     Value,
+    signed,
 )
 from amaranth.lib import io
 
@@ -32,6 +33,7 @@ from trilight.sim.bitstream.recover import LUT_BITS, Design, recover
 from trilight.sim.bitstream.target import bitstream_target, recover_hdl, released_bitstream
 from trilight.sim.bitstream.verilog import write_verilog
 from trilight.sim.board import VirtualBoard
+from trilight.sim.commands import Kind, board_command
 from trilight.sim.native import NativeBench
 from trilight.sw.api import open_board
 from trilight.sw.driver import Board
@@ -74,7 +76,7 @@ class Mixture(Elaboratable):
         for mode in range(4):
             outputs.append(self.ram(m, rng, clock.i, mode, some))
         outputs += [self.spram(m, clock.i, some) for _ in range(2)]
-        outputs += self.multipliers(m, rng, clock.i, some)
+        outputs += self.multipliers(m, some)
         mixed, parts = Signal(), Signal(len(outputs))
         m.d.sync += [parts.eq(Cat(output.xor() for output in outputs)), mixed.eq(parts.xor())]
         m.d.comb += tx.o.eq(mixed)
@@ -128,33 +130,20 @@ class Mixture(Elaboratable):
         return data
 
     @staticmethod
-    def multipliers(m: Module, rng: np.random.Generator, clock: Value,
-                    some: Callable[[int], Value]) -> Iterator[Value]:
-        """Four multipliers: two of any setting, and two of which one goes on with the other's sum.
+    def multipliers(m: Module, some: Callable[[int], Value]) -> Iterator[Value]:
+        """Three multipliers, inferred: Yosys' ``ice40_dsp`` rewrites cells put in by hand.
+
+        One has registers on both sides, one adds up, and one is unsigned and combinational.
         """
-        carry, sign = Signal(), Signal()
-        for k in range(4):
-            setting = {f"p_{name}": Const(int(rng.integers(1 << width)), width)
-                       for name, width in blocks.MAC16_PARAMETERS.items()}
-            setting["p_BOTADDSUB_CARRYSELECT"] = Const(2 if k == 3 else 3, 2)
-            setting["p_BOTADDSUB_LOWERINPUT"] = Const(3 if k == 3 else k, 2)
-            held = {f"i_{name}": some(1) for name in (
-                "AHOLD", "BHOLD", "CHOLD", "DHOLD", "OHOLDTOP", "OHOLDBOT", "OLOADTOP", "OLOADBOT",
-                "ADDSUBTOP", "ADDSUBBOT", "CI")}
-            operands = {f"i_{name}": some(16) for name in "ABCD"}
-            cascade = {"i_ACCUMCI": 0, "i_SIGNEXTIN": 0}
-            if k == 2:
-                cascade |= {"o_ACCUMCO": carry, "o_SIGNEXTOUT": sign}
-            if k == 3:
-                cascade = {"i_ACCUMCI": carry, "i_SIGNEXTIN": sign}
-            result, over = Signal(32, name=f"o_{k}"), Signal(name=f"co_{k}")
-            m.submodules[f"mac_{k}"] = Instance(
-                "SB_MAC16", **setting, **held, **operands, **cascade, i_CLK=clock,
-                i_CE=some(1) if k else 1, i_IRSTTOP=0, i_IRSTBOT=0, i_ORSTTOP=0, i_ORSTBOT=0,
-                o_O=result, o_CO=over)
-            yield result
-            if k == 3:
-                yield over
+        a, b = (Signal(signed(16), name=name, reset_less=True) for name in "ab")
+        product, total = (Signal(signed(32), name=name, reset_less=True)
+                          for name in ("product", "total"))
+        m.d.sync += [a.eq(some(16).as_signed()), b.eq(some(16).as_signed()), product.eq(a * b)]
+        with m.If(some(1)):
+            m.d.sync += total.eq(total + some(16).as_signed() * some(16).as_signed())
+        yield product
+        yield total
+        yield some(12) * some(12)
 
 
 class MixtureBoard(Icebreaker):
@@ -337,7 +326,7 @@ def test_mixture_does_what_it_does_before_synthesis(
     flip_flops = {kind for kind in recovered.cells if kind.startswith("SB_DFF")}
     assert sum(recovered.cells[kind] for kind in flip_flops) == used["ff"]
     blocks_found = [recovered.cells[kind] for kind in ("SB_RAM40_4K", "SB_SPRAM256KA", "SB_MAC16")]
-    assert blocks_found == [used[kind] for kind in ("ebr", "spram", "dsp")] == [4, 2, 4]
+    assert blocks_found == [used[kind] for kind in ("ebr", "spram", "dsp")] == [4, 2, 3]
     # The clock comes from its pad, the others from the fabric.
     assert recovered.cells["SB_GB"] == used["global_nets"] - 1
     # Both edges; with and without enable; no, synchronous and asynchronous set and reset.
@@ -388,6 +377,11 @@ def test_serial_speed_goes_with_the_file(echo: Build) -> None:
 def test_wrong_argument(argument: str, message: str) -> None:
     with pytest.raises(TargetError, match=message):
         bitstream_target(TargetOptions(argument))
+
+
+def test_file_is_for_this_target_only() -> None:
+    with pytest.raises(TargetError, match="--bitstream is for --target bitstream, not rtl"):
+        board_command(target=Kind.RTL, pty=True, bitstream="x.bin")
 
 
 # ---- Wrong bits
@@ -484,6 +478,22 @@ def test_every_wrong_bit_of_a_multiplier(flipper: Flipper) -> None:
         # A multiplier that takes a carry from another one, or does so no more, changes both.
         assert any("SB_MAC16" in line for line in lines), name
     assert "is not set up to connect it" in flipper.named(x, y + 1, "LC_3", 4)
+
+
+def test_cascade_of_multipliers(flipper: Flipper, chip: Chip) -> None:
+    """A multiplier that takes its carry from the one below is connected to that one."""
+    x, y, _ = flipper.cells("SB_MAC16")[0][-3:]
+    image = copy(flipper.image)
+    for k, bit in enumerate((False, True)):
+        bit_x, bit_y, name = chip.settings["mac16", (x, y, 0)][f"BOTADDSUB_CARRYSELECT_{k}"]
+        bank, rows, columns = chip.place(bit_x, bit_y)
+        ((row, column),) = chip.kind(bit_x, bit_y).bits[f"IpConfig.{name}"]
+        image.cram[bank][rows[row, column], columns[row, column]] = bit
+    ((_, below, _),) = blocks.mac16(x, y).inputs["ACCUMCI"]
+    source = "1'b0" if below in (0, y) else f"sb_mac16_{x}_{below}_0_ACCUMCO"
+    lines = outcome(chip, image, flipper.ports).splitlines()
+    (line,) = (line for line in lines if f" sb_mac16_{x}_{y}_0_cell " in line)
+    assert f".ACCUMCI({source})" in line
 
 
 def test_wrong_bits_of_a_block_ram(flipper: Flipper, chip: Chip, ports: dict[str, str]) -> None:

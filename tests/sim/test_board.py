@@ -23,8 +23,8 @@ from trilight.hw.config import DeviceConfig, ModelConfig
 from trilight.hw.flow.build import Hdl, elaborate, synthesise
 from trilight.hw.top import Chip
 from trilight.sim.board import IDLE, VirtualBoard, netlist_target, rtl_target, serve_pty
-from trilight.sim.native import NativeBench, compile_bench
-from trilight.sim.speed import RECIPES
+from trilight.sim.native import RECIPE, NativeBench, Probe, compile_bench
+from trilight.sim.speed import NETLIST_RECIPES, RECIPES
 from trilight.sw.cli import main
 from trilight.sw.driver import Board
 from trilight.sw.errors import BuildError, LinkError, SimulationError, TargetError
@@ -74,14 +74,27 @@ def test_bytes_pass_through_the_pins(bench: NativeBench, rng: np.random.Generato
     assert bench.read() == b""
 
 
-def test_recipe_decides_how_it_is_compiled(echo: Hdl) -> None:
-    recipe = RECIPES["smaller code (-Os)"]
+@pytest.mark.parametrize("name", ["smaller code (-Os)", "CXXRTL", *NETLIST_RECIPES])
+def test_recipe_decides_how_it_is_compiled(echo: Hdl, name: str, rng: np.random.Generator) -> None:
+    recipe = (RECIPES | NETLIST_RECIPES)[name]
     assert compile_bench(echo, recipe=recipe) != compile_bench(echo)
-    bench = NativeBench(echo, recipe=recipe)
-    bench.write(b"small")
-    bench.run(10**6, idle=100)
-    assert bench.read() == b"small"
-    bench.close()
+    data = rng.bytes(20)
+    seen = []
+    for each in (recipe, RECIPE):
+        bench = NativeBench(echo, recipe=each)
+        recorder = bench.record("edge")
+        bench.write(data)
+        bench.run(10**6, idle=100)
+        cycles, values = bench.take(recorder)
+        seen.append((bench.read(), bench.cycles, bench.values(), cycles.tolist(), values.tolist()))
+        bench.close()
+    assert seen[0] == seen[1]
+    assert seen[0][0] == data
+
+
+def test_rewritten_design_has_no_probes(echo: Hdl) -> None:
+    with pytest.raises(SimulationError, match="no nets to probe"):
+        compile_bench(echo, Probe(nets=("rx",)), recipe=RECIPES["CXXRTL"])
 
 
 def test_run_ends_when_the_line_is_quiet(bench: NativeBench) -> None:

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(900)
 SAMPLE = 64
 SEED = 1
 
-LEAST_SCORE = 0.9
+LEAST_SCORE = 0.75
 """Of the sample, without the large models; the whole regression is held to more."""
 
 

@@ -100,18 +100,18 @@ def test_training_takes_the_recipe_and_what_is_typed_before_it(
         text: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="training needs PyTorch")
     out, mine = tmp_path / "m.safetensors", tmp_path / "mine.toml"
-    mine.write_text("[memory]\nweight_words = 300\n[train]\nlayers = 2\nd_model = 24\n"
+    mine.write_text("[memory]\nweight_words = 400\n[train]\nlayers = 2\nd_model = 24\n"
                     'characters = 9_000\nseed = 5\ncompile = "off"\n', encoding="utf-8")
     result = train("--corpus", text, "--out", out, "--recipe", mine, "--seed", 6,
                    "--threads", 1, "--precision", "fp32")
     assert result.exit_code == 0, result.output
     model = Model.load(out)
     about: dict[str, Any] = dict(model.provenance)
-    assert (about["seed"], about["weight_words_present"]) == (6, 300)
+    assert (about["seed"], about["weight_words_present"]) == (6, 400)
     assert (model.config.n_layers, model.config.d_model) == (2, 24)
     larger = dataclasses.replace(model.config, d_hidden=model.config.d_hidden + 1)
-    assert larger.misfits(DeviceConfig(name="mine", weight_words=300))
-    assert f"--recipe {mine}" in about["command"]
+    assert larger.misfits(DeviceConfig(name="mine", weight_words=400))
+    assert f"--recipe {mine.name}" in about["command"]
 
 
 def test_training_names_what_a_recipe_cannot_say(text: Path, tmp_path: Path) -> None:

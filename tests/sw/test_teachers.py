@@ -245,6 +245,7 @@ def test_rounding_to_8_bits_moves_weights_by_half_a_step(
 
     model = teacher(t, corpus)
     rounded = quantised(model)
+    assert (model.network.int8_inputs, rounded.network.int8_inputs) == (False, True)
     for name, before in model.network.named_parameters():
         after = dict(rounded.network.named_parameters())[name]
         if before.ndim < 2:

@@ -2,7 +2,10 @@
 
 import dataclasses
 import re
+import resource
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -407,24 +410,48 @@ def test_checkpoint_that_cannot_be_written_ends_before_the_first_step(
     assert trainer.step == 0
 
 
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """A disk that takes so many bytes of a file."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 def test_full_disk_leaves_the_checkpoint_before_whole(
-        torch_side: SimpleNamespace, corpus: Corpus, tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch) -> None:
+        torch_side: SimpleNamespace, corpus: Corpus, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     trainer = torch_side.trainer.Trainer(small_config(corpus), corpus, options(torch_side))
     trainer.advance()
     trainer.save(path)
     trainer.advance()
-
-    def full(content: object, file: Path) -> None:
-        file.write_bytes(b"half")
-        raise RuntimeError("PytorchStreamWriter failed writing file: No space left on device")
-
-    monkeypatch.setattr(torch_side.torch, "save", full)
-    with pytest.raises(CheckpointError, match="No space left on device; make room"):
+    with (largest_file(path.stat().st_size // 2),
+          pytest.raises(CheckpointError, match="cannot be written: File too large; make room")):
         trainer.save(path)
     assert torch_side.trainer.Trainer.resume(path, corpus).step == 1
     assert list(tmp_path.glob("checkpoint*")) == [path]
+
+
+def test_full_disk_at_the_end_loses_no_training(
+        torch_side: SimpleNamespace, text: Path, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "m.safetensors"
+    save = Model.save
+
+    def full(model: Model, path: Path) -> None:
+        with largest_file(100):
+            save(model, path)
+
+    monkeypatch.setattr(Model, "save", full)
+    result = run_command("--corpus", text, "--out", out, "--characters", 4_000, *SHAPE)
+    assert isinstance(result.exception, TrainingError)
+    assert f"cannot write {out}: File too large; the training is kept" in str(result.exception)
+    monkeypatch.setattr(Model, "save", save)
+    assert run_command("--corpus", text, "--out", out, "--resume").exit_code == 0
+    assert Model.load(out).provenance["characters_seen"] == 4_096
 
 
 def test_loss_that_is_no_number_ends_the_training(
@@ -432,7 +459,7 @@ def test_loss_that_is_no_number_ends_the_training(
     trainer = torch_side.trainer.Trainer(small_config(corpus), corpus, options(torch_side))
     with torch_side.torch.no_grad():
         trainer.network.head_bias.fill_(float("nan"))
-    with pytest.raises(TrainingError, match="the loss of step 0 is nan; train again with a lower"):
+    with pytest.raises(TrainingError, match="the loss of step 0 is nan; delete the checkpoint"):
         trainer.advance()
 
 
@@ -544,6 +571,20 @@ def test_ctrl_c_saves_and_resume_ends_alike(
     assert train("parts.safetensors", "--resume").exit_code == 0
     digests = [Model.load(tmp_path / f"{name}.safetensors").sha256 for name in ("whole", "parts")]
     assert digests[0] == digests[1]
+
+
+def test_a_higher_limit_makes_more_zeros(torch_side: SimpleNamespace, corpus: Corpus) -> None:
+    def trits(limit: float) -> tuple[Any, Any]:
+        trainer = torch_side.trainer.Trainer(
+            small_config(corpus), corpus, options(torch_side, zero_below=limit))
+        network = trainer.result()
+        gate = network.layers[0].gate.detach()
+        return network.arrays()["layers.0.gate"], (gate / gate.abs().mean()).numpy()
+
+    for limit in (0.5, 0.8, 1.5):
+        found, real = trits(limit)
+        assert (found == np.where(np.abs(real) > limit, np.sign(real), 0)).all()
+    assert len(np.unique(found)) == 3
 
 
 def test_minutes_become_characters(torch_side: SimpleNamespace, corpus: Corpus) -> None:
