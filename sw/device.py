@@ -331,9 +331,11 @@ class ReferenceTransport(Transport):
         for place, unit in zip(places, np.frombuffer(payload[3:], "<u2"), strict=True):
             if place is not None:
                 space, units, index = place
-                units[index] = unit & (1 << WIDTHS.get(space, 16)) - 1
-                if space not in (Space.TAPE, Space.CHECK):
+                value = unit & (1 << WIDTHS.get(space, 16)) - 1
+                # A state outlives that what is there already is written again.
+                if space not in (Space.TAPE, Space.CHECK) and units[index] != value:
                     self._references = []
+                units[index] = value
         return Result.OK
 
     def _read(self, payload: bytes) -> tuple[Result, bytes]:

@@ -122,17 +122,21 @@ class Link:
         Tokens announced and not yet taken, oldest first.
     repeats : int
         Requests sent again so far.
+    strays : int
+        Answers so far to a RUN before the last two: one that came late, and may have been executed.
     """
 
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
         self.notices: deque[Notice] = deque()
         self.repeats = 0
+        self.strays = 0
         self._reader = FrameReader()
         self._frames = 0
         self._sequence = 0
         self._order = 0
         self._last_run = 0
+        self._last_runs: deque[int] = deque(maxlen=2)
 
     @property
     def damaged(self) -> int:
@@ -182,6 +186,7 @@ class Link:
                 key = self._next_sequence(waiting) if sequence is None or number else sequence
                 if request.command is Command.RUN:
                     self._last_run = key
+                    self._last_runs.append(key)
                 waiting[key] = sent
                 number += 1
                 self._send(key, sent)
@@ -253,6 +258,8 @@ class Link:
                     self.notices.append(Notice(frame.command - NOTICE,
                                                *NOTICE_PAYLOAD.unpack(frame.payload)))
             else:
+                self.strays += (frame.command == Command.RUN | RESPONSE
+                                and frame.sequence not in self._last_runs)
                 answers.append(frame)
         return answers
 

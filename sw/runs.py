@@ -103,6 +103,7 @@ class Runs:
         self._link = link
         self._device = device
         self._parts: list[_Part] = []
+        self._strays = 0
 
     def status(self) -> Status:
         """How far the device is."""
@@ -128,6 +129,7 @@ class Runs:
         It computes no logits.
         """
         spent = Counters()
+        self._strays = self._link.strays
         while unfed := [text for text in texts if text.fed < len(text.prompt) - 1]:
             parts = []
             for text in unfed:
@@ -204,6 +206,8 @@ class Runs:
                 f"the run fed {status.counters.tokens} tokens up to {self._where(status)}, not "
                 f"{fed} up to {_listed(part.end for part in self._parts)}; was the board reset? "
                 "Load the model again")
+        if self._link.strays != self._strays:
+            raise DeviceError("an earlier RUN came late, and may have been executed; run it again")
         for part in self._parts:
             self._check_tape(part)
             part.text.fed = part.end
@@ -229,7 +233,10 @@ class Runs:
             text = part.text
             flags = RunFlag.CLEAR
             if not text.fed:
-                flags |= RunFlag.RESET | RunFlag.SEED
+                flags |= RunFlag.RESET
+            if not text.generated:
+                # As late as can be: a RUN that comes late may bring another seed.
+                flags |= RunFlag.SEED
             if text.sequence:
                 flags |= RunFlag.SECOND
             if part is not parts[-1]:

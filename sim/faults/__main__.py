@@ -48,7 +48,7 @@ def campaigns() -> None:
 @app.command()
 def link(
     count: Annotated[int, typer.Option(
-        "--sessions", "-n", min=1, help="Some 40 faults come to a session.")] = 2600,
+        "--sessions", "-n", min=1, help="Some 38 faults come to a session.")] = 2700,
     seed: Seed = 1,
     target: Annotated[str, typer.Option(
         "--target", "-t", help=f"What is at the other end of the line: {', '.join(TARGETS)}; "

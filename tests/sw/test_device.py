@@ -371,3 +371,20 @@ def test_damaged_frames_get_no_answer(host: Host, rng: np.random.Generator) -> N
     host.device.write(bytes(wire))
     assert host.device.read(0) == b""
     assert host.status()[0] == 0
+
+
+def test_a_state_outlives_that_a_table_is_written_again() -> None:
+    tokens = []
+    for again in (False, True):
+        host = Host()
+        host.load(MODEL)
+        host.write(Space.TAPE, [3, 1, 4])
+        assert host.run(RunFlag.RESET | RunFlag.SEED, 2, 0) == Result.OK
+        host.listen(2)
+        if again:
+            host.write(Space.GUMBEL, dict(compile_image(MODEL).segments)[Space.GUMBEL].tolist()[:9])
+        host.notices.clear()
+        assert host.run(RunFlag(0), 1, 5) == Result.OK
+        host.listen(5)
+        tokens.append(list(host.notices))
+    assert tokens[0] == tokens[1] != []

@@ -564,6 +564,45 @@ def test_a_request_that_comes_late(kept: Command) -> None:
     assert board.last_run.recoveries == 1
 
 
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_run_that_comes_late_with_another_seed(answered: bool) -> None:
+    """Between prompt and tokens, for a prompt as long as its own: only the seed is another."""
+    late: list[Frame] = []
+    ready = released = False
+
+    def keep(frame: Frame) -> Sequence[Frame]:
+        nonlocal released
+        if frame.command == Command.RUN:
+            if not late:
+                late.append(frame)
+            elif ready and not released and not frame.payload[0] & RunFlag.RESET:
+                released = True
+                device.write(encode_frame(late[0]))
+                answers = device.read(0)
+                while device.running:
+                    device.read(0)
+                extra.extend(FrameReader().feed(answers) if answered else [])
+        return [frame]
+
+    def add(frame: Frame) -> Sequence[Frame]:
+        added = [*extra, frame]
+        extra.clear()
+        return added
+
+    extra: list[Frame] = []
+    device = ReferenceTransport()
+    transport = Tamper(from_device=add, device=device)
+    board = loaded(transport)
+    transport.to_device = keep
+    other = PROMPT[::-1]
+    assert generate(board, other, seed=SEED + 1) == expected(other, 40, seed=SEED + 1)
+    ready = True
+    assert generate(board) == expected(PROMPT, 40)
+    assert released
+    assert board.last_run is not None
+    assert board.last_run.recoveries == answered
+
+
 def test_a_reset_during_the_prompt() -> None:
     transport = Tamper()
     board = loaded(transport)
