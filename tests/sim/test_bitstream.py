@@ -295,7 +295,10 @@ def test_oscillator_and_pll_are_where_the_database_has_them(chip: Chip) -> None:
 
 
 def test_parameters_of_multipliers_are_in_order(chip: Chip) -> None:
-    """The bits are CBIT_0 on, eight to a tile, but where the oscillator has taken four."""
+    """The bits are CBIT_0 on, eight to a tile, but where the oscillator has taken five.
+
+    The documentation moves four of them. The fifth, CBIT_5 of tile (0, 16), is the oscillator's too.
+    """
     for block in blocks.mac16s():
         where = chip.settings["mac16", block.place]
         names = [name if width == 1 else f"{name}_{k}"
