@@ -224,6 +224,10 @@ class _Recovery:
         z = block.removeprefix("lutff_")
         if number in self.block_of:
             found, port, bit = self.block_of[number]
+            # The carry of a multiplier is the only output that leaves through a tile of no input.
+            if (found.kind, port) == ("SB_MAC16", "CO") and not self.passes(x, y, 0):
+                raise BitstreamError(f"the carry of {found.name} is used, but the tile ({x}, {y}) "
+                                     "above it is not set up to pass it on")
             net = self.block_net(found, port, bit)
         elif what == "out" and self.bit(x, y, f"LC_{z}", FLIP_FLOP_BIT):
             net = f"q_{x}_{y}_{z}"
@@ -400,25 +404,24 @@ class _Recovery:
     def check_feed_through(self, block: Block) -> None:
         """Check that the places of logic cells beside a block are what it needs."""
         for x, y in sorted(blocks.connection_tiles(block)):
-            if self.chip.grid[y][x] and not self.passes(x, y):
+            # All of them, with what a block may send back through the same tile.
+            if self.chip.grid[y][x] and not all(self.passes(x, y, z) for z in range(8)):
                 raise BitstreamError(f"{block.name} is used, but the tile ({x}, {y}) beside it "
                                      "is not set up to connect it")
 
-    def passes(self, x: int, y: int) -> bool:
-        """Whether a tile of a block passes its signals on; none of its other patterns is known."""
+    def passes(self, x: int, y: int, z: int) -> bool:
+        """Whether a place of a logic cell beside a block passes a signal on.
+
+        No other setting of it is known.
+        """
         kind = self.chip.grid[y][x]
         prefix = "IPCON" if kind == 9 else f"MULT{kind - 5}"
-        on = []
-        for z in range(8):
-            cells = self.chip.kind(x, y).bits[f"LC_{z}"]
-            table = {index for index, cell in enumerate(cells) if self.tiles[x, y][cell]}
-            on.append(table == PASS_INPUT_2 and self.bit(
-                x, y, f"Cascade.{prefix}_LC0{z}_inmux02_5"))
-        # A signal may be routed through one of them where no block is.
-        for z in range(8):
-            if on[z]:
-                self.logic_cell(x, y, z)
-        return all(on)
+        cells = self.chip.kind(x, y).bits[f"LC_{z}"]
+        table = {index for index, cell in enumerate(cells) if self.tiles[x, y][cell]}
+        on = table == PASS_INPUT_2 and self.bit(x, y, f"Cascade.{prefix}_LC0{z}_inmux02_5")
+        if on:
+            self.know(x, y, cells)
+        return on
 
     # ---- PLL
 
@@ -579,7 +582,8 @@ class _Recovery:
                         if name.startswith(("NegClk", "RamConfig")):
                             self.know(x, y, cells)
                 case kind if kind:
-                    self.passes(x, y)
+                    for z in range(8):
+                        self.passes(x, y, z)
             if y in dict(COLUMN_BUFFERS).values():
                 for k in range(8):
                     self.know(x, y, names[f"ColBufCtrl.glb_netwk_{k}"])
