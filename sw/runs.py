@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from trilight.hw.config import DeviceConfig
-from trilight.hw.protocol import MAX_UNITS, RUN, Command, RunFlag, Space
+from trilight.hw.protocol import RUN, Command, RunFlag, Space
 
 from .answers import Counters, Status
 from .errors import DeviceError
 from .link import Link, Request, read_request, write_request
 
-__all__ = ["POLL_S", "SILENCE_S", "STALLED_POLLS", "Runs", "Text"]
+__all__ = ["POLL_S", "SILENCE_S", "STALLED_POLLS", "TAPE_UNITS", "Runs", "Text"]
 
 SILENCE_S = 0.05
 """Silence during a run after which the device is asked how far it is."""
@@ -26,6 +26,10 @@ POLL_S = 0.01
 
 STALLED_POLLS = 200
 """Questions answered alike before a run is taken for stuck: 2 s, over 1000 tokens of the UP5K."""
+
+
+TAPE_UNITS = 32
+"""Most tokens of a tape in one frame: short frames get through a noisy line more often."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -300,7 +304,7 @@ class Runs:
         start = 0
         while start < count:
             place = (position + start) % size
-            units = min(count - start, size - place, MAX_UNITS)
+            units = min(count - start, size - place, TAPE_UNITS)
             yield start, Space.TAPE + sequence * size + place, units
             start += units
 

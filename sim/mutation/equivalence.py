@@ -8,6 +8,7 @@ time. A mutant that differs only in states that cannot be reached has none, and 
 
 import json
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +26,8 @@ PROOF = "proof that outputs and next states are equal"
 
 SAT_SECONDS = 20
 
+DESIGN = "prepared.il"
+
 Json = dict[str, Any]
 
 
@@ -41,7 +44,9 @@ def prove(prepared: Prepared, mutants: Sequence[Mutant],
         return
     with TemporaryDirectory() as name:
         work = Path(name)
-        _run(_write_script(prepared, mutants), work, progress, "writing survivors")
+        # A path of one's own is all that Yosys sees of a folder for temporary files.
+        shutil.copy(prepared.rtlil, work / DESIGN)
+        _run(_write_script(mutants), work, progress, "writing survivors")
         for number, mutant in enumerate(mutants):
             for which in ("gold", "gate"):
                 path = work / f"{which}{number}.json"
@@ -62,9 +67,9 @@ def _run(script: str, work: Path, progress: Progress, what: str) -> None:
             cache_root() / "logs" / "yosys-equivalence.log", progress=progress, what=what)
 
 
-def _write_script(prepared: Prepared, mutants: Sequence[Mutant]) -> str:
+def _write_script(mutants: Sequence[Mutant]) -> str:
     # Enables and resets of registers become logic.
-    lines = [f"read_rtlil {prepared.rtlil}", "dffunmap", "design -save base"]
+    lines = [f"read_rtlil {DESIGN}", "dffunmap", "design -save base"]
     for number, mutant in enumerate(mutants):
         for which, change in (("gold", ""), ("gate", f"mutate {mutant.mutation}")):
             lines += ["design -load base", change,

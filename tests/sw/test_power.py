@@ -235,7 +235,7 @@ def test_refusals() -> None:
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"coefficients": {"net": {"value": 1}}}'])
 def test_not_a_coefficient_file(text: str) -> None:
-    with pytest.raises(PowerError, match=r"^not a coefficient file: "):
+    with pytest.raises(PowerError, match=r"^no coefficient file: "):
         CoefficientSet.from_json(text)
 
 
@@ -249,9 +249,9 @@ def test_incomplete_coefficient_sets() -> None:
     with pytest.raises(PowerError, match=r"not \{'spram': 'uW'\}$"):
         CoefficientSet.from_json(json.dumps(data))
     data = raw_set() | {"calibration": "certainly"}
-    with pytest.raises(PowerError, match="one of uncalibrated, published, board, not 'certainly'"):
+    with pytest.raises(PowerError, match=r"Invalid enum value 'certainly' - at .*calibration"):
         CoefficientSet.from_json(json.dumps(data))
     data = raw_set()
     data["coefficients"]["net"]["factor"] = 1
-    with pytest.raises(PowerError, match=r"band factor above 1, not 0.63 and 1$"):
+    with pytest.raises(PowerError, match=r"above 1 and at most 1e\+06, not 0.63 and 1.0$"):
         CoefficientSet.from_json(json.dumps(data))

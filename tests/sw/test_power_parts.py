@@ -104,7 +104,7 @@ def test_uncalibrated_family_says_so() -> None:
 
 def test_breakdown_survives_json() -> None:
     assert Breakdown.from_dict(json.loads(json.dumps(BREAKDOWN.to_dict()))) == BREAKDOWN
-    with pytest.raises(PowerError, match="not a breakdown"):
+    with pytest.raises(PowerError, match="no breakdown"):
         Breakdown.from_dict({"tokens": 1})
 
 

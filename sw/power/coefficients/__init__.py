@@ -108,7 +108,7 @@ class CoefficientSet:
         try:
             data = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise PowerError(f"not a coefficient file: {error}") from error
+            raise PowerError(f"no coefficient file: {error}") from error
         if isinstance(data, dict):
             data["sha256"] = hashlib.sha256(text.encode()).hexdigest()
         made = read_record(cls, data, PowerError, "coefficient file")
