@@ -6,7 +6,6 @@ traces show, every token and every counter has to equal the integer reference's.
 """
 
 import json
-import os
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from trilight.hw.config import NUMBERS, UP5K, ModelConfig
 from trilight.hw.flow.build import Board, Hdl, elaborate, find_board, synthesise
 from trilight.hw.flow.tools import Progress as Say
 from trilight.hw.protocol import MAX_UNITS, RUN, STATUS, Command, RunFlag, Space
+from trilight.sw.console import replace_json
 from trilight.sw.errors import SimulationError, TrilightError
 from trilight.sw.image import compile_image
 from trilight.sw.link import Link, Request, read_request, write_request
@@ -379,10 +379,7 @@ class Campaign:
         """Take in an outcome, and write the file anew."""
         self.outcomes.append(outcome)
         self.seconds += seconds
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_suffix(".part")
-        part.write_text(json.dumps(self.to_dict(), indent=1) + "\n")
-        os.replace(part, self.path)
+        replace_json(self.path, self.to_dict())
 
 
 def soak(hdl: Hdl, campaign: Campaign, tokens: int, progress: Callable[[int], None]) -> None:

@@ -10,8 +10,7 @@ from typing import Any
 from .driver import Board
 from .errors import EvaluationError
 from .model import Model
-from .reference.model import ReferenceModel
-from .reference.sampler import Sampler
+from .reference.continuation import continue_text
 
 __all__ = ["PROMPT_CHARACTERS", "check_agreement"]
 
@@ -54,7 +53,8 @@ def check_agreement(board: Board, model: Model, text: str, tokens: int, *,
     for number in range(places):
         begin = number * (len(text) - PROMPT_CHARACTERS) // max(places - 1, 1)
         prompt = text[begin:begin + PROMPT_CHARACTERS]
-        expected = _continue(model, prompt, seed=number + 1)
+        expected = continue_text(model, prompt, PROMPT_CHARACTERS, seed=number + 1,
+                                 temperature=1.0)
         drawn = [token.id for token in board.generate(
             prompt, tokens=PROMPT_CHARACTERS, temperature=1.0, seed=number + 1)]
         if drawn != expected:
@@ -66,14 +66,3 @@ def check_agreement(board: Board, model: Model, text: str, tokens: int, *,
             progress((number + 1) * PROMPT_CHARACTERS, places * PROMPT_CHARACTERS)
     return {"target": board.transport.name, "places": places,
             "tokens_compared": places * PROMPT_CHARACTERS, "temperature": 1.0}
-
-
-def _continue(model: Model, prompt: str, seed: int) -> list[int]:
-    reference, sampler = ReferenceModel(model), Sampler(seed, 1.0)
-    *before, last = model.encode(prompt)
-    for token in before:
-        reference.feed([token])
-    tokens = [last]
-    for _ in range(PROMPT_CHARACTERS):
-        tokens.append(sampler.sample(reference.step(tokens[-1:])[0]))
-    return tokens[1:]

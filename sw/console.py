@@ -1,6 +1,7 @@
 """What commands share: a progress bar, and files that can or cannot be written."""
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from .errors import ReportError
 
-__all__ = ["check_folder", "progress_bar", "write_file", "write_json"]
+__all__ = ["check_folder", "progress_bar", "replace_json", "write_file", "write_json"]
 
 
 @contextmanager
@@ -33,7 +34,28 @@ def check_folder(path: Path | None) -> None:
 
 def write_json(path: Path, results: Mapping[str, Any]) -> None:
     """Write an object to a file."""
-    write_file(path, (json.dumps(results, indent=2, ensure_ascii=False) + "\n").encode())
+    write_file(path, _json(results))
+
+
+def replace_json(path: Path, results: Mapping[str, Any]) -> None:
+    """Write an object to a file that is there as a whole or not at all, and make its folder.
+
+    Raises
+    ------
+    ReportError
+        It cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(_json(results))
+        part.replace(path)
+    except OSError as error:
+        raise ReportError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _json(results: Mapping[str, Any]) -> bytes:
+    return (json.dumps(results, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def write_file(path: Path, data: bytes) -> None:

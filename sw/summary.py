@@ -5,13 +5,13 @@ where there are such. A check that was not run leaves no file, and the summary s
 """
 
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .console import replace_json
 from .errors import ReportError
 
 __all__ = ["EXPECTED", "FOLDER", "NOT_RUN", "Row", "Topic", "gather", "markdown_summary",
@@ -71,13 +71,7 @@ def write_topic(topic: str, title: str, rows: Iterable[Row], *, seed: int | None
     data |= {key: value for key, value in (("seed", seed), ("command", command))
              if value is not None}
     path = folder / f"{topic}.json"
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise ReportError(f"{path} cannot be written: {error.strerror}") from error
+    replace_json(path, data)
     return path
 
 

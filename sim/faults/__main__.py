@@ -18,12 +18,13 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from trilight.sw.console import replace_json
 from trilight.sw.errors import FaultsError, TrilightError
 from trilight.sw.model import Model
 from trilight.sw.models import default_model_path
 from trilight.sw.summary import Row, write_topic
 
-from .campaign import TARGETS, UPSETS, run_batches, run_one, summarise, write_json
+from .campaign import TARGETS, UPSETS, run_batches, run_one, summarise
 from .loss import KINDS as LOSS_KINDS
 from .loss import Losses, plot
 from .loss import summarise as summarise_losses
@@ -128,7 +129,7 @@ def loss(
     document = {"command": _command(), "seed": seed, "characters": characters,
                 "model_sha256": chosen.sha256, "nats_per_char": losses.nats,
                 "kinds": summarise_losses(changes), "changes": changes}
-    write_json(out / "loss.json", document)
+    replace_json(out / "loss.json", document)
     table = Table("bit of", "flips", "mean", "median", "p90", "most", "above 0.01")
     for kind, row in summarise_losses(changes).items():
         table.add_row(kind, f"{row['flips']:.0f}",
@@ -170,7 +171,7 @@ def _campaign(target: str, seed: int, count: int, jobs: int, out: Path) -> None:
                 + (f", [red]{bad} went wrong[/]" if bad else "")))
     document = {"command": _command(), **summarise(target, seed, outcomes)}
     path = out / f"{target}.json"
-    write_json(path, document)
+    replace_json(path, document)
     _leave_topic(out, seed)
     table = Table("kind", "faults", "requests", *OUTCOMES, "median s", "most s")
     for name, row in [*document["kinds"].items(), ("all", {**document, "seconds": None})]:

@@ -1,7 +1,6 @@
 """Many sessions under faults: in batches, resumable, and summed up by kind."""
 
 import json
-import os
 import signal
 import statistics
 from collections import Counter
@@ -26,8 +25,7 @@ from .plan import KINDS
 from .session import OUTCOMES, Outcome, Sessions
 from .upsets import Upsets
 
-__all__ = ["BATCH", "TARGETS", "UPSETS", "Progress", "run_batches", "run_one", "summarise",
-           "write_json"]
+__all__ = ["BATCH", "TARGETS", "UPSETS", "Progress", "run_batches", "run_one", "summarise"]
 
 BATCH = 20
 """Sessions between two results that are kept."""
@@ -191,20 +189,3 @@ def _seconds(seconds: list[float]) -> dict[str, float] | None:
     if not seconds:
         return None
     return {"median": round(statistics.median(seconds), 6), "most": round(max(seconds), 6)}
-
-
-def write_json(path: Path, document: dict[str, Any]) -> None:
-    """Write a file that is there as a whole or not at all.
-
-    Raises
-    ------
-    FaultsError
-        It can not be written.
-    """
-    part = path.with_suffix(".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(document, indent=1) + "\n")
-        os.replace(part, path)
-    except OSError as error:
-        raise FaultsError(f"{path} cannot be written: {error}") from error

@@ -9,8 +9,7 @@ from trilight.hw.config import ModelConfig
 from trilight.sw.driver import Board
 from trilight.sw.errors import TrilightError
 from trilight.sw.model import Model
-from trilight.sw.reference.model import ReferenceModel
-from trilight.sw.reference.sampler import Sampler
+from trilight.sw.reference.continuation import continue_text
 
 from .line import Device, HangError, HostKilled, Line
 from .plan import KINDS, Fault, draw
@@ -117,7 +116,7 @@ class Sessions:
                        for _ in range(texts)]
             self._requests[name] = prompts, tokens, [rng.randrange(1 << 32) for _ in prompts]
         self._expected = {
-            name: [self._alone(prompt, tokens, seed)
+            name: [continue_text(self.model, prompt, tokens, seed=seed, temperature=TEMPERATURE)
                    for prompt, seed in zip(prompts, seeds, strict=True)]
             for name, (prompts, tokens, seeds) in self._requests.items()}
         self._kinds = [name for name, kind in KINDS.items() if device().has_pins or not kind.pins]
@@ -133,18 +132,6 @@ class Sessions:
             self.seconds[name] = self._line.now() - start
             self._lengths[name] = {direction: passed - before[direction]
                                    for direction, passed in self._line.passed.items()}
-
-    def _alone(self, prompt: str, tokens: int, seed: int) -> list[int]:
-        """Tokens after a prompt, by the reference."""
-        reference, sampler = ReferenceModel(self.model), Sampler(seed, TEMPERATURE)
-        *first, token = self.model.encode(prompt)
-        for fed in first:
-            reference.feed([fed])
-        generated = []
-        for _ in range(tokens):
-            token = sampler.sample(reference.step([token])[0])
-            generated.append(token)
-        return generated
 
     def connect(self, device: Device) -> None:
         """Begin a session."""

@@ -25,8 +25,7 @@ from trilight.hw.config import DeviceConfig, ModelConfig
 from trilight.sw.errors import TrainingError
 from trilight.sw.evaluate import BLOCK_CHARACTERS, PROTOCOLS, evaluate
 from trilight.sw.model import Model
-from trilight.sw.reference.model import ReferenceModel
-from trilight.sw.reference.sampler import Sampler
+from trilight.sw.reference.continuation import continue_text
 
 from .corpus import Corpus, read_corpus
 from .export import build_model
@@ -552,22 +551,11 @@ def _prompt(corpus: Corpus) -> str:
     return max(words[:50], key=len, default=corpus.vocab[0])[:20]
 
 
-def _sample(model: Model, prompt: str, length: int = 300, seed: int = 1,
-            temperature: float = 0.8) -> str:
-    """Let the integer reference continue a prompt."""
-    reference, sampler = ReferenceModel(model), Sampler(seed, temperature)
-    tokens = model.encode(prompt)
-    for token in tokens[:-1]:
-        reference.feed([token])
-    for _ in range(length):
-        tokens.append(sampler.sample(reference.step(tokens[-1:])[0]))
-    return model.decode(tokens)
-
-
 def _show(console: Console, model: Model, out: Path, prompt: str) -> None:
     about = model.provenance
     streamed, blocks = about["quality"], about["quality_blocks"]
-    console.print(_sample(model, prompt), style="italic", markup=False, highlight=False)
+    tokens = continue_text(model, prompt, 300, seed=1, temperature=0.8)
+    console.print(prompt + model.decode(tokens), style="italic", markup=False, highlight=False)
     console.print(
         f"\nheld-out text, integer model: [bold]{streamed['nats_per_char']:.4f}[/] nats/char, "
         f"{streamed['bits_per_byte']:.3f} bits/byte streamed; "

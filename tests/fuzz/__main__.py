@@ -143,7 +143,7 @@ def main() -> int:
         parser.error(f"there is no parser {', '.join(sorted(unknown))}; there are "
                      f"{', '.join(TARGETS)}")
     try:
-        import atheris  # noqa: F401
+        import atheris  # noqa: F401  # is it there?
     except ImportError:
         parser.error("the fuzzer is missing: pip install 'trilight[fuzz]', which takes Python 3.11 "
                      "to 3.13 on Linux")

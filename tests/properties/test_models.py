@@ -150,7 +150,7 @@ def test_an_image_is_read_back_or_refused(model: Model, where: float, flip: int)
 def test_a_model_compiles_exactly_if_it_fits(config: ModelConfig) -> None:
     if config.misfits(UP5K):
         with pytest.raises(ModelDoesNotFitError):
-            compile_image(SimpleNamespace(config=config))  # type: ignore[arg-type]
+            compile_image(SimpleNamespace(config=config))  # type: ignore[arg-type]  # no more is looked at
     else:
         units = sum(len(units) for _, units in compile_image(Model.random(config, 1)).segments)
         assert units > config.weight_words * 4

@@ -61,6 +61,6 @@ def test_evaluate_with_a_target(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert cli.main(arguments) == 0
     assert json.loads(Path(json_file).read_text())["agreement"]["tokens_compared"] == 32
     assert "drew the 32 tokens" in capsys.readouterr().out
-    monkeypatch.setattr(agreement, "_continue", lambda *args, **more: [0] * PROMPT_CHARACTERS)
+    monkeypatch.setattr(agreement, "continue_text", lambda *args, **more: [0] * PROMPT_CHARACTERS)
     assert cli.main(arguments) == 2
     assert "are not the target's" in capsys.readouterr().err

@@ -17,8 +17,7 @@ from trilight.sw.device import ReferenceTransport
 from trilight.sw.evaluate import evaluate
 from trilight.sw.image import compile_image
 from trilight.sw.model import Model
-from trilight.sw.reference.model import ReferenceModel
-from trilight.sw.reference.sampler import Sampler
+from trilight.sw.reference.continuation import continue_text
 from trilight.sw.targets import TargetFactory, TargetOptions
 
 MODEL = Model.random(ModelConfig(vocab_size=60, d_model=48, n_layers=2, d_hidden=90), 5)
@@ -41,16 +40,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
 
 
 def expected(prompt: str, tokens: int, temperature: float, seed: int) -> list[int]:
-    reference = ReferenceModel(MODEL)
-    sampler = Sampler(seed, temperature)
-    *first, token = MODEL.encode(prompt)
-    for fed in first:
-        reference.feed([fed])
-    generated = []
-    for _ in range(tokens):
-        token = sampler.sample(reference.step([token])[0])
-        generated.append(token)
-    return generated
+    return continue_text(MODEL, prompt, tokens, seed=seed, temperature=temperature)
 
 
 def install(monkeypatch: pytest.MonkeyPatch, factory: TargetFactory) -> None:

@@ -38,8 +38,7 @@ from trilight.sw.errors import (
 from trilight.sw.frames import Frame, FrameReader, encode_frame
 from trilight.sw.link import ATTEMPTS, TIMEOUT_S, Link, Request
 from trilight.sw.model import Model
-from trilight.sw.reference.model import ReferenceModel
-from trilight.sw.reference.sampler import Sampler
+from trilight.sw.reference.continuation import continue_text
 from trilight.sw.transport import Transport
 
 CONFIG = ModelConfig(vocab_size=24, d_model=48, n_layers=2, d_hidden=90)
@@ -139,16 +138,7 @@ class Noise(Transport):
 @cache
 def expected(prompt: str, tokens: int, *, temperature: float = TEMPERATURE, seed: int = SEED,
              model: Model = MODEL) -> list[int]:
-    reference = ReferenceModel(model)
-    sampler = Sampler(seed, temperature)
-    *first, token = model.encode(prompt)
-    for fed in first:
-        reference.feed([fed])
-    generated = []
-    for _ in range(tokens):
-        token = sampler.sample(reference.step([token])[0])
-        generated.append(token)
-    return generated
+    return continue_text(model, prompt, tokens, seed=seed, temperature=temperature)
 
 
 def generate(board: Board, prompt: str = PROMPT, tokens: int = 40, *,
