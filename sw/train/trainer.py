@@ -30,7 +30,7 @@ from .reader import Reader, Window
 __all__ = ["NETWORKS", "Options", "Progress", "Trainer", "bf16_is_faster", "blocks_loss",
            "characters_in", "compiler_works", "streamed_loss"]
 
-_VERSION = 2
+_VERSION = 3
 _FINAL_RATE = 0.02
 _MATRIX_DIMENSIONS = 2
 _EVALUATED_TOGETHER = 128
@@ -55,6 +55,8 @@ class Options:
     """How many of these are in the teachers' text, if there is one."""
     context: int = 128
     """Characters that gradients flow back through; the state is carried on across them."""
+    optimizer: str = "adamw"
+    """``adamw`` for everything, or ``muon`` for the matrices but the embedding."""
     learning_rate: float = 5e-3
     """Highest rate; it rises for ``warmup`` steps, then falls along a cosine."""
     warmup: int = 100
@@ -149,12 +151,7 @@ class Trainer:
             torch.compile(self.network.forward) if options.compiled else self.network.forward)
         self._generator = torch.Generator().manual_seed(options.seed)
         self._state = self.network.start(options.streams)
-        matrices = [p for p in self.network.parameters() if p.ndim == _MATRIX_DIMENSIONS]
-        vectors = [p for p in self.network.parameters() if p.ndim != _MATRIX_DIMENSIONS]
-        self._optimizer = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": options.weight_decay},
-             {"params": vectors, "weight_decay": 0.0}],
-            lr=options.learning_rate, betas=(0.9, 0.98), fused=True)
+        self._optimizers = self._make_optimizers()
         self._average = {name: value.detach().clone()
                          for name, value in self.network.named_parameters()}
         real, made_up = lessons or (Lessons(corpus.train), None)
@@ -168,6 +165,27 @@ class Trainer:
         made = (kind(self.config, bf16=bf16, zero_below=self.options.zero_below)
                 if issubclass(kind, Network) else kind(self.config, bf16=bf16))
         return made.to(self.device)
+
+    def _make_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Return AdamW, preceded by Muon for the matrices but the embedding if that is chosen."""
+        options = self.options
+        muon, matrices, vectors = [], [], []
+        for name, value in self.network.named_parameters():
+            if value.ndim != _MATRIX_DIMENSIONS:
+                vectors.append(value)
+            elif options.optimizer == "muon" and not name.endswith("embedding"):
+                muon.append(value)
+            else:
+                matrices.append(value)
+        adamw = torch.optim.AdamW(
+            [{"params": matrices, "weight_decay": options.weight_decay},
+             {"params": vectors, "weight_decay": 0.0}],
+            lr=options.learning_rate, betas=(0.9, 0.98), fused=True)
+        if not muon:
+            return [adamw]
+        # Steps as large as AdamW's, so that one learning rate does for both.
+        return [torch.optim.Muon(muon, lr=options.learning_rate, adjust_lr_fn="match_rms_adamw",
+                                 weight_decay=options.weight_decay), adamw]
 
     def _reader(self, lessons: Lessons, streams: int) -> Reader:
         return Reader(lessons, streams=streams, context=self.options.context,
@@ -192,8 +210,9 @@ class Trainer:
         masks = self.network.draw_masks(
             self.options.streams, self.options.dropout, self._generator)
         rate = self.options.rate(self.step)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
         logits, self._state = self._forward(tokens, self._state, masks)
         loss, value = self._losses(logits, windows)
         if not math.isfinite(value):
@@ -202,8 +221,9 @@ class Trainer:
                                 f"lower --learning-rate than {self.options.learning_rate:g}")
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.options.clip)
-        self._optimizer.step()
-        self._optimizer.zero_grad()
+        for optimizer in self._optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
         # The first weights mean nothing, so the average is short at first.
         kept = min(self.options.average, (self.step + 1) / (self.step + 10))
         with torch.no_grad():
@@ -318,7 +338,7 @@ class Trainer:
             "seconds": self.seconds,
             "network": self.network.state_dict(),
             "average": self._average,
-            "optimizer": self._optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
             "generator": self._generator.get_state(),
             "state": tuple(self._state),
         }
@@ -364,7 +384,8 @@ class Trainer:
         trainer.network.load_state_dict(found["network"])
         for name, value in found["average"].items():
             trainer._average[name].copy_(value)
-        trainer._optimizer.load_state_dict(found["optimizer"])
+        for optimizer, state in zip(trainer._optimizers, found["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
         trainer._generator.set_state(found["generator"])
         trainer._state = State(*(part.to(trainer.device) for part in found["state"]))
         return trainer

@@ -301,10 +301,12 @@ def small_config(corpus: Corpus) -> ModelConfig:
     return ModelConfig(vocab_size=len(corpus.vocab), d_model=32, n_layers=2, d_hidden=24)
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_training_lowers_the_loss_and_integers_follow(
-        torch_side: SimpleNamespace, corpus: Corpus) -> None:
+        torch_side: SimpleNamespace, corpus: Corpus, optimizer: str) -> None:
     config = small_config(corpus)
-    trainer = torch_side.trainer.Trainer(config, corpus, options(torch_side, characters=120_000))
+    trainer = torch_side.trainer.Trainer(
+        config, corpus, options(torch_side, characters=120_000, optimizer=optimizer))
     measure = torch_side.trainer.streamed_loss
     before = measure(trainer.result(), corpus.held_out)
     losses: list[float] = []
@@ -320,14 +322,16 @@ def test_training_lowers_the_loss_and_integers_follow(
     assert abs(evaluate(model, corpus.held_out_text)["nats_per_char"] - after) < 0.02
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_resuming_gives_the_same_weights(
-        torch_side: SimpleNamespace, corpus: Corpus, tmp_path: Path) -> None:
+        torch_side: SimpleNamespace, corpus: Corpus, tmp_path: Path, optimizer: str) -> None:
     torch, trainer_of = torch_side.torch, torch_side.trainer.Trainer
     path = tmp_path / "run" / "checkpoint.pt"
-    whole = trainer_of(small_config(corpus), corpus, options(torch_side))
+    settings = options(torch_side, optimizer=optimizer)
+    whole = trainer_of(small_config(corpus), corpus, settings)
     whole.run(report=lambda now: None, stop=lambda: False)
 
-    part = trainer_of(small_config(corpus), corpus, options(torch_side))
+    part = trainer_of(small_config(corpus), corpus, settings)
     assert not part.run(report=lambda now: None, stop=lambda: part.step == 37, checkpoint=path)
     torch.manual_seed(999)
     rest = trainer_of.resume(path, corpus)
@@ -382,7 +386,7 @@ def test_passes_and_seeds_start_at_other_places(
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    ({"version": 99}, "must be of version 2, not 99"),
+    ({"version": 99}, "must be of version 3, not 99"),
     ({"corpus": "0" * 64}, "was made with another corpus"),
     (None, "is damaged or no checkpoint"),
 ])
@@ -528,7 +532,7 @@ def test_command_writes_a_measured_model(
         torch_side: SimpleNamespace, text: Path, corpus: Corpus, tmp_path: Path) -> None:
     out = tmp_path / "mine.safetensors"
     result = run_command("--corpus", text, "--out", out, "--characters", 50_000, "--seed", 3,
-                         *SHAPE)
+                         "--optimizer", "muon", *SHAPE)
     assert result.exit_code == 0, result.output
     assert f"trilight generate --model {out}" in result.output.replace("\n", "")
     assert list(tmp_path.glob("*.checkpoint")) == []
@@ -538,6 +542,7 @@ def test_command_writes_a_measured_model(
     assert about["characters_seen"] == about["steps"] * 16 * 128
     assert "--characters 50000" in about["command"]
     assert "--seed 3" in about["command"]
+    assert "--optimizer muon" in about["command"]
     for key, protocol in (("quality", "streamed"), ("quality_blocks", "blocks")):
         measured = evaluate(model, corpus.held_out_text, protocol)
         assert about[key] == {**measured, "dataset": "words.txt", "split": "last 10 %"}
@@ -585,6 +590,27 @@ def test_a_higher_limit_makes_more_zeros(torch_side: SimpleNamespace, corpus: Co
         found, real = trits(limit)
         assert (found == np.where(np.abs(real) > limit, np.sign(real), 0)).all()
     assert len(np.unique(found)) == 3
+
+
+def test_muon_makes_steps_without_a_direction_of_their_own(
+        torch_side: SimpleNamespace, corpus: Corpus) -> None:
+    """No singular value of a matrix's step stands out; AdamW's first step is the rate."""
+    settings = options(torch_side, optimizer="muon", weight_decay=0.0)
+    trainer = torch_side.trainer.Trainer(small_config(corpus), corpus, settings)
+    before = {name: value.detach().numpy().copy()
+              for name, value in trainer.network.named_parameters()}
+    trainer.advance()
+    rate = settings.rate(0)
+    for name, value in trainer.network.named_parameters():
+        step = (value.detach().numpy() - before[name]) / rate
+        if value.ndim == 2 and name != "embedding":
+            # Its root mean square is to be 0.2, that of AdamW's steps in the long run.
+            spread = np.linalg.svd(step, compute_uv=False) / (0.2 * max(step.shape) ** 0.5)
+            assert 0.7 < spread.max() < 1.3, name
+        elif name in ("embedding", "layers.0.tap_now"):
+            moved = np.abs(step[step != 0])
+            assert moved.max() < 1.001, name
+            assert np.median(moved) > 0.9, name
 
 
 def test_minutes_become_characters(torch_side: SimpleNamespace, corpus: Corpus) -> None:
