@@ -136,8 +136,9 @@ def _scan(f: Tensor, c: Tensor, h0: Tensor) -> Tensor:
     f, c = f.contiguous(), c.contiguous()
     h = torch.empty_like(c)
     before = h0
-    for t in range(c.shape[0]):
-        before = torch.lerp(c[t], before, f[t], out=h[t])
+    # One call that makes all views: as many calls as characters would take as long as the work.
+    for f_t, c_t, h_t in zip(f.unbind(), c.unbind(), h.unbind(), strict=True):
+        before = torch.lerp(c_t, before, f_t, out=h_t)
     return h
 
 
@@ -151,10 +152,11 @@ def _scan_grad(f: Tensor, grad: Tensor) -> Tensor:
     """Return the loss's gradient by each ``h[t]``, later characters included."""
     f, grad = f.contiguous(), grad.contiguous()
     total = torch.empty_like(grad)
-    last = grad.shape[0] - 1
-    total[last] = grad[last]
-    for t in range(last - 1, -1, -1):
-        torch.addcmul(grad[t], f[t + 1], total[t + 1], out=total[t])
+    total[-1] = grad[-1]
+    after, f_after = total[-1], f[-1]
+    for f_t, grad_t, total_t in reversed(
+            list(zip(f.unbind(), grad.unbind(), total.unbind(), strict=True))[:-1]):
+        after, f_after = torch.addcmul(grad_t, f_after, after, out=total_t), f_t
     return total
 
 
