@@ -7,7 +7,6 @@ to live with it. Activations that are no matrix inputs are not rounded here.
 Tensors are time-major: ``[T, B, n]`` for T characters of B parallel streams.
 """
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -264,24 +263,25 @@ class Network(nn.Module):
             shifted = torch.cat([state.x_prev[i][None], remembered[:-1]])
             q = _counts(x * _tap(layer.tap_now) + shifted * _tap(layer.tap_prev))
             gain = _gain(q)
-            f, c, g = self._products(layer, ("forget", "candidate", "gate"), q, gain)
-            f = _index(f + _bias(layer.forget_bias)).sigmoid()
-            c, g = functional.silu(_index(c)), functional.silu(_index(g))
+            f = _index(self._product(layer, "forget", q, gain) + _bias(layer.forget_bias))
+            f = f.sigmoid()
+            c = functional.silu(_index(self._product(layer, "candidate", q, gain)))
+            g = functional.silu(_index(self._product(layer, "gate", q, gain)))
             h = torch.ops.trilight.scan(f, c, state.h[i])
             h_after.append(h[-1].detach())
             u = g * h * _MIX_COUNTS
             if masks is not None:
                 u = u * masks.mix[i]
-            x = _saturate(x + self._products(layer, ("mix_out",), _counts(u))[0])
+            x = _saturate(x + self._product(layer, "mix_out", _counts(u)))
             q = _counts(x * _norm_tap(layer.glu_tap))
             gain = _gain(q)
-            a, b = self._products(layer, ("glu_gate", "glu_up"), q, gain)
-            a = functional.silu(_index(a))
-            b = functional.hardtanh(b, -_GATE_MAX, _GATE_MAX - _GATE_STEP)
+            a = functional.silu(_index(self._product(layer, "glu_gate", q, gain)))
+            b = functional.hardtanh(
+                self._product(layer, "glu_up", q, gain), -_GATE_MAX, _GATE_MAX - _GATE_STEP)
             v = a * b * _GLU_COUNTS
             if masks is not None:
                 v = v * masks.glu[i]
-            x = _saturate(x + self._products(layer, ("glu_down",), _counts(v))[0])
+            x = _saturate(x + self._product(layer, "glu_down", _counts(v)))
         head = _head_multiplier(self.head_gain, self.config.d_model)
         q = _counts(x * _norm_tap(self.head_tap))
         logits = self._matmul(q, embedding) * _scaled(head, _gain(q), NUMBERS.logit_frac)
@@ -297,22 +297,16 @@ class Network(nn.Module):
             return functional.linear(q.bfloat16(), trits.bfloat16()).float()
         return functional.linear(q, trits)
 
-    def _products(self, layer: nn.Module, names: Sequence[str], q: Tensor,
-                  gain: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Multiply counts by matrices; ``gain`` is that of ``q``'s norm, if it has one.
-
-        As one product, which takes less time than several.
-        """
-        trits, scaled = [], []
-        for name in names:
-            weight: Tensor = getattr(layer, name)
-            trits.append(_Ternary.apply(self._scaled_to_round(weight)))
-            scale = SCALES[name]
-            step = norm_step(self.config.d_model) if scale.input_step is None else scale.input_step
-            multiplier = _multiplier(_absmean(weight), step, scale.output_frac)
-            scaled.append(_scaled(multiplier, gain, scale.output_frac))
-        sums = self._matmul(q, torch.cat(trits)).split([len(matrix) for matrix in trits], -1)
-        return tuple(part * unit for part, unit in zip(sums, scaled, strict=True))
+    def _product(self, layer: nn.Module, name: str, q: Tensor, gain: Tensor | None = None,
+                 ) -> Tensor:
+        """Multiply counts by a matrix; ``gain`` is that of ``q``'s norm, if it has one."""
+        weight: Tensor = getattr(layer, name)
+        absmean = _absmean(weight)
+        trits = _Ternary.apply(self._scaled_to_round(weight))
+        scale = SCALES[name]
+        step = norm_step(self.config.d_model) if scale.input_step is None else scale.input_step
+        multiplier = _multiplier(absmean, step, scale.output_frac)
+        return self._matmul(q, trits) * _scaled(multiplier, gain, scale.output_frac)
 
     @torch.no_grad()
     def arrays(self) -> dict[str, NDArray[Any]]:
