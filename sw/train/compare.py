@@ -19,7 +19,7 @@ from trilight.sw.report import load_releases
 
 from .corpus import Corpus
 from .float_file import FORMAT, FloatModel
-from .trainer import blocks_loss, streamed_loss
+from .trainer import Options, blocks_loss, streamed_loss
 from .work import WEIGHT_BITS, work_per_character
 
 __all__ = ["compare", "quantised", "seed_groups"]
@@ -27,8 +27,8 @@ __all__ = ["compare", "quantised", "seed_groups"]
 _INT8_MAX = 127
 _MATRIX_DIMENSIONS = 2
 _SEED = "--seed"
-_NOT_THE_METHOD = (_SEED, "--out")
-"""Options that runs of one method differ in."""
+_NOT_THE_METHOD = (_SEED, "--out", "--recipe")
+"""Options that runs of one method differ in; what a recipe sets is spelt out besides."""
 
 
 def quantised(model: FloatModel) -> FloatModel:
@@ -114,8 +114,13 @@ def seed_groups(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _method(command: str) -> str:
     words = command.split()
-    return " ".join(word for before, word in zip(["", *words], words, strict=False)
-                    if word not in _NOT_THE_METHOD and before not in _NOT_THE_METHOD)
+    chosen = [word for before, word in zip(["", *words], words, strict=False)
+              if word not in _NOT_THE_METHOD and before not in _NOT_THE_METHOD]
+    # A command from before this was an option means what is its default now.
+    if "--made-up" in chosen and "--made-up-streams" not in chosen:
+        behind = chosen.index("--made-up") + 2
+        chosen[behind:behind] = ["--made-up-streams", str(Options.made_up_streams)]
+    return " ".join(chosen)
 
 
 def _is_ternary(path: Path) -> bool:

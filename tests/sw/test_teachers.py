@@ -290,6 +290,12 @@ def test_seeds_of_one_method_are_summed_up(t: SimpleNamespace) -> None:
             "mean": 1.5 + more, "standard_deviation": 0.2, "lowest": 1.3 + more,
             "highest": 1.7 + more})
 
+    rows = [row("a", "--made-up 9 --network ternary", 1, 1.5),
+            row("b", "--made-up 9 --made-up-streams 15 --network ternary --recipe x", 2, 1.7),
+            row("c", "--made-up 9 --made-up-streams 8 --network ternary --recipe x", 3, 1.3)]
+    [group] = seed_groups(rows)
+    assert group["files"] == ["a", "b"]
+
 
 def test_compare_command(t: SimpleNamespace, text: Path, corpus: Corpus, tmp_path: Path,
                          capsys: pytest.CaptureFixture[str]) -> None:
