@@ -353,6 +353,10 @@ class Sequencer(wiring.Component):
                 *(requested[k].eq(0) for k in range(sequences)),
             ]
             fsm.next = "PLACE"
+            # A program has several operations: with one, none was loaded since power-on.
+            with m.If(op_count == 0):
+                m.d.sync += self.running.eq(0)
+                fsm.next = "IDLE"
 
         with fsm.State("PLACE"):
             fsm.next = "TAPE"

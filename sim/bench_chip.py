@@ -135,6 +135,14 @@ class Bench:
             cover("chip.run", TURNS[len({notice[0] for notice in notices}) - 1])
         assert not self.traces.pending, "values are missing"
 
+    async def run_without_model(self) -> None:
+        """Two texts, right after power-on: the run ends at once, and nothing is fed."""
+        for flags in (RunFlag.CLEAR | RunFlag.HOLD, RunFlag.SECOND):
+            await self.do(Command.RUN, RUN.pack(flags | RunFlag.RESET | RunFlag.SEED, 3, 2, 0, 1))
+        status = STATUS.unpack(await self.do(Command.STATUS))
+        assert status == (0, 0, 0, self.cycles, 0, 0)
+        assert self.cycles
+
     def finish(self) -> None:
         self.host.finish()
         self.traces.finish()
@@ -151,6 +159,7 @@ async def generates_texts(dut: Dut) -> None:
     bench = Bench(dut, rng, model)
     await bench.start()
     await bench.identify()
+    await bench.run_without_model()
     await bench.load()
     begin = RunFlag.RESET | RunFlag.SEED
     first, second = (model.encode(prompt) for prompt in PROMPTS)
