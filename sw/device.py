@@ -372,6 +372,8 @@ class ReferenceTransport(Transport):
             return Result.BUSY
         number = int(flags & RunFlag.SECOND != 0)
         self._last_run = frame.sequence
+        if not self._memory.spaces[Space.PROGRAM][ProgramHeader.OPS]:
+            return Result.OK  # no program since power-on: the run ends at once
         if not self._references:
             try:
                 model = self._memory.model()

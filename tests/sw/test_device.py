@@ -117,6 +117,14 @@ def expected_tokens(prompt: list[int], n: int, seed: int = SEED) -> list[int]:
     return tokens
 
 
+def test_a_run_without_a_program_ends_at_once() -> None:
+    host = Host()
+    assert host.run(RunFlag.RESET | RunFlag.SEED | RunFlag.HOLD, 3, 2) == Result.OK
+    assert host.run(RunFlag.RESET | RunFlag.SEED | RunFlag.SECOND, 2, 2) == Result.OK
+    host.listen(2)
+    assert host.status() == (0, 0, 0, 0, 0, 0)
+
+
 def test_identity(host: Host) -> None:
     result, data = host.ask(Command.IDENTIFY, sequence=0)
     assert result == Result.OK
