@@ -13,7 +13,6 @@
 #   make fuzz       fuzz every parser, MINUTES=10 each; goes on where it was stopped
 #   make lint       ruff, mypy, and the schema of the workflow
 #   make faults     inject faults on the link, in memory and in power, and count what becomes of them
-#   make lint       ruff and mypy
 #   make clean      remove .venv and everything generated
 #
 # PYTHON chooses the interpreter, ARGS is handed to pytest: make test ARGS="--seed 3 -k engine"
@@ -99,13 +98,10 @@ $(STAMP)-demo: REQUIREMENT := --editable=.
 $(STAMP)-test: REQUIREMENT := trilight[test]
 $(STAMP)-lint: REQUIREMENT := trilight[dev]
 $(STAMP)-fuzz: REQUIREMENT := trilight[fuzz]
-$(STAMP)-train: REQUIREMENT := trilight[train]
-
-$(STAMP)-test $(STAMP)-lint $(STAMP)-fuzz $(STAMP)-train: $(STAMP)-demo
 $(STAMP)-mutation: REQUIREMENT := trilight[mutation]
 $(STAMP)-train: REQUIREMENT := trilight[train]
 
-$(STAMP)-test $(STAMP)-lint $(STAMP)-mutation $(STAMP)-train: $(STAMP)-demo
+$(STAMP)-test $(STAMP)-lint $(STAMP)-fuzz $(STAMP)-mutation $(STAMP)-train: $(STAMP)-demo
 
 $(STAMP)-%: | python
 	@mkdir -p build

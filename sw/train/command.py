@@ -210,7 +210,8 @@ def train_command(
         torch.set_num_threads(threads)
     place = _torch_device(device)
     console = Console()
-    bf16 = (bf16_is_faster(place) if precision is Precision.AUTO else precision is Precision.BF16)
+    faster = bf16_is_faster(place)
+    bf16 = faster if precision is Precision.AUTO else precision is Precision.BF16
     panel = _panel(teachers, text, place, bf16=bf16)
     lessons, names = None, ""
     if resume:
@@ -249,6 +250,9 @@ def train_command(
             options = replace(options, characters=characters_in(
                 minutes, config, text, options, device=place))
         trainer = Trainer(config, text, options, lessons=lessons, teachers=names, device=place)
+    if trainer.options.bf16 and not faster:
+        console.print("This processor emulates bf16 products, which takes up to a hundred times as "
+                      "long; train anew with --precision auto.", style="yellow")
     run = _Run(trainer, out, chip, tuple(teachers), made_up, panel, recipe)
     _announce(console, run)
     again = " ".join(["trilight train --corpus", quote(str(corpus)), "--out", quote(str(out)),

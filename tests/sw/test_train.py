@@ -515,6 +515,17 @@ def test_command_refuses_before_it_trains(
     assert message in str(result.exception)
 
 
+@pytest.mark.parametrize("faster", [True, False])
+def test_command_warns_of_products_that_are_emulated(
+        torch_side: SimpleNamespace, text: Path, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch, *, faster: bool) -> None:
+    monkeypatch.setattr(torch_side.trainer, "bf16_is_faster", lambda device: faster)
+    result = run_command("--corpus", text, "--out", tmp_path / "m.safetensors",
+                         "--characters", 2048, *SHAPE[:-1], "bf16")
+    assert result.exit_code == 0
+    assert ("train anew with --precision auto" in result.stdout) is not faster
+
+
 def test_command_keeps_an_unfinished_training(
         torch_side: SimpleNamespace, text: Path, tmp_path: Path) -> None:
     out = tmp_path / "m.safetensors"
