@@ -5,6 +5,7 @@
 #   make test       every quick test
 #   make test-full  the slow ones too, and those of training, which need PyTorch
 #   make bench-train  characters per second of training
+#   make quality CORPUS=FILE   teachers, three seeds of the model, their mean and spread; takes hours
 #   make mutation   small faults in gateware and host, and whether the tests notice; takes hours
 #   make guard      compare area, clock, cycles and activity of the build with those recorded
 #   make formal     prove claims about the gateware, each with a fault that has to refute it
@@ -23,6 +24,12 @@ ARGS_DEMO ?=
 ARGS_GUARD ?=
 MINUTES ?= 10
 
+# Of make quality: a recipe, those of its teachers in their order, and seeds of the model.
+CORPUS ?=
+RECIPE ?= icebreaker
+TEACHERS ?= teacher-short teacher
+SEEDS ?= 1 2 3
+
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := hw sw sim boards
@@ -37,7 +44,7 @@ LOCK := $(if $(shell command -v flock),flock build/install.lock)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 
 .DEFAULT_GOAL := install
-.PHONY: install demo test test-full guard faults fuzz simulation-speed bench-train lint typings python clean formal soak mutation
+.PHONY: install demo test test-full guard faults fuzz simulation-speed bench-train quality lint typings python clean formal soak mutation
 
 install: $(STAMP)-demo
 
@@ -52,6 +59,24 @@ test-full: $(STAMP)-test $(STAMP)-train
 
 bench-train: $(STAMP)-train
 	$(BIN)/python -m trilight.sw.train.benchmark
+
+# What is finished stays in build/quality, and a training that was stopped goes on.
+QUALITY := build/quality
+TEACHER_FILES := $(TEACHERS:%=$(QUALITY)/%.safetensors)
+SEED_FILES := $(SEEDS:%=$(QUALITY)/seed-%.safetensors)
+TRAIN = $(BIN)/trilight train --corpus "$(CORPUS)" --threads 1 --out $@
+RESUME = $(if $(wildcard $@.checkpoint/*.pt),--resume,$(1))
+
+quality: $(SEED_FILES)
+	$(BIN)/trilight compare $(SEED_FILES) $(TEACHER_FILES) --corpus "$(CORPUS)" --json $(QUALITY)/seeds.json
+
+$(TEACHER_FILES): | $(STAMP)-train
+	@mkdir -p $(QUALITY)
+	$(TRAIN) --recipe $(@F:.safetensors=) $(call RESUME)
+
+$(SEED_FILES): $(TEACHER_FILES)
+	$(TRAIN) --recipe $(RECIPE) $(TEACHER_FILES:%=--teacher %) --lessons $(QUALITY) \
+	  $(call RESUME,--seed $(@F:seed-%.safetensors=%))
 
 mutation: $(STAMP)-mutation
 	$(BIN)/python -m trilight.sim.mutation gateware $(ARGS)
