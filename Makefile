@@ -16,7 +16,7 @@
 #   make faults     inject faults on the link, in memory and in power, and count what becomes of them
 #   make clean      remove .venv and everything generated
 #
-# PYTHON chooses the interpreter, ARGS is handed to pytest: make test ARGS="--seed 3 -k engine"
+# PYTHON chooses the interpreter, ARGS is handed on, to pytest among others: make test ARGS="--seed 3 -k engine"
 
 PYTHON ?= python3
 ARGS ?=
@@ -59,6 +59,10 @@ test-full: $(STAMP)-test $(STAMP)-train
 
 bench-train: $(STAMP)-train
 	$(BIN)/python -m trilight.sw.train.benchmark
+
+ifeq ($(MAKECMDGOALS)$(CORPUS),quality)
+$(error make quality needs a text: make quality CORPUS=FILE)
+endif
 
 # What is finished stays in build/quality, and a training that was stopped goes on.
 QUALITY := build/quality

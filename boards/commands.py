@@ -17,14 +17,22 @@ from rich.markup import escape
 from rich.table import Table
 
 from trilight.hw.errors import BuildError, RegressionError, TimingError
-from trilight.hw.flow.build import DEFAULT_SEEDS, Build, Netlist, build, synthesise
+from trilight.hw.flow.build import (
+    DEFAULT_SEEDS,
+    Board,
+    Build,
+    Netlist,
+    build,
+    design_sha256,
+    synthesise,
+)
 from trilight.hw.flow.tools import Progress
 
 from .calibration import calibration_board
 from .guard import Comparison, check, compare, number, record
 from .guards import record_path
 from .icebreaker import Icebreaker
-from .releases import release_path
+from .releases import icebreaker, release_path
 
 __all__ = ["RELEASE", "build_command", "flash_command", "flash_design", "guard_command"]
 
@@ -53,18 +61,19 @@ FrequencyOption = Annotated[float, typer.Option(
     "--frequency", "-f", metavar="HZ", help="Clock of the chip: 12e6, or 16e6 to 50e6.")]
 BaudOption = Annotated[float | None, typer.Option(
     "--baud", metavar="BAUD", help="Speed of the serial port. Default: a quarter of the clock.")]
-SeedsOption = Annotated[str, typer.Option(
-    "--seeds", metavar="LIST", help="Seeds of the placement to try, such as 1-5 or 2,7.")]
+SeedsOption = Annotated[str | None, typer.Option(
+    "--seeds", metavar="LIST", help="Seeds of the placement to try, such as 1-5 or 2,7. Default: "
+                                    "that of the released bitstream, or "
+                                    f"{DEFAULT_SEEDS[0]}-{DEFAULT_SEEDS[-1]} for another design.")]
 GUARD_SEEDS = "1"
 RECORD_SEEDS = "1-5"
-DEFAULT_SEEDS_TEXT = f"{DEFAULT_SEEDS[0]}-{DEFAULT_SEEDS[-1]}"
 
 
 def build_command(
     board: BoardArgument,
     frequency: FrequencyOption = 48e6,
     baud: BaudOption = None,
-    seeds: SeedsOption = DEFAULT_SEEDS_TEXT,
+    seeds: SeedsOption = None,
     out: Annotated[Path, typer.Option(
         "--out", "-o", metavar="FOLDER", help="Where the results go.")] = Path("build"),
     release: Annotated[bool, typer.Option(
@@ -77,8 +86,8 @@ def build_command(
     """
     console = Console(stderr=True)
     progress = _printer(console)
-    built = build(Icebreaker(frequency=frequency, baud=baud), seeds=_parse_seeds(seeds),
-                  progress=progress)
+    chosen = Icebreaker(frequency=frequency, baud=baud)
+    built = build(chosen, seeds=_seeds(chosen, seeds), progress=progress)
     _write_results(built, out)
     _print_figures(built.figures, console)
     console.print(f"written to {escape(str(out))}", style="dim")
@@ -95,12 +104,13 @@ def flash_command(
         "--bitstream", "-b", metavar="FILE", help="What to write. Default: build it.")] = None,
     frequency: FrequencyOption = 48e6,
     baud: BaudOption = None,
-    seeds: SeedsOption = DEFAULT_SEEDS_TEXT,
+    seeds: SeedsOption = None,
 ) -> None:
     """Write a bitstream into a board's flash memory."""
     programmer = _find_programmer()
     if bitstream is None:
-        bitstream = build(Icebreaker(frequency=frequency, baud=baud), seeds=_parse_seeds(seeds),
+        chosen = Icebreaker(frequency=frequency, baud=baud)
+        bitstream = build(chosen, seeds=_seeds(chosen, seeds),
                           progress=_printer(Console(stderr=True))).bitstream
     if not bitstream.is_file():
         raise BuildError(f"there is no bitstream {bitstream}; trilight build {board} "
@@ -125,7 +135,7 @@ def flash_design(name: str | None, progress: Progress) -> None:
     """
     programmer = _find_programmer()
     board = Icebreaker() if name is None else calibration_board(name)
-    built = build(board, seeds=DEFAULT_SEEDS, progress=progress)
+    built = build(board, seeds=_seeds(board), progress=progress)
     progress(f"Writing {name or 'the accelerator'}")
     _program(programmer, built.bitstream)
 
@@ -227,6 +237,15 @@ def _print_changed_inputs(found: dict[str, Any], recorded: dict[str, Any],
 
 def _printer(console: Console) -> Progress:
     return lambda text: console.print(escape(text), style="dim")
+
+
+def _seeds(board: Board, text: str | None = None) -> Sequence[int]:
+    """Return the seeds that were asked for; otherwise a design that is released gets its file."""
+    if text is not None:
+        return _parse_seeds(text)
+    released = icebreaker()
+    return ([released["seed"]] if design_sha256(board) == released["design_sha256"]
+            else DEFAULT_SEEDS)
 
 
 def _parse_seeds(text: str) -> list[int]:

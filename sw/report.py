@@ -315,16 +315,18 @@ def _quality(model: Model) -> dict[str, Figure]:
 
 
 def _hashes(run: Run, build: _Build | None) -> tuple[dict[str, str | None], dict[str, str]]:
-    """Return the hashes of everything that took part, and why some are missing."""
+    """Return the hashes of what ran or figures were taken from, and why some are missing."""
     release = build.release if build else None
     hashes = {
         "model_sha256": run.model.sha256,
         "design_sha256": run.design_sha256 or (release and release["design_sha256"]),
         "netlist_sha256": run.netlist_sha256 or (release and release["netlist_sha256"]),
-        "bitstream_sha256": run.bitstream_sha256 or (release and release["bitstream_sha256"]),
+        "bitstream_sha256": run.bitstream_sha256,
     }
-    reason = f"nothing that target {run.target} ran matches a released build"
-    return hashes, {name: reason for name, value in hashes.items() if value is None}
+    reasons = dict.fromkeys(
+        hashes, f"nothing that target {run.target} ran matches a released build"
+    ) | {"bitstream_sha256": "no bitstream ran, or only the board knows which"}
+    return hashes, {name: reasons[name] for name, value in hashes.items() if value is None}
 
 
 def build_report(run: Run, releases: Mapping[str, Release]) -> dict[str, Any]:

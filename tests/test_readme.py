@@ -7,9 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from trilight.boards.releases import icebreaker
 from trilight.sw.cli import main
+from trilight.sw.model import Model
+from trilight.sw.models import default_model_path
+from trilight.sw.performance import predict
 
-README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 
 def test_python_example_generates_text(tmp_path: Path) -> None:
@@ -31,3 +37,24 @@ COMMANDS = sorted(set(re.findall(r"(?:`|\.venv/bin/)trilight ([a-z]+)", README))
 def test_commands_exist(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     assert f"trilight {command}" in capsys.readouterr().out
+
+
+def test_figures_of_the_build_are_those_of_the_release() -> None:
+    release = icebreaker()
+    fmax = [f"{hz / 1e6:.1f}" for hz in release["fmax_hz"].values()]
+    cells = release["resources"]["lc"]
+    engine = release["logic_cells"]["tables"] + release["logic_cells"]["row_sums"]
+    assert f"| {', '.join(fmax)} MHz |" in README
+    assert f"{', '.join(fmax[:-1])} and {fmax[-1]} MHz" in ARCHITECTURE
+    assert f"of seed {release['seed']}" in ARCHITECTURE
+    assert f"| {cells:,} of 5,280;" in README
+    assert f"{cells:,} of 5,280 logic cells" in ARCHITECTURE
+    assert f"| {engine}, or {engine / 40:.1f} for each weight used in a cycle |" in README
+
+
+def test_figures_of_performance_are_computed() -> None:
+    config, clock = Model.load(default_model_path()).config, icebreaker()["clock_hz"]
+    one, two = (predict(config, sequences=count) for count in (1, 2))
+    for value, form in ((lambda p: p.cycles_per_token, ",.0f"), (lambda p: p.utilisation, ".3f"),
+                        (lambda p: clock / p.cycles_per_token, ",.0f")):
+        assert f"| {value(one):{form}}; {value(two):{form}} with two texts" in README

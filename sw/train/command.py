@@ -22,6 +22,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainin
 from rich.progress import Progress as Bar
 
 from trilight.hw.config import DeviceConfig, ModelConfig
+from trilight.hw.extras import pip_install
 from trilight.sw.errors import TrainingError
 from trilight.sw.evaluate import BLOCK_CHARACTERS, PROTOCOLS, evaluate
 from trilight.sw.model import Model
@@ -127,15 +128,15 @@ def train_command(
     )] = 0,
     made_up_streams: Annotated[int | None, typer.Option(
         min=1, max=15, help="How many of the 16 places that are read side by side are in made-up "
-                            "text. [default: 15]")] = None,
+                            "text. \\[default: 15]")] = None,
     lessons_folder: Annotated[Path | None, typer.Option(
         "--lessons", metavar="FOLDER",
         help="Keep what the teachers say here, for other seeds and settings; a gigabyte for ten "
-             "million made-up characters. [default: with the checkpoint, and deleted with it]",
+             "million made-up characters. \\[default: with the checkpoint, and deleted with it]",
     )] = None,
     characters: Annotated[int | None, typer.Option(
         min=1, help="Characters to train on, the text read again and again. "
-                    "[default: 15,000,000]")] = None,
+                    "\\[default: 15,000,000]")] = None,
     minutes: Annotated[float | None, typer.Option(
         min=0.01, help="Train for about this long instead, by the speed of a short trial.",
     )] = None,
@@ -143,11 +144,11 @@ def train_command(
         help="ternary: a model for a board. float: the same structure in floating point, a "
              "teacher. transformer: for comparison.")] = NetworkKind.TERNARY,
     d_model: Annotated[int | None, typer.Option(
-        min=1, help="Width of the model. [default: what fills the board; float: 256]")] = None,
+        min=1, help="Width of the model. \\[default: what fills the board; float: 256]")] = None,
     layers: Annotated[int | None, typer.Option(
-        min=1, help="Layers. [default: what fills the board; float: 4]")] = None,
+        min=1, help="Layers. \\[default: what fills the board; float: 4]")] = None,
     hidden: Annotated[int | None, typer.Option(
-        min=1, help="Width of the gated unit. [default: what fills the board; float: 512]"
+        min=1, help="Width of the gated unit. \\[default: what fills the board; float: 512]"
     )] = None,
     seed: Annotated[int, typer.Option(
         min=0, help="Start of all randomness; on one machine it decides the model.")] = 1,
@@ -155,12 +156,12 @@ def train_command(
         help="What steps the matrices: adamw, or muon, which learns more from a character and "
              "takes a quarter longer for it.")] = Optimizer.ADAMW,
     learning_rate: Annotated[float | None, typer.Option(
-        min=1e-6, max=1.0, help="The highest. [default: 0.005; float: 0.002]")] = None,
+        min=1e-6, max=1.0, help="The highest. \\[default: 0.005; float: 0.002]")] = None,
     weight_decay: Annotated[float | None, typer.Option(
-        min=0.0, help="[default: 0.05; float: 0.1]")] = None,
+        min=0.0, help="\\[default: 0.05; float: 0.1]")] = None,
     dropout: Annotated[float | None, typer.Option(
         min=0.0, max=0.9, help="Share of a branch's inputs left out. "
-                               "[default: 0.1, with teachers 0; float: 0.3]")] = None,
+                               "\\[default: 0.1, with teachers 0; float: 0.3]")] = None,
     zero_below: Annotated[float, typer.Option(
         min=0.05, max=5.0, help="Magnitude, in parts of a matrix's mean, below which a ternary "
                                 "weight becomes 0: more makes more zeros.")] = 0.5,
@@ -177,9 +178,9 @@ def train_command(
         "--compile", help="Run as compiled code, which is faster after a minute and takes a C++ "
                           "compiler; auto does so for a long training.")] = Compile.AUTO,
     threads: Annotated[int | None, typer.Option(
-        min=1, help="Processor threads. [default: one for each core]")] = None,
+        min=1, help="Processor threads. \\[default: one for each core]")] = None,
     checkpoint: Annotated[Path | None, typer.Option(
-        help="Folder for the checkpoint. [default: next to --out]")] = None,
+        help="Folder for the checkpoint. \\[default: next to --out]")] = None,
     resume: Annotated[bool, typer.Option(
         "--resume", help="Go on from the checkpoint; its shape and settings hold.")] = False,
 ) -> None:
@@ -190,7 +191,7 @@ def train_command(
     """
     if find_spec("torch") is None:
         raise TrainingError("training needs PyTorch, which is not installed; "
-                            "pip install 'trilight[train]'")
+                            + pip_install("trilight[train]"))
     if characters is not None and minutes is not None:
         raise TrainingError("--characters and --minutes exclude each other; give one of them")
     teachers = teacher or []

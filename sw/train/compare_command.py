@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from trilight.hw.extras import pip_install
 from trilight.sw.console import check_folder, write_json
 from trilight.sw.errors import TrainingError
 from trilight.sw.evaluate import PROTOCOLS
@@ -51,7 +52,7 @@ def compare_command(
     """
     if find_spec("torch") is None:
         raise TrainingError("comparing needs PyTorch, which is not installed; "
-                            "pip install 'trilight[train]'")
+                            + pip_install("trilight[train]"))
     from .compare import compare, seed_groups
 
     check_folder(json_file)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +28,15 @@ from trilight.boards.commands import (
 from trilight.boards.echo import Echo
 from trilight.boards.icebreaker import Icebreaker, PllSettings
 from trilight.boards.releases import icebreaker
-from trilight.hw.flow.build import Build, Netlist, build, design_sha256, elaborate, synthesise
+from trilight.hw.flow.build import (
+    DEFAULT_SEEDS,
+    Build,
+    Netlist,
+    build,
+    design_sha256,
+    elaborate,
+    synthesise,
+)
 from trilight.hw.flow.cache import cached, digest
 from trilight.hw.flow.tools import python_tool, run_all
 from trilight.sw.errors import BoardError, BuildError, TimingError
@@ -344,12 +353,13 @@ def test_flash_names_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 def test_flash_design(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A calibration design by its name, the accelerator without one; nothing without a tool."""
-    calls, built, said = tmp_path / "calls", [], []
+    calls, built, tried, said = tmp_path / "calls", [], [], []
     tool = tmp_path / "iceprog"
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    def fake_build(board: Any, **_: Any) -> SimpleNamespace:
+    def fake_build(board: Any, *, seeds: Sequence[int], **_: Any) -> SimpleNamespace:
         built.append(board)
+        tried.append(seeds)
         return SimpleNamespace(bitstream=tmp_path / f"{len(built)}.bin")
 
     monkeypatch.setattr(commands, "build", fake_build)
@@ -363,6 +373,7 @@ def test_flash_design(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert isinstance(built[0], CalibrationBoard)
     assert (built[0].design_name, built[0].clock_hz) == ("ff-64", 48_000_000)
     assert isinstance(built[1], Icebreaker)
+    assert tried == [DEFAULT_SEEDS, [icebreaker()["seed"]]]
     assert calls.read_text().split() == [str(tmp_path / "1.bin"), str(tmp_path / "2.bin")]
     assert said == ["Writing ff-64@48MHz", "Writing the accelerator"]
     with pytest.raises(BoardError):

@@ -63,6 +63,7 @@ def energies(group: str) -> Iterable[str]:
         span = entry["interval"]
         yield row(label(name), three(entry["value"]), f"{entry['value'] / energy['total']:.1%}",
                   f"{three(span['p05'])} to {three(span['p95'])}")
+    yield row("total", three(energy["total"]), "100.0%", "")
 
 
 TABLES = {"coefficients": coefficients(), "checks": checks(), "clocks": clocks(),

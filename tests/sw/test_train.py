@@ -496,7 +496,7 @@ def test_command_without_pytorch_says_what_to_install(
     result = run_command("--corpus", text, "--out", tmp_path / "m.safetensors",
                          "--characters", 1, *SHAPE)
     assert isinstance(result.exception, TrainingError)
-    assert str(result.exception).endswith("pip install 'trilight[train]'")
+    assert str(result.exception).endswith('-m pip install "trilight[train]"')
 
 
 @pytest.mark.parametrize(("arguments", "message"), [

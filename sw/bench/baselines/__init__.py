@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Literal, Protocol
 
+from trilight.hw.extras import pip_install
 from trilight.sw.errors import BenchError
 from trilight.sw.model import Model
 
@@ -66,6 +67,6 @@ def open_baseline(name: str, model: Model) -> Baseline:
         module = import_module(f".{_MODULES[name]}", __name__)
     except ImportError as error:
         raise BenchError(f"baseline {name} needs a package that is not installed: {error}; "
-                         "pip install 'trilight[baselines]'") from error
+                         + pip_install("trilight[baselines]")) from error
     factory: Callable[[Model, str], Baseline] = module.open_baseline
     return factory(model, name)

@@ -133,7 +133,7 @@ def test_meter_that_needs_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
 
     entry = type("Entry", (), {"load": lambda self: factory, "name": "nvml"})()
     monkeypatch.setattr(base, "entry_points", lambda **_: [entry])
-    with pytest.raises(MeterError, match=r"pynvml.*pip install 'trilight\[meters\]'"):
+    with pytest.raises(MeterError, match=r'pynvml.*pip install "trilight\[meters\]"'):
         open_meter("nvml")
 
 
