@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from trilight.hw.errors import BuildError, RegressionError, TimingError
+from trilight.hw.extras import INSTALL_PROGRAMMER
 from trilight.hw.flow.build import (
     DEFAULT_SEEDS,
     Board,
@@ -45,9 +46,6 @@ PROGRAMMERS = {
     "iceprog": [],
 }
 """Programs that can write an iCEBreaker's flash, best first, and their options."""
-
-INSTALL = ("sudo apt install fpga-icestorm (Debian, Ubuntu), brew install openfpgaloader (macOS) "
-           "or pacman -S mingw-w64-ucrt-x86_64-openFPGALoader (MSYS2 on Windows)")
 
 
 class BoardName(enum.StrEnum):
@@ -144,7 +142,7 @@ def _find_programmer() -> str:
     programmer = next((tool for tool in PROGRAMMERS if shutil.which(tool)), None)
     if programmer is None:
         raise BuildError(f"no program to write the flash of {Icebreaker.name} is installed "
-                         f"({' or '.join(PROGRAMMERS)}); {INSTALL} installs one")
+                         f"({' or '.join(PROGRAMMERS)}); {INSTALL_PROGRAMMER} installs one")
     return programmer
 
 

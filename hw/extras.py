@@ -2,7 +2,12 @@
 
 import sys
 
-__all__ = ["pip_install"]
+__all__ = ["INSTALL_PROGRAMMER", "pip_install"]
+
+INSTALL_PROGRAMMER = ("sudo apt-get install openfpgaloader (Debian, Ubuntu), brew install "
+                      "openfpgaloader (macOS) or pacman -S "
+                      "mingw-w64-ucrt-x86_64-openFPGALoader (MSYS2 on Windows)")
+"""For a program that writes a board's flash memory."""
 
 
 def pip_install(requirement: str, *options: str) -> str:

@@ -99,8 +99,8 @@ def power_command(
     """Model the power of the FPGA's core, and where a token's energy goes.
 
     Every figure is modelled: switching counted in the netlist, times energies from published
-    measurements or from your own board. Ranges hold with 90 %. Board, regulator, flash and pins are
-    not included.
+    measurements or from your own board. Ranges are 90 % intervals. Board, regulator, flash and pins
+    are not included.
     """
     for path in (json_file, plot, curve):
         if path is not None and not path.absolute().parent.is_dir():

@@ -20,7 +20,7 @@ from rich.markup import escape
 from rich.table import Table
 from serial.tools import list_ports
 
-from trilight.hw.extras import pip_install
+from trilight.hw.extras import INSTALL_PROGRAMMER, pip_install
 from trilight.hw.flow.cache import cache_root
 from trilight.hw.flow.tools import python_tool
 
@@ -179,8 +179,7 @@ def _check_tools() -> list[Check]:
 def _check_programmer() -> Check:
     found = next(filter(None, map(shutil.which, PROGRAMMERS)), None)
     return Check(" or ".join(PROGRAMMERS), "writes a bitstream to a board", "a board", found,
-                 "sudo apt-get install openfpgaloader (Debian, Ubuntu), or "
-                 "brew install openfpgaloader (macOS)")
+                 INSTALL_PROGRAMMER)
 
 
 def _ports() -> list[dict[str, Any]]:

@@ -460,7 +460,7 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
     for reason, labels in unknown.items():
         console.print(f"Not known: {', '.join(labels)}. Reason: {escape(reason)}.", highlight=False)
     if power := report["power"]:
-        console.print(f"Ranges hold with 90 %. Power goes to {_shares(power['split_mw'])}; "
+        console.print(f"Ranges are 90 % intervals. Power goes to {_shares(power['split_mw'])}; "
                       f"the range comes from {_shares(power['variance_share'])}.",
                       highlight=False)
         for note in report["notes"]:

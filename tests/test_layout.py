@@ -21,7 +21,8 @@ PACKAGES = {name: ROOT.joinpath(*name.split(".")[1:])
 MAY_IMPORT = {
     "hw": ("trilight.hw",),
     "sw": ("trilight.sw", "trilight.hw.config", "trilight.hw.ternary", "trilight.hw.protocol",
-           "trilight.hw.errors", "trilight.hw.flow.cache", "trilight.hw.flow.tools"),
+           "trilight.hw.errors", "trilight.hw.extras", "trilight.hw.flow.cache",
+           "trilight.hw.flow.tools"),
     "sim": ("trilight.sim", "trilight.sw", "trilight.hw"),
     "boards": ("trilight.boards", "trilight.hw"),
 }

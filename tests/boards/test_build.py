@@ -347,7 +347,7 @@ def test_flash_names_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BuildError) as caught:
         flash_command(BoardName.ICEBREAKER)
-    for word in ("openFPGALoader", "iceprog", "apt install", "brew install", "pacman -S"):
+    for word in ("openFPGALoader", "iceprog", "apt-get install", "brew install", "pacman -S"):
         assert word in str(caught.value)
 
 
