@@ -55,6 +55,7 @@ class BoardName(enum.StrEnum):
 
 
 BoardArgument = Annotated[BoardName, typer.Argument(help="Board.")]
+CLOCK_HZ = 48e6
 FrequencyOption = Annotated[float, typer.Option(
     "--frequency", "-f", metavar="HZ", help="Clock of the chip: 12e6, or 16e6 to 50e6.")]
 BaudOption = Annotated[float | None, typer.Option(
@@ -69,7 +70,7 @@ RECORD_SEEDS = "1-5"
 
 def build_command(
     board: BoardArgument,
-    frequency: FrequencyOption = 48e6,
+    frequency: FrequencyOption = CLOCK_HZ,
     baud: BaudOption = None,
     seeds: SeedsOption = None,
     out: Annotated[Path, typer.Option(
@@ -100,11 +101,14 @@ def flash_command(
     board: BoardArgument,
     bitstream: Annotated[Path | None, typer.Option(
         "--bitstream", "-b", metavar="FILE", help="What to write. Default: build it.")] = None,
-    frequency: FrequencyOption = 48e6,
+    frequency: FrequencyOption = CLOCK_HZ,
     baud: BaudOption = None,
     seeds: SeedsOption = None,
 ) -> None:
     """Write a bitstream into a board's flash memory."""
+    if bitstream is not None and (frequency, baud, seeds) != (CLOCK_HZ, None, None):
+        raise BuildError(f"{bitstream} is written as it is; leave out --frequency, --baud and "
+                         "--seeds, or leave out --bitstream to build one")
     programmer = _find_programmer()
     if bitstream is None:
         chosen = Icebreaker(frequency=frequency, baud=baud)

@@ -351,6 +351,12 @@ def test_flash_names_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         assert word in str(caught.value)
 
 
+@pytest.mark.parametrize("setting", [{"frequency": 24e6}, {"baud": 1e6}, {"seeds": "1"}])
+def test_flash_refuses_settings_of_a_finished_bitstream(setting: dict[str, Any]) -> None:
+    with pytest.raises(BuildError, match="is written as it is; leave out --frequency, --baud"):
+        flash_command(BoardName.ICEBREAKER, bitstream=Path("chip.bin"), **setting)
+
+
 def test_flash_design(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A calibration design by its name, the accelerator without one; nothing without a tool."""
     calls, built, tried, said = tmp_path / "calls", [], [], []

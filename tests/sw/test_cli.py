@@ -5,11 +5,15 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
+from rich.markup import render
+from typer.core import TyperOption
 
 from trilight.hw.config import ModelConfig
 from trilight.sw import cli, targets
@@ -230,6 +234,20 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str], plugins: list[EntryPoi
     for words in ("generate", "evaluate", "info", "image", "dream", "no_such_package", "greet",
                   "Say hello", "First steps"):
         assert words in out
+
+
+def test_help_keeps_its_brackets() -> None:
+    """Brackets that are not escaped are markup, and vanish."""
+    def below(command: Any) -> Iterator[Any]:
+        yield command
+        for child in getattr(command, "commands", {}).values():
+            yield from below(child)
+
+    texts = [text for command in below(typer.main.get_command(cli._build([])))
+             for text in (parameter.help for parameter in command.params
+                          if isinstance(parameter, TyperOption)) if text]
+    assert any("[" in text for text in texts)
+    assert [text for text in texts if render(text).plain != text.replace("\\[", "[")] == []
 
 
 def test_a_missing_package_is_named(capsys: pytest.CaptureFixture[str],
