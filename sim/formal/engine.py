@@ -1,17 +1,14 @@
-"""Proofs about tables, sums and their widths: engine, norm, sampler."""
+"""Proofs about the engine: its operations, sums of rows and tables."""
 
 from amaranth.hdl import Array, Const, Mux, Signal, Value, signed
 
 from trilight.hw.config import NUMBERS, UP5K
 
-from .harness import Harness, at_most, count_while
+from .harness import Harness, at_most
 from .prover import Proof
 from .variant import Edit, Gateware
 
 __all__ = ["PROOFS"]
-
-WIDE = 24
-"""Bits in which no sum of these proofs overflows."""
 
 
 def _sum_of(terms: list[Value]) -> Value:
@@ -20,8 +17,6 @@ def _sum_of(terms: list[Value]) -> Value:
         total = total + term
     return total
 
-
-# ---- Engine
 
 def _operations_pass(gateware: Gateware) -> Harness:
     engine = gateware.module("engine").Engine(device=UP5K)
@@ -187,118 +182,6 @@ def _tables_apart(gateware: Gateware) -> Harness:
     return h
 
 
-# ---- Vector unit
-
-def _norm_fits(gateware: Gateware) -> Harness:
-    vector = gateware.module("vector").VectorUnit(device=UP5K)
-    h = Harness(vector, gateware)
-    h.cut("requant", "mix", "tap_now", "tap_prev", "product", "forget_bias", "residual",
-          "activation", "state", "taps", "previous")
-    m = h.m
-    count, magnitudes = Signal(10), Signal(WIDE)
-    act = h.signal("act")
-    with m.If(vector.acts.valid):
-        m.d.sync += [count.eq(count + 1),
-                     magnitudes.eq(magnitudes + Mux(act < 0, -act, act).as_unsigned())]
-    with m.If(vector.load):
-        m.d.sync += [count.eq(0), magnitudes.eq(0)]
-    h.assume(count + vector.acts.valid <= UP5K.max_columns)
-    h.claim(at_most(act, NUMBERS.act_max))
-    h.claim(magnitudes <= NUMBERS.act_max * count)
-    h.claim(magnitudes == (~h.signal("not_total")).as_unsigned())
-    return h
-
-
-SMALL_BITS, SMALL_SHIFT = 5, 3
-SMALL_NORM = (
-    Edit("config.py", "scale_bits: int = 15", f"scale_bits: int = {SMALL_BITS}"),
-    Edit("config.py", "norm_bits: int = 15", f"norm_bits: int = {SMALL_BITS}"),
-    Edit("config.py", "norm_shift: int = 12", f"norm_shift: int = {SMALL_SHIFT}"),
-)
-
-
-def _divider_divides(gateware: Gateware) -> Harness:
-    divider = gateware.module("vector.norm").EffectiveScale()
-    h = Harness(divider, gateware)
-    m = h.m
-    scale, total = Signal(SMALL_BITS, name="asked_scale"), Signal(SMALL_BITS, name="asked_total")
-    divides, asked, busy = Signal(), Signal(), Signal()
-    m.d.sync += busy.eq(divider.start | (busy & ~divider.done))
-    h.assume(~divider.start | ~busy | divider.done)
-    with m.If(divider.start):
-        m.d.sync += [scale.eq(divider.scale), total.eq(~divider.not_total), asked.eq(1),
-                     divides.eq(divider.divide)]
-    numerator = scale << SMALL_SHIFT
-    most = (1 << SMALL_BITS) - 1
-    product = divider.result * total
-    right = Mux(divides, Mux(
-        divider.result == most, numerator >= product,
-        (numerator >= product) & (numerator < product + total)), divider.result == scale)
-    h.claim(~divider.done | (asked & ((divides & (total == 0)) | right)))
-    # The largest quotient that fits is also what larger ones become.
-    h.claim(~(divider.done & divides & (total != 0) & (divider.result != most))
-            | (numerator < (total << SMALL_BITS)))
-    return h
-
-
-def _divider_answers(gateware: Gateware) -> Harness:
-    divider = gateware.module("vector.norm").EffectiveScale()
-    h = Harness(divider, gateware)
-    h.assume(~divider.start | (h.signal("steps_left") <= 1))  # one at a time
-    since = count_while(h, ~divider.start, divider.CYCLES + 1, "since")
-    asked, divides = Signal(), Signal()
-    with h.m.If(divider.start):
-        h.m.d.sync += [asked.eq(1), divides.eq(divider.divide)]
-    due = asked & (since == Mux(divides, divider.CYCLES - 1, 0))
-    h.claim(~asked | (divider.done == due))
-    return h
-
-
-# ---- Sampler
-
-def _sampler_takes_largest(gateware: Gateware) -> Harness:
-    sampler_module, vector = gateware.module("sampler"), gateware.module("vector")
-    sampler = sampler_module.Sampler(device=UP5K)
-    h = Harness(sampler, gateware)
-    scale = h.block("scale")
-    h.cut("rng", "gumbel", "scale")
-    m = h.m
-    h.assume(at_most(scale.p, 1 << NUMBERS.gumbel_bits - 1 + NUMBERS.temperature_bits))
-    coming = sampler.draw
-    for stage in range(vector.LOGIT_LATENCY):
-        coming = h.register(coming, f"coming_{stage}")
-    h.assume(sampler.logits.valid == coming)
-    # No draw between a token's last one and the token.
-    index, best, best_index = Signal(8), Signal(signed(WIDE)), Signal(8)
-    score = sampler.logits.payload.value + h.signal("noise")
-    arrived = sampler.logits.valid
-    fresh = Signal(init=1)
-    with m.If(arrived):
-        m.d.sync += [index.eq(index + 1), fresh.eq(sampler.logits.payload.last)]
-        with m.If(fresh | (score > best)):
-            m.d.sync += [best.eq(score), best_index.eq(Mux(fresh, 0, index))]
-        with m.If(fresh):
-            m.d.sync += index.eq(1)
-    done = arrived & sampler.logits.payload.last
-    pending = Signal()  # the last draw is over, the token has not come
-    drawn = Signal(8)
-    with m.If(sampler.draw & ~coming):
-        m.d.sync += drawn.eq(drawn + 1)
-    with m.Elif(coming & ~sampler.draw):
-        m.d.sync += drawn.eq(drawn - 1)
-    with m.If(done):
-        m.d.sync += pending.eq(1)
-    with m.If(sampler.token.valid):
-        m.d.sync += pending.eq(0)
-    # The last logit is that of the last draw.
-    h.assume(~done | ((drawn == 1) & ~sampler.draw))
-    h.assume(~sampler.draw | ~pending)
-    h.claim(sampler.token.valid == h.register(h.register(done)))
-    result = h.register(best_index)
-    h.claim(~sampler.token.valid | (sampler.token.payload == result))
-    return h
-
-
 PROOFS = [
     Proof(name="engine.passes_operations", build=_operations_pass, method="induction", depth=2,
           claim="Tables and rows take the same operations in the same order, none twice or lost.",
@@ -314,21 +197,4 @@ PROOFS = [
                 "blocks, long or short words.",
           sizes=SMALL_TABLES, undecided=True,
           fault=Edit("engine/tables.py", "& ~self.full.bit_select(half, 1)),", "),")),
-    Proof(name="vector.norm_fits", build=_norm_fits, method="induction", depth=2,
-          claim="Activations are within ±127, and the sum of their magnitudes is exact and fits.",
-          fault=Edit("vector/__init__.py", "~negative, width=n.norm_bits))",
-                     "Const(1, 1), width=n.norm_bits))"), shows=12),
-    Proof(name="divider.divides", build=_divider_divides, method="bounded",
-          depth=SMALL_BITS + SMALL_SHIFT + 6, sizes=SMALL_NORM,
-          claim="The quotient is the largest that is not too large, or the largest that fits.",
-          fault=Edit("vector/norm.py", "Cat(low[-1], difference[:-1]), addend, ~negative",
-                     "Cat(low[-1], difference[:-1]), addend, Const(1, 1)")),
-    Proof(name="divider.answers", build=_divider_answers, method="every state", depth=36,
-          claim="A division that was begun is answered once, after as many cycles as are promised.",
-          fault=Edit("vector/norm.py", "(steps_left == 2) | (self", "(steps_left == 3) | (self")),
-    Proof(name="sampler.takes_largest", build=_sampler_takes_largest, method="bounded", depth=24,
-          claim="The token is that of the first of the largest sums of logit and noise, whatever "
-                "the pauses between logits.",
-          fault=Edit("sampler.py", "Mux(self.draw & first, most", "Mux(first, most"),
-          undecided=True),
 ]
