@@ -61,6 +61,7 @@ class Harness:
             self._fragment = fragment_of(block, None)
         self.m.submodules.dut = self._fragment
         self._gone: list[Any] = []
+        self._lemmas = Signal(name="lemmas")
         self._ports: list[Value] = [*_members(block, Flow.In)]
         self.started = Signal()
         self.m.d.sync += self.started.eq(1)
@@ -140,6 +141,13 @@ class Harness:
         """Assert that a condition holds in every cycle."""
         self.m.d.comb += Assert(condition)
 
+    def lemma(self, condition: Any) -> None:
+        """Assert what is true of every state that can be reached, for the sake of an induction.
+
+        A fault has to refute a claim, not a lemma.
+        """
+        self.claim(~self._lemmas | condition)
+
     def assume(self, condition: Any) -> None:
         """Look only at runs in which a condition holds in every cycle."""
         self.m.d.comb += Assume(condition)
@@ -162,8 +170,9 @@ class Harness:
         waiting = count_while(self, asked & ~answered, most + 1, name)
         self.assume(waiting <= most)
 
-    def rtlil(self) -> str:
-        """The whole of it in Yosys' own language."""
+    def rtlil(self, *, lemmas: bool) -> str:
+        """The whole of it in Yosys' own language, with its lemmas or without."""
+        self.m.d.comb += self._lemmas.eq(lemmas)
         ports = list({id(port): port for port in self._ports}.values())
         text: str = rtlil.convert(self.m, name=TOP, emit_src=False, ports=[
             self._domain.clk, *(port for port in ports if len(port))])

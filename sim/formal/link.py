@@ -29,25 +29,25 @@ def _link(gateware: Gateware) -> tuple[Harness, Any, Any]:
     right = Value.cast(h.signal("result")) == Result.OK
     # What is true of every state that can be reached, and needed to see the rest.
     answering = ~answers.ongoing("IDLE") & ~h.signal("announce")
-    h.claim(~answering | commands.ongoing("RESPOND"))
+    h.lemma(~answering | commands.ongoing("RESPOND"))
     for state in ("RUNNING", "BODY", "READ", "READ WAIT", "COUNTED"):
-        h.claim(~answers.ongoing(state) | answering)
-    h.claim(~h.signal("taken") | commands.ongoing("RESPOND"))
-    h.claim(~link.run.valid | commands.ongoing("START"))
+        h.lemma(~answers.ongoing(state) | answering)
+    h.lemma(~h.signal("taken") | commands.ongoing("RESPOND"))
+    h.lemma(~link.run.valid | commands.ongoing("START"))
     fits = (index <= units) & (units <= MAX_UNITS)
-    h.claim(~commands.ongoing("RESPOND") | ~right | fits)
-    h.claim(~commands.ongoing("CHECK") | (right & (index <= MAX_UNITS)))
-    h.claim(~commands.ongoing("CHECKED")
+    h.lemma(~commands.ongoing("RESPOND") | ~right | fits)
+    h.lemma(~commands.ongoing("CHECK") | (right & (index <= MAX_UNITS)))
+    h.lemma(~commands.ongoing("CHECKED")
             | (right & (h.signal("too_many") | (units <= MAX_UNITS))))
-    h.claim(~commands.ongoing("WRITE LOW") | (right & fits))
-    h.claim(~commands.ongoing("WRITE HIGH") | (right & fits & (index != units)))
+    h.lemma(~commands.ongoing("WRITE LOW") | (right & fits))
+    h.lemma(~commands.ongoing("WRITE HIGH") | (right & fits & (index != units)))
     for state in ("STOP", "RUN", "START"):
-        h.claim(~commands.ongoing(state) | (right & (index == 1) & (units == 1)))
+        h.lemma(~commands.ongoing(state) | (right & (index == 1) & (units == 1)))
     for state in ("FETCH", "LOOK", "DECODE"):
-        h.claim(~commands.ongoing(state) | (right & (index == 0)))
+        h.lemma(~commands.ongoing(state) | (right & (index == 0)))
     for state in ("READ", "READ WAIT", "LOW", "HIGH"):
-        h.claim(~(answers.ongoing(state) & answering) | (right & fits & (index != units)))
-    h.claim(~answers.ongoing("BODY") | ~right | (h.signal("was_last") == (index == units)))
+        h.lemma(~(answers.ongoing(state) & answering) | (right & fits & (index != units)))
+    h.lemma(~answers.ongoing("BODY") | ~right | (h.signal("was_last") == (index == units)))
     return h, link, sender
 
 

@@ -4,63 +4,76 @@ from amaranth.hdl import Mux, Signal, signed
 
 from trilight.hw.config import NUMBERS, UP5K
 
-from .harness import Harness, at_most
+from .harness import Harness, at_most, implies
 from .prover import Proof
 from .variant import Edit, Gateware
 
 __all__ = ["PROOFS"]
 
-WIDE = 24
-"""Bits in which no sum of these proofs overflows."""
 
-
-def _sampler_takes_largest(gateware: Gateware) -> Harness:
-    sampler_module, vector = gateware.module("sampler"), gateware.module("vector")
-    sampler = sampler_module.Sampler(device=UP5K)
+def _takes_largest(gateware: Gateware) -> Harness:
+    latency = gateware.module("vector").LOGIT_LATENCY
+    sampler = gateware.module("sampler").Sampler(device=UP5K)
     h = Harness(sampler, gateware)
     scale = h.block("scale")
     h.cut("rng", "gumbel", "scale")
     m = h.m
     h.assume(at_most(scale.p, 1 << NUMBERS.gumbel_bits - 1 + NUMBERS.temperature_bits))
-    coming = sampler.draw
-    for stage in range(vector.LOGIT_LATENCY):
-        coming = h.register(coming, f"coming_{stage}")
-    h.assume(sampler.logits.valid == coming)
-    # No draw between a token's last one and the token.
-    index, best, best_index = Signal(8), Signal(signed(WIDE)), Signal(8)
-    score = sampler.logits.payload.value + h.signal("noise")
-    arrived = sampler.logits.valid
+    # A logit comes for each draw, the last of a token for the last one, and then the token before
+    # the next draw.
+    draw, logit = sampler.draw, sampler.logits
+    coming = [draw]
+    for stage in range(latency):
+        coming.append(h.register(coming[-1], f"coming_{stage}"))
+    h.assume(logit.valid == coming[-1])
+    ends = logit.valid & logit.payload.last
+    pending = Signal()
+    m.d.sync += pending.eq(ends | (pending & ~sampler.token.valid))
+    for earlier in coming[:-1]:
+        h.assume(~earlier | ~(ends | pending))
+
+    # The largest so far of the present token, and after its last logit.
     fresh = Signal(init=1)
-    with m.If(arrived):
-        m.d.sync += [index.eq(index + 1), fresh.eq(sampler.logits.payload.last)]
-        with m.If(fresh | (score > best)):
-            m.d.sync += [best.eq(score), best_index.eq(Mux(fresh, 0, index))]
-        with m.If(fresh):
-            m.d.sync += index.eq(1)
-    done = arrived & sampler.logits.payload.last
-    pending = Signal()  # the last draw is over, the token has not come
-    drawn = Signal(8)
-    with m.If(sampler.draw & ~coming):
-        m.d.sync += drawn.eq(drawn + 1)
-    with m.Elif(coming & ~sampler.draw):
-        m.d.sync += drawn.eq(drawn - 1)
-    with m.If(done):
-        m.d.sync += pending.eq(1)
-    with m.If(sampler.token.valid):
-        m.d.sync += pending.eq(0)
-    # The last logit is that of the last draw.
-    h.assume(~done | ((drawn == 1) & ~sampler.draw))
-    h.assume(~sampler.draw | ~pending)
-    h.claim(sampler.token.valid == h.register(h.register(done)))
-    result = h.register(best_index)
-    h.claim(~sampler.token.valid | (sampler.token.payload == result))
+    index = Signal.like(h.signal("index"), name="number")
+    largest = Signal.like(h.signal("score"), name="largest")
+    largest_index = Signal.like(index, name="largest_index")
+    score = logit.payload.value + h.signal("noise")
+    with m.If(logit.valid):
+        m.d.sync += [fresh.eq(logit.payload.last), index.eq(Mux(logit.payload.last, 0, index + 1))]
+        with m.If(fresh | (score > largest)):
+            m.d.sync += [largest.eq(score), largest_index.eq(index)]
+    result = h.register(largest_index, "result")
+    ended = h.register(ends)
+    h.claim(sampler.token.valid == h.register(ended))
+    # It stays until the next token's first draw.
+    first = h.signal("first")
+    h.claim(implies(sampler.token.valid | first, sampler.token.payload == result))
+
+    # What is true of every state that can be reached: the gateware is a cycle behind.
+    best, arrived = h.signal("best"), h.signal("arrived")
+    some_before = h.register(~fresh) | sampler.token.valid
+    begun = h.register(draw & first)
+    h.lemma(implies(first, fresh & ~pending & ~sum(coming[1:]).any() & ~arrived))
+    h.lemma(implies(fresh, index == 0))
+    h.lemma(arrived == h.register(logit.valid))
+    h.lemma(ended == (arrived & h.signal("last")))
+    h.lemma(pending == (sampler.token.valid ^ ended))
+    h.lemma(implies(pending, fresh & ~first))
+    h.lemma(h.signal("index") == h.register(index))
+    h.lemma(implies(some_before, (best == h.register(largest)) & (h.signal("best_index") == result)))
+    least = -1 << len(best) - 1
+    h.lemma(implies(~first & ~begun & ~some_before, best == least))
+    h.lemma(implies(h.started & ~arrived, h.signal("score") == Mux(begun, -least, least)))
+    h.lemma(implies(arrived, h.signal("score") == h.register(score)))
+    h.lemma(implies(arrived, at_most(h.signal("score"), -least - 1)))
+    h.lemma(at_most(largest, -least - 1))
     return h
 
 
 PROOFS = [
-    Proof(name="sampler.takes_largest", build=_sampler_takes_largest, method="bounded", depth=24,
-          claim="The token is that of the first of the largest sums of logit and noise, whatever "
-                "the pauses between logits.",
-          fault=Edit("sampler.py", "Mux(self.draw & first, most", "Mux(first, most"),
-          undecided=True),
+    Proof(name="sampler.takes_largest", build=_takes_largest, method="induction", depth=2,
+          claim="The token is the first of those with the largest sum of logit and noise, which is "
+                "exact, whatever the pauses between logits; it stays until the next token's first "
+                "draw.",
+          fault=Edit("sampler.py", "Mux(self.draw & first, most", "Mux(first, most"), shows=24),
 ]

@@ -104,86 +104,86 @@ def _rests(gateware: Gateware) -> Harness:
     embedding = sequencer.context.embedding
     h.assume(implies(sequencer.op_ends, sequencer.expected))
     h.assume(implies(sequencer.done, awaited & (embedding | ended)))
-    h.claim(~data.View(sequencer.context.shape(), h.signal("coming")).embedding)
+    h.lemma(~data.View(sequencer.context.shape(), h.signal("coming")).embedding)
     owed = sequencer.load | awaited
     done = h.signal("done")
     h.claim(implies(sequencer.load, ~awaited))
-    h.claim(implies(owed, ~done))
-    h.claim(implies(sequencer.expected, awaited & ~ended & ~embedding))
-    h.claim(implies(is_in("IDLE", "RUN", "HEADER", "START", "PLACE", "ADVANCE", *EMBEDDING),
+    h.lemma(implies(owed, ~done))
+    h.lemma(implies(sequencer.expected, awaited & ~ended & ~embedding))
+    h.lemma(implies(is_in("IDLE", "RUN", "HEADER", "START", "PLACE", "ADVANCE", *EMBEDDING),
                     ~owed & ~done))
-    h.claim(implies(is_in("SCALE", *DIVIDING, "EXPECT"),
+    h.lemma(implies(is_in("SCALE", *DIVIDING, "EXPECT"),
                     owed & ~embedding & ~sequencer.expected & ~(awaited & ended)))
-    h.claim(implies(is_in("BEGIN", *CHOOSING, *HANDING, "FINISH", "WAIT"), owed | done))
-    h.claim(implies(is_in("BEGIN"), embedding))
-    h.claim(implies(is_in(*CHOOSING, *HANDING, "FINISH", "WAIT") & ~embedding & owed,
+    h.lemma(implies(is_in("BEGIN", *CHOOSING, *HANDING, "FINISH", "WAIT"), owed | done))
+    h.lemma(implies(is_in("BEGIN"), embedding))
+    h.lemma(implies(is_in(*CHOOSING, *HANDING, "FINISH", "WAIT") & ~embedding & owed,
                     sequencer.expected | ended))
     # The divider is asked one thing at a time, and owes an answer while one is waited for.
     dividing = Signal()
     m.d.sync += dividing.eq(divider.start | (dividing & ~divider.done))
     h.assume(implies(divider.done, dividing))
-    h.claim(dividing == is_in("DIVIDED"))
+    h.lemma(dividing == is_in("DIVIDED"))
 
     # ---- What is true of every state that can be reached.
-    h.claim(sequencer.running == ~is_in("IDLE", "RUN"))
-    h.claim(implies(r.works & r.starting, is_in("PLACE", "TAPE", "EMBED", "BEGIN")))
-    h.claim(implies(is_in("PLACE", "BEGIN"), r.starting))
-    h.claim(implies(r.embed_due, is_in(*CHOOSING, *HANDING, *FINISHING)))
-    h.claim(implies(is_in(*FINISHING), r.embed_due))
-    h.claim(implies(r.works, (r.op_count != 0) & (r.ops_after <= r.op_count)))
-    h.claim(implies(r.works & ~r.first_op, r.ops_after != r.op_count))
-    h.claim(implies(r.works & r.first_op,
+    h.lemma(sequencer.running == ~is_in("IDLE", "RUN"))
+    h.lemma(implies(r.works & r.starting, is_in("PLACE", "TAPE", "EMBED", "BEGIN")))
+    h.lemma(implies(is_in("PLACE", "BEGIN"), r.starting))
+    h.lemma(implies(r.embed_due, is_in(*CHOOSING, *HANDING, *FINISHING)))
+    h.lemma(implies(is_in(*FINISHING), r.embed_due))
+    h.lemma(implies(r.works, (r.op_count != 0) & (r.ops_after <= r.op_count)))
+    h.lemma(implies(r.works & ~r.first_op, r.ops_after != r.op_count))
+    h.lemma(implies(r.works & r.first_op,
                     (r.ops_after == r.op_count) | ((r.ops_after == 0) & (r.op_count == 1))))
     for state, least, most in (("RUN", 0, 0), ("HEADER", 0, PROGRAM_HEADER_WORDS),
                                ("FETCH", 0, 2), ("SCALE", 0, 0), ("DIVIDE", 0, SCALES - 1),
                                ("DIVIDED", 1, SCALES)):
-        h.claim(implies(is_in(state), (r.word >= least) & (r.word <= most)))
-    h.claim(implies(is_in("HEADER", "START"), Cat(*r.requested).any()))
+        h.lemma(implies(is_in(state), (r.word >= least) & (r.word <= most)))
+    h.lemma(implies(is_in("HEADER", "START"), Cat(*r.requested).any()))
 
     # What was worked out in the cycle before.
     for k in sequences:
-        h.claim(implies(is_in("TAPE", "EMBED", *DIVIDING, "EXPECT"),
+        h.lemma(implies(is_in("TAPE", "EMBED", *DIVIDING, "EXPECT"),
                         (r.feeds_more[k] == (r.n_feed[k] > 1))
                         & (r.generates[k] == (r.n_generate[k] != 0))
                         & (r.generates_more[k] == (r.n_generate[k] > 1))))
-    h.claim(implies(is_in("DIVIDED", "EXPECT"), r.several == Mux(
+    h.lemma(implies(is_in("DIVIDED", "EXPECT"), r.several == Mux(
         r.head[r.sequence], r.generates_more[r.sequence], r.feeds_more[r.sequence])))
-    h.claim(implies(is_in("DIVIDED", "EXPECT", *CHOOSING),
+    h.lemma(implies(is_in("DIVIDED", "EXPECT", *CHOOSING),
                     (r.at_head == (r.ops_after == 0)) & (r.before_head == (r.ops_after == 1))))
-    h.claim(implies(is_in("CHOOSE"), (r.both == (
+    h.lemma(implies(is_in("CHOOSE"), (r.both == (
         r.active[1] & (r.head[1] | (r.ops_after != 0)) & ~r.sequence))
         & (r.some_head == Cat(r.head[k] & r.active[k] for k in sequences).any())))
-    h.claim(implies(is_in("CHOOSE", *HANDING, *FINISHING),
+    h.lemma(implies(is_in("CHOOSE", *HANDING, *FINISHING),
                     r.some_go_on == Cat(*r.goes_on).any()))
-    h.claim(implies(is_in("CHOOSE", *HANDING, *FINISHING) & r.embed_due,
+    h.lemma(implies(is_in("CHOOSE", *HANDING, *FINISHING) & r.embed_due,
                     r.generated == r.head[r.embedded]))
 
     # The present operation is of a sequence that takes part and has not had its last one.
-    h.claim(implies(is_in(*CHOOSING), r.active[r.sequence] & (r.embed_due == (
+    h.lemma(implies(is_in(*CHOOSING), r.active[r.sequence] & (r.embed_due == (
         r.at_head | (r.before_head & ~r.head[r.sequence])))))
-    h.claim(implies(is_in(*CHOOSING) & r.embed_due, r.embedded == r.sequence))
-    h.claim(implies(r.works & ~is_in(*CHOOSING) & (~is_in(*FINISHING) | r.some_go_on),
+    h.lemma(implies(is_in(*CHOOSING) & r.embed_due, r.embedded == r.sequence))
+    h.lemma(implies(r.works & ~is_in(*CHOOSING) & (~is_in(*FINISHING) | r.some_go_on),
                     r.goes_on[r.sequence] & ~Array(r.is_past(k) for k in sequences)[r.sequence]))
-    h.claim(implies(r.works & r.starting, r.first_op & (r.ops_after == r.op_count)
+    h.lemma(implies(r.works & r.starting, r.first_op & (r.ops_after == r.op_count)
                     & (r.sequence == ~r.active[0]) & r.goes_on[r.embedded]
                     & ((r.embedded == r.sequence) | r.active[0])))
-    h.claim(implies(r.works & r.first_op & (r.ops_after == r.op_count),
+    h.lemma(implies(r.works & r.first_op & (r.ops_after == r.op_count),
                     ~r.active[0] | ~r.sequence | r.is_given(0)))
     for k in sequences:
-        h.claim(implies(r.requested[k], ~r.works & (r.n_feed[k] != 0)))
+        h.lemma(implies(r.requested[k], ~r.works & (r.n_feed[k] != 0)))
         in_round = r.works & r.active[k]
         between = r.is_past(k) | ~r.is_given(k)
-        h.claim(implies(r.ends(k) & r.active[k], between))
-        h.claim(implies(is_in(*EMBEDDING) & (r.embedded == k), r.goes_on[k] & between))
-        h.claim(implies(r.works & r.goes_on[k], r.active[k] & (r.n_feed[k] != 0)))
-        h.claim(implies(in_round & ~r.is_past(k), r.goes_on[k]))
+        h.lemma(implies(r.ends(k) & r.active[k], between))
+        h.lemma(implies(is_in(*EMBEDDING) & (r.embedded == k), r.goes_on[k] & between))
+        h.lemma(implies(r.works & r.goes_on[k], r.active[k] & (r.n_feed[k] != 0)))
+        h.lemma(implies(in_round & ~r.is_past(k), r.goes_on[k]))
         # As many tokens are left as are counted on.
-        h.claim(implies(r.ends(k), Mux(r.head[k], r.n_generate[k], r.n_feed[k]) > r.goes_on[k]))
-        h.claim(implies(in_round & ~between,
+        h.lemma(implies(r.ends(k), Mux(r.head[k], r.n_generate[k], r.n_feed[k]) > r.goes_on[k]))
+        h.lemma(implies(in_round & ~between,
                         (r.head[k] == r.next_head[k]) & (~r.head[k] | (r.n_generate[k] != 0))))
         to_embed = r.ends(k) | (is_in(*EMBEDDING) & (r.embedded == k)) | (
             r.starting & ((r.embedded < k) | (is_in("PLACE") & (r.embedded == k))))
-        h.claim(implies(r.works & r.goes_on[k] & between & ~to_embed,
+        h.lemma(implies(r.works & r.goes_on[k] & between & ~to_embed,
                         ~r.next_head[k] | (r.n_generate[k] != 0)))
 
     # ---- The rank.
