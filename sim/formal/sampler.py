@@ -1,6 +1,6 @@
 """Proof about the sampler."""
 
-from amaranth.hdl import Mux, Signal, signed
+from amaranth.hdl import Mux, Signal
 
 from trilight.hw.config import NUMBERS, UP5K
 
@@ -60,7 +60,8 @@ def _takes_largest(gateware: Gateware) -> Harness:
     h.lemma(pending == (sampler.token.valid ^ ended))
     h.lemma(implies(pending, fresh & ~first))
     h.lemma(h.signal("index") == h.register(index))
-    h.lemma(implies(some_before, (best == h.register(largest)) & (h.signal("best_index") == result)))
+    h.lemma(implies(some_before, best == h.register(largest)))
+    h.lemma(implies(some_before, h.signal("best_index") == result))
     least = -1 << len(best) - 1
     h.lemma(implies(~first & ~begun & ~some_before, best == least))
     h.lemma(implies(h.started & ~arrived, h.signal("score") == Mux(begun, -least, least)))
