@@ -5,10 +5,11 @@ one byte's activations. Which they are is the solver's choice, and never changes
 take any value whenever they are read. So the proof is of the released sizes.
 """
 
+from collections.abc import Iterable
+
 from amaranth.hdl import Array, Cat, Const, Mux, Signal, Value, signed
 
-from trilight.hw.config import NUMBERS, UP5K
-from trilight.hw.ternary import PATH, STEPS
+from trilight.hw.config import UP5K, DeviceConfig
 
 from .harness import Harness, at_most, implies
 from .prover import Proof
@@ -16,81 +17,103 @@ from .variant import Edit, Gateware
 
 __all__ = ["PROOFS"]
 
-TRITS, LANES, SEQUENCES = NUMBERS.trits_per_byte, NUMBERS.bytes_per_word, UP5K.sequences
-ENTRIES = len(PATH)
+SEQUENCES = UP5K.sequences
+
+DEVICE = DeviceConfig(name="small", weight_words=4, max_columns=8)
+SIZES = (
+    Edit("config.py", "trits_per_byte: int = 5", "trits_per_byte: int = 2"),
+    Edit("config.py", "short_trits: int = 4", "short_trits: int = 1"),
+    Edit("config.py", "bytes_per_word: int = 8", "bytes_per_word: int = 2"),
+    Edit("config.py", "act_bits: int = 8", "act_bits: int = 3"),
+    Edit("config.py", "act_max: int = 127", "act_max: int = 3"),
+    Edit("engine/tables.py", "INDEX_BITS = 7", "INDEX_BITS = 3"),
+    Edit("engine/tables.py", "DIGIT_BITS = 3", "DIGIT_BITS = 1"),
+)
 
 
-def _chosen(values: tuple[int, ...], width: int, index: Value) -> Value:
+class _Path:
+    """The entries of a table, and the steps that lead to them."""
+
+    def __init__(self, gateware: Gateware) -> None:
+        ternary = gateware.module("ternary")
+        self._path, self._steps = ternary.PATH, ((0, 1), *ternary.STEPS)
+        self.entries = len(self._path)
+
+    def digit(self, index: Value) -> Value:
+        """The activation that is added or taken away on the way to an entry."""
+        return _chosen((digit for digit, _ in self._steps), index)
+
+    def negative(self, index: Value) -> Value:
+        """Whether it is taken away."""
+        return _chosen((int(direction < 0) for _, direction in self._steps), index)
+
+    def sum(self, acts: list[Signal], index: Value) -> Value:
+        """What a table holds at an entry: the sum of its trits times activations."""
+        total: Value = Const(0, signed(2))
+        for digit, act in enumerate(acts):
+            nonzero = _chosen((trits[digit] & 1 for trits in self._path), index)
+            minus = _chosen((int(trits[digit] < 0) for trits in self._path), index)
+            total = total + Mux(nonzero, Mux(minus, -act, act), 0)
+        return total
+
+
+def _chosen(values: Iterable[int], index: Value) -> Value:
     """One of a list of numbers."""
-    return Array(Const(value, width) for value in values)[index]
-
-
-def _digit(index: Value) -> Value:
-    """The activation that is added or taken away on the way to an entry."""
-    return _chosen((0, *(digit for digit, _ in STEPS)), 3, index)
-
-
-def _negative(index: Value) -> Value:
-    """Whether it is taken away."""
-    return _chosen((0, *(int(direction < 0) for _, direction in STEPS)), 1, index)
-
-
-def _sum_of(acts: list[Signal], index: Value) -> Value:
-    """What a table holds at an entry: the sum of its trits times activations."""
-    total: Value = Const(0, signed(2))
-    for digit, act in enumerate(acts):
-        trit = _chosen(tuple(trits[digit] & 3 for trits in PATH), 2, index)
-        total = total + Mux(trit[0], Mux(trit[1], -act, act), 0)
-    return total
+    values = list(values)
+    width = max(values).bit_length()
+    return Cat(Const(sum((value >> k & 1) << j for j, value in enumerate(values)), len(values))
+               .bit_select(index, 1) for k in range(width))
 
 
 def _keep_apart(gateware: Gateware) -> Harness:
-    module = gateware.module("engine.tables")
-    tables = module.PartialSumTables(device=UP5K)
+    module, path = gateware.module("engine.tables"), _Path(gateware)
+    numbers = gateware.module("config").NUMBERS
+    trits, lanes = numbers.trits_per_byte, numbers.bytes_per_word
+    tables = module.PartialSumTables(device=DEVICE)
     h = Harness(tables, gateware)
     m = h.m
     acts, vectors, layout = tables.acts, tables.vectors, tables.vector_layout
     block_bits = layout["blocks"].width
 
     # ---- What the solver chooses: the word of a table, and whose activations it may hold.
-    lane = h.constant(range(LANES), "lane")
+    lane = h.constant(range(lanes), "lane")
     entry_chosen = h.constant(module.INDEX_BITS, "chosen_entry")
     half_chosen = h.constant(1, "chosen_half")
     block_chosen = h.constant(block_bits, "chosen_block")
     sequence_chosen = h.constant(1, "chosen_sequence")
-    h.assume(lane < LANES)
+    h.assume(lane < lanes)
 
     memory = h.block("act_memory")
     h.cut("act_memory")
     [write], [read] = memory.write_ports, memory.read_ports
     act: list[Signal] = []
-    for digit in range(TRITS):
-        cell = Signal(signed(NUMBERS.act_bits), name=f"act_{digit}")
+    for digit in range(trits):
+        cell = Signal(signed(numbers.act_bits), name=f"act_{digit}")
         at = Cat(Const(digit, module.DIGIT_BITS), block_chosen, sequence_chosen)
         written = write.en.bit_select(lane, 1) & (write.addr == at)
         with m.If(written):
-            m.d.sync += cell.eq(write.data.word_select(lane, NUMBERS.act_bits))
+            m.d.sync += cell.eq(write.data.word_select(lane, numbers.act_bits))
         h.assume(implies(h.register(read.en & (read.addr == at) & ~written),
-                         read.data.word_select(lane, NUMBERS.act_bits).as_signed()
+                         read.data.word_select(lane, numbers.act_bits).as_signed()
                          == h.register(cell)))
         act.append(cell)
-    words = [h.block(f"table_{j}") for j in range(LANES)]
-    h.cut(*(f"table_{j}" for j in range(LANES)))
+    words = [h.block(f"table_{j}") for j in range(lanes)]
+    h.cut(*(f"table_{j}" for j in range(lanes)))
     [table_write], [table_read] = words[0].write_ports, words[0].read_ports
     word = Signal(signed(module.SUM_BITS))
     at = Cat(entry_chosen, half_chosen)
     written = table_write.en & (table_write.addr == at)
     with m.If(written):
         m.d.sync += word.eq(Array(table.write_ports[0].data for table in words)[lane])
-    code = Array(Value.cast(tables.codes[j]) for j in range(LANES))[lane]
-    looked_up = Array(Value.cast(tables.sums[j]) for j in range(LANES))[lane].as_signed()
+    code = Array(Value.cast(tables.codes[j]) for j in range(lanes))[lane]
+    looked_up = Array(Value.cast(tables.sums[j]) for j in range(lanes))[lane].as_signed()
     looks_up = table_read.en & (code == entry_chosen) & (tables.read_half == half_chosen)
     h.assume(implies(h.register(looks_up & ~written), looked_up == h.register(word)))
     # The trits' memory keeps nothing while it serves another.
     asked = h.register(tables.rom_read & ~tables.rom_taken)
     asked_for = h.register(tables.rom_index)
-    h.assume(implies(asked, (tables.rom_step.digit == _digit(asked_for))
-                     & (tables.rom_step.negative == _negative(asked_for))))
+    h.assume(implies(asked, (tables.rom_step.digit == path.digit(asked_for))
+                     & (tables.rom_step.negative == path.negative(asked_for))))
 
     # ---- A sequence has one vector at a time, from its first activation or from when it is next to
     # fill, to when its last block can be read. Its size and form do not change meanwhile.
@@ -112,14 +135,14 @@ def _keep_apart(gateware: Gateware) -> Harness:
                      & (vectors.payload.short == short[vectors.payload.sequence])))
 
     # ---- Writing: a vector at a time, to its last activation, which may come before a block's end.
-    digit, at_lane = Signal(module.DIGIT_BITS), Signal(range(LANES))
+    digit, at_lane = Signal(module.DIGIT_BITS), Signal(range(lanes))
     writes = tables.act_sequence
-    end_of_lane = digit == Mux(tables.act_short, NUMBERS.short_trits, TRITS) - 1
-    end_of_block = end_of_lane & (at_lane == LANES - 1)
+    end_of_lane = digit == Mux(tables.act_short, numbers.short_trits, trits) - 1
+    end_of_block = end_of_lane & (at_lane == lanes - 1)
     in_last = written_blocks[writes] == blocks[writes]
     with m.If(acts.valid):
         h.assume(tables.act_short == short[writes])
-        h.assume(at_most(acts.payload.value, NUMBERS.act_max))
+        h.assume(at_most(acts.payload.value, numbers.act_max))
         h.assume(written_blocks[writes] <= blocks[writes])
         h.assume(implies(writing, writes == writing_sequence))
         h.assume(Mux(end_of_block, acts.payload.last == in_last, ~acts.payload.last | in_last))
@@ -157,14 +180,14 @@ def _keep_apart(gateware: Gateware) -> Harness:
     issued, issued_half = h.register(issue), h.register(reading)
     m.d.comb += [tables.release.eq(h.register(ends)), tables.release_half.eq(issued_half),
                  tables.read.eq(h.register(issued)), tables.read_half.eq(h.register(issued_half))]
-    entries = module.SHORT_ENTRIES, ENTRIES
+    entries = module.SHORT_ENTRIES, path.entries
     h.assume(implies(looks_up, entry_chosen < Mux(held_short, *entries)))
     h.claim(implies(h.register(looks_up & mine),
-                    looked_up == h.register(_sum_of(held, entry_chosen))))
+                    looked_up == h.register(path.sum(held, entry_chosen))))
 
     # ---- What is true of every state that can be reached.
     for cell in act:
-        h.lemma(at_most(cell, NUMBERS.act_max))
+        h.lemma(at_most(cell, numbers.act_max))
     # Writing.
     written_now = written_blocks[writing_sequence]
     h.lemma(h.signal("write_digit") == digit)
@@ -172,7 +195,7 @@ def _keep_apart(gateware: Gateware) -> Harness:
     h.lemma(h.signal("write_block") == Mux(writing, written_now, 0))
     h.lemma(implies(~writing, (digit == 0) & (at_lane == 0)))
     h.lemma(implies(writing, (written_now <= blocks[writing_sequence])
-                    & (digit < Mux(short[writing_sequence], NUMBERS.short_trits, TRITS))))
+                    & (digit < Mux(short[writing_sequence], numbers.short_trits, trits))))
     # The pipeline of a filling: `index[k]` is the entry that its stage k is about.
     busy, filling, stepping = (h.signal(name) for name in ("busy", "filling", "stepping"))
     vector = tables.vectors.payload.shape()(h.signal("vector"))
@@ -232,17 +255,17 @@ def _keep_apart(gateware: Gateware) -> Harness:
     is_chosen = (vector.sequence == sequence_chosen) & (fill_block == block_chosen)
     h.lemma(implies(stage[1].valid, asked & (asked_for == index[1])))
     negative = h.signal("negative")
-    value = Array(h.signal(f"value_{j}") for j in range(LANES))[lane].as_signed()
-    total = Array(h.signal(f"total_{j}") for j in range(LANES))[lane].as_signed()
+    value = Array(h.signal(f"value_{j}") for j in range(lanes))[lane].as_signed()
+    total = Array(h.signal(f"total_{j}") for j in range(lanes))[lane].as_signed()
     with m.If(filling & (half == half_chosen) & is_chosen):
-        signed_act = [Array(act)[_digit(index[k])].as_signed() for k in (2, 3)]
-        h.lemma(implies(stage[2].valid, (negative[0] == _negative(index[2])) & (
-            read.data.word_select(lane, NUMBERS.act_bits).as_signed() == signed_act[0])))
-        h.lemma(implies(stage[3].valid, (negative[1] == _negative(index[3])) & (
-            value == Mux(_negative(index[3]), -signed_act[1] - 1, signed_act[1]))))
+        signed_act = [Array(act)[path.digit(index[k])].as_signed() for k in (2, 3)]
+        h.lemma(implies(stage[2].valid, (negative[0] == path.negative(index[2])) & (
+            read.data.word_select(lane, numbers.act_bits).as_signed() == signed_act[0])))
+        h.lemma(implies(stage[3].valid, (negative[1] == path.negative(index[3])) & (
+            value == Mux(path.negative(index[3]), -signed_act[1] - 1, signed_act[1]))))
         so_far = (entry - ~stage[4].valid)[:module.INDEX_BITS]
-        h.lemma(implies(stage[4].valid | (entry != 0), total == _sum_of(act, so_far)))
-        h.lemma(implies(entry > entry_chosen, word == _sum_of(act, entry_chosen)))
+        h.lemma(implies(stage[4].valid | (entry != 0), total == path.sum(act, so_far)))
+        h.lemma(implies(entry > entry_chosen, word == path.sum(act, entry_chosen)))
     at_end = stage[4].last & (half == half_chosen)
     with m.If(at_end):
         h.lemma((mine == is_chosen) & (held_short == vector.short))
@@ -251,7 +274,7 @@ def _keep_apart(gateware: Gateware) -> Harness:
     kept = (tables.full | full_before).bit_select(half_chosen, 1)
     h.lemma(implies(mine & kept & ~at_end & ~(stage[3].last & (half == half_chosen))
                     & (entry_chosen < Mux(held_short, *entries)),
-                    word == _sum_of(held, entry_chosen)))
+                    word == path.sum(held, entry_chosen)))
     return h
 
 
@@ -261,5 +284,6 @@ PROOFS = [
                 "block that its half was filled with, whatever the sizes and order of two "
                 "sequences' vectors, and that sum is exact. Halves are filled in turn, each only "
                 "with a block that has been written.",
-          fault=Edit("engine/tables.py", "& ~self.full.bit_select(half, 1)),", "),"), shows=45),
+          fault=Edit("engine/tables.py", "some_wait.bit_select(vector.sequence, 1)",
+                     "some_wait.any()"), shows=20, sizes=SIZES),
 ]
