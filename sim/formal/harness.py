@@ -23,7 +23,7 @@ from trilight.sw.errors import SimulationError
 
 from .variant import Gateware
 
-__all__ = ["Harness", "at_most", "count_while"]
+__all__ = ["Harness", "at_most", "count_while", "implies", "ranked"]
 
 # Not in the stubs of Amaranth, or without types there.
 rtlil = import_module("amaranth.back.rtlil")
@@ -60,6 +60,8 @@ class Harness:
         with self._recorded_machines(gateware):
             self._fragment = fragment_of(block, None)
         self.m.submodules.dut = self._fragment
+        self._gone: list[Any] = []
+        self._lemmas = Signal(name="lemmas")
         self._ports: list[Value] = [*_members(block, Flow.In)]
         self.started = Signal()
         self.m.d.sync += self.started.eq(1)
@@ -78,8 +80,8 @@ class Harness:
         return mock.patch.object(kind, "__init__", record)
 
     def signal(self, path: str) -> Signal:
-        """A signal inside the block that is no port: names of submodules and the signal, with dots
-        between.
+        """A signal inside the block that is no port, nor one of a submodule's: names of submodules
+        and the signal, with dots between.
 
         Raises
         ------
@@ -88,7 +90,10 @@ class Harness:
         """
         *blocks, name = path.split(".")
         fragment = self._find(blocks)
-        ports = {id(port) for flow in Flow for port in _members(fragment.origins[0], flow)}
+        components = [fragment.origins[0], *self._gone, *(
+            entry[0].origins[0] for entry in fragment.subfragments if entry[0].origins)]
+        ports = {id(port) for component in components if isinstance(component, wiring.Component)
+                 for flow in Flow for port in _members(component, flow)}
         found = {id(signal): signal for signal in _signals(fragment)
                  if signal.name == name and id(signal) not in ports}
         if len(found) != 1:
@@ -105,6 +110,7 @@ class Harness:
         for path in paths:
             names = path.split(".")
             parent, gone, component = self._find(names[:-1]), self._find(names), self.block(path)
+            self._gone.append(component)
             parent.subfragments[:] = [
                 entry for entry in parent.subfragments if entry[0] is not gone]
             if isinstance(component, Memory):
@@ -135,6 +141,13 @@ class Harness:
         """Assert that a condition holds in every cycle."""
         self.m.d.comb += Assert(condition)
 
+    def lemma(self, condition: Any) -> None:
+        """Assert what is true of every state that can be reached, for the sake of an induction.
+
+        A fault has to refute a claim, not a lemma.
+        """
+        self.claim(~self._lemmas | condition)
+
     def assume(self, condition: Any) -> None:
         """Look only at runs in which a condition holds in every cycle."""
         self.m.d.comb += Assume(condition)
@@ -157,8 +170,9 @@ class Harness:
         waiting = count_while(self, asked & ~answered, most + 1, name)
         self.assume(waiting <= most)
 
-    def rtlil(self) -> str:
-        """The whole of it in Yosys' own language."""
+    def rtlil(self, *, lemmas: bool) -> str:
+        """The whole of it in Yosys' own language, with its lemmas or without."""
+        self.m.d.comb += self._lemmas.eq(lemmas)
         ports = list({id(port): port for port in self._ports}.values())
         text: str = rtlil.convert(self.m, name=TOP, emit_src=False, ports=[
             self._domain.clk, *(port for port in ports if len(port))])
@@ -183,6 +197,20 @@ def count_while(harness: Harness, condition: Value, most: int, name: str) -> Sig
     with harness.m.Elif(count != most):
         harness.m.d.sync += count.eq(count + 1)
     return count
+
+
+def implies(condition: Value, claim: Value) -> Value:
+    """Whether a claim, one bit, holds where a condition does."""
+    return ~condition | claim
+
+
+def ranked(harness: Harness, machine: Any, ranks: "dict[str, Value | int]", name: str) -> Signal:
+    """The number that a state machine's present state is given, 0 in those that are not named."""
+    rank = Signal(16, name=name)
+    for state, value in ranks.items():
+        with harness.m.If(machine.ongoing(state)):
+            harness.m.d.comb += rank.eq(value)
+    return rank
 
 
 def at_most(signed_value: Value, magnitude: Any) -> Value:

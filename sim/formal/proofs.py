@@ -1,8 +1,9 @@
 """All proofs of the gateware."""
 
-from . import control, framing, numerics
+from . import engine, framing, link, sampler, sequencer, tables, vector
 from .prover import Proof
 
 __all__ = ["PROOFS"]
 
-PROOFS: list[Proof] = [*framing.PROOFS, *control.PROOFS, *numerics.PROOFS]
+PROOFS: list[Proof] = [proof for module in (
+    framing, link, sequencer, engine, tables, vector, sampler) for proof in module.PROOFS]

@@ -128,7 +128,7 @@ def prove(proof: Proof, *, broken: bool = False) -> Verdict:
         The gateware has changed under the harness, or a tool failed.
     """
     edits = [*proof.sizes, *([proof.fault] if broken else [])]
-    text = proof.build(Gateware(edits) if edits else REAL).rtlil()
+    text = proof.build(Gateware(edits) if edits else REAL).rtlil(lemmas=not broken)
     # Only a run from power-on refutes: that induction fails may be for want of a lemma.
     mode = "prove" if proof.method == "induction" and not broken else "bmc"
     depth = proof.shows if broken and proof.shows else proof.depth

@@ -1,0 +1,83 @@
+"""Proofs about the engine's operations and sums of rows."""
+
+from amaranth.hdl import Mux, Signal, Value
+
+from trilight.hw.config import NUMBERS, UP5K
+
+from .harness import Harness, at_most
+from .prover import Proof
+from .variant import Edit, Gateware
+
+__all__ = ["PROOFS"]
+
+
+def _operations_pass(gateware: Gateware) -> Harness:
+    engine = gateware.module("engine").Engine(device=UP5K)
+    h = Harness(engine, gateware)
+    tables, rows = h.block("tables"), h.block("rows")
+    h.cut("tables", "rows", "embedding", "rom")
+    accepted = engine.ops.valid & engine.ops.ready
+    taken = rows.ops.valid & rows.ops.ready
+    h.assume(~h.register(taken) | ~rows.ops.ready)
+    under_way = Signal(2)
+    last = Signal(len(Value.cast(engine.ops.payload)))
+    h.m.d.sync += under_way.eq(under_way + accepted - taken)
+    with h.m.If(accepted):
+        h.m.d.sync += last.eq(engine.ops.payload)
+    h.claim(under_way <= 1)
+    h.claim(~taken | ((under_way == 1) & (Value.cast(rows.ops.payload) == last)))
+    h.claim((tables.vectors.valid & tables.vectors.ready) == accepted)
+    h.claim(h.signal("pending_valid") == ((under_way == 1) | h.signal("begun")))
+    h.claim(~h.signal("begun") | (under_way == 0))
+    h.claim((under_way == 0) | (h.signal("pending") == last))
+    return h
+
+
+def _sums_fit(gateware: Gateware) -> Harness:
+    rows = gateware.module("engine.rows").RowStream(device=UP5K)
+    h = Harness(rows, gateware)
+    memory = h.block("sums_memory")
+    h.cut("sums_memory")
+    most = NUMBERS.trits_per_byte * NUMBERS.act_max
+    level: list[Value] = [h.signal(f"term_{j}") for j in range(NUMBERS.bytes_per_word)]
+    for j, term in enumerate(level):
+        partial = Value.cast(rows.sums[j]).as_signed()
+        h.assume(at_most(partial, most))
+        # A negative sum is inverted here, and has its one added by some adder below.
+        sign = h.signal("signs_1")[j]
+        h.claim(~h.started | (term == h.register(Mux(sign, -partial - 1, partial))))
+    stage, used = 2, 0
+    while len(level) > 1:
+        signs, nodes = h.signal(f"signs_{stage}"), []
+        for k in range(0, len(level), 2):
+            node = h.signal(f"tree_{stage}_{k // 2}")
+            exact = level[k] + level[k + 1] + signs[used]
+            h.claim(~h.started | (node == h.register(exact)))
+            nodes.append(node)
+            used += 1
+        level, stage = [*nodes], stage + 1
+    # 127 times the columns of a word, and 127 times those before it: together at most 127 times
+    # what a device holds.
+    most_word, most_before = (h.constant(15, name) for name in ("most_word", "most_before"))
+    limit = most_word + most_before
+    h.assume(limit <= NUMBERS.act_max * UP5K.max_columns)
+    word = level[0] + h.signal(f"signs_{stage}")[used]
+    so_far = Value.cast(memory.read_ports[0].data).as_signed()
+    h.assume(at_most(word, most_word))
+    h.assume(at_most(so_far, most_before))
+    total = h.signal("total")
+    expected = h.register(word + Mux(h.signal("first_block"), 0, so_far))
+    h.claim(~h.started | ((total == expected)
+                          & at_most(total, limit)))
+    return h
+
+PROOFS = [
+    Proof(name="engine.passes_operations", build=_operations_pass, method="induction", depth=2,
+          claim="Tables and rows take the same operations in the same order, none twice or lost.",
+          fault=Edit("engine/__init__.py", "ready.eq(tables.vectors.ready & ~pending_valid)",
+                     "ready.eq(tables.vectors.ready)"), shows=6),
+    Proof(name="rows.sums_fit", build=_sums_fit, method="every state", depth=3,
+          claim="No adder on the way to a row's sum overflows, nor does the sum, as long as the "
+                f"columns so far are at most {UP5K.max_columns}.",
+          fault=Edit("engine/rows.py", "width = len(level[0]) + 1", "width = len(level[0])")),
+]
