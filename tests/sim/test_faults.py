@@ -161,6 +161,20 @@ def test_a_driver_that_goes_on_and_on(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sessions.run(0)[0].outcome == "hung"
 
 
+def test_the_watchdog_is_of_sessions_alone(emulated: Sessions,
+                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends a session that goes on in this computer's time, not the building of a target."""
+    def slowly(target: str, seed: int) -> Sessions:
+        time.sleep(1.5)
+        return emulated
+
+    monkeypatch.setattr(campaign, "WATCHDOG_S", 1)
+    monkeypatch.setattr(campaign, "_sessions", slowly)
+    assert campaign.run_one("device", 1, 3)
+    monkeypatch.setattr(Sessions, "request", lambda self, name: time.sleep(1.5))
+    assert campaign.run_one("device", 1, 3)[0].outcome == "hung"
+
+
 # ---- Faults of the line
 
 
