@@ -30,7 +30,7 @@ from trilight.hw.flow.build import (
 from trilight.hw.flow.tools import Progress
 
 from .calibration import calibration_board
-from .guard import Comparison, check, compare, number, record
+from .guard import Comparison, Record, check, compare, load_record, number, record
 from .guards import record_path
 from .icebreaker import Icebreaker
 from .releases import icebreaker, release_path
@@ -180,13 +180,17 @@ def guard_command(
     console = Console(stderr=True)
     progress = _printer(console)
     path = record_path(board)
+    recorded = None
     try:
-        recorded = json.loads(path.read_text())
+        recorded = load_record(path)
     except FileNotFoundError:
         if not update:
             raise RegressionError(f"nothing is recorded for {board}; trilight guard {board} "
                                   "--update does it") from None
-        recorded = None
+    except RegressionError as error:
+        if not update:
+            raise
+        progress(str(error))
     chosen = _parse_seeds(seeds or (RECORD_SEEDS if update else GUARD_SEEDS))
     built_for = Icebreaker()
     try:
@@ -226,8 +230,7 @@ def _print_comparisons(comparisons: Sequence[Comparison], console: Console) -> N
     console.print(table)
 
 
-def _print_changed_inputs(found: dict[str, Any], recorded: dict[str, Any],
-                          console: Console) -> None:
+def _print_changed_inputs(found: Record, recorded: Record, console: Console) -> None:
     """Say what else may have changed the figures than the gateware."""
     for tool, version in found["tools"].items():
         before = recorded["tools"].get(tool)

@@ -2,13 +2,30 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypedDict
+
+import msgspec
 
 from trilight.hw.errors import RegressionError
 
-__all__ = ["GUARDED", "Comparison", "Guarded", "check", "compare", "number",
-           "record"]
+__all__ = ["GUARDED", "Comparison", "Guarded", "Record", "check", "compare", "load_record",
+           "number", "record"]
+
+
+class Record(TypedDict):
+    """What is kept of a build."""
+
+    board: str
+    figures: dict[str, float]
+    """The guarded ones, by their names."""
+    fmax_hz: dict[str, float]
+    """By placement seed."""
+    design_sha256: str
+    model_sha256: str
+    tools: dict[str, str]
+    """Versions of the tools that the figures were made with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,26 +152,38 @@ GUARDED = (
 """Every guarded figure, with its tolerance."""
 
 
-def compare(figures: Mapping[str, Any], recorded: Mapping[str, Any]) -> list[Comparison]:
+def load_record(path: Path) -> Record:
+    """Read what ``record`` made from its file.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none.
+    RegressionError
+        The file holds something else, or lacks a figure.
+    """
+    try:
+        recorded = msgspec.json.decode(path.read_bytes(), type=Record)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RegressionError(f"{path} is no record of a build ({error}); renew it with "
+                              "trilight guard --update") from error
+    if missing := [guarded.name for guarded in GUARDED if guarded.name not in recorded["figures"]]:
+        raise RegressionError(f"{path} lacks {', '.join(missing)}; renew it with "
+                              "trilight guard --update")
+    return recorded
+
+
+def compare(figures: Mapping[str, Any], recorded: Record) -> list[Comparison]:
     """Put each guarded figure of a build beside its record.
 
     Parameters
     ----------
     figures : mapping
         Of the build, as in a release.
-    recorded : mapping
-        What ``record`` made.
-
-    Raises
-    ------
-    RegressionError
-        The record lacks a figure.
+    recorded : Record
+        Of all guarded figures.
     """
-    values = recorded["figures"]
-    if missing := [guarded.name for guarded in GUARDED if guarded.name not in values]:
-        raise RegressionError(f"the record lacks {', '.join(missing)}; renew it with "
-                              "trilight guard --update")
-    return [Comparison(guarded, values[guarded.name], guarded.read(figures))
+    return [Comparison(guarded, recorded["figures"][guarded.name], guarded.read(figures))
             for guarded in GUARDED]
 
 
@@ -165,7 +194,7 @@ def check(comparisons: Sequence[Comparison]) -> None:
                               "\nIf that is worth it, trilight guard --update records it.")
 
 
-def record(figures: Mapping[str, Any]) -> dict[str, Any]:
+def record(figures: Mapping[str, Any]) -> Record:
     """Return what is kept of a build: the guarded figures, and what they were made with."""
     return {
         "board": figures["board"],

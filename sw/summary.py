@@ -6,13 +6,14 @@ where there are such. A check that was not run leaves no file, and the summary s
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .console import replace_json
 from .errors import ReportError
+from .records import read_record
 
 __all__ = ["EXPECTED", "FOLDER", "NOT_RUN", "Row", "Topic", "gather", "markdown_summary",
            "read_topics", "text_summary", "write_topic"]
@@ -28,7 +29,7 @@ FOLDER = Path("build/ci")
 
 NOT_RUN = "not run"
 
-Row = tuple[str, float | str, str]
+Row = tuple[str, int | float | str, str]
 """Name, value and unit; the unit is ``""`` where there is none."""
 
 
@@ -86,22 +87,21 @@ def read_topics(folder: Path = FOLDER) -> dict[str, Topic]:
     return {path.stem: _read(path) for path in sorted(folder.glob("[a-z0-9]*.json"))}
 
 
-def _read(path: Path) -> Topic:
+def _read(path: Path, make: Callable[[Any], Any] = lambda data: data) -> Topic:
+    """The topic that ``make`` makes of a file's JSON."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        topic = Topic(title=data["title"], rows=tuple((n, v, u) for n, v, u in data["rows"]),
-                      seed=data.get("seed"), command=data.get("command"))
+        data = make(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise ReportError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ReportError(f"{path} is no topic of a summary ({error!r}); run the check anew that "
-                          "leaves it, or delete it") from error
-    for name, value, unit in topic.rows:
-        if (not isinstance(name, str) or not isinstance(unit, str)
-                or not isinstance(value, int | float | str)):
-            raise ReportError(f"{path}: a row is a name, a number or text, and a unit, not "
-                              f"{[name, value, unit]!r}")
-    return topic
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
+            RecursionError) as error:
+        raise ReportError(f"{path} is no result that a summary knows ({error!r}); make it anew, "
+                          "or delete it") from error
+    try:
+        return read_record(Topic, data, ReportError, "topic of a summary")
+    except ReportError as error:
+        raise ReportError(f"{path}: {error}; run the check anew that leaves it, or delete it"
+                          ) from error
 
 
 def gather(folder: Path = FOLDER) -> dict[str, Topic]:
@@ -117,21 +117,17 @@ def gather(folder: Path = FOLDER) -> dict[str, Topic]:
         path = folder.parent / file
         if not path.is_file():
             continue
-        try:
-            topics[name] = make(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            raise ReportError(f"{path} is no result that a summary knows ({error!r}); make it "
-                              "anew, or delete it") from error
+        topics[name] = _read(path, make)
     return topics
 
 
-def _build(comparisons: Iterable[Mapping[str, Any]]) -> Topic:
-    return Topic(title="Build, beside its record", command="make guard", rows=tuple(
+def _build(comparisons: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    return {"title": "Build, beside its record", "command": "make guard", "rows": [
         (c["figure"], c["found"], f"{c['unit']} (recorded {_number(c['recorded'])})".strip())
-        for c in comparisons))
+        for c in comparisons]}
 
 
-def _energy(report: Mapping[str, Any]) -> Topic:
+def _energy(report: Mapping[str, Any]) -> dict[str, Any]:
     def rows() -> Iterable[Row]:
         for name in ("tokens_per_s", "joules_per_token", "tokens_per_joule", "bits_per_byte"):
             figure = report["figures"][name]
@@ -142,8 +138,8 @@ def _energy(report: Mapping[str, Any]) -> Topic:
                 band = f", 90 % within {interval['p05']:.3g} to {interval['p95']:.3g}" if interval \
                     else ""
                 yield name, figure["value"], f"{figure['unit']} ({figure['provenance']}{band})"
-    return Topic(title="Speed, energy and quality of the demo", command="make demo",
-                 rows=tuple(rows()))
+    return {"title": "Speed, energy and quality of the demo", "command": "make demo",
+            "rows": list(rows())}
 
 
 def _blocks(topics: Mapping[str, Topic], expected: Sequence[str]) -> Iterable[Topic]:

@@ -131,11 +131,21 @@ class SerialTransport(Transport):
         deadline = time.monotonic() + timeout_s
         try:
             while True:
-                data = self._port.read(max(1, self._port.in_waiting))
+                data = self._waiting()
                 if data or time.monotonic() >= deadline:
-                    return bytes(data)
+                    return data
         except OSError as error:
             raise self._unplugged(error) from error
+
+    def _waiting(self) -> bytes:
+        """What is there, or comes within ``POLL_S``; raises ``OSError`` if the port has gone."""
+        try:
+            return bytes(self._port.read(max(1, self._port.in_waiting)))
+        except serial.SerialException:
+            # Bytes that were announced are not there: either another program has read them, or the
+            # port has gone, and then it cannot be asked either.
+            _ = self._port.in_waiting
+            return b""
 
     def close(self) -> None:
         self._port.close()

@@ -159,7 +159,7 @@ class _Loader:
     def rows(self) -> Bits:
         """Rows that a command brings along."""
         count, rest = divmod(self.width * self.height, 8)
-        if rest:
+        if rest or not count:
             raise BitstreamError(f"the bitstream has {self.height} rows of {self.width} bits, "
                                  "which are no whole bytes; it is damaged")
         data = self.reader.take(count, f"data of bank {self.bank}")

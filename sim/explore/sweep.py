@@ -4,6 +4,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,16 @@ __all__ = ["Design", "Point", "Sweep", "parse_sweep"]
 
 DEVICE = tuple(f.name for f in fields(DeviceConfig) if f.name != "name")
 MODEL = tuple(f.name for f in fields(ModelConfig))
+
+
+MOST_COMBINATIONS = 100_000
+"""Of the values of a sweep; each takes seconds at least."""
+
+MOST = 1 << 31
+"""Of a number: more than any memory has, and what tools take for a seed."""
+
+MOST_SIZE = 1 << 9
+"""Of a model; the time to work out its cycles grows with rows and layers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +96,11 @@ class Sweep:
                 if name not in known:
                     raise ExploreError(f"there is no parameter {name!r} to sweep; there is "
                                        f"{', '.join(known)}")
+        count = prod(map(len, (self.clock_hz, self.seeds, self.sequences, *self.device.values(),
+                               *self.model.values())))
+        if count > MOST_COMBINATIONS:
+            raise ExploreError(f"a sweep has at most {MOST_COMBINATIONS:,} combinations of "
+                               f"values, not {count:,}")
 
     def designs(self) -> list[Design]:
         """Every chip of the sweep."""
@@ -134,7 +150,7 @@ def parse_sweep(path: Path | None, options: Mapping[str, Any],
             text = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise ExploreError(f"sweep {path} cannot be read: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ExploreError(f"sweep {path} is not TOML: {error}") from error
     known = {f.name for f in fields(Sweep)}
     if unknown := set(text) - known:
@@ -146,23 +162,30 @@ def parse_sweep(path: Path | None, options: Mapping[str, Any],
             given = text.get(name, {})
             if not isinstance(given, dict):
                 raise ExploreError(f"sweep {path}: {name} is a table, [{name}], not {given!r}")
-            merged[name] = {key: _values(value, int, f"{name}.{key}")
+            most = MOST_SIZE if name == "model" else MOST
+            merged[name] = {key: _values(value, int, f"{name}.{key}", most=most)
                             for key, value in {**given, **options.get(name, {})}.items()}
         elif name == "board":
             merged[name] = options.get(name, text.get(name, Sweep.board))
+            if not isinstance(merged[name], str):
+                raise ExploreError(f"sweep {path}: board is a name, not {merged[name]!r}")
         elif (value := options.get(name, text.get(name))) is not None:
-            merged[name] = _values(value, float if name == "clock_hz" else int, name)
+            merged[name] = _values(value, float if name == "clock_hz" else int, name,
+                                   least=int(name != "seeds"))
     merged["model"] = {name: merged["model"].get(name, (value,))
                        for name, value in default_model.to_dict().items()} | merged["model"]
     return Sweep(**merged)
 
 
-def _values(value: Any, kind: type, name: str) -> tuple[Any, ...]:
+def _values(value: Any, kind: type, name: str, *, least: int = 1,
+            most: int = MOST) -> tuple[Any, ...]:
     """A value or a list of them as a tuple, each once."""
     values = value if isinstance(value, list | tuple) else [value]
     try:
-        if any(isinstance(one, bool | str) or kind(one) != one for one in values):
+        if any(isinstance(one, bool | str) or kind(one) != one or not least <= one <= most
+               for one in values):
             raise TypeError
         return tuple(dict.fromkeys(kind(one) for one in values))
-    except (TypeError, ValueError) as error:
-        raise ExploreError(f"{name} has to be numbers, not {value!r}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ExploreError(f"{name} has to be numbers from {least} to {most:,}, not {value!r}"
+                           ) from error

@@ -11,7 +11,9 @@ import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
+
+import msgspec
 
 import trilight.hw
 from trilight.hw.config import ModelConfig
@@ -19,8 +21,9 @@ from trilight.hw.errors import TimingError, TrilightError
 from trilight.hw.flow.build import build, synthesise, tool_versions
 from trilight.hw.flow.cache import digest
 from trilight.sim.activity import measure_activity
-from trilight.sw.errors import ExploreError
+from trilight.sw.errors import ExploreError, PowerError
 from trilight.sw.model import Model
+from trilight.sw.power import Activity
 
 from .sweep import Design, Sweep
 
@@ -128,6 +131,50 @@ def tasks_of(sweep: Sweep, *, activity: bool) -> dict[Design, list[Task]]:
     return found
 
 
+_Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 31)]
+_Hertz = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+
+
+class _Failure(TypedDict):
+    failed: str
+
+
+class _Synthesis(TypedDict):
+    cells: dict[str, _Count]
+
+
+class _Resources(TypedDict):
+    lc: _Count
+    ebr: _Count
+
+
+class _Placement(TypedDict):
+    resources: _Resources
+    fmax_hz: dict[str, _Hertz]
+
+
+class _Phases(TypedDict):
+    busy: dict[str, Any]
+
+
+class _Activity(TypedDict):
+    activity: _Phases
+
+
+RESULTS = {"synthesis": _Synthesis, "placement": _Placement, "activity": _Activity}
+"""What is read of the result of each kind of task."""
+
+
+def _check(task: Task, found: Any) -> None:
+    """Raise ``ValueError`` or ``PowerError`` for what is no result of a task."""
+    failed = isinstance(found, dict) and "failed" in found
+    msgspec.convert(found, _Failure if failed else RESULTS[task.kind])
+    if not failed and task.kind == "placement" and str(task.seed) not in found["fmax_hz"]:
+        raise ValueError(f"the clock of seed {task.seed} is missing")
+    if not failed and task.kind == "activity":
+        Activity.from_dict(found["activity"]["busy"])
+
+
 class Store:
     """A folder of results, one JSON file each, named by their keys.
 
@@ -148,12 +195,14 @@ class Store:
                                "another folder with --out") from error
 
     def get(self, task: Task) -> dict[str, Any] | None:
-        """The result of a task, if there is one."""
+        """The result of a task, if there is one and it is whole."""
         try:
             found: dict[str, Any] = json.loads((self.folder / f"{task.key}.json").read_text())
+            _check(task, found)
         except FileNotFoundError:
             return None
-        except ValueError:  # whoever damaged it, it can be made again
+        except (ValueError, RecursionError, PowerError):
+            # Whoever damaged it, it can be made again.
             return None
         return found
 

@@ -49,8 +49,10 @@ def _sessions(target: str, seed: int) -> Sessions:
 
 def run_one(target: str, seed: int, session: int) -> list[Outcome]:
     """The session of a number; no other one has a say in what becomes of it."""
+    # Synthesising and compiling a target takes as long as it takes.
+    sessions = _sessions(target, seed)
     with _watchdog():
-        return _sessions(target, seed).run(session)
+        return sessions.run(session)
 
 
 @contextmanager

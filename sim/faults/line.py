@@ -1,8 +1,9 @@
 """A line between driver and device that does one thing wrong, in virtual time."""
 
+import abc
 import random
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,7 +18,7 @@ from trilight.sw.transport import Transport
 
 from .plan import DEVICE, HOST, Fault
 
-__all__ = ["HANG_S", "Device", "EmulatedDevice", "HangError", "HostKilled", "Line"]
+__all__ = ["HANG_S", "Device", "EmulatedDevice", "HangError", "HostKilled", "Line", "Pins"]
 
 HANG_S = 60.0
 """Virtual seconds after which a request is taken for hung: a frame that is repeated in vain ends it
@@ -41,26 +42,28 @@ class HostKilled(BaseException):
     """The host's program ends here and now."""
 
 
+class Pins(Protocol):
+    """Two pins, with levels and with bits of some length."""
+
+    def set_rate(self, ratio: float, seconds: float) -> None:
+        """Let the host's bit rate be ``ratio`` times the device's for a while."""
+
+    def glitch(self, pin: str, rng: random.Random) -> None:
+        """Hold ``rx`` or ``tx`` for some cycles soon."""
+
+
 class Device(Transport):
     """A device with a clock of its own, which ``read`` moves on, and a reset."""
 
     undefined = ""
     """Why the device's further behaviour is not known, if so."""
 
-    has_pins = False
-    """Whether there are pins, with levels and with bits of some length."""
+    pins: Pins | None = None
+    """Where it has some; faults that need them are not for others."""
 
+    @abc.abstractmethod
     def reset(self, rng: random.Random) -> None:
         """Lose everything, as when power returns; at some moment of what is on its way."""
-        raise NotImplementedError
-
-    def set_rate(self, ratio: float, seconds: float) -> None:
-        """Let the host's bit rate be ``ratio`` times the device's for a while."""
-        raise NotImplementedError
-
-    def glitch(self, pin: str, rng: random.Random) -> None:
-        """Hold ``rx`` or ``tx`` for some cycles soon."""
-        raise NotImplementedError
 
 
 class _Remembering(ReferenceModel):
@@ -296,9 +299,11 @@ class Line(Transport):
             case "thief":
                 self._silent[DEVICE] = now + rng.uniform(0.01, 1)
             case "baud":
-                self.device.set_rate(1 + rng.uniform(-0.12, 0.12), _duration(rng.random()))
+                assert self.device.pins is not None
+                self.device.pins.set_rate(1 + rng.uniform(-0.12, 0.12), _duration(rng.random()))
             case "glitch":
-                self.device.glitch("rx" if fault.direction == HOST else "tx", rng)
+                assert self.device.pins is not None
+                self.device.pins.glitch("rx" if fault.direction == HOST else "tx", rng)
             case "killed":
                 self.device.write(before)
                 self._dead = True

@@ -70,9 +70,8 @@ class PinDevice(Device):
         Paths of memories whose bits can be flipped.
     """
 
-    has_pins = True
-
     def __init__(self, hdl: Hdl, memories: Sequence[str] = ()) -> None:
+        self.pins = self
         self._hdl = hdl
         self._memories = memories
         self._bench = NativeBench(hdl, memories=memories)

@@ -119,7 +119,8 @@ class Sessions:
             name: [continue_text(self.model, prompt, tokens, seed=seed, temperature=TEMPERATURE)
                    for prompt, seed in zip(prompts, seeds, strict=True)]
             for name, (prompts, tokens, seeds) in self._requests.items()}
-        self._kinds = [name for name, kind in KINDS.items() if device().has_pins or not kind.pins]
+        has_pins = device().pins is not None
+        self._kinds = [name for name, kind in KINDS.items() if has_pins or not kind.pins]
         self._lengths: dict[str, dict[str, int]] = {}
         """Bytes of each request and direction, if all is well."""
         self.seconds: dict[str, float] = {}

@@ -21,6 +21,12 @@ _FOLDER = "trilight.sw.train.recipes"
 _SUFFIX = ".toml"
 _TABLES = {"about", "memory", "train"}
 
+_MOST = {"max_columns": 256, "max_vocab": 256}
+"""What the number formats allow, whatever the memory: sums of 16 bits, tokens of 8."""
+
+_MOST_UNITS = 1 << 24
+"""Of all else: 128 MiB of weights."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -61,26 +67,34 @@ def load_recipe(name: str, options: Collection[str]) -> Recipe:
                             f"{', '.join(recipe_names())}, or give a .toml file")
     try:
         found = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise TrainingError(f"recipe {name} cannot be read: {error}") from error
     _refuse(name, "", set(found) - _TABLES, _TABLES)
-    train, memory = found.get("train", {}), found.get("memory")
+    about, train, memory = found.get("about", ""), found.get("train", {}), found.get("memory")
+    if not isinstance(about, str):
+        raise TrainingError(f"recipe {name}: about must be a text, not {about!r}")
     for table, entries in (("train", train), ("memory", memory)):
         if entries is not None and not isinstance(entries, dict):
             raise TrainingError(f"recipe {name}: {table} must be a table, [{table}], not "
                                 f"{entries!r}")
     _refuse(name, "[train] ", set(train) - set(options), options)
+    for key, value in train.items():
+        if not all(isinstance(one, str | int | float)
+                   for one in (value if isinstance(value, list) else [value])):
+            raise TrainingError(f"recipe {name}: [train] has texts and numbers, not {key} = "
+                                f"{value!r}")
     if memory is None:
-        return Recipe(name=name, about=found.get("about", ""), train=train, memory=None)
+        return Recipe(name=name, about=about, train=train, memory=None)
     fields = set(DeviceConfig.__dataclass_fields__)
     _refuse(name, "[memory] ", set(memory) - fields, fields)
     wrong = [f"{key} = {value!r}" for key, value in memory.items()
-             if key != "name" and (type(value) is not int or value < 1)]
+             if not (isinstance(value, str) if key == "name" else
+                     type(value) is int and 1 <= value <= _MOST.get(key, _MOST_UNITS))]
     if wrong or "weight_words" not in memory:
         raise TrainingError(f"recipe {name}: [memory] needs positive integers, weight_words at "
                             f"least, not {', '.join(wrong) or 'none'}")
     device = DeviceConfig(**{"name": Path(name).name.removesuffix(_SUFFIX), **memory})
-    return Recipe(name=name, about=found.get("about", ""), train=train, memory=device)
+    return Recipe(name=name, about=about, train=train, memory=device)
 
 
 def _refuse(name: str, where: str, unknown: Collection[str], known: Collection[str]) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from trilight.boards import commands
 from trilight.boards.commands import guard_command
 from trilight.boards.echo import Echo
-from trilight.boards.guard import GUARDED, check, compare, record
+from trilight.boards.guard import GUARDED, check, compare, load_record, record
 from trilight.boards.guards import record_path
 from trilight.boards.icebreaker import Icebreaker
 from trilight.boards.releases import icebreaker
@@ -80,16 +81,24 @@ def test_clock_is_the_median_of_the_seeds() -> None:
         check(compare(release, before))
 
 
-def test_record_that_lacks_a_figure() -> None:
-    release = icebreaker()
-    before = record(release)
-    del before["figures"]["logic cells"]
-    with pytest.raises(RegressionError, match=r"lacks logic cells; .* --update"):
-        compare(release, before)
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda text: text.replace("logic cells", "cells"), r"lacks logic cells; .* --update"),
+    (lambda text: text.replace("4043.0", '"many"', 1), r"no record of a build \(Expected `float`"),
+    (lambda text: text.replace("tools", "tolls"), r"no record of a build \(.*`tools`"),
+    (lambda text: text[:-2], "no record of a build"),
+    (lambda text: "\0", "no record of a build"),
+    (lambda text: "[" * 100_000, "no record of a build"),
+])
+def test_file_that_is_no_record(change: Callable[[str], str], message: str,
+                                tmp_path: Path) -> None:
+    path = tmp_path / "icebreaker.json"
+    path.write_text(change(json.dumps(record(icebreaker()))))
+    with pytest.raises(RegressionError, match=message):
+        load_record(path)
 
 
 def test_what_is_recorded_can_be_compared() -> None:
-    recorded = json.loads(record_path("icebreaker").read_text())
+    recorded = load_record(record_path("icebreaker"))
     compare(icebreaker(), recorded)
     assert set(recorded["figures"]) == {guarded.name for guarded in GUARDED}
 
@@ -124,6 +133,13 @@ def test_command_fails_records_and_passes(
     (tmp_path / "icebreaker.json").write_text(json.dumps(recorded))
     guard_command()
     assert "trilight guard --update" in capsys.readouterr().err
+
+    del recorded["figures"]["logic cells"]
+    (tmp_path / "icebreaker.json").write_text(json.dumps(recorded))
+    with pytest.raises(RegressionError, match="lacks logic cells"):
+        guard_command()
+    guard_command(seeds="1", update=True)
+    guard_command()
     with pytest.raises(RegressionError, match="there is no folder"):
         guard_command(json_file=tmp_path / "none" / "a.json")
 

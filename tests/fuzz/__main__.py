@@ -17,6 +17,7 @@ import psutil
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from trilight.sw.console import replace_json
 from trilight.sw.summary import write_topic
 
 from .targets import TARGETS
@@ -31,7 +32,7 @@ ENDLESS_SECONDS = 300
 
 POLL_S = 0.5
 MEMORY_MB = 512
-PULSE = re.compile(r"^#(?P<runs>\d+)\s.*cov: (?P<edges>\d+).*?rss: (?P<memory>\d+)Mb")
+PULSE = re.compile(r"^#(?P<runs>\d+)\s+(?!READ).*cov: (?P<edges>\d+).*?rss: (?P<memory>\d+)Mb")
 
 
 @dataclass
@@ -42,6 +43,8 @@ class State:
     seconds: float = 0.0
     processor_seconds: float = 0.0
     edges: int = 0
+    memory_at_first_mb: int = 0
+    """When the seeds and the corpus had been read, in the latest run."""
     memory_mb: int = 0
     """Most that the process ever held."""
     findings: list[str] = field(default_factory=list)
@@ -81,6 +84,7 @@ def fuzz(name: str, seconds: float, seed: int, progress: Progress) -> State:
         f"-max_len={TARGETS[name].longest}", f"-seed={seed}", "-print_final_stats=1",
         f"-artifact_prefix={findings}{os.sep}"]
     before = State(**asdict(state))
+    state.memory_at_first_mb = 0
     began = time.monotonic()
     with (folder / "log.txt").open("w", buffering=1) as log, subprocess.Popen(
             [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -93,6 +97,7 @@ def fuzz(name: str, seconds: float, seed: int, progress: Progress) -> State:
                 if pulse := PULSE.match(line):
                     state.executions = before.executions + int(pulse["runs"])
                     state.edges = int(pulse["edges"])
+                    state.memory_at_first_mb = state.memory_at_first_mb or int(pulse["memory"])
                     state.memory_mb = max(before.memory_mb, int(pulse["memory"]))
                 elif line.startswith("stat::number_of_executed_units:"):
                     state.executions = before.executions + int(line.split()[-1])
@@ -137,6 +142,8 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10,
                         help="of processor time for each parser, all runs together (default: "
                              "%(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE",
+                        help="also write what has been done so far to this file")
     parser.add_argument("--seed", type=int, default=1, help="of the fuzzer (default: 1)")
     chosen = parser.parse_args()
     if unknown := set(chosen.parsers) - set(TARGETS):
@@ -162,6 +169,11 @@ def main() -> int:
         (name, state.executions, state.sentence())
         for name, state in states.items() if state.executions],
         seed=chosen.seed, command="make fuzz", folder=ROOT / "build" / "ci")
+    if chosen.json:
+        replace_json(chosen.json, {
+            "command": "make fuzz", "seed": chosen.seed, "targets": {
+                name: {"what": TARGETS[name].what, **asdict(state)}
+                for name, state in states.items()}})
     for name, state in states.items():
         for finding in state.findings:
             print(f"{name}: {finding}; the log is build/fuzz/{name}/log.txt", file=sys.stderr)

@@ -1,10 +1,10 @@
-"""Parsers of files: models, images, recordings, results and settings."""
+"""Parsers of files: models, images, recordings, results and texts."""
 
 import json
 import re
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from random import Random
@@ -13,19 +13,16 @@ from typing import Any
 import numpy as np
 
 from trilight.hw.config import ModelConfig
-from trilight.sim.explore.sweep import parse_sweep
 from trilight.sw.bench.ours import entry_of_file
 from trilight.sw.bench.workload import load_prompts
 from trilight.sw.errors import (
     BenchError,
     CalibrationError,
     CorpusError,
-    ExploreError,
     ImageError,
     MeterError,
     ModelFileError,
     PowerError,
-    TrilightError,
 )
 from trilight.sw.image import Image, compile_image
 from trilight.sw.meters.base import Mark, MeterFacts, MeterOptions, Recording
@@ -41,7 +38,7 @@ from trilight.sw.power.parts import Breakdown
 from trilight.sw.train.corpus import read_corpus
 
 from .structure import mutate_json, mutate_value
-from .target import Target, as_file, same_json
+from .target import Target, any_of, as_file, same_json
 
 __all__ = ["CSV", "IMAGE", "MEASUREMENTS", "MODEL", "RESULTS", "TEXTS"]
 
@@ -197,26 +194,6 @@ CSV = Target(what="recordings of meters (read_csv)", parse=_read_recording, refu
              seeds=_csv_seeds)
 
 
-# Whatever is one of several: the first that does not refuse counts
-
-def _any_of(*readers: Callable[[Path], object]) -> Callable[[bytes], None]:
-    """Tries every reader; refuses what all of them refuse."""
-    def parse(data: bytes) -> None:
-        refused: list[TrilightError] = []
-        for reader in readers:
-            # Each finds the input, whatever the one before left.
-            path = as_file(data)
-            try:
-                reader(path)
-            except TrilightError as error:
-                if not isinstance(error, _REFUSALS[reader]):
-                    raise AssertionError(f"{reader.__name__} does not promise {error!r}") from error
-                refused.append(error)
-        if len(refused) == len(readers):
-            raise refused[0]
-    return parse
-
-
 # Sessions of measurement
 
 def _read_session(path: Path) -> None:
@@ -334,14 +311,7 @@ def _result_seeds() -> Iterator[bytes]:
         "quality": {"dataset": "a play"}}).encode()
 
 
-# Texts and settings
-
-def _read_sweep(path: Path) -> None:
-    for number, point in enumerate(parse_sweep(path, {}, LEAST).points()):
-        assert point.sequences >= 1, "a point without a text"
-        if number == 100:
-            break
-
+# Texts
 
 def _read_corpus(path: Path) -> None:
     corpus = read_corpus(path, max_vocab=256)
@@ -350,31 +320,24 @@ def _read_corpus(path: Path) -> None:
 
 
 def _text_seeds() -> Iterator[bytes]:
-    yield b'board = "icebreaker"\nclock_hz = [24e6, 30e6]\nsequences = [1, 2]\n'
-    yield b"[model]\nd_model = [40, 80]\nn_layers = 1\n[device]\nweight_words = [8192, 16384]\n"
-    yield b"[model]\nvocab_size = 65\nd_hidden = [1, 2, 3]\n"
     yield b"ROMEO:\nTo be, or not to be\n" * 60
     yield "ROMEO: \xe4\u20ac\U0001f600\n".encode()
 
 
-_REFUSALS: dict[Callable[[Path], object], type[TrilightError]] = {
-    _read_session: MeterError, _read_correction: MeterError, _read_calibration: CalibrationError,
-    _read_coefficients: PowerError, _read_activity: PowerError, _read_breakdown: PowerError,
-    entry_of_file: BenchError, _read_sweep: ExploreError, _read_corpus: CorpusError,
-    load_prompts: BenchError,
-}
-
 MEASUREMENTS = Target(
-    what="sessions, corrections and calibrations (JSON)",
-    parse=_any_of(_read_session, _read_correction, _read_calibration),
+    what="sessions, corrections and calibrations (JSON)", parse=any_of(
+        {_read_session: (MeterError,), _read_correction: (MeterError,),
+         _read_calibration: (CalibrationError,)}),
     refusals=(MeterError, CalibrationError), seeds=_measurement_seeds, mutate=mutate_json,
     longest=16384)
 
 RESULTS = Target(
-    what="power coefficients, activities, reports (JSON)",
-    parse=_any_of(_read_coefficients, _read_activity, _read_breakdown, entry_of_file),
+    what="power coefficients, activities, reports (JSON)", parse=any_of(
+        {_read_coefficients: (PowerError,), _read_activity: (PowerError,),
+         _read_breakdown: (PowerError,), entry_of_file: (BenchError,)}),
     refusals=(PowerError, BenchError), seeds=_result_seeds, mutate=mutate_json, longest=16384)
 
-TEXTS = Target(what="sweeps (TOML), corpora, prompts",
-               parse=_any_of(_read_sweep, _read_corpus, load_prompts),
-               refusals=(ExploreError, CorpusError, BenchError), seeds=_text_seeds)
+TEXTS = Target(
+    what="corpora, prompts",
+    parse=any_of({_read_corpus: (CorpusError,), load_prompts: (BenchError,)}),
+    refusals=(CorpusError, BenchError), seeds=_text_seeds)

@@ -28,6 +28,7 @@ from trilight.sw.image import compile_image
 from trilight.sw.model import Model
 from trilight.sw.transport import Transport
 
+from .structure import piece, pieces
 from .target import Target
 
 __all__ = ["ANSWERS", "DEVICE"]
@@ -53,19 +54,6 @@ def _loaded() -> ReferenceTransport:
     return device
 
 
-def _pieces(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """A kind, and bytes of a length that the byte after it says, again and again."""
-    position = 0
-    while position + 2 <= len(data):
-        kind, length = data[position], data[position + 1]
-        yield kind, data[position + 2:position + 2 + length]
-        position += 2 + length
-
-
-def _piece(kind: int, data: bytes) -> bytes:
-    return bytes((kind, len(data))) + data
-
-
 # The device's end
 
 RAW, FRAMED, READ = range(3)
@@ -77,13 +65,13 @@ def _device(data: bytes) -> None:
     """Bytes of a host at an emulated device, which has a model if the first byte is odd."""
     device = _loaded() if data[:1] and data[0] & 1 else ReferenceTransport()
     reader = FrameReader()
-    for kind, piece in _pieces(data[1:]):
+    for kind, content in pieces(data[1:]):
         match kind % 3:
             case 0:  # RAW
-                device.write(piece)
-            case 1 if len(piece) >= 2:  # FRAMED
-                sequence, command = piece[:2]
-                device.write(encode_frame(Frame(sequence, command, piece[2:2 + MOST_PAYLOAD])))
+                device.write(content)
+            case 1 if len(content) >= 2:  # FRAMED
+                sequence, command = content[:2]
+                device.write(encode_frame(Frame(sequence, command, content[2:2 + MOST_PAYLOAD])))
         for frame in reader.feed(device.read(0)):
             _check_answer(frame)
     # Whatever has come, the next frame is heard. A run may be long, but it can be stopped.
@@ -106,7 +94,7 @@ def _check_answer(frame: Frame) -> None:
 
 def _device_seeds() -> Iterator[bytes]:
     def frames(*parts: tuple[int, bytes]) -> bytes:
-        return b"".join(_piece(FRAMED, bytes((number, command)) + payload)
+        return b"".join(piece(FRAMED, bytes((number, command)) + payload)
                         for number, (command, payload) in enumerate(parts, 1))
 
     tape = int(Space.TAPE).to_bytes(3, "little")
@@ -117,12 +105,12 @@ def _device_seeds() -> Iterator[bytes]:
         (Command.STATUS, b""), (Command.STOP, b""))
     yield b"\1" + frames((Command.RUN, RUN.pack(begin | RunFlag.HOLD, 1, 1, 0, 1)),
                          (Command.RUN, RUN.pack(begin | RunFlag.SECOND, 1, 2, 0, 1)),
-                         (Command.READ, bytes((0, 0, 0, 4)))) + _piece(READ, b"")
+                         (Command.READ, bytes((0, 0, 0, 4)))) + piece(READ, b"")
     yield b"\0" + frames((Command.RUN, RUN.pack(begin, 1, 1, 0, 1)))
     program = int(Space.PROGRAM).to_bytes(3, "little")
     yield b"\1" + frames((Command.WRITE, program + bytes((15, 0))),
                          (Command.RUN, RUN.pack(begin, 1, 1, 0, 1)))
-    yield b"\0" + _piece(RAW, encode_frame(Frame(1, Command.IDENTIFY)))
+    yield b"\0" + piece(RAW, encode_frame(Frame(1, Command.IDENTIFY)))
 
 
 DEVICE = Target(what="a host's bytes at a device (ReferenceTransport)", parse=_device,
@@ -139,9 +127,9 @@ other bytes come in its place."""
 class _Meddler(Transport):
     """Carries bytes to a device, and its answers back as an input says."""
 
-    def __init__(self, device: Transport, pieces: Iterator[tuple[int, bytes]]) -> None:
+    def __init__(self, device: Transport, changes: Iterator[tuple[int, bytes]]) -> None:
         self._device = device
-        self.pieces = pieces
+        self.changes = changes
         self._reader = FrameReader()
         self._output: deque[bytes] = deque()
         self._reads = 0
@@ -161,18 +149,18 @@ class _Meddler(Transport):
         return self._output.popleft() if self._output else b""
 
     def _meddle(self, frame: Frame) -> bytes:
-        kind, piece = next(self.pieces, (PASS, b""))
+        kind, content = next(self.changes, (PASS, b""))
         match kind % 5:
             case 1:  # REPLACE
-                return encode_frame(Frame(frame.sequence, frame.command, piece[:MOST_PAYLOAD]))
+                return encode_frame(Frame(frame.sequence, frame.command, content[:MOST_PAYLOAD]))
             case 2:  # DROP
                 return b""
-            case 3 if len(piece) >= 2:  # INSERT
-                sequence, command = piece[:2]
-                return (encode_frame(Frame(sequence, command, piece[2:2 + MOST_PAYLOAD]))
+            case 3 if len(content) >= 2:  # INSERT
+                sequence, command = content[:2]
+                return (encode_frame(Frame(sequence, command, content[2:2 + MOST_PAYLOAD]))
                         + encode_frame(frame))
             case 4:  # TAIL
-                return piece
+                return content
         return encode_frame(frame)
 
     def close(self) -> None:
@@ -184,15 +172,15 @@ def _answers(data: bytes) -> None:
 
     Only a token that the device announced may be wrong: the link has a CRC for that.
     """
-    pieces = _pieces(data[1:])
+    changes = pieces(data[1:])
     if not data[:1] or not data[0] & 1:
-        Board(_Meddler(ReferenceTransport(), pieces))
+        Board(_Meddler(ReferenceTransport(), changes))
         return
     meddler = _Meddler(_loaded(), iter(()))
     board = Board(meddler)
     board.model = MODEL
     board._check.expect(compile_image(MODEL).segments[0][1].astype("<u2").tobytes())
-    meddler.pieces = pieces
+    meddler.changes = changes
     prompts = [MODEL.vocab[1] * 2, MODEL.vocab[2]]
     tokens = list(board.generate_many(prompts, tokens=3, seeds=[1, 2]))
     assert len(tokens) == 6, f"{len(tokens)} tokens of 6"
@@ -200,15 +188,15 @@ def _answers(data: bytes) -> None:
 
 
 def _answer_seeds() -> Iterator[bytes]:
-    nothing = _piece(PASS, b"")
+    nothing = piece(PASS, b"")
     yield b"\0" + nothing * 3
     yield b"\1" + nothing * 20
     identity = IDENTITY.pack(PROTOCOL_MAGIC, PROTOCOL_VERSION, 40, 0, 0, 0, 64, *[1] * 6, 2)
-    yield b"\0" + _piece(REPLACE, b"\0" + identity)
-    status = _piece(REPLACE, bytes((Result.OK, 1)) + bytes(STATUS.size - 1))
-    notice = _piece(INSERT, bytes((0, NOTICE, 2, 0, 3)))
-    yield b"\1" + nothing * 4 + notice + status + nothing + _piece(DROP, b"") * 2 + status * 3
-    yield b"\1" + _piece(TAIL, b"\xc0\xdb\1\xc0") + _piece(REPLACE, b"\4") + notice * 3
+    yield b"\0" + piece(REPLACE, b"\0" + identity)
+    status = piece(REPLACE, bytes((Result.OK, 1)) + bytes(STATUS.size - 1))
+    notice = piece(INSERT, bytes((0, NOTICE, 2, 0, 3)))
+    yield b"\1" + nothing * 4 + notice + status + nothing + piece(DROP, b"") * 2 + status * 3
+    yield b"\1" + piece(TAIL, b"\xc0\xdb\1\xc0") + piece(REPLACE, b"\4") + notice * 3
 
 
 ANSWERS = Target(what="a device's bytes at the host (Board)", parse=_answers,

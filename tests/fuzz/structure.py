@@ -1,14 +1,30 @@
-"""Mutations that keep an input well formed, so that more than the tokeniser is reached."""
+"""Structure of inputs: mutations that keep it, so that more than the tokeniser is reached."""
 
 import json
 import random
+from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
-__all__ = ["mutate_json", "mutate_value"]
+__all__ = ["mutate_json", "mutate_value", "piece", "pieces"]
 
 ODD = (None, True, False, 0, 1, -1, 0.5, 1e308, -1e-308, float("nan"), float("inf"), 10**400,
        2**31, 2**63, -2**63, "", "x", "1", "\ud7ff", [], {}, [[]], [None], {"": {}})
 """Values of every kind that JSON has, and the ends of their ranges."""
+
+
+def pieces(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """A kind, and bytes of a length that the byte after it says, again and again."""
+    position = 0
+    while position + 2 <= len(data):
+        kind, length = data[position], data[position + 1]
+        yield kind, data[position + 2:position + 2 + length]
+        position += 2 + length
+
+
+def piece(kind: int, data: bytes) -> bytes:
+    """A piece of at most 255 bytes."""
+    return bytes((kind, len(data))) + data
 
 
 def mutate_json(data: bytes, seed: int) -> bytes | None:
@@ -21,19 +37,19 @@ def mutate_json(data: bytes, seed: int) -> bytes | None:
 
 
 def mutate_value(value: Any, rng: random.Random) -> Any:
-    """Change one place of what JSON can hold."""
+    """Change one place of what JSON or TOML can hold."""
     places = list(_places(value))
     if not places:
         return rng.choice(ODD)
     container, key = rng.choice(places)
     other, other_key = rng.choice(places)
     match rng.randrange(5):
-        case 0 if isinstance(container[key], int | float):
+        case 0 if isinstance(container[key], int | float) and abs(container[key]) < 1e300:
             container[key] *= rng.choice((-1, 2, 0.5, 1000))
         case 1:
             del container[key]
         case 2:
-            container[key] = json.loads(json.dumps(other[other_key]))
+            container[key] = deepcopy(other[other_key])
         case 3 if isinstance(container, list):
             container.insert(key, rng.choice(ODD))
         case 3:

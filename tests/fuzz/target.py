@@ -1,7 +1,7 @@
 """What is fuzzed: a parser of foreign bytes, and what may come of it."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from trilight.sw.errors import TrilightError
 
-__all__ = ["Target", "as_file", "same_json"]
+__all__ = ["Target", "any_of", "as_file", "same_json"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,28 @@ class Target:
         return True
 
 
+def any_of(readers: Mapping[Callable[[Path], object], tuple[type[TrilightError], ...]],
+           ) -> Callable[[bytes], None]:
+    """Try every reader of a file, each with the errors that it promises.
+
+    What it returns refuses what all of them refuse.
+    """
+    def parse(data: bytes) -> None:
+        refused: list[TrilightError] = []
+        for reader, promised in readers.items():
+            # Each finds the input, whatever the one before left.
+            path = as_file(data)
+            try:
+                reader(path)
+            except TrilightError as error:
+                if not isinstance(error, promised):
+                    raise AssertionError(f"{reader.__name__} does not promise {error!r}") from error
+                refused.append(error)
+        if len(refused) == len(readers):
+            raise refused[0]
+    return parse
+
+
 MEMORY = Path("/dev/shm")
 """A folder in memory where there is one; elsewhere opening a file takes longer than parsing it."""
 
@@ -59,9 +81,10 @@ def _folder() -> TemporaryDirectory[str]:
     return TemporaryDirectory(prefix="trilight-fuzz-", dir=MEMORY if MEMORY.is_dir() else None)
 
 
-def as_file(data: bytes) -> Path:
+def as_file(data: bytes, name: str = "input") -> Path:
     """A file that holds ``data``, until the next call."""
-    path = Path(_folder().name) / "input"
+    path = Path(_folder().name) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     return path
 

@@ -1,7 +1,9 @@
 """Every parser that is fuzzed, by name."""
 
+from .bitstreams import BITSTREAM
 from .files import CSV, IMAGE, MEASUREMENTS, MODEL, RESULTS, TEXTS
 from .links import ANSWERS, DEVICE
+from .settings import RECORDS, SETTINGS
 from .target import Target
 
 __all__ = ["TARGETS"]
@@ -15,4 +17,7 @@ TARGETS: dict[str, Target] = {
     "results": RESULTS,
     "measurements": MEASUREMENTS,
     "texts": TEXTS,
+    "settings": SETTINGS,
+    "records": RECORDS,
+    "bitstream": BITSTREAM,
 }

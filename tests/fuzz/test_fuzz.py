@@ -44,6 +44,11 @@ def test_kept_inputs_are_parsed_or_refused(name: str) -> None:
             assert time.process_time() - began < 5, f"{path.name} takes long"
 
 
+def test_a_design_is_recovered_from_a_kept_input() -> None:
+    """Of ``trilight.boards.echo``: no seed configures as much."""
+    assert TARGETS["bitstream"].accepts((KEPT / "bitstream" / "echo").read_bytes())
+
+
 @pytest.mark.parametrize("name", [name for name, target in TARGETS.items() if target.mutate])
 def test_structural_mutations(name: str, rng: np.random.Generator) -> None:
     target = TARGETS[name]

@@ -238,6 +238,13 @@ def test_foreign_file(echo: Build, find: str, put: str, message: str) -> None:
         parse(data)
 
 
+@pytest.mark.parametrize("write", ["0101", "0103"])
+def test_rows_of_any_width_that_are_none(write: str) -> None:
+    data = bytes.fromhex("7eaa997e 6f" + 15 * "ff" + "7100 1100" + write + "0000")
+    with pytest.raises(BitstreamError, match=r"0 rows of .* bits, which are no whole bytes"):
+        parse(data)
+
+
 def test_file_without_checksum(echo: Build) -> None:
     data = bytearray(echo.bitstream.read_bytes())
     at = data.rindex(0x22, 0, -4)

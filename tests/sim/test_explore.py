@@ -16,7 +16,7 @@ from trilight.sim.explore.cluster import run_tasks
 from trilight.sim.explore.command import explore_command
 from trilight.sim.explore.plot import draw
 from trilight.sim.explore.results import csv_text, evaluate, pareto
-from trilight.sim.explore.sweep import Design, Sweep, parse_sweep
+from trilight.sim.explore.sweep import DEVICE, Design, Sweep, parse_sweep
 from trilight.sim.explore.tasks import Store, Task, reason, tasks_of
 from trilight.sw.errors import ExploreError
 from trilight.sw.performance import predict
@@ -76,7 +76,16 @@ def test_options_go_before_the_file(tmp_path: Path) -> None:
     ("seeds = []", "at least one placement seed"),
     ("seeds = ['a']", "seeds has to be numbers"),
     ("[device]\nlanes = 3", "there is no parameter 'lanes' to sweep; there is weight_words"),
-    ("[model]\nd_model = 0", "d_model must be a positive integer"),
+    ("[model]\nd_model = 0", "d_model has to be numbers from 1 to 512"),
+    ("[model]\nn_layers = 8_000_000", "n_layers has to be numbers"),
+    ("sequences = 0", "sequences has to be numbers from 1"),
+    ("sequences = inf", "sequences has to be numbers"),
+    ("clock_hz = nan", "clock_hz has to be numbers"),
+    pytest.param(f"clock_hz = 1{400 * '0'}", "clock_hz has to be numbers", id="large"),
+    ("board = 3", "board is a name"),
+    pytest.param(f"seeds = {5000 * '['}", "is not TOML", id="deep"),
+    pytest.param("[device]\n" + "".join(f"{name} = {list(range(1, 40))}\n" for name in DEVICE),
+                 "at most 100,000 combinations", id="many"),
     ("model = 3", r"model is a table, \[model\]"),
     ("= 3", "is not TOML"),
 ])
@@ -90,6 +99,22 @@ def test_sweeps_that_are_none(text: str, message: str, tmp_path: Path) -> None:
 def test_a_chip_for_one_text_is_not_asked_for_two() -> None:
     assert [(p.design.device_config.sequences, p.sequences) for p in sweep().points()] == [
         (1, 1), (1, 1), (2, 1), (2, 2), (2, 1), (2, 2)]
+
+
+@pytest.mark.parametrize("text", [
+    "", "3", "[" * 100_000, "{}", '{"failed": null}', '{"resources": {"lc": 3}}',
+    '{"resources": {"lc": 3000, "ebr": 30}, "fmax_hz": {"2": 5e7}}',
+    '{"resources": {"lc": "many", "ebr": 30}, "fmax_hz": {"1": 5e7}}',
+    '{"resources": {"lc": 3000, "ebr": 30}, "fmax_hz": {"1": 1e999}}',
+    '{"activity": {"busy": []}}', '{"activity": {"busy": {"cycles": 3}}}',
+])
+def test_damaged_results_are_made_again(text: str, tmp_path: Path) -> None:
+    store, which = Store(tmp_path), sweep(clock_hz=(24e6,), seeds=(1,), sequences=(1,))
+    every = [task for group in tasks_of(which, activity=True).values() for task in group]
+    for task in every:
+        (tmp_path / f"{task.key}.json").write_text(text)
+    assert [store.get(task) for task in every] == [None] * len(every)
+    assert evaluate(which, store) == ([], 2)
 
 
 def test_key_depends_on_everything() -> None:

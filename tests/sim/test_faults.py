@@ -161,6 +161,20 @@ def test_a_driver_that_goes_on_and_on(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sessions.run(0)[0].outcome == "hung"
 
 
+def test_the_watchdog_is_of_sessions_alone(emulated: Sessions,
+                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends a session that goes on in this computer's time, not the building of a target."""
+    def slowly(target: str, seed: int) -> Sessions:
+        time.sleep(1.5)
+        return emulated
+
+    monkeypatch.setattr(campaign, "WATCHDOG_S", 1)
+    monkeypatch.setattr(campaign, "_sessions", slowly)
+    assert campaign.run_one("device", 1, 3)
+    monkeypatch.setattr(Sessions, "request", lambda self, name: time.sleep(1.5))
+    assert campaign.run_one("device", 1, 3)[0].outcome == "hung"
+
+
 # ---- Faults of the line
 
 
@@ -333,7 +347,8 @@ def test_a_port_that_another_program_reads(port: Port) -> None:
     def steal() -> None:
         nonlocal stolen
         thief = os.open(port.name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-        while not done.is_set():
+        # Not for ever: whoever takes a byte of each answer for 3 s leaves the driver none.
+        while not done.is_set() and stolen < 100:
             with contextlib.suppress(BlockingIOError):
                 stolen += len(os.read(thief, 3))
             done.wait(0.0005)

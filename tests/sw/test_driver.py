@@ -455,6 +455,22 @@ def test_a_reset_between_two_runs() -> None:
         assert generate(board) == expected(PROMPT, 40)
 
 
+def test_a_reset_that_the_check_of_the_weights_does_not_see() -> None:
+    """The model fills the memory, which keeps its weights: they are right, and all else is gone."""
+    full = replace(UP5K, weight_words=CONFIG.weight_words)
+    transport = Tamper(device=ReferenceTransport(full))
+    board = loaded(transport)
+    for _ in range(2):
+        before = transport.device
+        assert isinstance(before, ReferenceTransport)
+        transport.device = ReferenceTransport(full)
+        transport.device._memory.weights[:] = before._memory.weights
+        board._check.confirm()
+        assert generate(board) == expected(PROMPT, 40)
+        assert board.last_run is not None
+        assert board.last_run.recoveries == 1
+
+
 def test_a_reset_while_a_model_is_loaded() -> None:
     """Before each of the writes in turn: what had been written is lost, and all is written again.
     """

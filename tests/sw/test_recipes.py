@@ -75,6 +75,14 @@ def test_recipes_serve_memories_of_different_size() -> None:
     ("[memory]\nweight_words = 99\nsalt = 1", r"\[memory\] may hold .*, not salt"),
     ("[memory]\nmax_rows = 99", r"needs positive integers, weight_words at least, not none"),
     ("[memory]\nweight_words = true", "not weight_words = True"),
+    ("[memory]\nweight_words = 99\nname = 3", "not name = 3"),
+    ("[memory]\nweight_words = 99\nmax_columns = 257", "not max_columns = 257"),
+    ("[memory]\nweight_words = 1_000_000_000_000", "not weight_words = 1000000000000"),
+    ("about = 3", "about must be a text, not 3"),
+    ("[train]\nlayers = {a = 1}", r"has texts and numbers, not layers = "),
+    ("[train]\nlayers = 2026-01-01", r"has texts and numbers, not layers = "),
+    ("[train]\nlayers = [[1]]", r"has texts and numbers, not layers = "),
+    pytest.param(f"about = {5000 * '['}", "cannot be read: ", id="deep"),
 ])
 def test_files_that_are_no_recipes(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "mine.toml"

@@ -58,19 +58,28 @@ def test_guard_and_demo_are_topics(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"title": "x"}', '{"title": "x", "rows": [1]}',
-                                  '{"title": "x", "rows": [["a", null, ""]]}'])
+                                  '{"title": "x", "rows": [["a", null, ""]]}', "[" * 100_000,
+                                  '{"title": 3, "rows": []}',
+                                  '{"title": "x", "rows": [], "seed": ""}',
+                                  '{"title": "x", "rows": [["a", 1e999, ""]]}'])
 def test_damaged_topic(tmp_path: Path, text: str) -> None:
     (tmp_path / "mutation.json").write_text(text)
     with pytest.raises(ReportError, match=r"mutation\.json"):
         read_topics(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "{}", '[{"figure": "x"}]'])
-def test_damaged_result(tmp_path: Path, text: str) -> None:
-    (tmp_path / "guard.json").write_text(text)
-    if text == "{}":
-        (tmp_path / "guard.json").rename(tmp_path / "demo.json")
-    with pytest.raises(ReportError, match="no result"):
+COMPARISON = {"figure": "x", "unit": "", "found": 1, "recorded": 1}
+LARGE = {"value": 1, "unit": "", "provenance": "", "interval": {"p05": 1, "p95": 10**400}}
+
+
+@pytest.mark.parametrize(("name", "data"), [
+    ("guard", ""), ("demo", {}), ("guard", [{"figure": "x"}]), ("guard", [3]),
+    ("guard", [COMPARISON | {"found": {}}]), ("guard", [COMPARISON | {"figure": 3}]),
+    ("demo", {"figures": {"tokens_per_s": LARGE}}), ("demo", {"figures": {"tokens_per_s": 3}}),
+])
+def test_damaged_result(tmp_path: Path, name: str, data: object) -> None:
+    (tmp_path / f"{name}.json").write_text(json.dumps(data) if data else "")
+    with pytest.raises(ReportError, match=rf"{name}\.json.* no (result|topic)"):
         gather(tmp_path / "ci")
 
 

@@ -70,6 +70,27 @@ def test_every_byte_passes(cable: Cable) -> None:
     transport.close()
 
 
+def test_bytes_that_another_program_has_read(cable: Cable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They were announced and are not there, as if the port had gone; but it is there."""
+    transport = SerialTransport(cable.port)
+    read, stolen = Serial.read, []
+
+    def stealing(port: Serial, size: int = 1) -> bytes:
+        if not stolen:
+            stolen.append(size)
+            raise SerialException("device reports readiness to read but returned no data")
+        return read(port, size)
+
+    monkeypatch.setattr(Serial, "read", stealing)
+    os.write(cable.far, b"left")
+    assert transport.read(1) == b"left"
+    stolen.clear()
+    cable.unplug()
+    with pytest.raises(UnpluggedError):
+        transport.read(1)
+    transport.close()
+
+
 def test_silence_ends_in_time(cable: Cable) -> None:
     transport = SerialTransport(cable.port)
     started = time.monotonic()
