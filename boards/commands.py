@@ -275,28 +275,38 @@ def _release_figures(netlist: Netlist, progress: Progress) -> dict[str, Any]:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Write a file so that it is never seen half written."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """Write a file so that it is never seen half written.
+
+    Raises
+    ------
+    BuildError
+        It cannot be written.
+    """
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(data)
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise BuildError(f"{path} cannot be written: {error.strerror}; name another place, or make "
+                         "that one writable") from error
 
 
 def _write_results(built: Build, out: Path) -> None:
     stem = f"trilight-{built.figures['board']}"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        _replace(out / f"{stem}.bin", built.bitstream.read_bytes())
-        _replace(out / f"{stem}.v", built.netlist.verilog.read_bytes())
-        _replace(out / f"{stem}.json", (json.dumps(built.figures, indent=2) + "\n").encode())
     except OSError as error:
         raise BuildError(f"the results cannot be written to {out}: {error.strerror}; choose "
                          "another folder with --out") from error
+    _replace(out / f"{stem}.bin", built.bitstream.read_bytes())
+    _replace(out / f"{stem}.v", built.netlist.verilog.read_bytes())
+    _replace(out / f"{stem}.json", (json.dumps(built.figures, indent=2) + "\n").encode())
 
 
 def _print_figures(figures: dict[str, Any], console: Console) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from amaranth.hdl import (
@@ -93,6 +93,19 @@ def _default_chip(**parameters: Any) -> Elaboratable:
     return Chip(**parameters)
 
 
+def _check_capacity(device: DeviceConfig) -> None:
+    """Refuse more than the part and the protocol's address space have room for."""
+    for field in fields(DeviceConfig):
+        if field.name == "name":
+            continue
+        value, most = getattr(device, field.name), getattr(UP5K, field.name)
+        # The SPRAMs are there or not, and the engine's latency is what it is.
+        least = most if field.name in ("weight_words", "min_rows") else 1
+        if not least <= value <= most:
+            allowed = f"{most:,}" if least == most else f"{least} to {most:,}"
+            raise BoardError(f"{field.name} of this chip must be {allowed}, not {value:,}")
+
+
 class Icebreaker:
     """The chip on an iCEBreaker, at a frequency and a serial speed.
 
@@ -112,7 +125,7 @@ class Icebreaker:
     Raises
     ------
     BoardError
-        The part can not make the frequency, or the design not the serial speed.
+        The part can not make the frequency, or the design not the serial speed or capacity.
     """
 
     name = "icebreaker"
@@ -141,6 +154,7 @@ class Icebreaker:
                 f"{baud:,.0f} baud can not be made from {self.clock_hz / 1e6:g} MHz, which gives "
                 f"{self.baud:,.0f} at {self.clocks_per_bit} clocks per bit; the fastest is "
                 f"{self.clock_hz / 4:,.0f}")
+        _check_capacity(device)
         self.device_config = device
         self._chip = chip
 

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +29,7 @@ from trilight.boards.commands import (
 from trilight.boards.echo import Echo
 from trilight.boards.icebreaker import Icebreaker, PllSettings
 from trilight.boards.releases import icebreaker
+from trilight.hw.config import UP5K
 from trilight.hw.flow.build import (
     DEFAULT_SEEDS,
     Build,
@@ -64,8 +66,12 @@ def test_pll_settings_are_those_of_icepll(megahertz: int) -> None:
     ({"baud": 13e6}, "the fastest is 12,000,000"),
     ({"baud": 5e6}, "gives 4,800,000 at 10 clocks per bit"),
     ({"baud": -1.0}, "has to be positive, not -1"),
+    ({"device": replace(UP5K, weight_words=8192)}, "weight_words of this chip must be 16,384, not"),
+    ({"device": replace(UP5K, min_rows=15)}, "min_rows of this chip must be 16, not 15"),
+    ({"device": replace(UP5K, max_channels=1024)}, "max_channels of this chip must be 1 to 512"),
+    ({"device": replace(UP5K, sequences=0)}, "sequences of this chip must be 1 to 2, not 0"),
 ])
-def test_what_the_part_can_not_make(parameters: dict[str, float], message: str) -> None:
+def test_what_the_part_can_not_make(parameters: dict[str, Any], message: str) -> None:
     with pytest.raises(BoardError) as caught:
         Icebreaker(**parameters)
     assert message in str(caught.value)
@@ -349,6 +355,13 @@ def test_flash_names_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         flash_command(BoardName.ICEBREAKER)
     for word in ("openFPGALoader", "iceprog", "apt-get install", "brew install", "pacman -S"):
         assert word in str(caught.value)
+
+
+def test_a_place_that_can_not_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(BuildError, match="folder cannot be written: Is a directory; name another"):
+        commands._replace(tmp_path / "folder", b"")
+    assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
 
 
 @pytest.mark.parametrize("setting", [{"frequency": 24e6}, {"baud": 1e6}, {"seeds": "1"}])
