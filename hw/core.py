@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from .check import WeightCheck
 from .config import DeviceConfig
 from .engine import Engine
-from .protocol import Space
+from .protocol import SPACE_BITS, Space
 from .sampler import Sampler
 from .sequencer import NOTICE_LAYOUT, RUN_LAYOUT, Sequencer
 from .vector import VectorUnit
@@ -21,9 +21,6 @@ READ_LATENCY = WeightMemory.LATENCY + 2
 
 RESTART_LATENCY = 2
 """Cycles from an access of the weight memory on the bus to the restart of its check."""
-
-SPACE_BITS = 9
-"""A space is 512 units."""
 
 
 class Core(wiring.Component):

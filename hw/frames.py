@@ -5,15 +5,10 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 
 from .crc import CRC_BITS, CRC_INIT, CRC_RESIDUE, crc32_step
-from .protocol import MAX_FRAME_BYTES, Slip
+from .protocol import CRC_BYTES, MAX_FRAME_BYTES, MIN_FRAME_BYTES, Slip
 from .slip import SLIP_ITEM, SlipDecoder, SlipEncoder
 
-__all__ = ["CRC_BYTES", "MIN_FRAME_BYTES", "FrameReceiver", "FrameSender"]
-
-CRC_BYTES = CRC_BITS // 8
-
-MIN_FRAME_BYTES = 2 + CRC_BYTES
-"""Sequence number, command and CRC."""
+__all__ = ["FrameReceiver", "FrameSender"]
 
 
 class FrameReceiver(wiring.Component):

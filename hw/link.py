@@ -11,17 +11,20 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect
 
 from .config import NUMBERS, DeviceConfig
-from .frames import CRC_BYTES, MIN_FRAME_BYTES, FrameReceiver, FrameSender
+from .frames import FrameReceiver, FrameSender
 from .fsm import OneHotFSM
 from .protocol import (
+    CRC_BYTES,
     IDENTITY,
     MAX_FRAME_BYTES,
     MAX_UNITS,
+    MIN_FRAME_BYTES,
     NOTICE,
     PROTOCOL_MAGIC,
     PROTOCOL_VERSION,
     RESPONSE,
     RUN,
+    SPACE_BITS,
     Command,
     Result,
     RunFlag,
@@ -34,9 +37,6 @@ __all__ = ["Link"]
 
 ADDRESS_BITS = 17
 UNIT_BYTES = 2
-
-SPACE_BITS = 9
-"""A space is 512 units."""
 
 HEADER_BYTES = MIN_FRAME_BYTES - CRC_BYTES
 

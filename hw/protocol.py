@@ -9,6 +9,7 @@ import struct
 
 __all__ = [
     "CHECK",
+    "CRC_BYTES",
     "IDENTITY",
     "IMAGE_HEADER",
     "IMAGE_MAGIC",
@@ -16,9 +17,12 @@ __all__ = [
     "IMAGE_VERSION",
     "MAX_FRAME_BYTES",
     "MAX_UNITS",
+    "MIN_FRAME_BYTES",
     "NOTICE",
     "OP_AFTER_SHORT",
     "OP_BLOCKS",
+    "OP_DIVIDED",
+    "OP_SCALES",
     "OP_SHORT",
     "PROGRAM_HEADER_WORDS",
     "PROGRAM_OP_WORDS",
@@ -26,6 +30,8 @@ __all__ = [
     "PROTOCOL_VERSION",
     "RESPONSE",
     "RUN",
+    "SPACE_BITS",
+    "SPACE_UNITS",
     "STATUS",
     "Command",
     "Op",
@@ -51,6 +57,11 @@ class Slip(enum.IntEnum):
 
 MAX_FRAME_BYTES = 256
 """Longest frame after unescaping: sequence, command, payload and CRC."""
+
+CRC_BYTES = 4
+
+MIN_FRAME_BYTES = 2 + CRC_BYTES
+"""Sequence number, command and CRC of a frame without payload."""
 
 MAX_UNITS = 123
 """Most 16-bit units in one WRITE or READ."""
@@ -121,12 +132,17 @@ IDENTITY = struct.Struct("<4sBBIHIHHHHHHHH")
 max columns, max channels, program words, tape tokens, max vocab, sequences."""
 
 
+SPACE_BITS = 9
+SPACE_UNITS = 1 << SPACE_BITS
+"""Of each space but the weights."""
+
+
 class Space(enum.IntEnum):
     """Device address space, in 16-bit units.
 
     Units from WEIGHTS to PROGRAM - 1 are the weight memory: unit 4w + k is bits 16k+15 ... 16k of
-    word w. In the other spaces each unit is one entry. A space is 512 units, so that bits 12..9 of
-    the address select it.
+    word w. In the other spaces each unit is one entry. A space is ``SPACE_UNITS``, so that bits
+    12..9 of the address select it.
     """
 
     WEIGHTS = 0x00000
@@ -176,6 +192,9 @@ PROGRAM_OP_WORDS = 5
 """kind | (blocks - 1) << OP_BLOCKS | flags, rows - 1, then three scales m. Unused ones are 0, but
 that the second one of a RESIDUAL is the tap of the norm that follows."""
 
+OP_SCALES = 3
+"""Scales of an operation."""
+
 OP_BLOCKS = 4
 OP_SHORT = 1 << 8
 """The operation's weight words are short: four trits to a byte, and so 32 columns."""
@@ -201,6 +220,10 @@ class Op(enum.IntEnum):
     HEAD = 4
     """Row t is the logit of token t."""
 
+
+OP_DIVIDED = {Op.MIX: 3, Op.GLU: 2, Op.HEAD: 1}
+"""How many scales of each kind belong to matrices that take a norm's output, and are divided by
+it."""
 
 IMAGE_MAGIC = b"TRILIMG\0"
 IMAGE_VERSION = 2

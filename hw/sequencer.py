@@ -10,6 +10,8 @@ from .fsm import OneHotFSM
 from .protocol import (
     OP_AFTER_SHORT,
     OP_BLOCKS,
+    OP_DIVIDED,
+    OP_SCALES,
     OP_SHORT,
     PROGRAM_HEADER_WORDS,
     PROGRAM_OP_WORDS,
@@ -33,12 +35,6 @@ RUN_LAYOUT = data.StructLayout({
 
 NOTICE_LAYOUT = data.StructLayout({"position": 16, "token": 8})
 """A generated token, to be announced."""
-
-SCALES = 3
-"""Scale words of an operation."""
-
-DIVIDED = {Op.MIX: 3, Op.GLU: 2, Op.HEAD: 1}
-"""Scales of each kind whose matrices take a norm's output."""
 
 
 class Sequencer(wiring.Component):
@@ -284,7 +280,7 @@ class Sequencer(wiring.Component):
         m.d.sync += [self.load.eq(0), self.tape_write.eq(0)]
         fsm = OneHotFSM(
             m, "IDLE", "RUN", "HEADER", "START", "PLACE", "FETCH", "HAND", "FINISH", "ADVANCE",
-            "WRITTEN", "TAPE", "EMBED", "BEGIN", "WAIT", "SCALE", "DIVIDE", "DIVIDED", "EXPECT",
+            "WRITTEN", "TAPE", "EMBED", "BEGIN", "WAIT", "SCALE", "DIVIDE", "OP_DIVIDED", "EXPECT",
             "LOOK", "CHOOSE")
         m.d.sync += self.expected.eq(fsm.ongoing("EXPECT") | (self.expected & ~self.op_ends))
         # A generated token is written where the next one is read, after the present one.
@@ -483,16 +479,16 @@ class Sequencer(wiring.Component):
         with fsm.State("DIVIDE"):
             m.d.comb += divider.start.eq(1)
             with m.Switch(coming.kind):
-                for kind, count in DIVIDED.items():
+                for kind, count in OP_DIVIDED.items():
                     with m.Case(kind):
                         m.d.comb += divider.divide.eq(word < count)
             fetch()
-            fsm.next = "DIVIDED"
+            fsm.next = "OP_DIVIDED"
 
-        with fsm.State("DIVIDED"):
+        with fsm.State("OP_DIVIDED"):
             with m.If(divider.done):
                 fsm.next = "DIVIDE"
-                with m.If(word == SCALES):
+                with m.If(word == OP_SCALES):
                     fsm.next = "EXPECT"
 
         with fsm.State("EXPECT"):

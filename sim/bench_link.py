@@ -16,6 +16,7 @@ from trilight.hw.protocol import (
     PROTOCOL_MAGIC,
     PROTOCOL_VERSION,
     RUN,
+    SPACE_UNITS,
     STATUS,
     Command,
     Result,
@@ -37,7 +38,6 @@ BUILD_ID = 0x12345678
 """What the tests build the link with."""
 
 WEIGHT_UNITS = UP5K.weight_words * NUMBERS.bytes_per_word // 2
-SPACE_UNITS = 512
 LAST = Space.CHECK + SPACE_UNITS - 1
 MOST_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
 LONGEST_READ = 20

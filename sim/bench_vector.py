@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from trilight.hw.config import NUMBERS, UP5K
 from trilight.hw.engine import ACT, CHANNEL, ROW
-from trilight.hw.protocol import Op
+from trilight.hw.protocol import OP_SCALES, Op
 from trilight.hw.vector import (
     GLU_ACT,
     LOGIT,
@@ -39,8 +39,6 @@ Integers = NDArray[np.int32]
 CONTEXT = context_layout(UP5K)
 
 SEQUENCES = range(UP5K.sequences)
-
-SCALES = 3
 
 SETTLE = 2
 """Cycles from the end of an operation to the next one's context, at least."""
@@ -430,7 +428,7 @@ class Bench:
 
     def draw_sums(self, kind: Op, rows: int) -> tuple[Integers, list[int]]:
         """Sums of an operation and its three scales, the second of a RESIDUAL being a tap."""
-        scales = np.clip(2 ** self.rng.uniform(-3, 18, SCALES), 0, MOST_SCALE).astype(int)
+        scales = np.clip(2 ** self.rng.uniform(-3, 18, OP_SCALES), 0, MOST_SCALE).astype(int)
         if kind == Op.RESIDUAL:
             scales[1] = self.rng.integers(1, TAPS[1], endpoint=True)
         return any_of(self.rng, SUMS, rows), scales.tolist()
@@ -523,7 +521,7 @@ class EdgeBench(Bench):
             scales = [MOST_SCALE, 1 << NUMBERS.tap_frac - 1, 0]
         if kind == Op.GLU:  # the greatest scale passes a sum on
             sums[1::2] = self.rng.choice([-257, -256, -255, 255, 256, 257], rows // 2)
-            scales = [MOST_SCALE] * SCALES
+            scales = [MOST_SCALE] * OP_SCALES
         return sums, scales
 
 
@@ -538,7 +536,7 @@ class SweepBench(Bench):
             wanted = index + (index > 0)
             for row in range(3):
                 sums[row::3] = self.rng.permutation(wanted)
-            scales = [MOST_SCALE] * SCALES
+            scales = [MOST_SCALE] * OP_SCALES
         return sums, scales
 
 

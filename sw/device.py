@@ -26,6 +26,7 @@ from trilight.hw.protocol import (
     PROTOCOL_VERSION,
     RESPONSE,
     RUN,
+    SPACE_UNITS,
     STATUS,
     Command,
     Op,
@@ -46,7 +47,6 @@ from .transport import Transport
 
 __all__ = ["ReferenceTransport", "reference_target"]
 
-SPACE_UNITS = 512
 UNITS_PER_WORD = 4
 WIDTHS = {
     Space.PROGRAM: 16,

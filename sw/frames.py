@@ -10,14 +10,9 @@ from dataclasses import dataclass
 
 import sliplib
 
-from trilight.hw.protocol import MAX_FRAME_BYTES
+from trilight.hw.protocol import CRC_BYTES, MAX_FRAME_BYTES, MIN_FRAME_BYTES
 
-__all__ = ["MIN_FRAME_BYTES", "NOTICE_PAYLOAD", "Frame", "FrameReader", "encode_frame"]
-
-CRC_BYTES = 4
-
-MIN_FRAME_BYTES = 2 + CRC_BYTES
-"""Sequence number, command and CRC of a frame without payload."""
+__all__ = ["NOTICE_PAYLOAD", "Frame", "FrameReader", "encode_frame"]
 
 NOTICE_PAYLOAD = struct.Struct("<HB")
 """position modulo 65536, token."""

@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import Any
 
 from trilight.hw.config import NUMBERS, UP5K, DeviceConfig, ModelConfig, OperationShape
-from trilight.hw.protocol import PROGRAM_HEADER_WORDS, Op
+from trilight.hw.protocol import OP_DIVIDED, OP_SCALES, PROGRAM_HEADER_WORDS, Op
 
 from .errors import PerformanceError
 
@@ -77,12 +77,6 @@ class Timing:
 
 
 UP5K_TIMING = Timing()
-
-SCALES = 3
-"""Scales of an operation."""
-
-DIVIDED = {Op.MIX: 3, Op.GLU: 2, Op.HEAD: 1}
-"""How many of them the norm divides, by kind."""
 
 NAMES = {Op.MIX: "gates", Op.RESIDUAL: "gates out", Op.GLU: "GLU", Op.RESIDUAL_SHIFT: "GLU out",
          Op.HEAD: "head"}
@@ -273,8 +267,8 @@ class Schedule:
             now = now.after("sequencer", 2)  # WAIT, SCALE
             if first:
                 sequence.head = sequence.next_head
-            for scale in range(SCALES):  # DIVIDE, DIVIDED
-                divided = scale < DIVIDED.get(operation.kind, 0)
+            for scale in range(OP_SCALES):  # DIVIDE, OP_DIVIDED
+                divided = scale < OP_DIVIDED.get(operation.kind, 0)
                 now = now.after("division" if divided else "sequencer",
                                 1 + (t.division if divided else t.no_division))
             expected = now.after("sequencer", 1)  # EXPECT

@@ -1,6 +1,6 @@
 """Proofs about the line: UART, SLIP and frames."""
 
-from trilight.hw.frames import CRC_BYTES
+from trilight.hw.protocol import CRC_BYTES
 
 from .harness import Harness, count_while
 from .prover import Proof

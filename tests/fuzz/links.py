@@ -9,6 +9,7 @@ from trilight.hw.config import ModelConfig
 from trilight.hw.protocol import (
     IDENTITY,
     MAX_FRAME_BYTES,
+    MIN_FRAME_BYTES,
     NOTICE,
     PROTOCOL_MAGIC,
     PROTOCOL_VERSION,
@@ -23,7 +24,7 @@ from trilight.hw.protocol import (
 from trilight.sw.device import ReferenceTransport
 from trilight.sw.driver import Board
 from trilight.sw.errors import DeviceError, LinkError, TokenError, WrongTokenError
-from trilight.sw.frames import MIN_FRAME_BYTES, Frame, FrameReader, encode_frame
+from trilight.sw.frames import Frame, FrameReader, encode_frame
 from trilight.sw.image import compile_image
 from trilight.sw.model import Model
 from trilight.sw.transport import Transport

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trilight.hw.protocol import MAX_FRAME_BYTES, Slip
-from trilight.sw.frames import MIN_FRAME_BYTES, Frame, FrameReader, encode_frame
+from trilight.hw.protocol import MAX_FRAME_BYTES, MIN_FRAME_BYTES, Slip
+from trilight.sw.frames import Frame, FrameReader, encode_frame
 
 END, ESC = bytes((Slip.END,)), bytes((Slip.ESC,))
 
