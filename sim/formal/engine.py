@@ -16,6 +16,8 @@ def _operations_pass(gateware: Gateware) -> Harness:
     h = Harness(engine, gateware)
     tables, rows = h.block("tables"), h.block("rows")
     h.cut("tables", "rows", "embedding", "rom")
+    h.assume_stream(engine.ops)
+    h.claim_stream(tables.vectors)
     accepted = engine.ops.valid & engine.ops.ready
     taken = rows.ops.valid & rows.ops.ready
     h.assume(~h.register(taken) | ~rows.ops.ready)
