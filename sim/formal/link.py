@@ -54,7 +54,7 @@ def _link(gateware: Gateware) -> tuple[Harness, Any, Any]:
 def _link_keeps(gateware: Gateware) -> Harness:
     h, link, sender = _link(gateware)
     h.claim_stream(link.run)
-    h.claim_stream(sender.i)
+    h.claim_offered(sender.i)
     return h
 
 
