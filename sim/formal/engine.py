@@ -103,7 +103,8 @@ PROOFS = [
                      "ready.eq(tables.vectors.ready)"), shows=6),
     Proof(name="rows.take_turns", build=_rows_take_turns, method="induction", depth=3,
           claim="Rows look up one half after the other, each only while it is full, and give it "
-                "back after the last of them; those of the last block wait until they are expected.",
+                "back after the last of them; those of the last block wait until they are "
+                "expected.",
           fault=Edit("engine/rows.py", "| (self.expected & ~self.op_ends))", "| self.expected)"),
           shows=12),
     Proof(name="rows.sums_fit", build=_sums_fit, method="every state", depth=3,

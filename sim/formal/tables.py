@@ -133,9 +133,9 @@ def _keep_apart(gateware: Gateware) -> Harness:
                      & (vectors.payload.short == short[vectors.payload.sequence])))
 
     # ---- Writing: a vector at a time, to its last activation, which may come before a block's end.
-    digit, at_lane = Signal(module.DIGIT_BITS), Signal(range(lanes))
+    at_digit, at_lane = Signal(module.DIGIT_BITS), Signal(range(lanes))
     writes = tables.act_sequence
-    end_of_lane = digit == Mux(tables.act_short, numbers.short_trits, trits) - 1
+    end_of_lane = at_digit == Mux(tables.act_short, numbers.short_trits, trits) - 1
     end_of_block = end_of_lane & (at_lane == lanes - 1)
     in_last = written_blocks[writes] == blocks[writes]
     with m.If(acts.valid):
@@ -145,11 +145,11 @@ def _keep_apart(gateware: Gateware) -> Harness:
         h.assume(implies(writing, writes == writing_sequence))
         h.assume(Mux(end_of_block, acts.payload.last == in_last, ~acts.payload.last | in_last))
         m.d.sync += [writing.eq(~acts.payload.last), writing_sequence.eq(writes),
-                     digit.eq(digit + 1)]
+                     at_digit.eq(at_digit + 1)]
         with m.If(end_of_lane):
-            m.d.sync += [digit.eq(0), at_lane.eq(at_lane + 1)]
+            m.d.sync += [at_digit.eq(0), at_lane.eq(at_lane + 1)]
         with m.If(end_of_block | acts.payload.last):
-            m.d.sync += [digit.eq(0), at_lane.eq(0),
+            m.d.sync += [at_digit.eq(0), at_lane.eq(0),
                          written_blocks[writes].eq(written_blocks[writes] + 1)]
 
     # ---- Filling: vectors as they were taken, block by block, one half after the other. A half
@@ -188,12 +188,12 @@ def _keep_apart(gateware: Gateware) -> Harness:
         h.lemma(at_most(cell, numbers.act_max))
     # Writing.
     written_now = written_blocks[writing_sequence]
-    h.lemma(h.signal("write_digit") == digit)
+    h.lemma(h.signal("write_digit") == at_digit)
     h.lemma(h.signal("write_lane") == 1 << at_lane)
     h.lemma(h.signal("write_block") == Mux(writing, written_now, 0))
-    h.lemma(implies(~writing, (digit == 0) & (at_lane == 0)))
+    h.lemma(implies(~writing, (at_digit == 0) & (at_lane == 0)))
     h.lemma(implies(writing, (written_now <= blocks[writing_sequence])
-                    & (digit < Mux(short[writing_sequence], numbers.short_trits, trits))))
+                    & (at_digit < Mux(short[writing_sequence], numbers.short_trits, trits))))
     # The pipeline of a filling: `index[k]` is the entry that its stage k is about.
     busy, filling, stepping = (h.signal(name) for name in ("busy", "filling", "stepping"))
     vector = tables.vectors.payload.shape()(h.signal("vector"))
