@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from trilight.sw.console import progress_bar, stoppable, write_json
+from trilight.sw.console import progress_bar, replace_json, stoppable
 
 from .proofs import PROOFS
 from .prover import prove
@@ -28,8 +28,8 @@ def _print(results: list[dict[str, Any]]) -> None:
 
 def main(
     names: Annotated[list[str] | None, typer.Argument(
-        metavar="[NAME]...", help="Proofs whose names begin so, such as link. "
-                                  "Default: all.")] = None,
+        metavar="[NAME]...",
+        help="Proofs whose names begin so, such as link. Default: all.")] = None,
     json: Annotated[Path | None, typer.Option(
         metavar="FILE", help="Write verdicts, times, claims and faults there too.")] = None,
 ) -> None:
@@ -52,7 +52,7 @@ def main(
             if len(results) == len(PROOFS):
                 leave_topic(results)
             if json is not None:
-                write_json(json, {"proofs": results})
+                replace_json(json, {"proofs": results})
     finally:
         if results:
             _print(results)

@@ -44,7 +44,8 @@ def _keeps(gateware: Gateware) -> Harness:
 
 
 class _Run:
-    """What the sequencer's registers say of the run in progress, and what must be true of them."""
+    """The sequencer's registers, those that each sequence has as arrays, and what they say of the
+    run in progress."""
 
     def __init__(self, h: Harness, machine: Any) -> None:
         self._machine = machine
@@ -58,7 +59,8 @@ class _Run:
         self.works = ~self.is_in("IDLE", "RUN", "HEADER", "START")
         """The walk through the program has begun."""
 
-    def __getattr__(self, name: str) -> Any:  # for type checkers
+    def __getattr__(self, name: str) -> Any:
+        """Says to type checkers that there is more than they see."""
         raise AttributeError(name)
 
     def is_in(self, *states: str) -> Value:
