@@ -25,7 +25,7 @@ from trilight.hw.config import NUMBERS, UP5K, ModelConfig
 from trilight.hw.flow.build import Board, Hdl, elaborate, find_board, synthesise
 from trilight.hw.flow.tools import Progress as Say
 from trilight.hw.protocol import MAX_UNITS, RUN, STATUS, Command, RunFlag, Space
-from trilight.sw.console import replace_json
+from trilight.sw.console import replace_json, stoppable
 from trilight.sw.errors import SimulationError, TrilightError
 from trilight.sw.image import compile_image
 from trilight.sw.link import Link, Request, read_request, write_request
@@ -429,7 +429,7 @@ def main(
     def say(text: str) -> None:
         console.print(text, style="dim", markup=False)
 
-    try:
+    with stoppable(console):
         hdl = make[target](find_board("icebreaker"), say)
         if only is not None:
             _print(vars(run_model(hdl, seed, only)), Console())
@@ -441,12 +441,6 @@ def main(
             soak(hdl, campaign, tokens, lambda done: bar.update(task, completed=done))
         _print(campaign.to_dict(models=False), Console())
         console.print(f"results of each model: {campaign.path}", style="dim")
-    except TrilightError as error:
-        console.print(str(error), style="red", markup=False)
-        raise typer.Exit(1) from error
-    except KeyboardInterrupt:
-        console.print("stopped; the same command goes on", style="dim")
-        raise typer.Exit(130) from None
 
 
 if __name__ == "__main__":

@@ -7,13 +7,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from .errors import ReportError
+from .errors import ReportError, TrilightError
 
-__all__ = ["check_folder", "progress_bar", "replace_json", "write_file", "write_json"]
+__all__ = ["check_folder", "progress_bar", "replace_json", "stoppable", "write_file", "write_json"]
+
+
+@contextmanager
+def stoppable(console: Console) -> Iterator[None]:
+    """A command that goes on where it was stopped: an error is told in one line, as is Ctrl-C."""
+    try:
+        yield
+    except TrilightError as error:
+        console.print(str(error), style="red", markup=False)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        console.print("stopped; the same command goes on", style="dim")
+        raise typer.Exit(130) from None
 
 
 @contextmanager

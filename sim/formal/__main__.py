@@ -7,48 +7,29 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from trilight.sw.console import progress_bar, write_json
-from trilight.sw.errors import TrilightError
+from trilight.sw.console import progress_bar, replace_json, stoppable
 
 from .proofs import PROOFS
-from .prover import Proof, Verdict, prove
-
-VERDICTS = {True: "holds", False: "refuted", None: "undecided"}
-
-
-def _row(proof: Proof, verdict: Verdict, fault: Verdict) -> dict[str, Any]:
-    """What the table says of a proof."""
-    return {
-        "name": proof.name,
-        "claim": proof.claim,
-        "method": proof.method,
-        "cycles": proof.depth,
-        "small": bool(proof.sizes),
-        "verdict": VERDICTS[verdict.holds],
-        "seconds": verdict.seconds,
-        "fault": f"hw/{proof.fault.file}: {proof.fault.new.strip()!r} "
-                 f"for {proof.fault.old.strip()!r}",
-        "with_fault": VERDICTS[fault.holds],
-        "seconds_with_fault": fault.seconds,
-    }
+from .prover import prove
+from .results import leave_topic, row, stands
 
 
-def _print(rows: list[dict[str, Any]]) -> None:
+def _print(results: list[dict[str, Any]]) -> None:
     table = Table(box=None)
     for name in ("proof", "method", "cycles", "verdict", "s", "with its fault", "s "):
         right = {"justify": "right"} if name in ("cycles", "s", "s ") else {}
         table.add_column(name, **right)  # type: ignore[arg-type]  # a literal
-    for row in rows:
-        table.add_row(row["name"], row["method"] + (", small" if row["small"] else ""),
-                      str(row["cycles"]), row["verdict"], f"{row['seconds']:.1f}",
-                      row["with_fault"], f"{row['seconds_with_fault']:.1f}")
+    for result in results:
+        table.add_row(result["name"], result["method"] + (", small" if result["small"] else ""),
+                      str(result["cycles"]), result["verdict"], f"{result['seconds']:.1f}",
+                      result["with_fault"], f"{result['seconds_with_fault']:.1f}")
     Console(width=110).print(table)
 
 
 def main(
     names: Annotated[list[str] | None, typer.Argument(
-        metavar="[NAME]...", help="Proofs whose names begin so, such as link. "
-                                  "Default: all that have been decided.")] = None,
+        metavar="[NAME]...",
+        help="Proofs whose names begin so, such as link. Default: all.")] = None,
     json: Annotated[Path | None, typer.Option(
         metavar="FILE", help="Write verdicts, times, claims and faults there too.")] = None,
 ) -> None:
@@ -58,29 +39,24 @@ def main(
     after Ctrl-C the same command goes on. Processor time in seconds.
     """
     console = Console(stderr=True)
-    chosen = [proof for proof in PROOFS
-              if (proof.name.startswith(tuple(names)) if names else not proof.undecided)]
+    chosen = [proof for proof in PROOFS if proof.name.startswith(tuple(names or [""]))]
     if not chosen:
         raise typer.BadParameter(f"no proof begins with {' or '.join(names or ())}; there is "
                                  + ", ".join(proof.name for proof in PROOFS))
-    rows = []
+    results: list[dict[str, Any]] = []
     try:
-        with progress_bar(console, "proving") as progress:
+        with stoppable(console), progress_bar(console, "proving") as progress:
             for number, proof in enumerate(chosen):
                 progress(number, len(chosen))
-                rows.append(_row(proof, prove(proof), prove(proof, broken=True)))
-        if json is not None:
-            write_json(json, {"proofs": rows})
-    except TrilightError as error:
-        console.print(str(error), style="red", markup=False)
-        raise typer.Exit(1) from error
-    except KeyboardInterrupt:
-        console.print("stopped; the same command goes on", style="dim")
-        raise typer.Exit(130) from None
+                results.append(row(proof, prove(proof), prove(proof, broken=True)))
+            if len(results) == len(PROOFS):
+                leave_topic(results)
+            if json is not None:
+                replace_json(json, {"proofs": results})
     finally:
-        if rows:
-            _print(rows)
-    if any(row["verdict"] != "holds" or row["with_fault"] != "refuted" for row in rows):
+        if results:
+            _print(results)
+    if not all(map(stands, results)):
         raise typer.Exit(1)
 
 

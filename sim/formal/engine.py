@@ -4,7 +4,7 @@ from amaranth.hdl import Mux, Signal, Value
 
 from trilight.hw.config import NUMBERS, UP5K
 
-from .harness import Harness, at_most
+from .harness import Harness, at_most, implies
 from .prover import Proof
 from .variant import Edit, Gateware
 
@@ -16,6 +16,8 @@ def _operations_pass(gateware: Gateware) -> Harness:
     h = Harness(engine, gateware)
     tables, rows = h.block("tables"), h.block("rows")
     h.cut("tables", "rows", "embedding", "rom")
+    h.assume_stream(engine.ops)
+    h.claim_stream(tables.vectors)
     accepted = engine.ops.valid & engine.ops.ready
     taken = rows.ops.valid & rows.ops.ready
     h.assume(~h.register(taken) | ~rows.ops.ready)
@@ -71,11 +73,40 @@ def _sums_fit(gateware: Gateware) -> Harness:
                           & at_most(total, limit)))
     return h
 
+def _rows_take_turns(gateware: Gateware) -> Harness:
+    rows = gateware.module("engine.rows").RowStream(device=UP5K)
+    h = Harness(rows, gateware)
+    h.cut("sums_memory")
+    h.assume(implies(h.register(rows.expected & ~rows.op_ends), rows.expected))
+    before, reading = Signal(), Signal()
+    h.m.d.comb += reading.eq(before ^ rows.release)
+    h.m.d.sync += before.eq(reading)
+    issued = h.register(rows.weight_read)
+    h.claim(implies(rows.weight_read, rows.full.bit_select(reading, 1)))
+    last_block = h.signal("last_block")
+    h.claim(implies(rows.op_ends, rows.weight_read & last_block))
+    h.claim(implies(rows.weight_read & last_block, rows.expected))
+    h.claim(implies(rows.release, issued & (rows.release_half == before)))
+    h.claim(rows.read == h.register(issued))
+    h.claim(implies(rows.read, rows.read_half == h.register(before)))
+    h.lemma(implies(h.signal("opened"), ~last_block | rows.expected))
+    h.lemma(h.signal("half") == reading)
+    h.lemma(implies(issued, rows.release_half == before))
+    h.lemma(implies(rows.release, issued))
+    return h
+
+
 PROOFS = [
     Proof(name="engine.passes_operations", build=_operations_pass, method="induction", depth=2,
           claim="Tables and rows take the same operations in the same order, none twice or lost.",
           fault=Edit("engine/__init__.py", "ready.eq(tables.vectors.ready & ~pending_valid)",
                      "ready.eq(tables.vectors.ready)"), shows=6),
+    Proof(name="rows.take_turns", build=_rows_take_turns, method="induction", depth=3,
+          claim="Rows look up one half after the other, each only while it is full, and give it "
+                "back after the last of them; those of the last block wait until they are "
+                "expected.",
+          fault=Edit("engine/rows.py", "| (self.expected & ~self.op_ends))", "| self.expected)"),
+          shows=12),
     Proof(name="rows.sums_fit", build=_sums_fit, method="every state", depth=3,
           claim="No adder on the way to a row's sum overflows, nor does the sum, as long as the "
                 f"columns so far are at most {UP5K.max_columns}.",

@@ -63,7 +63,7 @@ def _encoder_takes(gateware: Gateware) -> Harness:
 def _sender_keeps(gateware: Gateware) -> Harness:
     sender = gateware.module("frames").FrameSender()
     h = Harness(sender, gateware)
-    h.assume_stream(sender.i)
+    h.assume_offered(sender.i)
     h.claim_stream(sender.o)
     h.claim_stream(h.block("slip").i)
     return h
@@ -72,7 +72,7 @@ def _sender_keeps(gateware: Gateware) -> Harness:
 def _sender_takes(gateware: Gateware) -> Harness:
     sender = gateware.module("frames").FrameSender()
     h = Harness(sender, gateware)
-    h.assume_stream(sender.i)
+    h.assume_offered(sender.i)
     h.answers_within(sender.o.valid, sender.o.ready, PATIENCE, "patience")
     most = LINE_BYTES * (PATIENCE + 3)
     busy = count_while(h, ~sender.i.ready, most + 1, "busy")

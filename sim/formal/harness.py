@@ -160,10 +160,22 @@ class Harness:
         """Assume of a stream that the block takes: what is valid stays, as it is, until ready."""
         self.assume(self._kept(taken))
 
+    def claim_offered(self, given: "stream.Interface") -> None:
+        """Assert of a stream that the block gives: what is valid stays so until ready, though it
+        may change."""
+        self.claim(self._offered(given))
+
+    def assume_offered(self, taken: "stream.Interface") -> None:
+        """Assume that of a stream that the block takes."""
+        self.assume(self._offered(taken))
+
+    def _offered(self, given: "stream.Interface") -> Value:
+        return ~self.register(given.valid & ~given.ready) | given.valid
+
     def _kept(self, given: "stream.Interface") -> Value:
         payload = Value.cast(given.payload)
         waited = self.register(given.valid & ~given.ready)
-        return ~waited | (given.valid & (payload == self.register(payload)))
+        return self._offered(given) & (~waited | (payload == self.register(payload)))
 
     def answers_within(self, asked: Value, answered: Value, most: int, name: str) -> None:
         """Assume that an answer comes at most ``most`` cycles after it was asked for."""

@@ -52,8 +52,9 @@ def _link(gateware: Gateware) -> tuple[Harness, Any, Any]:
 
 
 def _link_keeps(gateware: Gateware) -> Harness:
-    h, link, _ = _link(gateware)
+    h, link, sender = _link(gateware)
     h.claim_stream(link.run)
+    h.claim_offered(sender.i)
     return h
 
 

@@ -13,6 +13,7 @@ import sys
 import sysconfig
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -25,10 +26,10 @@ from .variant import REAL, Edit, Gateware
 
 __all__ = ["Method", "Proof", "Verdict", "prove"]
 
-Method = Literal["induction", "bounded", "every state"]
-"""``induction``: all cycles, by k-induction. ``bounded``: the first ``depth`` cycles from power-on.
-``every state``: the first ``depth`` cycles from any state of the block's registers and memories,
-reachable or not, which for claims about that many cycles is all there is."""
+Method = Literal["induction", "every state"]
+"""``induction``: all cycles, by k-induction of ``depth``. ``every state``: the first ``depth``
+cycles from any state of the block's registers and memories, reachable or not, which for claims
+about that many cycles is all there is."""
 
 SOLVER = "yices-smt2"
 
@@ -85,8 +86,6 @@ class Proof:
         Cycles in which it is; ``depth`` unless given.
     sizes : sequence of Edit
         Smaller constants, where the real ones have too many states.
-    undecided : bool
-        No verdict has been reached yet, in the time that was given; runs only when it is named.
     """
 
     name: str
@@ -97,7 +96,6 @@ class Proof:
     fault: Edit
     shows: int | None = None
     sizes: Sequence[Edit] = ()
-    undecided: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ class Verdict:
     Parameters
     ----------
     holds : bool or None
-        ``None`` if neither a proof nor a counterexample was found.
+        ``None`` if an induction fails, be it for want of a lemma.
     seconds : float
         Processor time, of the run that is in the cache.
     log : str
@@ -129,7 +127,7 @@ def prove(proof: Proof, *, broken: bool = False) -> Verdict:
     """
     edits = [*proof.sizes, *([proof.fault] if broken else [])]
     text = proof.build(Gateware(edits) if edits else REAL).rtlil(lemmas=not broken)
-    # Only a run from power-on refutes: that induction fails may be for want of a lemma.
+    # Only a run refutes: that an induction fails may be for want of a lemma.
     mode = "prove" if proof.method == "induction" and not broken else "bmc"
     depth = proof.shows if broken and proof.shows else proof.depth
     problem = PROBLEM.format(mode=mode, depth=depth, top=TOP,
@@ -166,10 +164,18 @@ def _processor_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
+@cache
+def _translate(yosys: Path) -> None:
+    """Run Yosys once. The first time ever it is translated for the computer, which takes a minute
+    and is no part of a proof."""
+    subprocess.run([str(yosys), "-V"], stdout=subprocess.DEVNULL, check=True)
+
+
 def _run(work: Path, text: str, problem: str, name: str) -> None:
     (work / "design.il").write_text(text)
     (work / "problem.sby").write_text(problem)
     environment = _environment(work)
+    _translate(work / "programs" / "yosys")
     begin = _processor_seconds()
     process = subprocess.Popen(
         [str(work / "programs" / "sby"), "-f", "problem.sby"], cwd=work, env=environment,

@@ -18,8 +18,6 @@ from .variant import Edit, Gateware
 
 __all__ = ["PROOFS"]
 
-SCALES = 3
-
 HANDING = "FETCH", "HAND"
 FINISHING = "FINISH", "ADVANCE"
 EMBEDDING = "WRITTEN", "TAPE", "EMBED"
@@ -46,7 +44,8 @@ def _keeps(gateware: Gateware) -> Harness:
 
 
 class _Run:
-    """What the sequencer's registers say of the run in progress, and what must be true of them."""
+    """The sequencer's registers, those that each sequence has as arrays, and what they say of the
+    run in progress."""
 
     def __init__(self, h: Harness, machine: Any) -> None:
         self._machine = machine
@@ -60,7 +59,8 @@ class _Run:
         self.works = ~self.is_in("IDLE", "RUN", "HEADER", "START")
         """The walk through the program has begun."""
 
-    def __getattr__(self, name: str) -> Any:  # for type checkers
+    def __getattr__(self, name: str) -> Any:
+        """Says to type checkers that there is more than they see."""
         raise AttributeError(name)
 
     def is_in(self, *states: str) -> Value:
@@ -89,7 +89,7 @@ def _rests(gateware: Gateware) -> Harness:
     [machine] = h.machines
     r = _Run(h, machine)
     m, is_in = h.m, r.is_in
-    sequences = range(UP5K.sequences)
+    sequences, scales = range(UP5K.sequences), gateware.module("sequencer").SCALES
     h.assume(sequencer.run.payload.n_feed != 0)  # the link refuses others
     h.assume_stream(sequencer.run)
 
@@ -135,8 +135,8 @@ def _rests(gateware: Gateware) -> Harness:
     h.lemma(implies(r.works & r.first_op,
                     (r.ops_after == r.op_count) | ((r.ops_after == 0) & (r.op_count == 1))))
     for state, least, most in (("RUN", 0, 0), ("HEADER", 0, PROGRAM_HEADER_WORDS),
-                               ("FETCH", 0, 2), ("SCALE", 0, 0), ("DIVIDE", 0, SCALES - 1),
-                               ("DIVIDED", 1, SCALES)):
+                               ("FETCH", 0, 2), ("SCALE", 0, 0), ("DIVIDE", 0, scales - 1),
+                               ("DIVIDED", 1, scales)):
         h.lemma(implies(is_in(state), (r.word >= least) & (r.word <= most)))
     h.lemma(implies(is_in("HEADER", "START"), Cat(*r.requested).any()))
 
@@ -191,7 +191,7 @@ def _rests(gateware: Gateware) -> Harness:
         "HEADER": 2 + (PROGRAM_HEADER_WORDS - r.word)[:3], "START": 1,
         "PLACE": 24, "FETCH": 21 + (2 - r.word)[:2], "HAND": 20, "FINISH": 19, "ADVANCE": 18,
         "WRITTEN": 17, "TAPE": 16, "EMBED": 15, "WAIT": 14, "BEGIN": 14, "SCALE": 13,
-        "DIVIDE": 4 + 2 * (SCALES - r.word)[:2], "DIVIDED": 5 + 2 * (SCALES - r.word)[:2],
+        "DIVIDE": 4 + 2 * (scales - r.word)[:2], "DIVIDED": 5 + 2 * (scales - r.word)[:2],
         "EXPECT": 2, "LOOK": 1, "CHOOSE": 0}, "step")
     place, left = Signal(10), Signal(18)
     counted = r.embed_due & ~is_in(*CHOOSING)

@@ -2,14 +2,14 @@
 
 Of all the memories' words only those matter that one look-up depends on: one word of one table, and
 one byte's activations. Which they are is the solver's choice, and never changes; the other words
-take any value whenever they are read. So the proof is of the released sizes.
+take any value whenever they are read.
 """
 
 from collections.abc import Iterable
 
 from amaranth.hdl import Array, Cat, Const, Mux, Signal, Value, signed
 
-from trilight.hw.config import UP5K, DeviceConfig
+from trilight.hw.config import UP5K
 
 from .harness import Harness, at_most, implies
 from .prover import Proof
@@ -19,16 +19,13 @@ __all__ = ["PROOFS"]
 
 SEQUENCES = UP5K.sequences
 
-DEVICE = DeviceConfig(name="small", weight_words=4, max_columns=8)
 SIZES = (
     Edit("config.py", "trits_per_byte: int = 5", "trits_per_byte: int = 2"),
     Edit("config.py", "short_trits: int = 4", "short_trits: int = 1"),
-    Edit("config.py", "bytes_per_word: int = 8", "bytes_per_word: int = 2"),
-    Edit("config.py", "act_bits: int = 8", "act_bits: int = 3"),
-    Edit("config.py", "act_max: int = 127", "act_max: int = 3"),
     Edit("engine/tables.py", "INDEX_BITS = 7", "INDEX_BITS = 3"),
     Edit("engine/tables.py", "DIGIT_BITS = 3", "DIGIT_BITS = 1"),
 )
+"""Two trits in a byte, or one in short words; all else is as released."""
 
 
 class _Path:
@@ -67,9 +64,10 @@ def _chosen(values: Iterable[int], index: Value) -> Value:
 
 def _keep_apart(gateware: Gateware) -> Harness:
     module, path = gateware.module("engine.tables"), _Path(gateware)
-    numbers = gateware.module("config").NUMBERS
+    config = gateware.module("config")
+    numbers = config.NUMBERS
     trits, lanes = numbers.trits_per_byte, numbers.bytes_per_word
-    tables = module.PartialSumTables(device=DEVICE)
+    tables = module.PartialSumTables(device=config.UP5K)
     h = Harness(tables, gateware)
     m = h.m
     acts, vectors, layout = tables.acts, tables.vectors, tables.vector_layout
@@ -135,9 +133,9 @@ def _keep_apart(gateware: Gateware) -> Harness:
                      & (vectors.payload.short == short[vectors.payload.sequence])))
 
     # ---- Writing: a vector at a time, to its last activation, which may come before a block's end.
-    digit, at_lane = Signal(module.DIGIT_BITS), Signal(range(lanes))
+    at_digit, at_lane = Signal(module.DIGIT_BITS), Signal(range(lanes))
     writes = tables.act_sequence
-    end_of_lane = digit == Mux(tables.act_short, numbers.short_trits, trits) - 1
+    end_of_lane = at_digit == Mux(tables.act_short, numbers.short_trits, trits) - 1
     end_of_block = end_of_lane & (at_lane == lanes - 1)
     in_last = written_blocks[writes] == blocks[writes]
     with m.If(acts.valid):
@@ -147,11 +145,11 @@ def _keep_apart(gateware: Gateware) -> Harness:
         h.assume(implies(writing, writes == writing_sequence))
         h.assume(Mux(end_of_block, acts.payload.last == in_last, ~acts.payload.last | in_last))
         m.d.sync += [writing.eq(~acts.payload.last), writing_sequence.eq(writes),
-                     digit.eq(digit + 1)]
+                     at_digit.eq(at_digit + 1)]
         with m.If(end_of_lane):
-            m.d.sync += [digit.eq(0), at_lane.eq(at_lane + 1)]
+            m.d.sync += [at_digit.eq(0), at_lane.eq(at_lane + 1)]
         with m.If(end_of_block | acts.payload.last):
-            m.d.sync += [digit.eq(0), at_lane.eq(0),
+            m.d.sync += [at_digit.eq(0), at_lane.eq(0),
                          written_blocks[writes].eq(written_blocks[writes] + 1)]
 
     # ---- Filling: vectors as they were taken, block by block, one half after the other. A half
@@ -190,12 +188,12 @@ def _keep_apart(gateware: Gateware) -> Harness:
         h.lemma(at_most(cell, numbers.act_max))
     # Writing.
     written_now = written_blocks[writing_sequence]
-    h.lemma(h.signal("write_digit") == digit)
+    h.lemma(h.signal("write_digit") == at_digit)
     h.lemma(h.signal("write_lane") == 1 << at_lane)
     h.lemma(h.signal("write_block") == Mux(writing, written_now, 0))
-    h.lemma(implies(~writing, (digit == 0) & (at_lane == 0)))
+    h.lemma(implies(~writing, (at_digit == 0) & (at_lane == 0)))
     h.lemma(implies(writing, (written_now <= blocks[writing_sequence])
-                    & (digit < Mux(short[writing_sequence], numbers.short_trits, trits))))
+                    & (at_digit < Mux(short[writing_sequence], numbers.short_trits, trits))))
     # The pipeline of a filling: `index[k]` is the entry that its stage k is about.
     busy, filling, stepping = (h.signal(name) for name in ("busy", "filling", "stepping"))
     vector = tables.vectors.payload.shape()(h.signal("vector"))
@@ -205,7 +203,7 @@ def _keep_apart(gateware: Gateware) -> Harness:
                               h.signal(f"fill_{k}")) for k in range(5)]
     index = {4: entry}
     for k in (3, 2, 1, 0):
-        index[k] = (index[k + 1] + stage[k + 1].valid)[:module.INDEX_BITS]
+        index[k] = index[k + 1] + stage[k + 1].valid
     last = Mux(vector.short, *entries) - 1
     h.lemma(implies(filling, busy & (entry <= last)
                     & (index[0] == Mux(stepping, step, last + 1))))
