@@ -22,7 +22,10 @@ SUSPICIOUS_GAIN = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Correction:
-    """Turns a meter's current into the true one: ``gain * (reading - offset_a)``."""
+    """Turns a meter's current into the true one: ``gain * (reading - offset_a)``.
+
+    Raises ``MeterError`` unless the gain is positive.
+    """
 
     gain: float
     offset_a: float
@@ -34,6 +37,11 @@ class Correction:
     """What was done, with the values."""
     meter: str
     utc: str
+
+    def __post_init__(self) -> None:
+        if not self.gain > 0:
+            raise MeterError(f"the gain of a correction must be positive, not {self.gain!r}; "
+                             "check how the meter is wired")
 
     @property
     def warning(self) -> str | None:
