@@ -111,7 +111,7 @@ def test_correction_and_session_of_texts() -> None:
         Correction.from_dict({"gain": "1", "offset_a": 0, "u_gain": 0, "u_offset_a": 0,
                               "method": "", "meter": "", "utc": ""})
     for gain in (0, -1):
-        with pytest.raises(MeterError, match=f"gain of a correction must be positive, not {gain}"):
+        with pytest.raises(MeterError, match=f"the gain must be positive, not {gain}"):
             Correction.from_dict({"gain": gain, "offset_a": 0, "u_gain": 0, "u_offset_a": 0,
                                   "method": "", "meter": "", "utc": ""})
     with pytest.raises(MeterError, match="no session of measurement"):
