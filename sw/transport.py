@@ -142,8 +142,8 @@ class SerialTransport(Transport):
         try:
             return bytes(self._port.read(max(1, self._port.in_waiting)))
         except serial.SerialException:
-            # Bytes that were announced are not there: either another program has read them, or the
-            # port has gone, and then it cannot be asked either.
+            # Bytes that were announced are not there: another program has read them, or the port
+            # has gone, and then it cannot say how many there are either.
             _ = self._port.in_waiting
             return b""
 

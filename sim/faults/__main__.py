@@ -28,6 +28,7 @@ from .campaign import TARGETS, UPSETS, run_batches, run_one, summarise
 from .loss import KINDS as LOSS_KINDS
 from .loss import Losses, plot
 from .loss import summarise as summarise_losses
+from .pins import design_facts
 from .session import OUTCOMES
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -169,7 +170,7 @@ def _campaign(target: str, seed: int, count: int, jobs: int, out: Path) -> None:
             progress=lambda done, faults, bad: bar.update(
                 task, completed=min(done, count), description=f"sessions, {faults:,} faults"
                 + (f", [red]{bad} went wrong[/]" if bad else "")))
-    document = {"command": _command(), **summarise(target, seed, outcomes)}
+    document = {"command": _command(), **design_facts(target), **summarise(target, seed, outcomes)}
     path = out / f"{target}.json"
     replace_json(path, document)
     _leave_topic(out, seed)

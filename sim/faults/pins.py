@@ -12,7 +12,7 @@ from trilight.sim.native import NativeBench
 
 from .line import Device
 
-__all__ = ["Memory", "PinDevice", "memories_of_rtl", "open_pins", "open_upsets"]
+__all__ = ["Memory", "PinDevice", "design_facts", "memories_of_rtl", "open_pins", "open_upsets"]
 
 MOST_CYCLES = 50_000
 """After which a reset comes, at most, when bytes are on their way."""
@@ -42,6 +42,13 @@ def _design(target: str) -> Hdl:
 def open_pins(target: str) -> Callable[[], "PinDevice"]:
     """What makes chips of target ``rtl`` or ``netlist``."""
     return lambda: PinDevice(_design(target))
+
+
+def design_facts(target: str) -> dict[str, str]:
+    """Digests by which the design of a target or of its memories is known; none of ``device``."""
+    if target == "device":
+        return {}
+    return _design("netlist" if target == "netlist" else "rtl").facts
 
 
 def memories_of_rtl() -> dict[str, Memory]:

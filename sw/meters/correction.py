@@ -22,7 +22,10 @@ SUSPICIOUS_GAIN = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Correction:
-    """Turns a meter's current into the true one: ``gain * (reading - offset_a)``."""
+    """Turns a meter's current into the true one: ``gain * (reading - offset_a)``.
+
+    Raises ``ValueError`` unless the gain is positive.
+    """
 
     gain: float
     offset_a: float
@@ -34,6 +37,10 @@ class Correction:
     """What was done, with the values."""
     meter: str
     utc: str
+
+    def __post_init__(self) -> None:
+        if not self.gain > 0:
+            raise ValueError(f"the gain must be positive, not {self.gain!r}")
 
     @property
     def warning(self) -> str | None:
@@ -103,6 +110,9 @@ def correction_from(open_circuit: Recording, loaded: Recording, *, ohms: float,
         means.append((float(recording.volts.mean()), float(recording.amperes.mean())))
         errors.append(float(np.std(recording.amperes, ddof=1)) / math.sqrt(recording.t_s.size))
     (_, offset), (volts, reading) = means
+    if not volts > 0:
+        raise MeterError(f"the voltage with the resistor must be positive, not {volts:.4g} V; is "
+                         "the meter connected the right way round?")
     expected = volts / ohms
     if not reading - offset > 10 * math.hypot(*errors):
         raise MeterError(f"the current with the resistor, {reading:.4g} A, is hardly above that of "

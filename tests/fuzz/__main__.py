@@ -20,6 +20,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from trilight.sw.console import replace_json
 from trilight.sw.summary import write_topic
 
+from .keep import keep
 from .targets import TARGETS
 
 HERE = Path(__file__).resolve().parent
@@ -29,6 +30,10 @@ KEPT = HERE / "corpus"
 
 ENDLESS_SECONDS = 300
 """After which an input is taken to hang; that it takes too long, the worker says sooner."""
+
+MOST_KEPT = 20_000
+"""Bytes of a parser's kept inputs beyond which none is added: they are for tests, a fuzzer makes
+more by itself."""
 
 POLL_S = 0.5
 MEMORY_MB = 512
@@ -142,6 +147,8 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10,
                         help="of processor time for each parser, all runs together (default: "
                              "%(default)s)")
+    parser.add_argument("--keep", action="store_true",
+                        help="instead, add to tests/fuzz/corpus what was found and reaches more")
     parser.add_argument("--json", type=Path, metavar="FILE",
                         help="also write what has been done so far to this file")
     parser.add_argument("--seed", type=int, default=1, help="of the fuzzer (default: 1)")
@@ -149,6 +156,12 @@ def main() -> int:
     if unknown := set(chosen.parsers) - set(TARGETS):
         parser.error(f"there is no parser {', '.join(sorted(unknown))}; there are "
                      f"{', '.join(TARGETS)}")
+    if chosen.keep:
+        for name in chosen.parsers or TARGETS:
+            found = WORK / name / "corpus"
+            found.mkdir(parents=True, exist_ok=True)
+            print(f"{name}: {keep(TARGETS[name], found, KEPT / name, MOST_KEPT):,} bytes")
+        return 0
     try:
         import atheris  # noqa: F401  # is it there?
     except ImportError:

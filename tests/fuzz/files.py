@@ -35,10 +35,10 @@ from trilight.sw.model import Model, _checksum
 from trilight.sw.power import Activity, energy_by_part, estimate_power, load_coefficients
 from trilight.sw.power.fit import load_fit
 from trilight.sw.power.parts import Breakdown
-from trilight.sw.train.corpus import read_corpus
+from trilight.sw.train.corpus import FEWEST_CHARACTERS, read_corpus
 
 from .structure import mutate_json, mutate_value
-from .target import Target, any_of, as_file, same_json
+from .target import AnyOf, Target, as_file, same_json
 
 __all__ = ["CSV", "IMAGE", "MEASUREMENTS", "MODEL", "RESULTS", "TEXTS"]
 
@@ -314,6 +314,10 @@ def _result_seeds() -> Iterator[bytes]:
 # Texts
 
 def _read_corpus(path: Path) -> None:
+    data = path.read_bytes()
+    if data:
+        # As long as a corpus has to be, whatever the characters take.
+        path.write_bytes(data * -(-4 * FEWEST_CHARACTERS // len(data)))
     corpus = read_corpus(path, max_vocab=256)
     text = "".join(corpus.vocab[token] for token in [*corpus.train, *corpus.held_out])
     assert text.encode() == path.read_bytes().removeprefix(b"\xef\xbb\xbf"), "a corpus changed"
@@ -325,19 +329,19 @@ def _text_seeds() -> Iterator[bytes]:
 
 
 MEASUREMENTS = Target(
-    what="sessions, corrections and calibrations (JSON)", parse=any_of(
+    what="sessions, corrections and calibrations (JSON)", parse=AnyOf(
         {_read_session: (MeterError,), _read_correction: (MeterError,),
          _read_calibration: (CalibrationError,)}),
     refusals=(MeterError, CalibrationError), seeds=_measurement_seeds, mutate=mutate_json,
     longest=16384)
 
 RESULTS = Target(
-    what="power coefficients, activities, reports (JSON)", parse=any_of(
+    what="power coefficients, activities, reports (JSON)", parse=AnyOf(
         {_read_coefficients: (PowerError,), _read_activity: (PowerError,),
          _read_breakdown: (PowerError,), entry_of_file: (BenchError,)}),
     refusals=(PowerError, BenchError), seeds=_result_seeds, mutate=mutate_json, longest=16384)
 
 TEXTS = Target(
     what="corpora, prompts",
-    parse=any_of({_read_corpus: (CorpusError,), load_prompts: (BenchError,)}),
+    parse=AnyOf({_read_corpus: (CorpusError,), load_prompts: (BenchError,)}),
     refusals=(CorpusError, BenchError), seeds=_text_seeds)

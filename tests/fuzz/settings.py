@@ -31,7 +31,7 @@ from trilight.sw.train.command import train_command
 from trilight.sw.train.shape import board_device, choose_config
 
 from .structure import mutate_json, mutate_value
-from .target import Target, any_of, as_file
+from .target import AnyOf, Target, as_file
 
 __all__ = ["RECORDS", "SETTINGS"]
 
@@ -127,7 +127,7 @@ def _toml(value: Any) -> str:
 
 
 SETTINGS = Target(
-    what="recipes and sweeps (TOML)", parse=any_of(
+    what="recipes and sweeps (TOML)", parse=AnyOf(
         {_read_recipe: (TrainingError, ModelDoesNotFitError), _read_sweep: (ExploreError,)}),
     refusals=(TrainingError, ModelDoesNotFitError, ExploreError), seeds=_setting_seeds,
     mutate=_mutate_toml)
@@ -221,7 +221,7 @@ def _record_seeds() -> Iterator[bytes]:
 
 
 RECORDS = Target(
-    what="results of sweeps, records of builds, topics of summaries (JSON)", parse=any_of(
+    what="results of sweeps, records of builds, topics of summaries (JSON)", parse=AnyOf(
         {_read_results: (ExploreError, PowerError), _read_record: (RegressionError,),
          _read_topics: (ReportError,)}),
     refusals=(ExploreError, PowerError, RegressionError, ReportError), seeds=_record_seeds,

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from trilight.sw.errors import TrilightError
 
-__all__ = ["Target", "any_of", "as_file", "same_json"]
+__all__ = ["AnyOf", "Target", "as_file", "same_json"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,26 +50,33 @@ class Target:
         return True
 
 
-def any_of(readers: Mapping[Callable[[Path], object], tuple[type[TrilightError], ...]],
-           ) -> Callable[[bytes], None]:
-    """Try every reader of a file, each with the errors that it promises.
+@dataclass(frozen=True)
+class AnyOf:
+    """Tries every reader of a file, and refuses what all of them refuse.
 
-    What it returns refuses what all of them refuse.
+    Attributes
+    ----------
+    readers : mapping
+        The errors that each reader promises.
     """
-    def parse(data: bytes) -> None:
-        refused: list[TrilightError] = []
-        for reader, promised in readers.items():
-            # Each finds the input, whatever the one before left.
-            path = as_file(data)
-            try:
-                reader(path)
-            except TrilightError as error:
-                if not isinstance(error, promised):
-                    raise AssertionError(f"{reader.__name__} does not promise {error!r}") from error
-                refused.append(error)
-        if len(refused) == len(readers):
+
+    readers: Mapping[Callable[[Path], object], tuple[type[TrilightError], ...]]
+
+    def __call__(self, data: bytes) -> None:
+        refused = [error for reader in self.readers if (error := self.refusal(reader, data))]
+        if len(refused) == len(self.readers):
             raise refused[0]
-    return parse
+
+    def refusal(self, reader: Callable[[Path], object], data: bytes) -> TrilightError | None:
+        """The error of one of the readers, if it refuses an input."""
+        try:
+            # Each finds the input, whatever the one before left.
+            reader(as_file(data))
+        except TrilightError as error:
+            if not isinstance(error, self.readers[reader]):
+                raise AssertionError(f"{reader.__name__} does not promise {error!r}") from error
+            return error
+        return None
 
 
 MEMORY = Path("/dev/shm")

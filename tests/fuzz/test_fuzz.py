@@ -8,11 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fuzz.keep import keep
 from fuzz.structure import mutate_json
+from fuzz.target import AnyOf
 from fuzz.targets import TARGETS
 from fuzz.watch import watched
 
 KEPT = Path(__file__).resolve().parent / "corpus"
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 KEPT_BYTES = 200_000
 """Of all kept inputs: they are for tests, a fuzzer makes more by itself."""
@@ -27,6 +31,10 @@ def test_seeds_are_parsed(name: str) -> None:
     target = TARGETS[name]
     seeds = list(target.seeds())
     assert any([target.accepts(seed) for seed in seeds]), "every seed is refused"
+    if isinstance(target.parse, AnyOf):
+        for reader in target.parse.readers:
+            assert not all([target.parse.refusal(reader, seed) for seed in seeds]), \
+                f"{reader.__name__} refuses every seed"
     assert list(target.seeds()) == seeds, "seeds change"
     assert max(map(len, seeds)) <= target.longest
 
@@ -64,6 +72,28 @@ def test_structural_mutations(name: str, rng: np.random.Generator) -> None:
 def test_kept_inputs_are_small_and_of_targets() -> None:
     assert {path.name for path in KEPT.iterdir()} <= set(TARGETS)
     assert sum(path.stat().st_size for path in KEPT.rglob("*") if path.is_file()) < KEPT_BYTES
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_page_has_what_was_done(name: str) -> None:
+    done = json.loads((DOCS / "results" / "fuzz.json").read_text())["targets"][name]
+    assert done["what"] == TARGETS[name].what
+    assert done["findings"] == []
+    assert (f"| `{name}`: {done['what']} | {done['executions']:,} | "
+            f"{done['processor_seconds'] / 60:.1f} | {done['edges']:,} | "
+            f"{done['memory_at_first_mb']} | {done['memory_mb']} |"
+            ) in (DOCS / "verification.md").read_text(encoding="utf-8")
+
+
+def test_what_is_kept_reaches_more(tmp_path: Path) -> None:
+    found, kept = tmp_path / "found", tmp_path / "kept"
+    found.mkdir()
+    (found / "a").write_bytes(b"ROMEO:\xff" * 70)
+    (found / "b").write_bytes(b"ROMEO:\xff" * 80)
+    assert keep(TARGETS["texts"], found, kept, 200) == 0
+    assert keep(TARGETS["texts"], found, kept, 1000) == 490
+    assert keep(TARGETS["texts"], found, kept, 1000) == 490
+    assert [path.read_bytes() for path in kept.iterdir()] == [(found / "a").read_bytes()]
 
 
 def test_mutation_of_json_depends_on_seed_alone() -> None:

@@ -110,6 +110,10 @@ def test_correction_and_session_of_texts() -> None:
     with pytest.raises(MeterError, match="no correction"):
         Correction.from_dict({"gain": "1", "offset_a": 0, "u_gain": 0, "u_offset_a": 0,
                               "method": "", "meter": "", "utc": ""})
+    for gain in (0, -1):
+        with pytest.raises(MeterError, match=f"the gain must be positive, not {gain}"):
+            Correction.from_dict({"gain": gain, "offset_a": 0, "u_gain": 0, "u_offset_a": 0,
+                                  "method": "", "meter": "", "utc": ""})
     with pytest.raises(MeterError, match="no session of measurement"):
         SessionLog.from_dict({"schema": SCHEMA, "meter": "", "utc": "", "host_minus_epoch_s": 0,
                               "phases": [{"kind": "window", "name": 1}]})

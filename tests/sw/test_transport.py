@@ -1,5 +1,6 @@
 """Serial ports, on a pseudo terminal, and targets by name."""
 
+import errno
 import os
 import select
 import sys
@@ -184,7 +185,11 @@ def test_unplugged_during_a_run(cable: Cable, served: Cable,
         stream = board.generate("HELLO", tokens=300)
         next(stream)
 
+        def gone(self: Serial) -> int:
+            raise OSError(errno.EIO, "Input/output error")
+
         def vanish(self: Serial, size: int) -> bytes:
+            monkeypatch.setattr(Serial, "in_waiting", property(gone))
             raise SerialException("device reports readiness to read but returned no data")
 
         monkeypatch.setattr(Serial, "read", vanish)

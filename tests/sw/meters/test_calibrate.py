@@ -277,6 +277,18 @@ def test_impossible_resistor(bench: Bench, ohms: float) -> None:
         correction_from(recording, recording, ohms=ohms, tolerance=0.01)
 
 
+def test_a_meter_that_is_connected_the_wrong_way_round(bench: Bench) -> None:
+    bench.meter.start()
+    bench.clock.sleep(1)
+    recording = bench.meter.stop()
+    assert recording.volts is not None
+    assert recording.amperes is not None
+    opened = replace(recording, amperes=0 * recording.amperes)
+    loaded = replace(recording, volts=-recording.volts, amperes=0 * recording.amperes + 1)
+    with pytest.raises(MeterError, match="connected the right way round"):
+        correction_from(opened, loaded, ohms=OHMS, tolerance=0.01)
+
+
 CORRECTION = Correction(gain=0.97, offset_a=0.0004, u_gain=0.001, u_offset_a=1e-6, method="test",
                         meter="fake", utc="2026-01-01")
 

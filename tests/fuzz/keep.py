@@ -1,0 +1,68 @@
+"""The kept corpus: of what the fuzzer has found, what reaches more than the seeds."""
+
+import sys
+from hashlib import sha1
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from .target import Target
+
+__all__ = ["keep", "reached"]
+
+Step = tuple[str, int, int]
+"""A file and two of its lines, run one after the other."""
+
+
+def reached(target: Target, data: bytes) -> set[Step]:
+    """Steps that the package takes to parse an input."""
+    steps: set[Step] = set()
+
+    def enter(frame: FrameType, event: str, argument: Any) -> Any:
+        name = frame.f_code.co_filename
+        if not frame.f_globals.get("__name__", "").startswith("trilight."):
+            return None
+        before = 0
+
+        def line(frame: FrameType, event: str, argument: Any) -> Any:
+            nonlocal before
+            steps.add((name, before, frame.f_lineno))
+            before = frame.f_lineno
+            return line
+
+        return line
+
+    sys.settrace(enter)
+    try:
+        target.accepts(data)
+    finally:
+        sys.settrace(None)
+    return steps
+
+
+def keep(target: Target, found: Path, kept: Path, most: int) -> int:
+    """Add to the kept inputs what reaches more, smallest first; return how many bytes are kept.
+
+    Parameters
+    ----------
+    target : Target
+    found, kept : Path
+        Folders of inputs.
+    most : int
+        Bytes to keep.
+    """
+    kept.mkdir(parents=True, exist_ok=True)
+    before = [path.read_bytes() for path in kept.iterdir()]
+    known: set[Step] = set()
+    # Seeds twice: the first time, modules are imported as well.
+    for data in [*target.seeds(), *target.seeds(), *before]:
+        known |= reached(target, data)
+    total = sum(map(len, before))
+    for data in sorted((path.read_bytes() for path in found.iterdir()), key=len):
+        if total + len(data) > most:
+            break
+        if new := reached(target, data) - known:
+            known |= new
+            total += len(data)
+            (kept / sha1(data).hexdigest()).write_bytes(data)
+    return total
