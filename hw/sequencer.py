@@ -280,7 +280,7 @@ class Sequencer(wiring.Component):
         m.d.sync += [self.load.eq(0), self.tape_write.eq(0)]
         fsm = OneHotFSM(
             m, "IDLE", "RUN", "HEADER", "START", "PLACE", "FETCH", "HAND", "FINISH", "ADVANCE",
-            "WRITTEN", "TAPE", "EMBED", "BEGIN", "WAIT", "SCALE", "DIVIDE", "OP_DIVIDED", "EXPECT",
+            "WRITTEN", "TAPE", "EMBED", "BEGIN", "WAIT", "SCALE", "DIVIDE", "DIVIDED", "EXPECT",
             "LOOK", "CHOOSE")
         m.d.sync += self.expected.eq(fsm.ongoing("EXPECT") | (self.expected & ~self.op_ends))
         # A generated token is written where the next one is read, after the present one.
@@ -483,9 +483,9 @@ class Sequencer(wiring.Component):
                     with m.Case(kind):
                         m.d.comb += divider.divide.eq(word < count)
             fetch()
-            fsm.next = "OP_DIVIDED"
+            fsm.next = "DIVIDED"
 
-        with fsm.State("OP_DIVIDED"):
+        with fsm.State("DIVIDED"):
             with m.If(divider.done):
                 fsm.next = "DIVIDE"
                 with m.If(word == OP_SCALES):

@@ -267,7 +267,7 @@ class Schedule:
             now = now.after("sequencer", 2)  # WAIT, SCALE
             if first:
                 sequence.head = sequence.next_head
-            for scale in range(OP_SCALES):  # DIVIDE, OP_DIVIDED
+            for scale in range(OP_SCALES):  # DIVIDE, DIVIDED
                 divided = scale < OP_DIVIDED.get(operation.kind, 0)
                 now = now.after("division" if divided else "sequencer",
                                 1 + (t.division if divided else t.no_division))

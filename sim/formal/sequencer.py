@@ -89,7 +89,7 @@ def _rests(gateware: Gateware) -> Harness:
     [machine] = h.machines
     r = _Run(h, machine)
     m, is_in = h.m, r.is_in
-    sequences, scales = range(UP5K.sequences), gateware.module("sequencer").SCALES
+    sequences, scales = range(UP5K.sequences), gateware.module("protocol").OP_SCALES
     h.assume(sequencer.run.payload.n_feed != 0)  # the link refuses others
     h.assume_stream(sequencer.run)
 
