@@ -42,7 +42,8 @@ def read_record(kind: type[Record], data: object, error: type[TrilightError], wh
         raise error(f"no {what}: it has no {', '.join(sorted(map(repr, unknown)))}")
     try:
         made: Record = msgspec.convert(data, kind, dec_hook=_array)
-    except msgspec.ValidationError as cause:
+    except (msgspec.ValidationError, UnicodeEncodeError) as cause:
+        # The latter of a text that JSON can hold and UTF-8 cannot: half of a surrogate pair.
         raise error(f"no {what}: {cause}") from cause
     if any(not abs(number) <= MOST for number in _numbers(made)):
         raise error(f"no {what}: its numbers must be from {-MOST:g} to {MOST:g}")

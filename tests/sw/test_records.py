@@ -99,7 +99,7 @@ def test_breakdown_of_no_tokens() -> None:
 
 @pytest.mark.parametrize("change", [
     {"reference_voltage_v": 0}, {"nominal_voltage_v": "1.2"}, {"coefficients": []},
-    {"coefficients": {"net": 1}}, {"temperature_c": None}])
+    {"coefficients": {"net": 1}}, {"coefficients": "\ud8ff"}, {"temperature_c": None}])
 def test_coefficients_of_another_type(change: dict[str, Any]) -> None:
     data = json.loads(load_coefficients().to_json())
     with pytest.raises(PowerError):
