@@ -560,6 +560,10 @@ def _read_config(value: object) -> ModelConfig:
 def _read_tensors(file: Any, config: ModelConfig) -> dict[str, NDArray[Any]]:
     """Tensors by name; types and shapes are checked before any is read."""
     d, hidden = config.d_model, config.d_hidden
+    present = set(file.keys())
+    if len(present) < config.n_layers:
+        # Said before names are made for as many layers as a damaged file asks for.
+        raise ModelError(f"it has {len(present)} tensors, too few for {config.n_layers:,} layers")
     expected: dict[str, tuple[str, list[int]]] = {
         "embedding": ("U8", [config.vocab_size, -(-d // _GROUP)]),
         "head_bias": ("I16", [config.vocab_size]),
@@ -575,7 +579,6 @@ def _read_tensors(file: Any, config: ModelConfig) -> dict[str, NDArray[Any]]:
             rows, columns = _shape(name, d, hidden)
             part[name] = ("U8", [rows, -(-columns // _GROUP)])
         expected |= {f"layers.{number}.{name}": part[name] for name in _LAYER_TENSORS}
-    present = set(file.keys())
     if present != set(expected):
         wrong = sorted(present ^ set(expected))[0]
         state = "lacks" if wrong in expected else "has an unknown"

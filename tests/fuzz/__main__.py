@@ -49,7 +49,7 @@ class State:
     processor_seconds: float = 0.0
     edges: int = 0
     memory_at_first_mb: int = 0
-    """When the seeds and the corpus had been read, in the latest run."""
+    """When the seeds had been read."""
     memory_mb: int = 0
     """Most that the process ever held."""
     findings: list[str] = field(default_factory=list)
@@ -89,7 +89,6 @@ def fuzz(name: str, seconds: float, seed: int, progress: Progress) -> State:
         f"-max_len={TARGETS[name].longest}", f"-seed={seed}", "-print_final_stats=1",
         f"-artifact_prefix={findings}{os.sep}"]
     before = State(**asdict(state))
-    state.memory_at_first_mb = 0
     began = time.monotonic()
     with (folder / "log.txt").open("w", buffering=1) as log, subprocess.Popen(
             [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

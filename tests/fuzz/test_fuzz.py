@@ -1,5 +1,6 @@
 """What the fuzzer runs, without the fuzzer: seeds and kept inputs, and that its watch sees."""
 
+import gc
 import json
 import pickle
 import time
@@ -72,6 +73,20 @@ def test_structural_mutations(name: str, rng: np.random.Generator) -> None:
 def test_kept_inputs_are_small_and_of_targets() -> None:
     assert {path.name for path in KEPT.iterdir()} <= set(TARGETS)
     assert sum(path.stat().st_size for path in KEPT.rglob("*") if path.is_file()) < KEPT_BYTES
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_nothing_is_left_of_an_input(name: str) -> None:
+    """Whatever it was, the second time it leaves no objects."""
+    target = TARGETS[name]
+    inputs = [*target.seeds(), *(path.read_bytes() for path in kept(name)[:40])]
+    objects = []
+    for _ in range(3):
+        for data in inputs:
+            target.accepts(data)
+        gc.collect()
+        objects.append(len(gc.get_objects()))
+    assert objects[2] <= objects[1] + 5, objects
 
 
 @pytest.mark.parametrize("name", TARGETS)

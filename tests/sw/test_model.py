@@ -249,6 +249,7 @@ SIZES = CONFIG.to_dict()
     (set_metadata(config={**SIZES, "d_hidden": 259}),
      "d_hidden must be at most 258 so that sums fit 16 bits, not 259"),
     (set_metadata(config={**SIZES, "n_layers": 3}), "it lacks tensor 'layers.2.candidate'"),
+    (set_metadata(config={**SIZES, "n_layers": 65535}), "tensors, too few for 65,535 layers"),
     (set_metadata(config={**SIZES, "d_hidden": 14}),
      "tensor 'layers.0.glu_gate' must be U8 [14, 5], not U8 [13, 5]"),
     (set_metadata(embed_scale=2048), "embed_scale must be in [0, 2047], not 2048"),
