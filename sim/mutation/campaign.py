@@ -21,7 +21,7 @@ from trilight.sw.errors import SimulationError
 
 from .dialogue import Replay
 from .mutants import Mutant, Prepared, batch, choose, prepare
-from .program import Part, record
+from .program import LINK, Part, record
 from .results import Fate
 
 __all__ = ["Campaign", "Outcome"]
@@ -30,7 +30,7 @@ BATCH = 256
 """Mutants in one design: fewer take more time to compile, more take more time to simulate."""
 
 CPU_SECONDS = 120
-"""Of a mutant, after which it counts as one that hangs the simulator."""
+"""Of a mutant, after which it counts as one that hangs the simulator; all parts take 15."""
 
 WALL_SECONDS = 3600
 """After which a process that waits for something is given up, and the campaign with it."""
@@ -56,8 +56,8 @@ class Outcome:
         Where it was first seen, or by what it is proved equivalent.
     how : str
         What was different.
-    program : str
-        Digest of what it was asked, up to where it was killed.
+    parts : tuple of str
+        Digests of the parts of the regression that it was asked; the last one killed it, if any.
     """
 
     mutation: str
@@ -66,7 +66,7 @@ class Outcome:
     verdict: str
     by: str
     how: str
-    program: str
+    parts: tuple[str, ...]
 
 
 class Campaign:
@@ -101,7 +101,7 @@ class Campaign:
         if self.path.exists():
             for line in self.path.read_text().splitlines():
                 fields = json.loads(line)
-                fields["sources"] = tuple(fields["sources"])
+                fields |= {name: tuple(fields[name]) for name in ("sources", "parts")}
                 self.outcomes[fields["mutation"]] = Outcome(**fields)
 
     def fates(self, limit: int | None = None) -> list[Fate]:
@@ -133,58 +133,60 @@ class Campaign:
             A design can not be compiled; the one without a fault is not what the reference is.
         """
         mutants = self.mutants[:limit]
-        programs: dict[bool, list[Part]] = {}
+        parts: list[Part] = []
         for start in range(0, len(mutants), BATCH):
             group = mutants[start:start + BATCH]
-            todo = self._open(group, programs) if programs else group
+            if parts and all(self._known(mutant, parts) for mutant in group):
+                todo = []
+            else:
+                bench = NativeBench(batch(self.prepared, group, self._progress),
+                                    progress=self._progress)
+                if not parts:
+                    self._progress("recording what the design without a fault does")
+                    parts = record(bench, self.seed, thorough=self._thorough)
+                # What a simulation has open does not survive a fork, so each mutant opens its own.
+                bench.close()
+                todo = [mutant for mutant in group if not self._known(mutant, parts)]
             for mutant in group:
                 if mutant not in todo:
                     finished(self.outcomes[mutant.mutation])
             if not todo:
                 continue
-            bench = NativeBench(batch(self.prepared, group, self._progress),
-                                progress=self._progress)
-            if not programs:
-                for link_first in (False, True):
-                    self._progress("recording what the design without a fault does")
-                    bench.restart()
-                    programs[link_first] = record(bench, self.seed, link_first=link_first,
-                                                  thorough=self._thorough)
-                todo = self._open(group, programs)
-                for mutant in group:
-                    if mutant not in todo:
-                        finished(self.outcomes[mutant.mutation])
-                self._progress("asking mutants")
-            # What a simulation has open does not survive a fork, so each mutant opens its own.
-            bench.close()
+            self._progress("asking the design with mutants, none of which is active")
+            by, how, _ = _ask(bench, 0, parts)
+            if how:
+                raise SimulationError(f"mutants that are not active change the design: {by}, {how}")
+            self._progress("asking mutants")
             for number, mutant in enumerate(group, 1):
-                if mutant not in todo:
-                    continue
-                parts = programs[_is_link(mutant)]
-                by, how, reached = _ask(bench, number, parts)
-                outcome = Outcome(mutant.mutation, mutant.sources, mutant.module,
-                                  "killed" if how else "survived", by, how, parts[reached].chain)
-                self.keep(outcome)
-                finished(outcome)
+                if mutant in todo:
+                    finished(self._outcome(bench, number, mutant, parts))
 
-    def _open(self, group: Sequence[Mutant], programs: dict[bool, list[Part]]) -> list[Mutant]:
-        """Those whose outcome is not known, or is that of another regression."""
-        def known(mutant: Mutant) -> bool:
-            outcome = self.outcomes.get(mutant.mutation)
-            if outcome is None:
-                return False
-            parts = programs[_is_link(mutant)]
-            if outcome.verdict == "survived":
-                return outcome.program == parts[-1].chain
-            return outcome.verdict == "equivalent" or outcome.program in {
-                part.chain for part in parts}
+    def _outcome(self, bench: NativeBench, number: int, mutant: Mutant,
+                 parts: Sequence[Part]) -> Outcome:
+        """Ask a mutant what it has not been asked yet, and write down what became of it."""
+        earlier = self.outcomes.get(mutant.mutation)
+        passed = [] if earlier is None or earlier.verdict != "survived" else [
+            part for part in parts if part.sha256 in earlier.parts]
+        asked = [part for part in parts if part not in passed]
+        if ".core" not in mutant.module:
+            # Before there is a model, a fault outside of the core shows in less time.
+            asked.sort(key=lambda part: part.name != LINK)
+        by, how, reached = _ask(bench, number, asked)
+        outcome = Outcome(mutant.mutation, mutant.sources, mutant.module,
+                          "killed" if how else "survived", by, how,
+                          tuple(part.sha256 for part in [*passed, *asked[:reached + 1]]))
+        self.keep(outcome)
+        return outcome
 
-        return [mutant for mutant in group if not known(mutant)]
-
-
-def _is_link(mutant: Mutant) -> bool:
-    """Whether a fault shows before there is a model."""
-    return ".core" not in mutant.module
+    def _known(self, mutant: Mutant, parts: Sequence[Part]) -> bool:
+        """Whether the regression has to say no more than it has said."""
+        outcome = self.outcomes.get(mutant.mutation)
+        if outcome is None:
+            return False
+        current = {part.sha256 for part in parts}
+        if outcome.verdict == "survived":
+            return current <= set(outcome.parts)
+        return outcome.verdict == "equivalent" or outcome.parts[-1] in current
 
 
 def _ask(bench: NativeBench, number: int, parts: Sequence[Part]) -> tuple[str, str, int]:
@@ -200,8 +202,7 @@ def _ask(bench: NativeBench, number: int, parts: Sequence[Part]) -> tuple[str, s
             os.dup2(null, 2)
             signal.alarm(WALL_SECONDS)
             resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 1))
-            bench.restart(number)
-            os.write(writes, json.dumps(_replay(bench, parts)).encode())
+            os.write(writes, json.dumps(_replay(bench, number, parts)).encode())
             status = 0
         finally:
             os._exit(status)
@@ -225,9 +226,9 @@ def _ask(bench: NativeBench, number: int, parts: Sequence[Part]) -> tuple[str, s
     return by, how, reached
 
 
-def _replay(bench: NativeBench, parts: Sequence[Part]) -> tuple[str, str, int]:
-    chip = Replay(bench)
+def _replay(bench: NativeBench, number: int, parts: Sequence[Part]) -> tuple[str, str, int]:
     for reached, part in enumerate(parts):
-        if found := chip.differs(part.exchanges):
+        bench.restart(number)
+        if found := Replay(bench).differs(part.exchanges):
             return (*found, reached)
     return "", "", len(parts) - 1

