@@ -26,11 +26,11 @@ from .results import Fate
 
 __all__ = ["Campaign", "Outcome"]
 
-BATCH = 256
+BATCH = 128
 """Mutants in one design: fewer take more time to compile, more take more time to simulate."""
 
 CPU_SECONDS = 120
-"""Of a mutant, after which it counts as one that hangs the simulator; all parts take 15."""
+"""Of a mutant, after which it counts as one that hangs the simulator; all parts take 8."""
 
 WALL_SECONDS = 3600
 """After which a process that waits for something is given up, and the campaign with it."""

@@ -49,6 +49,9 @@ CHUNK = 4000
 PATIENCE = 1.25
 """How much longer than recorded an answer may take; ``cycles`` of STATUS tells of less."""
 
+NEAR = 8
+"""Tokens of a tape that are read after each run, around its end."""
+
 SLACK = 1000
 """Cycles that it may take besides."""
 
@@ -285,16 +288,11 @@ class Recorder:
             raise SimulationError(f"{what}: {answer.hex()} instead of {expected.hex()}")
 
     def load(self, model: Model, name: str) -> None:
-        """Write a model's image; read the ends of its weights back."""
+        """Write a model's image."""
         for address, units in compile_image(model).segments:
             self.write(address, units, f"{name}: load")
             if address == Space.WEIGHTS:
                 words = len(units) // WeightMemory.UNITS
-                for start in (0, max(len(units) - MAX_UNITS, 0)):
-                    self.read(start, what=f"{name}: read weights")
-        for sequence in range(UP5K.sequences):
-            self.write(Space.TAPE + sequence * UP5K.tape_tokens,
-                       np.zeros(UP5K.tape_tokens, np.uint16), f"{name}: clear tape")
         self.check(words, f"{name}: check")
         self.device = ReferenceDevice(model)
         self.device.traces = self._expected
@@ -382,6 +380,5 @@ class Recorder:
         for number, sequence in enumerate(device.sequences):
             start = Space.TAPE + number * UP5K.tape_tokens
             self._memory.update(enumerate(sequence.tape, start))
-            near = (sequence.position - MAX_UNITS // 2) % UP5K.tape_tokens
-            near = min(near, UP5K.tape_tokens - MAX_UNITS)
-            self.read(start + near, what=f"{self.name}: read tape")
+            near = max(sequence.position % UP5K.tape_tokens - NEAR // 2, 0)
+            self.read(start + min(near, UP5K.tape_tokens - NEAR), NEAR, f"{self.name}: read tape")

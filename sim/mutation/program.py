@@ -41,8 +41,12 @@ LAST = Space.CHECK + SPACE_UNITS - 1
 MOST_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
 BEGIN = RunFlag.RESET | RunFlag.SEED
 
-LARGE = ModelConfig(vocab_size=205, d_model=170, n_layers=2, d_hidden=256)
-"""As many rows, columns and words of the program as there may be, and nearly as many of weights."""
+TALL = ModelConfig(vocab_size=20, d_model=40, n_layers=11, d_hidden=16)
+"""As many operations as there may be, and nearly as many channels of all layers."""
+
+LARGE = ModelConfig(vocab_size=225, d_model=170, n_layers=1, d_hidden=256)
+"""As many rows, columns, tokens and words of the program as there may be, and more than half of
+all words of weights."""
 
 
 def _address(first: int) -> bytes:
@@ -257,11 +261,17 @@ def _blocks(recorder: Recorder, rng: np.random.Generator) -> None:
     _Texts(recorder, rng, harsh(_random(SHAPES["blocks"], rng), rng), "blocks").one_and_two()
 
 
+def _tall(recorder: Recorder, rng: np.random.Generator) -> None:
+    _Texts(recorder, rng, _random(TALL, rng), "tall").one_and_two()
+
+
 def _round(recorder: Recorder, rng: np.random.Generator) -> None:
     """Round the tape's end: tokens are written where the first ones were."""
     texts = _Texts(recorder, rng, _random(SHAPES["least"], rng), "round")
     texts.write(0, UP5K.tape_tokens)
     recorder.run(BEGIN, UP5K.tape_tokens - 2, 6, 205, 7)
+    for start in range(0, UP5K.tape_tokens, MAX_UNITS):
+        recorder.read(Space.TAPE + start, min(MAX_UNITS, UP5K.tape_tokens - start))
 
 
 def _large(recorder: Recorder, rng: np.random.Generator) -> None:
@@ -305,6 +315,7 @@ LINK = "link"
 """The part without a model."""
 
 PARTS: dict[str, Step] = {
-    "least": _least, LINK: _link, "noise": _noise, "deep": _deep, "blocks": _blocks}
-LARGE_PARTS: dict[str, Step] = {"round": _round, "large": _large}
+    "least": _least, LINK: _link, "noise": _noise, "round": _round, "deep": _deep,
+    "blocks": _blocks}
+LARGE_PARTS: dict[str, Step] = {"tall": _tall, "large": _large}
 """Parts by name: those that kill most for the least time come first."""
