@@ -11,7 +11,7 @@ import random
 import resource
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from trilight.hw.flow.build import Board
@@ -20,6 +20,7 @@ from trilight.sim.native import NativeBench
 from trilight.sw.errors import SimulationError
 
 from .dialogue import Replay
+from .equivalence import PROOF, prove
 from .mutants import Mutant, Prepared, batch, choose, prepare
 from .program import LINK, Part, record
 from .results import Fate
@@ -28,6 +29,9 @@ __all__ = ["Campaign", "Outcome"]
 
 BATCH = 128
 """Mutants in one design: fewer take more time to compile, more take more time to simulate."""
+
+FIRST_PARTS = 2
+"""Parts of the regression that are asked before a proof of equivalence is tried."""
 
 CPU_SECONDS = 120
 """Of a mutant, after which it counts as one that hangs the simulator; all parts take 8."""
@@ -104,21 +108,15 @@ class Campaign:
                 fields |= {name: tuple(fields[name]) for name in ("sources", "parts")}
                 self.outcomes[fields["mutation"]] = Outcome(**fields)
 
-    def fates(self, limit: int | None = None) -> list[Fate]:
-        """What is known of the mutants, or of the first of them."""
-        known = [self.outcomes[mutant.mutation] for mutant in self.mutants[:limit]
-                 if mutant.mutation in self.outcomes]
-        return [Fate(each.module, each.mutation, each.sources, each.verdict, each.by, each.how)
-                for each in known]
-
     def keep(self, outcome: Outcome) -> None:
         """Write an outcome down; a later one of the same mutant takes its place."""
         self.outcomes[outcome.mutation] = outcome
         with self.path.open("a") as file:
             file.write(json.dumps(asdict(outcome)) + "\n")
 
-    def run(self, finished: Finished = lambda outcome: None, limit: int | None = None) -> None:
-        """Ask every mutant whose outcome is not known yet.
+    def run(self, finished: Finished = lambda outcome: None,
+            limit: int | None = None) -> list[Fate]:
+        """Ask every mutant whose outcome is not known yet, and prove equivalence where it can be.
 
         Parameters
         ----------
@@ -126,6 +124,11 @@ class Campaign:
             Called with each outcome, known before or not.
         limit : int, optional
             Only that many mutants, from the first on.
+
+        Returns
+        -------
+        list of Fate
+            Of these mutants.
 
         Raises
         ------
@@ -136,9 +139,7 @@ class Campaign:
         parts: list[Part] = []
         for start in range(0, len(mutants), BATCH):
             group = mutants[start:start + BATCH]
-            if parts and all(self._known(mutant, parts) for mutant in group):
-                todo = []
-            else:
+            if not parts or not all(self._known(mutant, parts) for mutant in group):
                 bench = NativeBench(batch(self.prepared, group, self._progress),
                                     progress=self._progress)
                 if not parts:
@@ -146,23 +147,36 @@ class Campaign:
                     parts = record(bench, self.seed, thorough=self._thorough)
                 # What a simulation has open does not survive a fork, so each mutant opens its own.
                 bench.close()
-                todo = [mutant for mutant in group if not self._known(mutant, parts)]
+                self._ask_all(bench, group, parts)
             for mutant in group:
-                if mutant not in todo:
-                    finished(self.outcomes[mutant.mutation])
-            if not todo:
-                continue
-            self._progress("asking the design with mutants, none of which is active")
-            by, how, _ = _ask(bench, 0, parts)
-            if how:
-                raise SimulationError(f"mutants that are not active change the design: {by}, {how}")
-            self._progress("asking mutants")
-            for number, mutant in enumerate(group, 1):
-                if mutant in todo:
-                    finished(self._outcome(bench, number, mutant, parts))
+                finished(self.outcomes[mutant.mutation])
+        return [Fate(each.module, each.mutation, each.sources, each.verdict, each.by, each.how)
+                for each in (self.outcomes[mutant.mutation] for mutant in mutants)]
 
-    def _outcome(self, bench: NativeBench, number: int, mutant: Mutant,
-                 parts: Sequence[Part]) -> Outcome:
+    def _ask_all(self, bench: NativeBench, group: Sequence[Mutant], parts: Sequence[Part]) -> None:
+        """Ask the mutants of a design, the first parts first; then all that are not equivalent."""
+        todo = [(number, mutant) for number, mutant in enumerate(group, 1)
+                if not self._known(mutant, parts)]
+        if not todo:
+            return
+        self._progress("asking the design with mutants, none of which is active")
+        by, how, _ = _ask(bench, 0, parts)
+        if how:
+            raise SimulationError(f"mutants that are not active change the design: {by}, {how}")
+        for asked in (parts[:FIRST_PARTS], parts):
+            self._progress(f"asking mutants {len(asked)} of {len(parts)} parts")
+            for number, mutant in todo:
+                if not self._known(mutant, asked):
+                    self._ask_one(bench, number, mutant, asked)
+            if asked is not parts:
+                survivors = [mutant for _, mutant in todo
+                             if self.outcomes[mutant.mutation].verdict == "survived"]
+                for mutant in prove(self.prepared, survivors, self._progress):
+                    self.keep(replace(self.outcomes[mutant.mutation], verdict="equivalent",
+                                      by=PROOF))
+
+    def _ask_one(self, bench: NativeBench, number: int, mutant: Mutant,
+                 parts: Sequence[Part]) -> None:
         """Ask a mutant what it has not been asked yet, and write down what became of it."""
         earlier = self.outcomes.get(mutant.mutation)
         passed = [] if earlier is None or earlier.verdict != "survived" else [
@@ -172,11 +186,9 @@ class Campaign:
             # Before there is a model, a fault outside of the core shows in less time.
             asked.sort(key=lambda part: part.name != LINK)
         by, how, reached = _ask(bench, number, asked)
-        outcome = Outcome(mutant.mutation, mutant.sources, mutant.module,
+        self.keep(Outcome(mutant.mutation, mutant.sources, mutant.module,
                           "killed" if how else "survived", by, how,
-                          tuple(part.sha256 for part in [*passed, *asked[:reached + 1]]))
-        self.keep(outcome)
-        return outcome
+                          tuple(part.sha256 for part in [*passed, *asked[:reached + 1]])))
 
     def _known(self, mutant: Mutant, parts: Sequence[Part]) -> bool:
         """Whether the regression has to say no more than it has said."""

@@ -74,6 +74,8 @@ class Exchange:
         Values that must be seen, by trace.
     cycles : int
         How long it took.
+    bit : float
+        Length of the host's bits, as a share of the chip's.
     """
 
     what: str
@@ -82,6 +84,7 @@ class Exchange:
     frames: tuple[Frame, ...]
     traces: dict[str, NDArray[np.int64]]
     cycles: int
+    bit: float = 1.0
 
 
 class _Chip:
@@ -95,6 +98,10 @@ class _Chip:
                                   if trace.name.rpartition("trace_")[2] == name)
                        for name in TRACES}
         self.quiet = QUIET * bench.hdl.board.clocks_per_bit
+
+    def write(self, data: bytes, bit: float) -> None:
+        self.bench.set_bit_length(bit * self.bench.hdl.board.clocks_per_bit)
+        self.bench.write(data)
 
     def run(self, most: int, settles: bool) -> tuple[list[Frame], bool]:
         """Run on; return frames that came, and whether what was waited for is over."""
@@ -145,7 +152,7 @@ class Replay:
 
     def _differs(self, exchange: Exchange) -> str:
         chip, bench = self._chip, self._chip.bench
-        bench.write(exchange.data)
+        chip.write(exchange.data, exchange.bit)
         end = bench.cycles + round(PATIENCE * exchange.cycles) + SLACK
         frames: list[Frame] = []
         seen = dict.fromkeys(TRACES, 0)
@@ -214,18 +221,20 @@ class Recorder:
         """What is recorded."""
         return self._chip.bench.hdl
 
-    def send(self, what: str, data: bytes, settles: bool = False) -> tuple[Frame, ...]:
+    def send(self, what: str, data: bytes, settles: bool = False,
+             bit: float = 1.0) -> tuple[Frame, ...]:
         """Send bytes and return the frames that follow."""
         bench = self._chip.bench
         before = bench.cycles
-        bench.write(data)
+        self._chip.write(data, bit)
         frames: list[Frame] = []
         over = False
         while not over and bench.cycles - before < self.LONGEST:
             got, over = self._chip.run(self.LONGEST, settles)
             frames += got
         traces = self._chip.traces()
-        exchange = Exchange(what, data, settles, tuple(frames), traces, bench.cycles - before)
+        exchange = Exchange(what, data, settles, tuple(frames), traces, bench.cycles - before,
+                            bit)
         self.exchanges.append(exchange)
         if self._checking:
             self._compare_traces(what, [exchange])
@@ -241,32 +250,35 @@ class Recorder:
 
     def request(self, command: int, payload: bytes = b"", *, what: str = "",
                 sequence: int | None = None, settles: bool = False,
-                result: int = Result.OK) -> bytes:
+                result: int = Result.OK, bit: float = 1.0) -> bytes:
         """Make a request with this result; return the answer's payload."""
         if sequence is None:
             sequence = self._sequence = self._sequence % 255 + 1
         what = what or f"command {command}"
-        frames = self.send(what, encode_frame(Frame(sequence, command, payload)), settles)
+        frames = self.send(what, encode_frame(Frame(sequence, command, payload)), settles, bit)
         answers = [frame for frame in frames if frame.command & RESPONSE]
         if len(answers) != 1 or answers[0].payload[0] != result:
             raise SimulationError(f"{what}: {frames} instead of result {result}")
         return answers[0].payload[1:]
 
-    def silence(self, what: str, data: bytes) -> None:
-        """Send bytes that must be ignored."""
-        if frames := self.send(what, data, settles=True):
+    def silence(self, what: str, data: bytes, bit: float = 1.0) -> None:
+        """Send bytes that must be ignored, or not yet answered."""
+        if frames := self.send(what, data, settles=True, bit=bit):
             raise SimulationError(f"{what}: {frames} instead of nothing")
 
-    def write(self, address: int, units: NDArray[Any], what: str = "write") -> None:
+    def write(self, address: int, units: NDArray[Any], what: str = "write",
+              bit: float = 1.0) -> None:
         for start in range(0, len(units), MAX_UNITS):
             part = units[start:start + MAX_UNITS].astype("<u2")
             self.request(Command.WRITE, (address + start).to_bytes(3, "little") + part.tobytes(),
-                         what=what)
+                         what=what, bit=bit)
             self._memory.update(enumerate(part.tolist(), address + start))
 
-    def read(self, address: int, count: int = MAX_UNITS, what: str = "read") -> None:
+    def read(self, address: int, count: int = MAX_UNITS, what: str = "read",
+             bit: float = 1.0) -> None:
         """Read units that have been written."""
-        part = self.request(Command.READ, address.to_bytes(3, "little") + bytes([count]), what=what)
+        part = self.request(Command.READ, address.to_bytes(3, "little") + bytes([count]), what=what,
+                            bit=bit)
         units = [self._memory[address + offset] for offset in range(count)]
         if part != np.array(units, "<u2").tobytes():
             raise SimulationError(f"{what}: {address:#x} is not what was written")
@@ -309,17 +321,25 @@ class Recorder:
                 self.write(start + first % UP5K.tape_tokens, np.array(part), f"{self.name}: tape")
 
     def run(self, flags: RunFlag, n_feed: int, n_generate: int, temperature: int = 0,
-            seed: int = 0) -> None:
-        """Run to the end; compare stages, notices, counters, positions and tapes."""
+            seed: int = 0, sequence: int | None = None) -> bytes:
+        """Run to the end; compare stages, notices, counters, positions and tapes.
+
+        Returns
+        -------
+        bytes
+            The frame that began it.
+        """
         assert self.device is not None
         notices = self.device.run(flags, n_feed, n_generate, temperature, seed)
-        self._sequence = self._sequence % 255 + 1
-        frames = self.send(f"{self.name}: run", encode_frame(Frame(
-            self._sequence, Command.RUN,
-            RUN.pack(flags, n_feed, n_generate, temperature, seed))), settles=True)
+        if sequence is None:
+            sequence = self._sequence = self._sequence % 255 + 1
+        frame = encode_frame(Frame(sequence, Command.RUN, RUN.pack(
+            flags, n_feed, n_generate, temperature, seed)))
+        frames = self.send(f"{self.name}: run", frame, settles=True)
         if sorted(got := self._notices(frames)) != sorted(notices):
             raise SimulationError(f"{self.name}: notices {got} instead of {notices}")
         self.compare()
+        return frame
 
     def repeat(self, frame: bytes, what: str) -> None:
         """Send a RUN again, which is acknowledged and not executed."""

@@ -16,6 +16,7 @@ from trilight.hw.protocol import (
     MAX_FRAME_BYTES,
     MAX_UNITS,
     PROTOCOL_MAGIC,
+    RESPONSE,
     RUN,
     STATUS,
     Command,
@@ -40,6 +41,13 @@ LAST_TAPE = Space.TAPE + SPACE_UNITS - 1
 LAST = Space.CHECK + SPACE_UNITS - 1
 MOST_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
 BEGIN = RunFlag.RESET | RunFlag.SEED
+
+MOST_SKEW = 0.02
+"""Of the host's clock that the chip bears."""
+
+LONG, SHORT = 1.3, 0.25
+"""Lengths of bits, as shares of the chip's: nine of one are more than ten; one of the other is less
+than half."""
 
 TALL = ModelConfig(vocab_size=20, d_model=40, n_layers=11, d_hidden=16)
 """As many operations as there may be, and nearly as many channels of all layers."""
@@ -95,7 +103,8 @@ def record(bench: NativeBench, seed: int, *, thorough: bool = True) -> list[Part
         step(recorder, np.random.default_rng([seed, *name.encode()]))
         sha256 = hashlib.sha256()
         for exchange in recorder.exchanges:
-            sha256.update(repr((exchange.data, exchange.settles, exchange.frames)).encode())
+            sha256.update(repr((
+                exchange.data, exchange.settles, exchange.bit, exchange.frames)).encode())
         parts.append(Part(name, recorder.exchanges, sha256.hexdigest()))
     return parts
 
@@ -193,7 +202,26 @@ def _damage(recorder: Recorder, rng: np.random.Generator) -> None:
         recorder.silence("a flipped bit", bytes(damaged))
     recorder.silence("a lost byte", frame[:4] + frame[5:])
     recorder.silence("noise", bytes(rng.integers(0, 0xC0, 40, np.uint8)) + end)
-    recorder.silence("a bad escape", bytes([Slip.END, 1, Command.STOP, Slip.ESC, 1, Slip.END]))
+    # What would be a good frame with a good escape, or without what is wrong.
+    escaped = encode_frame(Frame(Slip.ESC, Command.STATUS, b""))
+    recorder.silence("a bad escape", escaped.replace(bytes([Slip.ESC, Slip.ESC_ESC]),
+                                                     bytes([Slip.ESC, 1])))
+    status = encode_frame(Frame(1, Command.STATUS))
+    recorder.silence("an escape at the end", status[:-1] + bytes([Slip.ESC]) + end)
+    recorder.silence("half a frame", status[:4])
+    recorder.silence("a byte without a stop bit", b"\0", bit=LONG)
+    recorder.silence("the other half", status[4:])
+    recorder.silence("half a frame", status[:4])
+    recorder.silence("a pulse that is no start bit", b"\xff", bit=SHORT)
+    answers = recorder.send("the other half", status[4:])
+    answers += recorder.send("two frames at once", 2 * status, settles=True)
+    if len(answers) < 2 or {answer.command for answer in answers} != {Command.STATUS | RESPONSE}:
+        raise SimulationError(f"{answers} instead of answers to STATUS")
+    for skew in (-MOST_SKEW, MOST_SKEW):
+        for _ in range(4):
+            units = _units(rng, 8)
+            recorder.write(Space.TAPE, units & 0xFF, bit=1 + skew)
+            recorder.read(Space.TAPE, 8, bit=1 + skew)
     recorder.silence("short frames", 3 * end + bytes([1]) + end + bytes([1, 2, 3]) + end)
     for surplus in (0, 1, 40):
         recorder.silence("a long frame", end + bytes([1, Command.WRITE]) + _address(Space.TAPE)
@@ -242,7 +270,11 @@ class _Texts:
         self.write(0, 3)
         recorder.stopped_run(BEGIN | RunFlag.CLEAR, 3, 60, 205, self.seed(),
                              lambda frame: _while_running(recorder, frame))
-        run(RunFlag(0), 1, 1, 0, 0)
+        frame = run(RunFlag(0), 1, 1, 0, 0, sequence=77)
+        recorder.repeat(frame, "a RUN that has come already")
+        recorder.compare()
+        recorder.request(Command.STATUS, sequence=0)
+        run(RunFlag(0), 1, 1, 0, 0, sequence=77)
 
 
 def _least(recorder: Recorder, rng: np.random.Generator) -> None:
@@ -259,6 +291,16 @@ def _deep(recorder: Recorder, rng: np.random.Generator) -> None:
 
 def _blocks(recorder: Recorder, rng: np.random.Generator) -> None:
     _Texts(recorder, rng, harsh(_random(SHAPES["blocks"], rng), rng), "blocks").one_and_two()
+
+
+def _long(recorder: Recorder, rng: np.random.Generator) -> None:
+    """Runs of as many tokens as there may be, stopped soon."""
+    texts = _Texts(recorder, rng, _random(SHAPES["least"], rng), "long")
+    texts.write(0, 8)
+    for bit in range(8, 16):
+        for n_feed, n_generate in (((1 << bit) + 1, 0), (1, (1 << bit) + 1)):
+            recorder.stopped_run(BEGIN | RunFlag.CLEAR, n_feed, n_generate, 205, bit,
+                                 lambda frame: recorder.repeat(frame, "long: repeated run"))
 
 
 def _tall(recorder: Recorder, rng: np.random.Generator) -> None:
@@ -288,6 +330,8 @@ def _noise(recorder: Recorder, rng: np.random.Generator) -> None:
     recorder.load(model, "noise")
     recorder.write_tape(0, 0, list(range(vocabulary)))
     recorder.run(BEGIN, vocabulary, 1, 1, 1)
+    # Ties, of which the lowest wins.
+    recorder.run(BEGIN, 2, 4, 0, 1)
     for bit in range(NUMBERS.temperature_bits):
         recorder.write_tape(0, 0, [bit])
         recorder.run(BEGIN, 1, 4, MOST_TEMPERATURE ^ (1 << bit), int(rng.integers(1 << 32)))
@@ -315,7 +359,7 @@ LINK = "link"
 """The part without a model."""
 
 PARTS: dict[str, Step] = {
-    "least": _least, LINK: _link, "noise": _noise, "round": _round, "deep": _deep,
-    "blocks": _blocks}
+    "least": _least, LINK: _link, "noise": _noise, "round": _round, "long": _long,
+    "deep": _deep, "blocks": _blocks}
 LARGE_PARTS: dict[str, Step] = {"tall": _tall, "large": _large}
 """Parts by name: those that kill most for the least time come first."""
