@@ -70,12 +70,12 @@ def prove(prepared: Prepared, mutants: Sequence[Mutant],
 
 
 def _write_script(mutants: Sequence[Mutant]) -> str:
-    # Enables and resets of registers become logic.
-    lines = [f"read_rtlil {DESIGN}", "dffunmap", "design -save base"]
+    lines = [f"read_rtlil {DESIGN}", "design -save base"]
     for number, mutant in enumerate(mutants):
         for which, change in ((GOLD, ""), (GATE, f"mutate {mutant.mutation}")):
-            lines += ["design -load base", change,
-                      f"select {mutant.module}", f"write_json -selected {which}{number}.json",
+            # Enables and resets of registers become logic, in which a fault of theirs stays.
+            lines += ["design -load base", change, f"select {mutant.module}", "dffunmap",
+                      f"write_json -selected {which}{number}.json",
                       "select -clear"]
     return "\n".join(lines)
 
