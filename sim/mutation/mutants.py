@@ -71,6 +71,9 @@ opt_clean
 write_verilog -noattr design.v
 """
 
+CONTROLLED = re.compile(rf"^  assign \\(\S+)\.{CONTROL}  = {CONTROL};$", re.MULTILINE)
+"""A module whose mutants the control input reaches."""
+
 FIELD = re.compile(r"-(\w+) (\S+)")
 
 
@@ -247,10 +250,10 @@ def batch(prepared: Prepared, mutants: Sequence[Mutant], progress: Progress = no
         progress=progress, what="putting mutants in"))
     verilog = folder / "design.v"
     text = verilog.read_bytes()
-    modules = {mutant.module for mutant in mutants} - {board.top}
-    driven = len(re.findall(rf"^  assign \S*{CONTROL}  = {CONTROL};$".encode(), text, re.MULTILINE))
-    if driven != len(modules):
-        raise SimulationError(f"of {len(modules)} modules with mutants, {driven} are controlled")
+    controlled = set(CONTROLLED.findall(text.decode()))
+    for module in {mutant.module for mutant in mutants} - {board.top}:
+        if module.removeprefix(f"{board.top}.") not in controlled:
+            raise SimulationError(f"mutants of {module} are not controlled")
     return Hdl(kind="rtl", board=board, verilog=verilog, sha256=digest(text),
                design_sha256=prepared.sha256, build_id=prepared.build_id)
 
