@@ -76,6 +76,8 @@ class Exchange:
         How long it took.
     bit : float
         Length of the host's bits, as a share of the chip's.
+    reset : int
+        After how many cycles the chip is reset, which ends the exchange; 0 for not at all.
     """
 
     what: str
@@ -85,6 +87,7 @@ class Exchange:
     traces: dict[str, NDArray[np.int64]]
     cycles: int
     bit: float = 1.0
+    reset: int = 0
 
 
 class _Chip:
@@ -111,6 +114,14 @@ class _Chip:
             return frames, ran < most
         answered = any(frame.command & RESPONSE for frame in frames)
         return frames, answered or (ran < most and self.bench.idle)
+
+    def reset(self, after: int) -> None:
+        """Reset the chip; what it has said and shown until then is forgotten."""
+        self.bench.run(after)
+        self.bench.lose_lock()
+        self.bench.read()
+        self.reader = FrameReader()
+        self.traces()
 
     def traces(self) -> dict[str, NDArray[np.int64]]:
         taken = {}
@@ -153,6 +164,9 @@ class Replay:
     def _differs(self, exchange: Exchange) -> str:
         chip, bench = self._chip, self._chip.bench
         chip.write(exchange.data, exchange.bit)
+        if exchange.reset:
+            chip.reset(exchange.reset)
+            return ""
         end = bench.cycles + round(PATIENCE * exchange.cycles) + SLACK
         frames: list[Frame] = []
         seen = dict.fromkeys(TRACES, 0)
@@ -265,6 +279,14 @@ class Recorder:
         """Send bytes that must be ignored, or not yet answered."""
         if frames := self.send(what, data, settles=True, bit=bit):
             raise SimulationError(f"{what}: {frames} instead of nothing")
+
+    def reset(self, what: str, data: bytes, after: int) -> None:
+        """Send bytes, and reset the chip some cycles after the first; memories stay."""
+        self._chip.write(data, 1.0)
+        self._chip.reset(after)
+        self.exchanges.append(Exchange(what, data, False, (), {}, 0, reset=after))
+        assert self.device is not None
+        self.device.reset()
 
     def write(self, address: int, units: NDArray[Any], what: str = "write",
               bit: float = 1.0) -> None:

@@ -53,10 +53,15 @@ write_rtlil prepared.il
 # What a memory holds before it is written is not part of any contract.
 CANDIDATES = "{module}/* {module}/t:$meminit* %d"
 
+# The model of the PLL is locked while it is not reset, which the board's design never does.
 BATCH_SCRIPT = f"""
 read_rtlil prepared.il
 hierarchy -top {{top}}
 add -input {CONTROL} {CONTROL_BITS} {{top}}
+add -input lock 1 {{top}}
+cd {{top}}
+connect -port pll RESETB \\lock
+cd ..
 {{mutations}}
 flatten
 cd {{top}}

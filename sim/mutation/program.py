@@ -104,7 +104,8 @@ def record(bench: NativeBench, seed: int, *, thorough: bool = True) -> list[Part
         sha256 = hashlib.sha256()
         for exchange in recorder.exchanges:
             sha256.update(repr((
-                exchange.data, exchange.settles, exchange.bit, exchange.frames)).encode())
+                exchange.data, exchange.settles, exchange.bit, exchange.frames)
+                + (exchange.reset,) * bool(exchange.reset)).encode())
         parts.append(Part(name, recorder.exchanges, sha256.hexdigest()))
     return parts
 
@@ -303,6 +304,55 @@ def _long(recorder: Recorder, rng: np.random.Generator) -> None:
                                  lambda frame: recorder.repeat(frame, "long: repeated run"))
 
 
+def _lengths(recorder: Recorder, rng: np.random.Generator) -> None:
+    """Every command with payloads whose length is wrong in one bit."""
+    lengths = {Command.IDENTIFY: 0, Command.STATUS: 0, Command.STOP: 0, Command.READ: 4,
+               Command.RUN: RUN.size}
+    for command, length in lengths.items():
+        for bit in range(8):
+            payload = _address(Space.TAPE) + b"\1" + bytes(length ^ (1 << bit))
+            recorder.request(command, payload[:length ^ (1 << bit)], result=Result.BAD_LENGTH,
+                             what=f"length of command {command}")
+
+
+def _close(recorder: Recorder, rng: np.random.Generator) -> None:
+    """Draws among a few tokens whose logits and noise differ by little."""
+    model = _random(SHAPES["least"], rng)
+    bias = np.full(model.config.vocab_size, -30_000)
+    bias[[2, 3, 9, 14]] = 0
+    recorder.load(replace(model, head_scale=20, head_bias=bias), "close")
+    for temperature in (0, 1, 2, 5, 11, 23, 47, 95, 190, 777, 2047):
+        tokens = rng.integers(0, model.config.vocab_size, 2).tolist()
+        recorder.write_tape(0, 0, tokens)
+        recorder.run(BEGIN, 2, 40, temperature, int(rng.integers(1 << 32)))
+
+
+def _far(recorder: Recorder, rng: np.random.Generator) -> None:
+    """Two texts four times round their tapes."""
+    texts = _Texts(recorder, rng, _random(SHAPES["least"], rng), "far")
+    for sequence in range(UP5K.sequences):
+        texts.write(sequence, UP5K.tape_tokens)
+    recorder.run(BEGIN | RunFlag.HOLD, 4 * UP5K.tape_tokens, 6, 205, 7)
+    recorder.run(BEGIN | RunFlag.SECOND, 4 * UP5K.tape_tokens + 2, 6, 205, 8)
+
+
+def _reset(recorder: Recorder, rng: np.random.Generator) -> None:
+    """Reset while it runs, receives and answers, and then as after power-on."""
+    texts = _Texts(recorder, rng, _random(SHAPES["deep"], rng), "reset")
+    texts.write(0, 8)
+    texts.write(1, 8)
+    frame = encode_frame(Frame(33, Command.RUN, RUN.pack(
+        BEGIN | RunFlag.SECOND, 8, 60, 205, 9)))
+    for after in (3000, 3400, 5000, 5777):
+        recorder.run(BEGIN | RunFlag.HOLD, 8, 60, 205, 9)
+        status = encode_frame(Frame(34, Command.STATUS))
+        recorder.reset("reset: a run", frame + 20 * status, after)
+        if any(recorder.request(Command.STATUS, what="reset: status")):
+            raise SimulationError("status after a reset is not all zero")
+        recorder.run(RunFlag(0), 1, 3, 300, 0)
+        recorder.run(RunFlag.SECOND, 1, 2, 205, 0)
+
+
 def _tall(recorder: Recorder, rng: np.random.Generator) -> None:
     _Texts(recorder, rng, _random(TALL, rng), "tall").one_and_two()
 
@@ -361,5 +411,6 @@ LINK = "link"
 PARTS: dict[str, Step] = {
     "least": _least, LINK: _link, "noise": _noise, "round": _round, "long": _long,
     "deep": _deep, "blocks": _blocks}
-LARGE_PARTS: dict[str, Step] = {"tall": _tall, "large": _large}
+LARGE_PARTS: dict[str, Step] = {
+    "lengths": _lengths, "close": _close, "far": _far, "tall": _tall, "large": _large}
 """Parts by name: those that kill most for the least time come first."""
