@@ -346,9 +346,10 @@ def _reset(recorder: Recorder, rng: np.random.Generator) -> None:
     for after in (3000, 3400, 5000, 5777):
         recorder.run(BEGIN | RunFlag.HOLD, 8, 60, 205, 9)
         status = encode_frame(Frame(34, Command.STATUS))
-        recorder.reset("reset: a run", frame + 20 * status, after)
+        recorder.reset("reset: a run", frame + 12 * status, after)
         if any(recorder.request(Command.STATUS, what="reset: status")):
             raise SimulationError("status after a reset is not all zero")
+        recorder.check(SHAPES["deep"].weight_words)
         recorder.run(RunFlag(0), 1, 3, 300, 0)
         recorder.run(RunFlag.SECOND, 1, 2, 205, 0)
 
@@ -412,5 +413,6 @@ PARTS: dict[str, Step] = {
     "least": _least, LINK: _link, "noise": _noise, "round": _round, "long": _long,
     "deep": _deep, "blocks": _blocks}
 LARGE_PARTS: dict[str, Step] = {
-    "lengths": _lengths, "close": _close, "far": _far, "tall": _tall, "large": _large}
+    "lengths": _lengths, "close": _close, "reset": _reset, "far": _far,
+    "tall": _tall, "large": _large}
 """Parts by name: those that kill most for the least time come first."""
