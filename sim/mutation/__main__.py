@@ -75,7 +75,7 @@ def gateware(
     command = f"python -m trilight.sim.mutation gateware --number {number} --seed {seed}"
     found = document(fates, chosen=len(campaign.mutants), seed=seed,
                      command=command + " --quick" * quick + f" --limit {limit}" * bool(limit),
-                     design_sha256=campaign.design_sha256)
+                     design_sha256=campaign.prepared.design_sha256)
     _report(found, "gateware", json_path)
 
 
@@ -83,6 +83,7 @@ def gateware(
 def host_command(
     number: Number = 300,
     seed: Seed = DEFAULT_SEED,
+    processes: Annotated[int, typer.Option(help="Mutants at once.", min=1)] = 1,
     folder: Folder = DEFAULT_FOLDER,
     json_path: Json = None,
 ) -> None:
@@ -92,7 +93,7 @@ def host_command(
     """
     console = Console(stderr=True)
     console.print(f"seed: {seed}")
-    fates, chosen = host.campaign(folder / "host", number, seed,
+    fates, chosen = host.campaign(folder / "host", number, seed, processes,
                                   lambda text: console.print(escape(text), style="dim"))
     found = document(fates, chosen=chosen, seed=seed, command=(
         f"python -m trilight.sim.mutation host --number {number} --seed {seed}"))

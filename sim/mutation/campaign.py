@@ -99,8 +99,7 @@ class Campaign:
         # So that the first part of a campaign is a sample of all modules.
         random.Random(seed).shuffle(self.mutants)
         folder.mkdir(parents=True, exist_ok=True)
-        self.design_sha256 = self.prepared.sha256
-        self.path = folder / f"gateware-{self.design_sha256[:16]}.jsonl"
+        self.path = folder / f"gateware-{self.prepared.sha256[:16]}.jsonl"
         self.outcomes: dict[str, Outcome] = {}
         if self.path.exists():
             for line in self.path.read_text().splitlines():

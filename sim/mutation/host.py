@@ -36,6 +36,9 @@ MODULES = {
 }
 """What is mutated, and the files ``tests/sw/test_<name>.py`` that are about it."""
 
+TIMED = "tests/sw/test_driver.py::test_two_prompts_take_half_as_many_turns"
+"""A test that counts what a computer does in a time, and would kill mutants on a busy one."""
+
 PACKAGES = ("hw", "sw", "sim", "boards")
 
 KILLED = frozenset({"killed", "timeout", "segfault", "suspicious"})
@@ -56,7 +59,7 @@ CONFIGURATION = """
 source_paths = ["trilight/sw"]
 only_mutate = {only_mutate}
 also_copy = ["trilight/hw", "trilight/sim", "trilight/boards"]
-pytest_add_cli_args = ["-p", "no:cacheprovider"]
+pytest_add_cli_args = ["-p", "no:cacheprovider", "--deselect", "{timed}"]
 pytest_add_cli_args_test_selection = {tests}
 track_dependencies = false
 use_git_change_detection = false
@@ -68,7 +71,7 @@ def _lay_out(folder: Path) -> Path:
     names = sorted({name for names in MODULES.values() for name in names})
     tests = [f"tests/sw/test_{name}.py" for name in names]
     configuration = (ROOT / "pyproject.toml").read_text() + CONFIGURATION.format(
-        only_mutate=[f"trilight/{module}" for module in MODULES], tests=tests)
+        only_mutate=[f"trilight/{module}" for module in MODULES], timed=TIMED, tests=tests)
     sources = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
     key = digest(configuration, version("mutmut"),
                  *(path.read_bytes() for path in [*sources, *(ROOT / test for test in tests)]))
@@ -103,14 +106,23 @@ def _verdicts(tree: Path) -> dict[str, str]:
     return {name: verdict for name, _, verdict in pairs}
 
 
-def campaign(folder: Path, number: int, seed: int,
+def campaign(folder: Path, number: int, seed: int, processes: int = 1,
              progress: Progress = no_progress) -> tuple[list[Fate], int]:
     """Choose mutants at random, run the tests against those whose fate is not known.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Where results are kept.
+    number : int
+        How many; fewer are the first of more.
+    seed : int
+    processes : int
+        Mutants at once.
 
     Returns
     -------
     fates : list of Fate
-        Of all that have been tried; those of the same sources from earlier calls too.
     chosen : int
         How many there are to choose from.
 
@@ -124,14 +136,16 @@ def campaign(folder: Path, number: int, seed: int,
     if not (tree / "mutants").exists():
         progress("making mutants")
         _run(tree, ["-c", GENERATE], "making mutants")
-    names = sorted(_verdicts(tree))
-    chosen = random.Random(seed).sample(names, min(number, len(names)))
-    todo = [name for name in chosen if _verdicts(tree)[name] == "not checked"]
+    names = sorted(verdicts := _verdicts(tree))
+    random.Random(seed).shuffle(names)
+    chosen = names[:number]
+    todo = [name for name in chosen if verdicts[name] == "not checked"]
     if todo:
         progress(f"asking {len(todo)} mutants; Ctrl-C loses nothing")
-        _run(tree, ["-m", "mutmut", "run", *todo], "asking mutants")
-    return [_fate(tree, name, verdict) for name, verdict in _verdicts(tree).items()
-            if verdict != "not checked"], len(names)
+        _run(tree, ["-m", "mutmut", "run", "--max-children", str(processes), *todo],
+             "asking mutants")
+        verdicts = _verdicts(tree)
+    return [_fate(tree, name, verdicts[name]) for name in chosen], len(names)
 
 
 def _fate(tree: Path, name: str, verdict: str) -> Fate:

