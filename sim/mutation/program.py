@@ -328,12 +328,14 @@ def _close(recorder: Recorder, rng: np.random.Generator) -> None:
 
 
 def _far(recorder: Recorder, rng: np.random.Generator) -> None:
-    """Two texts four times round their tapes."""
+    """Two texts many times round their tapes."""
     texts = _Texts(recorder, rng, _random(SHAPES["least"], rng), "far")
     for sequence in range(UP5K.sequences):
         texts.write(sequence, UP5K.tape_tokens)
-    recorder.run(BEGIN | RunFlag.HOLD, 4 * UP5K.tape_tokens, 6, 205, 7)
-    recorder.run(BEGIN | RunFlag.SECOND, 4 * UP5K.tape_tokens + 2, 6, 205, 8)
+    # Between them, the positions at the ends have every bit below 11 at 0 and at 1.
+    for flags, count in ((BEGIN, 0x2AA - 4), (RunFlag(0), 0x555 - 0x2AA - 4)):
+        recorder.run(flags | RunFlag.HOLD, count, 5, 205, 7)
+        recorder.run(flags | RunFlag.SECOND, count, 5, 205, 8)
 
 
 def _reset(recorder: Recorder, rng: np.random.Generator) -> None:
@@ -354,6 +356,17 @@ def _reset(recorder: Recorder, rng: np.random.Generator) -> None:
         recorder.run(RunFlag.SECOND, 1, 2, 205, 0)
 
 
+def _crowd(recorder: Recorder, rng: np.random.Generator) -> None:
+    """Notices of two texts that wait for long answers and for each other."""
+    texts = _Texts(recorder, rng, _random(SHAPES["least"], rng), "crowd")
+    read = encode_frame(Frame(35, Command.READ, _address(Space.TAPE) + bytes([9])))
+    for reads in range(1, 9):
+        texts.write(0, 1)
+        texts.write(1, 1)
+        recorder.run(BEGIN | RunFlag.HOLD, 1, 20 + reads, 205, texts.seed())
+        recorder.run(BEGIN | RunFlag.SECOND, 1, 20, 205, texts.seed(), meanwhile=reads * read)
+
+
 def _tall(recorder: Recorder, rng: np.random.Generator) -> None:
     _Texts(recorder, rng, _random(TALL, rng), "tall").one_and_two()
 
@@ -368,7 +381,10 @@ def _round(recorder: Recorder, rng: np.random.Generator) -> None:
 
 
 def _large(recorder: Recorder, rng: np.random.Generator) -> None:
-    _Texts(recorder, rng, harsh(_random(LARGE, rng), rng), "large").one_and_two()
+    model = harsh(_random(LARGE, rng), rng)
+    bias = model.head_bias.copy()
+    bias[:-8] = np.iinfo(np.int16).min
+    _Texts(recorder, rng, replace(model, head_bias=bias), "large").one_and_two()
 
 
 def _noise(recorder: Recorder, rng: np.random.Generator) -> None:
@@ -413,6 +429,6 @@ PARTS: dict[str, Step] = {
     "least": _least, LINK: _link, "noise": _noise, "round": _round, "long": _long,
     "deep": _deep, "blocks": _blocks}
 LARGE_PARTS: dict[str, Step] = {
-    "lengths": _lengths, "close": _close, "reset": _reset, "far": _far,
-    "tall": _tall, "large": _large}
+    "lengths": _lengths, "close": _close, "crowd": _crowd, "reset": _reset,
+    "far": _far, "tall": _tall, "large": _large}
 """Parts by name: those that kill most for the least time come first."""
