@@ -39,9 +39,17 @@ MACHINES = "hw/fsm.py"
 Json = dict[str, Any]
 
 
-def prove(prepared: Prepared, mutants: Sequence[Mutant],
-          progress: Progress = no_progress) -> Iterator[Mutant]:
+def prove(prepared: Prepared, mutants: Sequence[Mutant], progress: Progress = no_progress, *,
+          whole: bool = False) -> Iterator[Mutant]:
     """Those of the mutants that are proved to change nothing.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    mutants : sequence of Mutant
+    whole : bool
+        Cut the whole design and not the mutant's module, which takes seconds for each mutant and
+        finds what is used nowhere.
 
     Raises
     ------
@@ -54,12 +62,14 @@ def prove(prepared: Prepared, mutants: Sequence[Mutant],
         work = Path(name)
         # A path of one's own is all that Yosys sees of a folder for temporary files.
         shutil.copy(prepared.rtlil, work / DESIGN)
-        run_yosys(_write_script(mutants), work, LOG, progress=progress, what="writing survivors")
+        top = prepared.board.top if whole else ""
+        run_yosys(_write_script(mutants, top), work, LOG, progress=progress,
+                  what="writing survivors")
         for number, mutant in enumerate(mutants):
             for which in (GOLD, GATE):
                 path = work / f"{which}{number}.json"
-                path.write_text(json.dumps(_cut(json.loads(path.read_text()), mutant.module,
-                                                which)))
+                path.write_text(json.dumps(_cut(json.loads(path.read_text()),
+                                                top or mutant.module, which)))
         run_yosys("\n".join(_proof(number) for number in range(len(mutants))), work, LOG,
                   progress=progress, what="proving survivors equivalent")
         log = (work / "yosys.log").read_text()
@@ -69,12 +79,13 @@ def prove(prepared: Prepared, mutants: Sequence[Mutant],
             yield mutants[int(place)]
 
 
-def _write_script(mutants: Sequence[Mutant]) -> str:
+def _write_script(mutants: Sequence[Mutant], top: str) -> str:
     lines = [f"read_rtlil {DESIGN}", "design -save base"]
     for number, mutant in enumerate(mutants):
         for which, change in ((GOLD, ""), (GATE, f"mutate {mutant.mutation}")):
             # Enables and resets of registers become logic, in which a fault of theirs stays.
-            lines += ["design -load base", change, f"select {mutant.module}", "dffunmap",
+            lines += ["design -load base", change, *(["flatten"] if top else []),
+                      f"select {top or mutant.module}", "dffunmap",
                       f"write_json -selected {which}{number}.json",
                       "select -clear"]
     return "\n".join(lines)
@@ -88,6 +99,8 @@ def _proof(number: int) -> str:
         f"read_json gate{number}.json",
         "setundef -zero gold gate",
         "miter -equiv -flatten gold gate miter",
+        # What is the same in both becomes one.
+        "opt miter",
         f"sat -timeout {SAT_SECONDS} -prove trigger 0 miter"])
 
 
@@ -99,12 +112,18 @@ def _is_state(cell: Json) -> bool:
 def _cut(design: Json, module: str, name: str) -> Json:
     """The module as ``GOLD`` or ``GATE``, with everything that has a state taken out."""
     found = design["modules"][module]
-    ports = {port: dict(fields) for port, fields in found["ports"].items()}
+    # A pad's wire is cut like any other that comes from outside.
+    ports = {port: {"direction": "output" if fields["direction"] == "output" else "input",
+                    "bits": fields["bits"]} for port, fields in found["ports"].items()}
     cells: Json = {}
     bits = [bit for cell in found["cells"].values() for port in cell["connections"].values()
             for bit in port if isinstance(bit, int)]
     fresh = max([*bits, *(bit for port in ports.values() for bit in port["bits"]
                           if isinstance(bit, int))], default=1) + 1
+    read = {bit for cell in found["cells"].values() for port, taken in cell["connections"].items()
+            if cell["port_directions"][port] != "output" for bit in taken}
+    read |= {bit for port in ports.values() if port["direction"] == "output"
+             for bit in port["bits"]}
     for cell_name, cell in sorted(found["cells"].items()):
         if not _is_state(cell):
             cells[cell_name] = cell
@@ -116,12 +135,16 @@ def _cut(design: Json, module: str, name: str) -> Json:
             fresh += width
             cells[f"{cell_name}.{port}.used"] = _cell("$and", (taken[port], enable), masked)
             taken[port] = masked
+        if "Q" in taken:
+            # A bit of a register that nothing reads may be anything.
+            used = [place for place, bit in enumerate(taken["Q"]) if bit in read]
+            taken |= {port: [taken[port][place] for place in used] for port in "DQ"}
         for port, connection in taken.items():
             gives = cell["port_directions"][port] == "output"
             ports[f"{cell_name}.{port}"] = {"direction": "input" if gives else "output",
                                             "bits": connection}
     machines = [net["bits"] for net_name, net in found["netnames"].items()
-                if net_name.startswith("fsm_state")
+                if net_name.rpartition(".")[2].startswith("fsm_state")
                 and net["attributes"].get("src", "").startswith(MACHINES)]
     if machines:
         _restrict(ports, cells, fresh, machines, found["cells"], name == GOLD)
