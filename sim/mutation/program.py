@@ -305,7 +305,11 @@ def _long(recorder: Recorder, rng: np.random.Generator) -> None:
 
 
 def _lengths(recorder: Recorder, rng: np.random.Generator) -> None:
-    """Every command with payloads whose length is wrong in one bit."""
+    """Every command with payloads whose length is wrong in one bit; frames with one delimiter."""
+    frame = encode_frame(Frame(36, Command.STATUS))
+    for data in (frame, frame[1:], frame[1:]):
+        if len(recorder.send("one delimiter", data)) != 1:
+            raise SimulationError("a frame after another's delimiter is not answered")
     lengths = {Command.IDENTIFY: 0, Command.STATUS: 0, Command.STOP: 0, Command.READ: 4,
                Command.RUN: RUN.size}
     for command, length in lengths.items():
@@ -356,15 +360,24 @@ def _reset(recorder: Recorder, rng: np.random.Generator) -> None:
         recorder.run(RunFlag.SECOND, 1, 2, 205, 0)
 
 
+def _seeds(recorder: Recorder, rng: np.random.Generator) -> None:
+    """A seed of each bit alone."""
+    texts = _Texts(recorder, rng, replace(_random(SHAPES["least"], rng), head_scale=40), "seeds")
+    texts.write(0, 1)
+    for bit in range(NUMBERS.rng_bits):
+        recorder.run(BEGIN, 1, 6, MOST_TEMPERATURE, 1 << bit)
+
+
 def _crowd(recorder: Recorder, rng: np.random.Generator) -> None:
     """Notices of two texts that wait for long answers and for each other."""
     texts = _Texts(recorder, rng, _random(SHAPES["least"], rng), "crowd")
     read = encode_frame(Frame(35, Command.READ, _address(Space.TAPE) + bytes([9])))
-    for reads in range(1, 9):
+    for pause in range(20, 76, 8):
         texts.write(0, 1)
         texts.write(1, 1)
-        recorder.run(BEGIN | RunFlag.HOLD, 1, 20 + reads, 205, texts.seed())
-        recorder.run(BEGIN | RunFlag.SECOND, 1, 20, 205, texts.seed(), meanwhile=reads * read)
+        recorder.run(BEGIN | RunFlag.HOLD, 1, 40, 205, texts.seed())
+        recorder.run(BEGIN | RunFlag.SECOND, 1, 40, 205, texts.seed(),
+                     meanwhile=8 * (read + pause * bytes([Slip.END])))
 
 
 def _tall(recorder: Recorder, rng: np.random.Generator) -> None:
@@ -429,6 +442,6 @@ PARTS: dict[str, Step] = {
     "least": _least, LINK: _link, "noise": _noise, "round": _round, "long": _long,
     "deep": _deep, "blocks": _blocks}
 LARGE_PARTS: dict[str, Step] = {
-    "lengths": _lengths, "close": _close, "crowd": _crowd, "reset": _reset,
-    "far": _far, "tall": _tall, "large": _large}
+    "lengths": _lengths, "close": _close, "seeds": _seeds, "crowd": _crowd,
+    "reset": _reset, "far": _far, "tall": _tall, "large": _large}
 """Parts by name: those that kill most for the least time come first."""
