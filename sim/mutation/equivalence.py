@@ -1,9 +1,10 @@
 """Proofs that a mutant changes nothing: equal outputs and next states for every input and state.
 
 A module is cut at its registers, memories and the modules in it: what they give is an input, and
-what they take is an output, which counts only where it is used. Two modules without state remain,
-and Yosys' SAT solver shows that no input tells them apart. The proof is complete, with no bound on
-time. Of states that cannot be reached it knows only that a state machine is in one state
+what they take is an output, which counts only where it is used. A small module is looked at
+together with the one around it, which may not use all that it gives. Two modules without state
+remain, and Yosys' SAT solver shows that no input tells them apart. The proof is complete, with no
+bound on time. Of states that cannot be reached it knows only that a state machine is in one state
 (``hw/fsm.py``), which it proves along; a mutant that differs in others has no proof, and stays a
 survivor.
 """
@@ -28,6 +29,9 @@ PROOF = "proof that outputs and next states are equal"
 
 SAT_SECONDS = 20
 
+MOST_LEVELS = 4
+"""Levels of the hierarchy; what is below is looked at with what is around it."""
+
 DESIGN, LOG = "prepared.il", "equivalence"
 
 GOLD, GATE = "gold", "gate"
@@ -39,17 +43,9 @@ MACHINES = "hw/fsm.py"
 Json = dict[str, Any]
 
 
-def prove(prepared: Prepared, mutants: Sequence[Mutant], progress: Progress = no_progress, *,
-          whole: bool = False) -> Iterator[Mutant]:
+def prove(prepared: Prepared, mutants: Sequence[Mutant],
+          progress: Progress = no_progress) -> Iterator[Mutant]:
     """Those of the mutants that are proved to change nothing.
-
-    Parameters
-    ----------
-    prepared : Prepared
-    mutants : sequence of Mutant
-    whole : bool
-        Cut the whole design and not the mutant's module, which takes seconds for each mutant and
-        finds what is used nowhere.
 
     Raises
     ------
@@ -62,14 +58,14 @@ def prove(prepared: Prepared, mutants: Sequence[Mutant], progress: Progress = no
         work = Path(name)
         # A path of one's own is all that Yosys sees of a folder for temporary files.
         shutil.copy(prepared.rtlil, work / DESIGN)
-        top = prepared.board.top if whole else ""
-        run_yosys(_write_script(mutants, top), work, LOG, progress=progress,
-                  what="writing survivors")
+        run_yosys(_write_script(mutants), work, LOG, progress=progress, what="writing survivors")
         for number, mutant in enumerate(mutants):
-            for which in (GOLD, GATE):
-                path = work / f"{which}{number}.json"
-                path.write_text(json.dumps(_cut(json.loads(path.read_text()),
-                                                top or mutant.module, which)))
+            paths = {which: work / f"{which}{number}.json" for which in (GOLD, GATE)}
+            designs = {which: json.loads(path.read_text())["modules"][_unit(mutant)]
+                       for which, path in paths.items()}
+            used = _used(designs[GOLD]) | _used(designs[GATE])
+            for which, path in paths.items():
+                path.write_text(json.dumps(_cut(designs[which], which, used)))
         run_yosys("\n".join(_proof(number) for number in range(len(mutants))), work, LOG,
                   progress=progress, what="proving survivors equivalent")
         log = (work / "yosys.log").read_text()
@@ -79,14 +75,20 @@ def prove(prepared: Prepared, mutants: Sequence[Mutant], progress: Progress = no
             yield mutants[int(place)]
 
 
-def _write_script(mutants: Sequence[Mutant], top: str) -> str:
+def _unit(mutant: Mutant) -> str:
+    """The module that is cut: the mutant's, or the one around it."""
+    return ".".join(mutant.module.split(".")[:MOST_LEVELS])
+
+
+def _write_script(mutants: Sequence[Mutant]) -> str:
     lines = [f"read_rtlil {DESIGN}", "design -save base"]
     for number, mutant in enumerate(mutants):
         for which, change in ((GOLD, ""), (GATE, f"mutate {mutant.mutation}")):
             # Enables and resets of registers become logic, in which a fault of theirs stays.
-            lines += ["design -load base", change, *(["flatten"] if top else []),
-                      f"select {top or mutant.module}", "dffunmap",
-                      f"write_json -selected {which}{number}.json",
+            unit = _unit(mutant)
+            lines += ["design -load base", change,
+                      *([f"flatten {unit}"] if unit != mutant.module else []),
+                      f"select {unit}", "dffunmap", f"write_json -selected {which}{number}.json",
                       "select -clear"]
     return "\n".join(lines)
 
@@ -109,9 +111,18 @@ def _is_state(cell: Json) -> bool:
     return kind.startswith(("$dff", "$adff", "$mem")) or not kind.startswith("$")
 
 
-def _cut(design: Json, module: str, name: str) -> Json:
+def _used(found: Json) -> set[tuple[str, int]]:
+    """Registers' bits, by cell and place, that anything reads."""
+    read = {bit for cell in found["cells"].values() for port, taken in cell["connections"].items()
+            if cell["port_directions"][port] != "output" for bit in taken}
+    read |= {bit for port in found["ports"].values() if port["direction"] != "input"
+             for bit in port["bits"]}
+    return {(name, place) for name, cell in found["cells"].items()
+            for place, bit in enumerate(cell["connections"].get("Q", [])) if bit in read}
+
+
+def _cut(found: Json, name: str, used: set[tuple[str, int]]) -> Json:
     """The module as ``GOLD`` or ``GATE``, with everything that has a state taken out."""
-    found = design["modules"][module]
     # A pad's wire is cut like any other that comes from outside.
     ports = {port: {"direction": "output" if fields["direction"] == "output" else "input",
                     "bits": fields["bits"]} for port, fields in found["ports"].items()}
@@ -120,10 +131,6 @@ def _cut(design: Json, module: str, name: str) -> Json:
             for bit in port if isinstance(bit, int)]
     fresh = max([*bits, *(bit for port in ports.values() for bit in port["bits"]
                           if isinstance(bit, int))], default=1) + 1
-    read = {bit for cell in found["cells"].values() for port, taken in cell["connections"].items()
-            if cell["port_directions"][port] != "output" for bit in taken}
-    read |= {bit for port in ports.values() if port["direction"] == "output"
-             for bit in port["bits"]}
     for cell_name, cell in sorted(found["cells"].items()):
         if not _is_state(cell):
             cells[cell_name] = cell
@@ -137,8 +144,8 @@ def _cut(design: Json, module: str, name: str) -> Json:
             taken[port] = masked
         if "Q" in taken:
             # A bit of a register that nothing reads may be anything.
-            used = [place for place, bit in enumerate(taken["Q"]) if bit in read]
-            taken |= {port: [taken[port][place] for place in used] for port in "DQ"}
+            places = [place for place in range(len(taken["Q"])) if (cell_name, place) in used]
+            taken |= {port: [taken[port][place] for place in places] for port in "DQ"}
         for port, connection in taken.items():
             gives = cell["port_directions"][port] == "output"
             ports[f"{cell_name}.{port}"] = {"direction": "input" if gives else "output",

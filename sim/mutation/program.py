@@ -52,6 +52,9 @@ than half."""
 TALL = ModelConfig(vocab_size=20, d_model=40, n_layers=11, d_hidden=16)
 """As many operations as there may be, and nearly as many channels of all layers."""
 
+BROAD = ModelConfig(vocab_size=16, d_model=100, n_layers=1, d_hidden=16)
+"""With large norms of which not all have the same upper bits as those of ``LARGE``."""
+
 LARGE = ModelConfig(vocab_size=225, d_model=170, n_layers=1, d_hidden=256)
 """As many rows, columns, tokens and words of the program as there may be, and more than half of
 all words of weights."""
@@ -380,6 +383,10 @@ def _crowd(recorder: Recorder, rng: np.random.Generator) -> None:
                      meanwhile=8 * (read + pause * bytes([Slip.END])))
 
 
+def _broad(recorder: Recorder, rng: np.random.Generator) -> None:
+    _Texts(recorder, rng, harsh(_random(BROAD, rng), rng), "broad").one_and_two()
+
+
 def _tall(recorder: Recorder, rng: np.random.Generator) -> None:
     _Texts(recorder, rng, _random(TALL, rng), "tall").one_and_two()
 
@@ -443,5 +450,6 @@ PARTS: dict[str, Step] = {
     "deep": _deep, "blocks": _blocks}
 LARGE_PARTS: dict[str, Step] = {
     "lengths": _lengths, "close": _close, "seeds": _seeds, "crowd": _crowd,
-    "reset": _reset, "far": _far, "tall": _tall, "large": _large}
+    "reset": _reset, "broad": _broad, "far": _far, "tall": _tall,
+    "large": _large}
 """Parts by name: those that kill most for the least time come first."""
