@@ -27,7 +27,6 @@ __all__ = ["MODULES", "campaign"]
 MODULES = {
     "sw/reference/model.py": ("reference", "device"),
     "sw/reference/sampler.py": ("sampler",),
-    "sw/reference/tables.py": ("reference",),
     "sw/image.py": ("image",),
     "sw/model.py": ("model",),
     "sw/driver.py": ("driver",),
@@ -67,6 +66,8 @@ only_mutate = {only_mutate}
 also_copy = ["trilight/hw", "trilight/sim", "trilight/boards"]
 pytest_add_cli_args = ["-p", "no:cacheprovider", "--deselect", "{timed}"]
 pytest_add_cli_args_test_selection = {tests}
+timeout_multiplier = 2.0
+timeout_constant = 10.0
 track_dependencies = false
 use_git_change_detection = false
 """
@@ -114,12 +115,12 @@ def _verdicts(tree: Path) -> dict[str, str]:
 
 
 class _Wordless(ast.NodeTransformer):
-    """Takes out of every ``raise`` what its error says."""
+    """Takes out of every error what it says."""
 
-    def visit_Raise(self, node: ast.Raise) -> ast.Raise:
-        if isinstance(node.exc, ast.Call):
-            node.exc.args = [argument for argument in node.exc.args if not _is_text(argument)]
-        return node
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        if isinstance(node.func, ast.Name) and node.func.id.endswith("Error"):
+            node.args = [argument for argument in node.args if not _is_text(argument)]
+        return self.generic_visit(node)
 
 
 def _is_text(node: ast.expr) -> bool:
