@@ -5,10 +5,12 @@ All of it goes through the pins, as in ``sim/bench_chip.py``; models are those o
 """
 
 import hashlib
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import sliplib
 
 from trilight.hw.config import NUMBERS, UP5K, ModelConfig
 from trilight.hw.protocol import (
@@ -313,6 +315,10 @@ def _lengths(recorder: Recorder, rng: np.random.Generator) -> None:
     for data in (frame, frame[1:], frame[1:]):
         if len(recorder.send("one delimiter", data)) != 1:
             raise SimulationError("a frame after another's delimiter is not answered")
+    for size in (MAX_FRAME_BYTES + 1, MAX_FRAME_BYTES + 40):
+        body = bytes([1, Command.STATUS]) + bytes(size - 6)
+        recorder.silence("a long frame with a good CRC", bytes([Slip.END]) + sliplib.encode(
+            body + zlib.crc32(body).to_bytes(4, "little")) + bytes([Slip.END]))
     lengths = {Command.IDENTIFY: 0, Command.STATUS: 0, Command.STOP: 0, Command.READ: 4,
                Command.RUN: RUN.size}
     for command, length in lengths.items():
