@@ -265,6 +265,10 @@ Bench* bench_new(uint32_t clocks_per_bit, int32_t busy, int32_t checking) {
 #ifdef MUTANTS
 // Makes a fault of a mutated design active, before its first cycle.
 void bench_mutate(Bench* bench, uint32_t mutant) { bench->top.mutant = mutant; }
+
+// Whether the clock of a mutated design may be relied on; while not, and for a time after, it is
+// reset.
+void bench_lock(Bench* bench, int locked) { bench->top.lock = locked != 0; }
 #endif
 
 void bench_delete(Bench* bench) {

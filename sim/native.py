@@ -51,8 +51,9 @@ RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
 
 WORD_BITS = 64
 
-CONTROL = re.compile(r"^  input (?:wire )?(?P<range>\[\d+:0\]) (?P<name>mutant) ?;$", re.MULTILINE)
-"""The input of a design with mutants that chooses one (``sim/mutation/``)."""
+CONTROL = re.compile(r"^  input (?:wire )?(?P<range>\[\d+:0\]) mutant ?;$", re.MULTILINE)
+"""The input of a design with mutants that chooses one; ``lock`` is the other (``sim/mutation/``).
+"""
 
 BIT_PARTS = 256
 """Parts of a cycle in which the host's bits are measured."""
@@ -186,8 +187,8 @@ def _bench(hdl: Hdl, verilog: str, traces: Sequence[Trace], nets: Sequence[str],
               for name, pin in pins.items()]
     lines += [f"  {plain[name]} {name}," for name in missing]
     if control := CONTROL.search(verilog):
-        lines += [f"  input {control['range']} {control['name']},"]
-        connections += [f".{control['name']}({control['name']})"]
+        lines += [f"  input {control['range']} mutant,", "  input lock,"]
+        connections += [".mutant(mutant)", ".lock(lock)"]
     if nets:
         words = -(-len(nets) // WORD_BITS)
         lines += [f"  output [{WORD_BITS - 1}:0] nets [0:{words - 1}],"]
@@ -373,6 +374,12 @@ _UPSET_SIGNATURES: dict[str, tuple[object, list[object]]] = {
 }
 
 
+_MUTANT_SIGNATURES: dict[str, tuple[object, list[object]]] = {
+    "bench_mutate": (None, [_HANDLE, _U32]),
+    "bench_lock": (None, [_HANDLE, ctypes.c_int]),
+}
+
+
 class NativeBench:
     """A running design: bytes in and out of its pins, and cycles.
 
@@ -407,20 +414,19 @@ class NativeBench:
         self.memories = memories
         self.traces = _traces(hdl.verilog.read_text())
         self._names = [trace.name.rpartition("trace_")[2] for trace in self.traces]
+        self._has_mutants = CONTROL.search(hdl.verilog.read_text()) is not None
         self._recorders: list[Trace] = []
         library = ctypes.CDLL(str(compile_bench(hdl, probe, progress, recipe, memories)))
         self._functions = {}
         self._probe = probe or Probe()
         signatures = (_SIGNATURES | (_PROBE_SIGNATURES if self._probe.nets else {})
-                      | (_UPSET_SIGNATURES if memories else {}))
+                      | (_UPSET_SIGNATURES if memories else {})
+                      | (_MUTANT_SIGNATURES if self._has_mutants else {}))
         for name, (result, arguments) in signatures.items():
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
             self._functions[name] = function
         self.tells_when_running = "running" in self._names
-        self._mutate = library.bench_mutate if CONTROL.search(hdl.verilog.read_text()) else None
-        if self._mutate is not None:
-            self._mutate.restype, self._mutate.argtypes = None, [_HANDLE, _U32]
         self._finalizer: weakref.finalize[..., Any] | None = None
         self.restart()
 
@@ -439,8 +445,9 @@ class NativeBench:
                    for name in ("running", "checking")]
         self._handle = self._functions["bench_new"](self.hdl.board.clocks_per_bit, *working)
         self._finalizer = weakref.finalize(self, self._functions["bench_delete"], self._handle)
-        if self._mutate is not None:
-            self._mutate(self._handle, mutant)
+        if self._has_mutants:
+            self._call("mutate", mutant)
+            self._call("lock", True)
         if self._probe.nets:
             for kind, sets in enumerate((self._probe.events, self._probe.groups,
                                          self._probe.repeats, [self._probe.apart])):
@@ -512,6 +519,13 @@ class NativeBench:
             Bits to invert, at most 64.
         """
         self._call("upset", self.memories.index(memory), address, mask)
+
+    def lose_lock(self) -> None:
+        """Have a design with mutants reset because its PLL has lost its lock for a while."""
+        self._call("lock", False)
+        self.run(self.RESET_CYCLES)
+        self._call("lock", True)
+        self.run(self.RESET_CYCLES)
 
     def run(self, most: int, *, quiet: int | None = None, idle: int | None = None) -> int:
         """Run the clock.

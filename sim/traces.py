@@ -132,10 +132,19 @@ class ReferenceDevice:
 
     def __init__(self, model: Model) -> None:
         self.traces: Expecting | None = None
+        self._model = model
+        self._config = model.config
+        self.sequences: list[_Sequence] = []
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin as after power-on, with the tapes as they are."""
+        tapes = [sequence.tape for sequence in self.sequences]
         self.words = 0
         self.tokens = 0
-        self.sequences = [_Sequence(model) for _ in range(UP5K.sequences)]
-        self._config = model.config
+        self.sequences = [_Sequence(self._model) for _ in range(UP5K.sequences)]
+        for sequence, tape in zip(self.sequences, tapes, strict=False):
+            sequence.tape = tape
 
     @property
     def positions(self) -> list[int]:

@@ -1,7 +1,6 @@
 """``python -m trilight.sim.mutation``: mutation campaigns."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +14,6 @@ from trilight.sw.errors import TrilightError
 
 from . import host
 from .campaign import Campaign, Outcome
-from .equivalence import PROOF, prove
 from .results import document, table
 
 DEFAULT_SEED = 1
@@ -44,15 +42,12 @@ def gateware(
     seed: Seed = DEFAULT_SEED,
     quick: Annotated[bool, typer.Option(
         "--quick", help="Without the large models, which few mutants need.")] = False,
-    proofs: Annotated[bool, typer.Option(
-        help="Prove equivalence of what survives.")] = True,
     folder: Folder = DEFAULT_FOLDER,
     json_path: Json = None,
 ) -> None:
     """Mutate the gateware and run the regression through the pins against each mutant.
 
-    Results are written as they come; Ctrl-C loses nothing, and the same command goes on. Figures
-    are of what has been tried.
+    Results are written as they come; Ctrl-C loses nothing, and the same command goes on.
     """
     console = Console(stderr=True)
 
@@ -64,28 +59,23 @@ def gateware(
                         thorough=not quick, progress=say)
     total = min(len(campaign.mutants), limit or len(campaign.mutants))
     finished = 0
-    try:
-        with progress_bar(console, "mutants") as show:
-            def count(outcome: Outcome) -> None:
-                nonlocal finished
-                finished += 1
-                show(finished, total)
-                if outcome.verdict == "survived":
-                    say(f"survives: {outcome.mutation}")
+    with progress_bar(console, "mutants") as show:
+        def count(outcome: Outcome) -> None:
+            nonlocal finished
+            finished += 1
+            show(finished, total)
+            if outcome.verdict == "survived":
+                say(f"survives: {outcome.mutation}")
 
-            campaign.run(count, limit)
-        if proofs:
-            survivors = [mutant for mutant in campaign.mutants[:limit]
-                         if campaign.outcomes[mutant.mutation].verdict == "survived"]
-            for mutant in prove(campaign.prepared, survivors, say):
-                campaign.keep(replace(campaign.outcomes[mutant.mutation], verdict="equivalent",
-                                      by=PROOF))
-    except KeyboardInterrupt:
-        say(f"stopped; the same command goes on from {campaign.path}")
+        try:
+            fates = campaign.run(count, limit)
+        except KeyboardInterrupt:
+            say(f"stopped; the same command goes on from {campaign.path}")
+            raise SystemExit(130) from None
     command = f"python -m trilight.sim.mutation gateware --number {number} --seed {seed}"
-    found = document(campaign.fates(limit), chosen=len(campaign.mutants), seed=seed,
-                     command=command + " --quick" * quick,
-                     design_sha256=campaign.design_sha256)
+    found = document(fates, chosen=len(campaign.mutants), seed=seed,
+                     command=command + " --quick" * quick + f" --limit {limit}" * bool(limit),
+                     design_sha256=campaign.prepared.design_sha256)
     _report(found, "gateware", json_path)
 
 
@@ -93,6 +83,7 @@ def gateware(
 def host_command(
     number: Number = 300,
     seed: Seed = DEFAULT_SEED,
+    processes: Annotated[int, typer.Option(help="Mutants at once.", min=1)] = 1,
     folder: Folder = DEFAULT_FOLDER,
     json_path: Json = None,
 ) -> None:
@@ -102,7 +93,7 @@ def host_command(
     """
     console = Console(stderr=True)
     console.print(f"seed: {seed}")
-    fates, chosen = host.campaign(folder / "host", number, seed,
+    fates, chosen = host.campaign(folder / "host", number, seed, processes,
                                   lambda text: console.print(escape(text), style="dim"))
     found = document(fates, chosen=chosen, seed=seed, command=(
         f"python -m trilight.sim.mutation host --number {number} --seed {seed}"))

@@ -11,7 +11,7 @@ import random
 import resource
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from trilight.hw.flow.build import Board
@@ -20,17 +20,21 @@ from trilight.sim.native import NativeBench
 from trilight.sw.errors import SimulationError
 
 from .dialogue import Replay
+from .equivalence import PROOF, prove
 from .mutants import Mutant, Prepared, batch, choose, prepare
-from .program import Part, record
+from .program import LINK, Part, record
 from .results import Fate
 
 __all__ = ["Campaign", "Outcome"]
 
-BATCH = 256
+BATCH = 128
 """Mutants in one design: fewer take more time to compile, more take more time to simulate."""
 
+FIRST_PARTS = 2
+"""Parts of the regression that are asked before a proof of equivalence is tried."""
+
 CPU_SECONDS = 120
-"""Of a mutant, after which it counts as one that hangs the simulator."""
+"""Of a mutant, after which it counts as one that hangs the simulator; all parts take 8."""
 
 WALL_SECONDS = 3600
 """After which a process that waits for something is given up, and the campaign with it."""
@@ -56,8 +60,8 @@ class Outcome:
         Where it was first seen, or by what it is proved equivalent.
     how : str
         What was different.
-    program : str
-        Digest of what it was asked, up to where it was killed.
+    parts : tuple of str
+        Digests of the parts of the regression that it was asked; the last one killed it, if any.
     """
 
     mutation: str
@@ -66,7 +70,7 @@ class Outcome:
     verdict: str
     by: str
     how: str
-    program: str
+    parts: tuple[str, ...]
 
 
 class Campaign:
@@ -95,21 +99,13 @@ class Campaign:
         # So that the first part of a campaign is a sample of all modules.
         random.Random(seed).shuffle(self.mutants)
         folder.mkdir(parents=True, exist_ok=True)
-        self.design_sha256 = self.prepared.sha256
-        self.path = folder / f"gateware-{self.design_sha256[:16]}.jsonl"
+        self.path = folder / f"gateware-{self.prepared.sha256[:16]}.jsonl"
         self.outcomes: dict[str, Outcome] = {}
         if self.path.exists():
             for line in self.path.read_text().splitlines():
                 fields = json.loads(line)
-                fields["sources"] = tuple(fields["sources"])
+                fields |= {name: tuple(fields[name]) for name in ("sources", "parts")}
                 self.outcomes[fields["mutation"]] = Outcome(**fields)
-
-    def fates(self, limit: int | None = None) -> list[Fate]:
-        """What is known of the mutants, or of the first of them."""
-        known = [self.outcomes[mutant.mutation] for mutant in self.mutants[:limit]
-                 if mutant.mutation in self.outcomes]
-        return [Fate(each.module, each.mutation, each.sources, each.verdict, each.by, each.how)
-                for each in known]
 
     def keep(self, outcome: Outcome) -> None:
         """Write an outcome down; a later one of the same mutant takes its place."""
@@ -117,8 +113,9 @@ class Campaign:
         with self.path.open("a") as file:
             file.write(json.dumps(asdict(outcome)) + "\n")
 
-    def run(self, finished: Finished = lambda outcome: None, limit: int | None = None) -> None:
-        """Ask every mutant whose outcome is not known yet.
+    def run(self, finished: Finished = lambda outcome: None,
+            limit: int | None = None) -> list[Fate]:
+        """Ask every mutant whose outcome is not known yet, and prove equivalence where it can be.
 
         Parameters
         ----------
@@ -127,64 +124,80 @@ class Campaign:
         limit : int, optional
             Only that many mutants, from the first on.
 
+        Returns
+        -------
+        list of Fate
+            Of these mutants.
+
         Raises
         ------
         BuildError, SimulationError
             A design can not be compiled; the one without a fault is not what the reference is.
         """
         mutants = self.mutants[:limit]
-        programs: dict[bool, list[Part]] = {}
+        parts: list[Part] = []
         for start in range(0, len(mutants), BATCH):
             group = mutants[start:start + BATCH]
-            todo = self._open(group, programs) if programs else group
-            for mutant in group:
-                if mutant not in todo:
-                    finished(self.outcomes[mutant.mutation])
-            if not todo:
-                continue
-            bench = NativeBench(batch(self.prepared, group, self._progress),
-                                progress=self._progress)
-            if not programs:
-                for link_first in (False, True):
+            if not parts or not all(self._known(mutant, parts) for mutant in group):
+                bench = NativeBench(batch(self.prepared, group, self._progress),
+                                    progress=self._progress)
+                if not parts:
                     self._progress("recording what the design without a fault does")
-                    bench.restart()
-                    programs[link_first] = record(bench, self.seed, link_first=link_first,
-                                                  thorough=self._thorough)
-                todo = self._open(group, programs)
-                for mutant in group:
-                    if mutant not in todo:
-                        finished(self.outcomes[mutant.mutation])
-                self._progress("asking mutants")
-            # What a simulation has open does not survive a fork, so each mutant opens its own.
-            bench.close()
-            for number, mutant in enumerate(group, 1):
-                if mutant not in todo:
-                    continue
-                parts = programs[_is_link(mutant)]
-                by, how, reached = _ask(bench, number, parts)
-                outcome = Outcome(mutant.mutation, mutant.sources, mutant.module,
-                                  "killed" if how else "survived", by, how, parts[reached].chain)
-                self.keep(outcome)
-                finished(outcome)
+                    parts = record(bench, self.seed, thorough=self._thorough)
+                # What a simulation has open does not survive a fork, so each mutant opens its own.
+                bench.close()
+                self._ask_all(bench, group, parts)
+            for mutant in group:
+                finished(self.outcomes[mutant.mutation])
+        return [Fate(each.module, each.mutation, each.sources, each.verdict, each.by, each.how)
+                for each in (self.outcomes[mutant.mutation] for mutant in mutants)]
 
-    def _open(self, group: Sequence[Mutant], programs: dict[bool, list[Part]]) -> list[Mutant]:
-        """Those whose outcome is not known, or is that of another regression."""
-        def known(mutant: Mutant) -> bool:
-            outcome = self.outcomes.get(mutant.mutation)
-            if outcome is None:
-                return False
-            parts = programs[_is_link(mutant)]
-            if outcome.verdict == "survived":
-                return outcome.program == parts[-1].chain
-            return outcome.verdict == "equivalent" or outcome.program in {
-                part.chain for part in parts}
+    def _ask_all(self, bench: NativeBench, group: Sequence[Mutant], parts: Sequence[Part]) -> None:
+        """Ask the mutants of a design, the first parts first; then all that are not equivalent."""
+        todo = [(number, mutant) for number, mutant in enumerate(group, 1)
+                if not self._known(mutant, parts)]
+        if not todo:
+            return
+        self._progress("asking the design with mutants, none of which is active")
+        by, how, _ = _ask(bench, 0, parts)
+        if how:
+            raise SimulationError(f"mutants that are not active change the design: {by}, {how}")
+        for asked in (parts[:FIRST_PARTS], parts):
+            self._progress(f"asking mutants {len(asked)} of {len(parts)} parts")
+            for number, mutant in todo:
+                if not self._known(mutant, asked):
+                    self._ask_one(bench, number, mutant, asked)
+            if asked is not parts:
+                survivors = [mutant for _, mutant in todo
+                             if self.outcomes[mutant.mutation].verdict == "survived"]
+                for mutant in prove(self.prepared, survivors, self._progress):
+                    self.keep(replace(self.outcomes[mutant.mutation], verdict="equivalent",
+                                      by=PROOF))
 
-        return [mutant for mutant in group if not known(mutant)]
+    def _ask_one(self, bench: NativeBench, number: int, mutant: Mutant,
+                 parts: Sequence[Part]) -> None:
+        """Ask a mutant what it has not been asked yet, and write down what became of it."""
+        earlier = self.outcomes.get(mutant.mutation)
+        passed = [] if earlier is None or earlier.verdict != "survived" else [
+            part for part in parts if part.sha256 in earlier.parts]
+        asked = [part for part in parts if part not in passed]
+        if ".core" not in mutant.module:
+            # Before there is a model, a fault outside of the core shows in less time.
+            asked.sort(key=lambda part: part.name != LINK)
+        by, how, reached = _ask(bench, number, asked)
+        self.keep(Outcome(mutant.mutation, mutant.sources, mutant.module,
+                          "killed" if how else "survived", by, how,
+                          tuple(part.sha256 for part in [*passed, *asked[:reached + 1]])))
 
-
-def _is_link(mutant: Mutant) -> bool:
-    """Whether a fault shows before there is a model."""
-    return ".core" not in mutant.module
+    def _known(self, mutant: Mutant, parts: Sequence[Part]) -> bool:
+        """Whether the regression has to say no more than it has said."""
+        outcome = self.outcomes.get(mutant.mutation)
+        if outcome is None:
+            return False
+        current = {part.sha256 for part in parts}
+        if outcome.verdict == "survived":
+            return current <= set(outcome.parts)
+        return outcome.verdict == "equivalent" or outcome.parts[-1] in current
 
 
 def _ask(bench: NativeBench, number: int, parts: Sequence[Part]) -> tuple[str, str, int]:
@@ -200,8 +213,7 @@ def _ask(bench: NativeBench, number: int, parts: Sequence[Part]) -> tuple[str, s
             os.dup2(null, 2)
             signal.alarm(WALL_SECONDS)
             resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 1))
-            bench.restart(number)
-            os.write(writes, json.dumps(_replay(bench, parts)).encode())
+            os.write(writes, json.dumps(_replay(bench, number, parts)).encode())
             status = 0
         finally:
             os._exit(status)
@@ -225,9 +237,9 @@ def _ask(bench: NativeBench, number: int, parts: Sequence[Part]) -> tuple[str, s
     return by, how, reached
 
 
-def _replay(bench: NativeBench, parts: Sequence[Part]) -> tuple[str, str, int]:
-    chip = Replay(bench)
+def _replay(bench: NativeBench, number: int, parts: Sequence[Part]) -> tuple[str, str, int]:
     for reached, part in enumerate(parts):
-        if found := chip.differs(part.exchanges):
+        bench.restart(number)
+        if found := Replay(bench).differs(part.exchanges):
             return (*found, reached)
     return "", "", len(parts) - 1

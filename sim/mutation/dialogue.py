@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilight.hw.config import UP5K
+from trilight.hw.flow.build import Hdl
 from trilight.hw.protocol import (
     CHECK,
     MAX_UNITS,
@@ -48,6 +49,9 @@ CHUNK = 4000
 PATIENCE = 1.25
 """How much longer than recorded an answer may take; ``cycles`` of STATUS tells of less."""
 
+NEAR = 8
+"""Tokens of a tape that are read after each run, around its end."""
+
 SLACK = 1000
 """Cycles that it may take besides."""
 
@@ -70,6 +74,10 @@ class Exchange:
         Values that must be seen, by trace.
     cycles : int
         How long it took.
+    bit : float
+        Length of the host's bits, as a share of the chip's.
+    reset : int
+        After how many cycles the chip is reset, which ends the exchange; 0 for not at all.
     """
 
     what: str
@@ -78,6 +86,8 @@ class Exchange:
     frames: tuple[Frame, ...]
     traces: dict[str, NDArray[np.int64]]
     cycles: int
+    bit: float = 1.0
+    reset: int = 0
 
 
 class _Chip:
@@ -92,6 +102,10 @@ class _Chip:
                        for name in TRACES}
         self.quiet = QUIET * bench.hdl.board.clocks_per_bit
 
+    def write(self, data: bytes, bit: float) -> None:
+        self.bench.set_bit_length(bit * self.bench.hdl.board.clocks_per_bit)
+        self.bench.write(data)
+
     def run(self, most: int, settles: bool) -> tuple[list[Frame], bool]:
         """Run on; return frames that came, and whether what was waited for is over."""
         ran = self.bench.run(most, quiet=None if settles else self.quiet, idle=IDLE)
@@ -100,6 +114,14 @@ class _Chip:
             return frames, ran < most
         answered = any(frame.command & RESPONSE for frame in frames)
         return frames, answered or (ran < most and self.bench.idle)
+
+    def reset(self, after: int) -> None:
+        """Reset the chip; what it has said and shown until then is forgotten."""
+        self.bench.run(after)
+        self.bench.lose_lock()
+        self.bench.read()
+        self.reader = FrameReader()
+        self.traces()
 
     def traces(self) -> dict[str, NDArray[np.int64]]:
         taken = {}
@@ -133,10 +155,7 @@ class Replay:
         self._chip = _Chip(bench)
 
     def differs(self, exchanges: Iterable[Exchange]) -> tuple[str, str] | None:
-        """Where and how the mutant first does something else; ``None`` if it does not.
-
-        ``exchanges`` follow those of earlier calls: what a chip does depends on all of them.
-        """
+        """Where and how the mutant first does something else; ``None`` if it does not."""
         for exchange in exchanges:
             if how := self._differs(exchange):
                 return exchange.what, how
@@ -144,7 +163,10 @@ class Replay:
 
     def _differs(self, exchange: Exchange) -> str:
         chip, bench = self._chip, self._chip.bench
-        bench.write(exchange.data)
+        chip.write(exchange.data, exchange.bit)
+        if exchange.reset:
+            chip.reset(exchange.reset)
+            return ""
         end = bench.cycles + round(PATIENCE * exchange.cycles) + SLACK
         frames: list[Frame] = []
         seen = dict.fromkeys(TRACES, 0)
@@ -208,18 +230,25 @@ class Recorder:
         self._memory: dict[int, int] = {}
         self.device: ReferenceDevice | None = None
 
-    def send(self, what: str, data: bytes, settles: bool = False) -> tuple[Frame, ...]:
+    @property
+    def hdl(self) -> Hdl:
+        """What is recorded."""
+        return self._chip.bench.hdl
+
+    def send(self, what: str, data: bytes, settles: bool = False,
+             bit: float = 1.0) -> tuple[Frame, ...]:
         """Send bytes and return the frames that follow."""
         bench = self._chip.bench
         before = bench.cycles
-        bench.write(data)
+        self._chip.write(data, bit)
         frames: list[Frame] = []
         over = False
         while not over and bench.cycles - before < self.LONGEST:
             got, over = self._chip.run(self.LONGEST, settles)
             frames += got
         traces = self._chip.traces()
-        exchange = Exchange(what, data, settles, tuple(frames), traces, bench.cycles - before)
+        exchange = Exchange(what, data, settles, tuple(frames), traces, bench.cycles - before,
+                            bit)
         self.exchanges.append(exchange)
         if self._checking:
             self._compare_traces(what, [exchange])
@@ -235,32 +264,43 @@ class Recorder:
 
     def request(self, command: int, payload: bytes = b"", *, what: str = "",
                 sequence: int | None = None, settles: bool = False,
-                result: int = Result.OK) -> bytes:
+                result: int = Result.OK, bit: float = 1.0) -> bytes:
         """Make a request with this result; return the answer's payload."""
         if sequence is None:
             sequence = self._sequence = self._sequence % 255 + 1
         what = what or f"command {command}"
-        frames = self.send(what, encode_frame(Frame(sequence, command, payload)), settles)
+        frames = self.send(what, encode_frame(Frame(sequence, command, payload)), settles, bit)
         answers = [frame for frame in frames if frame.command & RESPONSE]
         if len(answers) != 1 or answers[0].payload[0] != result:
             raise SimulationError(f"{what}: {frames} instead of result {result}")
         return answers[0].payload[1:]
 
-    def silence(self, what: str, data: bytes) -> None:
-        """Send bytes that must be ignored."""
-        if frames := self.send(what, data, settles=True):
+    def silence(self, what: str, data: bytes, bit: float = 1.0) -> None:
+        """Send bytes that must be ignored, or not yet answered."""
+        if frames := self.send(what, data, settles=True, bit=bit):
             raise SimulationError(f"{what}: {frames} instead of nothing")
 
-    def write(self, address: int, units: NDArray[Any], what: str = "write") -> None:
+    def reset(self, what: str, data: bytes, after: int) -> None:
+        """Send bytes, and reset the chip some cycles after the first; memories stay."""
+        self._chip.write(data, 1.0)
+        self._chip.reset(after)
+        self.exchanges.append(Exchange(what, data, False, (), {}, 0, reset=after))
+        assert self.device is not None
+        self.device.reset()
+
+    def write(self, address: int, units: NDArray[Any], what: str = "write",
+              bit: float = 1.0) -> None:
         for start in range(0, len(units), MAX_UNITS):
             part = units[start:start + MAX_UNITS].astype("<u2")
             self.request(Command.WRITE, (address + start).to_bytes(3, "little") + part.tobytes(),
-                         what=what)
+                         what=what, bit=bit)
             self._memory.update(enumerate(part.tolist(), address + start))
 
-    def read(self, address: int, count: int = MAX_UNITS, what: str = "read") -> None:
+    def read(self, address: int, count: int = MAX_UNITS, what: str = "read",
+             bit: float = 1.0) -> None:
         """Read units that have been written."""
-        part = self.request(Command.READ, address.to_bytes(3, "little") + bytes([count]), what=what)
+        part = self.request(Command.READ, address.to_bytes(3, "little") + bytes([count]), what=what,
+                            bit=bit)
         units = [self._memory[address + offset] for offset in range(count)]
         if part != np.array(units, "<u2").tobytes():
             raise SimulationError(f"{what}: {address:#x} is not what was written")
@@ -281,27 +321,15 @@ class Recorder:
         if answer != expected:
             raise SimulationError(f"{what}: {answer.hex()} instead of {expected.hex()}")
 
-    def load(self, model: Model, name: str, *, spaces: Iterable[Space] = tuple(Space)) -> None:
-        """Write a model's image, or some spaces of it; read the ends of its weights back."""
-        chosen = set(spaces)
+    def load(self, model: Model, name: str) -> None:
+        """Write a model's image."""
         for address, units in compile_image(model).segments:
-            if address in chosen:
-                self.write(address, units, f"{name}: load")
+            self.write(address, units, f"{name}: load")
             if address == Space.WEIGHTS:
                 words = len(units) // WeightMemory.UNITS
-                for start in (0, max(len(units) - MAX_UNITS, 0)):
-                    self.read(start, what=f"{name}: read weights")
-        for sequence in range(UP5K.sequences):
-            self.write(Space.TAPE + sequence * UP5K.tape_tokens,
-                       np.zeros(UP5K.tape_tokens, np.uint16), f"{name}: clear tape")
         self.check(words, f"{name}: check")
-        previous, self.device = self.device, ReferenceDevice(model)
+        self.device = ReferenceDevice(model)
         self.device.traces = self._expected
-        if previous is not None:
-            # Positions and generators are the chip's, not the model's.
-            for old, new in zip(previous.sequences, self.device.sequences, strict=True):
-                new.position, new.sampler = old.position, old.sampler
-            self.device.words, self.device.tokens = previous.words, previous.tokens
         self.name = name
 
     def write_tape(self, sequence: int, position: int, tokens: list[int]) -> None:
@@ -315,17 +343,31 @@ class Recorder:
                 self.write(start + first % UP5K.tape_tokens, np.array(part), f"{self.name}: tape")
 
     def run(self, flags: RunFlag, n_feed: int, n_generate: int, temperature: int = 0,
-            seed: int = 0) -> None:
-        """Run to the end; compare stages, notices, counters, positions and tapes."""
+            seed: int = 0, sequence: int | None = None, meanwhile: bytes = b"") -> bytes:
+        """Run to the end; compare stages, notices, counters, positions and tapes.
+
+        Parameters
+        ----------
+        meanwhile : bytes
+            Sent right after; a notice that waits for an answer may be overtaken by the next.
+
+        Returns
+        -------
+        bytes
+            The frame that began it.
+        """
         assert self.device is not None
         notices = self.device.run(flags, n_feed, n_generate, temperature, seed)
-        self._sequence = self._sequence % 255 + 1
-        frames = self.send(f"{self.name}: run", encode_frame(Frame(
-            self._sequence, Command.RUN,
-            RUN.pack(flags, n_feed, n_generate, temperature, seed))), settles=True)
-        if sorted(got := self._notices(frames)) != sorted(notices):
+        if sequence is None:
+            sequence = self._sequence = self._sequence % 255 + 1
+        frame = encode_frame(Frame(sequence, Command.RUN, RUN.pack(
+            flags, n_feed, n_generate, temperature, seed)))
+        frames = self.send(f"{self.name}: run", frame + meanwhile, settles=True)
+        got = self._notices(frames)
+        if not set(got) <= set(notices) or (len(got) != len(notices) and not meanwhile):
             raise SimulationError(f"{self.name}: notices {got} instead of {notices}")
         self.compare()
+        return frame
 
     def repeat(self, frame: bytes, what: str) -> None:
         """Send a RUN again, which is acknowledged and not executed."""
@@ -386,6 +428,5 @@ class Recorder:
         for number, sequence in enumerate(device.sequences):
             start = Space.TAPE + number * UP5K.tape_tokens
             self._memory.update(enumerate(sequence.tape, start))
-            near = (sequence.position - MAX_UNITS // 2) % UP5K.tape_tokens
-            near = min(near, UP5K.tape_tokens - MAX_UNITS)
-            self.read(start + near, what=f"{self.name}: read tape")
+            near = max(sequence.position % UP5K.tape_tokens - NEAR // 2, 0)
+            self.read(start + min(near, UP5K.tape_tokens - NEAR), NEAR, f"{self.name}: read tape")

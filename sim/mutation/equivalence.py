@@ -1,15 +1,19 @@
 """Proofs that a mutant changes nothing: equal outputs and next states for every input and state.
 
 A module is cut at its registers, memories and the modules in it: what they give is an input, and
-what they take is an output, which counts only where it is used. Two modules without state remain,
-and Yosys' SAT solver shows that no input tells them apart. The proof is complete, with no bound on
-time. A mutant that differs only in states that cannot be reached has none, and stays a survivor.
+what they take is an output, which counts only where it is used. A small module is looked at
+together with the one around it, which may not use all that it gives. Two modules without state
+remain, and Yosys' SAT solver shows that no input tells them apart. The proof is complete, with no
+bound on time. Of states that cannot be reached it knows only that a state machine is in one state
+(``hw/fsm.py``), which it proves along; a mutant that differs in others has no proof, and stays a
+survivor.
 """
 
+import itertools
 import json
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,7 +29,16 @@ PROOF = "proof that outputs and next states are equal"
 
 SAT_SECONDS = 20
 
+MOST_LEVELS = 4
+"""Levels of the hierarchy; what is below is looked at with what is around it."""
+
 DESIGN, LOG = "prepared.il", "equivalence"
+
+GOLD, GATE = "gold", "gate"
+"""The module without and with the fault."""
+
+MACHINES = "hw/fsm.py"
+"""Where the registers of state machines come from that have a bit for each state."""
 
 Json = dict[str, Any]
 
@@ -47,10 +60,12 @@ def prove(prepared: Prepared, mutants: Sequence[Mutant],
         shutil.copy(prepared.rtlil, work / DESIGN)
         run_yosys(_write_script(mutants), work, LOG, progress=progress, what="writing survivors")
         for number, mutant in enumerate(mutants):
-            for which in ("gold", "gate"):
-                path = work / f"{which}{number}.json"
-                path.write_text(json.dumps(_cut(json.loads(path.read_text()), mutant.module,
-                                                which)))
+            paths = {which: work / f"{which}{number}.json" for which in (GOLD, GATE)}
+            designs = {which: json.loads(path.read_text())["modules"][_unit(mutant)]
+                       for which, path in paths.items()}
+            used = _used(designs[GOLD]) | _used(designs[GATE])
+            for which, path in paths.items():
+                path.write_text(json.dumps(_cut(designs[which], which, used)))
         run_yosys("\n".join(_proof(number) for number in range(len(mutants))), work, LOG,
                   progress=progress, what="proving survivors equivalent")
         log = (work / "yosys.log").read_text()
@@ -60,13 +75,20 @@ def prove(prepared: Prepared, mutants: Sequence[Mutant],
             yield mutants[int(place)]
 
 
+def _unit(mutant: Mutant) -> str:
+    """The module that is cut: the mutant's, or the one around it."""
+    return ".".join(mutant.module.split(".")[:MOST_LEVELS])
+
+
 def _write_script(mutants: Sequence[Mutant]) -> str:
-    # Enables and resets of registers become logic.
-    lines = [f"read_rtlil {DESIGN}", "dffunmap", "design -save base"]
+    lines = [f"read_rtlil {DESIGN}", "design -save base"]
     for number, mutant in enumerate(mutants):
-        for which, change in (("gold", ""), ("gate", f"mutate {mutant.mutation}")):
+        for which, change in ((GOLD, ""), (GATE, f"mutate {mutant.mutation}")):
+            # Enables and resets of registers become logic, in which a fault of theirs stays.
+            unit = _unit(mutant)
             lines += ["design -load base", change,
-                      f"select {mutant.module}", f"write_json -selected {which}{number}.json",
+                      *([f"flatten {unit}"] if unit != mutant.module else []),
+                      f"select {unit}", "dffunmap", f"write_json -selected {which}{number}.json",
                       "select -clear"]
     return "\n".join(lines)
 
@@ -79,6 +101,8 @@ def _proof(number: int) -> str:
         f"read_json gate{number}.json",
         "setundef -zero gold gate",
         "miter -equiv -flatten gold gate miter",
+        # What is the same in both becomes one.
+        "opt miter",
         f"sat -timeout {SAT_SECONDS} -prove trigger 0 miter"])
 
 
@@ -87,10 +111,22 @@ def _is_state(cell: Json) -> bool:
     return kind.startswith(("$dff", "$adff", "$mem")) or not kind.startswith("$")
 
 
-def _cut(design: Json, module: str, name: str) -> Json:
-    """The module by another name, with everything that has a state taken out."""
-    found = design["modules"][module]
-    ports, cells = dict(found["ports"]), {}
+def _used(found: Json) -> set[tuple[str, int]]:
+    """Registers' bits, by cell and place, that anything reads."""
+    read = {bit for cell in found["cells"].values() for port, taken in cell["connections"].items()
+            if cell["port_directions"][port] != "output" for bit in taken}
+    read |= {bit for port in found["ports"].values() if port["direction"] != "input"
+             for bit in port["bits"]}
+    return {(name, place) for name, cell in found["cells"].items()
+            for place, bit in enumerate(cell["connections"].get("Q", [])) if bit in read}
+
+
+def _cut(found: Json, name: str, used: set[tuple[str, int]]) -> Json:
+    """The module as ``GOLD`` or ``GATE``, with everything that has a state taken out."""
+    # A pad's wire is cut like any other that comes from outside.
+    ports = {port: {"direction": "output" if fields["direction"] == "output" else "input",
+                    "bits": fields["bits"]} for port, fields in found["ports"].items()}
+    cells: Json = {}
     bits = [bit for cell in found["cells"].values() for port in cell["connections"].values()
             for bit in port if isinstance(bit, int)]
     fresh = max([*bits, *(bit for port in ports.values() for bit in port["bits"]
@@ -104,14 +140,54 @@ def _cut(design: Json, module: str, name: str) -> Json:
             width = len(taken[port])
             masked = list(range(fresh, fresh + width))
             fresh += width
-            cells[f"{cell_name}.{port}.used"] = _and(taken[port], enable, masked)
+            cells[f"{cell_name}.{port}.used"] = _cell("$and", (taken[port], enable), masked)
             taken[port] = masked
+        if "Q" in taken:
+            # A bit of a register that nothing reads may be anything.
+            places = [place for place in range(len(taken["Q"])) if (cell_name, place) in used]
+            taken |= {port: [taken[port][place] for place in places] for port in "DQ"}
         for port, connection in taken.items():
             gives = cell["port_directions"][port] == "output"
             ports[f"{cell_name}.{port}"] = {"direction": "input" if gives else "output",
                                             "bits": connection}
+    machines = [net["bits"] for net_name, net in found["netnames"].items()
+                if net_name.rpartition(".")[2].startswith("fsm_state")
+                and net["attributes"].get("src", "").startswith(MACHINES)]
+    if machines:
+        _restrict(ports, cells, fresh, machines, found["cells"], name == GOLD)
     return {"modules": {name: {"attributes": {}, "ports": ports, "cells": cells,
                                "netnames": {}}}}
+
+
+def _restrict(ports: Json, cells: Json, fresh: int, machines: Sequence[list[Any]],
+              registers: Json, proves: bool) -> None:
+    """Let outputs count only in states in which each machine has one bit set.
+
+    That it stays so is proved of the design without the fault, by one more output that must be 0.
+    """
+    made = itertools.count(fresh)
+
+    def add(kind: str, *inputs: list[Any], width: int = 1) -> list[Any]:
+        output = [next(made) for _ in range(width)]
+        cells[f"legal.{output[0]}"] = _cell(kind, inputs, output)
+        return output
+
+    def legal(states: Iterable[list[Any]]) -> list[Any]:
+        each = [add("$reduce_or", [
+            bit for k in range(len(state))
+            for bit in add("$eq", state, ["1" if place == k else "0"
+                                          for place in range(len(state))])]) for state in states]
+        return add("$reduce_and", [bit for one in each for bit in one])
+
+    now = legal(machines)
+    for port in ports.values():
+        if port["direction"] == "output" and port["bits"]:
+            width = len(port["bits"])
+            port["bits"] = add("$and", port["bits"], now * width, width=width)
+    following = [next(cell["connections"]["D"] for cell in registers.values()
+                      if cell["connections"].get("Q") == state) for state in machines]
+    leaves = add("$and", now, add("$not", legal(following)))
+    ports["leaves"] = {"direction": "output", "bits": leaves if proves else ["0"]}
 
 
 def _gates(cell: Json, connections: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -126,10 +202,10 @@ def _gates(cell: Json, connections: dict[str, list[Any]]) -> dict[str, list[Any]
     return {}
 
 
-def _and(a: list[Any], b: list[Any], y: list[int]) -> Json:
-    width = f"{len(y):032b}"
-    return {"type": "$and", "attributes": {},
-            "parameters": {"A_SIGNED": "0" * 32, "B_SIGNED": "0" * 32, "A_WIDTH": width,
-                           "B_WIDTH": width, "Y_WIDTH": width},
-            "port_directions": {"A": "input", "B": "input", "Y": "output"},
-            "connections": {"A": a, "B": b, "Y": y}}
+def _cell(kind: str, inputs: Sequence[list[Any]], output: list[Any]) -> Json:
+    ports = dict(zip("AB", inputs, strict=False)) | {"Y": output}
+    parameters = {f"{port}_WIDTH": f"{len(bits):032b}" for port, bits in ports.items()}
+    parameters |= {f"{port}_SIGNED": "0" * 32 for port in ports if port != "Y"}
+    return {"type": kind, "attributes": {}, "parameters": parameters,
+            "port_directions": {port: "output" if port == "Y" else "input" for port in ports},
+            "connections": ports}

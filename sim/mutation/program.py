@@ -1,23 +1,24 @@
-"""The regression that a mutant must survive: what is cheap and kills many comes first.
+"""The regression that a mutant must survive, in parts that each begin with the power-on.
 
 All of it goes through the pins, as in ``sim/bench_chip.py``; models are those of
 ``sim/bench_core.py`` and larger ones, at the ends of every range.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
+import sliplib
 
 from trilight.hw.config import NUMBERS, UP5K, ModelConfig
-from trilight.hw.flow.build import Hdl
 from trilight.hw.protocol import (
     IDENTITY,
     MAX_FRAME_BYTES,
     MAX_UNITS,
     PROTOCOL_MAGIC,
+    RESPONSE,
     RUN,
     STATUS,
     Command,
@@ -34,7 +35,7 @@ from trilight.sw.model import Model
 
 from .dialogue import Exchange, Recorder
 
-__all__ = ["Part", "record"]
+__all__ = ["LINK", "Part", "record"]
 
 SPACE_UNITS = 512
 WEIGHT_UNITS = UP5K.weight_words * NUMBERS.bytes_per_word // 2
@@ -43,11 +44,22 @@ LAST = Space.CHECK + SPACE_UNITS - 1
 MOST_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
 BEGIN = RunFlag.RESET | RunFlag.SEED
 
-LARGEST = ModelConfig(vocab_size=169, d_model=128, n_layers=4, d_hidden=130)
-"""As many channels as there may be, and nearly as many words of weights and of the program."""
+MOST_SKEW = 0.02
+"""Of the host's clock that the chip bears."""
 
-WIDEST = ModelConfig(vocab_size=225, d_model=170, n_layers=1, d_hidden=256)
-"""As many rows, columns and tokens as there may be."""
+LONG, SHORT = 1.3, 0.25
+"""Lengths of bits, as shares of the chip's: nine of one are more than ten; one of the other is less
+than half."""
+
+TALL = ModelConfig(vocab_size=20, d_model=40, n_layers=11, d_hidden=16)
+"""As many operations as there may be, and nearly as many channels of all layers."""
+
+BROAD = ModelConfig(vocab_size=16, d_model=100, n_layers=1, d_hidden=16)
+"""With large norms of which not all have the same upper bits as those of ``LARGE``."""
+
+LARGE = ModelConfig(vocab_size=225, d_model=170, n_layers=1, d_hidden=256)
+"""As many rows, columns, tokens and words of the program as there may be, and more than half of
+all words of weights."""
 
 
 def _address(first: int) -> bytes:
@@ -56,33 +68,30 @@ def _address(first: int) -> bytes:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the regression.
+    """A part of the regression, which begins with the chip's power-on.
 
     Parameters
     ----------
     name : str
     exchanges : list of Exchange
-    chain : str
-        Digest of all that a mutant is asked up to the part's end.
+    sha256 : str
+        Of what a mutant is asked and must answer.
     """
 
     name: str
     exchanges: list[Exchange]
-    chain: str
+    sha256: str
 
 
-def record(bench: NativeBench, seed: int, *, link_first: bool, thorough: bool = True) -> list[Part]:
+def record(bench: NativeBench, seed: int, *, thorough: bool = True) -> list[Part]:
     """Run the regression on a design without a fault; return what a mutant is asked.
 
     Parameters
     ----------
     bench : NativeBench
-        A design without a fault, or with none active, just started.
+        A design without a fault, or with none active.
     seed : int
         What models, prompts and data follow from.
-    link_first : bool
-        Whether what the link does comes before the models: it finds faults of the link in less
-        time, and others later.
     thorough : bool
         With the large models; without, what a check in a minute has time for.
 
@@ -91,38 +100,23 @@ def record(bench: NativeBench, seed: int, *, link_first: bool, thorough: bool = 
     SimulationError
         The design is not what the reference is.
     """
-    rng = np.random.default_rng(seed)
-    recorder = Recorder(bench)
-    steps: list[tuple[str, Callable[[], None]]] = [
-        (name, partial(_texts, recorder, rng, name, model))
-        for name, model in _models(rng, thorough)]
-    steps.insert(0 if link_first else 1, ("link", partial(_link, recorder, rng, bench.hdl)))
     parts = []
-    total = hashlib.sha256()
-    for name, step in steps:
-        begin = len(recorder.exchanges)
-        step()
-        exchanges = recorder.exchanges[begin:]
-        for exchange in exchanges:
-            total.update(repr((exchange.data, exchange.settles, exchange.frames)).encode())
-        parts.append(Part(name, exchanges, total.hexdigest()[:16]))
+    for name, step in (PARTS | LARGE_PARTS if thorough else PARTS).items():
+        bench.restart()
+        recorder = Recorder(bench)
+        # Its own data, so that a part stays what it is when there are others.
+        step(recorder, np.random.default_rng([seed, *name.encode()]))
+        sha256 = hashlib.sha256()
+        for exchange in recorder.exchanges:
+            sha256.update(repr((
+                exchange.data, exchange.settles, exchange.bit, exchange.frames)
+                + (exchange.reset,) * bool(exchange.reset)).encode())
+        parts.append(Part(name, recorder.exchanges, sha256.hexdigest()))
     return parts
 
 
-def _models(rng: np.random.Generator, thorough: bool) -> Iterator[tuple[str, Model]]:
-    def random(config: ModelConfig) -> Model:
-        return Model.random(config, int(rng.integers(1 << 32)))
-
-    yield "least", harsh(random(SHAPES["least"]), rng)
-    yield "deep", random(SHAPES["deep"])
-    yield "blocks", harsh(random(SHAPES["blocks"]), rng)
-    # Logits so close together that the noise decides.
-    yield "noise", replace(random(SHAPES["least"]), head_scale=40)
-    if thorough:
-        yield "round", random(SHAPES["least"])
-        yield "wide", random(SHAPES["wide"])
-        yield "largest", random(LARGEST)
-        yield "widest", harsh(random(WIDEST), rng)
+def _random(config: ModelConfig, rng: np.random.Generator) -> Model:
+    return Model.random(config, int(rng.integers(1 << 32)))
 
 
 def _units(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -132,18 +126,20 @@ def _units(rng: np.random.Generator, count: int) -> np.ndarray:
                     rng.integers(1 << 16, size=count)).astype(np.uint16)
 
 
-def _link(recorder: Recorder, rng: np.random.Generator, hdl: Hdl) -> None:
+def _link(recorder: Recorder, rng: np.random.Generator) -> None:
     """Every command and refusal, damage and noise, before there is a model."""
     identity = IDENTITY.unpack(recorder.request(Command.IDENTIFY, sequence=0, what="identify"))
+    hdl = recorder.hdl
     board = hdl.board
     if identity[0] != PROTOCOL_MAGIC or identity[3:6] != (
             board.clock_hz, board.clocks_per_bit, hdl.build_id):
         raise SimulationError(f"the design says that it is {identity}")
     status = STATUS.unpack(recorder.request(Command.STATUS, what="status"))
-    if recorder.device is None and any(status):
+    if any(status):
         raise SimulationError(f"status after a reset is {status}")
-    recorder.write(0, _units(rng, 4))
+    recorder.write(0, _units(rng, 12))
     recorder.check(1)
+    recorder.check(3)
     for address, count in ((0, MAX_UNITS), (WEIGHT_UNITS - MAX_UNITS, MAX_UNITS),
                            (WEIGHT_UNITS // 2 - 3, 7)):
         recorder.write(address, _units(rng, count))
@@ -212,7 +208,26 @@ def _damage(recorder: Recorder, rng: np.random.Generator) -> None:
         recorder.silence("a flipped bit", bytes(damaged))
     recorder.silence("a lost byte", frame[:4] + frame[5:])
     recorder.silence("noise", bytes(rng.integers(0, 0xC0, 40, np.uint8)) + end)
-    recorder.silence("a bad escape", bytes([Slip.END, 1, Command.STOP, Slip.ESC, 1, Slip.END]))
+    # What would be a good frame with a good escape, or without what is wrong.
+    escaped = encode_frame(Frame(Slip.ESC, Command.STATUS, b""))
+    recorder.silence("a bad escape", escaped.replace(bytes([Slip.ESC, Slip.ESC_ESC]),
+                                                     bytes([Slip.ESC, 1])))
+    status = encode_frame(Frame(1, Command.STATUS))
+    recorder.silence("an escape at the end", status[:-1] + bytes([Slip.ESC]) + end)
+    recorder.silence("half a frame", status[:4])
+    recorder.silence("a byte without a stop bit", b"\0", bit=LONG)
+    recorder.silence("the other half", status[4:])
+    recorder.silence("half a frame", status[:4])
+    recorder.silence("a pulse that is no start bit", b"\xff", bit=SHORT)
+    answers = recorder.send("the other half", status[4:])
+    answers += recorder.send("two frames at once", 2 * status, settles=True)
+    if len(answers) < 2 or {answer.command for answer in answers} != {Command.STATUS | RESPONSE}:
+        raise SimulationError(f"{answers} instead of answers to STATUS")
+    for skew in (-MOST_SKEW, MOST_SKEW):
+        for _ in range(4):
+            units = _units(rng, 8)
+            recorder.write(Space.TAPE, units & 0xFF, bit=1 + skew)
+            recorder.read(Space.TAPE, 8, bit=1 + skew)
     recorder.silence("short frames", 3 * end + bytes([1]) + end + bytes([1, 2, 3]) + end)
     for surplus in (0, 1, 40):
         recorder.silence("a long frame", end + bytes([1, Command.WRITE]) + _address(Space.TAPE)
@@ -220,52 +235,196 @@ def _damage(recorder: Recorder, rng: np.random.Generator) -> None:
     recorder.read(Space.TAPE, MAX_UNITS)
 
 
-def _texts(recorder: Recorder, rng: np.random.Generator, name: str, model: Model) -> None:
-    """One text, then two, every flag, continuations; what a run refuses; stops."""
-    first = recorder.device is None
-    recorder.load(model, name, spaces=tuple(Space) if first else (
-        Space.WEIGHTS, Space.PROGRAM, Space.TAPS, Space.FORGET_BIAS))
-    most = model.config.vocab_size
+class _Texts:
+    """A loaded model, and random prompts and seeds for it."""
 
-    def tokens(count: int) -> list[int]:
-        return [int(token) for token in rng.integers(0, most, count)]
+    def __init__(self, recorder: Recorder, rng: np.random.Generator, model: Model,
+                 name: str) -> None:
+        self._recorder = recorder
+        self._rng = rng
+        self._vocabulary = model.config.vocab_size
+        recorder.load(model, name)
 
-    def seed() -> int:
-        return int(rng.choice([0, 1, int(rng.integers(1 << 32))]))
+    def write(self, sequence: int, count: int) -> None:
+        """Write a prompt at the beginning of a tape."""
+        tokens = self._rng.integers(0, self._vocabulary, count)
+        self._recorder.write_tape(sequence, 0, tokens.tolist())
 
-    if name == "noise":
-        _noise(recorder, rng, most)
-        return
-    large = model.config.weight_words > 500
-    recorder.write_tape(0, 0, tokens(2))
-    recorder.run(BEGIN | RunFlag.CLEAR, 2, 2, 205, int(rng.integers(1 << 32)))
-    recorder.write_tape(1, 0, tokens(1))
-    recorder.run(BEGIN | RunFlag.HOLD, 1, 1, 0, seed())
-    recorder.run(BEGIN | RunFlag.SECOND, 1, 2, MOST_TEMPERATURE, seed())
-    if large:
-        return
-    recorder.run(RunFlag(0), 1, 1, 0, 1)
-    recorder.run(RunFlag.HOLD, 1, 2, 256, 3)
-    recorder.run(RunFlag.SECOND | RunFlag.SEED, 1, 1, 1, seed())
-    # A prepared sequence that is prepared anew, or forgotten.
-    recorder.run(RunFlag.SECOND | RunFlag.HOLD, 1, 1, 0, 0)
-    recorder.run(RunFlag.CLEAR, 1, 1, 700, 0)
-    recorder.run(RunFlag.SECOND, 1, 1, 700, 0)
-    recorder.run(RunFlag.RESET | RunFlag.SECOND, 1, 0, 0, 0)
-    recorder.write_tape(0, 0, tokens(3))
-    recorder.stopped_run(BEGIN | RunFlag.CLEAR, 3, 60, 205, seed(),
-                         lambda frame: _while_running(recorder, frame))
-    recorder.run(RunFlag(0), 1, 1, 0, 0)
-    if name == "round":
-        # Round the tape's end: tokens are written where the first ones were.
-        recorder.write_tape(0, 0, tokens(UP5K.tape_tokens))
-        recorder.run(BEGIN, UP5K.tape_tokens - 2, 6, 205, 7)
+    def seed(self) -> int:
+        return int(self._rng.choice([0, 1, int(self._rng.integers(1 << 32))]))
+
+    def one_and_two(self) -> None:
+        """A text, then two at once."""
+        run = self._recorder.run
+        self.write(0, 2)
+        run(BEGIN | RunFlag.CLEAR, 2, 2, 205, int(self._rng.integers(1 << 32)))
+        self.write(1, 1)
+        run(BEGIN | RunFlag.HOLD, 1, 1, 0, self.seed())
+        run(BEGIN | RunFlag.SECOND, 1, 2, MOST_TEMPERATURE, self.seed())
+
+    def every_flag(self) -> None:
+        """Continuations, sequences that are prepared anew or forgotten, what a run refuses, stops.
+        """
+        recorder, run = self._recorder, self._recorder.run
+        run(RunFlag(0), 1, 1, 0, 1)
+        run(RunFlag.HOLD, 1, 2, 256, 3)
+        run(RunFlag.SECOND | RunFlag.SEED, 1, 1, 1, self.seed())
+        run(RunFlag.SECOND | RunFlag.HOLD, 1, 1, 0, 0)
+        run(RunFlag.CLEAR, 1, 1, 700, 0)
+        run(RunFlag.SECOND, 1, 1, 700, 0)
+        run(RunFlag.RESET | RunFlag.SECOND, 1, 0, 0, 0)
+        self.write(0, 3)
+        recorder.stopped_run(BEGIN | RunFlag.CLEAR, 3, 60, 205, self.seed(),
+                             lambda frame: _while_running(recorder, frame))
+        frame = run(RunFlag(0), 1, 1, 0, 0, sequence=77)
+        recorder.repeat(frame, "a RUN that has come already")
+        recorder.compare()
+        recorder.request(Command.STATUS, sequence=0)
+        run(RunFlag(0), 1, 1, 0, 0, sequence=77)
 
 
-def _noise(recorder: Recorder, rng: np.random.Generator, vocabulary: int) -> None:
-    """Every row of the embedding, and many draws at temperatures of every size."""
+def _least(recorder: Recorder, rng: np.random.Generator) -> None:
+    texts = _Texts(recorder, rng, harsh(_random(SHAPES["least"], rng), rng), "least")
+    texts.one_and_two()
+    texts.every_flag()
+
+
+def _deep(recorder: Recorder, rng: np.random.Generator) -> None:
+    texts = _Texts(recorder, rng, _random(SHAPES["deep"], rng), "deep")
+    texts.one_and_two()
+    texts.every_flag()
+
+
+def _blocks(recorder: Recorder, rng: np.random.Generator) -> None:
+    _Texts(recorder, rng, harsh(_random(SHAPES["blocks"], rng), rng), "blocks").one_and_two()
+
+
+def _long(recorder: Recorder, rng: np.random.Generator) -> None:
+    """Runs of as many tokens as there may be, stopped soon."""
+    texts = _Texts(recorder, rng, _random(SHAPES["least"], rng), "long")
+    texts.write(0, 8)
+    for bit in range(8, 16):
+        for n_feed, n_generate in (((1 << bit) + 1, 0), (1, (1 << bit) + 1)):
+            recorder.stopped_run(BEGIN | RunFlag.CLEAR, n_feed, n_generate, 205, bit,
+                                 lambda frame: recorder.repeat(frame, "long: repeated run"))
+
+
+def _lengths(recorder: Recorder, rng: np.random.Generator) -> None:
+    """Every command with payloads whose length is wrong in one bit; frames with one delimiter."""
+    frame = encode_frame(Frame(36, Command.STATUS))
+    for data in (frame, frame[1:], frame[1:]):
+        if len(recorder.send("one delimiter", data)) != 1:
+            raise SimulationError("a frame after another's delimiter is not answered")
+    for size in (MAX_FRAME_BYTES + 1, MAX_FRAME_BYTES + 40):
+        body = bytes([1, Command.STATUS]) + bytes(size - 6)
+        recorder.silence("a long frame with a good CRC", bytes([Slip.END]) + sliplib.encode(
+            body + zlib.crc32(body).to_bytes(4, "little")) + bytes([Slip.END]))
+    lengths = {Command.IDENTIFY: 0, Command.STATUS: 0, Command.STOP: 0, Command.READ: 4,
+               Command.RUN: RUN.size}
+    for command, length in lengths.items():
+        for bit in range(8):
+            payload = _address(Space.TAPE) + b"\1" + bytes(length ^ (1 << bit))
+            recorder.request(command, payload[:length ^ (1 << bit)], result=Result.BAD_LENGTH,
+                             what=f"length of command {command}")
+
+
+def _close(recorder: Recorder, rng: np.random.Generator) -> None:
+    """Draws among a few tokens whose logits and noise differ by little."""
+    model = _random(SHAPES["least"], rng)
+    bias = np.full(model.config.vocab_size, -30_000)
+    bias[[2, 3, 9, 14]] = 0
+    recorder.load(replace(model, head_scale=20, head_bias=bias), "close")
+    for temperature in (0, 1, 2, 5, 11, 23, 47, 95, 190, 777, 2047):
+        tokens = rng.integers(0, model.config.vocab_size, 2).tolist()
+        recorder.write_tape(0, 0, tokens)
+        recorder.run(BEGIN, 2, 40, temperature, int(rng.integers(1 << 32)))
+
+
+def _far(recorder: Recorder, rng: np.random.Generator) -> None:
+    """Two texts many times round their tapes."""
+    texts = _Texts(recorder, rng, _random(SHAPES["least"], rng), "far")
+    for sequence in range(UP5K.sequences):
+        texts.write(sequence, UP5K.tape_tokens)
+    # Between them, the positions at the ends have every bit below 11 at 0 and at 1.
+    for flags, count in ((BEGIN, 0x2AA - 4), (RunFlag(0), 0x555 - 0x2AA - 4)):
+        recorder.run(flags | RunFlag.HOLD, count, 5, 205, 7)
+        recorder.run(flags | RunFlag.SECOND, count, 5, 205, 8)
+
+
+def _reset(recorder: Recorder, rng: np.random.Generator) -> None:
+    """Reset while it runs, receives and answers, and then as after power-on."""
+    texts = _Texts(recorder, rng, _random(SHAPES["deep"], rng), "reset")
+    texts.write(0, 8)
+    texts.write(1, 8)
+    frame = encode_frame(Frame(33, Command.RUN, RUN.pack(
+        BEGIN | RunFlag.SECOND, 8, 60, 205, 9)))
+    for after in (3000, 3400, 5000, 5777):
+        recorder.run(BEGIN | RunFlag.HOLD, 8, 60, 205, 9)
+        status = encode_frame(Frame(34, Command.STATUS))
+        recorder.reset("reset: a run", frame + 12 * status, after)
+        if any(recorder.request(Command.STATUS, what="reset: status")):
+            raise SimulationError("status after a reset is not all zero")
+        recorder.check(SHAPES["deep"].weight_words)
+        recorder.run(RunFlag(0), 1, 3, 300, 0)
+        recorder.run(RunFlag.SECOND, 1, 2, 205, 0)
+
+
+def _seeds(recorder: Recorder, rng: np.random.Generator) -> None:
+    """A seed of each bit alone."""
+    texts = _Texts(recorder, rng, replace(_random(SHAPES["least"], rng), head_scale=40), "seeds")
+    texts.write(0, 1)
+    for bit in range(NUMBERS.rng_bits):
+        recorder.run(BEGIN, 1, 6, MOST_TEMPERATURE, 1 << bit)
+
+
+def _crowd(recorder: Recorder, rng: np.random.Generator) -> None:
+    """Notices of two texts that wait for long answers and for each other."""
+    texts = _Texts(recorder, rng, _random(SHAPES["least"], rng), "crowd")
+    read = encode_frame(Frame(35, Command.READ, _address(Space.TAPE) + bytes([9])))
+    for pause in range(20, 76, 8):
+        texts.write(0, 1)
+        texts.write(1, 1)
+        recorder.run(BEGIN | RunFlag.HOLD, 1, 40, 205, texts.seed())
+        recorder.run(BEGIN | RunFlag.SECOND, 1, 40, 205, texts.seed(),
+                     meanwhile=8 * (read + pause * bytes([Slip.END])))
+
+
+def _broad(recorder: Recorder, rng: np.random.Generator) -> None:
+    _Texts(recorder, rng, harsh(_random(BROAD, rng), rng), "broad").one_and_two()
+
+
+def _tall(recorder: Recorder, rng: np.random.Generator) -> None:
+    _Texts(recorder, rng, _random(TALL, rng), "tall").one_and_two()
+
+
+def _round(recorder: Recorder, rng: np.random.Generator) -> None:
+    """Round the tape's end: tokens are written where the first ones were."""
+    texts = _Texts(recorder, rng, _random(SHAPES["least"], rng), "round")
+    texts.write(0, UP5K.tape_tokens)
+    recorder.run(BEGIN, UP5K.tape_tokens - 2, 6, 205, 7)
+    for start in range(0, UP5K.tape_tokens, MAX_UNITS):
+        recorder.read(Space.TAPE + start, min(MAX_UNITS, UP5K.tape_tokens - start))
+
+
+def _large(recorder: Recorder, rng: np.random.Generator) -> None:
+    model = harsh(_random(LARGE, rng), rng)
+    bias = model.head_bias.copy()
+    bias[:-8] = np.iinfo(np.int16).min
+    _Texts(recorder, rng, replace(model, head_bias=bias), "large").one_and_two()
+
+
+def _noise(recorder: Recorder, rng: np.random.Generator) -> None:
+    """Every row of the embedding, and many draws at temperatures of every size.
+
+    Logits are so close together that the noise decides.
+    """
+    model = replace(_random(SHAPES["least"], rng), head_scale=40)
+    vocabulary = model.config.vocab_size
+    recorder.load(model, "noise")
     recorder.write_tape(0, 0, list(range(vocabulary)))
     recorder.run(BEGIN, vocabulary, 1, 1, 1)
+    # Ties, of which the lowest wins.
+    recorder.run(BEGIN, 2, 4, 0, 1)
     for bit in range(NUMBERS.temperature_bits):
         recorder.write_tape(0, 0, [bit])
         recorder.run(BEGIN, 1, 4, MOST_TEMPERATURE ^ (1 << bit), int(rng.integers(1 << 32)))
@@ -285,3 +444,18 @@ def _while_running(recorder: Recorder, frame: bytes) -> None:
             (Command.RUN, RUN.pack(RunFlag.RESET, 1, 0, 0, 0), Result.BUSY)):
         recorder.request(command, payload, result=result, what=f"{name}: command while running")
     recorder.repeat(frame, f"{name}: repeated run")
+
+
+Step = Callable[[Recorder, np.random.Generator], None]
+
+LINK = "link"
+"""The part without a model."""
+
+PARTS: dict[str, Step] = {
+    "least": _least, LINK: _link, "noise": _noise, "round": _round, "long": _long,
+    "deep": _deep, "blocks": _blocks}
+LARGE_PARTS: dict[str, Step] = {
+    "lengths": _lengths, "close": _close, "seeds": _seeds, "crowd": _crowd,
+    "reset": _reset, "broad": _broad, "far": _far, "tall": _tall,
+    "large": _large}
+"""Parts by name: those that kill most for the least time come first."""
