@@ -115,6 +115,8 @@ def fuzz(name: str, seconds: float, seed: int, progress: Progress) -> State:
                     times = psutil.Process(worker.pid).cpu_times()
                     state.processor_seconds = before.processor_seconds + times.user + times.system
                 state.seconds = before.seconds + time.monotonic() - began
+                # Whatever ends this program, what has been done counts.
+                state.save(state_path)
                 progress.update(bar, completed=min(state.processor_seconds, seconds),
                                 figures=f"{state.executions:,} runs, {state.edges} edges")
                 if not ended and state.processor_seconds >= seconds:
