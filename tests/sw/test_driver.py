@@ -236,6 +236,7 @@ def test_load_writes_and_verifies_every_unit() -> None:
     board.load(MODEL, verify=True, progress=lambda done, total: steps.append((done, total)))
     assert steps[-1][0] == steps[-1][1]
     assert [done for done, _ in steps] == sorted(done for done, _ in steps)
+    assert all(isinstance(done, int) for done, _ in steps), "units are counted"
     assert transport.commands().count(Command.READ) == (
         -(-4 * CONFIG.weight_words // MAX_UNITS) + 1)
 
@@ -999,6 +1000,18 @@ def test_prompts_take_turns() -> None:
                 == list(range(length, length + 20)))
     halves = [sum(token.prompt == number for token in tokens[:20]) for number in (0, 1)]
     assert max(halves) - min(halves) <= 4
+
+
+def test_what_was_spent_before_an_abandoned_text_counts() -> None:
+    """The third prompt begins when the first two are done."""
+    board = loaded(ReferenceTransport())
+    stream = board.generate_many([PROMPT, PROMPT, PROMPT], tokens=[20, 20, 200])
+    next(token for token in stream if token.prompt == 2)
+    stream.close()
+    run = board.last_run
+    assert run is not None
+    assert run.tokens > 2 * 20
+    assert run.words > 2 * 20 * CONFIG.weight_words
 
 
 def test_two_prompts_take_half_as_many_turns() -> None:

@@ -176,6 +176,7 @@ def test_bytes_round_trip(image: Image) -> None:
     again = Image.from_bytes(data)
     assert parts(again) == parts(image)
     assert again.to_bytes() == data
+    assert {units.dtype for _, units in again.segments} == {np.dtype(np.uint16)}
     assert image.units == sum(len(units) for _, units in image.segments)
     assert len(data) == IMAGE_HEADER.size + 8 * len(image.segments) + 2 * image.units + 4
 
