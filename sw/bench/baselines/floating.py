@@ -39,19 +39,32 @@ MIX_COUNTS = 2.0 ** (2 * NUMBERS.gate_frac - NUMBERS.mix_shift)
 GLU_COUNTS = 2.0 ** (2 * NUMBERS.gate_frac - NUMBERS.glu_shift)
 
 
-def _weights(*matrices: Matrix, unit: float) -> nn.Parameter:
-    """Matrices stacked by rows, in the unit of their results per count of their input."""
-    stacked = np.vstack([matrix.trits * (matrix.scale * SCALE * unit) for matrix in matrices])
-    return nn.Parameter(torch.tensor(stacked, dtype=torch.float32), requires_grad=False)
+def _weights(matrix: Matrix, unit: float) -> nn.Parameter:
+    """A matrix in the unit of its results per count of its input."""
+    return _vector(matrix.trits, matrix.scale * SCALE * unit)
 
 
 def _vector(values: NDArray[Any], unit: float) -> nn.Parameter:
     return nn.Parameter(torch.tensor(values * unit, dtype=torch.float32), requires_grad=False)
 
 
-def _norm(y: Tensor) -> Tensor:
-    q = _clip(y, ACT * RESIDUAL)
-    return q * (COUNTS / q.abs().sum())
+class _Normed(nn.Module):
+    """Matrices whose input is normed: the norm scales their results, as far as a scale reaches."""
+
+    def __init__(self, *matrices: Matrix, unit: float) -> None:
+        super().__init__()
+        rows = [np.full(len(matrix.trits), matrix.scale) for matrix in matrices]
+        self.trits = _vector(np.vstack([matrix.trits for matrix in matrices]), unit)
+        self.scales = _vector(np.concatenate(rows), SCALE)
+
+    def forward(self, q: Tensor, gain: Tensor) -> Tensor:
+        return functional.linear(q, self.trits) * (self.scales * gain).clamp(max=1)
+
+
+def _norm(y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return counts, and the gain that brings their magnitudes to ``COUNTS`` together."""
+    q = _clip(y / RESIDUAL, ACT)
+    return q, COUNTS / q.abs().sum().clamp(min=1)
 
 
 def _clip(x: Tensor, limit: float) -> Tensor:
@@ -69,23 +82,23 @@ class _Layer(nn.Module):
         self.tap_prev = _vector(layer.tap_prev, TAP)
         self.forget_bias = _vector(layer.forget_bias, INDEX)
         self.glu_tap = layer.glu_tap * TAP
-        self.gates = _weights(layer.forget, layer.candidate, layer.gate, unit=INDEX)
+        self.gates = _Normed(layer.forget, layer.candidate, layer.gate, unit=INDEX)
         self.mix_out = _weights(layer.mix_out, unit=RESIDUAL)
-        self.glu_gate = _weights(layer.glu_gate, unit=INDEX)
-        self.glu_up = _weights(layer.glu_up, unit=2.0**-NUMBERS.gate_frac)
+        self.glu_gate = _Normed(layer.glu_gate, unit=INDEX)
+        self.glu_up = _Normed(layer.glu_up, unit=2.0**-NUMBERS.gate_frac)
         self.glu_down = _weights(layer.glu_down, unit=RESIDUAL)
 
     def forward(self, x: Tensor, x_prev: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """Return the residual stream after the layer, and its new state."""
-        q = _norm(x * self.tap_now + x_prev * self.tap_prev)
-        forget, candidate, gate = functional.linear(q, self.gates).chunk(3)
+        normed = _norm(x * self.tap_now + x_prev * self.tap_prev)
+        forget, candidate, gate = self.gates(*normed).chunk(3)
         c = _silu(candidate)
         h = torch.lerp(c, h, _clip(forget + self.forget_bias, INDEX_LIMIT).sigmoid())
         u = _clip(_silu(gate) * h * MIX_COUNTS, ACT)
         x = _clip(x + functional.linear(u, self.mix_out), RESIDUAL_LIMIT)
-        q = _norm(x * self.glu_tap)
-        a = _silu(functional.linear(q, self.glu_gate))
-        b = _clip(functional.linear(q, self.glu_up), GATE_LIMIT)
+        normed = _norm(x * self.glu_tap)
+        a = _silu(self.glu_gate(*normed))
+        b = _clip(self.glu_up(*normed), GATE_LIMIT)
         v = _clip(a * b * GLU_COUNTS, ACT)
         return _clip(x + functional.linear(v, self.glu_down), RESIDUAL_LIMIT), h
 
@@ -97,7 +110,7 @@ class Network(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(_Layer(layer) for layer in model.layers)
         self.embedding = _vector(model.embedding, model.embed_scale * RESIDUAL)
-        self.head = _weights(Matrix(model.embedding, model.head_scale), unit=1.0)
+        self.head = _Normed(Matrix(model.embedding, model.head_scale), unit=1.0)
         self.head_bias = _vector(model.head_bias, 1.0)
         self.head_tap = model.head_tap * TAP
 
@@ -113,7 +126,8 @@ class Network(nn.Module):
             following, new = layer(x, x_prev, h)
             state[number, 0], state[number, 1] = new, _clip(x, PREV_LIMIT)
             x = following
-        return functional.linear(_norm(x * self.head_tap), self.head) + self.head_bias
+        logits: Tensor = self.head(*_norm(x * self.head_tap)) + self.head_bias
+        return logits
 
 
 class Stepper:
