@@ -58,6 +58,13 @@ def test_page_says_what_was_tried(name: str) -> None:
     assert f"{found['all']['tried']:,} of {found['chosen']:,}" in TEXT
 
 
+def test_the_readme_has_the_share() -> None:
+    counts = CAMPAIGNS["gateware"]["all"]
+    changing = counts["tried"] - counts["equivalent"]
+    assert (f"of {changing:,} that change the gateware, {100 * counts['score']:.1f} % are"
+            in (DOCS.parent / "README.md").read_text(encoding="utf-8"))
+
+
 @pytest.mark.parametrize("name", CAMPAIGNS)
 def test_every_survivor_has_a_reason(name: str) -> None:
     """The page's table of reasons counts as many as there are."""
