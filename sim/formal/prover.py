@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from trilight.hw.extras import pip_install
 from trilight.hw.flow.build import tool_versions
 from trilight.hw.flow.cache import cache_root, cached, digest
 from trilight.sw.errors import SimulationError
@@ -142,8 +143,7 @@ def _solver() -> Path:
     beside = Path(sysconfig.get_path("scripts")) / SOLVER
     found = str(beside) if beside.is_file() else shutil.which(SOLVER)
     if found is None:
-        raise SimulationError(f"{SOLVER} is not installed; run: "
-                              'python -m pip install "trilight[test]"')
+        raise SimulationError(f"{SOLVER} is not installed; run: " + pip_install("trilight[test]"))
     return Path(found)
 
 

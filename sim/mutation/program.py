@@ -20,6 +20,7 @@ from trilight.hw.protocol import (
     PROTOCOL_MAGIC,
     RESPONSE,
     RUN,
+    SPACE_UNITS,
     STATUS,
     Command,
     Result,
@@ -37,7 +38,6 @@ from .dialogue import Exchange, Recorder
 
 __all__ = ["LINK", "Part", "record"]
 
-SPACE_UNITS = 512
 WEIGHT_UNITS = UP5K.weight_words * NUMBERS.bytes_per_word // 2
 LAST_TAPE = Space.TAPE + SPACE_UNITS - 1
 LAST = Space.CHECK + SPACE_UNITS - 1
@@ -108,9 +108,8 @@ def record(bench: NativeBench, seed: int, *, thorough: bool = True) -> list[Part
         step(recorder, np.random.default_rng([seed, *name.encode()]))
         sha256 = hashlib.sha256()
         for exchange in recorder.exchanges:
-            sha256.update(repr((
-                exchange.data, exchange.settles, exchange.bit, exchange.frames)
-                + (exchange.reset,) * bool(exchange.reset)).encode())
+            sha256.update(repr((exchange.data, exchange.settles, exchange.bit, exchange.frames,
+                                exchange.reset)).encode())
         parts.append(Part(name, recorder.exchanges, sha256.hexdigest()))
     return parts
 

@@ -17,6 +17,7 @@ import psutil
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from trilight.hw.extras import pip_install
 from trilight.sw.console import replace_json
 from trilight.sw.summary import write_topic
 
@@ -166,8 +167,8 @@ def main() -> int:
     try:
         import atheris  # noqa: F401  # is it there?
     except ImportError:
-        parser.error("the fuzzer is missing: pip install 'trilight[fuzz]', which takes Python 3.11 "
-                     "to 3.13 on Linux")
+        parser.error(f"the fuzzer is missing: {pip_install('trilight[fuzz]')}, which takes Python "
+                     "3.11 to 3.13 on Linux")
     console = Console()
     print(f"seed: {chosen.seed}")
     with Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(),
