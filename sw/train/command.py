@@ -47,7 +47,7 @@ _INTERRUPTED = 130
 _LOG_EVERY_S = 30.0
 _SETTINGS = ("network", "made_up_streams", "characters", "minutes", "d_model", "layers",
              "hidden", "seed", "optimizer", "learning_rate", "weight_decay", "dropout",
-             "zero_below", "average", "precision", "compile_")
+             "restarts", "zero_below", "average", "precision", "compile_")
 _NO_SETTING = {"recipe", "corpus", "out", "checkpoint", "resume", "help"}
 """Options that a recipe cannot hold."""
 _FEWEST_TO_COMPILE = 3_000_000
@@ -162,6 +162,10 @@ def train_command(
     dropout: Annotated[float | None, typer.Option(
         min=0.0, max=0.9, help="Share of a branch's inputs left out. "
                                "\\[default: 0.1, with teachers 0; float: 0.3]")] = None,
+    restarts: Annotated[float, typer.Option(
+        min=0.0, max=1.0, help="Share of windows before which a place forgets what it read, as a "
+                               "reset makes a device: a better start, at the expense of the rest."
+    )] = 0.0,
     zero_below: Annotated[float, typer.Option(
         min=0.05, max=5.0, help="Magnitude, in parts of a matrix's mean, below which a ternary "
                                 "weight becomes 0: more makes more zeros.")] = 0.5,
@@ -240,7 +244,7 @@ def train_command(
             learning_rate=given(learning_rate, model=5e-3, other=2e-3),
             weight_decay=given(weight_decay, model=0.05, other=0.1),
             dropout=given(dropout, model=0.0 if panel else 0.1, other=0.3),
-            zero_below=zero_below,
+            restarts=restarts, zero_below=zero_below,
             made_up_streams=made_up_streams or Options.made_up_streams,
             **(_TRANSFORMER_WINDOW if network is NetworkKind.TRANSFORMER else {}),
             bf16=bf16,
@@ -486,6 +490,8 @@ def _reproduce(run: _Run) -> str:
              *(["--development"] if trainer.corpus.development else []),
              *(["--optimizer", options.optimizer]
                if options.optimizer != Options.optimizer else []),
+             *(["--restarts", f"{options.restarts:g}"]
+               if options.restarts != Options.restarts else []),
              *(["--zero-below", f"{options.zero_below:g}"]
                if options.zero_below != Options.zero_below else []),
              *(["--recipe", Path(run.recipe).name] if run.recipe else []),

@@ -63,6 +63,8 @@ class Options:
     weight_decay: float = 0.05
     dropout: float = 0.1
     """Share of a branch's inputs left out, chosen anew for each window."""
+    restarts: float = 0.0
+    """Share of windows before which a stream forgets all it read, as a reset makes a device."""
     zero_below: float = 0.5
     """Magnitude, in parts of a matrix's mean, below which a ternary weight is 0."""
     clip: float = 1.0
@@ -234,10 +236,13 @@ class Trainer:
         return value
 
     def _forget(self, windows: Sequence[Window]) -> None:
-        """Restart the state of streams that begin a pass over their text."""
-        if any(window.first for window in windows):
-            kept = torch.cat([torch.full((window.tokens.shape[1], 1), float(not window.first))
-                              for window in windows]).to(self.device)
+        """Restart the state of streams that begin a pass over their text, and of some others."""
+        anew = torch.cat([torch.full((window.tokens.shape[1], 1), window.first)
+                          for window in windows])
+        if self.options.restarts:
+            anew |= torch.rand(anew.shape, generator=self._generator) < self.options.restarts
+        if anew.any():
+            kept = (~anew).float().to(self.device)
             self._state = State(*(part * kept for part in self._state))
 
     def _losses(self, logits: Tensor, windows: Sequence[Window]) -> tuple[Tensor, float]:

@@ -20,7 +20,8 @@ VOCABULARY = 65
 """Of Tiny Shakespeare."""
 
 OPTIONS = {"board", "network", "characters", "made_up", "made_up_streams", "seed", "dropout",
-           "average", "compile", "d_model", "layers", "hidden", "optimizer", "zero_below"}
+           "average", "compile", "d_model", "layers", "hidden", "optimizer", "restarts",
+           "zero_below"}
 TERNARY = [name for name in recipe_names()
            if load_recipe(name, OPTIONS).train.get("network", "ternary") == "ternary"]
 

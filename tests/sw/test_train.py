@@ -603,6 +603,27 @@ def test_a_higher_limit_makes_more_zeros(torch_side: SimpleNamespace, corpus: Co
     assert len(np.unique(found)) == 3
 
 
+@pytest.mark.parametrize("restarts", [0.0, 0.25, 1.0])
+def test_restarts_clear_that_share_of_the_states(
+        torch_side: SimpleNamespace, corpus: Corpus, restarts: float) -> None:
+    trainer = torch_side.trainer.Trainer(
+        small_config(corpus), corpus, options(torch_side, restarts=restarts))
+    forward, cleared = trainer._forward, []
+
+    def watched(tokens: Any, state: Any, masks: Any) -> Any:
+        cleared.append(np.all([(part.numpy() == 0).all(axis=(0, 2)) for part in state], axis=0))
+        return forward(tokens, state, masks)
+
+    trainer._forward = watched
+    windows = trainer._readers[0].windows
+    assert windows > 20
+    for _ in range(windows):
+        trainer.advance()
+    assert cleared[0].all()
+    share = np.mean(cleared[1:])
+    assert abs(share - restarts) <= 4 * (restarts * (1 - restarts) / 16 / (windows - 1)) ** 0.5
+
+
 def test_muon_makes_steps_without_a_direction_of_their_own(
         torch_side: SimpleNamespace, corpus: Corpus) -> None:
     """No singular value of a matrix's step stands out; AdamW's first step is the rate."""
