@@ -10,11 +10,12 @@ from rich.markup import escape
 
 from trilight.hw.flow.build import find_board
 from trilight.sw.console import progress_bar, write_json
-from trilight.sw.errors import TrilightError
+from trilight.sw.errors import SimulationError, TrilightError
 
 from . import host
 from .campaign import Campaign, Outcome
-from .results import document, table
+from .mutants import Mutant
+from .results import asked_again, document, survivors, table
 
 DEFAULT_SEED = 1
 DEFAULT_FOLDER = Path("build") / "mutation"
@@ -42,6 +43,10 @@ def gateware(
     seed: Seed = DEFAULT_SEED,
     quick: Annotated[bool, typer.Option(
         "--quick", help="Without the large models, which few mutants need.")] = False,
+    again: Annotated[Path | None, typer.Option(
+        "--again", metavar="FILE", exists=True, dir_okay=False,
+        help="Only the survivors in a file of --json, of the same design, after the regression has "
+             "learnt to say more.")] = None,
     folder: Folder = DEFAULT_FOLDER,
     json_path: Json = None,
 ) -> None:
@@ -54,9 +59,16 @@ def gateware(
     def say(text: str) -> None:
         console.print(escape(text), style="dim")
 
+    earlier = None if again is None else json.loads(again.read_text())
+    if earlier is not None:
+        seed = earlier["seed"]
     console.print(f"seed: {seed}")
-    campaign = Campaign(find_board("icebreaker"), number=number, seed=seed, folder=folder,
-                        thorough=not quick, progress=say)
+    campaign = Campaign(
+        find_board("icebreaker"), number=number, seed=seed, folder=folder, thorough=not quick,
+        mutants=None if earlier is None else [Mutant(fate.mutation, fate.sources)
+                                              for fate in survivors(earlier)], progress=say)
+    if earlier is not None and earlier["design_sha256"] != campaign.prepared.design_sha256:
+        raise SimulationError(f"{again} is of another design; run the whole campaign")
     total = min(len(campaign.mutants), limit or len(campaign.mutants))
     finished = 0
     with progress_bar(console, "mutants") as show:
@@ -73,9 +85,12 @@ def gateware(
             say(f"stopped; the same command goes on from {campaign.path}")
             raise SystemExit(130) from None
     command = f"python -m trilight.sim.mutation gateware --number {number} --seed {seed}"
-    found = document(fates, chosen=len(campaign.mutants), seed=seed,
-                     command=command + " --quick" * quick + f" --limit {limit}" * bool(limit),
-                     design_sha256=campaign.prepared.design_sha256)
+    if earlier is not None:
+        found = asked_again(earlier, fates)
+    else:
+        found = document(fates, chosen=len(campaign.mutants), seed=seed,
+                         command=command + " --quick" * quick + f" --limit {limit}" * bool(limit),
+                         design_sha256=campaign.prepared.design_sha256)
     _report(found, "gateware", json_path)
 
 

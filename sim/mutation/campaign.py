@@ -87,17 +87,23 @@ class Campaign:
         Where results are kept.
     thorough : bool
         See ``program.record``.
+    mutants : sequence of Mutant, optional
+        These instead.
     """
 
     def __init__(self, board: Board, *, number: int, seed: int, folder: Path,
-                 thorough: bool = True, progress: Progress = no_progress) -> None:
+                 thorough: bool = True, mutants: Sequence[Mutant] | None = None,
+                 progress: Progress = no_progress) -> None:
         self._progress = progress
         self._thorough = thorough
         self.seed = seed
         self.prepared: Prepared = prepare(board, progress)
-        self.mutants = choose(self.prepared, number, seed, progress=progress)
-        # So that the first part of a campaign is a sample of all modules.
-        random.Random(seed).shuffle(self.mutants)
+        if mutants is None:
+            self.mutants = choose(self.prepared, number, seed, progress=progress)
+            # So that the first part of a campaign is a sample of all modules.
+            random.Random(seed).shuffle(self.mutants)
+        else:
+            self.mutants = list(mutants)
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / f"gateware-{self.prepared.sha256[:16]}.jsonl"
         self.outcomes: dict[str, Outcome] = {}

@@ -30,10 +30,10 @@ MODULES = {
     "sw/image.py": ("image",),
     "sw/model.py": ("model",),
     "sw/driver.py": ("driver",),
-    "sw/link.py": ("driver",),
+    "sw/link.py": ("driver", "link"),
     "sw/frames.py": ("frames",),
     "sw/answers.py": ("driver",),
-    "sw/runs.py": ("driver",),
+    "sw/runs.py": ("driver", "runs"),
     "sw/check.py": ("check",),
 }
 """What is mutated, and the files ``tests/sw/test_<name>.py`` that are about it."""

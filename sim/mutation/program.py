@@ -6,17 +6,20 @@ All of it goes through the pins, as in ``sim/bench_chip.py``; models are those o
 
 import hashlib
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import sliplib
 
 from trilight.hw.config import NUMBERS, UP5K, ModelConfig
 from trilight.hw.protocol import (
+    CRC_BYTES,
     IDENTITY,
     MAX_FRAME_BYTES,
     MAX_UNITS,
+    MIN_FRAME_BYTES,
     PROTOCOL_MAGIC,
     RESPONSE,
     RUN,
@@ -60,6 +63,13 @@ BROAD = ModelConfig(vocab_size=16, d_model=100, n_layers=1, d_hidden=16)
 LARGE = ModelConfig(vocab_size=225, d_model=170, n_layers=1, d_hidden=256)
 """As many rows, columns, tokens and words of the program as there may be, and more than half of
 all words of weights."""
+
+EDGES = (ModelConfig(vocab_size=24, d_model=48, n_layers=1, d_hidden=16),
+         ModelConfig(vocab_size=200, d_model=48, n_layers=1, d_hidden=16),
+         *(ModelConfig(vocab_size=16, d_model=width, n_layers=1, d_hidden=16)
+           for width in range(17, 26)))
+"""Sizes of the embedding with bits that others lack, for several blocks; a width of each remainder
+by four and by five."""
 
 
 def _address(first: int) -> bytes:
@@ -308,16 +318,25 @@ def _long(recorder: Recorder, rng: np.random.Generator) -> None:
                                  lambda frame: recorder.repeat(frame, "long: repeated run"))
 
 
+def _framed(body: bytes) -> bytes:
+    """A frame with a good CRC, of any length."""
+    end = bytes([Slip.END])
+    return end + sliplib.encode(body + zlib.crc32(body).to_bytes(CRC_BYTES, "little")) + end
+
+
+def _one_delimiter(recorder: Recorder, frames: Iterable[bytes]) -> None:
+    for frame in frames:
+        if len(recorder.send("one delimiter", frame)) != 1:
+            raise SimulationError("a frame after another's delimiter is not answered")
+
+
 def _lengths(recorder: Recorder, rng: np.random.Generator) -> None:
     """Every command with payloads whose length is wrong in one bit; frames with one delimiter."""
     frame = encode_frame(Frame(36, Command.STATUS))
-    for data in (frame, frame[1:], frame[1:]):
-        if len(recorder.send("one delimiter", data)) != 1:
-            raise SimulationError("a frame after another's delimiter is not answered")
+    _one_delimiter(recorder, (frame, frame[1:], frame[1:]))
     for size in (MAX_FRAME_BYTES + 1, MAX_FRAME_BYTES + 40):
-        body = bytes([1, Command.STATUS]) + bytes(size - 6)
-        recorder.silence("a long frame with a good CRC", bytes([Slip.END]) + sliplib.encode(
-            body + zlib.crc32(body).to_bytes(4, "little")) + bytes([Slip.END]))
+        recorder.silence("a long frame with a good CRC",
+                         _framed(bytes([1, Command.STATUS]) + bytes(size - MIN_FRAME_BYTES)))
     lengths = {Command.IDENTIFY: 0, Command.STATUS: 0, Command.STOP: 0, Command.READ: 4,
                Command.RUN: RUN.size}
     for command, length in lengths.items():
@@ -325,6 +344,33 @@ def _lengths(recorder: Recorder, rng: np.random.Generator) -> None:
             payload = _address(Space.TAPE) + b"\1" + bytes(length ^ (1 << bit))
             recorder.request(command, payload[:length ^ (1 << bit)], result=Result.BAD_LENGTH,
                              what=f"length of command {command}")
+
+
+def _edges(recorder: Recorder, rng: np.random.Generator) -> None:
+    """The shortest and longest frames, escapes wrong in one bit, a run without a model."""
+    recorder.silence("a short frame with a good CRC", _framed(b"\1"))
+    recorder.request(Command.STATUS, bytes(MAX_FRAME_BYTES - MIN_FRAME_BYTES),
+                     result=Result.BAD_LENGTH, what="the longest frame")
+    for byte, code in ((Slip.END, Slip.ESC_END), (Slip.ESC, Slip.ESC_ESC)):
+        frame = encode_frame(Frame(byte, Command.STATUS))
+        for bit in range(8):
+            recorder.silence("an escape wrong in one bit", frame.replace(
+                bytes([Slip.ESC, code]), bytes([Slip.ESC, code ^ (1 << bit)])))
+    status = encode_frame(Frame(37, Command.STATUS))
+    for pause in range(0, 24, 3):
+        if len(recorder.send("a frame during an answer",
+                             status + bytes([Slip.END]) * pause + status, settles=True)) > 2:
+            raise SimulationError("two frames have three answers")
+        _one_delimiter(recorder, [status[1:]])
+    for flags in (RunFlag.RESET, RunFlag.RESET | RunFlag.SECOND):
+        recorder.request(Command.RUN, RUN.pack(flags, 1, 1, 0, 0), settles=True,
+                         what="a run without a model")
+        if STATUS.unpack(recorder.request(Command.STATUS, what="status"))[0]:
+            raise SimulationError("a run without a model does not end")
+
+
+def _shape(config: ModelConfig, recorder: Recorder, rng: np.random.Generator) -> None:
+    _Texts(recorder, rng, harsh(_random(config, rng), rng), "shape").one_and_two()
 
 
 def _close(recorder: Recorder, rng: np.random.Generator) -> None:
@@ -352,18 +398,28 @@ def _far(recorder: Recorder, rng: np.random.Generator) -> None:
 
 def _reset(recorder: Recorder, rng: np.random.Generator) -> None:
     """Reset while it runs, receives and answers, and then as after power-on."""
-    texts = _Texts(recorder, rng, _random(SHAPES["deep"], rng), "reset")
+    _reset_runs(recorder, rng, "deep", (3000, 3400, 5000, 5777))
+
+
+def _resets(recorder: Recorder, rng: np.random.Generator) -> None:
+    """Reset at many places of a short token."""
+    _reset_runs(recorder, rng, "least", range(3400, 6000, 53))
+
+
+def _reset_runs(recorder: Recorder, rng: np.random.Generator, shape: str,
+                places: Iterable[int]) -> None:
+    texts = _Texts(recorder, rng, _random(SHAPES[shape], rng), "reset")
     texts.write(0, 8)
     texts.write(1, 8)
     frame = encode_frame(Frame(33, Command.RUN, RUN.pack(
         BEGIN | RunFlag.SECOND, 8, 60, 205, 9)))
-    for after in (3000, 3400, 5000, 5777):
+    for after in places:
         recorder.run(BEGIN | RunFlag.HOLD, 8, 60, 205, 9)
         status = encode_frame(Frame(34, Command.STATUS))
         recorder.reset("reset: a run", frame + 12 * status, after)
         if any(recorder.request(Command.STATUS, what="reset: status")):
             raise SimulationError("status after a reset is not all zero")
-        recorder.check(SHAPES["deep"].weight_words)
+        recorder.check(SHAPES[shape].weight_words)
         recorder.run(RunFlag(0), 1, 3, 300, 0)
         recorder.run(RunFlag.SECOND, 1, 2, 205, 0)
 
@@ -456,5 +512,7 @@ PARTS: dict[str, Step] = {
 LARGE_PARTS: dict[str, Step] = {
     "lengths": _lengths, "close": _close, "seeds": _seeds, "crowd": _crowd,
     "reset": _reset, "broad": _broad, "far": _far, "tall": _tall,
-    "large": _large}
+    "large": _large, "edges": _edges, "resets": _resets,
+    **{f"shape {config.vocab_size} {config.d_model}": partial(_shape, config)
+       for config in EDGES}}
 """Parts by name: those that kill most for the least time come first."""

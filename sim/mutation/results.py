@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-__all__ = ["Fate", "document", "summarise", "table"]
+__all__ = ["Fate", "asked_again", "document", "summarise", "survivors", "table"]
 
 VERDICTS = ("killed", "equivalent", "survived")
 
@@ -42,9 +42,12 @@ class Fate:
 
 
 def _count(fates: Iterable[Fate]) -> dict[str, Any]:
+    return _figures(Counter(fate.verdict for fate in fates))
+
+
+def _figures(counted: Counter[str]) -> dict[str, Any]:
     """Figures of some mutants; ``score`` is the share of those that change anything."""
-    counted = Counter(fate.verdict for fate in fates)
-    found: dict[str, Any] = {"tried": sum(counted.values())}
+    found: dict[str, Any] = {"tried": sum(counted[verdict] for verdict in VERDICTS)}
     found |= {verdict: counted[verdict] for verdict in VERDICTS}
     changing = found["tried"] - found["equivalent"]
     found["score"] = round(found["killed"] / changing, 4) if changing else None
@@ -80,6 +83,44 @@ def document(fates: Sequence[Fate], *, chosen: int, seed: int, command: str,
         "killed_by": dict(sorted(Counter(
             fate.by for fate in fates if fate.verdict == "killed" and fate.by).items())),
         "not_killed": [asdict(fate) for fate in fates if fate.verdict != "killed"],
+    }
+
+
+def survivors(found: dict[str, Any]) -> list[Fate]:
+    """The survivors of ``document``."""
+    return [Fate(**fate | {"sources": tuple(fate["sources"])})
+            for fate in found["not_killed"] if fate["verdict"] == "survived"]
+
+
+def asked_again(found: dict[str, Any], fates: Sequence[Fate]) -> dict[str, Any]:
+    """The figures of ``document`` after its survivors were asked by a regression that says more.
+
+    What was killed stays so: nothing that the regression said has been taken away.
+
+    Parameters
+    ----------
+    found : JSON-able
+        From ``document``.
+    fates : sequence of Fate
+        Of all its survivors, anew.
+    """
+    now = {fate.mutation: fate for fate in fates}
+
+    def counts(before: dict[str, Any], module: str | None) -> dict[str, Any]:
+        counted = Counter({verdict: before[verdict] for verdict in VERDICTS})
+        counted.update(fate.verdict for fate in fates if module in (None, fate.module))
+        counted["survived"] -= sum(module in (None, fate.module) for fate in fates)
+        return _figures(counted)
+
+    killed_by = Counter(found["killed_by"])
+    killed_by.update(fate.by for fate in fates if fate.verdict == "killed" and fate.by)
+    return found | {
+        "all": counts(found["all"], None),
+        "modules": {name: counts(before, name) for name, before in found["modules"].items()},
+        "killed_by": dict(sorted(killed_by.items())),
+        "not_killed": [asdict(fate) for fate in (
+            now.get(before["mutation"], Fate(**before)) for before in found["not_killed"])
+            if fate.verdict != "killed"],
     }
 
 

@@ -236,7 +236,7 @@ def test_load_writes_and_verifies_every_unit() -> None:
     board.load(MODEL, verify=True, progress=lambda done, total: steps.append((done, total)))
     assert steps[-1][0] == steps[-1][1]
     assert [done for done, _ in steps] == sorted(done for done, _ in steps)
-    assert all(isinstance(done, int) for done, _ in steps), "units are counted"
+    assert all(isinstance(count, int) for step in steps for count in step), "units are counted"
     assert transport.commands().count(Command.READ) == (
         -(-4 * CONFIG.weight_words // MAX_UNITS) + 1)
 
@@ -622,6 +622,28 @@ def test_a_reset_during_the_prompt() -> None:
     transport.to_device = reset
     with pytest.raises(DeviceError, match="fed 0 tokens up to position 0, not 4 up to 4; was the"):
         generate(board)
+
+
+def test_after_a_failure_that_the_check_of_the_weights_does_not_see_all_is_loaded_again() -> None:
+    """A token that no vocabulary has: tables or program may have changed."""
+    spoilt: list[Frame] = []
+
+    def spoil(frame: Frame) -> Sequence[Frame]:
+        if spoilt or frame.command != NOTICE:
+            return [frame]
+        spoilt.append(frame)
+        return [replace(frame, payload=frame.payload[:-1] + bytes([CONFIG.vocab_size]))]
+
+    transport = Tamper(from_device=spoil)
+    board = loaded(transport)
+    writes = [frame for frame in transport.sent if frame.command == Command.WRITE]
+    transport.sent.clear()
+    assert generate(board) == expected(PROMPT, 40)
+    assert spoilt
+    again = [frame for frame in transport.sent if frame.command == Command.WRITE]
+    assert {frame.payload for frame in writes} <= {frame.payload for frame in again}
+    assert board.last_run is not None
+    assert board.last_run.recoveries == 1
 
 
 def test_a_run_that_fed_other_tokens() -> None:
@@ -1026,6 +1048,13 @@ def test_two_prompts_take_half_as_many_turns() -> None:
     assert reads[1] < 1.2 * reads[0]
 
 
+def test_each_prompt_is_run_once() -> None:
+    transport = Tamper()
+    board = loaded(transport)
+    many(board, [PROMPT[:1]] * 5, 3)
+    assert transport.commands().count(Command.RUN) == 5
+
+
 def test_seeds_differ_unless_given() -> None:
     board = loaded(ReferenceTransport())
     prompts = [PROMPT] * 3
@@ -1287,6 +1316,33 @@ def test_no_clock_no_cycles() -> None:
     assert board.last_run.cycles_per_token is None
     assert board.last_run.temperature == TEMPERATURE
     assert board.last_run.text == MODEL.decode(expected(PROMPT, 40))
+
+
+def test_the_temperature_unless_given() -> None:
+    board = loaded(ReferenceTransport())
+    tokens = [token.id for token in board.generate(PROMPT, tokens=40, seed=SEED)]
+    assert tokens == expected(PROMPT, 40, temperature=0.8)
+    assert board.last_run is not None
+    assert board.last_run.temperature == pytest.approx(0.8, abs=0.01)
+
+
+def test_repeats_are_those_of_the_run() -> None:
+    """Not what a run before has taken."""
+    transport = Tamper()
+    board = loaded(transport)
+    for lost in (3, 2):
+        left = [Command.RUN] * lost
+
+        def lose(frame: Frame, left: list[Command] = left) -> Sequence[Frame]:
+            if frame.command in left:
+                left.remove(Command.RUN)
+                return []
+            return [frame]
+
+        transport.to_device = lose
+        generate(board)
+        assert board.last_run is not None
+        assert board.last_run.repeats == lost
 
 
 def test_report_of_a_run() -> None:

@@ -363,6 +363,8 @@ def test_only_own_errors_escape(folder: Path, data: st.DataObject) -> None:
      "layer 0 must have d_model, d_hidden = [21, 14], not [21, 13]"),
     ({"config": dataclasses.replace(CONFIG, vocab_size=257)},
      "vocab_size must be at most 256 so that a token fits a byte, not 257"),
+    ({"config": dataclasses.replace(CONFIG, n_layers=65536)},
+     "n_layers must be at most 65535 so that it fits 16 bits, not 65536"),
 ])
 def test_illegal_model(model: Model, change: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelError) as caught:
