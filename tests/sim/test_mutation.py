@@ -1,5 +1,7 @@
 """A small, fixed sample of a mutation campaign (docs/mutation.md), and the campaign's own parts."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from trilight.sim.mutation import host
 from trilight.sim.mutation.campaign import Campaign, Outcome
 from trilight.sim.mutation.equivalence import prove
 from trilight.sim.mutation.mutants import Mutant
-from trilight.sim.mutation.results import Fate, document, summarise
+from trilight.sim.mutation.results import Fate, asked_again, document, summarise, survivors
 
 # The first compilation of all makes the compiler's own library, which takes minutes.
 pytestmark = pytest.mark.timeout(900)
@@ -80,6 +82,18 @@ def test_document_counts_by_module() -> None:
     assert found["all"] == {"tried": 3, "killed": 1, "equivalent": 1, "survived": 1, "score": 0.5}
     assert found["modules"]["a"]["score"] == 1
     assert [fate["mutation"] for fate in found["not_killed"]] == ["2", "3"]
+
+
+def test_survivors_asked_again_count_as_if_the_campaign_had_been_made_now() -> None:
+    before = [Fate("a", "1", (), "killed", "run"), Fate("a", "2", ("a.py:2",), "survived"),
+              Fate("b", "3", (), "equivalent"), Fate("b", "4", ("b.py:3",), "survived"),
+              Fate("b", "5", (), "survived")]
+    now = [replace(before[1], verdict="killed", by="run"), before[3],
+           replace(before[4], verdict="equivalent", by="proof")]
+    found = document(before, chosen=9, seed=1, command="make mutation")
+    assert survivors(json.loads(json.dumps(found))) == [before[1], before[3], before[4]]
+    assert json.dumps(asked_again(found, now)) == json.dumps(document(
+        [before[0], now[0], before[2], now[1], now[2]], chosen=9, seed=1, command="make mutation"))
 
 
 def test_host_modules_and_their_tests_are_there(root: Path) -> None:
