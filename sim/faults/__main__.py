@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -148,12 +149,14 @@ def _command() -> str:
 
 
 def _leave_topic(out: Path, seed: int) -> None:
-    """Leave what the campaigns so far have given for the summary of all checks."""
+    """Leave what the campaigns of this seed so far have given for the summary of all checks."""
     rows: list[Row] = []
     for target in (*TARGETS, *UPSETS):
         try:
             document = json.loads((out / f"{target}.json").read_text())
         except (OSError, ValueError):
+            continue
+        if document["seed"] != seed:
             continue
         rows.append((f"{target}: injected", document["injected"], "faults"))
         rows += [(f"{target}: {outcome}", number, "requests")
@@ -185,8 +188,8 @@ def _campaign(target: str, seed: int, count: int, jobs: int, out: Path) -> None:
     if document["bad"]:
         first = document["bad"][0]
         console.print(f"[red]{len(document['bad'])} requests went as they must not[/], the first "
-                      f"in session {first['session']}: {first['outcome']}, {first['detail']}; "
-                      f"repeat it with --only {first['session']}")
+                      f"in session {first['session']}: {first['outcome']}, "
+                      f"{escape(first['detail'])}; repeat it with --only {first['session']}")
         raise typer.Exit(1)
 
 
@@ -195,7 +198,7 @@ def main() -> None:
     try:
         app()
     except TrilightError as error:
-        console.print(f"[red]error:[/] {error}")
+        console.print(f"[red]error:[/] {escape(str(error))}")
         sys.exit(2)
 
 

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -35,6 +35,17 @@ def _report(found: dict[str, object], title: str, path: Path | None) -> None:
         write_json(path, found)
 
 
+def _read(path: Path) -> dict[str, Any]:
+    """What ``--json`` wrote."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        if not {"all", "modules", "not_killed", "seed"} <= found.keys():
+            raise ValueError("it has other fields")
+    except (OSError, ValueError, AttributeError) as error:
+        raise SimulationError(f"{path} is not what a campaign's --json wrote: {error}") from error
+    return found
+
+
 @app.command()
 def gateware(
     number: Number = 2000,
@@ -59,7 +70,7 @@ def gateware(
     def say(text: str) -> None:
         console.print(escape(text), style="dim")
 
-    earlier = None if again is None else json.loads(again.read_text())
+    earlier = None if again is None else _read(again)
     if earlier is not None:
         seed = earlier["seed"]
     console.print(f"seed: {seed}")
@@ -67,7 +78,7 @@ def gateware(
         find_board("icebreaker"), number=number, seed=seed, folder=folder, thorough=not quick,
         mutants=None if earlier is None else [Mutant(fate.mutation, fate.sources)
                                               for fate in survivors(earlier)], progress=say)
-    if earlier is not None and earlier["design_sha256"] != campaign.prepared.design_sha256:
+    if earlier is not None and earlier.get("design_sha256") != campaign.prepared.design_sha256:
         raise SimulationError(f"{again} is of another design; run the whole campaign")
     total = min(len(campaign.mutants), limit or len(campaign.mutants))
     finished = 0
@@ -116,9 +127,10 @@ def host_command(
 
 
 @app.command()
-def show(path: Annotated[Path, typer.Argument(help="What --json wrote.")]) -> None:
+def show(path: Annotated[Path, typer.Argument(
+        metavar="FILE", help="What --json wrote.", exists=True, dir_okay=False)]) -> None:
     """Print the figures of a campaign."""
-    _report(json.loads(path.read_text()), path.stem, None)
+    _report(_read(path), path.stem, None)
 
 
 def main() -> None:

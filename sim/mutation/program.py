@@ -321,7 +321,8 @@ def _long(recorder: Recorder, rng: np.random.Generator) -> None:
 def _framed(body: bytes) -> bytes:
     """A frame with a good CRC, of any length."""
     end = bytes([Slip.END])
-    return end + sliplib.encode(body + zlib.crc32(body).to_bytes(CRC_BYTES, "little")) + end
+    content: bytes = sliplib.encode(body + zlib.crc32(body).to_bytes(CRC_BYTES, "little"))
+    return end + content + end
 
 
 def _one_delimiter(recorder: Recorder, frames: Iterable[bytes]) -> None:

@@ -162,10 +162,9 @@ def train_command(
     dropout: Annotated[float | None, typer.Option(
         min=0.0, max=0.9, help="Share of a branch's inputs left out. "
                                "\\[default: 0.1, with teachers 0; float: 0.3]")] = None,
-    restarts: Annotated[float, typer.Option(
+    restarts: Annotated[float | None, typer.Option(
         min=0.0, max=1.0, help="Share of windows before which a place forgets what it read, as a "
-                               "reset makes a device: a better start, at the expense of the rest."
-    )] = 0.0,
+                               "reset makes a device. \\[default: 0.125; float: 0]")] = None,
     zero_below: Annotated[float, typer.Option(
         min=0.05, max=5.0, help="Magnitude, in parts of a matrix's mean, below which a ternary "
                                 "weight becomes 0: more makes more zeros.")] = 0.5,
@@ -244,7 +243,7 @@ def train_command(
             learning_rate=given(learning_rate, model=5e-3, other=2e-3),
             weight_decay=given(weight_decay, model=0.05, other=0.1),
             dropout=given(dropout, model=0.0 if panel else 0.1, other=0.3),
-            restarts=restarts, zero_below=zero_below,
+            restarts=given(restarts, model=0.125, other=0.0), zero_below=zero_below,
             made_up_streams=made_up_streams or Options.made_up_streams,
             **(_TRANSFORMER_WINDOW if network is NetworkKind.TRANSFORMER else {}),
             bf16=bf16,

@@ -5,13 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from trilight.boards.icebreaker import Icebreaker
 from trilight.sim.mutation import host
+from trilight.sim.mutation.__main__ import app
 from trilight.sim.mutation.campaign import Campaign, Outcome
 from trilight.sim.mutation.equivalence import prove
 from trilight.sim.mutation.mutants import Mutant
 from trilight.sim.mutation.results import Fate, asked_again, document, summarise, survivors
+from trilight.sw.errors import SimulationError
 
 # The first compilation of all makes the compiler's own library, which takes minutes.
 pytestmark = pytest.mark.timeout(900)
@@ -100,3 +103,13 @@ def test_host_modules_and_their_tests_are_there(root: Path) -> None:
     for module, names in host.MODULES.items():
         assert (root / module).is_file()
         assert all((root / "tests" / "sw" / f"test_{name}.py").is_file() for name in names)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"all": {}}', "\xff"])
+@pytest.mark.parametrize("command", [["show"], ["gateware", "--again"]])
+def test_a_file_that_no_campaign_wrote(tmp_path: Path, command: list[str], text: str) -> None:
+    path = tmp_path / "figures.json"
+    path.write_text(text, "latin-1")
+    result = CliRunner().invoke(app, [*command, str(path)])
+    assert isinstance(result.exception, SimulationError)
+    assert "is not what a campaign's --json wrote" in str(result.exception)

@@ -646,6 +646,21 @@ def test_after_a_failure_that_the_check_of_the_weights_does_not_see_all_is_loade
     assert board.last_run.recoveries == 1
 
 
+def test_after_a_link_that_failed_all_is_loaded_again() -> None:
+    transport = Tamper()
+    board = loaded(transport)
+    loads = transport.commands().count(Command.WRITE)
+    stream = board.generate(PROMPT, tokens=300, temperature=TEMPERATURE, seed=SEED)
+    next(stream)
+    transport.from_device = lambda frame: []
+    with pytest.raises(NoAnswerError):
+        list(stream)
+    transport.from_device = unchanged
+    transport.sent.clear()
+    assert generate(board) == expected(PROMPT, 40)
+    assert transport.commands().count(Command.WRITE) > loads
+
+
 def test_a_run_that_fed_other_tokens() -> None:
     def miscount(payload: bytes) -> bytes:
         *rest, tokens = STATUS.unpack(payload[1:])
@@ -1048,11 +1063,13 @@ def test_two_prompts_take_half_as_many_turns() -> None:
     assert reads[1] < 1.2 * reads[0]
 
 
-def test_each_prompt_is_run_once() -> None:
+def test_prompts_are_run_once_and_in_pairs() -> None:
     transport = Tamper()
     board = loaded(transport)
     many(board, [PROMPT[:1]] * 5, 3)
-    assert transport.commands().count(Command.RUN) == 5
+    flags = [RunFlag(frame.payload[0]) & (RunFlag.HOLD | RunFlag.SECOND)
+             for frame in transport.sent if frame.command == Command.RUN]
+    assert flags == [RunFlag.HOLD, RunFlag.SECOND] * 2 + [RunFlag(0)]
 
 
 def test_seeds_differ_unless_given() -> None:
