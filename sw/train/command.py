@@ -485,12 +485,10 @@ def _reproduce(run: _Run) -> str:
              "--layers", config.n_layers, "--hidden", config.d_hidden, "--seed", options.seed,
              "--learning-rate", f"{options.learning_rate:g}",
              "--weight-decay", f"{options.weight_decay:g}", "--dropout", f"{options.dropout:g}",
-             "--average", f"{options.average:g}",
+             "--average", f"{options.average:g}", "--restarts", f"{options.restarts:g}",
              *(["--development"] if trainer.corpus.development else []),
              *(["--optimizer", options.optimizer]
                if options.optimizer != Options.optimizer else []),
-             *(["--restarts", f"{options.restarts:g}"]
-               if options.restarts != Options.restarts else []),
              *(["--zero-below", f"{options.zero_below:g}"]
                if options.zero_below != Options.zero_below else []),
              *(["--recipe", Path(run.recipe).name] if run.recipe else []),

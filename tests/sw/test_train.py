@@ -553,6 +553,7 @@ def test_command_writes_a_measured_model(
     assert about["characters_seen"] == about["steps"] * 16 * 128
     assert "--characters 50000" in about["command"]
     assert "--seed 3" in about["command"]
+    assert "--restarts 0.125" in about["command"]
     assert "--optimizer muon" in about["command"]
     for key, protocol in (("quality", "streamed"), ("quality_blocks", "blocks")):
         measured = evaluate(model, corpus.held_out_text, protocol)
