@@ -58,3 +58,10 @@ def test_figures_of_performance_are_computed() -> None:
     for value, form in ((lambda p: p.cycles_per_token, ",.0f"), (lambda p: p.utilisation, ".3f"),
                         (lambda p: clock / p.cycles_per_token, ",.0f")):
         assert f"| {value(one):{form}}; {value(two):{form}} with two texts" in README
+
+
+def test_quality_is_that_of_the_model() -> None:
+    about = Model.load(default_model_path()).provenance
+    for key in ("quality", "quality_blocks"):
+        quality = about[key]
+        assert f"| {quality['bits_per_byte']:.3f} ({quality['nats_per_char']:.3f})" in README
