@@ -1,4 +1,4 @@
-"""The tables of docs/faults.md are those of the results in docs/results/faults.json."""
+"""The tables of docs/faults.md are those of faults.json and loss.json in docs/results/."""
 
 import json
 from pathlib import Path
@@ -6,13 +6,18 @@ from typing import Any
 
 import pytest
 
+from trilight.sim.faults.loss import KINDS as LOSS_KINDS
 from trilight.sim.faults.plan import KINDS
 from trilight.sim.faults.session import OUTCOMES
+from trilight.sw.model import Model
+from trilight.sw.models import default_model_path
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = (DOCS / "faults.md").read_text(encoding="utf-8")
 CAMPAIGNS: dict[str, dict[str, Any]] = json.loads(
     (DOCS / "results" / "faults.json").read_text(encoding="utf-8"))
+
+LOSS: dict[str, Any] = json.loads((DOCS / "results" / "loss.json").read_text(encoding="utf-8"))
 
 GOOD = ("unnoticed", "recovered", "refused")
 BAD = ("lost", "silent", "hung", "crashed")
@@ -69,3 +74,17 @@ def test_memories_have_their_lines(name: str, what: str) -> None:
     counts = [campaign["injected"], *(outcomes[outcome] for outcome in (*GOOD, "wrong")),
               sum(outcomes[outcome] for outcome in BAD)]
     assert f"| {what} | {' | '.join(f'{count:,}' for count in counts)} |" in PAGE
+
+
+@pytest.mark.parametrize("kind", LOSS["kinds"])
+def test_each_kind_of_bit_has_its_loss(kind: str) -> None:
+    row = LOSS["kinds"][kind]
+    assert (f"| {kind} | {row['flips']:.0f} | {row['mean']:+.4f} | {row['median']:+.4f} | "
+            f"{row['p90']:+.4f} | {row['most']:+.3f} | {row['above_0.01']:.0%} |") in PAGE
+
+
+def test_losses_are_of_the_model_that_comes_along() -> None:
+    assert set(LOSS["kinds"]) == set(LOSS_KINDS)
+    assert LOSS["model_sha256"] == Model.load(default_model_path()).sha256
+    assert f"({LOSS['nats_per_char']:.3f} nats per character without a fault)" in PAGE
+    assert LOSS["command"] in " ".join(PAGE.split())
