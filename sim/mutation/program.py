@@ -35,7 +35,7 @@ from trilight.sim.bench_core import SHAPES, harsh
 from trilight.sim.native import NativeBench
 from trilight.sw.errors import SimulationError
 from trilight.sw.frames import Frame, encode_frame
-from trilight.sw.model import Model
+from trilight.sw.model import Matrix, Model
 
 from .dialogue import Exchange, Recorder
 
@@ -374,6 +374,23 @@ def _shape(config: ModelConfig, recorder: Recorder, rng: np.random.Generator) ->
     _Texts(recorder, rng, harsh(_random(config, rng), rng), "shape").one_and_two()
 
 
+def _further(recorder: Recorder, rng: np.random.Generator) -> None:
+    """Upper bits together with low ones that matter: of multipliers, temperatures, positions."""
+    model = _random(ModelConfig(vocab_size=16, d_model=16, n_layers=2, d_hidden=16), rng)
+
+    def finer(matrix: Matrix, bit: int) -> Matrix:
+        return Matrix(matrix.trits, 1 << bit | 1)
+
+    layers = tuple(replace(layer, mix_out=finer(layer.mix_out, bit),
+                           glu_down=finer(layer.glu_down, bit))
+                   for bit, layer in enumerate(model.layers, 10))
+    texts = _Texts(recorder, rng, replace(model, layers=layers, head_scale=40), "further")
+    for temperature in (1040, 1500, MOST_TEMPERATURE):
+        texts.write(0, 1)
+        recorder.run(BEGIN, 1, 1100, temperature, texts.seed())
+    recorder.run(RunFlag(0), 1, 3, 300, 0)
+
+
 def _close(recorder: Recorder, rng: np.random.Generator) -> None:
     """Draws among a few tokens whose logits and noise differ by little."""
     model = _random(SHAPES["least"], rng)
@@ -513,7 +530,7 @@ PARTS: dict[str, Step] = {
 LARGE_PARTS: dict[str, Step] = {
     "lengths": _lengths, "close": _close, "seeds": _seeds, "crowd": _crowd,
     "reset": _reset, "broad": _broad, "far": _far, "tall": _tall,
-    "large": _large, "edges": _edges, "resets": _resets,
+    "large": _large, "edges": _edges, "resets": _resets, "further": _further,
     **{f"shape {config.vocab_size} {config.d_model}": partial(_shape, config)
        for config in EDGES}}
 """Parts by name: those that kill most for the least time come first."""
