@@ -391,6 +391,18 @@ def _further(recorder: Recorder, rng: np.random.Generator) -> None:
     recorder.run(RunFlag(0), 1, 3, 300, 0)
 
 
+def _unfinished(recorder: Recorder, rng: np.random.Generator) -> None:
+    """A run during the check of the weights; a long text beside one that is still fed."""
+    config = SHAPES["blocks"]
+    texts = _Texts(recorder, rng, _random(config, rng), "unfinished")
+    recorder.write(Space.CHECK, np.array([config.weight_words - 1]))
+    recorder.run(BEGIN, 1, 2, 205, texts.seed())
+    for sequence in range(UP5K.sequences):
+        texts.write(sequence, 5)
+    recorder.run(BEGIN | RunFlag.HOLD, 5, 2, 205, texts.seed())
+    recorder.run(BEGIN | RunFlag.SECOND, 5, 40, 205, texts.seed())
+
+
 def _close(recorder: Recorder, rng: np.random.Generator) -> None:
     """Draws among a few tokens whose logits and noise differ by little."""
     model = _random(SHAPES["least"], rng)
@@ -531,6 +543,7 @@ LARGE_PARTS: dict[str, Step] = {
     "lengths": _lengths, "close": _close, "seeds": _seeds, "crowd": _crowd,
     "reset": _reset, "broad": _broad, "far": _far, "tall": _tall,
     "large": _large, "edges": _edges, "resets": _resets, "further": _further,
+    "unfinished": _unfinished,
     **{f"shape {config.vocab_size} {config.d_model}": partial(_shape, config)
        for config in EDGES}}
 """Parts by name: those that kill most for the least time come first."""
