@@ -391,6 +391,15 @@ def _further(recorder: Recorder, rng: np.random.Generator) -> None:
     recorder.run(RunFlag(0), 1, 3, 300, 0)
 
 
+def _apart(recorder: Recorder, rng: np.random.Generator) -> None:
+    """A text begins anew beside one that is far on."""
+    texts = _Texts(recorder, rng, _random(SHAPES["least"], rng), "apart")
+    for sequence in range(UP5K.sequences):
+        texts.write(sequence, 1)
+    recorder.run(BEGIN, 1, 1 << 10, 205, texts.seed())
+    recorder.run(BEGIN | RunFlag.SECOND, 1, 2, 205, texts.seed())
+
+
 def _unfinished(recorder: Recorder, rng: np.random.Generator) -> None:
     """A run during the check of the weights; a long text beside one that is still fed."""
     config = SHAPES["blocks"]
@@ -543,7 +552,7 @@ LARGE_PARTS: dict[str, Step] = {
     "lengths": _lengths, "close": _close, "seeds": _seeds, "crowd": _crowd,
     "reset": _reset, "broad": _broad, "far": _far, "tall": _tall,
     "large": _large, "edges": _edges, "resets": _resets, "further": _further,
-    "unfinished": _unfinished,
+    "unfinished": _unfinished, "apart": _apart,
     **{f"shape {config.vocab_size} {config.d_model}": partial(_shape, config)
        for config in EDGES}}
 """Parts by name: those that kill most for the least time come first."""
