@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -38,6 +39,12 @@ more by itself."""
 
 POLL_S = 0.5
 MEMORY_MB = 512
+"""At which libFuzzer stops, as at a finding."""
+
+FRESH_MB = 384
+"""At which a fresh worker takes over. Under atheris half a kilobyte of each input stays, where texts
+are compared; without it nothing does (``tests/fuzz/test_fuzz.py``)."""
+
 PULSE = re.compile(r"^#(?P<runs>\d+)\s+(?!READ).*cov: (?P<edges>\d+).*?rss: (?P<memory>\d+)Mb")
 
 
@@ -72,20 +79,37 @@ class State:
 def fuzz(name: str, seconds: float, seed: int, progress: Progress) -> State:
     """Fuzz one parser for ``seconds`` of processor time in all, or until something is found."""
     folder = WORK / name
-    corpus, findings = folder / "corpus", folder / "findings"
-    for path in (corpus, findings):
+    corpus = folder / "corpus"
+    for path in (corpus, folder / "findings"):
         path.mkdir(parents=True, exist_ok=True)
     for number, data in enumerate(TARGETS[name].seeds()):
         (corpus / f"seed-{number}").write_bytes(data)
-    state_path = folder / "state.json"
-    state = State.load(state_path)
+    state = State.load(folder / "state.json")
     state.findings = []
     bar = progress.add_task(f"{name:<13}", total=seconds, completed=state.processor_seconds,
                             figures="")
-    if state.processor_seconds >= seconds:
-        return state
+
+    def show() -> None:
+        # Whatever ends this program, what has been done counts.
+        state.save(folder / "state.json")
+        progress.update(bar, completed=min(state.processor_seconds, seconds),
+                        figures=f"{state.executions:,} runs, {state.edges} edges")
+
+    # Workers differ in their seed, so that none repeats what the one before did.
+    workers = 0
+    while state.processor_seconds < seconds and not state.findings:
+        _work(name, folder, state, seconds, seed + workers, show)
+        workers += 1
+    return state
+
+
+def _work(name: str, folder: Path, state: State, seconds: float, seed: int,
+          show: Callable[[], None]) -> None:
+    """Let a worker fuzz until the time is over, it has grown, or something is found."""
+    findings = folder / "findings"
     command = [
-        sys.executable, "-m", "fuzz.worker", name, corpus, *filter(Path.is_dir, [KEPT / name]),
+        sys.executable, "-m", "fuzz.worker", name, folder / "corpus",
+        *filter(Path.is_dir, [KEPT / name]),
         f"-timeout={ENDLESS_SECONDS}", f"-rss_limit_mb={MEMORY_MB}",
         f"-max_len={TARGETS[name].longest}", f"-seed={seed}", "-print_final_stats=1",
         f"-artifact_prefix={findings}{os.sep}"]
@@ -95,15 +119,19 @@ def fuzz(name: str, seconds: float, seed: int, progress: Progress) -> State:
             [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, errors="replace", start_new_session=True, cwd=ROOT,
             env=os.environ | {"PYTHONPATH": str(HERE.parent)}) as worker:
+        grown = False
 
         def listen() -> None:
+            nonlocal grown
             for line in worker.stdout or ():
                 log.write(line)
                 if pulse := PULSE.match(line):
+                    memory = int(pulse["memory"])
                     state.executions = before.executions + int(pulse["runs"])
-                    state.edges = int(pulse["edges"])
-                    state.memory_at_first_mb = state.memory_at_first_mb or int(pulse["memory"])
-                    state.memory_mb = max(before.memory_mb, int(pulse["memory"]))
+                    state.edges = max(before.edges, int(pulse["edges"]))
+                    state.memory_at_first_mb = state.memory_at_first_mb or memory
+                    state.memory_mb = max(state.memory_mb, memory)
+                    grown = memory >= FRESH_MB
                 elif line.startswith("stat::number_of_executed_units:"):
                     state.executions = before.executions + int(line.split()[-1])
 
@@ -116,11 +144,8 @@ def fuzz(name: str, seconds: float, seed: int, progress: Progress) -> State:
                     times = psutil.Process(worker.pid).cpu_times()
                     state.processor_seconds = before.processor_seconds + times.user + times.system
                 state.seconds = before.seconds + time.monotonic() - began
-                # Whatever ends this program, what has been done counts.
-                state.save(state_path)
-                progress.update(bar, completed=min(state.processor_seconds, seconds),
-                                figures=f"{state.executions:,} runs, {state.edges} edges")
-                if not ended and state.processor_seconds >= seconds:
+                show()
+                if not ended and (grown or state.processor_seconds >= seconds):
                     ended = True
                     worker.send_signal(signal.SIGINT)
                 time.sleep(POLL_S)
@@ -134,8 +159,7 @@ def fuzz(name: str, seconds: float, seed: int, progress: Progress) -> State:
             if not ended:
                 found = sorted(str(path.relative_to(ROOT)) for path in findings.iterdir())
                 state.findings = found or [f"exit status {worker.returncode}"]
-            state.save(state_path)
-    return state
+            show()
 
 
 def main() -> int:
