@@ -42,7 +42,7 @@ MEMORY_MB = 512
 """At which libFuzzer stops, as at a finding."""
 
 FRESH_MB = 384
-"""At which a fresh worker takes over. Under atheris half a kilobyte of each input stays, where texts
+"""At which a fresh worker takes over. Under atheris half a kilobyte of an input stays where texts
 are compared; without it nothing does (``tests/fuzz/test_fuzz.py``)."""
 
 PULSE = re.compile(r"^#(?P<runs>\d+)\s+(?!READ).*cov: (?P<edges>\d+).*?rss: (?P<memory>\d+)Mb")
