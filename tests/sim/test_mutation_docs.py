@@ -72,3 +72,18 @@ def test_every_survivor_has_a_reason(name: str) -> None:
     section = PAGE.partition(f"### Survivors of the {name}\n")[2].partition("\n#")[0]
     counted = [int(number) for number in re.findall(r"^\| .* \| (\d+) \|$", section, re.MULTILINE)]
     assert sum(counted) == CAMPAIGNS[name]["all"]["survived"]
+
+
+def test_every_survivor_of_the_gateware_has_its_line() -> None:
+    """With the mutant's place, and under as many reasons as the page before counts."""
+    page = (DOCS / "survivors.md").read_text(encoding="utf-8")
+    for fate in CAMPAIGNS["gateware"]["not_killed"]:
+        words = fate["mutation"].split()
+        place = dict(zip(words[::2], words[1::2], strict=True))
+        line = f"| `{place['-module']}`, `{place['-cell']}`: {place['-port']}[{place['-portbit']}] "
+        assert (line in page) or fate["verdict"] == "equivalent", line
+    lines = {heading: section.count("\n| `") for heading, section in re.findall(
+        r"^## (.*)\n(.*(?:\n(?!## ).*)*)", page, re.MULTILINE)}
+    assert sum(lines.values()) == CAMPAIGNS["gateware"]["all"]["survived"]
+    for heading, count in lines.items():
+        assert f"| {heading[0].lower()}{heading[1:]} | {count} |" in PAGE

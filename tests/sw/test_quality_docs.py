@@ -14,9 +14,9 @@ from trilight.sw.models import default_model_path
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = (DOCS / "quality.md").read_text(encoding="utf-8")
 
-COMPARISON, DEVELOPMENT, FREQUENCY, PLAIN_FREQUENCY = (
+COMPARISON, DEVELOPMENT, FREQUENCY, PLAIN_FREQUENCY, SEEDS = (
     json.loads((DOCS / "results" / f"{name}.json").read_text(encoding="utf-8"))
-    for name in ("comparison", "development", "frequency", "frequency-plain"))
+    for name in ("comparison", "development", "frequency", "frequency-plain", "seeds"))
 
 SHIPPED = "shakespeare.safetensors"
 
@@ -97,6 +97,18 @@ def test_results_are_of_the_model_that_comes_along() -> None:
     assert f"{gaps['streamed']:+.4f} streamed and {gaps['blocks']:+.4f} in blocks" in PAGE
     for protocol in ("streamed", "blocks"):
         assert f"**{row[f'nats_per_char_{protocol}']:.4f}**" in PAGE
+
+
+def test_seeds_have_a_line_each_and_their_mean() -> None:
+    [group] = SEEDS["seeds"]
+    rows = [row for row in SEEDS["models"] if row["file"] in group["files"]]
+    assert rows[0]["sha256"] == Model.load(default_model_path()).sha256
+    for row in rows:
+        gap = max(row["float_to_integer_gap"].values(), key=abs)
+        assert f"| {row['seed']} {tried(row)} {gap:+.4f} |" in PAGE
+    for name, form in (("mean", "mean"), ("standard_deviation", "standard deviation")):
+        assert (f"| {form} | {group['streamed'][name]:.4f} | {group['blocks'][name]:.4f} | |"
+                in PAGE)
 
 
 def test_times_are_those_of_the_trainings() -> None:
