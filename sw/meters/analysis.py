@@ -139,6 +139,11 @@ def analyse(phases: Sequence[Phase], recording: Recording, *,
     if not runs:
         raise MeterError("the session ended before its first window"
                          + (f": {interrupted}" if interrupted else ""))
+    for phase in phases:
+        if not phase.seconds > 0:
+            raise MeterError(f"a phase must take time, not end at {phase.end_s:g} s and start at "
+                             f"{phase.start_s:g} s like {phase.name or phase.kind!r}; the session "
+                             "is not as it was written")
     if recording.t_s.size == 0:
         raise MeterError(f"meter {recording.facts.type} recorded nothing")
     busy = [(p.start_s, p.end_s) for p in phases if p.kind in ("warm-up", "window")]

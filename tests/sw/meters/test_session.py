@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,19 @@ def test_idle_that_drifts_is_said(tmp_path: Path) -> None:
     assert recording is not None
     recording.watts[recording.t_s < 10.0] += 0.003
     assert any("idle power changed" in warning for warning in finish(session).warnings)
+
+
+@pytest.mark.parametrize("kind", ["idle", "warm-up", "window"])
+@pytest.mark.parametrize("seconds", [0.0, -34.0, math.nan])
+def test_a_phase_that_takes_no_time_is_refused(tmp_path: Path, kind: str, seconds: float) -> None:
+    run = Run(tmp_path, "fake:core")
+    run.measure()
+    session = SessionLog.load(run.log)
+    [number, *_] = [k for k, phase in enumerate(session.phases) if phase.kind == kind]
+    phase = session.phases[number]
+    session.phases[number] = replace(phase, end_s=phase.start_s + seconds)
+    with pytest.raises(MeterError, match="a phase must take time, not end at"):
+        finish(session)
 
 
 class TestDropouts:
