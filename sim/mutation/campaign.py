@@ -34,7 +34,7 @@ FIRST_PARTS = 2
 """Parts of the regression that are asked before a proof of equivalence is tried."""
 
 CPU_SECONDS = 120
-"""Of a mutant, after which it counts as one that hangs the simulator; all parts take 8."""
+"""Of a mutant, after which it counts as one that hangs the simulator; all parts take some 15."""
 
 WALL_SECONDS = 3600
 """After which a process that waits for something is given up, and the campaign with it."""
