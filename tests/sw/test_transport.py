@@ -55,18 +55,23 @@ def cable() -> Iterator[Cable]:
     cable.unplug()
 
 
+def received(transport: SerialTransport, count: int) -> bytes:
+    """What comes until there are so many bytes: a read takes what is there."""
+    data = b""
+    while len(data) < count:
+        piece = transport.read(1)
+        assert piece
+        data += piece
+    return data
+
+
 def test_every_byte_passes(cable: Cable) -> None:
     data = bytes(range(256))
     transport = SerialTransport(cable.port)
     transport.write(data)
     assert os.read(cable.far, 1000) == data
     os.write(cable.far, data)
-    received = b""
-    while len(received) < len(data):
-        piece = transport.read(1)
-        assert piece
-        received += piece
-    assert received == data
+    assert received(transport, len(data)) == data
     transport.close()
     transport.close()
 
@@ -84,7 +89,7 @@ def test_bytes_that_another_program_has_read(cable: Cable, monkeypatch: pytest.M
 
     monkeypatch.setattr(Serial, "read", stealing)
     os.write(cable.far, b"left")
-    assert transport.read(1) == b"left"
+    assert received(transport, 4) == b"left"
     stolen.clear()
     cable.unplug()
     with pytest.raises(UnpluggedError):
