@@ -86,14 +86,17 @@ def document(fates: Sequence[Fate], *, chosen: int, seed: int, command: str,
     }
 
 
+def _not_killed(found: dict[str, Any]) -> list[Fate]:
+    return [Fate(**fate | {"sources": tuple(fate["sources"])}) for fate in found["not_killed"]]
+
+
 def survivors(found: dict[str, Any]) -> list[Fate]:
     """The survivors of ``document``."""
-    return [Fate(**fate | {"sources": tuple(fate["sources"])})
-            for fate in found["not_killed"] if fate["verdict"] == "survived"]
+    return [fate for fate in _not_killed(found) if fate.verdict == "survived"]
 
 
 def asked_again(found: dict[str, Any], fates: Sequence[Fate]) -> dict[str, Any]:
-    """The figures of ``document`` after its survivors were asked by a regression that says more.
+    """The figures of ``document`` after survivors were asked by a regression that says more.
 
     What was killed stays so: nothing that the regression said has been taken away.
 
@@ -102,25 +105,24 @@ def asked_again(found: dict[str, Any], fates: Sequence[Fate]) -> dict[str, Any]:
     found : JSON-able
         From ``document``.
     fates : sequence of Fate
-        Of all its survivors, anew.
+        Of its survivors, anew.
     """
     now = {fate.mutation: fate for fate in fates}
+    left = [fate for before in _not_killed(found)
+            if (fate := now.get(before.mutation, before)).verdict != "killed"]
 
-    def counts(before: dict[str, Any], module: str | None) -> dict[str, Any]:
-        counted = Counter({verdict: before[verdict] for verdict in VERDICTS})
-        counted.update(fate.verdict for fate in fates if module in (None, fate.module))
-        counted["survived"] -= sum(module in (None, fate.module) for fate in fates)
+    def counts(before: dict[str, Any], module: str | None = None) -> dict[str, Any]:
+        counted = Counter(fate.verdict for fate in left if module in (None, fate.module))
+        counted["killed"] = before["tried"] - counted.total()
         return _figures(counted)
 
     killed_by = Counter(found["killed_by"])
     killed_by.update(fate.by for fate in fates if fate.verdict == "killed" and fate.by)
     return found | {
-        "all": counts(found["all"], None),
+        "all": counts(found["all"]),
         "modules": {name: counts(before, name) for name, before in found["modules"].items()},
         "killed_by": dict(sorted(killed_by.items())),
-        "not_killed": [asdict(fate) for fate in (
-            now.get(before["mutation"], Fate(**before)) for before in found["not_killed"])
-            if fate.verdict != "killed"],
+        "not_killed": [asdict(fate) for fate in left],
     }
 
 

@@ -93,7 +93,7 @@ class FloatModel:
             with safe_open(path, "pt") as file:
                 metadata = file.metadata() or {}
                 # The file is no mapping: it can not be iterated over without ``keys``.
-                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
         except (OSError, SafetensorError) as error:
             raise ModelFileError(f"{path} is damaged or no safetensors file ({error}); "
                                  "make it again") from error

@@ -18,14 +18,16 @@ OK = bytes([Result.OK])
 WAITS: list[Callable[[Runs], object]] = [lambda runs: list(runs.listen()), Runs.settle]
 
 
-def device(positions: Iterator[int], *, running: int = 1) -> Script:
+class Device(Script):
     """Takes every request, and says that it runs at these positions."""
-    def respond(frame: Frame) -> Sequence[Frame]:
-        payload = (STATUS.pack(running, next(positions), 0, 0, 0, 0)
-                   if frame.command == Command.STATUS else b"")
-        return [Frame(frame.sequence, frame.command | RESPONSE, OK + payload)]
 
-    return Script(respond)
+    def __init__(self, positions: Iterator[int]) -> None:
+        def respond(frame: Frame) -> Sequence[Frame]:
+            payload = (STATUS.pack(1, next(positions), 0, 0, 0, 0)
+                       if frame.command == Command.STATUS else b"")
+            return [Frame(frame.sequence, frame.command | RESPONSE, OK + payload)]
+
+        super().__init__(respond)
 
 
 def started(transport: Script) -> Runs:
@@ -37,7 +39,7 @@ def started(transport: Script) -> Runs:
 
 @pytest.mark.parametrize("wait", WAITS, ids=["listen", "settle"])
 def test_a_device_at_one_place_is_asked_so_often(wait: Callable[[Runs], object]) -> None:
-    transport = device(repeat(0))
+    transport = Device(repeat(0))
     runs = started(transport)
     with pytest.raises(DeviceError, match="stuck"):
         wait(runs)
@@ -47,7 +49,7 @@ def test_a_device_at_one_place_is_asked_so_often(wait: Callable[[Runs], object])
 def test_a_device_that_moves_is_waited_for() -> None:
     """However slowly: only answers alike are counted."""
     slow = [position for position in range(4) for _ in range(STALLED_POLLS)]
-    transport = device(chain(slow, repeat(4)))
+    transport = Device(chain(slow, repeat(4)))
     runs = started(transport)
     with pytest.raises(DeviceError, match="stuck"):
         runs.settle()
@@ -55,18 +57,18 @@ def test_a_device_that_moves_is_waited_for() -> None:
 
 
 def test_a_device_that_babbles_is_asked_after_as_long_a_time() -> None:
-    transport = device(repeat(0))
-    runs = started(transport)
-    read, asked = transport.read, []
+    asked = []
 
-    def babble(timeout_s: float) -> bytes:
-        if not transport.arriving:
-            asked.append(len(transport.sent))
-            transport.time += timeout_s
+    class Babbling(Device):
+        def read(self, timeout_s: float) -> bytes:
+            if self.arriving:
+                return super().read(timeout_s)
+            asked.append(len(self.sent))
+            self.time += timeout_s
             return b"?"
-        return read(timeout_s)
 
-    transport.read = babble  # type: ignore[method-assign]
+    transport = Babbling(repeat(0))
+    runs = started(transport)
     with pytest.raises(DeviceError, match="stuck"):
         list(runs.listen())
     assert transport.time == pytest.approx(len(asked) * SILENCE_S)

@@ -133,7 +133,7 @@ def test_a_phase_that_takes_no_time_is_refused(tmp_path: Path, kind: str, second
     run = Run(tmp_path, "fake:core")
     run.measure()
     session = SessionLog.load(run.log)
-    [number, *_] = [k for k, phase in enumerate(session.phases) if phase.kind == kind]
+    number = next(k for k, phase in enumerate(session.phases) if phase.kind == kind)
     phase = session.phases[number]
     session.phases[number] = replace(phase, end_s=phase.start_s + seconds)
     with pytest.raises(MeterError, match="a phase must take time, not end at"):
