@@ -1,7 +1,9 @@
 """A device emulated in Python: the protocol byte for byte, the numerics by the integer reference.
 
 It knows a model only by what was written into its address space, so that driver, protocol and
-image compiler are exercised as by a board. It has no clock: its cycle counter stays 0.
+image compiler are exercised as by a board. Its clock is none that time could be told by, so
+IDENTIFY says 0 Hz: a cycle is a look of the host at a device that runs. As on a chip, the counter
+moves when nothing else does.
 """
 
 import zlib
@@ -259,6 +261,8 @@ class ReferenceTransport(Transport):
         self._words_per_token = (0, 0)
         self._last_run = 0
         self._running = False
+        self._hung = False
+        self._cycles = 0
         self._words = 0
         self._tokens = 0
 
@@ -271,18 +275,26 @@ class ReferenceTransport(Transport):
         """Whether reading from it makes it feed tokens."""
         return self._running
 
+    def hang(self) -> None:
+        """Feed no token any more; a run goes on, as does its clock, and all requests are answered.
+        """
+        self._hung = True
+
     def write(self, data: bytes) -> None:
         for frame in self._reader.feed(data):
+            self._cycles += self._running
             result, payload = self._execute(frame)
             self._output += encode_frame(
                 Frame(frame.sequence, frame.command | RESPONSE, bytes((result,)) + payload))
 
     def read(self, timeout_s: float) -> bytes:
         if self._running and not self._output:
-            for number, text in enumerate(self._texts):
-                if text.n_feed:
-                    self._step(number, text)
-            self._running = any(text.n_feed for text in self._texts)
+            self._cycles += 1
+            if not self._hung:
+                for number, text in enumerate(self._texts):
+                    if text.n_feed:
+                        self._step(number, text)
+                self._running = any(text.n_feed for text in self._texts)
         data = bytes(self._output)
         self._output.clear()
         return data
@@ -315,8 +327,8 @@ class ReferenceTransport(Transport):
                 return Result.OK, b""
             case Command.STATUS:
                 positions = [text.position for text in self._texts] + [0]
-                return Result.OK, STATUS.pack(self._running, *positions[:2], 0, self._words,
-                                              self._tokens)
+                return Result.OK, STATUS.pack(self._running, *positions[:2],
+                                              self._cycles % (1 << 32), self._words, self._tokens)
         return Result.BAD_COMMAND, b""
 
     def _write(self, payload: bytes) -> Result:
@@ -392,7 +404,7 @@ class ReferenceTransport(Transport):
         if flags & RunFlag.SEED:
             text.sampler = Sampler(seed, 0)
         if flags & RunFlag.CLEAR:
-            self._words = self._tokens = 0
+            self._cycles = self._words = self._tokens = 0
         for each in self._texts:
             each.sampler.temperature = temperature & (1 << NUMBERS.temperature_bits) - 1
         self._running = not flags & RunFlag.HOLD

@@ -17,7 +17,7 @@ from .answers import Counters, Status
 from .errors import DeviceError
 from .link import Link, Request, read_request, write_request
 
-__all__ = ["POLL_S", "SILENCE_S", "STALLED_POLLS", "TAPE_UNITS", "Runs", "Text"]
+__all__ = ["IDLE_READINGS", "POLL_S", "SILENCE_S", "STALLED_POLLS", "TAPE_UNITS", "Runs", "Text"]
 
 SILENCE_S = 0.05
 """Silence during a run after which the device is asked how far it is."""
@@ -25,7 +25,11 @@ SILENCE_S = 0.05
 POLL_S = 0.01
 
 STALLED_POLLS = 200
-"""Questions answered alike before a run is taken for stuck: 2 s, over 1000 tokens of the UP5K."""
+"""Answers without progress before a run is taken for stuck: 2 s, over 1000 tokens of the UP5K."""
+
+IDLE_READINGS = 2
+"""Readings of all weights of all sequences without a token fed after which words are no progress.
+"""
 
 
 TAPE_UNITS = 32
@@ -91,6 +95,52 @@ class _Part:
     def missing(self) -> int:
         """Tokens of this run that have not arrived."""
         return self.text.left - self._left_after
+
+
+class _Patience:
+    """Counts answers to STATUS that show no progress of a run.
+
+    Progress is a token fed, or weights read on the way to the next one. The cycle counter tells
+    nothing: it moves in a chip that hangs as well. Nothing counts twice, so that no device is
+    waited for without end, whatever it answers.
+
+    Parameters
+    ----------
+    parts : sequence of _Part
+        The run's.
+    most_words : int
+        Weight words after which a token should have been fed.
+    """
+
+    def __init__(self, parts: Sequence[_Part], most_words: int) -> None:
+        self._parts = parts
+        self._most_words = most_words
+        self._left: int | None = None
+        """Fewest tokens that were left to feed."""
+        self._words = 0
+        """Of the first answer with so few left."""
+        self._read = 0
+        """Most words since then."""
+        self._polls = 0
+
+    def renew(self) -> None:
+        """Begin to count anew: the run has shown progress by other means."""
+        self._polls = 0
+
+    def ended(self, status: Status) -> bool:
+        """Whether this answer is one too many without progress."""
+        left = sum(max(_difference(part.end, status.positions[part.text.sequence]), 0)
+                   for part in self._parts)
+        words = (status.counters.words - self._words) % (1 << 32)
+        if self._left is None or left < self._left:
+            self._left, self._words, self._read = left, status.counters.words, 0
+            self._polls = 0
+        elif self._read < words <= self._most_words:
+            self._read = words
+            self._polls = 0
+        else:
+            self._polls += 1
+        return self._polls == STALLED_POLLS
 
 
 class Runs:
@@ -162,7 +212,7 @@ class Runs:
         link = self._link
         parts = {part.text.sequence: part for part in self._parts}
         heard = link.transport.now()
-        before, polls = None, 0
+        patience = self._patience()
         while any(part.missing for part in self._parts):
             if link.notices:
                 notice = link.notices.popleft()
@@ -171,19 +221,18 @@ class Runs:
                 if part and 0 <= lost < part.missing:
                     yield from self._add(part.text, self._next_tokens(part.text, lost))
                     yield from self._add(part.text, [notice.token])
-                    heard, polls = link.transport.now(), 0
+                    heard = link.transport.now()
+                    patience.renew()
                 continue
-            patience = SILENCE_S * link.transport.patience
-            if link.listen(SILENCE_S) and link.transport.now() - heard < patience:
+            if (link.listen(SILENCE_S)
+                    and link.transport.now() - heard < SILENCE_S * link.transport.patience):
                 continue
             status = self.status()
+            if patience.ended(status):
+                raise self._stuck(status)
             if link.notices:
                 continue
             ready = [self._ready(part, status) for part in self._parts]
-            polls = polls + 1 if status == before else 0
-            before = status
-            if polls == STALLED_POLLS:
-                raise self._stuck(status)
             for part, count in zip(self._parts, ready, strict=True):
                 yield from self._add(part.text, self._next_tokens(part.text, max(count, 0)))
 
@@ -195,11 +244,9 @@ class Runs:
         DeviceError
             The device is stuck, or has done something else than it was asked for.
         """
-        before, polls = None, 0
+        patience = self._patience()
         while (status := self.status()).running:
-            polls = polls + 1 if status.positions == before else 0
-            before = status.positions
-            if polls == STALLED_POLLS:
+            if patience.ended(status):
                 raise self._stuck(status)
             self._link.listen(POLL_S)
         fed = sum(part.fed for part in self._parts)
@@ -266,6 +313,10 @@ class Runs:
         for token in tokens:
             text.generated.append(token)
             yield text
+
+    def _patience(self) -> _Patience:
+        device = self._device
+        return _Patience(self._parts, IDLE_READINGS * device.sequences * device.weight_words)
 
     def _where(self, status: Status) -> str:
         return "position " + _listed(status.positions[part.text.sequence] for part in self._parts)

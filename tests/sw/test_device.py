@@ -193,7 +193,22 @@ def test_run_feeds_and_generates(loaded: Host) -> None:
     assert loaded.read(Space.TAPE, 25) == (Result.OK, prompt + tokens)
     head = CONFIG.head.words
     body = CONFIG.weight_words - head
-    assert loaded.status() == (0, 24, 0, 0, 24 * body + 20 * head, 24)
+    # Looked at once for each token, and once by STATUS.
+    assert loaded.status() == (0, 24, 0, 24 + 1, 24 * body + 20 * head, 24)
+
+
+def test_a_device_that_hangs_answers_and_counts(loaded: Host) -> None:
+    assert loaded.write(Space.TAPE, [3, 1, 4]) == Result.OK
+    assert loaded.run(RunFlag.RESET | RunFlag.SEED | RunFlag.CLEAR, 3, 20) == Result.OK
+    loaded.listen(4)
+    running, *before = loaded.status()
+    loaded.device.hang()
+    loaded.listen(5)
+    notices = len(loaded.notices)
+    still, *after = loaded.status()
+    assert (running, still, len(loaded.notices)) == (1, 1, notices)
+    position, second, cycles, words, tokens = before
+    assert after == [position, second, cycles + 5 + 1, words, tokens]
 
 
 def test_a_continuation_feeds_one_token(loaded: Host) -> None:
@@ -313,7 +328,7 @@ def test_two_sequences_are_as_each_alone(loaded: Host, first: tuple[int, int],
     fed = [sum(first) - 1, sum(second) - 1]
     head = CONFIG.head.words
     words = sum(fed) * (CONFIG.weight_words - head) + (first[1] + second[1]) * head
-    assert loaded.status() == (0, *fed, 0, words, sum(fed))
+    assert loaded.status() == (0, *fed, max(fed) + 1, words, sum(fed))
 
 
 def test_a_run_about_sequence_0_forgets_what_was_prepared(loaded: Host) -> None:
