@@ -83,8 +83,8 @@ $(SEED_FILES): $(TEACHER_FILES)
 	  $(call RESUME,--seed $(@F:seed-%.safetensors=%))
 
 mutation: $(STAMP)-mutation
-	$(BIN)/python -m trilight.sim.mutation gateware $(ARGS)
-	$(BIN)/python -m trilight.sim.mutation host
+	$(BIN)/python -m trilight.sim.verify.mutation gateware $(ARGS)
+	$(BIN)/python -m trilight.sim.verify.mutation host
 
 guard: $(STAMP)-test
 	$(BIN)/trilight guard $(ARGS_GUARD)
@@ -93,21 +93,21 @@ fuzz: $(STAMP)-fuzz
 	PYTHONPATH=tests $(BIN)/python -m fuzz --minutes $(MINUTES) $(ARGS)
 
 formal: $(STAMP)-test
-	$(BIN)/python -m trilight.sim.formal $(ARGS)
+	$(BIN)/python -m trilight.sim.verify.formal $(ARGS)
 
 soak: $(STAMP)-test
-	$(BIN)/python -m trilight.sim.soak --target rtl --tokens 100000
-	$(BIN)/python -m trilight.sim.soak --target netlist --tokens 10000
+	$(BIN)/python -m trilight.sim.verify.soak --target rtl --tokens 100000
+	$(BIN)/python -m trilight.sim.verify.soak --target netlist --tokens 10000
 
 faults: $(STAMP)-test
-	$(BIN)/python -m trilight.sim.faults link
-	$(BIN)/python -m trilight.sim.faults link --target rtl --sessions 100
-	$(BIN)/python -m trilight.sim.faults link --target netlist --sessions 20
-	$(BIN)/python -m trilight.sim.faults memory
-	$(BIN)/python -m trilight.sim.faults memory --others
+	$(BIN)/python -m trilight.sim.verify.faults link
+	$(BIN)/python -m trilight.sim.verify.faults link --target rtl --sessions 100
+	$(BIN)/python -m trilight.sim.verify.faults link --target netlist --sessions 20
+	$(BIN)/python -m trilight.sim.verify.faults memory
+	$(BIN)/python -m trilight.sim.verify.faults memory --others
 
 simulation-speed: $(STAMP)-demo
-	$(BIN)/python -m trilight.sim.speed
+	$(BIN)/python -m trilight.sim.native.speed
 
 lint: $(STAMP)-lint typings
 	$(BIN)/ruff check .

@@ -27,8 +27,8 @@ from amaranth.lib import io
 from amaranth.lib.memory import Memory
 from amaranth_boards.icebreaker import ICEBreakerPlatform
 
-from trilight.hw.arith import Multiplier
-from trilight.hw.errors import BoardError
+from trilight.hw.contract.errors import BoardError
+from trilight.hw.lib.arith import Multiplier
 
 __all__ = ["DESIGNS", "OSCILLATORS_HZ", "PUBLISHED", "CalibrationBoard", "Design",
            "all_boards", "calibration_board", "calibration_boards", "lfsr_taps", "published_boards"]

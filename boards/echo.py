@@ -14,7 +14,7 @@ class Echo(wiring.Component):
     """Returns the receive line on the transmit line, three cycles later.
 
     It tries out a cable, a build or a simulator in seconds. Takes and ignores the parameters of
-    ``trilight.hw.top.Chip``, in whose place it stands.
+    ``trilight.hw.chip.Chip``, in whose place it stands.
 
     Members
     -------

@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 
 import msgspec
 
-from trilight.hw.errors import RegressionError
+from trilight.hw.contract.errors import RegressionError
 
 __all__ = ["GUARDED", "Comparison", "Guarded", "Record", "check", "compare", "load_record",
            "number", "record"]

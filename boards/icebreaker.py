@@ -18,8 +18,8 @@ from amaranth.lib import io
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth_boards.icebreaker import ICEBreakerPlatform
 
-from trilight.hw.config import UP5K, DeviceConfig
-from trilight.hw.errors import BoardError
+from trilight.hw.contract.device import UP5K, DeviceConfig
+from trilight.hw.contract.errors import BoardError
 
 __all__ = ["Icebreaker", "PllSettings"]
 
@@ -88,7 +88,7 @@ class PllSettings:
 
 
 def _default_chip(**parameters: Any) -> Elaboratable:
-    from trilight.hw.top import Chip
+    from trilight.hw.chip import Chip
 
     return Chip(**parameters)
 
@@ -119,7 +119,7 @@ class Icebreaker:
     device : DeviceConfig
         Capacity of the chip.
     chip : callable
-        What to build: called with the parameters of ``trilight.hw.top.Chip``, it returns a
+        What to build: called with the parameters of ``trilight.hw.chip.Chip``, it returns a
         component with its ports.
 
     Raises

@@ -5,14 +5,15 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from .check import WeightCheck
-from .config import DeviceConfig
-from .engine import Engine
-from .protocol import SPACE_BITS, Space
+from trilight.hw.contract.device import DeviceConfig
+from trilight.hw.contract.protocol import SPACE_BITS, Space
+from trilight.hw.control.sequencer import NOTICE_LAYOUT, RUN_LAYOUT, Sequencer
+from trilight.hw.engine.engine import Engine
+from trilight.hw.memory.scrub import WeightCheck
+from trilight.hw.memory.spram import WeightMemory
+from trilight.hw.vector.unit import VectorUnit
+
 from .sampler import Sampler
-from .sequencer import NOTICE_LAYOUT, RUN_LAYOUT, Sequencer
-from .vector import VectorUnit
-from .weights import WeightMemory
 
 __all__ = ["READ_LATENCY", "RESTART_LATENCY", "Core"]
 

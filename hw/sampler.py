@@ -5,9 +5,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from .arith import Multiplier, add_carry, round_add
-from .config import NUMBERS, DeviceConfig
-from .vector import LOGIT, LOGIT_LATENCY, TABLE_WRITE
+from trilight.hw.contract.device import DeviceConfig
+from trilight.hw.contract.numbers import NUMBERS
+from trilight.hw.lib.arith import Multiplier, add_carry, round_add
+from trilight.hw.vector.unit import LOGIT, LOGIT_LATENCY, TABLE_WRITE
 
 __all__ = ["Rng", "Sampler"]
 

@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from trilight.hw.flow.build import Board, Hdl, elaborate, find_board, synthesise, tool_versions
-from trilight.hw.flow.tools import Progress, no_progress
+from trilight.hw.support.tools import Progress, no_progress
+from trilight.sim.native.compile import NativeBench, Probe
 from trilight.sw.errors import LinkError, TargetError
-from trilight.sw.targets import TargetOptions
-from trilight.sw.transport import Transport
-
-from .native import NativeBench, Probe
+from trilight.sw.host.targets import TargetOptions
+from trilight.sw.host.transport import Transport
 
 __all__ = ["VirtualBoard", "netlist_target", "rtl_target", "serve_pty"]
 

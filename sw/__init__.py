@@ -14,13 +14,14 @@ In a notebook or a script:
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trilight.sw.host.driver import Board
+    from trilight.sw.model.model import Model
+
     from .api import open_board, report
-    from .driver import Board
-    from .model import Model
 
 __all__ = ["Board", "Model", "open_board", "report"]
 
-_HOMES = {"Board": "driver", "Model": "model", "open_board": "api", "report": "api"}
+_HOMES = {"Board": "host.driver", "Model": "model.model", "open_board": "api", "report": "api"}
 
 
 def __getattr__(name: str) -> Any:

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from .driver import Board
+from trilight.sw.host.driver import Board
+from trilight.sw.host.targets import open_transport
+from trilight.sw.report.report import Run, build_report, load_releases
+
 from .errors import ReportError
-from .report import Run, build_report, load_releases
-from .targets import open_transport
 
 __all__ = ["open_board", "report"]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from trilight.hw.errors import (
+from trilight.hw.contract.errors import (
     BoardError,
     BuildError,
     CapacityError,

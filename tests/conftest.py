@@ -11,7 +11,7 @@ import hypothesis
 import numpy as np
 import pytest
 
-from trilight.sw import summary
+from trilight.sw.report import summary
 
 ROOT = Path(__file__).resolve().parent.parent
 

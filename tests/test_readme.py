@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from trilight.boards.releases import icebreaker
-from trilight.sw.cli import main
-from trilight.sw.model import Model
-from trilight.sw.models import default_model_path
-from trilight.sw.performance import predict
+from trilight.sw.cli.app import main
+from trilight.sw.model.bundled import default_model_path
+from trilight.sw.model.model import Model
+from trilight.sw.report.performance import predict
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from fuzz.targets import TARGETS
 
-from trilight.sim import coverage
+from trilight.sim.bench import coverage
 
 yaml = pytest.importorskip("yaml", reason="PyYAML comes with distributed")
 

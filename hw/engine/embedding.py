@@ -4,8 +4,10 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..config import NUMBERS, DeviceConfig
-from ..weights import WeightMemory
+from trilight.hw.contract.device import DeviceConfig
+from trilight.hw.contract.numbers import NUMBERS
+from trilight.hw.memory.spram import WeightMemory
+
 from .tables import INDEX_BITS, STEP
 
 __all__ = ["CHANNEL", "LOOKUP_LATENCY", "EmbeddingLookup"]

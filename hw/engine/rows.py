@@ -7,8 +7,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..arith import add_carry
-from ..config import NUMBERS, DeviceConfig
+from trilight.hw.contract.device import DeviceConfig
+from trilight.hw.contract.numbers import NUMBERS
+from trilight.hw.lib.arith import add_carry
+
 from .tables import INDEX_BITS, READ_STAGE, SUM_BITS, vector_layout
 
 __all__ = ["EXPECT_LATENCY", "ROW", "ROW_LATENCY", "RowStream", "op_layout"]

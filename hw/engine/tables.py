@@ -7,10 +7,12 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..arith import add_carry
-from ..config import NUMBERS, DeviceConfig, OperationShape
-from ..ternary import PATH, STEPS
-from ..weights import WeightMemory
+from trilight.hw.contract.device import DeviceConfig
+from trilight.hw.contract.numbers import NUMBERS
+from trilight.hw.contract.shapes import OperationShape
+from trilight.hw.contract.trits import PATH, STEPS
+from trilight.hw.lib.arith import add_carry
+from trilight.hw.memory.spram import WeightMemory
 
 __all__ = ["ACT", "ENTRIES", "FILL_LATENCY", "READ_STAGE", "SHORT_ENTRIES", "SUM_BITS",
            "PartialSumTables", "TritRom", "vector_layout"]

@@ -13,10 +13,10 @@ from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from ..errors import BoardError, BuildError, TimingError
-from ..extras import pip_install
-from .cache import cache_root, cached, digest
-from .tools import Progress, no_progress, python_tool, run_all
+from trilight.hw.contract.errors import BoardError, BuildError, TimingError
+from trilight.hw.support.cache import cache_root, cached, digest
+from trilight.hw.support.extras import pip_install
+from trilight.hw.support.tools import Progress, no_progress, python_tool, run_all
 
 __all__ = ["BOARDS", "DEFAULT_SEEDS", "Board", "Build", "Hdl", "Netlist", "build",
            "design_sha256", "elaborate", "find_board", "pin_ports", "run_yosys",

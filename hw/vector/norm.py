@@ -4,8 +4,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arith import add_carry
-from ..config import NUMBERS
+from trilight.hw.contract.numbers import NUMBERS
+from trilight.hw.lib.arith import add_carry
 
 __all__ = ["EffectiveScale"]
 

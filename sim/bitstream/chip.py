@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trilight.hw.extras import pip_install
+from trilight.hw.support.extras import pip_install
 from trilight.sw.errors import BitstreamError, BuildError
 
 from .image import BANKS, RAM_ROWS, Bits, Image

@@ -16,12 +16,12 @@ from trilight.hw.flow.build import (
     pin_ports,
     tool_versions,
 )
-from trilight.hw.flow.cache import cached, digest
-from trilight.hw.flow.tools import Progress, no_progress
+from trilight.hw.support.cache import cached, digest
+from trilight.hw.support.tools import Progress, no_progress
 from trilight.sim.board import DEFAULT_BOARD, VirtualBoard
 from trilight.sw.errors import BitstreamError, TargetError
-from trilight.sw.report import load_releases
-from trilight.sw.targets import TargetOptions
+from trilight.sw.host.targets import TargetOptions
+from trilight.sw.report.report import load_releases
 
 from .chip import load_chip
 from .image import parse

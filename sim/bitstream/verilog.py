@@ -1,4 +1,4 @@
-"""A recovered netlist as Verilog, on the cells of ``sim/cells.v``."""
+"""A recovered netlist as Verilog, on the cells of ``sim/cells/ice40.v``."""
 
 from collections.abc import Iterator
 from itertools import groupby

@@ -19,8 +19,8 @@ from rich.table import Table
 
 from trilight.hw.flow.build import tool_versions
 from trilight.sw.errors import ExploreError
-from trilight.sw.model import Model
-from trilight.sw.models import default_model_path
+from trilight.sw.model.bundled import default_model_path
+from trilight.sw.model.model import Model
 
 from .cluster import run_tasks
 from .plot import draw

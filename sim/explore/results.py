@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any
 
-from trilight.sw.performance import predict
 from trilight.sw.power import Activity, Interval, estimate_power
+from trilight.sw.report.performance import predict
 
 from .sweep import Point, Sweep
 from .tasks import Store, Task
@@ -27,7 +27,7 @@ class Outcome:
     fmax_hz: dict[int, float] | None = None
     """By placement seed, from static timing."""
     cycles_per_token: float
-    """Computed; see ``sw/performance.py``."""
+    """Computed; see ``sw/report/performance.py``."""
     utilisation: float
     tokens_per_s: float | None = None
     """At the design's clock; None if no placement meets it."""

@@ -8,7 +8,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from trilight.hw.config import UP5K, DeviceConfig, ModelConfig
+from trilight.hw.contract.device import UP5K, DeviceConfig
+from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.flow.build import Board, find_board
 from trilight.sw.errors import ExploreError
 

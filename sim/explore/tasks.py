@@ -16,13 +16,13 @@ from typing import Annotated, Any, TypedDict
 import msgspec
 
 import trilight.hw
-from trilight.hw.config import ModelConfig
-from trilight.hw.errors import TimingError, TrilightError
+from trilight.hw.contract.errors import TimingError, TrilightError
+from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.flow.build import build, synthesise, tool_versions
-from trilight.hw.flow.cache import digest
-from trilight.sim.activity import measure_activity
+from trilight.hw.support.cache import digest
+from trilight.sim.power.activity import measure_activity
 from trilight.sw.errors import ExploreError, PowerError
-from trilight.sw.model import Model
+from trilight.sw.model.model import Model
 from trilight.sw.power import Activity
 
 from .sweep import Design, Sweep

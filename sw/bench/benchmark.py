@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trilight.sw.api import open_board
-from trilight.sw.driver import Board, LastRun
 from trilight.sw.errors import MeterError
+from trilight.sw.host.driver import Board, LastRun
 from trilight.sw.meters import measure, open_meter
-from trilight.sw.model import Model
-from trilight.sw.report import Run, build_report, load_releases
+from trilight.sw.model.model import Model
+from trilight.sw.report.report import Run, build_report, load_releases
 
 from .baselines import Baseline, open_baseline
 from .document import Protocol, build_document

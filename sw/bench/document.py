@@ -14,10 +14,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from trilight.hw.config import NUMBERS
-from trilight.sw.driver import LastRun
-from trilight.sw.model import Model
-from trilight.sw.report import NOTES
+from trilight.hw.contract.numbers import NUMBERS
+from trilight.sw.host.driver import LastRun
+from trilight.sw.model.model import Model
+from trilight.sw.report.report import NOTES
 
 from .compare import compare_rival, compare_systems
 from .field import Rival, rival_entry

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from trilight.sw.power import Interval
-from trilight.sw.report import Figure
+from trilight.sw.report.report import Figure
 
 __all__ = ["limits", "origin", "read_figure", "reciprocal", "scaled"]
 

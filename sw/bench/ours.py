@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from trilight.sw.driver import Generated, LastRun
 from trilight.sw.errors import BenchError
-from trilight.sw.model import Model
+from trilight.sw.host.driver import Generated, LastRun
+from trilight.sw.model.model import Model
 from trilight.sw.records import read_record
-from trilight.sw.report import Run, build_report, load_releases
+from trilight.sw.report.report import Run, build_report, load_releases
 
 from .document import SCHEMA
 from .figures import limits

@@ -6,7 +6,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from trilight.sw.report import format_number
+from trilight.sw.report.report import format_number
 
 from .boundaries import BOUNDARIES
 from .figures import limits, origin

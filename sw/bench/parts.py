@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trilight.sw import power
-from trilight.sw.report import PART_NAMES
+from trilight.sw.report.report import PART_NAMES
 
 __all__ = ["energy_by_part"]
 
@@ -19,7 +19,7 @@ def energy_by_part(report: Mapping[str, Any],
     Parameters
     ----------
     report
-        See ``trilight.sw.report``.
+        See ``trilight.sw.report.report``.
     release
         The build that ran, if it is a released one.
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
 from typing import Protocol
 
-from trilight.sw.driver import Board, Generated, LastRun
-from trilight.sw.model import Model
+from trilight.sw.host.driver import Board, Generated, LastRun
+from trilight.sw.model.model import Model
 
 from .workload import Request, Workload
 

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any
 
-from trilight.sw.driver import LastRun
+from trilight.sw.host.driver import LastRun
 from trilight.sw.power import Activity, estimate_power
 from trilight.sw.power.estimate import ACTIVITY
-from trilight.sw.report import Figure, Provenance
+from trilight.sw.report.report import Figure, Provenance
 
 from .baselines import BaselineFacts
 from .boundaries import BOUNDARIES
@@ -67,7 +67,7 @@ def device_system(report: Mapping[str, Any], runs: Sequence[LastRun], expected: 
     Parameters
     ----------
     report
-        Of all queries together; see ``trilight.sw.report``.
+        Of all queries together; see ``trilight.sw.report.report``.
     runs
         One for each query.
     expected

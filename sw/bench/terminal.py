@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from trilight.sw.report import format_number
+from trilight.sw.report.report import format_number
 
 from .boundaries import BOUNDARIES
 from .figures import limits, origin

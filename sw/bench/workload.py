@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from trilight.sw.driver import check_request
 from trilight.sw.errors import BenchError, UnknownCharacterError
-from trilight.sw.model import Model
+from trilight.sw.host.driver import check_request
+from trilight.sw.model.model import Model
 
 __all__ = ["Request", "Workload", "load_prompts"]
 

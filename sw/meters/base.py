@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from trilight.hw.extras import pip_install
+from trilight.hw.support.extras import pip_install
 from trilight.sw.errors import MeterError
 from trilight.sw.records import read_record
 

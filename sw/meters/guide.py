@@ -17,13 +17,7 @@ from trilight.sw.power import Activity, CoefficientSet, Interval, estimate_power
 from trilight.sw.power.fit import Point, fit, predict
 
 from .base import SYSTEM_CLOCK, Clock, Meter
-from .calibrate import (
-    Accelerator,
-    Calibration,
-    check_meter,
-    readings_of,
-    run_points,
-)
+from .calibrate import Accelerator, Calibration, check_meter, readings_of, run_points
 from .correction import CorrectedMeter
 from .fake import FakeMeter
 from .session import measure

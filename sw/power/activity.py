@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from ..errors import PowerError
-from ..records import read_record
+from trilight.sw.errors import PowerError
+from trilight.sw.records import read_record
 
 __all__ = ["COUNTED", "EVENTS", "Activity"]
 

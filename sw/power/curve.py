@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from trilight.hw.extras import pip_install
+from trilight.hw.support.extras import pip_install
+from trilight.sw.errors import PowerError
 
-from ..errors import PowerError
 from .activity import Activity
 from .coefficients import CoefficientSet
 from .estimate import estimate_power

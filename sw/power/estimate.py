@@ -15,7 +15,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PowerError
+from trilight.sw.errors import PowerError
+
 from .activity import Activity
 from .coefficients import DOUBLING, TERMS, Calibration, CoefficientSet, load_coefficients
 

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PowerError
+from trilight.sw.errors import PowerError
+
 from .activity import Activity
 from .coefficients import DOUBLING, TERMS, Z95, Coefficient, CoefficientSet
 from .designs import load_designs

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PowerError
+from trilight.sw.errors import PowerError
+
 from .coefficients import Z95
 from .estimate import DRAWS, SEED, Interval
 

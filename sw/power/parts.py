@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PowerError
-from ..records import read_record
+from trilight.sw.errors import PowerError
+from trilight.sw.records import read_record
+
 from .activity import COUNTED, Activity
 from .coefficients import CoefficientSet, load_coefficients
 from .estimate import DRAWS, SEED, Conditions, Interval, draw_terms, scales_uw
@@ -115,7 +116,7 @@ def energy_by_part(
     Parameters
     ----------
     breakdown
-        From ``trilight.sim.activity``, or a release.
+        From ``trilight.sim.power.activity``, or a release.
     clock_hz, voltage_v, temperature_c, pll, hfosc, coefficients, draws, seed
         As for ``estimate_power``.
 

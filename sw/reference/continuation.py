@@ -1,6 +1,6 @@
 """What the integer reference generates after a prompt."""
 
-from trilight.sw.model import Model
+from trilight.sw.model.model import Model
 
 from .model import ReferenceModel
 from .sampler import Sampler

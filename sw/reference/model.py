@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from trilight.hw.config import NUMBERS
+from trilight.hw.contract.numbers import NUMBERS
 from trilight.sw.errors import TokenError
-from trilight.sw.model import Layer, Matrix, Model
+from trilight.sw.model.model import Layer, Matrix, Model
 
 from .tables import SIGMOID, SILU
 

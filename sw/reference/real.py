@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from trilight.sw.model import Matrix, Model
+from trilight.sw.model.model import Matrix, Model
 
 __all__ = ["RealModel"]
 

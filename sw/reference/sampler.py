@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from trilight.hw.config import NUMBERS
+from trilight.hw.contract.numbers import NUMBERS
 from trilight.sw.errors import PromptError
 
 from .model import rshift

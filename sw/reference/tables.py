@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trilight.hw.config import NUMBERS
+from trilight.hw.contract.numbers import NUMBERS
 
 __all__ = ["GUMBEL", "SIGMOID", "SILU"]
 

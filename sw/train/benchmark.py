@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from trilight.hw.config import UP5K
+from trilight.hw.contract.device import UP5K
 
 from .corpus import Corpus
 from .shape import choose_config

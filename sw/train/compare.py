@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from trilight.sw.evaluate import PROTOCOLS, evaluate
-from trilight.sw.model import MATRICES, Model
-from trilight.sw.performance import predict
+from trilight.sw.model.model import MATRICES, Model
 from trilight.sw.power import BOUNDARY, Activity, estimate_power
 from trilight.sw.power.operations import WorkEnergy, energy_of_work
-from trilight.sw.report import load_releases
+from trilight.sw.quality.evaluate import PROTOCOLS, evaluate
+from trilight.sw.report.performance import predict
+from trilight.sw.report.report import load_releases
 
 from .corpus import Corpus
 from .float_file import FORMAT, FloatModel

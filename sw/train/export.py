@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trilight.hw.config import NUMBERS, ModelConfig
-from trilight.sw.model import MATRICES, Layer, Matrix, Model
+from trilight.hw.contract.numbers import NUMBERS
+from trilight.hw.contract.shapes import ModelConfig
+from trilight.sw.model.model import MATRICES, Layer, Matrix, Model
 
 from .scales import SCALES, head_scale, multiplier, to_fixed
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from trilight.hw.config import ModelConfig
+from trilight.hw.contract.shapes import ModelConfig
 from trilight.sw.errors import ModelFileError
 
 from .float_network import FloatNetwork, Transformer
@@ -113,7 +113,7 @@ class FloatModel:
 
 
 class FloatPredictor:
-    """A ``trilight.sw.evaluate.Predictor`` of a network with a state.
+    """A ``trilight.sw.quality.evaluate.Predictor`` of a network with a state.
 
     Parameters
     ----------

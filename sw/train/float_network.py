@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trilight.hw.config import ModelConfig
+from trilight.hw.contract.shapes import ModelConfig
 
 from . import network as _scan_operator  # noqa: F401  registers torch.ops.trilight.scan
 from .network import State

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trilight.hw.config import NUMBERS, ModelConfig
+from trilight.hw.contract.numbers import NUMBERS
+from trilight.hw.contract.shapes import ModelConfig
 
 from .scales import SCALES, norm_step
 

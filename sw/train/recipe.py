@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from trilight.hw.config import DeviceConfig
+from trilight.hw.contract.device import DeviceConfig
 from trilight.sw.errors import TrainingError
 
 __all__ = ["Recipe", "load_recipe", "recipe_names"]

@@ -7,7 +7,7 @@ exported model differ only by the roundings of activations. Needs no PyTorch.
 import math
 from dataclasses import dataclass
 
-from trilight.hw.config import NUMBERS
+from trilight.hw.contract.numbers import NUMBERS
 
 __all__ = [
     "RESIDUAL_GAIN",

@@ -2,7 +2,10 @@
 
 from importlib.metadata import entry_points
 
-from trilight.hw.config import NUMBERS, CapacityError, DeviceConfig, ModelConfig
+from trilight.hw.contract.device import DeviceConfig
+from trilight.hw.contract.errors import CapacityError
+from trilight.hw.contract.numbers import NUMBERS
+from trilight.hw.contract.shapes import ModelConfig
 from trilight.sw.errors import ModelDoesNotFitError, TrainingError
 
 __all__ = ["board_device", "choose_config", "memory_fill"]

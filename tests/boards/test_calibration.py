@@ -13,10 +13,10 @@ from trilight.boards.calibration import (
     calibration_boards,
     lfsr_taps,
 )
-from trilight.hw.errors import BoardError
+from trilight.hw.contract.errors import BoardError
 from trilight.hw.flow.build import build, synthesise, tool_versions
-from trilight.sim.activity import measure_design
-from trilight.sim.power_command import count_designs
+from trilight.sim.power.activity import measure_design
+from trilight.sim.power.command import count_designs
 from trilight.sw.power.designs import load_designs, read_tools
 from trilight.sw.power.fit import calibration_points
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from trilight.boards import commands
-from trilight.boards.commands import guard_command
+from trilight.boards import command as commands
+from trilight.boards.command import guard_command
 from trilight.boards.echo import Echo
 from trilight.boards.guard import GUARDED, check, compare, load_record, record
 from trilight.boards.guards import record_path

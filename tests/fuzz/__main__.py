@@ -18,9 +18,9 @@ import psutil
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from trilight.hw.extras import pip_install
-from trilight.sw.console import replace_json
-from trilight.sw.summary import write_topic
+from trilight.hw.support.extras import pip_install
+from trilight.sw.cli.console import replace_json
+from trilight.sw.report.summary import write_topic
 
 from .keep import keep
 from .targets import TARGETS

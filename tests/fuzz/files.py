@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from trilight.hw.config import ModelConfig
+from trilight.hw.contract.shapes import ModelConfig
 from trilight.sw.bench.ours import entry_of_file
 from trilight.sw.bench.workload import load_prompts
 from trilight.sw.errors import (
@@ -24,14 +24,14 @@ from trilight.sw.errors import (
     ModelFileError,
     PowerError,
 )
-from trilight.sw.image import Image, compile_image
 from trilight.sw.meters.base import Mark, MeterFacts, MeterOptions, Recording
 from trilight.sw.meters.calibrate import Accelerator, Calibration, Reading
 from trilight.sw.meters.correction import Correction
 from trilight.sw.meters.csvfile import read_csv
 from trilight.sw.meters.phases import Phase
 from trilight.sw.meters.session import SessionLog, finish
-from trilight.sw.model import Model, _checksum
+from trilight.sw.model.image import Image, compile_image
+from trilight.sw.model.model import Model, _checksum
 from trilight.sw.power import Activity, energy_by_part, estimate_power, load_coefficients
 from trilight.sw.power.fit import load_fit
 from trilight.sw.power.parts import Breakdown

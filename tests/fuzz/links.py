@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from copy import deepcopy
 from functools import cache
 
-from trilight.hw.config import ModelConfig
-from trilight.hw.protocol import (
+from trilight.hw.contract.protocol import (
     IDENTITY,
     MAX_FRAME_BYTES,
     MIN_FRAME_BYTES,
@@ -21,13 +20,14 @@ from trilight.hw.protocol import (
     RunFlag,
     Space,
 )
-from trilight.sw.device import ReferenceTransport
-from trilight.sw.driver import Board
+from trilight.hw.contract.shapes import ModelConfig
 from trilight.sw.errors import DeviceError, LinkError, TokenError, WrongTokenError
-from trilight.sw.frames import Frame, FrameReader, encode_frame
-from trilight.sw.image import compile_image
-from trilight.sw.model import Model
-from trilight.sw.transport import Transport
+from trilight.sw.host.driver import Board
+from trilight.sw.host.emulator import ReferenceTransport
+from trilight.sw.host.frames import Frame, FrameReader, encode_frame
+from trilight.sw.host.transport import Transport
+from trilight.sw.model.image import compile_image
+from trilight.sw.model.model import Model
 
 from .structure import piece, pieces
 from .target import Target

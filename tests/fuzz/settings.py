@@ -14,10 +14,12 @@ from typer.main import get_command
 from trilight.boards.guard import check, compare, load_record
 from trilight.boards.guards import record_path
 from trilight.boards.releases import icebreaker
-from trilight.hw.config import DeviceConfig, ModelConfig
+from trilight.hw.contract.device import DeviceConfig
+from trilight.hw.contract.shapes import ModelConfig
 from trilight.sim.explore.results import csv_text, evaluate, pareto
 from trilight.sim.explore.sweep import Sweep, parse_sweep
 from trilight.sim.explore.tasks import Store, tasks_of
+from trilight.sw.cli.train import train_command
 from trilight.sw.errors import (
     ExploreError,
     ModelDoesNotFitError,
@@ -26,8 +28,7 @@ from trilight.sw.errors import (
     ReportError,
     TrainingError,
 )
-from trilight.sw.summary import gather, markdown_summary, text_summary
-from trilight.sw.train.command import train_command
+from trilight.sw.report.summary import gather, markdown_summary, text_summary
 from trilight.sw.train.shape import board_device, choose_config
 
 from .structure import mutate_json, mutate_value

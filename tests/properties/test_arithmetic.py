@@ -8,8 +8,8 @@ from amaranth.sim import Simulator
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from trilight.hw.arith import clip_symmetric, round_add, saturate
-from trilight.hw.config import NUMBERS
+from trilight.hw.contract.numbers import NUMBERS
+from trilight.hw.lib.arith import clip_symmetric, round_add, saturate
 from trilight.hw.vector.norm import EffectiveScale
 from trilight.sw.reference.model import rshift
 

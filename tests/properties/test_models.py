@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from trilight.boards.icebreaker import Icebreaker
-from trilight.hw.config import NUMBERS, UP5K, ModelConfig, OperationShape
-from trilight.hw.flow.build import elaborate
-from trilight.hw.protocol import (
+from trilight.hw.contract.device import UP5K
+from trilight.hw.contract.numbers import NUMBERS
+from trilight.hw.contract.protocol import (
     OP_BLOCKS,
     OP_SHORT,
     PROGRAM_HEADER_WORDS,
@@ -20,12 +20,14 @@ from trilight.hw.protocol import (
     ProgramHeader,
     Space,
 )
-from trilight.hw.ternary import CODE_TO_TRITS
-from trilight.sim.soak import Outcome, Session, draw_config, run_model
+from trilight.hw.contract.shapes import ModelConfig, OperationShape
+from trilight.hw.contract.trits import CODE_TO_TRITS
+from trilight.hw.flow.build import elaborate
+from trilight.sim.verify.soak import Outcome, Session, draw_config, run_model
 from trilight.sw.errors import ImageError, ModelDoesNotFitError
-from trilight.sw.image import Image, compile_image
-from trilight.sw.model import MATRICES, Layer, Matrix, Model
-from trilight.sw.models import default_model_path
+from trilight.sw.model.bundled import default_model_path
+from trilight.sw.model.image import Image, compile_image
+from trilight.sw.model.model import MATRICES, Layer, Matrix, Model
 from trilight.sw.reference.model import ReferenceModel
 from trilight.sw.reference.real import RealModel
 

@@ -19,17 +19,18 @@ from amaranth.hdl import Module
 
 from trilight.boards.echo import Echo
 from trilight.boards.icebreaker import Icebreaker
-from trilight.hw.config import DeviceConfig, ModelConfig
+from trilight.hw.chip import Chip
+from trilight.hw.contract.device import DeviceConfig
+from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.flow.build import Hdl, elaborate, synthesise
-from trilight.hw.top import Chip
 from trilight.sim.board import IDLE, VirtualBoard, netlist_target, rtl_target, serve_pty
-from trilight.sim.native import RECIPE, NativeBench, Probe, compile_bench
-from trilight.sim.speed import NETLIST_RECIPES, RECIPES
-from trilight.sw.cli import main
-from trilight.sw.driver import Board
+from trilight.sim.native.compile import RECIPE, NativeBench, Probe, compile_bench
+from trilight.sim.native.speed import NETLIST_RECIPES, RECIPES
+from trilight.sw.cli.app import main
 from trilight.sw.errors import BuildError, LinkError, SimulationError, TargetError
-from trilight.sw.model import Model
-from trilight.sw.targets import TargetOptions, open_transport
+from trilight.sw.host.driver import Board
+from trilight.sw.host.targets import TargetOptions, open_transport
+from trilight.sw.model.model import Model
 
 LATENCY = 4
 """Cycles from the receive pin to the transmit pin of the echo, seen from outside."""
@@ -282,7 +283,7 @@ def test_chip_of_one_sequence_generates_the_same(seed: int) -> None:
 
 @pytest.mark.slow
 def test_board_command_ends_with_ctrl_c() -> None:
-    script = "import sys; from trilight.sw.cli import main; sys.exit(main())"
+    script = "import sys; from trilight.sw.cli.app import main; sys.exit(main())"
     with subprocess.Popen([sys.executable, "-c", script, "board", "--pty"],
                           stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from trilight.hw.protocol import RUN, Command, RunFlag
+from trilight.hw.contract.protocol import RUN, Command, RunFlag
 from trilight.sim.board import netlist_target
-from trilight.sw.driver import Board
-from trilight.sw.frames import Frame, encode_frame
-from trilight.sw.targets import TargetOptions
-from trilight.sw.transport import Transport
+from trilight.sw.host.driver import Board
+from trilight.sw.host.frames import Frame, encode_frame
+from trilight.sw.host.targets import TargetOptions
+from trilight.sw.host.transport import Transport
 
 NOISE_BYTES = 10_000
 

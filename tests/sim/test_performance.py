@@ -6,18 +6,21 @@ from collections.abc import Iterator
 import pytest
 
 from trilight.boards.icebreaker import Icebreaker
-from trilight.hw.config import UP5K, ModelConfig
-from trilight.hw.engine import EXPECT_LATENCY, FILL_LATENCY, LOOKUP_LATENCY, ROW_LATENCY
+from trilight.hw.contract.device import UP5K
+from trilight.hw.contract.protocol import MAX_UNITS, RUN, STATUS, Command, RunFlag, Space
+from trilight.hw.contract.shapes import ModelConfig
+from trilight.hw.engine.embedding import LOOKUP_LATENCY
+from trilight.hw.engine.rows import EXPECT_LATENCY, ROW_LATENCY
+from trilight.hw.engine.tables import FILL_LATENCY
 from trilight.hw.flow.build import elaborate
-from trilight.hw.protocol import MAX_UNITS, RUN, STATUS, Command, RunFlag, Space
-from trilight.hw.vector import GLU_ACT, LOGIT_LATENCY, MIX_ACT, RESIDUAL_ACT
 from trilight.hw.vector.norm import EffectiveScale
+from trilight.hw.vector.unit import GLU_ACT, LOGIT_LATENCY, MIX_ACT, RESIDUAL_ACT
 from trilight.sim.board import VirtualBoard
-from trilight.sw.image import compile_image
-from trilight.sw.link import Link
-from trilight.sw.link import Request as Frame
-from trilight.sw.model import Model
-from trilight.sw.performance import UP5K_TIMING, Request, Schedule, predict
+from trilight.sw.host.link import Link
+from trilight.sw.host.link import Request as Frame
+from trilight.sw.model.image import compile_image
+from trilight.sw.model.model import Model
+from trilight.sw.report.performance import UP5K_TIMING, Request, Schedule, predict
 
 SHAPES = {
     "least": ModelConfig(vocab_size=16, d_model=16, n_layers=1, d_hidden=16),

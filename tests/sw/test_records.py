@@ -11,10 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from trilight.sw.bench.ours import entry_of_file
-from trilight.sw.device import ReferenceTransport
-from trilight.sw.driver import Board
 from trilight.sw.errors import BenchError, DeviceError, MeterError, PowerError
-from trilight.sw.frames import Frame, encode_frame
+from trilight.sw.host.driver import Board
+from trilight.sw.host.emulator import ReferenceTransport
+from trilight.sw.host.frames import Frame, encode_frame
 from trilight.sw.meters.correction import Correction
 from trilight.sw.meters.session import SCHEMA, SessionLog
 from trilight.sw.power import Activity, CoefficientSet, load_coefficients
@@ -128,9 +128,9 @@ def test_report_with_nothing_in_it(tmp_path: Path, change: dict[str, Any]) -> No
 
 
 def test_device_with_a_program_that_is_none() -> None:
-    from trilight.hw.config import ModelConfig
-    from trilight.hw.protocol import PROGRAM_HEADER_WORDS, RUN, Command, Space
-    from trilight.sw.model import Model
+    from trilight.hw.contract.protocol import PROGRAM_HEADER_WORDS, RUN, Command, Space
+    from trilight.hw.contract.shapes import ModelConfig
+    from trilight.sw.model.model import Model
 
     device = ReferenceTransport()
     Board(device).load(Model.random(

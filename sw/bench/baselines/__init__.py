@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Literal, Protocol
 
-from trilight.hw.extras import pip_install
+from trilight.hw.support.extras import pip_install
 from trilight.sw.errors import BenchError
-from trilight.sw.model import Model
+from trilight.sw.model.model import Model
 
 __all__ = ["Baseline", "BaselineFacts", "baseline_names", "open_baseline"]
 

@@ -13,12 +13,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from trilight.hw.config import NUMBERS
-from trilight.sw.model import Matrix, Model
+from trilight.hw.contract.numbers import NUMBERS
+from trilight.sw.bench.host import host_processor
+from trilight.sw.model.model import Matrix, Model
 from trilight.sw.reference.sampler import Rng, temperature_to_fixed
 from trilight.sw.reference.tables import GUMBEL, SIGMOID, SILU
 
-from ..host import host_processor
 from . import BaselineFacts
 
 __all__ = ["CompiledBaseline", "open_baseline"]

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trilight.hw.config import NUMBERS
+from trilight.hw.contract.numbers import NUMBERS
+from trilight.sw.bench.host import host_processor
 from trilight.sw.errors import BenchError
-from trilight.sw.model import Layer, Matrix, Model
+from trilight.sw.model.model import Layer, Matrix, Model
 
-from ..host import host_processor
 from . import BaselineFacts
 from .stepwise import generate
 

@@ -7,10 +7,10 @@ from typing import Any
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from trilight.sw.model import Model
+from trilight.sw.bench.host import host_processor
+from trilight.sw.model.model import Model
 from trilight.sw.reference.model import ReferenceModel
 
-from ..host import host_processor
 from . import BaselineFacts
 from .stepwise import generate
 

@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from trilight.hw.config import ModelConfig
+from trilight.hw.contract.shapes import ModelConfig
 from trilight.sw.bench.baselines import open_baseline
 from trilight.sw.bench.document import Protocol, build_document
 from trilight.sw.bench.field import load_field
 from trilight.sw.bench.runner import LocalSystem, merge, run_once
 from trilight.sw.bench.system import AssumedPower, Carbon, Expected, device_system, local_system
 from trilight.sw.bench.workload import Workload
-from trilight.sw.driver import LastRun
-from trilight.sw.model import Model
+from trilight.sw.host.driver import LastRun
+from trilight.sw.model.model import Model
 from trilight.sw.power import Activity
-from trilight.sw.report import Release, Run, build_report
+from trilight.sw.report.report import Release, Run, build_report
 
 Document = dict[str, Any]
 

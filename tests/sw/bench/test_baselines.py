@@ -5,12 +5,12 @@ import importlib
 import numpy as np
 import pytest
 
-from trilight.hw.config import ModelConfig
+from trilight.hw.contract.shapes import ModelConfig
 from trilight.sw.bench import baselines
 from trilight.sw.bench.baselines import baseline_names, open_baseline
 from trilight.sw.errors import BenchError
-from trilight.sw.model import Model
-from trilight.sw.models import default_model_path
+from trilight.sw.model.bundled import default_model_path
+from trilight.sw.model.model import Model
 
 SHAPES = [
     ModelConfig(vocab_size=16, d_model=16, n_layers=1, d_hidden=16),

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from trilight.hw.config import ModelConfig
+from trilight.hw.contract.shapes import ModelConfig
 from trilight.sw.bench.boundaries import BOUNDARIES
 from trilight.sw.bench.field import STATUSES, Rival, load_field, rival_entry
 from trilight.sw.bench.ours import entry_of_release
-from trilight.sw.model import Model
+from trilight.sw.model.model import Model
 
 FIELD = load_field()
 RIVAL = Rival(

@@ -7,8 +7,8 @@ import pytest
 
 from trilight.sw.bench.workload import Workload, load_prompts
 from trilight.sw.errors import BenchError, PromptError
-from trilight.sw.model import Model
-from trilight.sw.models import default_model_path
+from trilight.sw.model.bundled import default_model_path
+from trilight.sw.model.model import Model
 
 PLAIN = Workload(prompts=("a", "b"))
 

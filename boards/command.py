@@ -1,0 +1,321 @@
+"""Commands that make a bitstream and put it on a board."""
+
+import enum
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from trilight.hw.contract.errors import BuildError, RegressionError, TimingError
+from trilight.hw.flow.build import (
+    DEFAULT_SEEDS,
+    Board,
+    Build,
+    Netlist,
+    build,
+    design_sha256,
+    synthesise,
+)
+from trilight.hw.support.extras import INSTALL_PROGRAMMER
+from trilight.hw.support.tools import Progress
+
+from .calibration import calibration_board
+from .guard import Comparison, Record, check, compare, load_record, number, record
+from .guards import record_path
+from .icebreaker import Icebreaker
+from .releases import icebreaker, release_path
+
+__all__ = ["RELEASE", "build_command", "flash_command", "flash_design", "guard_command"]
+
+RELEASE = "trilight.release"
+"""Entry points group of functions that add figures to a release: each takes a netlist and a
+progress callback, and returns JSON-able fields."""
+
+PROGRAMMERS = {
+    "openFPGALoader": ["--board", "ice40_generic", "--write-flash"],
+    "iceprog": [],
+}
+"""Programs that can write an iCEBreaker's flash, best first, and their options."""
+
+
+class BoardName(enum.StrEnum):
+    """Boards that can be built for."""
+
+    ICEBREAKER = Icebreaker.name
+
+
+BoardArgument = Annotated[BoardName, typer.Argument(help="Board.")]
+CLOCK_HZ = 48e6
+FrequencyOption = Annotated[float, typer.Option(
+    "--frequency", "-f", metavar="HZ", help="Clock of the chip: 12e6, or 16e6 to 50e6.")]
+BaudOption = Annotated[float | None, typer.Option(
+    "--baud", metavar="BAUD", help="Speed of the serial port. Default: a quarter of the clock.")]
+SeedsOption = Annotated[str | None, typer.Option(
+    "--seeds", metavar="LIST", help="Seeds of the placement to try, such as 1-5 or 2,7. Default: "
+                                    "that of the released bitstream, or "
+                                    f"{DEFAULT_SEEDS[0]}-{DEFAULT_SEEDS[-1]} for another design.")]
+GUARD_SEEDS = "1"
+RECORD_SEEDS = "1-5"
+
+
+def build_command(
+    board: BoardArgument,
+    frequency: FrequencyOption = CLOCK_HZ,
+    baud: BaudOption = None,
+    seeds: SeedsOption = None,
+    out: Annotated[Path, typer.Option(
+        "--out", "-o", metavar="FOLDER", help="Where the results go.")] = Path("build"),
+    release: Annotated[bool, typer.Option(
+        "--release", help="Also simulate the netlist with the model that comes along, and keep "
+                          "the figures in the package, where reports find them.")] = False,
+) -> None:
+    """Make a bitstream: synthesise, place, route, pack.
+
+    Writes bitstream, netlist and figures. A design that misses its clock is an error.
+    """
+    console = Console(stderr=True)
+    progress = _printer(console)
+    chosen = Icebreaker(frequency=frequency, baud=baud)
+    built = build(chosen, seeds=_seeds(chosen, seeds), progress=progress)
+    _write_results(built, out)
+    _print_figures(built.figures, console)
+    console.print(f"written to {escape(str(out))}", style="dim")
+    if release:
+        figures = built.figures | _release_figures(built.netlist, progress)
+        path = release_path(board)
+        _replace(path, (json.dumps(figures, indent=2) + "\n").encode())
+        console.print(f"released in {escape(str(path))}", style="dim")
+
+
+def flash_command(
+    board: BoardArgument,
+    bitstream: Annotated[Path | None, typer.Option(
+        "--bitstream", "-b", metavar="FILE", help="What to write. Default: build it.")] = None,
+    frequency: FrequencyOption = CLOCK_HZ,
+    baud: BaudOption = None,
+    seeds: SeedsOption = None,
+) -> None:
+    """Write a bitstream into a board's flash memory."""
+    if bitstream is not None and (frequency, baud, seeds) != (CLOCK_HZ, None, None):
+        raise BuildError(f"{bitstream} is written as it is; leave out --frequency, --baud and "
+                         "--seeds, or leave out --bitstream to build one")
+    programmer = _find_programmer()
+    if bitstream is None:
+        chosen = Icebreaker(frequency=frequency, baud=baud)
+        bitstream = build(chosen, seeds=_seeds(chosen, seeds),
+                          progress=_printer(Console(stderr=True))).bitstream
+    if not bitstream.is_file():
+        raise BuildError(f"there is no bitstream {bitstream}; trilight build {board} "
+                         "makes one")
+    _program(programmer, bitstream)
+
+
+def flash_design(name: str | None, progress: Progress) -> None:
+    """Build a calibration design and write it into an iCEBreaker's flash memory, where it starts.
+
+    Parameters
+    ----------
+    name
+        Design and clock, such as ``ff-64@48MHz``; ``None`` for the accelerator.
+    progress
+        Called with a short message when something that takes seconds begins.
+
+    Raises
+    ------
+    BuildError, BoardError
+        It cannot be built or written, or there is no such design.
+    """
+    programmer = _find_programmer()
+    board = Icebreaker() if name is None else calibration_board(name)
+    built = build(board, seeds=_seeds(board), progress=progress)
+    progress(f"Writing {name or 'the accelerator'}")
+    _program(programmer, built.bitstream)
+
+
+def _find_programmer() -> str:
+    programmer = next((tool for tool in PROGRAMMERS if shutil.which(tool)), None)
+    if programmer is None:
+        raise BuildError(f"no program to write the flash of {Icebreaker.name} is installed "
+                         f"({' or '.join(PROGRAMMERS)}); {INSTALL_PROGRAMMER} installs one")
+    return programmer
+
+
+def _program(programmer: str, bitstream: Path) -> None:
+    status = subprocess.run([programmer, *PROGRAMMERS[programmer], str(bitstream)],
+                            check=False).returncode
+    if status != 0:
+        raise BuildError(f"{programmer} failed with status {status}; is the board plugged in, and "
+                         "are you allowed to use it?")
+
+
+def guard_command(
+    board: BoardArgument = BoardName.ICEBREAKER,
+    seeds: Annotated[str | None, typer.Option(
+        "--seeds", metavar="LIST", help="Seeds of the placement, such as 1-5. Default: 1, and "
+                                        f"{RECORD_SEEDS} with --update.")] = None,
+    update: Annotated[bool, typer.Option(
+        "--update", help="Record the figures of this build instead, better or worse.")] = False,
+    json_file: Annotated[Path | None, typer.Option(
+        "--json", metavar="FILE", help="Also write the comparison to this file as JSON.")] = None,
+) -> None:
+    """Check that a build has not become worse.
+
+    Synthesises, places and simulates the board's build with the model that comes along, and
+    compares area, clock, cycles and activity with those recorded. Each has a tolerance, and the
+    exit status is 2 if one is exceeded. Results that are in the cache take no time.
+    """
+    if json_file is not None and not json_file.absolute().parent.is_dir():
+        raise RegressionError(f"cannot write {json_file}: there is no folder {json_file.parent}; "
+                              "make it first")
+    console = Console(stderr=True)
+    progress = _printer(console)
+    path = record_path(board)
+    recorded = None
+    try:
+        recorded = load_record(path)
+    except FileNotFoundError:
+        if not update:
+            raise RegressionError(f"nothing is recorded for {board}; trilight guard {board} "
+                                  "--update does it") from None
+    except RegressionError as error:
+        if not update:
+            raise
+        progress(str(error))
+    chosen = _parse_seeds(seeds or (RECORD_SEEDS if update else GUARD_SEEDS))
+    built_for = Icebreaker()
+    try:
+        figures = build(built_for, seeds=chosen, progress=progress).figures
+    except TimingError as error:
+        # The clock is one figure of several: the record says whether it once was better.
+        figures = error.figures
+    figures = figures | _release_figures(synthesise(built_for, progress), progress)
+    if recorded is None:
+        comparisons = []
+    else:
+        comparisons = compare(figures, recorded)
+        _print_comparisons(comparisons, Console())
+        _print_changed_inputs(record(figures), recorded, console)
+    if json_file is not None:
+        _replace(json_file, (json.dumps([{
+            "figure": c.guarded.name, "unit": c.guarded.unit, "recorded": c.recorded,
+            "found": c.found, "worse_by": c.worse, "allowed": c.allowed, "failed": c.failed,
+        } for c in comparisons], indent=2) + "\n").encode())
+    if update:
+        _replace(path, (json.dumps(record(figures), indent=2) + "\n").encode())
+        console.print(f"recorded in {escape(str(path))}", style="dim")
+        return
+    check(comparisons)
+    if any(comparison.worse < 0 for comparison in comparisons):
+        console.print("Something has become better: trilight guard --update keeps it so.")
+
+
+def _print_comparisons(comparisons: Sequence[Comparison], console: Console) -> None:
+    table = Table("", "figure", "unit", box=None)
+    for heading in ("recorded", "found", "change", "allowed"):
+        table.add_column(heading, justify="right")
+    for c in comparisons:
+        mark = "[red]worse[/]" if c.failed else "[green]better[/]" if c.worse < 0 else "ok"
+        table.add_row(mark, c.guarded.name, c.guarded.unit, number(c.recorded),
+                      number(c.found), c.share, number(c.allowed))
+    console.print(table)
+
+
+def _print_changed_inputs(found: Record, recorded: Record, console: Console) -> None:
+    """Say what else may have changed the figures than the gateware."""
+    for tool, version in found["tools"].items():
+        before = recorded["tools"].get(tool)
+        if before != version:
+            console.print(f"{tool} is {version}; the record was made with {before}")
+    if found["model_sha256"] != recorded["model_sha256"]:
+        console.print("The model that comes along is another one than the record was made with.")
+
+
+def _printer(console: Console) -> Progress:
+    return lambda text: console.print(escape(text), style="dim")
+
+
+def _seeds(board: Board, text: str | None = None) -> Sequence[int]:
+    """Return the seeds that were asked for; otherwise a design that is released gets its file."""
+    if text is not None:
+        return _parse_seeds(text)
+    released = icebreaker()
+    return ([released["seed"]] if design_sha256(board) == released["design_sha256"]
+            else DEFAULT_SEEDS)
+
+
+def _parse_seeds(text: str) -> list[int]:
+    """Numbers and ranges, separated by commas."""
+    seeds: list[int] = []
+    try:
+        for part in text.split(","):
+            first, dash, last = part.partition("-")
+            seeds += range(int(first), int(last if dash else first) + 1)
+    except ValueError as error:
+        raise BuildError(f"seeds are numbers and ranges such as 1-5 or 2,7, not {text!r}"
+                         ) from error
+    return list(dict.fromkeys(seeds))
+
+
+def _release_figures(netlist: Netlist, progress: Progress) -> dict[str, Any]:
+    figures: dict[str, Any] = {}
+    for entry in entry_points(group=RELEASE):
+        more: Callable[[Netlist, Progress], dict[str, Any]] = entry.load()
+        figures |= more(netlist, progress)
+    return figures
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file so that it is never seen half written.
+
+    Raises
+    ------
+    BuildError
+        It cannot be written.
+    """
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(data)
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise BuildError(f"{path} cannot be written: {error.strerror}; name another place, or make "
+                         "that one writable") from error
+
+
+def _write_results(built: Build, out: Path) -> None:
+    stem = f"trilight-{built.figures['board']}"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BuildError(f"the results cannot be written to {out}: {error.strerror}; choose "
+                         "another folder with --out") from error
+    _replace(out / f"{stem}.bin", built.bitstream.read_bytes())
+    _replace(out / f"{stem}.v", built.netlist.verilog.read_bytes())
+    _replace(out / f"{stem}.json", (json.dumps(built.figures, indent=2) + "\n").encode())
+
+
+def _print_figures(figures: dict[str, Any], console: Console) -> None:
+    table = Table(box=None, show_header=False)
+    table.add_row("clock", f"{figures['clock_hz'] / 1e6:g} MHz, {figures['clock_source']}")
+    table.add_row("serial port", f"{figures['baud']:,.0f} baud")
+    for seed, fmax in figures["fmax_hz"].items():
+        table.add_row(f"seed {seed}", f"{fmax / 1e6:.2f} MHz"
+                      + (", taken" if int(seed) == figures["seed"] else ""))
+    table.add_row("cells", ", ".join(f"{name} {n:,}" for name, n in figures["resources"].items()))
+    table.add_row("bitstream", figures["bitstream_sha256"])
+    console.print(table)

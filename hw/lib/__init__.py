@@ -1,0 +1,1 @@
+"""Small blocks without knowledge of the project: arithmetic, state machines, framing, UART."""

@@ -1,0 +1,1 @@
+"""The weight memory, and the check of what it holds."""

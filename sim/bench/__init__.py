@@ -1,0 +1,1 @@
+"""cocotb benches of blocks and chip, and what they share."""

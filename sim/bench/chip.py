@@ -1,0 +1,181 @@
+"""A chip by its pins against the reference: load, prompt, generate, continue, one text or two.
+
+The same bench runs on the design before synthesis and on the netlist of iCE40 cells. It compares
+every stage of every token, the notices, the tape and the counters.
+"""
+
+import os
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
+
+from trilight.hw.contract.device import UP5K
+from trilight.hw.contract.numbers import NUMBERS
+from trilight.hw.contract.protocol import (
+    IDENTITY,
+    MAX_UNITS,
+    PROTOCOL_MAGIC,
+    PROTOCOL_VERSION,
+    RUN,
+    STATUS,
+    Command,
+    RunFlag,
+    Space,
+)
+from trilight.hw.contract.shapes import ModelConfig
+from trilight.hw.flow.build import find_board
+from trilight.sw.model.image import compile_image
+from trilight.sw.model.model import Model
+
+from .coverage import TURNS, cover, cover_flags, temperature_bin
+from .streams import CLOCK_NS, Dut, cycle, generator, pauses
+from .traces import ReferenceDevice, TraceChecker
+from .uart import Host
+
+BUILD_ID = "TRILIGHT_BENCH_BUILD_ID"
+"""Environment variable with the build id that the design must report."""
+
+BOARD = find_board("icebreaker")
+
+POWER_ON_CYCLES = 2048
+
+CONFIG = ModelConfig(vocab_size=96, d_model=24, n_layers=2, d_hidden=45)
+"""Two layers of unequal blocks; its vocabulary has all letters."""
+
+PROMPTS = ("To be", "Now")
+
+
+def address(first: int) -> bytes:
+    """A u24."""
+    return first.to_bytes(3, "little")
+
+
+def tape(sequence: int) -> int:
+    """Address of a sequence's first token."""
+    return Space.TAPE + sequence * UP5K.tape_tokens
+
+
+class Bench:
+    """Loads a model through the pins, runs it, and compares all that can be seen."""
+
+    def __init__(self, dut: Dut, rng: np.random.Generator, model: Model) -> None:
+        self.dut = dut
+        self.model = model
+        self.host = Host(dut.rx, dut.tx, BOARD.clocks_per_bit,
+                         pauses(rng, 0.1, 40))
+        self.traces = TraceChecker(dut, dut.clk)
+        self.device = ReferenceDevice(model)
+        self.device.traces = self.traces
+        self.sequence = 0
+        self.cycles = 0
+
+    async def start(self) -> None:
+        Clock(self.dut.clk, CLOCK_NS, unit="ns", impl="gpi").start()
+        await ClockCycles(self.dut.clk, POWER_ON_CYCLES)
+        cocotb.start_soon(self._count_cycles())
+
+    async def _count_cycles(self) -> None:
+        while True:
+            await RisingEdge(self.dut.trace_running)
+            begin = cycle()
+            await FallingEdge(self.dut.trace_running)
+            self.cycles += cycle() - begin
+
+    async def do(self, command: Command, payload: bytes = b"") -> bytes:
+        self.sequence = self.sequence % 255 + 1
+        cover("chip.command", command.name)
+        return await self.host.do(self.sequence, command, payload)
+
+    async def identify(self) -> None:
+        assert await self.do(Command.IDENTIFY) == IDENTITY.pack(
+            PROTOCOL_MAGIC, PROTOCOL_VERSION, NUMBERS.block, BOARD.clock_hz, BOARD.clocks_per_bit,
+            int(os.environ[BUILD_ID]), UP5K.weight_words, UP5K.max_rows, UP5K.max_columns,
+            UP5K.max_channels, UP5K.program_words, UP5K.tape_tokens, UP5K.max_vocab,
+            UP5K.sequences)
+
+    async def load(self) -> None:
+        """Write the model's image; read the first and the last of its weights back."""
+        image = compile_image(self.model)
+        for first, units in image.segments:
+            for start in range(0, len(units), MAX_UNITS):
+                part = units[start:start + MAX_UNITS].astype("<u2").tobytes()
+                await self.do(Command.WRITE, address(first + start) + part)
+        first, units = image.segments[0]
+        assert first == Space.WEIGHTS
+        for start in (0, len(units) - MAX_UNITS):
+            part = await self.do(Command.READ, address(start) + bytes([MAX_UNITS]))
+            assert part == units[start:start + MAX_UNITS].astype("<u2").tobytes()
+
+    async def write_tape(self, sequence: int, position: int, tokens: list[int]) -> None:
+        self.device.write_tape(position, tokens, sequence)
+        await self.do(Command.WRITE, address(tape(sequence) + position)
+                      + np.array(tokens, "<u2").tobytes())
+
+    async def run(self, flags: RunFlag, n_feed: int, n_generate: int, temperature: int,
+                  seed: int) -> None:
+        """Run to the end, or prepare a run; compare notices, tapes and counters."""
+        if RunFlag.CLEAR in flags:
+            self.cycles = 0
+        notices = self.device.run(flags, n_feed, n_generate, temperature, seed)
+        self.host.notices.clear()
+        await self.do(Command.RUN, RUN.pack(flags, n_feed, n_generate, temperature, seed))
+        if RunFlag.HOLD not in flags:
+            await FallingEdge(self.dut.trace_running)
+        device = self.device
+        status = STATUS.unpack(await self.do(Command.STATUS))
+        assert status == (0, *device.positions, self.cycles, device.words, device.tokens)
+        for number, sequence in enumerate(device.sequences):
+            part = await self.do(Command.READ, address(tape(number)) + bytes([MAX_UNITS]))
+            assert part == np.array(sequence.tape[:MAX_UNITS], "<u2").tobytes()
+        assert self.host.notices == notices
+        cover_flags("chip.flag", flags)
+        cover("chip.temperature", temperature_bin(temperature))
+        cover("chip.notice", *(notice[0] for notice in notices))
+        if RunFlag.HOLD not in flags:
+            cover("chip.run", TURNS[len({notice[0] for notice in notices}) - 1])
+        assert not self.traces.pending, "values are missing"
+
+    async def run_without_model(self) -> None:
+        """Two texts, right after power-on: the run ends at once, and nothing is fed."""
+        for flags in (RunFlag.CLEAR | RunFlag.HOLD, RunFlag.SECOND):
+            await self.do(Command.RUN, RUN.pack(flags | RunFlag.RESET | RunFlag.SEED, 3, 2, 0, 1))
+        status = STATUS.unpack(await self.do(Command.STATUS))
+        assert status == (0, 0, 0, self.cycles, 0, 0)
+        assert self.cycles
+
+    def finish(self) -> None:
+        self.host.finish()
+        self.traces.finish()
+
+
+@cocotb.test(timeout_time=50, timeout_unit="ms")
+async def generates_texts(dut: Dut) -> None:
+    """A text by itself, then two that take turns, and continuations of both and of either.
+
+    Sampled texts come first and greedy ones after them.
+    """
+    rng = generator()
+    model = Model.random(CONFIG, int(rng.integers(1 << 32)))
+    bench = Bench(dut, rng, model)
+    await bench.start()
+    await bench.identify()
+    await bench.run_without_model()
+    await bench.load()
+    begin = RunFlag.RESET | RunFlag.SEED
+    first, second = (model.encode(prompt) for prompt in PROMPTS)
+    for sequence, prompt in enumerate((first, second)):
+        # What the block RAM held is not known.
+        await bench.write_tape(sequence, 0, [0] * MAX_UNITS)
+        await bench.write_tape(sequence, 0, prompt)
+    seeds = rng.integers(1 << 32, size=3).tolist()
+    await bench.run(begin | RunFlag.CLEAR, len(first), 4, 205, seeds[0])
+    await bench.run(RunFlag(0), 1, 2, 0, 0)
+    # The second text is shorter, and so ends while the first goes on.
+    await bench.run(begin | RunFlag.CLEAR | RunFlag.HOLD, len(first), 3, 0, seeds[1])
+    await bench.run(begin | RunFlag.SECOND, len(second), 2, 205, seeds[2])
+    await bench.run(RunFlag.SECOND, 1, 1, 205, 0)
+    await bench.run(RunFlag.HOLD, 1, 1, 205, 0)
+    await bench.run(RunFlag.SECOND, 1, 2, 0, 0)
+    bench.finish()

@@ -1,0 +1,366 @@
+"""Core against the integer reference: every stage of every token, tokens, tape and counters.
+
+Random models of several shapes, some of them harsh: scales, taps and biases at the ends of their
+ranges, matrices of one sign.
+"""
+
+import zlib
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import cocotb
+import numpy as np
+from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
+
+from trilight.hw.contract.device import UP5K
+from trilight.hw.contract.numbers import NUMBERS
+from trilight.hw.contract.protocol import Op, RunFlag, Space
+from trilight.hw.contract.shapes import ModelConfig
+from trilight.hw.control.sequencer import NOTICE_LAYOUT, RUN_LAYOUT
+from trilight.hw.core import READ_LATENCY, RESTART_LATENCY
+from trilight.hw.memory.scrub import CHECK_LATENCY, CYCLES_PER_WORD
+from trilight.hw.memory.spram import WeightMemory
+from trilight.sw.model.image import compile_image
+from trilight.sw.model.model import MATRICES, Layer, Matrix, Model
+
+from .coverage import TURNS, cover, cover_flags, temperature_bin
+from .streams import Dut, Sink, Source, cycle, generator, pauses, start, unpack
+from .traces import ReferenceDevice, TraceChecker
+
+ALL_FLAGS = RunFlag.RESET | RunFlag.SEED | RunFlag.CLEAR
+MOST_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
+
+LONGEST_PAUSE = 200
+"""Cycles; a link is done with a notice long before the next token."""
+
+TOKEN_CYCLES = 1000
+"""About what a token of the least model takes."""
+
+SHAPES = {
+    "least": ModelConfig(vocab_size=16, d_model=16, n_layers=1, d_hidden=16),
+    "deep": ModelConfig(vocab_size=21, d_model=18, n_layers=4, d_hidden=23),
+    "blocks": ModelConfig(vocab_size=50, d_model=41, n_layers=2, d_hidden=121),
+    "wide": ModelConfig(vocab_size=128, d_model=121, n_layers=1, d_hidden=200),
+}
+
+
+def harsh(model: Model, rng: np.random.Generator) -> Model:
+    """The model with many parameters at the ends of their ranges."""
+    d = model.config.d_model
+
+    def matrix(original: Matrix) -> Matrix:
+        trits = original.trits.copy()
+        if rng.random() < 0.3:
+            trits[:] = rng.choice([-1, 1], (len(trits), 1))
+        scale = int(np.clip(original.scale * 2 ** rng.uniform(-2, 4), 1, (1 << 15) - 1))
+        return Matrix(trits, scale)
+
+    def layer(original: Layer) -> Layer:
+        return replace(
+            original, **{name: matrix(getattr(original, name)) for name in MATRICES},
+            tap_now=rng.choice([-128, 127], d), tap_prev=rng.choice([-128, 127], d),
+            glu_tap=int(rng.choice([1, 127])),
+            forget_bias=rng.choice([-128, 0, 127], d))
+
+    tokens = model.config.vocab_size
+    return replace(model, layers=tuple(layer(original) for original in model.layers),
+                   embed_scale=(1 << 11) - 1, head_scale=(1 << 15) - 1, head_tap=127,
+                   head_bias=rng.choice([-1 << 15, (1 << 15) - 1, 0], tokens))
+
+
+class Bench:
+    """Writes a model into the core, runs it, and compares tokens, counters and, if told, traces."""
+
+    def __init__(self, dut: Dut, rng: np.random.Generator) -> None:
+        self.dut = dut
+        self.rng = rng
+        self.announced: list[tuple[int, int, int]] = []
+        """Sequence, position and token of each notice since the last run began."""
+        self.traces: TraceChecker | None = None
+        self.held = False
+        """Sequence 0 has been prepared."""
+
+    async def start(self) -> None:
+        dut = self.dut
+        self.runs = Source(dut, "run", RUN_LAYOUT, pauses(self.rng, 0.5))
+        for number in range(UP5K.sequences):
+            Sink(dut, f"notice_{number}", partial(self._notice, number),
+                 pauses(self.rng, 0.7, LONGEST_PAUSE))
+        await start(dut, bus_addr=0, bus_data=0, bus_write=0, bus_read=0, stop=0)
+
+    def _notice(self, sequence: int, bits: int) -> None:
+        notice = unpack(NOTICE_LAYOUT, bits)
+        self.announced.append((sequence, notice["position"], notice["token"]))
+        cover("core.notice", sequence)
+
+    async def write(self, address: int, units: Iterable[int]) -> None:
+        dut = self.dut
+        dut.bus_write.value = 1
+        for offset, unit in enumerate(units):
+            dut.bus_addr.value = address + offset
+            dut.bus_data.value = unit
+            await RisingEdge(dut.clk)
+        dut.bus_write.value = 0
+
+    async def read(self, address: int) -> int:
+        dut = self.dut
+        dut.bus_addr.value = address
+        dut.bus_read.value = 1
+        await RisingEdge(dut.clk)
+        dut.bus_read.value = 0
+        await ClockCycles(dut.clk, READ_LATENCY - 1)
+        await FallingEdge(dut.clk)
+        assert int(dut.bus_read_valid.value), f"no answer to a read of {address:#x}"
+        unit = int(dut.bus_read_data.value)
+        await RisingEdge(dut.clk)
+        return unit
+
+    async def load(self, model: Model) -> None:
+        """Write a model's image; read some of its weights back."""
+        for address, units in compile_image(model).segments:
+            await self.write(address, units.tolist())
+            if address == Space.WEIGHTS:
+                self.weights = units.astype("<u2")
+                for unit in self.rng.integers(0, len(units), 20).tolist():
+                    got = await self.read(address + unit)
+                    assert got == units[unit], f"unit {unit}: {got:#x} != {units[unit]:#x}"
+        # Memories keep what was in them before the reset.
+        await self.write(Space.TAPE, [0] * UP5K.sequences * UP5K.tape_tokens)
+        self.device = ReferenceDevice(model)
+        config = model.config
+        kinds = (Op.MIX, Op.RESIDUAL, Op.GLU)
+        for kind, shape in (*zip(kinds, config.layer_operations[:3], strict=True),
+                            (Op.RESIDUAL, config.layer_operations[3]), (Op.HEAD, config.head)):
+            cover("core.operation", f"{kind.name} {'short' if shape.short else 'long'}")
+
+    def trace(self) -> TraceChecker:
+        """Compare every stage from now on."""
+        self.traces = self.device.traces = TraceChecker(self.dut, self.dut.clk)
+        return self.traces
+
+    async def write_tape(self, position: int, tokens: list[int], sequence: int = 0) -> None:
+        self.device.write_tape(position, tokens, sequence)
+        start = Space.TAPE + sequence * UP5K.tape_tokens
+        for offset, token in enumerate(tokens):
+            await self.write(start + (position + offset) % UP5K.tape_tokens, [token])
+
+    async def begin(self, flags: RunFlag, n_feed: int, n_generate: int, temperature: int,
+                    seed: int) -> None:
+        self.announced.clear()
+        cover_flags("core.flag", flags)
+        cover("core.temperature", temperature_bin(temperature))
+        cover("core.seed", "other" if seed else "0")
+        cover("core.run", "generates" if n_generate else "prompt only")
+        if RunFlag.HOLD not in flags:
+            # Of a device that has been prepared the other sequence runs too.
+            cover("core.run", TURNS[self.held and RunFlag.SECOND in flags])
+        self.held = RunFlag.HOLD in flags
+        await self.runs.send([{"flags": flags, "n_feed": n_feed, "n_generate": n_generate,
+                               "temperature": temperature, "seed": seed}])
+
+    async def run(self, flags: RunFlag, n_feed: int, n_generate: int, temperature: int = 0,
+                  seed: int = 0) -> None:
+        """Run to the end and compare notices and counters; traces are compared as they come."""
+        dut = self.dut
+        cycles = 0 if RunFlag.CLEAR in flags else int(dut.cycles.value)
+        notices = self.device.run(flags, n_feed, n_generate, temperature, seed)
+        await self.begin(flags, n_feed, n_generate, temperature, seed)
+        if RunFlag.HOLD in flags:
+            return
+        begin = cycle()
+        await FallingEdge(dut.running)
+        cycles += cycle() - begin
+        await ClockCycles(dut.clk, LONGEST_PAUSE + 10)
+        # Notices of two sequences wait for each other, so only those of one have an order.
+        assert sorted(self.announced) == sorted(notices)
+        device = self.device
+        counted = {name: int(dut[name].value) for name in ("cycles", "words", "tokens")}
+        assert counted == {"cycles": cycles, "words": device.words, "tokens": device.tokens}
+        assert [int(dut[f"position_{k}"].value) for k in (0, 1)] == device.positions
+        if device.positions[0] > UP5K.tape_tokens:
+            cover("core.tape", "wraps")
+        assert self.traces is None or not self.traces.pending, "values are missing"
+
+    async def read_tape_always(self, first: int, last: int) -> None:
+        """Read some of the tape in half of all cycles, which the sequencer has to wait for."""
+        dut = self.dut
+        asked: deque[int | None] = deque([None] * READ_LATENCY)
+        tape = self.device.sequences[0].tape
+        while True:
+            position = int(self.rng.integers(first, last)) if self.rng.random() < 0.5 else None
+            dut.bus_read.value = int(position is not None)
+            dut.bus_addr.value = Space.TAPE + (position or 0)
+            asked.append(position)
+            await FallingEdge(dut.clk)
+            answered = asked.popleft()
+            assert int(dut.bus_read_valid.value) == (answered is not None)
+            if answered is not None:
+                assert int(dut.bus_read_data.value) == tape[answered]
+                cover("core.tape", "read while running")
+            await RisingEdge(dut.clk)
+
+    async def compare_tapes(self) -> None:
+        for number, sequence in enumerate(self.device.sequences):
+            start = Space.TAPE + number * UP5K.tape_tokens
+            tape = [await self.read(start + position) for position in range(UP5K.tape_tokens)]
+            assert tape == sequence.tape, f"tape of sequence {number}"
+
+
+def draw(rng: np.random.Generator) -> dict[str, Any]:
+    """Temperature and seed of a run, often special ones."""
+    return {"temperature": int(rng.choice([0, 1, 205, 256, MOST_TEMPERATURE])),
+            "seed": int(rng.choice([0, 1, int(rng.integers(1 << 32))]))}
+
+
+async def loaded(dut: Dut, shape: str, is_harsh: bool = False) -> Bench:
+    """A bench with a random model of a shape in the core."""
+    rng = generator()
+    bench = Bench(dut, rng)
+    await bench.start()
+    model = Model.random(SHAPES[shape], int(rng.integers(1 << 32)))
+    await bench.load(harsh(model, rng) if is_harsh else model)
+    return bench
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+@cocotb.parametrize((("shape", "is_harsh"), [
+    ("least", False), ("least", True), ("deep", False), ("blocks", True), ("wide", False)]))
+async def every_stage(dut: Dut, shape: str, is_harsh: bool) -> None:
+    """A prompt, a generation, and continuations with and without a reset."""
+    bench = await loaded(dut, shape, is_harsh)
+    rng, config, traces = bench.rng, SHAPES[shape], bench.trace()
+    await bench.write_tape(0, rng.integers(0, config.vocab_size, 3).tolist())
+    await bench.run(ALL_FLAGS, 1, 0, **draw(rng))
+    await bench.run(RunFlag(0), 1, 1, **draw(rng))
+    await bench.run(RunFlag.SEED | RunFlag.CLEAR, 1, 1, **draw(rng))
+    await bench.run(RunFlag.RESET, 2, 1, **draw(rng))
+    traces.finish()
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+@cocotb.parametrize((("shape", "is_harsh"), [
+    ("least", False), ("least", True), ("deep", False), ("blocks", True), ("wide", False)]))
+async def two_sequences(dut: Dut, shape: str, is_harsh: bool) -> None:
+    """Two sequences at once give what each gives alone, whichever ends first."""
+    bench = await loaded(dut, shape, is_harsh)
+    rng, config, traces = bench.rng, SHAPES[shape], bench.trace()
+    again = RunFlag(0)
+    for lengths in (((1, 2), (3, 0)), ((3, 1), (1, 1)), ((1, 0), (1, 2)), ((2, 0), (2, 0))):
+        for number, (n_feed, _) in enumerate(lengths):
+            tokens = rng.integers(0, config.vocab_size, n_feed).tolist()
+            await bench.write_tape(bench.device.positions[number] * bool(again), tokens, number)
+        flags = [RunFlag.HOLD, RunFlag.SECOND]
+        for number, which in enumerate(flags):
+            reset = again or RunFlag.RESET | RunFlag.SEED
+            await bench.run(which | reset, *lengths[number], **draw(rng))
+        again = RunFlag.SEED
+    await bench.run(RunFlag.SECOND, 1, 1, **draw(rng))
+    await bench.run(ALL_FLAGS, 1, 1, **draw(rng))
+    await bench.compare_tapes()
+    traces.finish()
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+async def tape_wraps_and_is_read(dut: Dut) -> None:
+    """More tokens than the tape holds, while the host reads it."""
+    bench = await loaded(dut, "least")
+    rng, config = bench.rng, SHAPES["least"]
+    await bench.write_tape(0, rng.integers(0, config.vocab_size, UP5K.tape_tokens).tolist())
+    await bench.run(ALL_FLAGS, 250, 4, **draw(rng))
+    traces = bench.trace()
+    reading = cocotb.start_soon(bench.read_tape_always(20, 240))
+    await bench.run(RunFlag(0), 1, 12, **draw(rng))
+    reading.cancel()
+    await ClockCycles(dut.clk, 2)
+    dut.bus_read.value = 0
+    await bench.compare_tapes()
+    traces.finish()
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+async def stops_after_a_token(dut: Dut) -> None:
+    """A run that is stopped ends after the token in progress, and can be continued."""
+    bench = await loaded(dut, "least")
+    rng, config = bench.rng, SHAPES["least"]
+    for number in range(6):
+        prompt = rng.integers(0, config.vocab_size, 3).tolist()
+        await bench.write_tape(0, prompt)
+        parameters = draw(rng)
+        await bench.begin(ALL_FLAGS, len(prompt), 50, **parameters)
+        await ClockCycles(dut.clk, number * TOKEN_CYCLES + int(rng.integers(TOKEN_CYCLES)))
+        dut.stop.value = 1
+        before = int(dut.position_0.value)
+        await RisingEdge(dut.clk)
+        dut.stop.value = 0
+        await FallingEdge(dut.running)
+        fed = int(dut.position_0.value)
+        # The next token may have been begun when the last result of this one was still to come.
+        assert fed - before <= 2, f"{fed - before} tokens after a stop"
+        generated = max(fed - len(prompt) + 1, 0)
+        device = bench.device
+        await ClockCycles(dut.clk, LONGEST_PAUSE + 10)
+        notices = device.run(ALL_FLAGS, min(fed, len(prompt)), generated, **parameters)
+        assert bench.announced == notices
+        counted = (int(dut.tokens.value), int(dut.words.value))
+        assert counted == (device.tokens, device.words)
+        cover("core.run", "stopped")
+        if generated:
+            await bench.run(RunFlag(0), 1, 2, **parameters)
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+async def check_of_the_weights(dut: Dut) -> None:
+    """The check reads as zlib has it, for any number of words, after whatever has begun it anew."""
+    bench = await loaded(dut, "least")
+    rng = bench.rng
+    weights = rng.integers(0, 1 << 16, len(bench.weights), np.uint16)
+    await bench.write(Space.WEIGHTS, weights.tolist())
+
+    async def compare(words: int) -> None:
+        used = weights[:WeightMemory.UNITS * words].astype("<u2").tobytes()
+        found = [await bench.read(Space.CHECK + place) for place in range(3)]
+        cover("core.check", "complete")
+        assert found == [1, *np.frombuffer(zlib.crc32(used).to_bytes(4, "little"), "<u2")], words
+
+    async def completes(words: int, since: int) -> None:
+        assert await bench.read(Space.CHECK) == 0, "complete before its end"
+        cover("core.check", "not complete")
+        await FallingEdge(dut.checking)
+        took = cycle() - since - RESTART_LATENCY
+        assert took == CYCLES_PER_WORD * words + CHECK_LATENCY
+        await compare(words)
+
+    last = len(weights) // WeightMemory.UNITS
+    for words in (1, 2, int(rng.integers(3, last)), last):
+        await bench.write(Space.CHECK, [words - 1])
+        await completes(words, cycle() - 1)
+    # What touches other memories meanwhile does not matter.
+    await bench.write(Space.CHECK, [last - 1])
+    since = cycle() - 1
+    for _ in range(20):
+        await bench.write(Space.TAPE + 5, [0] * int(rng.integers(1, 2 * CYCLES_PER_WORD)))
+        assert await bench.read(Space.TAPE + 5) == 0
+    await completes(last, since)
+    # Whatever touches the weights begins it anew, however far it is.
+    for _ in range(20):
+        await ClockCycles(dut.clk, int(rng.integers(1, 3 * CYCLES_PER_WORD)))
+        place = int(rng.integers(len(weights)))
+        if rng.integers(2):
+            weights[place] ^= 1 << rng.integers(16)
+            await bench.write(place, [int(weights[place])])
+        else:
+            assert await bench.read(place) == weights[place]
+            await ClockCycles(dut.clk, int(rng.integers(2)))
+    await FallingEdge(dut.checking)
+    await compare(last)
+    # A run too; what it shows meanwhile is that nothing is complete.
+    await bench.write_tape(0, [0, 1, 2])
+    await bench.begin(ALL_FLAGS, 3, 0, 0, 0)
+    await RisingEdge(dut.running)
+    assert [await bench.read(Space.CHECK + place) for place in range(3)] == [0, 0, 0]
+    await FallingEdge(dut.running)
+    await FallingEdge(dut.checking)
+    await compare(last)

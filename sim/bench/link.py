@@ -1,0 +1,322 @@
+"""Link by its pins against the protocol: every command and refusal, damage, notices, pauses.
+
+Behind the link are a memory that answers late, and notices of two sequences that come at any time,
+also at once.
+"""
+
+import cocotb
+import numpy as np
+from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
+
+from trilight.hw.contract.device import UP5K
+from trilight.hw.contract.numbers import NUMBERS
+from trilight.hw.contract.protocol import (
+    IDENTITY,
+    MAX_FRAME_BYTES,
+    MAX_UNITS,
+    PROTOCOL_MAGIC,
+    PROTOCOL_VERSION,
+    RUN,
+    SPACE_UNITS,
+    STATUS,
+    Command,
+    Result,
+    RunFlag,
+    Slip,
+    Space,
+)
+from trilight.hw.control.sequencer import NOTICE_LAYOUT, RUN_LAYOUT
+from trilight.sw.host.frames import Frame, encode_frame
+
+from .checker import InOrderChecker
+from .coverage import DAMAGE, cover, cover_flags
+from .streams import Dut, Source, Watch, generator, pack, pauses, start
+from .uart import Host
+
+CLOCK_HZ = 24_000_000
+CLOCKS_PER_BIT = 4
+BUILD_ID = 0x12345678
+"""What the tests build the link with."""
+
+WEIGHT_UNITS = UP5K.weight_words * NUMBERS.bytes_per_word // 2
+LAST = Space.CHECK + SPACE_UNITS - 1
+MOST_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
+LONGEST_READ = 20
+MOST_SKEW = 0.02
+"""Of the host's baud rate, at 4 clocks per bit."""
+SEQUENCES = range(UP5K.sequences)
+
+
+def address(first: int) -> bytes:
+    """A u24."""
+    return first.to_bytes(3, "little")
+
+
+def space_of(unit: int) -> str:
+    """Name of the space that a unit lies in."""
+    return Space(max(space for space in Space if space <= unit)).name
+
+
+def cover_escapes(data: bytes, way: str) -> None:
+    """Note which bytes had to be escaped."""
+    cover("link.escaped", *(f"{Slip(byte).name} {way}" for byte in (Slip.END, Slip.ESC)
+                            if byte in data))
+
+
+class Bench:
+    """The host on one side; memory, runs and notices on the other."""
+
+    def __init__(self, dut: Dut, rng: np.random.Generator, slower: float = 0) -> None:
+        self.dut = dut
+        self.rng = rng
+        self.host = Host(dut.rx, dut.tx, CLOCKS_PER_BIT, pauses(rng, 0.2, 100), slower=slower)
+        self.memory: dict[int, int] = {}
+        self.writes = InOrderChecker("write")
+        self.runs = InOrderChecker("run")
+        self.stops = 0
+        self.announced: list[list[tuple[int, int, int]]] = [[] for _ in SEQUENCES]
+        """By sequence: its number, position and token."""
+        self.sequence = 0
+
+    async def start(self) -> None:
+        dut = self.dut
+        self.notices = [Source(dut, f"notice_{k}", NOTICE_LAYOUT) for k in SEQUENCES]
+        await start(dut, bus_read_data=0, bus_read_valid=0, running=0, position_0=0, position_1=0,
+                    cycles=0, words=0, tokens=0, run__ready=1)
+        Watch.stream(dut, "run", self.runs)
+        Watch(dut.clk, dut.bus_write, dut.bus_write, self._write)
+        Watch(dut.clk, dut.stop, dut.stop, self._stop)
+        cocotb.start_soon(self._serve_reads())
+
+    def _write(self, _bits: int) -> None:
+        self.writes((int(self.dut.bus_addr.value), int(self.dut.bus_data.value)))
+
+    def _stop(self, _bits: int) -> None:
+        self.stops += 1
+
+    async def _serve_reads(self) -> None:
+        dut = self.dut
+        while True:
+            await FallingEdge(dut.clk)
+            if not int(dut.bus_read.value):
+                await RisingEdge(dut.bus_read)
+                continue
+            unit = self.memory[int(dut.bus_addr.value)]
+            await ClockCycles(dut.clk, int(self.rng.integers(1, LONGEST_READ)))
+            dut.bus_read_data.value = unit
+            dut.bus_read_valid.value = 1
+            await RisingEdge(dut.clk)
+            dut.bus_read_valid.value = 0
+            dut.bus_read_data.value = 0
+
+    async def announce(self, sequence: int, count: int) -> None:
+        """Announce tokens of a sequence now and then."""
+        for _ in range(count):
+            await ClockCycles(self.dut.clk, int(self.rng.integers(1, 3000)))
+            position, token = int(self.rng.integers(1 << 16)), int(self.rng.integers(1 << 8))
+            self.announced[sequence].append((sequence, position, token))
+            await self.notices[sequence].send([{"position": position, "token": token}])
+
+    def set_running(self, running: bool) -> None:
+        self.dut.running.value = int(running)
+        self.dut.run__ready.value = int(not running)
+
+    async def request(self, command: int, payload: bytes = b"") -> tuple[int, bytes]:
+        self.sequence = self.sequence % 255 + 1
+        return await self.host.request(self.sequence, command, payload)
+
+    async def refused(self, result: Result, command: int, payload: bytes = b"") -> None:
+        assert await self.request(command, payload) == (result, b"")
+        cover("link.refusal", result.name if result == Result.BAD_COMMAND
+              else f"{result.name} {Command(command).name}")
+
+    async def accepted(self, command: Command, payload: bytes = b"") -> bytes:
+        """Make a request that must succeed; return the payload of its answer."""
+        result, answer = await self.request(command, payload)
+        assert result == Result.OK, f"{command.name} is refused: {result}"
+        cover("link.command", command.name)
+        cover_escapes(payload, "received")
+        cover_escapes(answer, "sent")
+        return answer
+
+    async def write(self, first: int, units: list[int]) -> None:
+        self.writes.expect((first + k, unit) for k, unit in enumerate(units))
+        self.memory.update({first + k: unit for k, unit in enumerate(units)})
+        payload = address(first) + np.array(units, "<u2").tobytes()
+        assert await self.accepted(Command.WRITE, payload) == b""
+        cover("link.written", space_of(first))
+
+    async def read(self, first: int, count: int) -> None:
+        units = [self.memory[first + k] for k in range(count)]
+        answer = await self.accepted(Command.READ, address(first) + bytes([count]))
+        assert answer == np.array(units, "<u2").tobytes()
+        cover("link.read", space_of(first))
+
+    async def run(self, flags: int, *, repeats: int = 0) -> None:
+        """A run of random parameters that is executed once, however often it is repeated."""
+        rng = self.rng
+        fields = {"flags": flags,
+                  "n_feed": int(rng.integers(1, 1 << 16)),
+                  "n_generate": int(rng.integers(1 << 16)),
+                  "temperature": int(rng.integers(MOST_TEMPERATURE)),
+                  "seed": int(rng.integers(1 << 32))}
+        self.runs.expect([pack(RUN_LAYOUT, **fields)])
+        assert await self.accepted(Command.RUN, RUN.pack(*fields.values())) == b""
+        cover_flags("link.flag", fields["flags"])
+        for _ in range(repeats):
+            self.set_running(True)
+            answer = await self.host.request(self.sequence, Command.RUN, RUN.pack(*fields.values()))
+            assert answer == (Result.OK, b"")
+            cover("link.repeated RUN", "acknowledged")
+        self.set_running(False)
+
+    async def status(self) -> None:
+        fields = {"running": int(self.rng.integers(2)),
+                  **{f"position_{k}": int(self.rng.integers(1 << 16)) for k in SEQUENCES},
+                  **{name: int(self.rng.integers(1 << 32))
+                     for name in ("cycles", "words", "tokens")}}
+        for name, value in fields.items():
+            self.dut[name].value = value
+        assert await self.accepted(Command.STATUS) == STATUS.pack(*fields.values())
+        self.dut.running.value = 0
+
+    async def identify(self) -> None:
+        identity = IDENTITY.pack(
+            PROTOCOL_MAGIC, PROTOCOL_VERSION, NUMBERS.block, CLOCK_HZ, CLOCKS_PER_BIT, BUILD_ID,
+            UP5K.weight_words, UP5K.max_rows, UP5K.max_columns, UP5K.max_channels,
+            UP5K.program_words, UP5K.tape_tokens, UP5K.max_vocab, UP5K.sequences)
+        assert await self.accepted(Command.IDENTIFY) == identity
+
+    async def stop(self) -> None:
+        before = self.stops
+        assert await self.accepted(Command.STOP) == b""
+        assert self.stops == before + 1
+
+    async def finish(self) -> None:
+        await ClockCycles(self.dut.clk, 20 * 10 * CLOCKS_PER_BIT)
+        self.host.finish()
+        self.writes.finish()
+        assert not self.runs.pending, "a run was not executed"
+        # Of two sequences' notices either may come first.
+        by_sequence = [[notice for notice in self.host.notices if notice[0] == sequence]
+                       for sequence in SEQUENCES]
+        assert by_sequence == self.announced
+        cover("link.notice", *(notice[0] for notice in self.host.notices))
+
+
+def units(rng: np.random.Generator, count: int) -> list[int]:
+    """Random units, many of them with bytes that must be escaped."""
+    special = [Slip.END << 8 | Slip.ESC, Slip.ESC << 8 | Slip.END, 0xFFFF, 0]
+    escaped = rng.random(count) < 0.2
+    return [int(unit) for unit in np.where(
+        escaped, rng.choice(special, count), rng.integers(1 << 16, size=count))]
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+async def every_command(dut: Dut) -> None:
+    """Every command with legal parameters, at the ends of every space, while tokens come."""
+    rng = generator()
+    bench = Bench(dut, rng)
+    await bench.start()
+    announcing = [cocotb.start_soon(bench.announce(sequence, 20)) for sequence in SEQUENCES]
+    await bench.identify()
+    places = [0, WEIGHT_UNITS - MAX_UNITS,
+              *(int(space) for space in Space if space != Space.WEIGHTS), LAST + 1 - MAX_UNITS]
+    for first in places:
+        await bench.write(first, units(rng, int(rng.choice([1, 2, MAX_UNITS]))))
+    await bench.write(Space.TAPE, units(rng, MAX_UNITS))
+    bench.memory.update({Space.CHECK + k: unit for k, unit in enumerate(units(rng, 3))})
+    for first, count in ((Space.TAPE, MAX_UNITS), (Space.TAPE + 3, 1), (0, 1), (Space.CHECK, 3)):
+        await bench.read(first, count)
+    every = (1 << len(RunFlag)) - 1
+    for repeats, flags in ((0, every), (2, 0), (1, int(rng.integers(every)))):
+        await bench.run(flags, repeats=repeats)
+        await bench.status()
+        await bench.stop()
+    for task in announcing:
+        await task
+    await bench.finish()
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+async def refusals(dut: Dut) -> None:
+    """What is refused does nothing, and says why."""
+    rng = generator()
+    bench = Bench(dut, rng)
+    await bench.start()
+    await bench.write(Space.TAPE, [1, 2])
+    run = RUN.pack(RunFlag.RESET, 1, 0, 0, 0)
+    one = np.array([1], "<u2").tobytes()
+    for command in (0, 7, 0x41, 0xFF):
+        await bench.refused(Result.BAD_COMMAND, command)
+    for command, payload in (
+            (Command.IDENTIFY, b"\0"), (Command.STATUS, b"\0"), (Command.STOP, b"\0"),
+            (Command.RUN, run[:-1]), (Command.RUN, RUN.pack(0, 0, 1, 0, 0)),
+            (Command.WRITE, address(0)), (Command.WRITE, address(0) + b"\0"),
+            (Command.READ, address(0)), (Command.READ, address(0) + b"\0"),
+            (Command.READ, address(0) + bytes([MAX_UNITS + 1]))):
+        await bench.refused(Result.BAD_LENGTH, command, payload)
+    for command, payload in (
+            (Command.WRITE, address(LAST + 1) + one), (Command.WRITE, address(1 << 20) + one),
+            (Command.WRITE, address(LAST) + 2 * one),
+            (Command.READ, address(Space.PROGRAM) + b"\1"),
+            (Command.READ, address(LAST) + b"\2")):
+        await bench.refused(Result.BAD_ADDRESS, command, payload)
+    bench.set_running(True)
+    for command, payload in (
+            (Command.WRITE, address(0) + one), (Command.READ, address(0) + b"\1"),
+            (Command.RUN, run)):
+        await bench.refused(Result.BUSY, command, payload)
+    await bench.read(Space.TAPE, 2)
+    assert bench.stops == 0
+    await bench.finish()
+
+
+@cocotb.test(timeout_time=50, timeout_unit="ms")
+async def damage(dut: Dut) -> None:
+    """Noise, damaged frames and frames of any length have no effect, and the next one is heard."""
+    rng = generator()
+    bench = Bench(dut, rng)
+    await bench.start()
+    frame = encode_frame(Frame(9, Command.WRITE, address(Space.TAPE) + bytes([1, 2, 3, 4])))
+    for number in range(24):
+        cover("link.damage", DAMAGE[number % len(DAMAGE)])
+        match number % len(DAMAGE):
+            case 0:  # a bit of the frame
+                damaged = bytearray(frame)
+                damaged[rng.integers(1, len(frame) - 1)] ^= 1 << int(rng.integers(8))
+                await bench.host.send(bytes(damaged))
+            case 1:  # a byte is lost
+                lost = int(rng.integers(1, len(frame) - 1))
+                await bench.host.send(frame[:lost] + frame[lost + 1:])
+            case 2:  # noise
+                await bench.host.send(rng.bytes(int(rng.integers(1, 40))))
+            case 3:  # a stop bit
+                await bench.host.send(frame[:-1])
+                await bench.host.send(bytes([rng.integers(128)]), stop=0)
+                await ClockCycles(dut.clk, CLOCKS_PER_BIT)
+                await bench.host.send(frame[-1:])
+            case 4:  # an escape that is none
+                await bench.host.send(bytes([Slip.END, 1, Command.STOP, Slip.ESC, 1, Slip.END]))
+            case 5:  # too long
+                payload = address(Space.TAPE) + bytes(MAX_FRAME_BYTES)
+                await bench.host.send(
+                    bytes([Slip.END, 1, Command.WRITE]) + payload + bytes([Slip.END]))
+        await bench.write(Space.TAPE + number, units(rng, int(rng.integers(1, 4))))
+    assert bench.stops == 0
+    await bench.finish()
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+@cocotb.parametrize(slower=[-MOST_SKEW, 0.0, MOST_SKEW])
+async def baud_tolerance(dut: Dut, slower: float) -> None:
+    """A host whose clock is off by what the receiver promises to bear is understood."""
+    rng = generator()
+    bench = Bench(dut, rng, slower)
+    await bench.start()
+    for length in (MAX_UNITS, 1, 17):
+        await bench.write(Space.TAPE, units(rng, length))
+        await bench.read(Space.TAPE, length)
+    await bench.identify()
+    cover("link.baud", "slower" if slower > 0 else "faster" if slower else "nominal")
+    await bench.finish()

@@ -1,0 +1,608 @@
+"""Vector unit against the formulas of the number formats, with sums, scales and tables at all ends.
+
+Two sequences take turns, operation by operation. Rows come with and without pauses. Every value
+that the unit writes is compared, as well as what it gives to engine, sequencer and sampler.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import cocotb
+import numpy as np
+from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
+from numpy.typing import NDArray
+
+from trilight.hw.contract.device import UP5K
+from trilight.hw.contract.numbers import NUMBERS
+from trilight.hw.contract.protocol import OP_SCALES, Op
+from trilight.hw.engine.embedding import CHANNEL
+from trilight.hw.engine.rows import ROW
+from trilight.hw.engine.tables import ACT
+from trilight.hw.vector.unit import (
+    GLU_ACT,
+    LOGIT,
+    LOGIT_LATENCY,
+    MIX_ACT,
+    RESIDUAL_ACT,
+    TABLE_WRITE,
+    context_layout,
+)
+from trilight.sw.reference.model import rshift, saturate
+from trilight.sw.reference.tables import SIGMOID, SILU
+
+from .checker import InOrderChecker
+from .coverage import cover, ends
+from .streams import NEVER, Dut, Source, Watch, cycle, generator, pack, pauses, start, unpack
+from .traces import TraceChecker
+
+Integers = NDArray[np.int32]
+
+CONTEXT = context_layout(UP5K)
+
+SEQUENCES = range(UP5K.sequences)
+
+SETTLE = 2
+"""Cycles from the end of an operation to the next one's context, at least."""
+
+
+def signed_range(bits: int) -> tuple[int, int]:
+    """Least and greatest integer of ``bits``."""
+    return -(1 << bits - 1), (1 << bits - 1) - 1
+
+
+SUMS = signed_range(NUMBERS.acc_bits)
+RESIDUAL = signed_range(NUMBERS.residual_bits)
+TAPS = signed_range(NUMBERS.tap_bits)
+INDEX = signed_range(NUMBERS.index_bits)
+GATE = signed_range(NUMBERS.gate_bits)
+LOGITS = signed_range(NUMBERS.logit_bits)
+MOST_SCALE = (1 << NUMBERS.scale_bits) - 1
+MOST_FORGET = (1 << NUMBERS.forget_bits) - 1
+HALF = 1 << NUMBERS.index_bits - 1
+"""Entries of a table that a device keeps."""
+
+MIRROR = (2 * np.arange(HALF) + 1) << NUMBERS.gate_frac - NUMBERS.index_frac - 1
+"""What ``SILU`` of an index exceeds that of its complement by: 16 i + 8."""
+
+
+def any_of(rng: np.random.Generator, limits: tuple[int, int], size: int) -> Integers:
+    """Integers between two limits: spread, at the limits only, small, or all the same."""
+    match rng.integers(5):
+        case 0:
+            values = rng.choice(limits, size)
+        case 1:
+            values = rng.integers(-4, 5, size)
+        case 2:
+            values = np.full(size, rng.choice([*limits, 0]))
+        case _:
+            values = rng.integers(*limits, size, endpoint=True)
+    clipped: Integers = np.clip(values, *limits).astype(np.int32)
+    return clipped
+
+
+class Parameters:
+    """What is loaded, and what sequences share.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Draws it: real tables, or any.
+    channels, layers : int
+        Channels of the residual stream; layers that have a state.
+    """
+
+    def __init__(self, rng: np.random.Generator, channels: int, layers: int) -> None:
+        self.channels = channels
+        self.layers = layers
+        size = channels * layers
+        if rng.random() < 0.5:
+            self.set_tables(SIGMOID[HALF:], SILU[HALF:])
+        else:
+            self.set_tables(any_of(rng, (0, MOST_FORGET), HALF), any_of(rng, GATE, HALF))
+        self.tap_now = any_of(rng, TAPS, size).reshape(layers, channels)
+        self.tap_prev = any_of(rng, TAPS, size).reshape(layers, channels)
+        self.forget_bias = any_of(rng, INDEX, size).reshape(layers, channels)
+        self.head_bias = any_of(rng, LOGITS, UP5K.max_vocab)
+        for name, limits in (("tap_now", TAPS), ("tap_prev", TAPS), ("forget_bias", INDEX),
+                             ("head_bias", LOGITS)):
+            ends(f"vector.{name}", getattr(self, name).ravel(), *limits)
+
+    def set_tables(self, sigmoid: Integers, silu: Integers) -> None:
+        """Tables from their halves for indices of at least 0; the others' entries fit as well."""
+        silu = np.maximum(silu, GATE[0] + MIRROR)
+        self.sigmoid = np.concatenate([(MOST_FORGET - sigmoid)[::-1], sigmoid])
+        self.silu = np.concatenate([(silu - MIRROR)[::-1], silu])
+
+
+def _cover_saturation(name: str, values: Integers, least: int, greatest: int) -> None:
+    cover(f"vector.saturated {name}", *["low"] * bool((values < least).any()),
+          *["high"] * bool((values > greatest).any()))
+
+
+def _saturate(name: str, values: Integers, bits: int) -> Integers:
+    """The reference's saturation, and a note of whether it did anything."""
+    _cover_saturation(name, values, *signed_range(bits))
+    return saturate(values, bits)
+
+
+class SequenceModel:
+    """``docs/number-formats.md`` from a matrix's sums to the next matrix's activations.
+
+    Attributes
+    ----------
+    clipped : Counter
+        How often -128 was clipped to -127, by what it was.
+    not_total : int
+        Complement of the sum of magnitudes of the last ``q``.
+    """
+
+    def __init__(self, parameters: Parameters) -> None:
+        self.parameters = parameters
+        self.clipped: Counter[str] = Counter()
+        self.not_total = 0
+        self.h = np.zeros((parameters.layers, parameters.channels), np.int32)
+        self.x_prev = np.zeros_like(self.h)
+        self.x: Integers = self.h[0]
+
+    def reset(self) -> None:
+        self.h[:] = 0
+        self.x_prev[:] = 0
+
+    @staticmethod
+    def _requant(sums: Integers, scale: int) -> Integers:
+        return rshift(sums * scale, NUMBERS.scale_frac)
+
+    def _look_up(self, gate: str, sums: Integers, scale: int,
+                 bias: Integers | int = 0) -> Integers:
+        """Entries of the table of a gate: ``forget``, or any other."""
+        index = (sums * scale >> NUMBERS.scale_frac) + bias
+        saturated = _saturate(f"{gate} index", index, NUMBERS.index_bits) + HALF
+        name = "sigmoid" if gate == "forget" else "silu"
+        cover(f"vector.{name} entry", *np.unique(saturated).tolist())
+        table = self.parameters.sigmoid if gate == "forget" else self.parameters.silu
+        return table[saturated]
+
+    def _clip(self, name: str, values: Integers) -> Integers:
+        just_past = int((values == -NUMBERS.act_max - 1).sum())
+        self.clipped[name] += just_past
+        if just_past:
+            cover(f"vector.-128 becomes -127 in {name}", "seen")
+        _cover_saturation(name, values, -NUMBERS.act_max, NUMBERS.act_max)
+        clipped: Integers = np.clip(values, -NUMBERS.act_max, NUMBERS.act_max)
+        return clipped
+
+    def _norm_input(self, tapped: Integers) -> Integers:
+        q = self._clip("q", rshift(tapped, NUMBERS.tap_frac))
+        total = int(np.abs(q).sum())
+        cover("vector.sum of magnitudes", "more" if total else "0")
+        self.not_total = (1 << NUMBERS.norm_bits) - 1 - total
+        return q
+
+    def shift(self, layer: int) -> Integers:
+        """``q`` of the present ``x`` and the one of the token before."""
+        parameters = self.parameters
+        before = self.x_prev[layer] << NUMBERS.prev_shift
+        q = self._norm_input(
+            self.x * parameters.tap_now[layer] + before * parameters.tap_prev[layer])
+        self.x_prev[layer] = self._clip("x_prev", rshift(self.x, NUMBERS.prev_shift))
+        return q
+
+    def tapped(self, tap: int) -> Integers:
+        """``q`` of ``x`` itself."""
+        return self._norm_input(self.x * tap)
+
+    def mix(self, layer: int, sums: Integers, scales: list[int]) -> tuple[Integers, Integers]:
+        """``h`` and ``u``; rows of the three matrices take turns."""
+        parameters = self.parameters
+        f = self._look_up("forget", sums[0::3], scales[0], parameters.forget_bias[layer])
+        c = self._look_up("candidate", sums[1::3], scales[1])
+        g = self._look_up("gate", sums[2::3], scales[2])
+        h = c + rshift(f * (self.h[layer] - c), NUMBERS.forget_bits)
+        self.h[layer] = h
+        ends("vector.state", h, *GATE)
+        return h, self._clip("u", rshift(g * h, NUMBERS.mix_shift))
+
+    def glu(self, sums: Integers, scales: list[int]) -> Integers:
+        a = self._look_up("glu gate", sums[0::2], scales[0])
+        b = _saturate("glu up", self._requant(sums[1::2], scales[1]), NUMBERS.gate_bits)
+        return self._clip("v", rshift(a * b, NUMBERS.glu_shift))
+
+    def residual(self, sums: Integers, scale: int) -> Integers:
+        self.x = _saturate("residual", self.x + self._requant(sums, scale),
+                           NUMBERS.residual_bits)
+        return self.x
+
+    def head(self, sums: Integers, scale: int) -> Integers:
+        bias = self.parameters.head_bias[:len(sums)]
+        return _saturate("logit", self._requant(sums, scale) + bias, NUMBERS.logit_bits)
+
+
+@dataclass(frozen=True)
+class Token:
+    """How a token is dealt with."""
+
+    fresh: bool
+    """It is the first after a reset."""
+    head: bool
+    """It has logits."""
+
+
+class Bench:
+    """Feeds tokens, row by row, and checks everything that the unit writes and gives."""
+
+    def __init__(self, dut: Dut, rng: np.random.Generator,
+                 rests: Iterator[int]) -> None:
+        self.dut = dut
+        self.rng = rng
+        self.rests = rests
+        self.rows = Source(dut, "rows", ROW, rests)
+        self.embedding = Source(dut, "channels", CHANNEL, rests)
+        self.acts = InOrderChecker("activation")
+        self.act_times = InOrderChecker("cycle of activation")
+        self.done_times = InOrderChecker("cycle of done")
+        self.logits = InOrderChecker("logit with its mark")
+        self.logit_times = InOrderChecker("cycle of logit")
+        self.done = 0
+        self.head_bias: Integers = np.zeros(UP5K.max_vocab, np.int32)
+        self._latency = 0
+        """Cycles from a row to its activation; 0 for those that have none, or none of a row."""
+        self._phases = 1
+        self._row = 0
+        self._mute = False
+
+    async def start(self) -> None:
+        dut = self.dut
+        await start(dut, context=0, load=0, scale=0, push_scale=0, head_bias=0, write_taps=0,
+                    write_forget_bias=0, write_activation=0, table=0)
+        self.traces = TraceChecker(dut, dut.clk)
+        Watch.stream(dut, "rows", self._row_comes)
+        Watch.stream(dut, "acts", self._act)
+        Watch(dut.clk, dut.done, dut.acts__valid, self._done)
+        Watch.stream(dut, "logits", self._logit)
+        Watch(dut.clk, dut.draw, dut.draw, self._draw)
+        cocotb.start_soon(self._serve_bias())
+
+    def _row_comes(self, bits: int) -> None:
+        """Expect the activation or the end that the row leads to."""
+        last = unpack(ROW, bits)["last"]
+        self._row += 1
+        if not self._latency or self._row % self._phases:
+            return
+        if not self._mute:
+            self.act_times.expect([cycle() + self._latency])
+        if last:
+            self.done_times.expect([cycle() + self._latency])
+
+    def _act(self, bits: int) -> None:
+        act = unpack(ACT, bits)
+        self.acts((act["value"], act["last"]))
+        assert int(self.dut.done.value) == act["last"], "the last activation is not the end"
+        if self._latency:
+            self.act_times(cycle())
+
+    def _done(self, act_valid: int) -> None:
+        assert act_valid != self._mute, "an end without its activation, or a mute one"
+        self.done += 1
+        if self._latency:
+            self.done_times(cycle())
+
+    def _logit(self, bits: int) -> None:
+        logit = unpack(LOGIT, bits)
+        self.logits((logit["value"], logit["last"]))
+        self.logit_times(cycle())
+
+    def _draw(self, _bits: int) -> None:
+        self.logit_times.expect([cycle() + LOGIT_LATENCY])
+
+    async def _serve_bias(self) -> None:
+        """Answer a read of the output bias one cycle later; token t is at address ~t."""
+        dut = self.dut
+        mask = (1 << NUMBERS.logit_bits) - 1
+        while True:
+            await FallingEdge(dut.clk)
+            if not int(dut.head_bias_read.value):
+                await RisingEdge(dut.head_bias_read)
+                continue
+            token = len(self.head_bias) - 1 - int(dut.head_bias_addr.value)
+            await RisingEdge(dut.clk)
+            dut.head_bias.value = int(self.head_bias[token]) & mask
+
+    async def load(self, parameters: Parameters) -> None:
+        """Write tables, of the activations only the halves."""
+        taps = (parameters.tap_now & 0xFF | (parameters.tap_prev & 0xFF) << 8).ravel()
+        await self._write("write_taps", taps)
+        await self._write("write_forget_bias", parameters.forget_bias.ravel())
+        await self._write("write_activation", np.concatenate(
+            [parameters.sigmoid[HALF:], parameters.silu[HALF:]]))
+        self.head_bias = parameters.head_bias
+
+    async def _write(self, enable: str, values: Integers) -> None:
+        self.dut[enable].value = 1
+        for addr, value in enumerate(values.tolist()):
+            self.dut.table.value = pack(TABLE_WRITE, addr=addr, data=value & 0xFFFF)
+            await RisingEdge(self.dut.clk)
+        self.dut[enable].value = 0
+
+    async def run(self, models: list[SequenceModel], rounds: list[dict[int, Token]], *,
+                  vocabulary: int, hidden: int) -> None:
+        """Tokens of sequences that take turns, through all layers and a head.
+
+        Parameters
+        ----------
+        models : list of SequenceModel
+        rounds : list of dict
+            Of each sequence that goes on, its next token.
+        """
+        for sequence, token in rounds[0].items():
+            await self._embed(models[sequence], sequence, token)
+        for number, tokens in enumerate(rounds):
+            after = rounds[number + 1] if number + 1 < len(rounds) else {}
+            for layer in range(models[0].parameters.layers):
+                await self._layer(models, tokens, after, layer, hidden)
+            heads = [sequence for sequence, token in tokens.items() if token.head]
+            for sequence in heads:
+                await self._head(models[sequence], sequence, vocabulary, sequence != heads[0],
+                                 tokens[sequence].fresh)
+                if sequence in after:
+                    await self._embed(models[sequence], sequence, after[sequence])
+
+    async def _layer(self, models: list[SequenceModel], tokens: dict[int, Token],
+                     after: dict[int, Token], layer: int, hidden: int) -> None:
+        channels = models[0].parameters.channels
+        is_last = layer == models[0].parameters.layers - 1
+
+        def turns(kind: Op) -> Iterator[tuple[int, SequenceModel, dict[str, int]]]:
+            for turn, (sequence, token) in enumerate(tokens.items()):
+                yield sequence, models[sequence], {
+                    "kind": kind, "sequence": sequence, "again": turn > 0, "fresh": token.fresh,
+                    "first": layer == 0 and kind == Op.MIX}
+
+        for _, model, context in turns(Op.MIX):
+            sums, scales = self.draw_sums(Op.MIX, 3 * channels)
+            h, u = await self._enter(model, context, scales, model.mix, layer, sums, scales)
+            self.traces.expect("h", h)
+            self._expect_acts(u)
+            await self._rows(sums)
+
+        for _, model, context in turns(Op.RESIDUAL):
+            await self._residual(model, context, None)
+
+        for _, model, context in turns(Op.GLU):
+            sums, scales = self.draw_sums(Op.GLU, 2 * hidden)
+            v = await self._enter(model, context, scales, model.glu, sums, scales)
+            self._expect_acts(v)
+            await self._rows(sums)
+
+        for sequence, model, context in turns(Op.RESIDUAL if is_last else Op.RESIDUAL_SHIFT):
+            mute = is_last and not tokens[sequence].head
+            await self._residual(
+                model, context | {"mute": mute}, None if is_last else layer + 1)
+            if mute and sequence in after:
+                await self._embed(model, sequence, after[sequence])
+
+    async def _residual(self, model: SequenceModel, context: dict[str, int],
+                        layer: int | None) -> None:
+        """``layer`` is the one that the next token shift is of, if there is one."""
+        sums, scales = self.draw_sums(Op.RESIDUAL, model.parameters.channels)
+        x = await self._enter(model, context, scales, model.residual, sums, scales[0])
+        q = model.tapped(scales[1]) if layer is None else model.shift(layer)
+        self.traces.expect("x", x)
+        if not self._mute:
+            self._expect_acts(q)
+        await self._rows(sums)
+
+    async def _head(self, model: SequenceModel, sequence: int, rows: int, again: bool,
+                    fresh: bool) -> None:
+        sums, scales = self.draw_sums(Op.HEAD, rows)
+        logits = await self._enter(
+            model, {"kind": Op.HEAD, "sequence": sequence, "again": again, "fresh": fresh},
+            scales, model.head, sums, scales[0])
+        self.traces.expect("logit", logits)
+        self.logits.expect((int(value), int(k == rows - 1)) for k, value in enumerate(logits))
+        await self._rows(sums)
+
+    async def _embed(self, model: SequenceModel, sequence: int, token: Token) -> None:
+        if token.fresh:
+            model.reset()
+        # What is not said of an embedding may be left over from the context before.
+        again, first = self.rng.integers(2, size=2).tolist()
+        await self._load_context({
+            "kind": Op.RESIDUAL_SHIFT, "embedding": 1, "sequence": sequence, "again": again,
+            "first": first, "fresh": token.fresh})
+        channels = model.parameters.channels
+        model.x = self.draw_embedding(channels)
+        self.traces.expect("x", model.x)
+        self._expect_acts(model.shift(0))
+        await RisingEdge(self.dut.clk)
+        await self.embedding.send(
+            {"value": x, "last": k == channels - 1} for k, x in enumerate(model.x.tolist()))
+        await self._settle()
+
+    def _expect_acts(self, values: Iterable[Any]) -> None:
+        values = [int(value) for value in values]
+        last = len(values) - 1
+        self.traces.expect("act", values)
+        self.acts.expect((value, int(k == last)) for k, value in enumerate(values))
+
+    def draw_embedding(self, channels: int) -> Integers:
+        return any_of(self.rng, RESIDUAL, channels)
+
+    def draw_sums(self, kind: Op, rows: int) -> tuple[Integers, list[int]]:
+        """Sums of an operation and its three scales, the second of a RESIDUAL being a tap."""
+        scales = np.clip(2 ** self.rng.uniform(-3, 18, OP_SCALES), 0, MOST_SCALE).astype(int)
+        if kind == Op.RESIDUAL:
+            scales[1] = self.rng.integers(1, TAPS[1], endpoint=True)
+        return any_of(self.rng, SUMS, rows), scales.tolist()
+
+    async def _load_context(self, context: dict[str, int]) -> None:
+        dut = self.dut
+        kind = Op(context["kind"])
+        cover("vector.operation", kind.name)
+        cover("vector.sequence", context["sequence"])
+        cover("vector.context", *(name for name in ("fresh", "again", "mute", "first", "embedding")
+                                  if context.get(name)))
+        by_row = not context.get("embedding")
+        self._latency = by_row * {Op.MIX: MIX_ACT, Op.GLU: GLU_ACT, Op.HEAD: 0}.get(
+            kind, RESIDUAL_ACT)
+        self._phases = {Op.MIX: 3, Op.GLU: 2}.get(kind, 1)
+        self._row = 0
+        self._mute = bool(context.get("mute"))
+        self._ends = self.done + (kind != Op.HEAD)
+        dut.context.value = pack(CONTEXT, **context)
+        dut.load.value = 1
+        await RisingEdge(dut.clk)
+        dut.load.value = 0
+
+    async def _enter(self, model: SequenceModel, context: dict[str, int], scales: list[int],
+                     compute: Any, *arguments: Any) -> Any:
+        """Announce an operation and push its scales; return what it must compute."""
+        dut = self.dut
+        await self._load_context(context)
+        ends("vector.scale", scales, 1, MOST_SCALE)
+        for scale in scales:
+            await ClockCycles(dut.clk, 1 + next(self.rests))
+            dut.scale.value = scale
+            dut.push_scale.value = 1
+            if context["kind"] in (Op.MIX, Op.GLU, Op.HEAD):
+                await FallingEdge(dut.clk)
+                not_total = int(dut.not_total.value)
+                assert not_total == model.not_total, \
+                    f"~sum|q| is {not_total}, not {model.not_total}"
+            await RisingEdge(dut.clk)
+            dut.push_scale.value = 0
+        return compute(*arguments)
+
+    async def _rows(self, sums: Integers) -> None:
+        last = len(sums) - 1
+        ends("vector.sum", sums, *SUMS)
+        await self.rows.send({"sum": total, "last": k == last}
+                             for k, total in enumerate(sums.tolist()))
+        await self._settle()
+
+    async def _settle(self) -> None:
+        while self.done < self._ends or self.logits.pending:
+            await FallingEdge(self.dut.clk)
+        assert not self.acts.pending, "activations are missing"
+        await ClockCycles(self.dut.clk, SETTLE + next(self.rests))
+
+    async def finish(self) -> None:
+        await ClockCycles(self.dut.clk, 64)
+        for checker in (self.traces, self.acts, self.act_times, self.done_times, self.logits,
+                        self.logit_times):
+            checker.finish()
+
+
+class EdgeBench(Bench):
+    """Values of which many activations are -128 before they are clipped, and vectors near zero."""
+
+    def parameters(self) -> Parameters:
+        """One layer, whose token shift passes ``-x`` or what is left of the one before on."""
+        rng = self.rng
+        parameters = Parameters(rng, UP5K.min_rows, 1)
+        parameters.tap_now[:] = rng.choice([TAPS[0], 0], parameters.channels)
+        parameters.tap_prev[:] = 1 << NUMBERS.tap_frac - NUMBERS.prev_shift
+        parameters.set_tables(rng.choice([0, MOST_FORGET], HALF),
+                              rng.choice([*GATE, -128, 127, 128], HALF))
+        return parameters
+
+    def draw_embedding(self, channels: int) -> Integers:
+        if self.rng.random() < 0.3:
+            share = self.rng.choice([0, 0.2, 0.6])
+            ones = (self.rng.random(channels) < share) * self.rng.choice([-1, 1], channels)
+            return np.asarray(ones, np.int32)
+        most = NUMBERS.act_max << NUMBERS.prev_shift
+        values = self.rng.choice([127, 128, 129, most, most + 4, most + 8, -RESIDUAL[0]], channels)
+        signs = self.rng.choice([-1, 1], channels)
+        return np.asarray(np.clip(values * signs, *RESIDUAL), np.int32)
+
+    def draw_sums(self, kind: Op, rows: int) -> tuple[Integers, list[int]]:
+        sums, scales = super().draw_sums(kind, rows)
+        if kind == Op.RESIDUAL:  # a tap of a half, and half an act's limit
+            sums = self.rng.choice([-256, 0, 256], rows).astype(np.int32)
+            scales = [MOST_SCALE, 1 << NUMBERS.tap_frac - 1, 0]
+        if kind == Op.GLU:  # the greatest scale passes a sum on
+            sums[1::2] = self.rng.choice([-257, -256, -255, 255, 256, 257], rows // 2)
+            scales = [MOST_SCALE] * OP_SCALES
+        return sums, scales
+
+
+class SweepBench(Bench):
+    """Sums that lead to each entry of the tables, in every gate of the mix."""
+
+    def draw_sums(self, kind: Op, rows: int) -> tuple[Integers, list[int]]:
+        sums, scales = super().draw_sums(kind, rows)
+        if kind == Op.MIX:
+            index = np.arange(-HALF, HALF, dtype=np.int32)
+            # The greatest scale is a little less than 1, and what it leaves is rounded down.
+            wanted = index + (index > 0)
+            for row in range(3):
+                sums[row::3] = self.rng.permutation(wanted)
+            scales = [MOST_SCALE] * OP_SCALES
+        return sums, scales
+
+
+def random_rounds(rng: np.random.Generator, sequences: Iterable[int],
+                  count: int) -> list[dict[int, Token]]:
+    """Tokens of sequences of which one may end before the other; the first ones are fresh."""
+    active = list(sequences)
+    rounds = []
+    for number in range(count):
+        rounds.append({sequence: Token(fresh=number == 0 or rng.random() < 0.2,
+                                       head=bool(rng.integers(2))) for sequence in active})
+        if len(active) > 1 and number >= count // 2 and rng.random() < 0.5:
+            active.remove(rng.choice(active))
+    return rounds
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+@cocotb.parametrize(stalled=[False, True])
+async def follows_formulas(dut: Dut, stalled: bool) -> None:
+    """Random models of several shapes; some tokens follow a reset, some the token before."""
+    rng = generator()
+    bench = Bench(dut, rng, pauses(rng) if stalled else NEVER)
+    await bench.start()
+    for channels, layers, hidden, vocabulary, count, sequences in (
+            (UP5K.min_rows, 5, UP5K.min_rows, UP5K.min_rows, 4, SEQUENCES),
+            (40, 2, 64, 39, 4, SEQUENCES),
+            (UP5K.min_rows, 2, 20, 17, 3, [1]),
+            (UP5K.max_columns // 2, 1, 90, UP5K.max_vocab, 2, SEQUENCES),
+            (UP5K.max_columns, 2, 30, 20, 2, [0])):
+        parameters = Parameters(rng, channels, layers)
+        await bench.load(parameters)
+        models = [SequenceModel(parameters) for _ in SEQUENCES]
+        await bench.run(models, random_rounds(rng, sequences, count), vocabulary=vocabulary,
+                        hidden=hidden)
+    await bench.finish()
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+async def every_entry(dut: Dut) -> None:
+    """Every entry of both tables, also of the halves that are derived, is read in every gate."""
+    rng = generator()
+    bench = SweepBench(dut, rng, NEVER)
+    await bench.start()
+    parameters = Parameters(rng, 2 * HALF, 1)
+    parameters.set_tables(SIGMOID[HALF:], SILU[HALF:])
+    parameters.forget_bias[:] = 0
+    await bench.load(parameters)
+    models = [SequenceModel(parameters) for _ in SEQUENCES]
+    rounds = [{0: Token(fresh=fresh, head=True)} for fresh in (True, False)]
+    await bench.run(models, rounds, vocabulary=UP5K.min_rows, hidden=UP5K.min_rows)
+    await bench.finish()
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+async def edges_of_activations(dut: Dut) -> None:
+    """Activations and ``x_prev`` end at -127, not at -128; vectors of zeros add up to nothing."""
+    rng = generator()
+    bench = EdgeBench(dut, rng, NEVER)
+    await bench.start()
+    parameters = bench.parameters()
+    await bench.load(parameters)
+    models = [SequenceModel(parameters) for _ in SEQUENCES]
+    await bench.run(models, random_rounds(rng, SEQUENCES, 12), vocabulary=UP5K.min_rows, hidden=24)
+    await bench.finish()
+    for name in ("q", "x_prev", "u", "v"):
+        assert sum(model.clipped[name] for model in models), f"no {name} was clipped"

@@ -1,0 +1,60 @@
+"""The command that offers a virtual board to other programs."""
+
+import enum
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from trilight.sim.bitstream.target import bitstream_target
+from trilight.sw.errors import TargetError
+from trilight.sw.host.targets import TargetOptions
+
+from .board import netlist_target, rtl_target, serve_pty
+
+__all__ = ["board_command"]
+
+
+class Kind(enum.StrEnum):
+    """Designs that can be simulated."""
+
+    RTL = "rtl"
+    NETLIST = "netlist"
+    BITSTREAM = "bitstream"
+
+
+def board_command(
+    target: Annotated[Kind, typer.Option(
+        "--target", "-t", help="rtl: the design before synthesis, the fastest; netlist: the "
+                               "synthesised cells; bitstream: what the bits of a file that is "
+                               "flashed configure.")] = Kind.RTL,
+    bitstream: Annotated[str, typer.Option(
+        "--bitstream", "-b", metavar="FILE[@BAUD]",
+        help="Of the target bitstream: the file, and the speed of its serial port unless that is "
+             "a quarter of the clock. Default: the released build, made again.")] = "",
+    pty: Annotated[bool, typer.Option(
+        "--pty", help="As a serial device of this computer, whose path is printed.")] = False,
+) -> None:
+    """Run a virtual board until Ctrl-C.
+
+    Any program that talks to a board on a serial port can use it instead, at any speed, such as
+    trilight generate --target serial:PATH.
+    """
+    if not pty:
+        raise TargetError("a virtual board by itself has no use; add --pty to get a serial "
+                          f"device, or run trilight generate --target {target.value}")
+    console = Console(stderr=True)
+    if bitstream and target is not Kind.BITSTREAM:
+        raise TargetError(f"--bitstream is for --target bitstream, not {target.value}")
+    options = TargetOptions(
+        bitstream, progress=lambda text: console.print(escape(text), style="dim"))
+    open_target = {Kind.RTL: rtl_target, Kind.NETLIST: netlist_target,
+                   Kind.BITSTREAM: bitstream_target}[target]
+    board = open_target(options)
+    try:
+        serve_pty(board, lambda path: print(path, flush=True))
+    except KeyboardInterrupt:
+        console.print(f"stopped after {board.cycles:,} cycles", style="dim")
+    finally:
+        board.close()

@@ -1,0 +1,1 @@
+"""Designs compiled to native code, and a harness around them."""

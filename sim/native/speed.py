@@ -1,0 +1,159 @@
+"""How fast the virtual board is, and what some ways to compile it would make of that.
+
+``python -m trilight.sim.native.speed`` compiles the design in each way and runs all of them in turn
+with the same bytes on the pins, so that what else the computer does hits all alike. Each must send
+the same bytes back. Times are processor times of all threads together.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from trilight.hw.contract.protocol import MAX_UNITS, RUN, Command, RunFlag
+from trilight.hw.contract.shapes import ModelConfig
+from trilight.hw.flow.build import Board, Hdl, elaborate, find_board, synthesise
+from trilight.hw.support.tools import Progress
+from trilight.sw.errors import SimulationError
+from trilight.sw.host.frames import Frame, encode_frame
+from trilight.sw.model.image import compile_image
+from trilight.sw.model.model import Model
+
+from .compile import COMPILER_FLAGS, RECIPE, VERILATOR_FLAGS, WRITE_CXXRTL, NativeBench, Recipe
+
+__all__ = ["NETLIST_RECIPES", "RECIPES", "compare", "main"]
+
+MODEL = ModelConfig(vocab_size=65, d_model=40, n_layers=2, d_hidden=100)
+"""Small, because loading is slow; a cycle of it costs what one of a large model does."""
+
+CYCLES = {"rtl": 600_000, "netlist": 150_000}
+ROUNDS = 5
+IDLE = 200
+
+SPLIT = VERILATOR_FLAGS.index("--output-split")
+
+RECIPES = {
+    "as it is": RECIPE,
+    "smaller code (-Os)": Recipe(
+        compiler=tuple("-Os" if flag == "-O2" else flag for flag in COMPILER_FLAGS)),
+    "no vectors (-fno-slp-vectorize)": Recipe(compiler=(*COMPILER_FLAGS, "-fno-slp-vectorize")),
+    "any processor (-mcpu=baseline)": Recipe(compiler=(*COMPILER_FLAGS, "-mcpu=baseline")),
+    "one function (no --output-split)": Recipe(
+        verilator=(*VERILATOR_FLAGS[:SPLIT], *VERILATOR_FLAGS[SPLIT + 2:])),
+    "two threads (--threads 2)": Recipe(verilator=(*VERILATOR_FLAGS, "--threads", "2")),
+    "CXXRTL": Recipe(yosys=WRITE_CXXRTL, verilator=()),
+}
+"""What is compared, by name."""
+
+GATES = """
+read_verilog -lib -D ICE40_U +/ice40/cells_sim.v
+read_verilog design.v
+hierarchy -top {top}
+techmap -autoproc -map cells.v t:SB_LUT4 t:SB_CARRY t:SB_DFF*
+opt
+techmap
+abc -g AND,OR,XOR,ANDNOT,ORNOT,MUX
+opt_clean
+write_verilog -noattr design.v
+"""
+"""LUTs, carries and flip-flops by their models, and the logic between flip-flops, memories and
+multipliers made anew, of gates."""
+
+NETLIST_RECIPES = {"gates for LUTs (Yosys' abc -g)": Recipe(yosys=GATES)}
+"""What is compared besides, of a netlist: other ways to write its cells."""
+
+
+def _frames(model: Model) -> tuple[bytes, bytes]:
+    """Bytes that load a model, and those that start a run which does not end soon."""
+    pieces = [(address + start, units[start:start + MAX_UNITS])
+              for address, units in compile_image(model).segments
+              for start in range(0, len(units), MAX_UNITS)]
+    load = b"".join(
+        encode_frame(Frame(1 + number % 255, Command.WRITE,
+                           address.to_bytes(3, "little") + units.astype("<u2").tobytes()))
+        for number, (address, units) in enumerate(pieces))
+    run = RUN.pack(RunFlag.RESET | RunFlag.SEED | RunFlag.CLEAR, 1, 60_000, 256, 1)
+    return load, encode_frame(Frame(254 if len(pieces) % 255 != 254 else 1, Command.RUN, run))
+
+
+def _start(hdl: Hdl, recipe: Recipe, model: Model, progress: Progress) -> NativeBench:
+    """A bench that is generating tokens."""
+    bench = NativeBench(hdl, progress=progress, recipe=recipe)
+    load, run = _frames(model)
+    bench.write(load)
+    bench.run(100_000_000, idle=IDLE)
+    bench.read()
+    bench.write(run)
+    bench.run(5000)
+    if bench.idle:
+        raise SimulationError("the chip does not run what it was sent")
+    return bench
+
+
+def compare(hdl: Hdl, recipes: dict[str, Recipe], *, cycles: int, rounds: int = ROUNDS,
+            progress: Progress) -> dict[str, list[float]]:
+    """Cycles per second of each recipe in each round.
+
+    Raises
+    ------
+    SimulationError
+        Two of them do not send the same bytes.
+    """
+    model = Model.random(MODEL, 1)
+    benches = {}
+    for name, recipe in recipes.items():
+        progress(f"{hdl.kind}, {name}")
+        benches[name] = _start(hdl, recipe, model, progress)
+    speeds: dict[str, list[float]] = {name: [] for name in recipes}
+    for turn in range(rounds):
+        progress(f"{hdl.kind}, round {turn + 1} of {rounds}")
+        for name, bench in benches.items():
+            began = time.process_time()
+            bench.run(cycles)
+            speeds[name].append(cycles / (time.process_time() - began))
+    sent = {name: bench.read() for name, bench in benches.items()}
+    for bench in benches.values():
+        bench.close()
+    if len(set(sent.values())) != 1:
+        raise SimulationError("compiled in different ways, the design sends different bytes")
+    return speeds
+
+
+def _print(speeds: dict[str, list[float]], kind: str, console: Console) -> None:
+    table = Table(kind, box=None)
+    table.add_column("cycles/s", justify="right")
+    table.add_column("ratio", justify="right")
+    first = next(iter(speeds.values()))
+    for name, found in speeds.items():
+        ratio = median(a / b for a, b in zip(found, first, strict=True))
+        table.add_row(name, f"{median(found):,.0f}", f"{ratio:.2f}")
+    console.print(table)
+
+
+def main(
+    kinds: Annotated[list[str] | None, typer.Argument(
+        metavar="[rtl|netlist]...", help="What to simulate. Default: both.")] = None,
+) -> None:
+    """Compare ways to compile the virtual board. The first time takes minutes."""
+    console = Console(stderr=True)
+    make: dict[str, Callable[[Board, Progress], Hdl]] = {"rtl": elaborate, "netlist": synthesise}
+    chosen: Sequence[str] = kinds or list(make)
+    for kind in chosen:
+        if kind not in make:
+            raise typer.BadParameter(f"{kind} is neither rtl nor netlist")
+
+    def say(text: str) -> None:
+        console.print(text, style="dim", markup=False)
+
+    for kind in chosen:
+        hdl = make[kind](find_board("icebreaker"), say)
+        recipes = RECIPES | (NETLIST_RECIPES if kind == "netlist" else {})
+        _print(compare(hdl, recipes, cycles=CYCLES[kind], progress=say), kind, Console())
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,1 @@
+"""Activity, cells and area of a design, and the power that follows from them."""

@@ -1,0 +1,165 @@
+"""What there is to count in a netlist, and how to add it up."""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trilight.hw.flow.build import Netlist
+from trilight.sim.native.compile import Probe
+from trilight.sw.power import COUNTED, Activity
+
+__all__ = ["Census", "take_census"]
+
+CLOCK_PORTS = {"C", "CLK", "CLOCK", "RCLK", "WCLK", "INPUT_CLK", "OUTPUT_CLK"}
+
+LOW, HIGH, ALL = slice(8), slice(8, 16), slice(None)
+"""Bits of a port."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Census:
+    """What there is to count in a netlist: the probe, and which cell each of its counts is of."""
+
+    probe: Probe
+    """Nets: those that are routed. Events: accesses of block RAM, then of SPRAM. Groups: operands
+    of multipliers, then output pins. Repeats: reads of block RAM. Apart: reads of SPRAM."""
+    drivers: tuple[str, ...]
+    """Cells that drive the nets."""
+    counts: tuple[tuple[str, str], ...]
+    """Of the probe's events, groups and repeats: cell and field of ``Activity``."""
+    fan_in: Mapping[str, frozenset[str]]
+    """For each cell those that drive its inputs."""
+    clock_nets: int
+    flip_flops: int
+
+    def activity(self, sums: NDArray[np.uint64]) -> Activity:
+        """Events per cycle, from a bench's ``windows`` [columns], of one or added up."""
+        cycles = int(sums[-1])
+        totals = defaultdict(float, net_transitions=float(sums[0]))
+        for (_, event), count in zip(self.counts, sums[1:-1], strict=True):
+            totals[event] += float(count)
+        return Activity.from_dict({
+            **{event: totals[event] / cycles for event in COUNTED},
+            "clock_nets": self.clock_nets, "ff_clocked": self.flip_flops, "cycles": cycles})
+
+    def by_part(self, sums: NDArray[np.uint64], transitions: NDArray[np.uint64],
+                part_of: Callable[[str], str]) -> dict[str, dict[str, float]]:
+        """Numbers of events by part, from a bench's ``slots``: [columns] and [nets].
+
+        Parameters
+        ----------
+        part_of : callable
+            The part that a cell belongs to, by the cell's name.
+        """
+        counts = [(driver, "net_transitions", float(n))
+                  for driver, n in zip(self.drivers, transitions, strict=True) if n]
+        counts += [(cell, event, float(n)) for (cell, event), n
+                   in zip(self.counts, sums[1:-1], strict=True) if n]
+        parts: dict[str, dict[str, float]] = {}
+        for cell, event, number in counts:
+            events = parts.setdefault(part_of(cell), {})
+            events[event] = events.get(event, 0.0) + number
+        return {part: dict(sorted(events.items())) for part, events in sorted(parts.items())}
+
+
+def _is_packed(driver: tuple[str, str], sinks: list[tuple[str, str]]) -> bool:
+    """Whether a net stays inside a logic cell, or in the carry chain from one to the next."""
+    if driver == ("SB_LUT4", "O"):
+        return len(sinks) == 1 and sinks[0][0].startswith("SB_DFF") and sinks[0][1] == "D"
+    if driver == ("SB_CARRY", "CO"):
+        return all(sink in (("SB_CARRY", "CI"), ("SB_LUT4", "I3")) for sink in sinks)
+    return False
+
+
+def take_census(netlist: Netlist) -> Census:
+    """Find out what there is to count in a netlist."""
+    module = json.loads(netlist.json.read_text())["modules"][netlist.board.top]
+    cells = {name: cell for name, cell in module["cells"].items()
+             if not cell["type"].startswith("$")}
+
+    drivers: dict[int, tuple[str, str, str]] = {}
+    sinks: dict[int, list[tuple[str, str]]] = defaultdict(list)
+    for name, cell in cells.items():
+        for port, bits in cell["connections"].items():
+            output = cell["port_directions"][port] == "output"
+            for bit in bits:
+                if isinstance(bit, int):
+                    if output:
+                        drivers[bit] = name, cell["type"], port
+                    else:
+                        sinks[bit].append((cell["type"], port))
+    clocks = {bit for bit, uses in sinks.items() if any(port in CLOCK_PORTS for _, port in uses)}
+    routed = sorted(bit for bit, driver in drivers.items()
+                    if sinks[bit] and bit not in clocks and not _is_packed(driver[1:], sinks[bit]))
+    index = {bit: k for k, bit in enumerate(routed)}
+
+    # A pin that is not an output of a cell is an input of the design, and never a routed net.
+    def nets(cell: dict[str, Any], port: str, select: slice = ALL) -> list[int]:
+        return sorted({index[bit] for bit in cell["connections"].get(port, [])[select]
+                       if bit in index})
+
+    def literals(cell: dict[str, Any], ones: tuple[str, ...], zeros: tuple[str, ...] = (),
+                 ) -> list[int] | None:
+        """What has to hold for a cell to do something; ``None`` if it never can."""
+        found = []
+        for port, wanted in [*((port, "1") for port in ones), *((port, "0") for port in zeros)]:
+            bit = cell["connections"][port][0]
+            if isinstance(bit, int):
+                net = index[bit]
+                found.append(net if wanted == "1" else ~net)
+            elif bit != wanted:
+                return None
+        return found
+
+    events: list[tuple[str, str, list[int]]] = []
+    groups: list[tuple[str, str, list[int]]] = []
+    repeats: list[tuple[str, str, list[int]]] = []
+    apart: list[int] = []
+    for name, cell in cells.items():
+        match cell["type"]:
+            case "SB_RAM40_4K":
+                if (read := literals(cell, ("RE", "RCLKE"))) is not None:
+                    repeats.append((name, "ebr_repeats", [len(events), *nets(cell, "RADDR")]))
+                    events.append((name, "ebr_accesses", read))
+                if (write := literals(cell, ("WE", "WCLKE"))) is not None:
+                    events.append((name, "ebr_accesses", write))
+            case "SB_SPRAM256KA":
+                if (select := literals(cell, ("CHIPSELECT", "POWEROFF"), ("STANDBY", "SLEEP"))
+                        ) is not None:
+                    apart.append(len(events))
+                    events.append((name, "spram_accesses", select))
+            case "SB_MAC16":
+                # A 16x16 product is made of four 8x8 ones. One with a constant factor rests.
+                halves = [[nets(cell, port, select) for select in (LOW, HIGH)]
+                          for port in ("A", "B")]
+                groups += [(name, "dsp_ops", sorted({*a, *b})) for a in halves[0]
+                           for b in halves[1] if a and b]
+            case "SB_IO":
+                if output_nets := nets(cell, "D_OUT_0"):
+                    groups.append((name, "io_edges", output_nets))
+
+    names: dict[int, str] = {}
+    for name, net in module["netnames"].items():
+        for k, bit in enumerate(net["bits"]):
+            if bit in index:
+                suffix = f"[{k + net.get('offset', 0)}]" if len(net["bits"]) > 1 else ""
+                names.setdefault(bit, f"\\{name} {suffix}")
+    fan_in = {
+        name: frozenset(drivers[bit][0] for port, bits in cell["connections"].items()
+                        if cell["port_directions"][port] == "input" and port not in CLOCK_PORTS
+                        for bit in bits if bit in drivers)
+        for name, cell in cells.items()}
+    return Census(
+        probe=Probe(nets=[names[bit] for bit in index],
+                    events=[entry for _, _, entry in events],
+                    groups=[entry for _, _, entry in groups],
+                    repeats=[entry for _, _, entry in repeats], apart=apart),
+        drivers=tuple(drivers[bit][0] for bit in index),
+        counts=tuple((name, event) for name, event, _ in [*events, *groups, *repeats]),
+        fan_in=fan_in, clock_nets=len(clocks),
+        flip_flops=sum(cell["type"].startswith("SB_DFF") for cell in cells.values()))

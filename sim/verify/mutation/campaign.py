@@ -1,0 +1,251 @@
+"""A campaign: the regression against every mutant, in a process for each, with results kept.
+
+A mutant may hang or crash the simulator, so each runs in a process of its own that is forked where
+everything has been loaded. Every result is written at once; a campaign that is started again goes
+on where it was.
+"""
+
+import json
+import os
+import random
+import resource
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from trilight.hw.flow.build import Board
+from trilight.hw.support.tools import Progress, no_progress
+from trilight.sim.native.compile import NativeBench
+from trilight.sw.errors import SimulationError
+
+from .dialogue import Replay
+from .equivalence import PROOF, prove
+from .mutants import Mutant, Prepared, batch, choose, prepare
+from .program import LINK, Part, record
+from .results import Fate
+
+__all__ = ["Campaign", "Outcome"]
+
+BATCH = 128
+"""Mutants in one design: fewer take more time to compile, more take more time to simulate."""
+
+FIRST_PARTS = 2
+"""Parts of the regression that are asked before a proof of equivalence is tried."""
+
+CPU_SECONDS = 120
+"""Of a mutant, after which it counts as one that hangs the simulator; all parts take some 15."""
+
+WALL_SECONDS = 3600
+"""After which a process that waits for something is given up, and the campaign with it."""
+
+CRASHES = frozenset({signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV, signal.SIGXCPU})
+"""How the simulator ends that does not settle, or that takes too much of the processor's time."""
+
+Finished = Callable[["Outcome"], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a mutant.
+
+    Parameters
+    ----------
+    mutation : str
+        See ``Mutant``.
+    sources : tuple of str
+    module : str
+    verdict : {"killed", "survived", "equivalent"}
+    by : str
+        Where it was first seen, or by what it is proved equivalent.
+    how : str
+        What was different.
+    parts : tuple of str
+        Digests of the parts of the regression that it was asked; the last one killed it, if any.
+    """
+
+    mutation: str
+    sources: tuple[str, ...]
+    module: str
+    verdict: str
+    by: str
+    how: str
+    parts: tuple[str, ...]
+
+
+class Campaign:
+    """Mutants of a board's design, and what is known of them.
+
+    Parameters
+    ----------
+    board : Board
+    number : int
+        About how many mutants.
+    seed : int
+        What their choice and the regression's data follow from.
+    folder : pathlib.Path
+        Where results are kept.
+    thorough : bool
+        See ``program.record``.
+    mutants : sequence of Mutant, optional
+        These instead.
+    """
+
+    def __init__(self, board: Board, *, number: int, seed: int, folder: Path,
+                 thorough: bool = True, mutants: Sequence[Mutant] | None = None,
+                 progress: Progress = no_progress) -> None:
+        self._progress = progress
+        self._thorough = thorough
+        self.seed = seed
+        self.prepared: Prepared = prepare(board, progress)
+        if mutants is None:
+            self.mutants = choose(self.prepared, number, seed, progress=progress)
+            # So that the first part of a campaign is a sample of all modules.
+            random.Random(seed).shuffle(self.mutants)
+        else:
+            self.mutants = list(mutants)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / f"gateware-{self.prepared.sha256[:16]}.jsonl"
+        self.outcomes: dict[str, Outcome] = {}
+        if self.path.exists():
+            for line in self.path.read_text().splitlines():
+                fields = json.loads(line)
+                fields |= {name: tuple(fields[name]) for name in ("sources", "parts")}
+                self.outcomes[fields["mutation"]] = Outcome(**fields)
+
+    def keep(self, outcome: Outcome) -> None:
+        """Write an outcome down; a later one of the same mutant takes its place."""
+        self.outcomes[outcome.mutation] = outcome
+        with self.path.open("a") as file:
+            file.write(json.dumps(asdict(outcome)) + "\n")
+
+    def run(self, finished: Finished = lambda outcome: None,
+            limit: int | None = None) -> list[Fate]:
+        """Ask every mutant whose outcome is not known yet, and prove equivalence where it can be.
+
+        Parameters
+        ----------
+        finished : callable
+            Called with each outcome, known before or not.
+        limit : int, optional
+            Only that many mutants, from the first on.
+
+        Returns
+        -------
+        list of Fate
+            Of these mutants.
+
+        Raises
+        ------
+        BuildError, SimulationError
+            A design can not be compiled; the one without a fault is not what the reference is.
+        """
+        mutants = self.mutants[:limit]
+        parts: list[Part] = []
+        for start in range(0, len(mutants), BATCH):
+            group = mutants[start:start + BATCH]
+            if not parts or not all(self._known(mutant, parts) for mutant in group):
+                bench = NativeBench(batch(self.prepared, group, self._progress),
+                                    progress=self._progress)
+                if not parts:
+                    self._progress("recording what the design without a fault does")
+                    parts = record(bench, self.seed, thorough=self._thorough)
+                # What a simulation has open does not survive a fork, so each mutant opens its own.
+                bench.close()
+                self._ask_all(bench, group, parts)
+            for mutant in group:
+                finished(self.outcomes[mutant.mutation])
+        return [Fate(each.module, each.mutation, each.sources, each.verdict, each.by, each.how)
+                for each in (self.outcomes[mutant.mutation] for mutant in mutants)]
+
+    def _ask_all(self, bench: NativeBench, group: Sequence[Mutant], parts: Sequence[Part]) -> None:
+        """Ask the mutants of a design, the first parts first; then all that are not equivalent."""
+        todo = [(number, mutant) for number, mutant in enumerate(group, 1)
+                if not self._known(mutant, parts)]
+        if not todo:
+            return
+        self._progress("asking the design with mutants, none of which is active")
+        by, how, _ = _ask(bench, 0, parts)
+        if how:
+            raise SimulationError(f"mutants that are not active change the design: {by}, {how}")
+        for asked in (parts[:FIRST_PARTS], parts):
+            self._progress(f"asking mutants {len(asked)} of {len(parts)} parts")
+            for number, mutant in todo:
+                if not self._known(mutant, asked):
+                    self._ask_one(bench, number, mutant, asked)
+            if asked is not parts:
+                survivors = [mutant for _, mutant in todo
+                             if self.outcomes[mutant.mutation].verdict == "survived"]
+                for mutant in prove(self.prepared, survivors, self._progress):
+                    self.keep(replace(self.outcomes[mutant.mutation], verdict="equivalent",
+                                      by=PROOF))
+
+    def _ask_one(self, bench: NativeBench, number: int, mutant: Mutant,
+                 parts: Sequence[Part]) -> None:
+        """Ask a mutant what it has not been asked yet, and write down what became of it."""
+        earlier = self.outcomes.get(mutant.mutation)
+        passed = [] if earlier is None or earlier.verdict != "survived" else [
+            part for part in parts if part.sha256 in earlier.parts]
+        asked = [part for part in parts if part not in passed]
+        if ".core" not in mutant.module:
+            # Before there is a model, a fault outside of the core shows in less time.
+            asked.sort(key=lambda part: part.name != LINK)
+        by, how, reached = _ask(bench, number, asked)
+        self.keep(Outcome(mutant.mutation, mutant.sources, mutant.module,
+                          "killed" if how else "survived", by, how,
+                          tuple(part.sha256 for part in [*passed, *asked[:reached + 1]])))
+
+    def _known(self, mutant: Mutant, parts: Sequence[Part]) -> bool:
+        """Whether the regression has to say no more than it has said."""
+        outcome = self.outcomes.get(mutant.mutation)
+        if outcome is None:
+            return False
+        current = {part.sha256 for part in parts}
+        if outcome.verdict == "survived":
+            return current <= set(outcome.parts)
+        return outcome.verdict == "equivalent" or outcome.parts[-1] in current
+
+
+def _ask(bench: NativeBench, number: int, parts: Sequence[Part]) -> tuple[str, str, int]:
+    """Replay in a process of its own; return where and how the mutant differs, and the part."""
+    reads, writes = os.pipe()
+    child = os.fork()
+    if child == 0:  # nothing of the parent's may run here
+        status = 1
+        try:
+            os.close(reads)
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, 1)
+            os.dup2(null, 2)
+            signal.alarm(WALL_SECONDS)
+            resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 1))
+            os.write(writes, json.dumps(_replay(bench, number, parts)).encode())
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(writes)
+    try:
+        with os.fdopen(reads) as stream:
+            text = stream.read()
+        _, status = os.waitpid(child, 0)
+    except BaseException:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise
+    if not text:
+        # Any other end is not the mutant's doing: too little memory, somebody's kill, a deadlock.
+        if not os.WIFSIGNALED(status) or os.WTERMSIG(status) not in CRASHES:
+            raise SimulationError(f"the process of a mutant ended with status {status}; free some "
+                                  "memory or wait until the computer is less busy, and go on with "
+                                  "the same command")
+        return "simulator", "does not settle or does not end", 0
+    by, how, reached = json.loads(text)
+    return by, how, reached
+
+
+def _replay(bench: NativeBench, number: int, parts: Sequence[Part]) -> tuple[str, str, int]:
+    for reached, part in enumerate(parts):
+        bench.restart(number)
+        if found := Replay(bench).differs(part.exchanges):
+            return (*found, reached)
+    return "", "", len(parts) - 1

@@ -1,0 +1,432 @@
+"""What a host says to a chip and must hear and see: recorded once, then asked of every mutant.
+
+The recording is made with the design without a fault, while every answer, notice, tape, counter and
+traced value is compared with the integer reference. A mutant that does anything else than was
+recorded would have failed that comparison.
+"""
+
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trilight.hw.contract.device import UP5K
+from trilight.hw.contract.protocol import (
+    CHECK,
+    MAX_UNITS,
+    NOTICE,
+    RESPONSE,
+    RUN,
+    STATUS,
+    Command,
+    Result,
+    RunFlag,
+    Space,
+)
+from trilight.hw.flow.build import Hdl
+from trilight.hw.memory.spram import WeightMemory
+from trilight.sim.bench.traces import TRACES, ReferenceDevice
+from trilight.sim.native.compile import NativeBench
+from trilight.sw.errors import SimulationError
+from trilight.sw.host.frames import NOTICE_PAYLOAD, Frame, FrameReader, encode_frame
+from trilight.sw.model.image import compile_image
+from trilight.sw.model.model import Model
+
+__all__ = ["Exchange", "Recorder", "Replay"]
+
+QUIET = 12
+"""Bits without a byte after which an answer is over."""
+
+IDLE = 600
+"""Cycles without anything to do after which nothing more comes: an answer takes fewer."""
+
+CHUNK = 4000
+"""Cycles between two looks at what a mutant does."""
+
+PATIENCE = 1.25
+"""How much longer than recorded an answer may take; ``cycles`` of STATUS tells of less."""
+
+NEAR = 8
+"""Tokens of a tape that are read after each run, around its end."""
+
+SLACK = 1000
+"""Cycles that it may take besides."""
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """Something that the host sends, and all that follows from it.
+
+    Parameters
+    ----------
+    what : str
+        For people.
+    data : bytes
+        Sent at once.
+    settles : bool
+        Whether to wait until the chip has nothing more to do, or for an answer only.
+    frames : tuple of Frame
+        Answers and notices that must come.
+    traces : dict of str to int64 array
+        Values that must be seen, by trace.
+    cycles : int
+        How long it took.
+    bit : float
+        Length of the host's bits, as a share of the chip's.
+    reset : int
+        After how many cycles the chip is reset, which ends the exchange; 0 for not at all.
+    """
+
+    what: str
+    data: bytes
+    settles: bool
+    frames: tuple[Frame, ...]
+    traces: dict[str, NDArray[np.int64]]
+    cycles: int
+    bit: float = 1.0
+    reset: int = 0
+
+
+class _Chip:
+    """A design with its traces watched."""
+
+    def __init__(self, bench: NativeBench) -> None:
+        self.bench = bench
+        self.reader = FrameReader()
+        self.recorders = {name: bench.record(name) for name in TRACES}
+        self.widths = {name: next(trace.width for trace in bench.traces
+                                  if trace.name.rpartition("trace_")[2] == name)
+                       for name in TRACES}
+        self.quiet = QUIET * bench.hdl.board.clocks_per_bit
+
+    def write(self, data: bytes, bit: float) -> None:
+        self.bench.set_bit_length(bit * self.bench.hdl.board.clocks_per_bit)
+        self.bench.write(data)
+
+    def run(self, most: int, settles: bool) -> tuple[list[Frame], bool]:
+        """Run on; return frames that came, and whether what was waited for is over."""
+        ran = self.bench.run(most, quiet=None if settles else self.quiet, idle=IDLE)
+        frames = self.reader.feed(self.bench.read())
+        if settles:
+            return frames, ran < most
+        answered = any(frame.command & RESPONSE for frame in frames)
+        return frames, answered or (ran < most and self.bench.idle)
+
+    def reset(self, after: int) -> None:
+        """Reset the chip; what it has said and shown until then is forgotten."""
+        self.bench.run(after)
+        self.bench.lose_lock()
+        self.bench.read()
+        self.reader = FrameReader()
+        self.traces()
+
+    def traces(self) -> dict[str, NDArray[np.int64]]:
+        taken = {}
+        for name, recorder in self.recorders.items():
+            _, values = self.bench.take(recorder)
+            # All of them are signed, whatever the design declares.
+            width = self.widths[name]
+            taken[name] = values - ((values >> width - 1 & 1) << width) * (values >= 0)
+        return taken
+
+
+def _in_order(frames: Iterable[Frame]) -> dict[int, list[Frame]]:
+    """Answers in their order, and each sequence's notices in theirs: either may come first."""
+    streams: dict[int, list[Frame]] = {}
+    for frame in frames:
+        notice = frame.command in range(NOTICE, NOTICE + UP5K.sequences)
+        streams.setdefault(frame.command if notice else 0, []).append(frame)
+    return streams
+
+
+class Replay:
+    """Asks a mutant what was recorded.
+
+    Parameters
+    ----------
+    bench : NativeBench
+        Just started.
+    """
+
+    def __init__(self, bench: NativeBench) -> None:
+        self._chip = _Chip(bench)
+
+    def differs(self, exchanges: Iterable[Exchange]) -> tuple[str, str] | None:
+        """Where and how the mutant first does something else; ``None`` if it does not."""
+        for exchange in exchanges:
+            if how := self._differs(exchange):
+                return exchange.what, how
+        return None
+
+    def _differs(self, exchange: Exchange) -> str:
+        chip, bench = self._chip, self._chip.bench
+        chip.write(exchange.data, exchange.bit)
+        if exchange.reset:
+            chip.reset(exchange.reset)
+            return ""
+        end = bench.cycles + round(PATIENCE * exchange.cycles) + SLACK
+        frames: list[Frame] = []
+        seen = dict.fromkeys(TRACES, 0)
+        over = False
+        while not over:
+            if bench.cycles >= end:
+                return "does not end"
+            got, over = chip.run(CHUNK, exchange.settles)
+            frames += got
+            for name, values in chip.traces().items():
+                expected = exchange.traces[name][seen[name]:seen[name] + len(values)]
+                seen[name] += len(values)
+                if not np.array_equal(values, expected):
+                    return f"{name} differs"
+        if _in_order(frames) != _in_order(exchange.frames):
+            return "answer differs" if frames else "no answer"
+        for name, count in seen.items():
+            if count != len(exchange.traces[name]):
+                return f"{name} missing"
+        return "damaged frame" if chip.reader.damaged else ""
+
+
+@dataclass
+class _Expected:
+    """Takes what the reference expects of the traces."""
+
+    values: dict[str, list[int]] = field(default_factory=lambda: {name: [] for name in TRACES})
+
+    def expect(self, name: str, values: Iterable[Any]) -> None:
+        self.values[name] += [int(value) for value in values]
+
+    def take(self) -> dict[str, list[int]]:
+        taken, self.values = self.values, {name: [] for name in TRACES}
+        return taken
+
+
+class Recorder:
+    """A host whose words and answers are kept, and compared with the reference.
+
+    Parameters
+    ----------
+    bench : NativeBench
+        The design without a fault, just made.
+
+    Raises
+    ------
+    SimulationError
+        From every method: the design is not what the reference is.
+    """
+
+    LONGEST = 50_000_000
+    """Cycles of an exchange."""
+
+    def __init__(self, bench: NativeBench) -> None:
+        self._chip = _Chip(bench)
+        self.exchanges: list[Exchange] = []
+        self._sequence = 0
+        self._expected = _Expected()
+        self._checking = True
+        self._words = 0
+        self._memory: dict[int, int] = {}
+        self.device: ReferenceDevice | None = None
+
+    @property
+    def hdl(self) -> Hdl:
+        """What is recorded."""
+        return self._chip.bench.hdl
+
+    def send(self, what: str, data: bytes, settles: bool = False,
+             bit: float = 1.0) -> tuple[Frame, ...]:
+        """Send bytes and return the frames that follow."""
+        bench = self._chip.bench
+        before = bench.cycles
+        self._chip.write(data, bit)
+        frames: list[Frame] = []
+        over = False
+        while not over and bench.cycles - before < self.LONGEST:
+            got, over = self._chip.run(self.LONGEST, settles)
+            frames += got
+        traces = self._chip.traces()
+        exchange = Exchange(what, data, settles, tuple(frames), traces, bench.cycles - before,
+                            bit)
+        self.exchanges.append(exchange)
+        if self._checking:
+            self._compare_traces(what, [exchange])
+        if self._chip.reader.damaged:
+            raise SimulationError(f"{what}: the design sent a damaged frame")
+        return exchange.frames
+
+    def _compare_traces(self, what: str, exchanges: Iterable[Exchange]) -> None:
+        seen = [exchange.traces for exchange in exchanges]
+        for name, expected in self._expected.take().items():
+            if np.concatenate([traces[name] for traces in seen]).tolist() != expected:
+                raise SimulationError(f"{what}: trace {name} is not that of the reference")
+
+    def request(self, command: int, payload: bytes = b"", *, what: str = "",
+                sequence: int | None = None, settles: bool = False,
+                result: int = Result.OK, bit: float = 1.0) -> bytes:
+        """Make a request with this result; return the answer's payload."""
+        if sequence is None:
+            sequence = self._sequence = self._sequence % 255 + 1
+        what = what or f"command {command}"
+        frames = self.send(what, encode_frame(Frame(sequence, command, payload)), settles, bit)
+        answers = [frame for frame in frames if frame.command & RESPONSE]
+        if len(answers) != 1 or answers[0].payload[0] != result:
+            raise SimulationError(f"{what}: {frames} instead of result {result}")
+        return answers[0].payload[1:]
+
+    def silence(self, what: str, data: bytes, bit: float = 1.0) -> None:
+        """Send bytes that must be ignored, or not yet answered."""
+        if frames := self.send(what, data, settles=True, bit=bit):
+            raise SimulationError(f"{what}: {frames} instead of nothing")
+
+    def reset(self, what: str, data: bytes, after: int) -> None:
+        """Send bytes, and reset the chip some cycles after the first; memories stay."""
+        self._chip.write(data, 1.0)
+        self._chip.reset(after)
+        self.exchanges.append(Exchange(what, data, False, (), {}, 0, reset=after))
+        assert self.device is not None
+        self.device.reset()
+
+    def write(self, address: int, units: NDArray[Any], what: str = "write",
+              bit: float = 1.0) -> None:
+        for start in range(0, len(units), MAX_UNITS):
+            part = units[start:start + MAX_UNITS].astype("<u2")
+            self.request(Command.WRITE, (address + start).to_bytes(3, "little") + part.tobytes(),
+                         what=what, bit=bit)
+            self._memory.update(enumerate(part.tolist(), address + start))
+
+    def read(self, address: int, count: int = MAX_UNITS, what: str = "read",
+             bit: float = 1.0) -> None:
+        """Read units that have been written."""
+        part = self.request(Command.READ, address.to_bytes(3, "little") + bytes([count]), what=what,
+                            bit=bit)
+        units = [self._memory[address + offset] for offset in range(count)]
+        if part != np.array(units, "<u2").tobytes():
+            raise SimulationError(f"{what}: {address:#x} is not what was written")
+
+    def check(self, words: int, what: str = "check") -> None:
+        """Have the first words of the weights checked, whose units have all been written."""
+        self.write(Space.CHECK, np.array([words - 1]), what)
+        self._words = words
+        self.send(what, b"", settles=True)
+        self.compare_check(what)
+
+    def compare_check(self, what: str) -> None:
+        """Compare the CRC of a check that has come to its end."""
+        units = [self._memory[unit] for unit in range(self._words * WeightMemory.UNITS)]
+        answer = self.request(Command.READ, int(Space.CHECK).to_bytes(3, "little")
+                              + bytes([CHECK.size // 2]), what=what)
+        expected = CHECK.pack(1, zlib.crc32(np.array(units, "<u2").tobytes()))
+        if answer != expected:
+            raise SimulationError(f"{what}: {answer.hex()} instead of {expected.hex()}")
+
+    def load(self, model: Model, name: str) -> None:
+        """Write a model's image."""
+        for address, units in compile_image(model).segments:
+            self.write(address, units, f"{name}: load")
+            if address == Space.WEIGHTS:
+                words = len(units) // WeightMemory.UNITS
+        self.check(words, f"{name}: check")
+        self.device = ReferenceDevice(model)
+        self.device.traces = self._expected
+        self.name = name
+
+    def write_tape(self, sequence: int, position: int, tokens: list[int]) -> None:
+        """Write tokens where the reference's sequence finds them."""
+        assert self.device is not None
+        self.device.write_tape(position, tokens, sequence)
+        start = Space.TAPE + sequence * UP5K.tape_tokens
+        before_end = UP5K.tape_tokens - position % UP5K.tape_tokens
+        for first, part in ((position, tokens[:before_end]), (0, tokens[before_end:])):
+            if part:
+                self.write(start + first % UP5K.tape_tokens, np.array(part), f"{self.name}: tape")
+
+    def run(self, flags: RunFlag, n_feed: int, n_generate: int, temperature: int = 0,
+            seed: int = 0, sequence: int | None = None, meanwhile: bytes = b"") -> bytes:
+        """Run to the end; compare stages, notices, counters, positions and tapes.
+
+        Parameters
+        ----------
+        meanwhile : bytes
+            Sent right after; a notice that waits for an answer may be overtaken by the next.
+
+        Returns
+        -------
+        bytes
+            The frame that began it.
+        """
+        assert self.device is not None
+        notices = self.device.run(flags, n_feed, n_generate, temperature, seed)
+        if sequence is None:
+            sequence = self._sequence = self._sequence % 255 + 1
+        frame = encode_frame(Frame(sequence, Command.RUN, RUN.pack(
+            flags, n_feed, n_generate, temperature, seed)))
+        frames = self.send(f"{self.name}: run", frame + meanwhile, settles=True)
+        got = self._notices(frames)
+        if not set(got) <= set(notices) or (len(got) != len(notices) and not meanwhile):
+            raise SimulationError(f"{self.name}: notices {got} instead of {notices}")
+        self.compare()
+        return frame
+
+    def repeat(self, frame: bytes, what: str) -> None:
+        """Send a RUN again, which is acknowledged and not executed."""
+        answers = [answer for answer in self.send(what, frame)
+                   if answer.command & RESPONSE]
+        if [answer.payload for answer in answers] != [bytes([Result.OK])]:
+            raise SimulationError(f"{what}: {answers} instead of an acknowledgement")
+
+    def stopped_run(self, flags: RunFlag, n_feed: int, n_generate: int, temperature: int,
+                    seed: int, meanwhile: Callable[[bytes], None]) -> None:
+        """Begin a run of sequence 0, do something, stop it; compare what it did until then.
+
+        Parameters
+        ----------
+        meanwhile : callable
+            Makes requests; called with the frame that began the run.
+        """
+        assert self.device is not None
+        begun = len(self.exchanges)
+        self._checking = False
+        self._sequence = self._sequence % 255 + 1
+        frame = encode_frame(Frame(self._sequence, Command.RUN, RUN.pack(
+            flags, n_feed, n_generate, temperature, seed)))
+        self.send(f"{self.name}: run", frame)
+        meanwhile(frame)
+        self.request(Command.STOP, settles=True, what=f"{self.name}: stop")
+        status = STATUS.unpack(self.request(Command.STATUS, what=f"{self.name}: status"))
+        self._checking = True
+        start = 0 if RunFlag.RESET in flags else self.device.positions[0]
+        fed = status[1] - start
+        notices = self.device.run(flags, min(fed, n_feed), max(fed - n_feed + 1, 0), temperature,
+                                  seed)
+        exchanges = self.exchanges[begun:]
+        self._compare_traces(f"{self.name}: stopped", exchanges)
+        # One that waits for a long answer is overtaken by the next token, and not sent.
+        got = self._notices(frame for exchange in exchanges for frame in exchange.frames)
+        if not set(got) <= set(notices):
+            raise SimulationError(f"{self.name}: notices {got}, not all of them of {notices}")
+        self.compare()
+
+    @staticmethod
+    def _notices(frames: Iterable[Frame]) -> list[tuple[int, int, int]]:
+        """Sequence, position and token of each notice."""
+        return [(frame.command - NOTICE, *NOTICE_PAYLOAD.unpack(frame.payload))
+                for frame in frames if not frame.command & RESPONSE]
+
+    def compare(self) -> None:
+        """Compare counters, positions and tapes with the reference's."""
+        device = self.device
+        assert device is not None
+        status = STATUS.unpack(self.request(Command.STATUS, what=f"{self.name}: status"))
+        self.compare_check(f"{self.name}: check")
+        running, *positions = status[:1 + UP5K.sequences]
+        words, tokens = status[4:6]
+        if (running, positions, words, tokens) != (0, device.positions, device.words,
+                                                   device.tokens):
+            raise SimulationError(f"{self.name}: status {status} is not that of the reference")
+        for number, sequence in enumerate(device.sequences):
+            start = Space.TAPE + number * UP5K.tape_tokens
+            self._memory.update(enumerate(sequence.tape, start))
+            near = max(sequence.position % UP5K.tape_tokens - NEAR // 2, 0)
+            self.read(start + min(near, UP5K.tape_tokens - NEAR), NEAR, f"{self.name}: read tape")

@@ -1,0 +1,196 @@
+"""Mutants of the host's Python: reference, compiler, driver. mutmut makes and runs them.
+
+What an error says is left out: its wording is no behaviour that a test should hold still.
+
+It works in a copy of the sources whose folders are laid out as the package imports, so that an
+interrupted run leaves nothing in the checkout, and keeps each result there.
+"""
+
+import ast
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from trilight.hw.support.cache import digest
+from trilight.hw.support.tools import Progress, no_progress
+from trilight.sw.errors import SimulationError
+
+from .mutants import ROOT
+from .results import Fate
+
+__all__ = ["MODULES", "campaign"]
+
+MODULES = {
+    "sw/reference/model.py": ("reference/test_model", "host/test_emulator"),
+    "sw/reference/sampler.py": ("reference/test_sampler",),
+    "sw/model/image.py": ("model/test_image",),
+    "sw/model/model.py": ("model/test_model",),
+    "sw/host/driver.py": ("host/test_driver",),
+    "sw/host/link.py": ("host/test_driver", "host/test_link"),
+    "sw/host/frames.py": ("host/test_frames",),
+    "sw/host/responses.py": ("host/test_driver",),
+    "sw/host/session.py": ("host/test_driver", "host/test_session"),
+    "sw/host/weight_crc.py": ("host/test_weight_crc",),
+}
+"""What is mutated, and the files ``tests/sw/<name>.py`` that are about it."""
+
+TIMED = "tests/sw/host/test_driver.py::test_two_prompts_take_half_as_many_turns"
+"""A test that counts what a computer does in a time, and would kill mutants on a busy one."""
+
+PACKAGES = ("hw", "sw", "sim", "boards")
+
+MUTANT = "__mutmut_"
+"""What mutmut puts before the number of a function's mutant."""
+
+KILLED = frozenset({"killed", "timeout", "segfault", "suspicious"})
+
+# Not in mutmut's command line: make the mutants without running any.
+GENERATE = """
+from mutmut.__main__ import (copy_also_copy_files, copy_src_dir, create_mutants,
+                             set_mutant_under_test, setup_source_paths)
+set_mutant_under_test("mutant_generation")
+copy_src_dir()
+copy_also_copy_files()
+setup_source_paths()
+create_mutants(1)
+"""
+
+CONFIGURATION = """
+[tool.mutmut]
+source_paths = ["trilight/sw"]
+only_mutate = {only_mutate}
+also_copy = ["trilight/hw", "trilight/sim", "trilight/boards"]
+pytest_add_cli_args = ["-p", "no:cacheprovider", "--deselect", "{timed}"]
+pytest_add_cli_args_test_selection = {tests}
+timeout_multiplier = 2.0
+timeout_constant = 10.0
+track_dependencies = false
+use_git_change_detection = false
+"""
+
+
+def _lay_out(folder: Path) -> Path:
+    """A copy of sources and tests, in a folder of its own for each state of them."""
+    names = sorted({name for names in MODULES.values() for name in names})
+    tests = [f"tests/sw/{name}.py" for name in names]
+    configuration = (ROOT / "pyproject.toml").read_text() + CONFIGURATION.format(
+        only_mutate=[f"trilight/{module}" for module in MODULES], timed=TIMED, tests=tests)
+    sources = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")
+                     if Path(__file__).parent not in path.parents)
+    key = digest(configuration, version("mutmut"),
+                 *(path.read_bytes() for path in [*sources, *(ROOT / test for test in tests)]))
+    tree = folder / key[:16]
+    if not tree.exists():
+        work = folder / f"{key[:16]}.new"
+        shutil.rmtree(work, ignore_errors=True)
+        for package in PACKAGES:
+            shutil.copytree(ROOT / package, work / "trilight" / package,
+                            ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / "tests", work / "tests",
+                        ignore=shutil.ignore_patterns("__pycache__"))
+        (work / "pyproject.toml").write_text(configuration)
+        work.replace(tree)
+    return tree
+
+
+def _run(tree: Path, arguments: Sequence[str], what: str) -> str:
+    result = subprocess.run([sys.executable, *arguments], cwd=tree, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                            stdin=subprocess.DEVNULL)
+    if result.returncode != 0:
+        end = "\n  ".join(result.stdout.splitlines()[-15:])
+        raise SimulationError(f"mutmut failed while {what}; its output ends with\n  {end}")
+    return result.stdout
+
+
+def _verdicts(tree: Path) -> dict[str, str]:
+    """What mutmut knows of each mutant."""
+    lines = _run(tree, ["-m", "mutmut", "results", "--all", "true"], "listing").splitlines()
+    pairs = [line.strip().rpartition(": ") for line in lines if MUTANT in line]
+    return {name: verdict for name, _, verdict in pairs}
+
+
+class _Wordless(ast.NodeTransformer):
+    """Takes out of every error what it says."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        if isinstance(node.func, ast.Name) and node.func.id.endswith("Error"):
+            node.args = [argument for argument in node.args if not _is_text(argument)]
+        return self.generic_visit(node)
+
+
+def _is_text(node: ast.expr) -> bool:
+    if isinstance(node, ast.BinOp):
+        return _is_text(node.left)
+    return isinstance(node, ast.JoinedStr) or (
+        isinstance(node, ast.Constant) and (node.value is None or isinstance(node.value, str)))
+
+
+def _wording(source: Path) -> set[str]:
+    """Functions of a mutated source that differ from theirs only in what an error says."""
+    functions = {node.name: ast.dump(ast.Module([*map(_Wordless().visit, node.body)], []))
+                 + ast.dump(node.args)
+                 for node in ast.walk(ast.parse(source.read_text()))
+                 if isinstance(node, ast.FunctionDef) and MUTANT in node.name}
+    return {name for name, text in functions.items()
+            if text == functions.get(f"{name.partition(MUTANT)[0]}{MUTANT}orig")}
+
+
+def campaign(folder: Path, number: int, seed: int, processes: int = 1,
+             progress: Progress = no_progress) -> tuple[list[Fate], int]:
+    """Choose mutants at random, run the tests against those whose fate is not known.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Where results are kept.
+    number : int
+        How many; fewer are the first of more.
+    seed : int
+    processes : int
+        Mutants at once.
+
+    Returns
+    -------
+    fates : list of Fate
+    chosen : int
+        How many there are to choose from.
+
+    Raises
+    ------
+    SimulationError
+        mutmut failed; the tests fail without a mutant.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tree = _lay_out(folder)
+    if not (tree / "mutants").exists():
+        progress("making mutants")
+        _run(tree, ["-c", GENERATE], "making mutants")
+    wording = {f"trilight.{module.removesuffix('.py').replace('/', '.')}.{name}"
+               for module in MODULES for name in _wording(tree / "mutants" / "trilight" / module)}
+    verdicts = _verdicts(tree)
+    names = sorted(verdicts.keys() - wording)
+    random.Random(seed).shuffle(names)
+    chosen = names[:number]
+    todo = [name for name in chosen if verdicts[name] == "not checked"]
+    if todo:
+        progress(f"asking {len(todo)} mutants; Ctrl-C loses nothing")
+        _run(tree, ["-m", "mutmut", "run", "--max-children", str(processes), *todo],
+             "asking mutants")
+        verdicts = _verdicts(tree)
+    return [_fate(tree, name, verdicts[name]) for name in chosen], len(names)
+
+
+def _fate(tree: Path, name: str, verdict: str) -> Fate:
+    module, _, function = name.rpartition(".")
+    path = f"{module.removeprefix('trilight.').replace('.', '/')}.py"
+    if verdict in KILLED:
+        return Fate(path, function, (path,), "killed", "tests/sw", verdict)
+    change = _run(tree, ["-m", "mutmut", "show", name], "showing a mutant")
+    lines = [line for line in change.splitlines()
+             if line.startswith(("-", "+")) and not line.startswith(("---", "+++"))]
+    return Fate(path, function, (path,), "survived", "", "\n".join(lines))

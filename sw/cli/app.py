@@ -1,0 +1,324 @@
+"""The command line, ``trilight``.
+
+Commands of other packages join through the entry points group ``trilight.commands``: an entry
+point is a function, which becomes a command, or a ``typer.Typer``, which becomes a group. One that
+misses a package stays in the list and says what it needs.
+"""
+
+import enum
+import json
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from importlib.metadata import EntryPoint, entry_points
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from trilight.hw.contract.device import UP5K
+from trilight.hw.support.extras import pip_install
+from trilight.sw.api import open_board, report
+from trilight.sw.errors import EvaluationError, MissingPackageError, TrilightError
+from trilight.sw.host.driver import check_request
+from trilight.sw.model.bundled import default_model_path
+from trilight.sw.model.image import compile_image
+from trilight.sw.model.model import Model
+from trilight.sw.quality.agreement import check_agreement
+from trilight.sw.quality.buckets import frequency_bands, print_quality
+from trilight.sw.quality.evaluate import PROTOCOLS, PredictorFactory, character_losses, summary
+from trilight.sw.report.report import print_report
+
+from .console import check_folder, progress_bar, write_file, write_json
+from .display import TextDisplay
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS = "trilight.commands"
+"""Entry points group of further commands."""
+
+INTERRUPTED = 130
+FAILED = 2
+
+EPILOG = """
+[bold]First steps[/bold]
+
+  trilight generate --prompt "ROMEO:" --tokens 200 --seed 7
+
+  trilight generate --prompt "ROMEO:" --prompt "JULIET:"     two texts at once
+
+  trilight generate --prompt "ROMEO:" --target netlist       the chip, simulated
+
+  trilight generate --prompt "ROMEO:" --target serial:PORT   a board
+
+  trilight evaluate --corpus FILE                            quality of the model
+
+Each command explains itself: trilight generate --help
+"""
+
+
+class Split(enum.StrEnum):
+    """Part of a corpus."""
+
+    VALIDATION = "validation"
+    ALL = "all"
+
+
+ModelOption = Annotated[Path | None, typer.Option(
+    "--model", "-m", metavar="FILE", help="Model file. Default: the one that comes along.")]
+JsonOption = Annotated[Path | None, typer.Option(
+    "--json", metavar="FILE", help="Also write the results to this file as JSON.")]
+QuietOption = Annotated[bool, typer.Option(
+    "--quiet", "-q", help="Neither progress nor report.")]
+
+
+def generate(
+    prompt: Annotated[list[str], typer.Option(
+        "--prompt", "-p", help="Text to go on from, at least one character. Given more than once, "
+                               "two texts are worked on at a time.")],
+    tokens: Annotated[int, typer.Option("--tokens", "-n", help="Characters to generate.")] = 200,
+    temperature: Annotated[float, typer.Option(
+        "--temperature", "-t", help="0 takes the likeliest character always, 1 follows the "
+                                    "model's probabilities.")] = 0.8,
+    seed: Annotated[int, typer.Option(
+        "--seed", "-s", help="The same seed gives the same text on every target. Of several "
+                             "prompts the second has the next seed, and so on.")] = 0,
+    target: Annotated[str, typer.Option(
+        "--target", help="What runs the model: reference (integers in NumPy), rtl, netlist or "
+                         "bitstream (the chip, simulated before and after synthesis and as a "
+                         "bitstream configures it; bitstream:FILE for your own), serial:PORT "
+                         "(a board).")] = "reference",
+    model: ModelOption = None,
+    json_file: JsonOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Generate text, shown as it arrives, then report speed, energy and quality."""
+    check_folder(json_file)
+    console = Console(stderr=True, quiet=quiet)
+    loaded = Model.load(model or default_model_path())
+    seeds = range(seed, seed + len(prompt))
+    for text, own_seed in zip(prompt, seeds, strict=True):
+        check_request(loaded, text, tokens=tokens, temperature=temperature, seed=own_seed)
+    with open_board(target, progress=lambda text: console.print(escape(text), style="dim")
+                    ) as board:
+        with progress_bar(console, f"Loading the model into {target}") as advance:
+            board.load(loaded, progress=advance)
+        stream = board.generate_many(prompt, tokens=tokens, temperature=temperature, seeds=seeds)
+        if isinstance(sys.stdout, TextIOWrapper):
+            # A terminal that lacks a character shows another in its place.
+            sys.stdout.reconfigure(errors="replace")
+        with closing(stream), TextDisplay(prompt, live=sys.stdout.isatty() and not quiet) as show:
+            for token in stream:
+                show(token)
+        results = report(board)
+    if json_file is not None:
+        write_json(json_file, results)
+    if not quiet:
+        console.print()
+        print_report(results, console)
+
+
+def evaluate(
+    corpus: Annotated[Path, typer.Option(
+        "--corpus", "-c", metavar="FILE", help="Text file, UTF-8.")],
+    model: ModelOption = None,
+    split: Annotated[Split, typer.Option(
+        "--split", help="validation: the last 10 % of the text, which training does not see; "
+                        "all: the whole text.")] = Split.VALIDATION,
+    float_file: Annotated[Path | None, typer.Option(
+        "--float", metavar="FILE", help="Network of trilight train --network float, measured "
+                                        "beside the model; takes PyTorch.")] = None,
+    target: Annotated[str | None, typer.Option(
+        "--target", help="Also check on a sample of the text that this target, such as rtl or "
+                         "netlist, draws the same tokens as the reference.")] = None,
+    sample: Annotated[int, typer.Option(
+        "--sample", min=1, help="Tokens of that check.")] = 64,
+    json_file: JsonOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Measure how well a model predicts a text, in nats per character and bits per byte.
+
+    The protocol streamed carries the model's memory along 64 streams; blocks starts anew every 256
+    characters. The figures are of the integer reference, and so of every target that draws the
+    same tokens. A second table shows who pays for what the model lacks: frequent, middle or rare
+    characters and words.
+    """
+    check_folder(json_file)
+    whole = _read_text(corpus)
+    begin = len(whole) * 9 // 10 if split is Split.VALIDATION else 0
+    text, known = whole[begin:], whole[:begin] or whole
+    loaded = Model.load(model or default_model_path())
+    predictors: dict[str, PredictorFactory | None] = {"model": None}
+    if float_file is not None:
+        predictors["float"] = _float_predictor(float_file, loaded)
+    console = Console(stderr=True, quiet=quiet)
+    losses: dict[str, dict[str, NDArray[np.float64]]] = {}
+    for protocol in PROTOCOLS:
+        for name, predictor in predictors.items():
+            with progress_bar(console, f"Evaluating the {name}, {len(text):,} characters, "
+                                       f"{protocol}") as advance:
+                losses.setdefault(protocol, {})[name] = character_losses(
+                    loaded, text, protocol, predictor=predictor, progress=advance)
+    protocols = {protocol: summary(loaded, text, nats["model"], protocol)
+                 for protocol, nats in losses.items()}
+    streamed = protocols["streamed"]
+    results: dict[str, Any] = {
+        "corpus": corpus.name, "split": split.value,
+        **{key: streamed[key] for key in ("protocol", "nats_per_char", "bits_per_char",
+                                          "bits_per_byte", "model_sha256", "text_sha256")},
+        "protocols": protocols,
+        "frequency": frequency_bands(text, losses["streamed"], known)}
+    if float_file is not None:
+        results["float_nats_per_char"] = {
+            protocol: float(np.nanmean(nats["float"])) for protocol, nats in losses.items()}
+    if target is not None:
+        with open_board(target, progress=lambda message: console.print(
+                escape(message), style="dim")) as board:
+            with progress_bar(console, f"Loading the model into {target}") as advance:
+                board.load(loaded, progress=advance)
+            with progress_bar(console, f"Comparing {target} with the reference") as advance:
+                results["agreement"] = check_agreement(board, loaded, text, sample,
+                                                       progress=advance)
+    print_quality(results, Console())
+    if json_file is not None:
+        write_json(json_file, results)
+
+
+def info(
+    model: Annotated[Path | None, typer.Argument(
+        metavar="[MODEL]", help="Model file. Default: the one that comes along.")] = None,
+    json_file: JsonOption = None,
+) -> None:
+    """Show what a model file holds, and whether it fits the chip."""
+    check_folder(json_file)
+    path = model or default_model_path()
+    loaded = Model.load(path)
+    config = loaded.config
+    misfits = config.misfits(UP5K)
+    results = {
+        "sha256": loaded.sha256,
+        **config.to_dict(),
+        "ternary_weights": config.ternary_weights,
+        "weight_words": config.weight_words,
+        "weight_words_of": UP5K.weight_words,
+        "misfits": misfits,
+        "vocab": "".join(loaded.vocab),
+        "provenance": dict(loaded.provenance),
+    }
+    table = Table(box=None, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("file", escape(str(path)))
+    for name in ("sha256", "vocab_size", "d_model", "n_layers", "d_hidden"):
+        table.add_row(name, str(results[name]))
+    table.add_row("ternary weights", f"{config.ternary_weights:,}")
+    table.add_row("weight memory", f"{config.weight_words:,} of {UP5K.weight_words:,} words")
+    table.add_row(f"fits {UP5K.name}", "yes" if not misfits else "no: " + "\n".join(misfits))
+    table.add_row("characters", escape(repr(results["vocab"])))
+    for name, value in loaded.provenance.items():
+        table.add_row(escape(name), escape(value if isinstance(value, str) else json.dumps(value)))
+    Console().print(table)
+    if json_file is not None:
+        write_json(json_file, results)
+
+
+def image(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model file.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Image to write.")],
+) -> None:
+    """Compile a model file to the image that a device is loaded with."""
+    check_folder(out)
+    data = compile_image(Model.load(model)).to_bytes()
+    write_file(out, data)
+    print(f"{len(data):,} bytes written to {out}")
+
+
+OWN = (generate, evaluate, info, image)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status.
+
+    0 after success, 2 after an error, 130 after Ctrl-C.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    console = Console(stderr=True)
+    try:
+        typer.main.get_command(_build(arguments))(args=list(arguments), prog_name="trilight")
+    except TrilightError as error:
+        console.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        return FAILED
+    except KeyboardInterrupt:
+        code: object = INTERRUPTED
+    except SystemExit as exit_:
+        code = exit_.code
+    if code == INTERRUPTED:
+        console.print("Interrupted.")
+    return code if isinstance(code, int) else 0
+
+
+def _build(arguments: Sequence[str]) -> typer.Typer:
+    """The commands, of which those of other packages only as far as ``arguments`` need them."""
+    app = typer.Typer(
+        name="trilight", no_args_is_help=True, add_completion=False, rich_markup_mode="rich",
+        epilog=EPILOG,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help="A MatMul-free ternary language model on a small FPGA: run it, measure it, check it.")
+    for command in OWN:
+        app.command()(command)
+    named = arguments[0] if arguments else ""
+    if named in {command.__name__ for command in OWN}:
+        return app
+    plugins = entry_points(group=COMMANDS)
+    for plugin in plugins.select(name=named) if named in plugins.names else plugins:
+        try:
+            loaded = plugin.load()
+        except ImportError as error:
+            app.command(plugin.name, help=f"[dim]Not available: {escape(str(error))}.[/]",
+                        context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+                        )(_missing(plugin, error))
+            continue
+        if isinstance(loaded, typer.Typer):
+            app.add_typer(loaded, name=plugin.name)
+        else:
+            app.command(plugin.name)(loaded)
+    return app
+
+
+def _missing(plugin: EntryPoint, error: ImportError) -> Callable[[], NoReturn]:
+    def command() -> NoReturn:
+        raise MissingPackageError(f"{plugin.name} needs a package that is not installed: {error}"
+                                  ) from error
+
+    return command
+
+
+def _float_predictor(path: Path, model: Model) -> PredictorFactory:
+    """What makes predictors of a network in floating point, whose vocabulary is the model's."""
+    try:
+        from trilight.sw.train.float_file import FloatModel, FloatPredictor
+    except ImportError as error:
+        raise MissingPackageError("--float needs PyTorch, which is not installed; "
+                                  + pip_install("trilight[train]")) from error
+    found = FloatModel.load(path)
+    if found.vocab != model.vocab:
+        raise EvaluationError(f"{path} knows other characters than the model; compare networks "
+                              "that were trained on the same text")
+    FloatPredictor(found, 1)
+    return lambda streams: FloatPredictor(found, streams)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode()
+    except OSError as error:
+        raise EvaluationError(f"corpus {path} cannot be read: {error.strerror}; give a text file"
+                              ) from error
+    except UnicodeDecodeError as error:
+        raise EvaluationError(f"corpus {path} is not UTF-8 text: {error}") from error

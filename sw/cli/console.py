@@ -1,0 +1,80 @@
+"""What commands share: a progress bar, and files that can or cannot be written."""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from trilight.sw.errors import ReportError, TrilightError
+
+__all__ = ["check_folder", "progress_bar", "replace_json", "stoppable", "write_file", "write_json"]
+
+
+@contextmanager
+def stoppable(console: Console) -> Iterator[None]:
+    """A command that goes on where it was stopped: an error is told in one line, as is Ctrl-C."""
+    try:
+        yield
+    except TrilightError as error:
+        console.print(str(error), style="red", markup=False)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        console.print("stopped; the same command goes on", style="dim")
+        raise typer.Exit(130) from None
+
+
+@contextmanager
+def progress_bar(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, which goes when it is done; nothing elsewhere."""
+    with Progress(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),
+                  TimeRemainingColumn(), console=console, transient=True,
+                  disable=not console.is_terminal or console.quiet) as bar:
+        task = bar.add_task(escape(what), total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def check_folder(path: Path | None) -> None:
+    """Refuse a file that cannot be written before the work is done rather than after it."""
+    if path is not None and not path.absolute().parent.is_dir():
+        raise ReportError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+
+
+def write_json(path: Path, results: Mapping[str, Any]) -> None:
+    """Write an object to a file."""
+    write_file(path, _json(results))
+
+
+def replace_json(path: Path, results: Mapping[str, Any]) -> None:
+    """Write an object to a file that is there as a whole or not at all, and make its folder.
+
+    Raises
+    ------
+    ReportError
+        It cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(_json(results))
+        part.replace(path)
+    except OSError as error:
+        raise ReportError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _json(results: Mapping[str, Any]) -> bytes:
+    return (json.dumps(results, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file, or raise ``ReportError``."""
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise ReportError(f"cannot write {path}: {error.strerror}") from error

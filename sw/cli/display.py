@@ -1,0 +1,74 @@
+"""Texts on standard output while they grow."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.text import Text
+
+from trilight.sw.host.driver import Token
+
+__all__ = ["TextDisplay"]
+
+_FRAME_LINES = 2
+"""Of a panel, beside its text."""
+
+
+class TextDisplay:
+    """Shows tokens as they arrive; a context manager.
+
+    One text is written as it comes. Of several a terminal shows the ends, each in a frame, and all
+    are written one after the other at the end, also when an exception such as that of Ctrl-C comes
+    before it.
+
+    Parameters
+    ----------
+    prompts : sequence of str
+        At least one.
+    live : bool
+        Somebody looks on: show prompts, and texts as they grow.
+    """
+
+    def __init__(self, prompts: Sequence[str], *, live: bool) -> None:
+        self._prompts = prompts
+        self._texts = [""] * len(prompts)
+        self._single = len(prompts) == 1
+        self._with_prompt = live or not self._single
+        self._console = Console(highlight=False)
+        self._live = None
+        if live and not self._single:
+            self._live = Live(console=self._console, transient=True, get_renderable=self._frames)
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        elif self._single and self._with_prompt:
+            print(self._prompts[0], end="", flush=True)
+        return self
+
+    def __call__(self, token: Token) -> None:
+        self._texts[token.prompt] += str(token)
+        if self._single:
+            print(token, end="", flush=True)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 traceback: TracebackType | None) -> None:
+        if self._live:
+            self._live.stop()
+        if not self._single:
+            print("\n\n".join(map("".join, zip(self._prompts, self._texts, strict=True))), end="")
+        print(flush=True)
+
+    def _frames(self) -> Group:
+        """The end of each text, as many lines as the terminal has room for."""
+        width, height = self._console.size
+        lines = max((height - 1) // len(self._texts) - _FRAME_LINES, 1)
+        panels = []
+        for prompt, text in zip(self._prompts, self._texts, strict=True):
+            wrapped = Text(prompt, style="bold").append(text, style="not bold").wrap(
+                self._console, width - 4)
+            panels.append(Panel(Text("\n").join(wrapped[-lines:])))
+        return Group(*panels)

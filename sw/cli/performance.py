@@ -1,0 +1,102 @@
+"""The command that shows the cycles of a model, and where they go."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from trilight.hw.contract.device import UP5K
+from trilight.hw.contract.numbers import NUMBERS
+from trilight.hw.contract.shapes import ModelConfig
+from trilight.sw.errors import PerformanceError, ReportError
+from trilight.sw.model.bundled import default_model_path
+from trilight.sw.model.model import Model
+from trilight.sw.report.performance import Performance, predict
+
+__all__ = ["performance_command"]
+
+SIZES = ("vocab_size", "d_model", "n_layers", "d_hidden")
+
+
+def performance_command(
+    model: Annotated[Path | None, typer.Option(
+        "--model", "-m", metavar="FILE",
+        help="Model file. Default: the one that comes along.")] = None,
+    d_model: Annotated[int | None, typer.Option(
+        "--d-model", metavar="N", help="Channels, instead of the model's.")] = None,
+    d_hidden: Annotated[int | None, typer.Option(
+        "--d-hidden", metavar="N", help="Hidden units of the GLU, instead of the model's.")] = None,
+    n_layers: Annotated[int | None, typer.Option(
+        "--n-layers", metavar="N", help="Layers, instead of the model's.")] = None,
+    vocab_size: Annotated[int | None, typer.Option(
+        "--vocab-size", metavar="N", help="Tokens, instead of the model's.")] = None,
+    sequences: Annotated[int, typer.Option(
+        "--sequences", metavar="N", help="Texts that are generated at once.")] = 1,
+    clock: Annotated[float, typer.Option(
+        "--clock", metavar="HZ", help="Clock, for tokens per second.")] = 48e6,
+    json_file: Annotated[Path | None, typer.Option(
+        "--json", metavar="FILE", help="Also write the results to this file as JSON.")] = None,
+) -> None:
+    """Show how many cycles a token takes, by stage, and what the weight memory waits for.
+
+    Computed from the sizes alone and exact to the cycle; nothing is simulated, and the model need
+    not exist.
+    """
+    if json_file is not None and not json_file.absolute().parent.is_dir():
+        raise ReportError(f"cannot write {json_file}: there is no folder {json_file.parent}; make "
+                          "it first")
+    if not clock > 0:
+        raise PerformanceError(f"the clock has to be a positive number of hertz, not {clock:g}")
+    given = dict(zip(SIZES, (vocab_size, d_model, n_layers, d_hidden), strict=True))
+    sizes = {name: value for name, value in given.items() if value is not None}
+    if len(sizes) < len(SIZES):
+        sizes = Model.load(model or default_model_path()).config.to_dict() | sizes
+    try:
+        config = ModelConfig(**sizes)
+    except ValueError as error:
+        raise PerformanceError(str(error)) from error
+    found = predict(config, sequences=sequences)
+    results = found.to_dict() | {"clock_hz": clock,
+                                 "tokens_per_s": clock / found.cycles_per_token,
+                                 "roofline_tokens_per_s": clock / found.roofline_cycles}
+    _print(found, results, Console())
+    if json_file is not None:
+        try:
+            json_file.write_text(json.dumps(results, indent=2) + "\n")
+        except OSError as error:
+            raise ReportError(f"cannot write {json_file}: {error.strerror}") from error
+
+
+def _print(found: Performance, results: dict[str, Any], console: Console) -> None:
+    sizes = ", ".join(f"{name} {value}" for name, value in found.model.to_dict().items())
+    console.print(f"{sizes}; texts at once: {found.sequences}", highlight=False)
+    console.print()
+    table = Table("stage", box=None)
+    for heading in ("cycles", "words", "used"):
+        table.add_column(heading, justify="right")
+    table.add_column("the weight memory waits for")
+    for stage in found.stages:
+        name = stage.name if found.sequences == 1 else f"{stage.name}, text {stage.sequence}"
+        used = stage.weights / (NUMBERS.block * stage.cycles)
+        table.add_row(name, f"{stage.cycles:,}", f"{stage.words:,}", f"{used:.3f}",
+                      ", ".join(f"{what} {cycles}" for what, cycles in stage.gaps.items()))
+    console.print(table)
+    console.print()
+    summary = Table(box=None, show_header=False)
+    summary.add_row("cycles per token", f"{found.cycles_per_token:,g}", "computed")
+    summary.add_row("cycles per token of a prompt", f"{found.prompt_cycles_per_token:,g}",
+                    "computed")
+    summary.add_row("cycles per token, roofline", f"{found.roofline_cycles:,g}",
+                    f"weights / {NUMBERS.block}: no gap, no padding")
+    summary.add_row("weights used per lane and cycle", f"{found.utilisation:.4f}", "")
+    summary.add_row("tokens per second", f"{results['tokens_per_s']:,.0f}",
+                    f"at {results['clock_hz'] / 1e6:g} MHz; roofline "
+                    f"{results['roofline_tokens_per_s']:,.0f}")
+    summary.add_row("weight memory", f"{found.model.weight_words:,}",
+                    f"of {UP5K.weight_words:,} words")
+    console.print(summary)
+    for misfit in found.misfits:
+        console.print(f"Does not fit {UP5K.name}: {misfit}")

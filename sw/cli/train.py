@@ -1,0 +1,606 @@
+"""``trilight train``: from a text file to a model file."""
+
+import json
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from hashlib import sha256
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from shlex import quote
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from trilight.hw.contract.device import DeviceConfig
+from trilight.hw.contract.shapes import ModelConfig
+from trilight.hw.support.extras import pip_install
+from trilight.sw.errors import TrainingError
+from trilight.sw.model.model import Model
+from trilight.sw.quality.evaluate import BLOCK_CHARACTERS, PROTOCOLS, evaluate
+from trilight.sw.reference.continuation import continue_text
+from trilight.sw.train.corpus import Corpus, read_corpus
+from trilight.sw.train.export import build_model
+from trilight.sw.train.recipe import load_recipe, recipe_names
+from trilight.sw.train.shape import board_device, choose_config, memory_fill
+
+if TYPE_CHECKING:
+    from trilight.sw.train.float_file import FloatModel
+    from trilight.sw.train.lessons import Lessons
+    from trilight.sw.train.lessons import Progress as LessonProgress
+    from trilight.sw.train.trainer import Progress, Trainer
+
+__all__ = ["CHECKPOINT_NAME", "train_command"]
+
+CHECKPOINT_NAME = "trilight-training.pt"
+
+_INTERRUPTED = 130
+_LOG_EVERY_S = 30.0
+_SETTINGS = ("network", "made_up_streams", "characters", "minutes", "d_model", "layers",
+             "hidden", "seed", "optimizer", "learning_rate", "weight_decay", "dropout",
+             "restarts", "zero_below", "average", "precision", "compile_")
+_NO_SETTING = {"recipe", "corpus", "out", "checkpoint", "resume", "help"}
+"""Options that a recipe cannot hold."""
+_FEWEST_TO_COMPILE = 3_000_000
+"""Compiling takes as long as about this many characters save."""
+_LESSON_FILES = "lessons-*.safetensors"
+_FLOAT_SHAPE = {"d_model": 256, "layers": 4, "hidden": 512}
+_TRANSFORMER_WINDOW = {"context": BLOCK_CHARACTERS, "streams": 8}
+"""It knows only positions that it was trained on: as many as it is measured on. A step reads as
+many characters as of the others."""
+
+
+class Device(StrEnum):
+    """Where the network is trained."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class NetworkKind(StrEnum):
+    """What is trained."""
+
+    TERNARY = "ternary"
+    FLOAT = "float"
+    TRANSFORMER = "transformer"
+
+
+class Optimizer(StrEnum):
+    """What steps the matrices; ``adamw`` steps all else."""
+
+    ADAMW = "adamw"
+    MUON = "muon"
+
+
+class Compile(StrEnum):
+    """Whether the network runs as compiled code."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
+class Precision(StrEnum):
+    """Arithmetic of the trainer's matrix products."""
+
+    AUTO = "auto"
+    BF16 = "bf16"
+    FP32 = "fp32"
+
+
+def _use_recipe(context: typer.Context, name: str | None) -> str | None:
+    """Take what a recipe says for the options that are not given."""
+    if name is not None:
+        options = {option.name for option in context.command.params if option.name} - _NO_SETTING
+        recipe = load_recipe(name, {option.rstrip("_") for option in options})
+        context.default_map = {
+            **(context.default_map or {}),
+            **{key + "_" * (key not in options): value for key, value in recipe.train.items()}}
+        context.obj = recipe
+    return name
+
+
+def train_command(
+    context: typer.Context,
+    corpus: Annotated[Path, typer.Option(help="Text to learn from, UTF-8.")],
+    out: Annotated[Path, typer.Option(help="Model file to write, e.g. mine.safetensors.")],
+    board: Annotated[str, typer.Option(
+        help="Board whose memory the model is to fill.")] = "icebreaker",
+    recipe: Annotated[str | None, typer.Option(
+        "--recipe", is_eager=True, callback=_use_recipe, metavar="NAME",
+        help=f"Settings, where no other option is given, and the memory to fill: "
+             f"{', '.join(recipe_names())}, or a .toml file.")] = None,
+    teacher: Annotated[list[Path] | None, typer.Option(
+        help="Network that --network float trained on the same text: the model learns what it "
+             "expects. Repeat it for several: the mean of what they expect.")] = None,
+    made_up: Annotated[int, typer.Option(
+        min=0, help="Characters of text that the teachers make up, to be read beside the corpus."
+    )] = 0,
+    made_up_streams: Annotated[int | None, typer.Option(
+        min=1, max=15, help="How many of the 16 places that are read side by side are in made-up "
+                            "text. \\[default: 15]")] = None,
+    lessons_folder: Annotated[Path | None, typer.Option(
+        "--lessons", metavar="FOLDER",
+        help="Keep what the teachers say here, for other seeds and settings; a gigabyte for ten "
+             "million made-up characters. \\[default: with the checkpoint, and deleted with it]",
+    )] = None,
+    characters: Annotated[int | None, typer.Option(
+        min=1, help="Characters to train on, the text read again and again. "
+                    "\\[default: 15,000,000]")] = None,
+    minutes: Annotated[float | None, typer.Option(
+        min=0.01, help="Train for about this long instead, by the speed of a short trial.",
+    )] = None,
+    network: Annotated[NetworkKind, typer.Option(
+        help="ternary: a model for a board. float: the same structure in floating point, a "
+             "teacher. transformer: for comparison.")] = NetworkKind.TERNARY,
+    d_model: Annotated[int | None, typer.Option(
+        min=1, help="Width of the model. \\[default: what fills the board; float: 256]")] = None,
+    layers: Annotated[int | None, typer.Option(
+        min=1, help="Layers. \\[default: what fills the board; float: 4]")] = None,
+    hidden: Annotated[int | None, typer.Option(
+        min=1, help="Width of the gated unit. \\[default: what fills the board; float: 512]"
+    )] = None,
+    seed: Annotated[int, typer.Option(
+        min=0, help="Start of all randomness; on one machine it decides the model.")] = 1,
+    optimizer: Annotated[Optimizer, typer.Option(
+        help="What steps the matrices: adamw, or muon, which learns more from a character and "
+             "takes a quarter longer for it.")] = Optimizer.ADAMW,
+    learning_rate: Annotated[float | None, typer.Option(
+        min=1e-6, max=1.0, help="The highest. \\[default: 0.005; float: 0.002]")] = None,
+    weight_decay: Annotated[float | None, typer.Option(
+        min=0.0, help="\\[default: 0.05; float: 0.1]")] = None,
+    dropout: Annotated[float | None, typer.Option(
+        min=0.0, max=0.9, help="Share of a branch's inputs left out. "
+                               "\\[default: 0.1, with teachers 0; float: 0.3]")] = None,
+    restarts: Annotated[float | None, typer.Option(
+        min=0.0, max=1.0, help="Share of windows before which a place forgets what it read, as a "
+                               "reset makes a device. \\[default: 0.125; float: 0]")] = None,
+    zero_below: Annotated[float, typer.Option(
+        min=0.05, max=5.0, help="Magnitude, in parts of a matrix's mean, below which a ternary "
+                                "weight becomes 0: more makes more zeros.")] = 0.5,
+    average: Annotated[float, typer.Option(
+        min=0.0, max=0.9999, help="What a step leaves of the running average of the weights, "
+                                  "which becomes the model; 0 takes the last weights.")] = 0.995,
+    development: Annotated[bool, typer.Option(
+        "--development", help="For choosing between methods: leave the last 10 % of the text "
+                              "alone and hold out the last 5 % of what remains.")] = False,
+    device: Annotated[Device, typer.Option(help="Where to train.")] = Device.AUTO,
+    precision: Annotated[Precision, typer.Option(
+        help="Arithmetic of matrix products; auto takes the faster.")] = Precision.AUTO,
+    compile_: Annotated[Compile, typer.Option(
+        "--compile", help="Run as compiled code, which is faster after a minute and takes a C++ "
+                          "compiler; auto does so for a long training.")] = Compile.AUTO,
+    threads: Annotated[int | None, typer.Option(
+        min=1, help="Processor threads. \\[default: one for each core]")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(
+        help="Folder for the checkpoint. \\[default: next to --out]")] = None,
+    resume: Annotated[bool, typer.Option(
+        "--resume", help="Go on from the checkpoint; its shape and settings hold.")] = False,
+) -> None:
+    """Train a model on a text file, measure it and write it.
+
+    The first 90 % of the text are trained on; the rest is held out, and the finished integer model
+    is measured on it. Ctrl-C saves a checkpoint and prints how to go on.
+    """
+    if find_spec("torch") is None:
+        raise TrainingError("training needs PyTorch, which is not installed; "
+                            + pip_install("trilight[train]"))
+    if characters is not None and minutes is not None:
+        raise TrainingError("--characters and --minutes exclude each other; give one of them")
+    teachers = teacher or []
+    if made_up and not teachers:
+        raise TrainingError("--made-up needs a --teacher who makes the text up")
+    folder = checkpoint or out.parent / (out.name + ".checkpoint")
+    saved = folder / CHECKPOINT_NAME
+    _check_paths(out, saved, resume=resume)
+    chip = context.obj.memory if recipe and context.obj.memory else board_device(board)
+    text = read_corpus(corpus, max_vocab=chip.max_vocab, development=development)
+
+    import torch
+
+    from trilight.sw.train.trainer import (
+        Options,
+        Trainer,
+        bf16_is_faster,
+        characters_in,
+        compiler_works,
+    )
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    place = _torch_device(device)
+    console = Console()
+    faster = bf16_is_faster(place)
+    bf16 = faster if precision is Precision.AUTO else precision is Precision.BF16
+    panel = _panel(teachers, text, place, bf16=bf16)
+    lessons, names = None, ""
+    if resume:
+        _refuse_settings(context)
+    if panel:
+        names = json.dumps([made_up, [model.sha256 for model in panel]])
+        lessons = _lessons(console, lessons_folder or folder, panel, text, made_up, place)
+    if resume:
+        trainer = Trainer.resume(saved, text, lessons=lessons, teachers=names, device=place)
+    else:
+        ternary = network is NetworkKind.TERNARY
+        config = (choose_config(len(text.vocab), chip, d_model=d_model, layers=layers,
+                                hidden=hidden) if ternary else
+                  ModelConfig(vocab_size=len(text.vocab),
+                              d_model=d_model or _FLOAT_SHAPE["d_model"],
+                              n_layers=layers or _FLOAT_SHAPE["layers"],
+                              d_hidden=hidden or _FLOAT_SHAPE["hidden"]))
+
+        def given(value: float | None, *, model: float, other: float) -> float:
+            return value if value is not None else model if ternary else other
+
+        length = characters or Options.characters
+        options = Options(
+            network=network.value, seed=seed, average=average, optimizer=optimizer.value,
+            learning_rate=given(learning_rate, model=5e-3, other=2e-3),
+            weight_decay=given(weight_decay, model=0.05, other=0.1),
+            dropout=given(dropout, model=0.0 if panel else 0.1, other=0.3),
+            restarts=given(restarts, model=0.125, other=0.0), zero_below=zero_below,
+            made_up_streams=made_up_streams or Options.made_up_streams,
+            **(_TRANSFORMER_WINDOW if network is NetworkKind.TRANSFORMER else {}),
+            bf16=bf16,
+            compiled=(length >= _FEWEST_TO_COMPILE and minutes is None and compiler_works(place)
+                      if compile_ is Compile.AUTO else compile_ is Compile.ON),
+            characters=length)
+        if minutes is not None:
+            options = replace(options, characters=characters_in(
+                minutes, config, text, options, device=place))
+        trainer = Trainer(config, text, options, lessons=lessons, teachers=names, device=place)
+    if trainer.options.bf16 and not faster:
+        console.print("This processor emulates bf16 products, which takes up to a hundred times as "
+                      "long; train anew with --precision auto.", style="yellow")
+    run = _Run(trainer, out, chip, tuple(teachers), made_up, panel, recipe)
+    _announce(console, run)
+    again = " ".join(["trilight train --corpus", quote(str(corpus)), "--out", quote(str(out)),
+                      *(f"--teacher {quote(str(path))}" for path in teachers),
+                      *([f"--made-up {made_up}"] if made_up else []),
+                      *(["--lessons", quote(str(lessons_folder))] if lessons_folder else []),
+                      *(["--development"] if development else []),
+                      *([f"--recipe {quote(recipe)}"] if recipe else []),
+                      *(["--checkpoint", quote(str(folder))] if checkpoint else []), "--resume"])
+    if not _train(console, trainer, saved):
+        console.print(f"Stopped after {trainer.characters:,} characters. Go on with\n  "
+                      + escape(again), soft_wrap=True)
+        raise typer.Exit(_INTERRUPTED)
+    model = _finish(console, run)
+    try:
+        model.save(out)
+    except OSError as error:
+        raise TrainingError(f"cannot write {out}: {error.strerror}; the training is kept, "
+                            f"make room and go on with\n  {again}") from error
+    for file in (saved, *folder.glob(_LESSON_FILES)):
+        file.unlink()
+    with suppress(OSError):  # the folder may hold files of the user's
+        folder.rmdir()
+    if isinstance(model, Model):
+        _show(console, model, out, _prompt(text))
+    else:
+        _show_float(console, model, out)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A training run and where it comes from."""
+
+    trainer: "Trainer"
+    out: Path
+    chip: DeviceConfig
+    teacher_files: tuple[Path, ...]
+    made_up: int
+    panel: "list[FloatModel]"
+    recipe: str | None
+
+
+def _panel(paths: Sequence[Path], corpus: Corpus, device: str, *,
+           bf16: bool) -> "list[FloatModel]":
+    """Load the teachers."""
+    from trilight.sw.train.float_file import FloatModel
+
+    panel = [FloatModel.load(path, device=device) for path in paths]
+    for path, model in zip(paths, panel, strict=True):
+        if model.kind != "float":
+            raise TrainingError(f"{path} is a network of the kind {model.kind!r}; a teacher must "
+                                "be one of the kind 'float'")
+        model.network.bf16 = bf16
+        if model.vocab != corpus.vocab:
+            raise TrainingError(f"{path} knows other characters than {corpus.name} has; train the "
+                                "teacher on the same text")
+        # One that saw less teaches that the rest is unlikely; one that saw more tells of what is
+        # held out.
+        trained_on = model.provenance.get("corpus_sha256"), model.provenance.get("split")
+        if trained_on != (corpus.sha256, corpus.split):
+            raise TrainingError(f"{path} was not trained on the same part of the same text "
+                                f"({corpus.split}); train it anew, with the same --corpus and "
+                                f"with{'' if corpus.development else 'out'} --development")
+    return panel
+
+
+def _lessons(console: Console, folder: Path, panel: "list[FloatModel]", corpus: Corpus,
+             made_up: int, device: str) -> "tuple[Lessons, Lessons | None]":
+    """Let the teachers read the corpus and write their own text, or find it in the folder.
+
+    It does not depend on the seed of the training, which varies the rest.
+    """
+    from trilight.sw.train.lessons import Lessons, make_up_text, with_expectations
+
+    networks = [model.network for model in panel]
+    key = sha256(repr((corpus.sha256, corpus.split, made_up,
+                       [model.sha256 for model in panel])).encode()).hexdigest()[:16]
+
+    def stored(name: str, what: str, work: "Callable[[LessonProgress], Lessons]") -> "Lessons":
+        path = folder / f"lessons-{name}-{key}.safetensors"
+        found = Lessons.load(path)
+        if found is None:
+            with Bar(TextColumn(what), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
+                     TextColumn("left"), TimeRemainingColumn(), console=console, transient=True,
+                     disable=not console.is_terminal) as bar:
+                task, logged = bar.add_task("", total=None), monotonic()
+
+                def report(done: int, total: int) -> None:
+                    nonlocal logged
+                    bar.update(task, completed=done, total=total)
+                    if not console.is_terminal and monotonic() - logged >= _LOG_EVERY_S:
+                        logged = monotonic()
+                        console.print(f"{what}: {done:,} of {total:,} characters", highlight=False)
+
+                found = work(report)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                found.save(path)
+            except OSError as error:
+                raise TrainingError(f"cannot write {path}: {error}; make room, or name another "
+                                    "folder with --checkpoint") from error
+        return found
+
+    real = stored("corpus", "teachers read the corpus", lambda progress: with_expectations(
+        corpus.train, networks, device=device, progress=progress))
+    if not made_up:
+        return real, None
+    return real, stored("made-up", "teachers make up text", lambda progress: make_up_text(
+        corpus.train, networks, made_up, seed=1, device=device, progress=progress))
+
+
+def _check_paths(out: Path, saved: Path, *, resume: bool) -> None:
+    """Refuse before the training what would fail after it, or destroy an earlier one."""
+    if out.is_dir():
+        raise TrainingError(f"--out must name a file, not the folder {out}")
+    if not out.parent.is_dir():
+        raise TrainingError(f"the folder of --out, {out.parent}, does not exist; create it first")
+    if saved.exists() and not resume:
+        raise TrainingError(f"{saved} holds an unfinished training; add --resume to go on with "
+                            "it, or delete it to start anew")
+
+
+def _refuse_settings(context: typer.Context) -> None:
+    """Refuse options that a checkpoint has decided already."""
+    sources = {name: context.get_parameter_source(name) for name in _SETTINGS}
+    given = [name for name, source in sources.items()
+             if source and source.name not in ("DEFAULT", "DEFAULT_MAP")]
+    if given:
+        names = ", ".join("--" + name.rstrip("_").replace("_", "-") for name in given)
+        raise TrainingError(f"--resume goes on with the settings of the checkpoint; leave out "
+                            f"{names}, or train anew without --resume")
+
+
+def _torch_device(device: Device) -> str:
+    import torch
+
+    present = torch.cuda.is_available()
+    if device is Device.CUDA and not present:
+        raise TrainingError("PyTorch finds no CUDA device; use --device cpu")
+    return "cuda" if present and device is not Device.CPU else "cpu"
+
+
+def _announce(console: Console, run: _Run) -> None:
+    trainer = run.trainer
+    config, options, corpus = trainer.config, trainer.options, trainer.corpus
+    parameters = sum(value.numel() for value in trainer.network.parameters())
+    size = (f"{config.ternary_weights:,} ternary weights fill "
+            f"{memory_fill(config, run.chip):.1%} of the weight memory of {run.chip.name}"
+            if options.network == "ternary" else f"{parameters:,} real weights")
+    lines = [
+        (f"[bold]{escape(corpus.name)}[/]: {len(corpus.train):,} characters to train on, "
+         f"{len(corpus.held_out):,} held out, {len(corpus.vocab)} distinct"),
+        (f"[bold]{options.network}[/]: d_model {config.d_model}, {config.n_layers} layers, "
+         f"d_hidden {config.d_hidden}; {size}"),
+        (f"[bold]training[/]: {options.steps:,} steps of {options.streams} x {options.context} "
+         f"characters, seed {options.seed}, {trainer.device.type}, "
+         f"{'bf16' if options.bf16 else 'fp32'} products{', compiled' * options.compiled}"),
+    ]
+    if run.panel:
+        lines.append(f"[bold]teachers[/]: {len(run.panel)}, with {run.made_up:,} characters of "
+                     "their own")
+    console.print("\n".join(lines), highlight=False)
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[list[int]]:
+    """Collect the first Ctrl-C or termination; a second Ctrl-C interrupts as usual."""
+    caught: list[int] = []
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in signals}
+
+    def catch(number: int, _frame: object) -> None:
+        caught.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    for number in signals:
+        signal.signal(number, catch)
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _train(console: Console, trainer: "Trainer", checkpoint: Path) -> bool:
+    """Run the schedule under a progress bar; whether it was completed.
+
+    Where there is no terminal, a line now and then takes the bar's place.
+    """
+    columns = (TextColumn("training"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
+               TextColumn("loss {task.fields[loss]:.4f} nats/char"),
+               TextColumn("{task.fields[speed]:,.0f} char/s"), TimeElapsedColumn(),
+               TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=True))
+    with (_stop_on_signal() as caught,
+          Bar(*columns, console=console, disable=not console.is_terminal) as bar):
+        task = bar.add_task("", total=trainer.options.steps, completed=trainer.step,
+                            loss=trainer.loss, speed=0.0)
+        logged = monotonic()
+
+        def report(now: "Progress") -> None:
+            nonlocal logged
+            bar.update(task, completed=now.step, loss=now.loss, speed=now.characters_per_s)
+            last = now.step == now.steps
+            if not console.is_terminal and (last or monotonic() - logged >= _LOG_EVERY_S):
+                logged = monotonic()
+                console.print(f"step {now.step:,} of {now.steps:,}, loss {now.loss:.4f} nats/char, "
+                              f"{now.characters_per_s:,.0f} char/s", highlight=False)
+
+        return trainer.run(report=report, stop=lambda: bool(caught), checkpoint=checkpoint)
+
+
+def _reproduce(run: _Run) -> str:
+    """Return the command line of an uninterrupted run of the same outcome."""
+    import torch
+
+    from trilight.sw.train.trainer import Options
+
+    trainer = run.trainer
+    config, options = trainer.config, trainer.options
+    words = ["trilight", "train", "--corpus", trainer.corpus.name, "--out", run.out.name,
+             *(word for path in run.teacher_files for word in ("--teacher", path.name)),
+             *(["--made-up", run.made_up, "--made-up-streams", options.made_up_streams]
+               if run.made_up else []),
+             "--network", options.network,
+             "--characters", options.characters, "--d-model", config.d_model,
+             "--layers", config.n_layers, "--hidden", config.d_hidden, "--seed", options.seed,
+             "--learning-rate", f"{options.learning_rate:g}",
+             "--weight-decay", f"{options.weight_decay:g}", "--dropout", f"{options.dropout:g}",
+             "--average", f"{options.average:g}", "--restarts", f"{options.restarts:g}",
+             *(["--development"] if trainer.corpus.development else []),
+             *(["--optimizer", options.optimizer]
+               if options.optimizer != Options.optimizer else []),
+             *(["--zero-below", f"{options.zero_below:g}"]
+               if options.zero_below != Options.zero_below else []),
+             *(["--recipe", Path(run.recipe).name] if run.recipe else []),
+             "--device", trainer.device.type, "--precision", "bf16" if options.bf16 else "fp32",
+             "--compile", "on" if options.compiled else "off",
+             "--threads", torch.get_num_threads()]
+    return " ".join(quote(str(word)) for word in words)
+
+
+def _finish(console: Console, run: _Run) -> "Model | FloatModel":
+    """Turn the network into what is written, measured, with a note of where it comes from."""
+    from trilight.sw.train.float_file import FloatModel
+    from trilight.sw.train.network import Network
+    from trilight.sw.train.trainer import blocks_loss, streamed_loss
+
+    trainer = run.trainer
+    config, corpus = trainer.config, trainer.corpus
+    network = trainer.result()
+    with console.status("measuring the network"):
+        float_blocks = blocks_loss(network, corpus.held_out)
+        # A Transformer sees nothing but its window.
+        float_streamed = (None if trainer.options.network == "transformer"
+                          else streamed_loss(network, corpus.held_out))
+    provenance = {**_origin(run), "float_nats_per_char": float_streamed,
+                  "float_nats_per_char_blocks": float_blocks}
+    if not isinstance(network, Network):
+        return FloatModel(trainer.options.network, network, corpus.vocab, provenance)
+    arrays = network.arrays()
+    model = build_model(config, corpus.vocab, arrays, {})
+    results = {}
+    for protocol in PROTOCOLS:
+        with console.status(f"measuring the integer model, {protocol}"):
+            results[protocol] = {
+                "dataset": corpus.name,
+                "split": corpus.held_out_part,
+                **evaluate(model, corpus.held_out_text, protocol),
+            }
+    nats = results["streamed"]["nats_per_char"]
+    return build_model(config, corpus.vocab, arrays, {
+        **provenance,
+        "integer_nats_per_char": nats,
+        "float_to_integer_gap": nats - float_streamed,
+        "quality": results["streamed"],
+        "quality_blocks": results["blocks"],
+        "ternary_weights": config.ternary_weights,
+        "weight_words": config.weight_words,
+        "weight_words_present": run.chip.weight_words,
+        "weight_memory_fill": memory_fill(config, run.chip),
+    })
+
+
+def _origin(run: _Run) -> dict[str, Any]:
+    """Return what led to a network."""
+    import torch
+
+    trainer = run.trainer
+    corpus, options = trainer.corpus, trainer.options
+    return {
+        "corpus": corpus.name,
+        "corpus_sha256": corpus.sha256,
+        "split": corpus.split,
+        "train_characters": len(corpus.train),
+        "held_out_characters": len(corpus.held_out),
+        "command": _reproduce(run),
+        "seed": options.seed,
+        "steps": trainer.step,
+        "characters_seen": trainer.characters,
+        "training_seconds": round(trainer.seconds),
+        "training_loss_nats_per_char": trainer.loss,
+        "teachers": [{"sha256": model.sha256, **model.provenance} for model in run.panel],
+        "torch": torch.__version__,
+        "trilight": version("trilight"),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def _prompt(corpus: Corpus) -> str:
+    """Return a word whose characters are sure to be in the vocabulary."""
+    words = corpus.held_out_text.split()
+    return max(words[:50], key=len, default=corpus.vocab[0])[:20]
+
+
+def _show(console: Console, model: Model, out: Path, prompt: str) -> None:
+    about = model.provenance
+    streamed, blocks = about["quality"], about["quality_blocks"]
+    tokens = continue_text(model, prompt, 300, seed=1, temperature=0.8)
+    console.print(prompt + model.decode(tokens), style="italic", markup=False, highlight=False)
+    console.print(
+        f"\nheld-out text, integer model: [bold]{streamed['nats_per_char']:.4f}[/] nats/char, "
+        f"{streamed['bits_per_byte']:.3f} bits/byte streamed; "
+        f"{blocks['nats_per_char']:.4f} nats/char, {blocks['bits_per_byte']:.3f} bits/byte in "
+        f"blocks of {blocks['block_characters']}\n"
+        f"the real-valued network has {about['float_nats_per_char']:.4f} nats/char: rounding "
+        f"costs {about['float_to_integer_gap']:+.4f}\n"
+        f"{escape(str(out))}: {out.stat().st_size:,} bytes. Run it with\n"
+        f"  trilight generate --model {escape(quote(str(out)))} --prompt {escape(quote(prompt))}",
+        highlight=False, soft_wrap=True)
+
+
+def _show_float(console: Console, model: "FloatModel", out: Path) -> None:
+    about = model.provenance
+    streamed = about["float_nats_per_char"]
+    console.print(
+        f"\nheld-out text: {f'[bold]{streamed:.4f}[/] nats/char streamed; ' if streamed else ''}"
+        f"[bold]{about['float_nats_per_char_blocks']:.4f}[/] nats/char in blocks of "
+        f"{BLOCK_CHARACTERS}\n{escape(str(out))}: {out.stat().st_size:,} bytes."
+        + (" Teach a model with\n  trilight train --teacher "
+           f"{escape(quote(str(out)))} ..." if model.kind == "float" else ""),
+        highlight=False, soft_wrap=True)

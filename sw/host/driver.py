@@ -1,0 +1,569 @@
+"""The driver: loads a model into a device and streams the tokens that it generates.
+
+It sees a device through a ``Transport`` only, so a board, a simulated one and the emulated one are
+driven by the same code.
+
+What goes wrong meanwhile it puts right by itself where it can: a request gives the same tokens each
+time, so a device that was reset is loaded again and begins again, and tokens that have been given
+out already are compared.
+"""
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field, replace
+from os import PathLike
+
+from trilight.hw.contract.numbers import NUMBERS
+from trilight.hw.contract.protocol import MAX_UNITS, Command, Result, Space
+from trilight.sw.errors import (
+    DeviceError,
+    PromptError,
+    TrilightError,
+    WeightsChangedError,
+    WrongDeviceError,
+    WrongTokenError,
+)
+from trilight.sw.model.bundled import default_model_path
+from trilight.sw.model.image import Image, compile_image
+from trilight.sw.model.model import Model
+from trilight.sw.reference.sampler import Sampler, temperature_to_fixed
+
+from .link import Answer, Link, Request, read_request, write_request
+from .responses import Counters, Identity, Status
+from .session import Runs, Text
+from .transport import Transport
+from .weight_crc import WeightCheck
+
+__all__ = ["RECOVERIES", "Board", "Generated", "LastRun", "Progress", "Token", "check_request"]
+
+RECOVERIES = 3
+"""How often a request is begun again before its error is handed on."""
+
+Progress = Callable[[int, int], None]
+"""Called with the units done and the units in all."""
+
+
+@dataclass(frozen=True)
+class Token:
+    """A generated token.
+
+    Parameters
+    ----------
+    id : int
+    text : str
+    position : int
+        Its place after the start of the prompt, from 0.
+    prompt : int
+        Which of the prompts it goes on from, from 0.
+    """
+
+    id: int
+    text: str
+    position: int
+    prompt: int = 0
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generated:
+    """What has become of a prompt.
+
+    Parameters
+    ----------
+    prompt : str
+    text : str
+        Generated text, without the prompt.
+    token_ids : tuple of int
+        Generated tokens, in order.
+    seed : int
+    """
+
+    prompt: str
+    text: str
+    token_ids: tuple[int, ...] = field(repr=False)
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastRun:
+    """What a generation left behind. Its counts are over all of its prompts.
+
+    Parameters
+    ----------
+    texts : tuple of Generated
+        One for each prompt, at least one.
+    sequences : int
+        How many of them the device worked on at once.
+    temperature : float
+        As rounded to the device's format.
+    cycles : int or None
+        Clock cycles over the generated tokens alone; ``None`` of a device without a clock.
+    words : int
+        Weight words used meanwhile.
+    tokens : int
+        Tokens fed meanwhile: one per generated token.
+    prompt_cycles : int or None
+        Clock cycles over the prompts but their last tokens.
+    host_seconds : float
+        Time on this computer from the request to the last token.
+    repeats : int
+        Requests that had to be sent again.
+    recoveries : int
+        How often the device was loaded again and began again, after a reset or the like. The counts
+        above are of the last time alone.
+    """
+
+    texts: tuple[Generated, ...]
+    sequences: int
+    temperature: float
+    cycles: int | None
+    words: int
+    tokens: int
+    prompt_cycles: int | None
+    host_seconds: float
+    repeats: int
+    recoveries: int = 0
+
+    @property
+    def prompt(self) -> str:
+        """The first prompt."""
+        return self.texts[0].prompt
+
+    @property
+    def text(self) -> str:
+        """What was generated after the first prompt."""
+        return self.texts[0].text
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """Tokens that were generated after the first prompt."""
+        return self.texts[0].token_ids
+
+    @property
+    def seed(self) -> int:
+        """Seed of the first prompt."""
+        return self.texts[0].seed
+
+    @property
+    def cycles_per_token(self) -> float | None:
+        """Clock cycles per generated token, whichever text it belongs to."""
+        return self.cycles / self.tokens if self.cycles is not None and self.tokens else None
+
+
+def check_request(model: Model, prompt: str, *, tokens: int, temperature: float,
+                  seed: int) -> None:
+    """Refuse what ``Board.generate`` would refuse once ``model`` is loaded.
+
+    Raises
+    ------
+    PromptError
+        The prompt is empty, or a number is out of its range.
+    UnknownCharacterError
+        The vocabulary lacks a character of the prompt.
+    """
+    if not prompt:
+        raise PromptError("the prompt must have at least one character; a newline will do")
+    if tokens < 1:
+        raise PromptError(f"tokens must be at least 1, not {tokens}")
+    Sampler(seed, temperature)
+    model.encode(prompt)
+
+
+class Board:
+    """A device that runs one model.
+
+    Parameters
+    ----------
+    transport : Transport
+        Reaches the device; ``close`` closes it.
+
+    Attributes
+    ----------
+    identity : Identity
+    model : Model or None
+        The model that was loaded last.
+    last_run : LastRun or None
+        Counters of the last generation, set when it ends or is stopped.
+
+    Raises
+    ------
+    NoAnswerError, WrongDeviceError
+        No Trilight of this protocol version answers.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
+        self.model: Model | None = None
+        self.last_run: LastRun | None = None
+        self._link = Link(transport)
+        self._check = WeightCheck(self._link)
+        self._generation = 0
+        self._sound = False
+        """Whether the model should be there, as far as is known."""
+        self.identity = self._identify()
+        self._runs = Runs(self._link, self.identity.device)
+        self.stop()
+
+    @property
+    def repeats(self) -> int:
+        """Requests sent again so far."""
+        return self._link.repeats
+
+    @property
+    def damaged(self) -> int:
+        """Frames from the device that were dropped so far."""
+        return self._link.damaged
+
+    def _identify(self) -> Identity:
+        # Sequence number 0 makes the device forget the last RUN of a former host.
+        answer = self._link.request(Request(Command.IDENTIFY), sequence=0)
+        if answer.result != Result.OK:
+            raise WrongDeviceError(f"{self.transport.name} does not know IDENTIFY (result "
+                                   f"{answer.result}); choose another port")
+        return Identity.parse(answer.payload, self.transport.name)
+
+    def __enter__(self) -> "Board":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the device back; what it does goes on."""
+        self.transport.close()
+
+    def status(self) -> Status:
+        """How far the device is."""
+        return self._runs.status()
+
+    def stop(self) -> Status:
+        """End the run in progress, if any, after its token, and return how far it went."""
+        return self._runs.stop()
+
+    def load(self, source: Model | str | PathLike[str] | None = None, *, verify: bool = False,
+             progress: Progress | None = None) -> None:
+        """Load a model, unless it is the one that this board has already.
+
+        The device then says what it holds, by a CRC.
+
+        Parameters
+        ----------
+        source : Model or path, optional
+            The model or its file; the one that travels with this package unless given.
+        verify : bool
+            Read the weights back too, to learn where a difference lies.
+        progress : callable, optional
+            Called with the units moved so far and the units in all.
+
+        Raises
+        ------
+        ModelFileError
+            The file is missing or damaged; nothing was sent.
+        ModelDoesNotFitError
+            The model is too large; nothing was sent.
+        DeviceError
+            The device refuses a write, or holds other weights than were written.
+        """
+        model = source if isinstance(source, Model) else Model.load(source or default_model_path())
+        image = compile_image(model, self.identity.device)
+        self._generation += 1
+        if self.model is None or self.model.sha256 != model.sha256 or not self._sound:
+            self.model = None
+            self._load(image, verify=verify, progress=progress)
+        self.model = model
+
+    def _load(self, image: Image, *, verify: bool = False, progress: Progress | None = None
+              ) -> None:
+        """Load a model, again if the device is not as it should be then."""
+        self._sound = False
+        for left in reversed(range(RECOVERIES + 1)):
+            try:
+                self._load_once(image, verify=verify, progress=progress)
+            except DeviceError as error:
+                if not left or isinstance(error, WrongDeviceError):
+                    raise
+            else:
+                break
+        self._sound = True
+
+    def _load_once(self, image: Image, *, verify: bool, progress: Progress | None) -> None:
+        segments = [(address, units.astype("<u2").tobytes()) for address, units in image.segments]
+        weights = [(address, data) for address, data in segments if address < Space.PROGRAM]
+        total = sum(len(data) for _, data in segments + (weights if verify else [])) // 2
+        done = 0
+
+        def count(units: int) -> None:
+            nonlocal done
+            done += units
+            if progress is not None:
+                progress(done, total)
+
+        def written(answer: Answer) -> None:
+            answer.check()
+            count((len(answer.request.payload) - 3) // 2)
+
+        self.stop()
+        # First, for a reset later on takes it back, and so shows in the CRC.
+        self._check.expect(b"".join(data for _, data in weights))
+        pieces = [piece for address, data in segments for piece in _pieces(address, data)]
+        self._link.exchange([write_request(*piece) for piece in pieces], answered=written)
+        if verify:
+            self._compare(weights, count)
+        self._check.confirm()
+
+    def _compare(self, segments: Sequence[tuple[int, bytes]], count: Callable[[int], None]) -> None:
+        """Read segments back; ``count`` is called with the units of each answer."""
+        pieces = [piece for address, data in segments for piece in _pieces(address, data)]
+
+        def read(answer: Answer) -> None:
+            count(len(answer.check()) // 2)
+
+        answers = self._link.exchange(
+            [read_request(address, len(data) // 2) for address, data in pieces], answered=read)
+        for (address, data), answer in zip(pieces, answers, strict=True):
+            if answer.payload != data:
+                raise DeviceError(f"the device holds other weights at {address:#x} than were "
+                                  "written; load again, and suspect its memory if it persists")
+
+    def _still_sound(self) -> bool:
+        """Whether the device has what was loaded, and was neither reset nor used by others."""
+        if self._sound:
+            try:
+                self._check.confirm()
+            except WeightsChangedError:
+                self._sound = False
+        return self._sound
+
+    def _restore(self, model: Model) -> None:
+        """Load a model into a device that may have lost everything."""
+        if self._identify() != self.identity:
+            raise WrongDeviceError(f"{self.transport.name} is another device than before; open it "
+                                   "again")
+        self._load(compile_image(model, self.identity.device))
+
+    def generate(self, prompt: str, *, tokens: int, temperature: float = 0.8,
+                 seed: int = 0) -> Generator[Token, None, None]:
+        """Generate tokens after a prompt, each yielded as it arrives.
+
+        The device runs on by itself meanwhile. Closing the iterator, or an exception while it
+        waits such as that of Ctrl-C, stops the device, which is then ready for the next run.
+
+        Parameters
+        ----------
+        prompt : str
+            At least one character, all of the model's vocabulary.
+        tokens : int
+            How many, at least 1.
+        temperature : float
+            0 takes the likeliest token always.
+        seed : int
+            Of the random generator, 0 ... 2**32 - 1. The same seed gives the same tokens.
+
+        Raises
+        ------
+        PromptError
+            The prompt is empty, or a number is out of its range.
+        UnknownCharacterError
+            The vocabulary lacks a character of the prompt.
+        DeviceError
+            No model is loaded, or the device does not do as it is told, however often.
+        LinkError
+            The device does not answer any more.
+        WrongTokenError
+            The device was reset, its weights have changed, or the like; and by then it had given
+            out a token that is another one when it is generated again.
+        """
+        return self.generate_many([prompt], tokens=tokens, temperature=temperature, seeds=[seed])
+
+    def generate_many(self, prompts: Sequence[str], *, tokens: int | Sequence[int],
+                      temperature: float = 0.8, seeds: Sequence[int] | None = None,
+                      ) -> Generator[Token, None, None]:
+        """Generate tokens after several prompts, each yielded as it arrives.
+
+        ``Token.prompt`` says which prompt a token goes on from. The device works on as many
+        prompts at once as it has sequences, on the next ones when those are done. Each prompt gets
+        the tokens that it would get alone. All else is as with ``generate``.
+
+        Parameters
+        ----------
+        prompts : sequence of str
+            At least one.
+        tokens : int or sequence of int
+            How many after each prompt.
+        temperature : float
+        seeds : sequence of int, optional
+            One for each prompt; 0, 1, 2 and so on unless given, so that equal prompts differ.
+
+        Raises
+        ------
+        PromptError
+            There is no prompt, an empty one, not a number for each, or a number out of its range.
+        UnknownCharacterError, DeviceError, LinkError, WrongTokenError
+            See ``generate``.
+        """
+        if self.model is None:
+            raise DeviceError("no model is loaded; load one first")
+        counts = [tokens] * len(prompts) if isinstance(tokens, int) else tokens
+        seeds = range(len(prompts)) if seeds is None else seeds
+        if isinstance(prompts, str) or not prompts:
+            raise PromptError(f"prompts must be a list of at least one text, not {prompts!r}")
+        for name, given in (("tokens", counts), ("seeds", seeds)):
+            if len(given) != len(prompts):
+                raise PromptError(f"{name} must be {len(prompts)} numbers, one for each prompt, "
+                                  f"not {len(given)}")
+        texts = []
+        for number, (prompt, count, seed) in enumerate(zip(prompts, counts, seeds, strict=True)):
+            check_request(self.model, prompt, tokens=count, temperature=temperature, seed=seed)
+            texts.append(Text(number=number, prompt=self.model.encode(prompt), tokens=count,
+                              seed=seed))
+        self._generation += 1
+        return self._generate(self.model, texts, temperature_to_fixed(temperature),
+                              self._generation)
+
+    def _generate(self, model: Model, texts: list[Text], temperature: int,
+                  generation: int) -> Generator[Token, None, None]:
+        self._check_current(generation)
+        work = _Work(model, texts, temperature, generation, self._link.repeats)
+        first: DeviceError | None = None
+        try:
+            while True:
+                try:
+                    yield from self._attempt(work)
+                    break
+                except DeviceError as error:
+                    self._check_current(generation)
+                    self._sound = False
+                    # What goes wrong later follows from what went wrong at first.
+                    first = first or error
+                    if work.recoveries == RECOVERIES or isinstance(error, WrongDeviceError):
+                        raise first from (None if first is error else error)
+                    work.recoveries += 1
+            self._record(work)
+        except TrilightError:
+            if generation == self._generation:
+                self._sound = False
+            raise
+        except BaseException:
+            if generation == self._generation:
+                self._abandon(work)
+            raise
+
+    def _attempt(self, work: "_Work") -> Generator[Token, None, None]:
+        """Generate from the beginning; yield the tokens that have not been given out."""
+        model, runs, size = work.model, self._runs, self.identity.device.sequences
+        work.begin()
+        self.stop()
+        if not self._still_sound():
+            self._restore(model)
+        for start in range(0, len(work.texts), size):
+            group = _on_sequences(work.texts[start:start + size])
+            work.prompt_spent += runs.feed(group)
+            while group := [text for text in group if text.left]:
+                runs.start(group, work.temperature)
+                work.running = True
+                for text in runs.listen():
+                    token = text.generated[-1]
+                    if token >= len(model.vocab):
+                        raise DeviceError(f"the device generated token {token} of a vocabulary "
+                                          f"of {len(model.vocab)}; load the model again")
+                    if work.give_out(text):
+                        yield Token(token, model.vocab[token], text.position - 1, text.number)
+                        self._check_current(work.generation)
+                work.spent += runs.settle()
+                work.running = False
+        self._check.confirm()
+
+    def _abandon(self, work: "_Work") -> None:
+        """Stop a generation that is not wanted any more."""
+        try:
+            status = self.stop()
+            if work.running:
+                work.spent += status.counters
+        except TrilightError:
+            # The next request loads the model again.
+            self._sound = False
+        self._record(work)
+
+    def _record(self, work: "_Work") -> None:
+        model = work.model
+        clock = self.identity.clock_hz != 0
+        self.last_run = LastRun(
+            texts=tuple(Generated(prompt=model.decode(text.prompt), text=model.decode(tokens),
+                                  token_ids=tuple(tokens), seed=text.seed)
+                        for text, tokens in zip(work.texts, work.given, strict=True)),
+            sequences=min(self.identity.device.sequences, len(work.texts)),
+            temperature=work.temperature / (1 << NUMBERS.temperature_frac),
+            cycles=work.spent.cycles if clock else None, words=work.spent.words,
+            tokens=work.spent.tokens, prompt_cycles=work.prompt_spent.cycles if clock else None,
+            host_seconds=work.finished - work.started, repeats=self._link.repeats - work.repeats,
+            recoveries=work.recoveries)
+
+    def _check_current(self, generation: int) -> None:
+        if generation != self._generation:
+            raise DeviceError("this generation ended when the board was given something else to "
+                              "do; start it again")
+
+
+class _Work:
+    """A generation: what was asked for, what has been given out, and what it took."""
+
+    def __init__(self, model: Model, texts: list[Text], temperature: int, generation: int,
+                 repeats: int) -> None:
+        self.model = model
+        self.texts = texts
+        self.temperature = temperature
+        self.generation = generation
+        self.repeats = repeats
+        """Of the link, before."""
+        self.recoveries = 0
+        self.given: list[list[int]] = [[] for _ in texts]
+        """Tokens of each text."""
+        self.started = self.finished = time.monotonic()
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin again with the first token."""
+        self.texts = [replace(text, fed=0, generated=[]) for text in self.texts]
+        self.spent = self.prompt_spent = Counters()
+        self.running = False
+
+    def give_out(self, text: Text) -> bool:
+        """Whether the newest token of a text is to be given out, which it then counts as.
+
+        Raises
+        ------
+        WrongTokenError
+            Another one has been given out in its place.
+        """
+        number, token, given = len(text.generated) - 1, text.generated[-1], self.given[text.number]
+        if number < len(given):
+            if given[number] != token:
+                raise WrongTokenError(
+                    f"token {number} after prompt {text.number} came as {given[number]}, and as "
+                    f"{token} when it was generated again, so one of them is wrong; discard the "
+                    "text and run it again")
+            return False
+        given.append(token)
+        self.finished = time.monotonic()
+        return True
+
+
+def _on_sequences(texts: Sequence[Text]) -> list[Text]:
+    """Assign texts to the device's sequences, and return them in the order of those.
+
+    The longest prompt goes first, so that the first run is about sequence 0 in any case: it makes
+    the device forget what an interrupted host may have prepared.
+    """
+    ordered = sorted(texts, key=lambda text: len(text.prompt), reverse=True)
+    for sequence, text in enumerate(ordered):
+        text.sequence = sequence
+    return ordered
+
+
+def _pieces(address: int, data: bytes) -> list[tuple[int, bytes]]:
+    """A segment in parts that fit a frame."""
+    size = 2 * MAX_UNITS
+    return [(address + start // 2, data[start:start + size])
+            for start in range(0, len(data), size)]

@@ -1,0 +1,94 @@
+"""What a device says of itself and of its work: the answers to IDENTIFY and STATUS."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from trilight.hw.contract.device import DeviceConfig
+from trilight.hw.contract.protocol import IDENTITY, PROTOCOL_MAGIC, PROTOCOL_VERSION, STATUS
+from trilight.sw.errors import DeviceError, WrongDeviceError
+
+__all__ = ["Counters", "Identity", "Status"]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a device says of itself; see ``IDENTITY`` in ``hw/contract/protocol.py``."""
+
+    lanes: int
+    clock_hz: int
+    """0 for a device without a clock."""
+    clocks_per_bit: int
+    build_id: int
+    device: DeviceConfig
+
+    @classmethod
+    def parse(cls, payload: bytes, name: str) -> Self:
+        """Check and take apart the answer to IDENTIFY of the device called ``name``.
+
+        Raises
+        ------
+        WrongDeviceError
+            It is no Trilight, or one of another protocol version.
+        """
+        magic = payload[:len(PROTOCOL_MAGIC)]
+        if magic != PROTOCOL_MAGIC:
+            raise WrongDeviceError(f"{name} is not a Trilight: it calls itself {magic!r}, not "
+                                   f"{PROTOCOL_MAGIC!r}; choose another port")
+        version = payload[len(magic)] if len(payload) > len(magic) else None
+        if version != PROTOCOL_VERSION or len(payload) != IDENTITY.size:
+            raise WrongDeviceError(
+                f"{name} speaks protocol version {version} in {len(payload)} bytes, and this "
+                f"program version {PROTOCOL_VERSION} in {IDENTITY.size}; flash the bitstream of "
+                "this release, or install the release of that bitstream")
+        (_, _, lanes, clock_hz, clocks_per_bit, build_id, weight_words, max_rows, max_columns,
+         max_channels, program_words, tape_tokens, max_vocab, sequences) = IDENTITY.unpack(payload)
+        return cls(lanes, clock_hz, clocks_per_bit, build_id, DeviceConfig(
+            name=name, weight_words=weight_words, max_rows=max_rows, max_columns=max_columns,
+            max_channels=max_channels, program_words=program_words, tape_tokens=tape_tokens,
+            max_vocab=max_vocab, sequences=sequences))
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Clock cycles spent running, weight words used and tokens fed, since they were cleared."""
+
+    cycles: int = 0
+    words: int = 0
+    tokens: int = 0
+
+    def __add__(self, other: "Counters") -> "Counters":
+        return Counters(self.cycles + other.cycles, self.words + other.words,
+                        self.tokens + other.tokens)
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a device is.
+
+    Parameters
+    ----------
+    running : bool
+    positions : tuple of int
+        Of each sequence, the tokens fed since its last reset, modulo 65536.
+    counters : Counters
+        Over both sequences.
+    """
+
+    running: bool
+    positions: tuple[int, int]
+    counters: Counters
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Self:
+        """Take apart the answer to STATUS.
+
+        Raises
+        ------
+        DeviceError
+            It has another length.
+        """
+        if len(payload) != STATUS.size:
+            raise DeviceError(f"STATUS must answer {STATUS.size} bytes, not {len(payload)}; "
+                              "reset the board and try again")
+        running, first, second, *counters = STATUS.unpack(payload)
+        return cls(running != 0, (first, second), Counters(*counters))

@@ -1,0 +1,369 @@
+"""Runs of a device: tokens onto its tapes, RUN, and the tokens that it generates, none lost.
+
+A run is about one text, or about two at once where the device has two sequences. What the link
+loses is read from the tape. When a run is over, what is on the tape must be what was sent and
+announced: a request that came late, after its repeat had been answered, shows there.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from trilight.hw.contract.device import DeviceConfig
+from trilight.hw.contract.protocol import RUN, Command, RunFlag, Space
+from trilight.sw.errors import DeviceError
+
+from .link import Link, Request, read_request, write_request
+from .responses import Counters, Status
+
+__all__ = ["IDLE_READINGS", "POLL_S", "SILENCE_S", "STALLED_POLLS", "TAPE_UNITS", "Runs", "Text"]
+
+SILENCE_S = 0.05
+"""Silence during a run after which the device is asked how far it is."""
+
+POLL_S = 0.01
+
+STALLED_POLLS = 200
+"""Answers without progress before a run is taken for stuck: 2 s, over 1000 tokens of the UP5K."""
+
+IDLE_READINGS = 2
+"""Readings of all weights of all sequences without a token fed after which words are no progress.
+"""
+
+
+TAPE_UNITS = 32
+"""Most tokens of a tape in one frame: short frames get through a noisy line more often."""
+
+
+@dataclass(kw_only=True, eq=False)
+class Text:
+    """A text in the making.
+
+    Parameters
+    ----------
+    number : int
+        Its place in the request.
+    prompt : sequence of int
+        At least one token.
+    tokens : int
+        How many to generate.
+    seed : int
+    sequence : int
+        Which of the device's sequences works on it.
+    fed : int
+        Tokens that the device has been fed in runs that are over.
+    generated : list of int
+        Tokens that have arrived.
+    """
+
+    number: int
+    prompt: Sequence[int]
+    tokens: int
+    seed: int
+    sequence: int = 0
+    fed: int = 0
+    generated: list[int] = field(default_factory=list)
+
+    @property
+    def position(self) -> int:
+        """Position of the token after those that are known."""
+        return len(self.prompt) + len(self.generated)
+
+    @property
+    def left(self) -> int:
+        """Tokens that have not arrived."""
+        return self.tokens - len(self.generated)
+
+
+class _Part:
+    """A text's share of a run."""
+
+    def __init__(self, text: Text, n_feed: int, n_generate: int) -> None:
+        self.text = text
+        self.n_feed = n_feed
+        self.n_generate = n_generate
+        self.fed = n_feed + max(n_generate - 1, 0)
+        """Tokens fed: the last one that is generated is not."""
+        self.start = text.fed
+        """Position of the sequence before."""
+        self.end = text.fed + self.fed
+        """Position of the sequence when the run is over."""
+        self._left_after = text.left - n_generate
+
+    @property
+    def missing(self) -> int:
+        """Tokens of this run that have not arrived."""
+        return self.text.left - self._left_after
+
+
+class _Patience:
+    """Counts answers to STATUS that show no progress of a run.
+
+    Progress is a token fed, or weights read on the way to the next one. The cycle counter tells
+    nothing: it moves in a chip that hangs as well. Nothing counts twice, so that no device is
+    waited for without end, whatever it answers.
+
+    Parameters
+    ----------
+    parts : sequence of _Part
+        The run's.
+    most_words : int
+        Weight words after which a token should have been fed.
+    """
+
+    def __init__(self, parts: Sequence[_Part], most_words: int) -> None:
+        self._parts = parts
+        self._most_words = most_words
+        self._left: int | None = None
+        """Fewest tokens that were left to feed."""
+        self._words = 0
+        """Of the first answer with so few left."""
+        self._read = 0
+        """Most words since then."""
+        self._polls = 0
+
+    def renew(self) -> None:
+        """Begin to count anew: the run has shown progress by other means."""
+        self._polls = 0
+
+    def ended(self, status: Status) -> bool:
+        """Whether this answer is one too many without progress."""
+        left = sum(max(_difference(part.end, status.positions[part.text.sequence]), 0)
+                   for part in self._parts)
+        words = (status.counters.words - self._words) % (1 << 32)
+        if self._left is None or left < self._left:
+            self._left, self._words, self._read = left, status.counters.words, 0
+            self._polls = 0
+        elif self._read < words <= self._most_words:
+            self._read = words
+            self._polls = 0
+        else:
+            self._polls += 1
+        return self._polls == STALLED_POLLS
+
+
+class Runs:
+    """Runs texts on a device, one run at a time.
+
+    Parameters
+    ----------
+    link : Link
+    device : DeviceConfig
+        Its capacities.
+    """
+
+    def __init__(self, link: Link, device: DeviceConfig) -> None:
+        self._link = link
+        self._device = device
+        self._parts: list[_Part] = []
+        self._strays = 0
+
+    def status(self) -> Status:
+        """How far the device is."""
+        return Status.parse(self._link.request(Request(Command.STATUS)).check())
+
+    def stop(self) -> Status:
+        """End the run in progress, if any, after its token, and return how far it went."""
+        status = self.status()
+        if status.running:
+            self._link.request(Request(Command.STOP)).check()
+            for _ in range(STALLED_POLLS):
+                status = self.status()
+                if not status.running:
+                    break
+                self._link.listen(POLL_S)
+            else:
+                raise DeviceError("the device does not stop; reset the board and try again")
+        return status
+
+    def feed(self, texts: Sequence[Text]) -> Counters:
+        """Feed all tokens of the prompts but the last ones, from a clean state.
+
+        It computes no logits.
+        """
+        spent = Counters()
+        self._strays = self._link.strays
+        while unfed := [text for text in texts if text.fed < len(text.prompt) - 1]:
+            parts = []
+            for text in unfed:
+                end = min(text.fed + self._device.tape_tokens, len(text.prompt) - 1)
+                piece = text.prompt[text.fed:end]
+                self._write_tape(text, piece)
+                parts.append(_Part(text, len(piece), 0))
+            self._run(parts, 0)
+            spent += self.settle()
+        return spent
+
+    def start(self, texts: Sequence[Text], temperature: int) -> None:
+        """Start to generate tokens of texts whose prompts have been fed.
+
+        Of each no more than the tape holds beside the token that is fed first: a token whose notice
+        is lost is then still there, however late it is asked for.
+        """
+        for text in texts:
+            if not text.generated:
+                self._write_tape(text, text.prompt[-1:])
+        self._run([_Part(text, 1, min(text.left, self._device.tape_tokens - 1))
+                   for text in texts], temperature)
+
+    def listen(self) -> Iterator[Text]:
+        """Take in the tokens of the run as they arrive; yield the text that each was added to."""
+        link = self._link
+        parts = {part.text.sequence: part for part in self._parts}
+        heard = link.transport.now()
+        patience = self._patience()
+        while any(part.missing for part in self._parts):
+            if link.notices:
+                notice = link.notices.popleft()
+                part = parts.get(notice.sequence)
+                lost = _difference(notice.position, part.text.position) if part else -1
+                if part and 0 <= lost < part.missing:
+                    yield from self._add(part.text, self._next_tokens(part.text, lost))
+                    yield from self._add(part.text, [notice.token])
+                    heard = link.transport.now()
+                    patience.renew()
+                continue
+            if (link.listen(SILENCE_S)
+                    and link.transport.now() - heard < SILENCE_S * link.transport.patience):
+                continue
+            status = self.status()
+            if patience.ended(status):
+                raise self._stuck(status)
+            if link.notices:
+                continue
+            ready = [self._ready(part, status) for part in self._parts]
+            for part, count in zip(self._parts, ready, strict=True):
+                yield from self._add(part.text, self._next_tokens(part.text, max(count, 0)))
+
+    def settle(self) -> Counters:
+        """Wait for the end of the run, check it, and return what it took.
+
+        Raises
+        ------
+        DeviceError
+            The device is stuck, or has done something else than it was asked for.
+        """
+        patience = self._patience()
+        while (status := self.status()).running:
+            if patience.ended(status):
+                raise self._stuck(status)
+            self._link.listen(POLL_S)
+        fed = sum(part.fed for part in self._parts)
+        if status.counters.tokens != fed or any(
+                _difference(status.positions[part.text.sequence], part.end)
+                for part in self._parts):
+            raise DeviceError(
+                f"the run fed {status.counters.tokens} tokens up to {self._where(status)}, not "
+                f"{fed} up to {_listed(part.end for part in self._parts)}; was the board reset? "
+                "Load the model again")
+        if self._link.strays != self._strays:
+            raise DeviceError("an earlier RUN came late, and may have been executed; run it again")
+        for part in self._parts:
+            self._check_tape(part)
+            part.text.fed = part.end
+        return status.counters
+
+    def _check_tape(self, part: _Part) -> None:
+        """Compare the tape with what the run was to be fed and has announced."""
+        text = part.text
+        count = part.n_feed + part.n_generate
+        known = [*text.prompt, *text.generated][part.start:part.start + count]
+        there = self._read_tape(text.sequence, part.start, count)
+        for offset, (token, found) in enumerate(zip(known, there, strict=True)):
+            if token != found:
+                raise DeviceError(
+                    f"the device has token {found} at position {part.start + offset}, where "
+                    f"{token} was sent or announced; run it again")
+
+    def _run(self, parts: list[_Part], temperature: int) -> None:
+        """Start a run with cleared counters."""
+        self._link.notices.clear()
+        self._parts = parts
+        for part in parts:
+            text = part.text
+            flags = RunFlag.CLEAR
+            if not text.fed:
+                flags |= RunFlag.RESET
+            if not text.generated:
+                # As late as can be: a RUN that comes late may bring another seed.
+                flags |= RunFlag.SEED
+            if text.sequence:
+                flags |= RunFlag.SECOND
+            if part is not parts[-1]:
+                flags |= RunFlag.HOLD
+            self._link.request(Request(Command.RUN, RUN.pack(
+                flags, part.n_feed, part.n_generate, temperature, text.seed))).check()
+
+    def _ready(self, part: _Part, status: Status) -> int:
+        """How many of the missing tokens are on the tape, less one if not even one is begun.
+
+        A token that was fed is on the tape, and so is the last one of a run that has ended.
+        """
+        position = status.positions[part.text.sequence]
+        ready = _difference(position, part.text.position) + (not status.running)
+        if ready > part.missing or not (status.running or ready == part.missing):
+            raise DeviceError(
+                f"the run ended at position {position}, not {part.end}; was the board reset? "
+                "Load the model again")
+        return ready
+
+    @staticmethod
+    def _add(text: Text, tokens: Sequence[int]) -> Iterator[Text]:
+        for token in tokens:
+            text.generated.append(token)
+            yield text
+
+    def _patience(self) -> _Patience:
+        device = self._device
+        return _Patience(self._parts, IDLE_READINGS * device.sequences * device.weight_words)
+
+    def _where(self, status: Status) -> str:
+        return "position " + _listed(status.positions[part.text.sequence] for part in self._parts)
+
+    def _stuck(self, status: Status) -> DeviceError:
+        return DeviceError(f"the device is stuck at {self._where(status)}; reset the board and "
+                           "load the model again")
+
+    def _write_tape(self, text: Text, tokens: Sequence[int]) -> None:
+        """Write ``tokens`` where the text will be fed next."""
+        data = np.asarray(tokens, "<u2").tobytes()
+        for answer in self._link.exchange([
+                write_request(address, data[2 * start:2 * (start + units)])
+                for start, address, units in self._tape(text.sequence, text.fed, len(tokens))]):
+            answer.check()
+
+    def _next_tokens(self, text: Text, count: int) -> list[int]:
+        """Read the next ``count`` generated tokens of a text."""
+        return self._read_tape(text.sequence, text.position, count)
+
+    def _read_tape(self, sequence: int, position: int, count: int) -> list[int]:
+        """Read ``count`` tokens from a position on."""
+        tokens: list[int] = []
+        for answer in self._link.exchange([
+                read_request(address, units)
+                for _, address, units in self._tape(sequence, position, count)]):
+            tokens += answer.check()[::2]
+        if len(tokens) != count:
+            raise DeviceError(f"the device read {len(tokens)} tokens from its tape, not {count}; "
+                              "reset the board and try again")
+        return tokens
+
+    def _tape(self, sequence: int, position: int, count: int) -> Iterator[tuple[int, int, int]]:
+        """Parts of a stretch of tape that do not wrap: offset in it, address, units."""
+        size = self._device.tape_tokens
+        start = 0
+        while start < count:
+            place = (position + start) % size
+            units = min(count - start, size - place, TAPE_UNITS)
+            yield start, Space.TAPE + sequence * size + place, units
+            start += units
+
+
+def _difference(position: int, other: int) -> int:
+    """How far ``position`` is ahead of ``other``, both modulo 65536."""
+    return (position - other + 0x8000) % 0x10000 - 0x8000
+
+
+def _listed(numbers: Iterator[int]) -> str:
+    return " and ".join(map(str, numbers))

@@ -1,0 +1,83 @@
+"""Targets by name: what runs a model, and how to reach it.
+
+A target is written ``NAME`` or ``NAME:ARGUMENT``, for example ``reference``, ``netlist`` or
+``serial:/dev/ttyUSB1``. Packages add targets through the entry points group ``trilight.targets``;
+an entry point is a function that takes ``TargetOptions`` and returns a ``Transport``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+
+from trilight.sw.errors import TargetError
+
+from .transport import DEFAULT_BAUD, SerialTransport, Transport
+
+__all__ = ["GROUP", "TargetFactory", "TargetOptions", "open_transport", "serial_target",
+           "target_names"]
+
+GROUP = "trilight.targets"
+
+
+def _ignore(_message: str) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class TargetOptions:
+    """What a target may want to know.
+
+    Parameters
+    ----------
+    argument : str
+        What follows the colon of the target; empty without one.
+    progress : callable
+        Called with a short message when something that takes seconds begins, such as compiling.
+    """
+
+    argument: str = ""
+    progress: Callable[[str], None] = _ignore
+
+
+TargetFactory = Callable[[TargetOptions], Transport]
+
+
+def target_names() -> list[str]:
+    """Names of the targets that are installed, sorted."""
+    return sorted({entry.name for entry in entry_points(group=GROUP)})
+
+
+def open_transport(target: str, progress: Callable[[str], None] = _ignore) -> Transport:
+    """Open the transport of ``target``.
+
+    Raises
+    ------
+    TargetError
+        No such target, or a package that it needs is missing.
+    LinkError
+        The target cannot be reached.
+    """
+    name, _, argument = target.partition(":")
+    matches = entry_points(group=GROUP, name=name)
+    if not matches:
+        raise TargetError(f"no target {target!r}; there are {', '.join(target_names())} "
+                          "(serial needs a port, as in serial:/dev/ttyUSB1)")
+    try:
+        factory: TargetFactory = next(iter(matches)).load()
+    except ImportError as error:
+        raise TargetError(f"target {name!r} needs a package that is not installed: {error}"
+                          ) from error
+    return factory(TargetOptions(argument, progress))
+
+
+def serial_target(options: TargetOptions) -> Transport:
+    """Target ``serial:PORT`` or ``serial:PORT@BAUD``."""
+    port, _, baud = options.argument.partition("@")
+    if not port:
+        raise TargetError("serial needs a port, as in serial:/dev/ttyUSB1 or serial:COM5")
+    if not baud:
+        return SerialTransport(port)
+    if not baud.isdecimal() or int(baud) == 0:
+        raise TargetError(f"the rate of {options.argument!r} must be a whole number of baud, "
+                          f"as in {port}@{DEFAULT_BAUD}, not {baud!r}")
+    return SerialTransport(port, int(baud))

@@ -1,0 +1,1 @@
+"""Models: values, files, and their compiled images."""

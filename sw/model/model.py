@@ -1,0 +1,592 @@
+"""A ternary language model as integers, and its file.
+
+``docs/number-formats.md`` says what the integers mean, ``docs/model-files.md`` how they are stored.
+"""
+
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NoReturn, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from trilight.hw.contract.numbers import NUMBERS
+from trilight.hw.contract.shapes import ModelConfig
+from trilight.hw.contract.trits import CODE_TO_TRITS, TRITS_TO_CODE
+from trilight.sw.errors import ModelError, ModelFileError, TokenError, UnknownCharacterError
+
+__all__ = ["MATRICES", "Layer", "Matrix", "Model", "pack_trits", "unpack_trits"]
+
+MATRICES = ("forget", "candidate", "gate", "mix_out", "glu_gate", "glu_up", "glu_down")
+"""Matrices of a layer, in the order of computation."""
+
+_FORMAT = "trilight-model"
+_VERSION = 2
+_METADATA_KEY = "trilight"
+_HASH_HEADER = struct.Struct("<7H")
+
+_GROUP = NUMBERS.trits_per_byte
+_PLACES = 3 ** np.arange(_GROUP)
+_CODES = np.zeros(3**_GROUP, np.uint8)
+_TRITS = np.full((256, _GROUP), 2, np.int8)
+for _trits, _code in TRITS_TO_CODE.items():
+    _CODES[int((np.array(_trits) + 1) @ _PLACES)] = _code
+for _code, _trits in CODE_TO_TRITS.items():
+    _TRITS[_code] = _trits
+
+
+def pack_trits(trits: NDArray[np.int8]) -> NDArray[np.uint8]:
+    """Trit codes of each row, the last one padded with zero trits.
+
+    Parameters
+    ----------
+    trits : int8 array [rows, columns]
+        Values -1, 0, +1.
+
+    Returns
+    -------
+    uint8 array [rows, ceil(columns / 5)]
+    """
+    rows, columns = trits.shape
+    padded = np.pad(trits, ((0, 0), (0, -columns % _GROUP)))
+    groups = padded.reshape(rows, -1, _GROUP).astype(np.intp)
+    codes: NDArray[np.uint8] = _CODES[(groups + 1) @ _PLACES]
+    return codes
+
+
+def unpack_trits(codes: NDArray[np.uint8], columns: int) -> NDArray[np.int8]:
+    """Inverse of ``pack_trits``.
+
+    Parameters
+    ----------
+    codes : uint8 array [rows, ceil(columns / 5)]
+    columns : int
+        Trits of each row; those after it must be zero.
+
+    Returns
+    -------
+    int8 array [rows, columns]
+
+    Raises
+    ------
+    ModelError
+        If a byte is no trit code, or a trit past the last column is not zero.
+    """
+    trits = _TRITS[codes].reshape(len(codes), -1)
+    if (trits == 2).any():
+        bad = codes[(_TRITS[codes] == 2).any(axis=-1)][0]
+        raise ModelError(f"trit codes must be 0..121 or 129..249, not {bad}")
+    if trits[:, columns:].any():
+        raise ModelError(f"trits past column {columns - 1} must be 0")
+    return np.ascontiguousarray(trits[:, :columns])
+
+
+def _integer(name: str, value: object, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise ModelError(f"{name} must be an integer, not {value!r}")
+    if not low <= value <= high:
+        raise ModelError(f"{name} must be in [{low}, {high}], not {value}")
+    return int(value)
+
+
+def _integers(name: str, values: ArrayLike, shape: tuple[int, ...], low: int, high: int,
+              dtype: type[np.signedinteger[Any]]) -> NDArray[Any]:
+    """A read-only copy of ``values``, checked."""
+    array = np.asarray(values)
+    if not np.issubdtype(array.dtype, np.integer):
+        raise ModelError(f"{name} must hold integers, not {array.dtype}")
+    if array.shape != shape:
+        raise ModelError(f"{name} must have shape {list(shape)}, not {list(array.shape)}")
+    if array.min() < low or array.max() > high:
+        raise ModelError(f"{name} must be in [{low}, {high}], "
+                         f"not {array.min()} ... {array.max()}")
+    copy = array.astype(dtype)
+    copy.flags.writeable = False
+    return copy
+
+
+def _signed(bits: int) -> tuple[int, int]:
+    return -(1 << bits - 1), (1 << bits - 1) - 1
+
+
+_SCALE = (1, (1 << NUMBERS.scale_bits) - 1)
+_EMBED_SCALE = (0, (1 << NUMBERS.residual_bits - 1) - 1)
+_TAP = _signed(NUMBERS.tap_bits)
+_NORM_TAP = (1, _TAP[1])
+_FORGET_BIAS = _signed(NUMBERS.index_bits)
+_HEAD_BIAS = _signed(NUMBERS.logit_bits)
+_MOST_COLUMNS = _signed(NUMBERS.acc_bits)[1] // NUMBERS.act_max
+_MOST_TOKENS = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """A ternary matrix and its scale.
+
+    Attributes
+    ----------
+    trits : int8 array [rows, columns]
+        Values -1, 0, +1. Read-only.
+    scale : int
+        The multiplier ``m`` of its sums, times 2**15, in [1, 32767].
+
+    Raises
+    ------
+    ModelError
+        If a value is out of its range.
+    """
+
+    trits: NDArray[np.int8]
+    scale: int
+
+    def __post_init__(self) -> None:
+        shape = np.shape(self.trits)
+        if len(shape) != 2 or 0 in shape:
+            raise ModelError(f"trits must have shape [rows, columns], not {list(shape)}")
+        object.__setattr__(self, "trits", _integers("trits", self.trits, shape, -1, 1, np.int8))
+        object.__setattr__(self, "scale", _integer("scale", self.scale, *_SCALE))
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One layer: token shift, MLGRU and GLU.
+
+    Attributes
+    ----------
+    forget, candidate, gate, mix_out : Matrix [d, d]
+    glu_gate, glu_up : Matrix [H, d]
+    glu_down : Matrix [d, H]
+    tap_now, tap_prev : int16 array [d]
+        Weights of the present and the previous ``x``, Q0.7, in [-128, 127].
+    forget_bias : int16 array [d]
+        Added to the forget gate's table index, in [-128, 127].
+    glu_tap : int
+        Weight of ``x`` before the GLU, Q0.7, in [1, 127].
+
+    Raises
+    ------
+    ModelError
+        If shapes do not agree or a value is out of its range.
+    """
+
+    forget: Matrix
+    candidate: Matrix
+    gate: Matrix
+    mix_out: Matrix
+    glu_gate: Matrix
+    glu_up: Matrix
+    glu_down: Matrix
+    tap_now: NDArray[np.int16]
+    tap_prev: NDArray[np.int16]
+    forget_bias: NDArray[np.int16]
+    glu_tap: int
+
+    def __post_init__(self) -> None:
+        d, hidden = self.glu_down.trits.shape
+        for name in MATRICES:
+            expected, got = _shape(name, d, hidden), getattr(self, name).trits.shape
+            if got != expected:
+                raise ModelError(f"{name} must have shape {list(expected)}, not {list(got)}")
+        for name, limits in (("tap_now", _TAP), ("tap_prev", _TAP), ("forget_bias", _FORGET_BIAS)):
+            values = _integers(name, getattr(self, name), (d,), *limits, np.int16)
+            object.__setattr__(self, name, values)
+        object.__setattr__(self, "glu_tap", _integer("glu_tap", self.glu_tap, *_NORM_TAP))
+
+    @property
+    def matrices(self) -> dict[str, Matrix]:
+        """The seven matrices by name, in the order of ``MATRICES``."""
+        return {name: getattr(self, name) for name in MATRICES}
+
+
+def _shape(name: str, d: int, hidden: int) -> tuple[int, int]:
+    """Rows and columns of a layer's matrix."""
+    if name == "glu_down":
+        return d, hidden
+    return (hidden if name.startswith("glu_") else d), d
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Model:
+    """A whole model. Two models compute the same if and only if ``sha256`` is the same.
+
+    Attributes
+    ----------
+    config : ModelConfig
+    vocab : tuple of str
+        The character of each token.
+    embedding : int8 array [V, d]
+        Trits of the embedding, which is the head's matrix too. Read-only.
+    embed_scale : int
+        Magnitude of an embedded trit, Q5.6, in [0, 2047].
+    head_scale : int
+        ``m_head``, in [1, 32767].
+    head_tap : int
+        Weight of ``x`` before the head, Q0.7, in [1, 127].
+    head_bias : int32 array [V]
+        Q9.6, in [-32768, 32767].
+    layers : tuple of Layer
+    provenance : dict
+        Where the model comes from: anything that JSON can hold.
+
+    Raises
+    ------
+    ModelError
+        If parts do not agree or a value is out of its range.
+    """
+
+    config: ModelConfig
+    vocab: tuple[str, ...]
+    embedding: NDArray[np.int8]
+    embed_scale: int
+    head_scale: int
+    head_tap: int
+    head_bias: NDArray[np.int32]
+    layers: tuple[Layer, ...]
+    provenance: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        _check_limits(self.config)
+        n, d = self.config.vocab_size, self.config.d_model
+        replacements = {
+            "vocab": _checked_vocab(self.vocab, n),
+            "embedding": _integers("embedding", self.embedding, (n, d), -1, 1, np.int8),
+            "embed_scale": _integer("embed_scale", self.embed_scale, *_EMBED_SCALE),
+            "head_scale": _integer("head_scale", self.head_scale, *_SCALE),
+            "head_tap": _integer("head_tap", self.head_tap, *_NORM_TAP),
+            "head_bias": _integers("head_bias", self.head_bias, (n,), *_HEAD_BIAS, np.int32),
+            "layers": tuple(self.layers),
+            "provenance": _checked_provenance(self.provenance),
+        }
+        for name, value in replacements.items():
+            object.__setattr__(self, name, value)
+        if len(self.layers) != self.config.n_layers:
+            raise ModelError(f"layers must be {self.config.n_layers}, not {len(self.layers)}")
+        for number, layer in enumerate(self.layers):
+            got, expected = layer.glu_down.trits.shape, (d, self.config.d_hidden)
+            if got != expected:
+                raise ModelError(f"layer {number} must have d_model, d_hidden = {list(expected)}, "
+                                 f"not {list(got)}")
+
+    @classmethod
+    def random(cls, config: ModelConfig, seed: int) -> Self:
+        """A legal model with random weights, for tests and measurements.
+
+        Scales are such that pre-activations spread over the tables without saturating them and
+        that logits differ by some nats.
+
+        Parameters
+        ----------
+        config : ModelConfig
+        seed : int
+            Seed of NumPy's default generator.
+        """
+        rng = np.random.default_rng(seed)
+        d, hidden = config.d_model, config.d_hidden
+        # Deviation of normally distributed values whose magnitudes an L1 norm makes add up to 1.
+        normed = (1 << NUMBERS.norm_shift) / d * np.sqrt(np.pi / 2)
+
+        def scale(columns: int, activation: float, target: float) -> int:
+            """Brings sums over ``columns`` to a deviation of ``target``, where 15 bits can."""
+            deviation = activation * np.sqrt(columns * 2 / 3)
+            return int(np.clip(round(target / deviation * (1 << NUMBERS.scale_frac)), *_SCALE))
+
+        def matrix(rows: int, columns: int, activation: float, target: float) -> Matrix:
+            trits = rng.integers(-1, 2, (rows, columns), np.int8)
+            return Matrix(trits, scale(columns, activation, target))
+
+        index = 1.5 * (1 << NUMBERS.index_frac)
+        update = 1 << NUMBERS.residual_frac
+        layers = tuple(
+            Layer(
+                forget=matrix(d, d, normed, index),
+                candidate=matrix(d, d, normed, index),
+                gate=matrix(d, d, normed, index),
+                mix_out=matrix(d, d, 12, update),
+                glu_gate=matrix(hidden, d, normed, index),
+                glu_up=matrix(hidden, d, normed, 1.5 * (1 << NUMBERS.gate_frac)),
+                glu_down=matrix(d, hidden, 12, update),
+                tap_now=rng.integers(8, 56, d, np.int16),
+                tap_prev=rng.integers(-32, 49, d, np.int16),
+                forget_bias=rng.integers(-16, 49, d, np.int16),
+                glu_tap=int(rng.integers(8, 40)),
+            )
+            for _ in range(config.n_layers)
+        )
+        return cls(
+            config=config,
+            vocab=_random_vocab(config.vocab_size),
+            embedding=rng.integers(-1, 2, (config.vocab_size, d), np.int8),
+            # Small, or the tied head would predict the present token again and again.
+            embed_scale=(1 << NUMBERS.residual_frac) // 4,
+            head_scale=scale(d, normed, 1 << NUMBERS.logit_frac),
+            head_tap=int(rng.integers(8, 40)),
+            head_bias=rng.integers(-64, 65, config.vocab_size, np.int32),
+            layers=layers,
+            provenance={"random_seed": seed},
+        )
+
+    @cached_property
+    def sha256(self) -> str:
+        """Digest of everything that decides the logits: 64 hexadecimal digits.
+
+        Characters and provenance do not count; ``docs/model-files.md`` gives the byte order.
+        """
+        config = self.config
+        digest = hashlib.sha256(_HASH_HEADER.pack(
+            config.vocab_size, config.d_model, config.n_layers, config.d_hidden,
+            self.embed_scale, self.head_scale, self.head_tap))
+        for array in self._tensors().values():
+            digest.update(array.tobytes())
+        return digest.hexdigest()
+
+    @cached_property
+    def _token_of(self) -> dict[str, int]:
+        return {character: token for token, character in enumerate(self.vocab)}
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of a text.
+
+        Raises
+        ------
+        UnknownCharacterError
+            If the vocabulary lacks some of its characters.
+        """
+        tokens = self._token_of
+        if unknown := [character for character in text if character not in tokens]:
+            raise UnknownCharacterError(unknown)
+        return [tokens[character] for character in text]
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """Text of some tokens.
+
+        Raises
+        ------
+        TokenError
+            If a token is not in [0, V).
+        """
+        chosen = list(tokens)
+        for token in chosen:
+            if not 0 <= token < len(self.vocab):
+                raise TokenError(f"tokens must be in [0, {len(self.vocab) - 1}], not {token}")
+        return "".join(self.vocab[token] for token in chosen)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to a safetensors file; the same model gives the same bytes."""
+        about: dict[str, Any] = {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "config": self.config.to_dict(),
+            "embed_scale": self.embed_scale,
+            "head_scale": self.head_scale,
+            "head_tap": self.head_tap,
+            "vocab": list(self.vocab),
+            "provenance": self.provenance,
+            "sha256": self.sha256,
+        }
+        about["checksum"] = _checksum(about)
+        # One key only: safetensors writes several in random order.
+        Path(path).write_bytes(save(self._tensors(), {_METADATA_KEY: _canonical(about)}))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a model from a file and check all of it.
+
+        Raises
+        ------
+        ModelFileError
+            If the file is missing, damaged, of another format version, or holds an illegal model.
+        """
+        try:
+            with safe_open(path, framework="numpy") as file:
+                return cls._read(file)
+        except ModelFileError as error:
+            raise ModelFileError(f"model file {path}: {error}") from error
+        except ModelError as error:
+            raise ModelFileError(f"model file {path}: {error}; it is damaged, "
+                                 "take it anew from where it came") from error
+        except OSError as error:
+            raise ModelFileError(f"model file {path} cannot be read: "
+                                 f"{error.strerror or error}; check its name") from error
+        except SafetensorError as error:
+            raise ModelFileError(f"model file {path} is not a whole safetensors file ({error}); "
+                                 "take it anew from where it came") from error
+
+    @classmethod
+    def _read(cls, file: Any) -> Self:
+        about = _read_metadata(file.metadata())
+        config = _read_config(about["config"])
+        _check_limits(config)
+        tensors = _read_tensors(file, config)
+        layers = []
+        for number in range(config.n_layers):
+            part = {name: tensors[f"layers.{number}.{name}"] for name in _LAYER_TENSORS}
+            matrices = {
+                name: Matrix(unpack_trits(part[name], _shape(name, config.d_model,
+                                                             config.d_hidden)[1]), scale)
+                for name, scale in zip(MATRICES, part["scales"].tolist(), strict=True)
+            }
+            layers.append(Layer(**matrices, tap_now=part["taps"][0], tap_prev=part["taps"][1],
+                                forget_bias=part["forget_bias"],
+                                glu_tap=int(part["glu_tap"][0])))
+        model = cls(
+            config=config,
+            vocab=about["vocab"],
+            embedding=unpack_trits(tensors["embedding"], config.d_model),
+            embed_scale=about["embed_scale"],
+            head_scale=about["head_scale"],
+            head_tap=about["head_tap"],
+            head_bias=tensors["head_bias"],
+            layers=tuple(layers),
+            provenance=about["provenance"],
+        )
+        if model.sha256 != about["sha256"]:
+            raise ModelError(f"its weights have SHA-256 {model.sha256}, "
+                             f"not {about['sha256']} as written in it")
+        return model
+
+    def _tensors(self) -> dict[str, NDArray[Any]]:
+        """Tensors of the file, little endian, in the order of the digest."""
+        tensors: dict[str, NDArray[Any]] = {
+            "embedding": pack_trits(self.embedding),
+            "head_bias": self.head_bias.astype("<i2"),
+        }
+        for number, layer in enumerate(self.layers):
+            part: dict[str, NDArray[Any]] = {
+                "scales": np.array([matrix.scale for matrix in layer.matrices.values()], "<u2"),
+                "taps": np.stack([layer.tap_now, layer.tap_prev]).astype(np.int8),
+                "forget_bias": layer.forget_bias.astype(np.int8),
+                "glu_tap": np.array([layer.glu_tap], np.int8),
+                **{name: pack_trits(matrix.trits) for name, matrix in layer.matrices.items()},
+            }
+            tensors |= {f"layers.{number}.{name}": part[name] for name in _LAYER_TENSORS}
+        return tensors
+
+
+_LAYER_TENSORS = ("scales", "taps", "forget_bias", "glu_tap", *MATRICES)
+
+
+def _check_limits(config: ModelConfig) -> None:
+    """Limits of the number formats themselves, whatever the device."""
+    for name, value, limit, why in (
+            ("vocab_size", config.vocab_size, _MOST_TOKENS, "a token fits a byte"),
+            ("d_model", config.d_model, _MOST_COLUMNS, "sums fit 16 bits"),
+            ("d_hidden", config.d_hidden, _MOST_COLUMNS, "sums fit 16 bits"),
+            ("n_layers", config.n_layers, 0xFFFF, "it fits 16 bits")):
+        if value > limit:
+            raise ModelError(f"{name} must be at most {limit} so that {why}, not {value}")
+
+
+def _checked_vocab(vocab: object, size: int) -> tuple[str, ...]:
+    if not isinstance(vocab, Sequence) or isinstance(vocab, bytes):
+        raise ModelError(f"vocab must be a sequence of characters, not {type(vocab).__name__}")
+    for token, text in enumerate(vocab):
+        if not isinstance(text, str) or len(text) != 1 or "\ud800" <= text <= "\udfff":
+            raise ModelError(f"vocab must hold single characters, not {text!r} for token {token}")
+    if len(vocab) != size or len(set(vocab)) != size:
+        raise ModelError(f"vocab must hold {size} different characters, "
+                         f"not {len(set(vocab))} in {len(vocab)}")
+    return tuple(vocab)
+
+
+def _random_vocab(size: int) -> tuple[str, ...]:
+    """Newline, then printable ASCII, then printable characters past it."""
+    codes = [0x0A, *range(0x20, 0x7F), *range(0xAE, 0xAE + size)]
+    return tuple(chr(code) for code in codes[:size])
+
+
+def _checked_provenance(provenance: object) -> dict[str, Any]:
+    if not isinstance(provenance, Mapping):
+        raise ModelError(f"provenance must be a mapping, not {type(provenance).__name__}")
+    try:
+        copy: dict[str, Any] = json.loads(_canonical(dict(provenance)))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ModelError(f"provenance must hold what JSON can: {error}") from error
+    return copy
+
+
+def _canonical(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _checksum(about: Mapping[str, Any]) -> str:
+    """SHA-256 of the metadata's JSON without its ``checksum``."""
+    covered = {key: value for key, value in about.items() if key != "checksum"}
+    return hashlib.sha256(_canonical(covered).encode()).hexdigest()
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _read_metadata(metadata: Mapping[str, str] | None) -> dict[str, Any]:
+    if not metadata or _METADATA_KEY not in metadata:
+        raise ModelFileError(f"it has no {_METADATA_KEY!r} metadata, so it is some other "
+                             "program's model; train or convert one with this program")
+    try:
+        about = json.loads(metadata[_METADATA_KEY], parse_constant=_no_constant)
+        if not isinstance(about, dict):
+            raise ValueError(f"it is {type(about).__name__}, not an object")
+        version = about.get("version")
+        if about.get("format") == _FORMAT and version != _VERSION:
+            raise ModelFileError(f"it is of format version {version!r}, not {_VERSION}; use the "
+                                 "release of this program that wrote it, or train anew")
+        if about.get("checksum") != _checksum(about):
+            raise ValueError("its checksum does not match")
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"its metadata is illegal: {error}") from error
+    wanted = ("format", "config", "embed_scale", "head_scale", "head_tap", "vocab", "provenance",
+              "sha256")
+    if missing := [key for key in wanted if key not in about]:
+        raise ModelError(f"its metadata lacks {', '.join(missing)}")
+    if about["format"] != _FORMAT:
+        raise ModelError(f"its format must be {_FORMAT!r}, not {about['format']!r}")
+    return about
+
+
+def _read_config(value: object) -> ModelConfig:
+    names = [field.name for field in fields(ModelConfig)]
+    if not isinstance(value, dict) or sorted(value) != sorted(names):
+        raise ModelError(f"config must give {', '.join(names)}, not {value!r}")
+    return ModelConfig(**{name: _integer(name, value[name], 1, 0xFFFF) for name in names})
+
+
+def _read_tensors(file: Any, config: ModelConfig) -> dict[str, NDArray[Any]]:
+    """Tensors by name; types and shapes are checked before any is read."""
+    d, hidden = config.d_model, config.d_hidden
+    present = set(file.keys())
+    if len(present) < config.n_layers:
+        # Said before names are made for as many layers as a damaged file asks for.
+        raise ModelError(f"it has {len(present)} tensors, too few for {config.n_layers:,} layers")
+    expected: dict[str, tuple[str, list[int]]] = {
+        "embedding": ("U8", [config.vocab_size, -(-d // _GROUP)]),
+        "head_bias": ("I16", [config.vocab_size]),
+    }
+    for number in range(config.n_layers):
+        part: dict[str, tuple[str, list[int]]] = {
+            "scales": ("U16", [len(MATRICES)]),
+            "taps": ("I8", [2, d]),
+            "forget_bias": ("I8", [d]),
+            "glu_tap": ("I8", [1]),
+        }
+        for name in MATRICES:
+            rows, columns = _shape(name, d, hidden)
+            part[name] = ("U8", [rows, -(-columns // _GROUP)])
+        expected |= {f"layers.{number}.{name}": part[name] for name in _LAYER_TENSORS}
+    if present != set(expected):
+        wrong = sorted(present ^ set(expected))[0]
+        state = "lacks" if wrong in expected else "has an unknown"
+        raise ModelError(f"it {state} tensor {wrong!r}")
+    for name, (dtype, shape) in expected.items():
+        part_of_file = file.get_slice(name)
+        got = (part_of_file.get_dtype(), part_of_file.get_shape())
+        if got != (dtype, shape):
+            raise ModelError(f"tensor {name!r} must be {dtype} {shape}, not {got[0]} {got[1]}")
+    return {name: file.get_tensor(name) for name in expected}

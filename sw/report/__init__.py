@@ -1,0 +1,1 @@
+"""Reports of runs, of predicted cycles, and of the checks of a build."""

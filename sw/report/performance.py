@@ -1,0 +1,491 @@
+"""Cycles of a run, without running it: which stage takes how many, and why the memory waits.
+
+The chip's timing depends on the sizes of a model only, so it can be computed. ``Schedule`` follows
+the gateware's events (a word read, an activation written, a table full, a result complete) from
+operation to operation, and is exact to the cycle: ``tests/sim/test_performance.py`` holds it
+against the chip's own counters. A cycle either uses a word of weights or is part of a gap, and a
+gap is explained by the chain of events that the next word waited for.
+
+``Timing`` is all that is assumed of the gateware. Pure Python; no simulator is needed.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from trilight.hw.contract.device import UP5K, DeviceConfig
+from trilight.hw.contract.numbers import NUMBERS
+from trilight.hw.contract.protocol import OP_DIVIDED, OP_SCALES, PROGRAM_HEADER_WORDS, Op
+from trilight.hw.contract.shapes import ModelConfig, OperationShape
+from trilight.sw.errors import PerformanceError
+
+__all__ = ["UP5K_TIMING", "Performance", "Request", "Schedule", "Stage", "Timing", "predict"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Latencies of the gateware in cycles; the modules named here state them too."""
+
+    fill_start: int = 1
+    """``hw/engine/tables.py``: from a block's last activation to the begin of its filling."""
+    full: int = 3
+    """From the last entry's step to a row that may look the table up."""
+    fill_end: int = 5
+    """From the last entry's step to the begin of the next filling."""
+    release: int = 2
+    """From the last row of a block to the filling of its table anew."""
+    row: int = 8
+    """``hw/engine/rows.py``, ROW_LATENCY: from the address of a word to the row's sum."""
+    expect: int = 1
+    """EXPECT_LATENCY: from rows being expected to the first word that waited for it."""
+    take: int = 1
+    """``hw/engine/engine.py``: from an operation's hand-over to the row stream's taking it."""
+    taken: int = 2
+    """From that to the next one's hand-over."""
+    lookup: int = 5
+    """``hw/engine/embedding.py``, LOOKUP_LATENCY: to the first channel."""
+    lookup_read: int = 1
+    """To the first read of the weight memory, which then happens once a byte."""
+    lookup_rom: int = 3
+    """To the first read of the rom, which then happens once a byte."""
+    mix_act: int = 13
+    """``hw/vector/unit.py``, MIX_ACT: from a gate row to ``u``."""
+    glu_act: int = 10
+    """GLU_ACT: from a linear row to ``v``."""
+    residual_act: int = 9
+    """RESIDUAL_ACT: from a residual row to ``q``."""
+    channel_act: int = 6
+    """From a channel of the embedding to ``q``."""
+    draw: int = 1
+    """From a head row to its draw."""
+    logit: int = 4
+    """LOGIT_LATENCY: from a draw to its logit."""
+    token: int = 2
+    """``hw/sampler.py``: from the last logit to the token."""
+    division: int = NUMBERS.scale_bits + NUMBERS.norm_shift + 2
+    """``hw/vector/norm.py``, EffectiveScale.CYCLES: a division by the norm's sum."""
+    no_division: int = 1
+    """The same for a scale that is used as it is."""
+    header: int = PROGRAM_HEADER_WORDS + 1
+    """``hw/control/sequencer.py``: to read the program's header."""
+    fetch: int = 3
+    """To read an operation's first two words."""
+    seen: int = 1
+    """From a result to the sequencer's seeing that it is complete."""
+
+
+UP5K_TIMING = Timing()
+
+NAMES = {Op.MIX: "gates", Op.RESIDUAL: "gates out", Op.GLU: "GLU", Op.RESIDUAL_SHIFT: "GLU out",
+         Op.HEAD: "head"}
+
+
+@dataclass(frozen=True)
+class Event:
+    """A moment, and what the cycles since ``cause`` were spent on."""
+
+    time: int
+    what: str = ""
+    cause: "Event | None" = None
+
+    def after(self, what: str, cycles: int) -> "Event":
+        """The event some cycles later."""
+        return Event(self.time + cycles, what, self)
+
+    def reasons(self, since: int) -> Counter[str]:
+        """What the cycles from ``since`` up to this event were spent on."""
+        spent: Counter[str] = Counter()
+        at: Event | None = self
+        while at is not None and at.time > since:
+            begin = since if at.cause is None else max(at.cause.time, since)
+            spent[at.what] += at.time - begin
+            at = at.cause
+        return +spent
+
+
+def last(*events: Event) -> Event:
+    """The event that all others have come before."""
+    return max(events, key=lambda event: event.time)
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """The embedding of a token: when it reads the memories that it shares with the engine."""
+
+    start: int
+    period: int
+    end: int
+
+    def reads(self, latency: int) -> range:
+        """Cycles of the reads that begin so many cycles after the start."""
+        return range(self.start + latency, self.end + 1, self.period)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One pass of the engine, for one sequence."""
+
+    kind: Op
+    layer: int | None
+    shape: OperationShape
+
+    @property
+    def name(self) -> str:
+        return NAMES[self.kind] + ("" if self.layer is None else f" {self.layer}")
+
+
+def program(model: ModelConfig) -> list[Operation]:
+    """The operations of a generated token, in order."""
+    kinds = (Op.MIX, Op.RESIDUAL, Op.GLU, Op.RESIDUAL_SHIFT)
+    return [*(Operation(kind, layer, shape) for layer in range(model.n_layers)
+              for kind, shape in zip(kinds, model.layer_operations, strict=True)),
+            Operation(Op.HEAD, None, model.head)]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """An operation of a token, from the last word of the one before to its own last word."""
+
+    name: str
+    sequence: int
+    words: int
+    """Weight words, a cycle each."""
+    weights: int
+    """Ternary weights in them; the rest is padding."""
+    gaps: dict[str, int]
+    """Cycles in which no word is read for a row, by reason."""
+
+    @property
+    def cycles(self) -> int:
+        return self.words + sum(self.gaps.values())
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a sequence is asked for: tokens to feed, the last of which may be generated from."""
+
+    feed: int = 1
+    generate: int = 0
+
+
+@dataclass
+class _Sequence:
+    """How far a sequence is."""
+
+    feed: int
+    generate: int
+    active: bool
+    goes_on: bool
+    head: bool = False
+    next_head: bool = False
+    acts: tuple[Event, int, int] = (Event(0), 1, 1)
+    """The activations being written or waiting: first one, distance, number."""
+
+    def written(self, column: int) -> Event:
+        """Activation ``column``, or the last one."""
+        first, stride, count = self.acts
+        return first.after("activations", stride * min(column, count - 1))
+
+
+class Schedule:
+    """Every operation of a run, when its words are read and what it waited for.
+
+    Parameters
+    ----------
+    model : ModelConfig
+    requests : sequence of Request or None
+        By sequence; None of one that does not take part.
+    timing : Timing
+
+    Attributes
+    ----------
+    stages : list of Stage
+    ends : list of int
+        Of each stage: the cycle after its last word.
+    tokens : list of (int, int)
+        Sequence and end of each token, in order.
+    cycles : int
+        Of the run, as the chip counts them.
+    """
+
+    def __init__(self, model: ModelConfig, requests: Sequence[Request | None],
+                 timing: Timing = UP5K_TIMING) -> None:
+        self.model = model
+        self.timing = timing
+        self.stages: list[Stage] = []
+        self.ends: list[int] = []
+        self.tokens: list[tuple[int, int]] = []
+        self._program = program(model)
+        self._lookups: list[Lookup] = []
+        self._sequences = [_Sequence(r.feed, r.generate, True, True) if r else
+                           _Sequence(0, 0, False, False) for r in requests]
+        # The engine: when it takes the next operation, fills a table, reads a word.
+        self._idle = Event(0)
+        self._half = 0
+        self._filled = self._idle
+        self._taken = self._idle
+        self._streamed = self._idle
+        self._released = [self._idle, self._idle]
+        self.cycles = self._run()
+
+    # ---- hw/control/sequencer.py, a state a line
+
+    def _run(self) -> int:
+        t = self.timing
+        both = self._sequences
+        now = Event(0).after("sequencer", t.header + 1)  # HEADER, START
+        done = self._idle
+        for number, sequence in enumerate(both):
+            if sequence.active:
+                now = last(now, done.after("sequencer", t.seen + 1)) if done.cause else now
+                now = now.after("sequencer", 2)  # PLACE, TAPE
+                done = self._embed(number, now)
+                now = now.after("sequencer", 1)
+        now = now.after("sequencer", 1)  # BEGIN
+        context = done
+        finished: int | None = None
+        for number, operation, first in self._order():
+            sequence = both[number]
+            offered = now.after("sequencer", t.fetch)  # FETCH
+            handed = last(offered, self._filled, self._taken)  # HAND
+            now = handed.after("sequencer", 1)
+            if finished is not None:
+                now = last(now, context.after("sequencer", t.seen)).after("sequencer", 1)  # FINISH
+                over = both[finished]
+                self._advance(finished, now.time)
+                now = now.after("sequencer", 1)
+                if over.goes_on:
+                    now = now.after("sequencer", 2)  # WRITTEN, TAPE
+                    context = self._embed(finished, now)
+                    now = now.after("sequencer", 1)
+                    now = last(now, context.after("sequencer", t.seen))
+                finished = None
+            else:
+                now = last(now, context.after("sequencer", t.seen))
+            now = now.after("sequencer", 2)  # WAIT, SCALE
+            if first:
+                sequence.head = sequence.next_head
+            for scale in range(OP_SCALES):  # DIVIDE, DIVIDED
+                divided = scale < OP_DIVIDED.get(operation.kind, 0)
+                now = now.after("division" if divided else "sequencer",
+                                1 + (t.division if divided else t.no_division))
+            expected = now.after("sequencer", 1)  # EXPECT
+            context = self._stream(number, operation, handed, expected)
+            if operation.kind is Op.HEAD or (
+                    operation is self._program[-2] and not sequence.head):
+                finished = number
+                sequence.goes_on = (sequence.generate > 1 if sequence.head else sequence.feed > 1)
+            now = expected.after("sequencer", 2)  # LOOK, CHOOSE
+        assert finished is not None
+        now = last(now, context.after("sequencer", t.seen)).after("sequencer", 1)  # FINISH
+        self._advance(finished, now.time)
+        return now.time + 1
+
+    def _order(self) -> Iterator[tuple[int, Operation, bool]]:
+        """Sequence, operation and whether it is a token's first one, in the order of hand-over."""
+        both = self._sequences
+        while any(sequence.goes_on for sequence in both):
+            for sequence in both:
+                sequence.active = sequence.goes_on
+            for operation in self._program:
+                for number, sequence in enumerate(both):
+                    if sequence.active and (operation.kind is not Op.HEAD or sequence.head):
+                        yield number, operation, operation is self._program[0]
+
+    def _advance(self, number: int, time: int) -> None:
+        """A token is over: state ADVANCE."""
+        sequence = self._sequences[number]
+        self.tokens.append((number, time + 1))
+        if sequence.head:
+            sequence.generate -= 1
+        else:
+            sequence.feed -= 1
+
+    def _embed(self, number: int, start: Event) -> Event:
+        """Embed a sequence's token, from state EMBED; the last activation."""
+        t = self.timing
+        sequence = self._sequences[number]
+        sequence.next_head = sequence.feed == 1 and sequence.generate > 0
+        first = start.after("embedding", t.lookup)
+        channels = self.model.d_model
+        self._lookups.append(Lookup(start.time, self.model.head.trits, first.time + channels - 1))
+        sequence.acts = first.after("vector pipeline", t.channel_act), 1, channels
+        return sequence.written(channels)
+
+    # ---- hw/engine/
+
+    def _free(self, begin: int, count: int, latency: int) -> int:
+        """The cycle in which the last of ``count`` steps is taken that begin at ``begin``.
+
+        Steps wait while a look-up reads, which it does at its own times.
+        """
+        end = begin + count - 1
+        for lookup in self._lookups[-len(self._sequences):]:
+            reads = lookup.reads(latency)
+            for read in reads[bisect_left(reads, begin):]:
+                if read > end:
+                    break
+                end += 1
+        return end
+
+    def _stream(self, number: int, operation: Operation, handed: Event, expected: Event) -> Event:
+        """Stream an operation's rows; its last result."""
+        t = self.timing
+        shape = operation.shape
+        sequence = self._sequences[number]
+        columns = shape.trits * NUMBERS.bytes_per_word
+        since = self.ends[-1] if self.ends else 0
+        took = handed.after("sequencer", t.take)
+        filling = took
+        took = last(took, self._streamed)
+        ready = took.after("sequencer", 1)
+        self._taken = took.after("sequencer", t.taken)
+        gaps: Counter[str] = Counter()
+        end = since
+        for block in range(shape.blocks):
+            written = sequence.written((block + 1) * columns - 1).after("table fill", t.fill_start)
+            start = last(filling, written, self._released[self._half])
+            step = Event(self._free(start.time + 1, shape.entries, t.lookup_rom),
+                         "table fill", start)
+            full = step.after("table fill", t.full)
+            filling = step.after("table fill", t.fill_end)
+            wanted = [ready, full]
+            if block == shape.blocks - 1:
+                wanted.append(expected.after("sequencer", t.expect))
+            issued = last(*wanted)
+            final = self._free(issued.time, shape.rows, t.lookup_read)
+            gaps += issued.reasons(end)
+            gaps["embedding"] += final - issued.time - shape.rows + 1
+            end = final + 1
+            self._streamed = issued.after("weights", final - issued.time)
+            ready = self._streamed.after("weights", 1)
+            self._released[self._half] = self._streamed.after("weights", t.release)
+            self._half ^= 1
+        self._filled = filling
+        self.stages.append(Stage(operation.name, number, shape.words, shape.rows * shape.columns,
+                                 dict(+gaps)))
+        self.ends.append(end)
+
+        rows = shape.rows
+        if operation.kind is Op.HEAD:
+            return issued.after("weights", rows - 1).after("row pipeline", t.row).after(
+                "sampler", t.draw + t.logit + t.token)
+        latency, every = {Op.MIX: (t.mix_act, 3), Op.GLU: (t.glu_act, 2)}.get(
+            operation.kind, (t.residual_act, 1))
+        act = issued.after("weights", every - 1).after("row pipeline", t.row).after(
+            "vector pipeline", latency)
+        sequence.acts = act, every, rows // every
+        return sequence.written(rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Performance:
+    """What a model takes on the engine once it generates steadily."""
+
+    model: ModelConfig
+    sequences: int
+    stages: tuple[Stage, ...]
+    """Of a token of each sequence."""
+    prompt_cycles_per_token: float
+    """Of tokens that are fed without a head."""
+    misfits: list[str] = field(default_factory=list)
+    """Limits of the device that the model breaks."""
+
+    @property
+    def cycles_per_token(self) -> float:
+        return sum(stage.cycles for stage in self.stages) / self.sequences
+
+    @property
+    def words_per_token(self) -> int:
+        return sum(stage.words for stage in self.stages) // self.sequences
+
+    @property
+    def weights_per_token(self) -> int:
+        return sum(stage.weights for stage in self.stages) // self.sequences
+
+    @property
+    def utilisation(self) -> float:
+        """Ternary weights used per lane and cycle; padding counts as waste."""
+        return self.weights_per_token / (NUMBERS.block * self.cycles_per_token)
+
+    @property
+    def roofline_cycles(self) -> float:
+        """Cycles of a token if the memory never waited and no word had padding."""
+        return self.weights_per_token / NUMBERS.block
+
+    @property
+    def gaps(self) -> dict[str, float]:
+        """Cycles of a token in which no word is used, by reason, longest first."""
+        total: Counter[str] = Counter()
+        for stage in self.stages:
+            total.update(stage.gaps)
+        return {what: cycles / self.sequences for what, cycles in total.most_common()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, ready for JSON."""
+        return {
+            "model": self.model.to_dict(),
+            "sequences": self.sequences,
+            "cycles_per_token": self.cycles_per_token,
+            "prompt_cycles_per_token": self.prompt_cycles_per_token,
+            "words_per_token": self.words_per_token,
+            "weights_per_token": self.weights_per_token,
+            "utilisation": self.utilisation,
+            "roofline_cycles": self.roofline_cycles,
+            "gaps": self.gaps,
+            "stages": [{"name": stage.name, "sequence": stage.sequence, "cycles": stage.cycles,
+                        "words": stage.words, "weights": stage.weights, "gaps": stage.gaps}
+                       for stage in self.stages],
+            "memory": {
+                "weight_words": self.model.weight_words,
+                "program_words": self.model.program_words,
+                "channels": self.model.d_model * self.model.n_layers,
+            },
+            "misfits": self.misfits,
+        }
+
+
+STEADY_TOKENS = 4
+"""Tokens after which a run repeats itself."""
+
+
+def _period(schedule: Schedule) -> float:
+    """Cycles of a token of each sequence, between the last two of sequence 0."""
+    ends = [end for sequence, end in schedule.tokens if sequence == 0]
+    return float(ends[-2] - ends[-3])
+
+
+def predict(model: ModelConfig, *, sequences: int = 1, device: DeviceConfig = UP5K,
+            timing: Timing = UP5K_TIMING) -> Performance:
+    """Compute the cycles of a model, whether or not it fits.
+
+    Parameters
+    ----------
+    model : ModelConfig
+    sequences : int
+        Texts that are generated at once.
+    device : DeviceConfig
+        Whose limits the model is held against.
+    timing : Timing
+
+    Raises
+    ------
+    PerformanceError
+        The device can not work on so many texts.
+    """
+    if not 1 <= sequences <= device.sequences:
+        raise PerformanceError(f"{device.name} generates 1 to {device.sequences} texts at once, "
+                               f"not {sequences}")
+    run = Schedule(model, [Request(1, STEADY_TOKENS)] * sequences, timing)
+    prompt = Schedule(model, [Request(STEADY_TOKENS)] * sequences, timing)
+    token = len(program(model)) * sequences
+    stages = run.stages[-2 * token:-token]
+    # Every cycle between the last words of two tokens belongs to a stage.
+    assert sum(stage.cycles for stage in stages) == run.ends[-token - 1] - run.ends[-2 * token - 1]
+    assert all(a <= b for a, b in pairwise(run.ends))
+    return Performance(
+        model=model, sequences=sequences, stages=tuple(stages),
+        prompt_cycles_per_token=_period(prompt) / sequences, misfits=model.misfits(device))

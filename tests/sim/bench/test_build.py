@@ -1,0 +1,60 @@
+"""A bench that fails, or that tests nothing, must not pass."""
+
+from pathlib import Path
+
+import pytest
+
+from trilight.hw.contract.device import UP5K
+from trilight.hw.sampler import Sampler
+from trilight.sim.bench.build import Design, component_design, run_bench
+from trilight.sw.errors import SimulationError
+
+pytestmark = pytest.mark.timeout(900)  # may be the first compilation
+
+PASSES = """
+import cocotb
+
+@cocotb.test()
+async def passes(dut):
+    dut.draw.value = 1
+"""
+
+FAILS = PASSES + """
+@cocotb.test()
+async def fails(dut):
+    assert len(dut.token__payload) == 0
+"""
+
+BREAKS = PASSES + "raise ImportError"
+
+
+@pytest.fixture(scope="module")
+def design() -> Design:
+    return component_design(Sampler(device=UP5K))
+
+
+def run(design: Design, source: str, name: str, folder: Path, seed: int,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / f"{name}.py").write_text(source)
+    monkeypatch.syspath_prepend(folder)
+    run_bench(design, name, folder, seed=seed)
+
+
+def test_design_has_its_ports(design: Design) -> None:
+    assert {"clk", "rst", "table", "logits__payload", "token__valid"} <= set(design.ports)
+
+
+def test_bench_passes(design: Design, tmp_path: Path, seed: int,
+                      monkeypatch: pytest.MonkeyPatch) -> None:
+    run(design, PASSES, "bench_that_passes", tmp_path, seed, monkeypatch)
+
+
+@pytest.mark.parametrize(("name", "source", "message"), [
+    ("bench_that_fails", FAILS, r"^bench_that_fails on verilator failed: fails; its output "),
+    ("bench_that_breaks", BREAKS, r"^bench_that_breaks on verilator failed"),
+    ("bench_without_tests", "", r"^bench_without_tests on verilator"),
+])
+def test_bench_does_not_pass(name: str, source: str, message: str, design: Design, tmp_path: Path,
+                             seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SimulationError, match=message):
+        run(design, source, name, tmp_path, seed, monkeypatch)

@@ -1,0 +1,115 @@
+"""A small, fixed sample of a mutation campaign (docs/mutation.md), and the campaign's own parts."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from trilight.boards.icebreaker import Icebreaker
+from trilight.sim.verify.mutation import host
+from trilight.sim.verify.mutation.__main__ import app
+from trilight.sim.verify.mutation.campaign import Campaign, Outcome
+from trilight.sim.verify.mutation.equivalence import prove
+from trilight.sim.verify.mutation.mutants import Mutant
+from trilight.sim.verify.mutation.results import Fate, asked_again, document, summarise, survivors
+from trilight.sw.errors import SimulationError
+
+# The first compilation of all makes the compiler's own library, which takes minutes.
+pytestmark = pytest.mark.timeout(900)
+
+SAMPLE = 64
+SEED = 1
+
+LEAST_SCORE = 0.93
+"""Of the sample, without the parts that take longest; the whole regression kills more."""
+
+
+@pytest.fixture(scope="module")
+def campaign(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
+    """A campaign that has run: mutants of all modules, some of each."""
+    campaign = Campaign(Icebreaker(), number=2000, seed=SEED, thorough=False,
+                        folder=tmp_path_factory.mktemp("mutation"))
+    campaign.run(limit=SAMPLE)
+    return campaign
+
+
+def sample(campaign: Campaign) -> list[Outcome]:
+    return [campaign.outcomes[mutant.mutation] for mutant in campaign.mutants[:SAMPLE]]
+
+
+def test_sample_is_killed(campaign: Campaign, root: Path) -> None:
+    fates = campaign.run(limit=SAMPLE)
+    found = document(fates, chosen=len(campaign.mutants), seed=SEED, command="make test")
+    summarise(found, root / "build" / "ci" / "mutation.json")
+    alive = "\n".join(f"{fate.mutation} {' '.join(fate.sources)}"
+                      for fate in fates if fate.verdict == "survived")
+    assert found["all"]["tried"] == SAMPLE
+    assert found["all"]["score"] >= LEAST_SCORE, f"survive:\n{alive}"
+
+
+def test_mutants_are_of_every_module(campaign: Campaign) -> None:
+    assert {mutant.module for mutant in campaign.mutants} == set(campaign.prepared.modules)
+
+
+def test_a_campaign_goes_on(campaign: Campaign) -> None:
+    again = Campaign(Icebreaker(), number=2000, seed=SEED, thorough=False,
+                     folder=campaign.path.parent)
+    assert again.outcomes == campaign.outcomes
+    size = campaign.path.stat().st_size
+    seen: list[Outcome] = []
+    again.run(seen.append, limit=SAMPLE)
+    assert sorted(seen, key=str) == sorted(sample(campaign), key=str)
+    assert campaign.path.stat().st_size == size, "a mutant was asked twice"
+
+
+def test_a_real_fault_is_not_proved_equivalent(campaign: Campaign) -> None:
+    killed = [mutant for mutant in campaign.mutants[:SAMPLE]
+              if campaign.outcomes[mutant.mutation].verdict == "killed"][:3]
+    assert list(prove(campaign.prepared, killed)) == []
+
+
+def test_mutant_of_a_line() -> None:
+    mutant = Mutant.parse("mutate -mode cnot0 -module top.a -cell $5 -port Q -portbit 20 "
+                          "-ctrlbit 11 -wire q -wirebit 20 -src hw/a.py:3 -src hw/b.py:4\n")
+    assert mutant == Mutant("-mode cnot0 -module top.a -cell $5 -port Q -portbit 20 -ctrlbit 11",
+                            ("hw/a.py:3", "hw/b.py:4"))
+    assert (mutant.module, mutant.mode) == ("top.a", "cnot0")
+
+
+def test_document_counts_by_module() -> None:
+    fates = [Fate("a", "1", (), "killed", "run"), Fate("a", "2", (), "equivalent"),
+             Fate("b", "3", (), "survived")]
+    found = document(fates, chosen=9, seed=1, command="make mutation")
+    assert found["all"] == {"tried": 3, "killed": 1, "equivalent": 1, "survived": 1, "score": 0.5}
+    assert found["modules"]["a"]["score"] == 1
+    assert [fate["mutation"] for fate in found["not_killed"]] == ["2", "3"]
+
+
+def test_survivors_asked_again_count_as_if_the_campaign_had_been_made_now() -> None:
+    before = [Fate("a", "1", (), "killed", "run"), Fate("a", "2", ("a.py:2",), "survived"),
+              Fate("b", "3", (), "equivalent"), Fate("b", "4", ("b.py:3",), "survived"),
+              Fate("b", "5", (), "survived")]
+    now = [replace(before[1], verdict="killed", by="run"), before[3],
+           replace(before[4], verdict="equivalent", by="proof")]
+    found = document(before, chosen=9, seed=1, command="make mutation")
+    assert survivors(json.loads(json.dumps(found))) == [before[1], before[3], before[4]]
+    assert json.dumps(asked_again(found, now)) == json.dumps(document(
+        [before[0], now[0], before[2], now[1], now[2]], chosen=9, seed=1, command="make mutation"))
+
+
+def test_host_modules_and_their_tests_are_there(root: Path) -> None:
+    for module, names in host.MODULES.items():
+        assert (root / module).is_file()
+        assert all((root / "tests" / "sw" / f"{name}.py").is_file() for name in names)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"all": {}}', "\xff"])
+@pytest.mark.parametrize("command", [["show"], ["gateware", "--again"]])
+def test_a_file_that_no_campaign_wrote(tmp_path: Path, command: list[str], text: str) -> None:
+    path = tmp_path / "figures.json"
+    path.write_text(text, "latin-1")
+    result = CliRunner().invoke(app, [*command, str(path)])
+    assert isinstance(result.exception, SimulationError)
+    assert "is not what a campaign's --json wrote" in str(result.exception)

@@ -1,0 +1,369 @@
+"""The command line, mostly in process, with the streams it writes to."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from rich.markup import render
+from typer.core import TyperOption
+
+from trilight.hw.contract.shapes import ModelConfig
+from trilight.sw.cli import app as cli
+from trilight.sw.host import targets
+from trilight.sw.host.emulator import ReferenceTransport
+from trilight.sw.host.targets import TargetFactory, TargetOptions
+from trilight.sw.model.image import compile_image
+from trilight.sw.model.model import Model
+from trilight.sw.quality.evaluate import evaluate
+from trilight.sw.reference.continuation import continue_text
+
+MODEL = Model.random(ModelConfig(vocab_size=60, d_model=48, n_layers=2, d_hidden=90), 5)
+RUN = [sys.executable, "-c", "from trilight.sw.cli.app import main; raise SystemExit(main())"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    MODEL.save(path)
+    return str(path)
+
+
+@pytest.fixture
+def plugins(monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
+    """What other packages add to the command line."""
+    entries: list[EntryPoint] = []
+    monkeypatch.setattr(cli, "entry_points", lambda **_: EntryPoints(entries))
+    return entries
+
+
+def expected(prompt: str, tokens: int, temperature: float, seed: int) -> list[int]:
+    return continue_text(MODEL, prompt, tokens, seed=seed, temperature=temperature)
+
+
+def install(monkeypatch: pytest.MonkeyPatch, factory: TargetFactory) -> None:
+    """Make ``fake`` a target; other entry points stay what they are."""
+    load = EntryPoint.load
+    monkeypatch.setattr(EntryPoint, "load",
+                        lambda self: factory if self.name == "fake" else load(self))
+    monkeypatch.setattr(targets, "entry_points",
+                        lambda **_: EntryPoints([EntryPoint("fake", "", targets.GROUP)]))
+
+
+def test_generate(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Text alone on stdout, the report on stderr and as JSON."""
+    json_file = tmp_path / "report.json"
+    assert cli.main(["generate", "--prompt", "HELLO", "--tokens", "50", "--seed", "7",
+                     "--temperature", "2.5", "--target", "reference", "--model", model,
+                     "--json", str(json_file)]) == 0
+    tokens = expected("HELLO", 50, 2.5, 7)
+    out, err = capsys.readouterr()
+    assert out == MODEL.decode(tokens) + "\n"
+    assert "tokens/s" in err
+    results = json.loads(json_file.read_text())
+    assert results["token_ids"] == tokens
+    assert results["text"] == MODEL.decode(tokens)
+    for name in ("cycles_per_token", "utilisation", "clock_hz", "tokens_per_s",
+                 "tokens_per_joule"):
+        assert results[name] is None
+        assert results["figures"][name]["reason"]
+
+
+def test_several_prompts(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each with its prompt on stdout, one after the other; all of them as JSON."""
+    json_file = tmp_path / "report.json"
+    prompts = ["HELLO", "A", "BYE"]
+    arguments = [part for prompt in prompts for part in ("--prompt", prompt)]
+    assert cli.main(["generate", *arguments, "-n", "30", "-s", "7", "-t", "2.5", "-m", model,
+                     "--json", str(json_file)]) == 0
+    tokens = [expected(prompt, 30, 2.5, 7 + number) for number, prompt in enumerate(prompts)]
+    texts = [MODEL.decode(ids) for ids in tokens]
+    assert capsys.readouterr().out == "\n\n".join(
+        prompt + text for prompt, text in zip(prompts, texts, strict=True)) + "\n"
+    results = json.loads(json_file.read_text())
+    assert results["texts"] == [
+        {"prompt": prompt, "text": text, "token_ids": ids, "seed": 7 + number}
+        for number, (prompt, text, ids) in enumerate(zip(prompts, texts, tokens, strict=True))]
+    assert (results["text"], results["token_ids"]) == (texts[0], tokens[0])
+    assert results["sequences"] == 2
+
+
+def test_quiet(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["generate", "-p", "HELLO", "-n", "5", "-m", model, "-q"]) == 0
+    out, err = capsys.readouterr()
+    assert out == MODEL.decode(expected("HELLO", 5, 0.8, 0)) + "\n"
+    assert err == ""
+
+
+@pytest.mark.parametrize(("options", "shown"), [([], True), (["-q"], False)])
+def test_what_a_target_is_doing(options: list[str], shown: bool, model: str,
+                                monkeypatch: pytest.MonkeyPatch,
+                                capsys: pytest.CaptureFixture[str]) -> None:
+    def factory(target: TargetOptions) -> ReferenceTransport:
+        target.progress("warming up [1/2]")
+        return ReferenceTransport()
+
+    install(monkeypatch, factory)
+    assert cli.main(["generate", "-p", "A", "-n", "1", "-m", model, "--target", "fake",
+                     *options]) == 0
+    assert ("warming up [1/2]\n" in capsys.readouterr().err) == shown
+
+
+@pytest.mark.parametrize(("arguments", "text"), [
+    (["generate", "-p", "\u2020"], "vocabulary lacks '\u2020'"),
+    (["generate", "-p", "A", "--target", "abacus"], "no target 'abacus'"),
+    (["generate", "-p", "A", "--target", "serial:nowhere"], "cannot open nowhere"),
+    (["generate", "-p", "A", "--json", "no-such-folder/a.json"], "there is no folder"),
+    (["evaluate", "-c", "no-such-file.txt"], "corpus no-such-file.txt cannot be read"),
+])
+def test_errors_are_one_message(arguments: list[str], text: str, model: str,
+                                capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*arguments, "--model", model]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("Error: ")
+    assert text in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no model"], ids=["missing", "empty", "text"])
+def test_bad_model_files(content: bytes | None, tmp_path: Path,
+                         capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "model.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    assert cli.main(["generate", "-p", "A", "-m", str(path)]) == 2
+    assert f"Error: model file {path}" in capsys.readouterr().err.replace("\n", "")
+
+
+@pytest.mark.parametrize(("arguments", "text"), [
+    (["-m", "no-such-file"], "model file no-such-file"),
+    (["-p", ""], "the prompt must"),
+    (["-p", "\u2020"], "vocabulary lacks"),
+    (["-n", "0"], "tokens must"),
+    (["-t", "9"], "temperature must"),
+    (["-s", "-1"], "seed must"),
+    (["-p", "B", "-s", str(2**32 - 1)], "seed must"),
+    (["-p", "B\u2020"], "vocabulary lacks"),
+])
+def test_requests_are_checked_before_the_target_is_opened(
+        arguments: list[str], text: str, model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Compiling a target takes longer."""
+    assert cli.main(["generate", "-p", "A", "-m", model, "--target", "abacus", *arguments]) == 2
+    assert text in capsys.readouterr().err
+
+
+def test_too_large_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "large.safetensors"
+    Model.random(ModelConfig(vocab_size=60, d_model=240, n_layers=3, d_hidden=240), 5).save(path)
+    assert cli.main(["generate", "-p", "A", "-m", str(path)]) == 2
+    err = capsys.readouterr().err
+    assert "720 needed, 512 present" in err
+    assert cli.main(["info", str(path)]) == 0
+    assert "720 needed, 512 present" in capsys.readouterr().out
+    assert cli.main(["image", str(path), "--out", str(tmp_path / "image")]) == 2
+    assert not (tmp_path / "image").exists()
+
+
+@pytest.mark.parametrize("split", ["validation", "all"])
+def test_evaluate(split: str, model: str, tmp_path: Path,
+                  capsys: pytest.CaptureFixture[str]) -> None:
+    text = MODEL.decode([n * n % 60 for n in range(3000)])
+    corpus, json_file = tmp_path / "corpus.txt", tmp_path / "quality.json"
+    corpus.write_text(text, encoding="utf-8")
+    assert cli.main(["evaluate", "--corpus", str(corpus), "--model", model, "--split", split,
+                     "--json", str(json_file)]) == 0
+    part = text[2700:] if split == "validation" else text
+    results = json.loads(json_file.read_text())
+    assert results["protocols"] == {name: evaluate(MODEL, part, name)
+                                    for name in ("streamed", "blocks")}
+    streamed = results["protocols"]["streamed"]
+    assert results["nats_per_char"] == streamed["nats_per_char"]
+    assert results["bits_per_byte"] == streamed["bits_per_byte"]
+    assert f"{streamed['nats_per_char']:.4f}" in capsys.readouterr().out
+
+
+def test_evaluate_refuses_what_is_no_text(model: str, tmp_path: Path,
+                                          capsys: pytest.CaptureFixture[str]) -> None:
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_bytes(b"\xff" * 500)
+    assert cli.main(["evaluate", "-c", str(corpus), "-m", model]) == 2
+    assert "is not UTF-8 text" in capsys.readouterr().err
+
+
+def test_info(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    json_file = tmp_path / "info.json"
+    assert cli.main(["info", model, "--json", str(json_file)]) == 0
+    results = json.loads(json_file.read_text())
+    assert results["sha256"] == MODEL.sha256
+    assert results["misfits"] == []
+    assert results["ternary_weights"] == 60 * 48 + 2 * (4 * 48 * 48 + 3 * 48 * 90)
+    assert f"{results['ternary_weights']:,}" in capsys.readouterr().out
+
+
+def test_image(model: str, tmp_path: Path) -> None:
+    out = tmp_path / "image"
+    assert cli.main(["image", model, "--out", str(out)]) == 0
+    assert out.read_bytes() == compile_image(MODEL).to_bytes()
+
+
+# ---- Help and commands of other packages
+
+
+def greet(name: str = "you") -> None:
+    """Say hello."""
+    print(f"hello {name}")
+
+
+group = typer.Typer(help="A group of commands.")
+group.command("one")(greet)
+group.command("two")(greet)
+
+
+def test_help_teaches(capsys: pytest.CaptureFixture[str], plugins: list[EntryPoint]) -> None:
+    plugins.append(EntryPoint("dream", "no_such_package:command", cli.COMMANDS))
+    plugins.append(EntryPoint("greet", f"{__name__}:greet", cli.COMMANDS))
+    assert cli.main(["--help"]) == 0
+    out = capsys.readouterr().out
+    for words in ("generate", "evaluate", "info", "image", "dream", "no_such_package", "greet",
+                  "Say hello", "First steps"):
+        assert words in out
+
+
+def test_help_keeps_its_brackets() -> None:
+    """Brackets that are not escaped are markup, and vanish."""
+    def below(command: Any) -> Iterator[Any]:
+        yield command
+        for child in getattr(command, "commands", {}).values():
+            yield from below(child)
+
+    texts = [text for command in below(typer.main.get_command(cli._build([])))
+             for text in (parameter.help for parameter in command.params
+                          if isinstance(parameter, TyperOption)) if text]
+    assert any("[" in text for text in texts)
+    assert [text for text in texts if render(text).plain != text.replace("\\[", "[")] == []
+
+
+def test_a_missing_package_is_named(capsys: pytest.CaptureFixture[str],
+                                    plugins: list[EntryPoint]) -> None:
+    plugins.append(EntryPoint("dream", "no_such_package:command", cli.COMMANDS))
+    assert cli.main(["dream", "--deep", "sleep"]) == 2
+    assert "dream needs a package that is not installed" in capsys.readouterr().err
+
+
+def test_other_commands(capsys: pytest.CaptureFixture[str], plugins: list[EntryPoint]) -> None:
+    plugins.append(EntryPoint("greet", f"{__name__}:greet", cli.COMMANDS))
+    plugins.append(EntryPoint("talk", f"{__name__}:group", cli.COMMANDS))
+    assert cli.main(["greet", "--name", "world"]) == 0
+    assert cli.main(["talk", "two"]) == 0
+    assert capsys.readouterr().out == "hello world\nhello you\n"
+
+
+def test_own_commands_load_no_others(model: str, plugins: list[EntryPoint],
+                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(self: EntryPoint) -> None:
+        raise AssertionError(f"{self.name} was loaded")
+
+    plugins.append(EntryPoint("dream", "no_such_package:command", cli.COMMANDS))
+    monkeypatch.setattr(EntryPoint, "load", load)
+    assert cli.main(["info", model]) == 0
+
+
+def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["frobnicate"]) == 2
+    assert "No such command 'frobnicate'" in capsys.readouterr().err
+
+
+# ---- Interrupts and pipes
+
+
+def test_ctrl_c(model: str, monkeypatch: pytest.MonkeyPatch,
+                capsys: pytest.CaptureFixture[str]) -> None:
+    """The device is stopped, the line ends, and the status is that of an interrupt."""
+    stopped: list[bool] = []
+
+    class Interrupting(ReferenceTransport):
+        reads = 0
+
+        def read(self, timeout_s: float) -> bytes:
+            self.reads += self._running
+            if self.reads == 20:
+                self.reads += 1
+                raise KeyboardInterrupt
+            return super().read(timeout_s)
+
+        def close(self) -> None:
+            stopped.append(not self._running)
+
+    install(monkeypatch, lambda options: Interrupting())
+    assert cli.main(["generate", "-p", "A", "-m", model, "-n", "200", "--target", "fake"]) == 130
+    out, err = capsys.readouterr()
+    assert err == "Interrupted.\n"
+    assert MODEL.decode(expected("A", 200, 0.8, 0)).startswith(out[:-1])
+    assert 1 < len(out) < 200
+    assert stopped == [True]
+
+
+def test_ctrl_c_loses_no_text(model: str, monkeypatch: pytest.MonkeyPatch,
+                              capsys: pytest.CaptureFixture[str]) -> None:
+    """Texts that would be shown at the end are shown as far as they came."""
+    interrupted = False
+
+    class Interrupting(ReferenceTransport):
+        def read(self, timeout_s: float) -> bytes:
+            nonlocal interrupted
+            if self._tokens == 100 and not interrupted:
+                interrupted = True
+                raise KeyboardInterrupt
+            return super().read(timeout_s)
+
+    install(monkeypatch, lambda options: Interrupting())
+    assert cli.main(["generate", "-p", "A", "-p", "B", "-m", model, "-n", "200",
+                     "--target", "fake"]) == 130
+    texts = capsys.readouterr().out[:-1].split("\n\n")
+    for number, (prompt, text) in enumerate(zip("AB", texts, strict=True)):
+        assert 40 < len(text) < 60
+        assert (prompt + MODEL.decode(expected(prompt, 200, 0.8, number))).startswith(text)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_interrupt_of_the_process(model: str) -> None:
+    with subprocess.Popen([*RUN, "generate", "-p", "A", "-n", "1000000", "-q", "-m", model],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(5)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == b"Interrupted.\n"
+
+
+def test_closed_pipe(model: str) -> None:
+    with subprocess.Popen([*RUN, "generate", "-p", "A", "-n", "1000000", "-q", "-m", model],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(5)
+        process.stdout.close()
+        err = process.stderr.read()
+        process.wait(timeout=60)
+    assert err == b""
+
+
+def test_characters_that_stdout_lacks(tmp_path: Path) -> None:
+    model = Model.random(ModelConfig(vocab_size=200, d_model=48, n_layers=1, d_hidden=60), 5)
+    path = tmp_path / "model.safetensors"
+    model.save(path)
+    result = subprocess.run(
+        [*RUN, "generate", "-p", "A", "-n", "40", "-t", "4", "-q", "-m", str(path)],
+        capture_output=True, check=True, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert b"?" in result.stdout
+    assert len(result.stdout.decode("ascii")) == 41

@@ -1,0 +1,414 @@
+"""The emulated device, spoken to frame by frame."""
+
+import struct
+from dataclasses import replace
+from itertools import count
+
+import numpy as np
+import pytest
+
+from trilight.hw.contract.device import UP5K
+from trilight.hw.contract.protocol import (
+    IDENTITY,
+    MAX_UNITS,
+    NOTICE,
+    PROTOCOL_MAGIC,
+    PROTOCOL_VERSION,
+    RESPONSE,
+    RUN,
+    STATUS,
+    Command,
+    ProgramHeader,
+    Result,
+    RunFlag,
+    Space,
+)
+from trilight.hw.contract.shapes import ModelConfig
+from trilight.sw.errors import DeviceError
+from trilight.sw.host.emulator import ReferenceTransport
+from trilight.sw.host.frames import Frame, FrameReader, encode_frame
+from trilight.sw.model.image import compile_image
+from trilight.sw.model.model import Model
+from trilight.sw.reference.model import ReferenceModel
+from trilight.sw.reference.sampler import Sampler
+
+CONFIG = ModelConfig(vocab_size=24, d_model=44, n_layers=2, d_hidden=90)
+"""Words of mix_out, glu_down and head are short."""
+MODEL = Model.random(CONFIG, 5)
+TEMPERATURE, SEED = 5 * 256, 77
+
+
+class Host:
+    """Sends frames and collects what comes back."""
+
+    def __init__(self) -> None:
+        self.device = ReferenceTransport()
+        self.notices: list[tuple[int, int]] = []
+        self.second: list[tuple[int, int]] = []
+        """Notices of sequence 1."""
+        self._reader = FrameReader()
+        self._sequences = count(1)
+
+    def ask(self, command: int, payload: bytes = b"", sequence: int | None = None
+            ) -> tuple[int, bytes]:
+        number = next(self._sequences) % 256 if sequence is None else sequence
+        self.device.write(encode_frame(Frame(number, command, payload)))
+        [answer] = self._read()
+        assert (answer.sequence, answer.command) == (number, command | RESPONSE)
+        return answer.payload[0], answer.payload[1:]
+
+    def write(self, address: int, units: list[int]) -> int:
+        return self.ask(Command.WRITE, address.to_bytes(3, "little")
+                        + struct.pack(f"<{len(units)}H", *units))[0]
+
+    def read(self, address: int, units: int) -> tuple[int, list[int]]:
+        result, data = self.ask(Command.READ, address.to_bytes(3, "little") + bytes((units,)))
+        return result, list(struct.unpack(f"<{len(data) // 2}H", data))
+
+    def run(self, flags: int, n_feed: int, n_generate: int, sequence: int | None = None,
+            seed: int = SEED) -> int:
+        return self.ask(Command.RUN, RUN.pack(flags, n_feed, n_generate, TEMPERATURE, seed),
+                        sequence)[0]
+
+    def status(self) -> tuple[int, ...]:
+        result, data = self.ask(Command.STATUS)
+        assert result == Result.OK
+        return STATUS.unpack(data)
+
+    def listen(self, tokens: int) -> None:
+        """Let the device feed some tokens."""
+        for _ in range(tokens):
+            assert self._read() == []
+
+    def load(self, model: Model) -> None:
+        for address, units in compile_image(model).segments:
+            for start in range(0, len(units), MAX_UNITS):
+                piece = units[start:start + MAX_UNITS].tolist()
+                assert self.write(address + start, piece) == Result.OK
+
+    def _read(self) -> list[Frame]:
+        frames = self._reader.feed(self.device.read(0))
+        for command, notices in ((NOTICE, self.notices), (NOTICE + 1, self.second)):
+            notices += [struct.unpack("<HB", frame.payload)
+                        for frame in frames if frame.command == command]
+        return [frame for frame in frames if frame.command not in (NOTICE, NOTICE + 1)]
+
+
+@pytest.fixture
+def host() -> Host:
+    return Host()
+
+
+@pytest.fixture
+def loaded(host: Host) -> Host:
+    host.load(MODEL)
+    return host
+
+
+def expected_tokens(prompt: list[int], n: int, seed: int = SEED) -> list[int]:
+    reference = ReferenceModel(MODEL)
+    sampler = Sampler(seed, TEMPERATURE / 256)
+    *first, token = prompt
+    for fed in first:
+        reference.feed([fed])
+    tokens = []
+    for _ in range(n):
+        token = sampler.sample(reference.step([token])[0])
+        tokens.append(token)
+    return tokens
+
+
+def test_a_run_without_a_program_ends_at_once() -> None:
+    host = Host()
+    assert host.run(RunFlag.RESET | RunFlag.SEED | RunFlag.HOLD, 3, 2) == Result.OK
+    assert host.run(RunFlag.RESET | RunFlag.SEED | RunFlag.SECOND, 2, 2) == Result.OK
+    host.listen(2)
+    assert host.status() == (0, 0, 0, 0, 0, 0)
+
+
+def test_identity(host: Host) -> None:
+    result, data = host.ask(Command.IDENTIFY, sequence=0)
+    assert result == Result.OK
+    magic, version, lanes, clock, *_ = IDENTITY.unpack(data)
+    assert (magic, version, lanes, clock) == (PROTOCOL_MAGIC, PROTOCOL_VERSION, 40, 0)
+    assert IDENTITY.unpack(data)[6:] == (
+        UP5K.weight_words, UP5K.max_rows, UP5K.max_columns, UP5K.max_channels,
+        UP5K.program_words, UP5K.tape_tokens, UP5K.max_vocab, UP5K.sequences)
+
+
+@pytest.mark.parametrize(("address", "mask"), [(0, 0xFFFF), (0xFFFF, 0xFFFF), (Space.TAPE, 0xFF)])
+def test_what_is_written_is_read(host: Host, address: int, mask: int) -> None:
+    units = [0xA5C3] if address == 0xFFFF else [0xA5C3, 0x1234, 0xFFFF]
+    assert host.write(address, units) == Result.OK
+    assert host.read(address, len(units)) == (Result.OK, [unit & mask for unit in units])
+
+
+def test_tape_repeats_in_its_space(host: Host) -> None:
+    """That of a device with one sequence, which fills half of it."""
+    host.device = ReferenceTransport(replace(UP5K, sequences=1))
+    assert host.write(Space.TAPE + 255, [1, 2]) == Result.OK
+    assert host.read(Space.TAPE, 1) == (Result.OK, [2])
+    assert host.read(Space.TAPE + 511, 1) == (Result.OK, [1])
+
+
+@pytest.mark.parametrize(("command", "payload", "expected"), [
+    (0x00, b"", Result.BAD_COMMAND),
+    (0x07, b"", Result.BAD_COMMAND),
+    (Command.IDENTIFY, b"?", Result.BAD_LENGTH),
+    (Command.STOP, b"?", Result.BAD_LENGTH),
+    (Command.STATUS, b"?", Result.BAD_LENGTH),
+    (Command.WRITE, b"", Result.BAD_LENGTH),
+    (Command.WRITE, bytes(3), Result.BAD_LENGTH),
+    (Command.WRITE, bytes(4), Result.BAD_LENGTH),
+    (Command.READ, bytes(3), Result.BAD_LENGTH),
+    (Command.READ, bytes(4), Result.BAD_LENGTH),
+    (Command.READ, bytes((0, 0, 0, MAX_UNITS + 1)), Result.BAD_LENGTH),
+    (Command.RUN, bytes(RUN.size - 1), Result.BAD_LENGTH),
+    (Command.RUN, RUN.pack(RunFlag.RESET, 0, 5, 0, 0), Result.BAD_LENGTH),
+    (Command.WRITE, (Space.CHECK + 511).to_bytes(3, "little") + bytes(4), Result.BAD_ADDRESS),
+    (Command.WRITE, bytes((0, 0, 2)) + bytes(2), Result.BAD_ADDRESS),
+    (Command.READ, Space.PROGRAM.to_bytes(3, "little") + b"\x01", Result.BAD_ADDRESS),
+    (Command.READ, b"\xff\xff\x00\x02", Result.BAD_ADDRESS),
+    (Command.READ, b"\x00\x00\x02\x01", Result.BAD_ADDRESS),
+])
+def test_refusals(host: Host, command: int, payload: bytes, expected: Result) -> None:
+    assert host.ask(command, payload) == (expected, b"")
+
+
+def test_small_weight_memory_ends_where_it_ends() -> None:
+    host = Host()
+    host.device = ReferenceTransport(replace(UP5K, weight_words=1024))
+    assert host.write(4095, [1]) == Result.OK
+    assert host.write(4095, [1, 1]) == Result.BAD_ADDRESS
+
+
+def test_run_feeds_and_generates(loaded: Host) -> None:
+    prompt = [3, 1, 4, 1, 5]
+    assert loaded.write(Space.TAPE, prompt) == Result.OK
+    assert loaded.run(RunFlag.RESET | RunFlag.SEED | RunFlag.CLEAR, 5, 20) == Result.OK
+    assert loaded.status()[0] == 1
+    loaded.listen(30)
+    tokens = expected_tokens(prompt, 20)
+    assert len(set(tokens)) > 5
+    assert loaded.notices == list(enumerate(tokens, len(prompt)))
+    assert loaded.read(Space.TAPE, 25) == (Result.OK, prompt + tokens)
+    head = CONFIG.head.words
+    body = CONFIG.weight_words - head
+    # Looked at once for each token, and once by STATUS.
+    assert loaded.status() == (0, 24, 0, 24 + 1, 24 * body + 20 * head, 24)
+
+
+def test_a_device_that_hangs_answers_and_counts(loaded: Host) -> None:
+    assert loaded.write(Space.TAPE, [3, 1, 4]) == Result.OK
+    assert loaded.run(RunFlag.RESET | RunFlag.SEED | RunFlag.CLEAR, 3, 20) == Result.OK
+    loaded.listen(4)
+    running, *before = loaded.status()
+    loaded.device.hang()
+    loaded.listen(5)
+    notices = len(loaded.notices)
+    still, *after = loaded.status()
+    assert (running, still, len(loaded.notices)) == (1, 1, notices)
+    position, second, cycles, words, tokens = before
+    assert after == [position, second, cycles + 5 + 1, words, tokens]
+
+
+def test_a_continuation_feeds_one_token(loaded: Host) -> None:
+    loaded.write(Space.TAPE, [7])
+    loaded.run(RunFlag.RESET | RunFlag.SEED, 1, 8)
+    loaded.listen(10)
+    loaded.run(RunFlag.CLEAR, 1, 8)
+    loaded.listen(10)
+    assert [token for _, token in loaded.notices] == expected_tokens([7], 16)
+    assert loaded.status()[1] == 16
+    assert loaded.status()[5] == 8
+
+
+def test_a_repeated_run_is_acknowledged_only(loaded: Host) -> None:
+    loaded.write(Space.TAPE, [7])
+    flags = RunFlag.RESET | RunFlag.SEED | RunFlag.CLEAR
+    assert loaded.run(flags, 1, 3, sequence=200) == Result.OK
+    assert loaded.run(flags, 1, 3, sequence=200) == Result.OK
+    loaded.listen(5)
+    assert loaded.run(flags, 1, 3, sequence=200) == Result.OK
+    loaded.listen(5)
+    assert len(loaded.notices) == 3
+    # Sequence number 0 makes the device forget.
+    loaded.ask(Command.IDENTIFY, sequence=0)
+    loaded.run(flags, 1, 3, sequence=200)
+    loaded.listen(5)
+    assert len(loaded.notices) == 6
+
+
+def test_refused_while_running(loaded: Host) -> None:
+    loaded.write(Space.TAPE, [7])
+    loaded.run(RunFlag.RESET, 1, 50, sequence=200)
+    assert loaded.write(0, [1]) == Result.BUSY
+    assert loaded.write(Space.TAPE, [1]) == Result.BUSY
+    assert loaded.read(0, 1) == (Result.BUSY, [])
+    assert loaded.read(Space.TAPE, 1) == (Result.OK, [7])
+    assert loaded.run(RunFlag.RESET, 1, 50, sequence=201) == Result.BUSY
+
+
+def test_stop(loaded: Host) -> None:
+    loaded.write(Space.TAPE, [7])
+    loaded.run(RunFlag.RESET | RunFlag.SEED, 1, 200)
+    loaded.listen(5)
+    assert loaded.ask(Command.STOP) == (Result.OK, b"")
+    loaded.listen(10)
+    assert loaded.status()[0] == 0
+    assert loaded.status()[1] in (5, 6)
+    assert loaded.write(0, [1]) == Result.OK
+
+
+def test_a_model_is_read_out_of_memory(loaded: Host) -> None:
+    """Two models in turn, of different shapes: nothing of the first remains."""
+    loaded.run(RunFlag.RESET | RunFlag.SEED, 1, 3)
+    loaded.listen(5)
+    loaded.notices.clear()
+    other = Model.random(ModelConfig(vocab_size=33, d_model=80, n_layers=3, d_hidden=41), 6)
+    loaded.load(other)
+    loaded.write(Space.TAPE, [30])
+    loaded.run(RunFlag.RESET | RunFlag.SEED, 1, 10)
+    loaded.listen(12)
+    reference, sampler, token = ReferenceModel(other), Sampler(SEED, TEMPERATURE / 256), 30
+    for _, got in loaded.notices:
+        token = sampler.sample(reference.step([token])[0])
+        assert got == token
+
+
+@pytest.mark.parametrize(("address", "bit", "text"), [
+    (Space.ACTIVATION + 100, 0, "the sigmoid table that was loaded is not the reference's"),
+    (Space.ACTIVATION + 200, 0, "the silu table"),
+    (Space.GUMBEL, 0, "the gumbel table"),
+    (Space.PROGRAM + 6, 0, "the program that was loaded is none of a model"),
+    (Space.PROGRAM + ProgramHeader.EMBED_BASE, 0, "has the embedding at word"),
+    (Space.PROGRAM + ProgramHeader.EMBED_FLAGS, 8, "contradicts itself on which words are short"),
+    (Space.PROGRAM + ProgramHeader.EMBED_FLAGS, 9, "contradicts itself on which words are short"),
+    (Space.PROGRAM + 6 + 5, 9, "contradicts itself on which words are short"),
+    (Space.PROGRAM + ProgramHeader.CHANNELS, 0, "the weights that were loaded go on after column"),
+])
+def test_only_legal_models_run(loaded: Host, address: int, bit: int, text: str) -> None:
+    program = dict(compile_image(MODEL).segments)
+    space = max(start for start in program if start <= address)
+    changed = int(program[space][address - space]) ^ 1 << bit
+    assert loaded.write(address, [changed]) == Result.OK
+    with pytest.raises(DeviceError, match=text):
+        loaded.run(RunFlag.RESET, 1, 1)
+
+
+# ---- Two sequences
+
+START = RunFlag.RESET | RunFlag.SEED
+
+
+def prepare(host: Host, first: list[int], second: list[int]) -> None:
+    assert host.write(Space.TAPE, first) == Result.OK
+    assert host.write(Space.TAPE + 256, second) == Result.OK
+
+
+@pytest.mark.parametrize(("first", "second"), [((1, 20), (5, 20)), ((7, 3), (1, 30)),
+                                               ((2, 30), (9, 4))])
+def test_two_sequences_are_as_each_alone(loaded: Host, first: tuple[int, int],
+                                         second: tuple[int, int]) -> None:
+    """Prompt lengths and tokens to generate; when one has ended, the other goes on."""
+    prompts = [3, 1, 4, 1, 5, 9, 2][:first[0]], [2, 7, 1, 8, 2, 8, 1, 8, 2][:second[0]]
+    prepare(loaded, *prompts)
+    assert loaded.run(START | RunFlag.CLEAR | RunFlag.HOLD, *first) == Result.OK
+    assert loaded.status()[:3] == (0, 0, 0)
+    loaded.listen(2)
+    assert loaded.status()[:3] == (0, 0, 0)
+    assert loaded.run(START | RunFlag.CLEAR | RunFlag.SECOND, *second, seed=5) == Result.OK
+    loaded.listen(1)
+    assert loaded.status()[:3] == (1, 1, 1)
+    loaded.listen(40)
+    tokens = expected_tokens(prompts[0], first[1]), expected_tokens(prompts[1], second[1], 5)
+    assert loaded.notices == list(enumerate(tokens[0], first[0]))
+    assert loaded.second == list(enumerate(tokens[1], second[0]))
+    assert loaded.read(Space.TAPE, sum(first)) == (Result.OK, prompts[0] + tokens[0])
+    assert loaded.read(Space.TAPE + 256, sum(second)) == (Result.OK, prompts[1] + tokens[1])
+    fed = [sum(first) - 1, sum(second) - 1]
+    head = CONFIG.head.words
+    words = sum(fed) * (CONFIG.weight_words - head) + (first[1] + second[1]) * head
+    assert loaded.status() == (0, *fed, max(fed) + 1, words, sum(fed))
+
+
+def test_a_run_about_sequence_0_forgets_what_was_prepared(loaded: Host) -> None:
+    prepare(loaded, [7], [8])
+    loaded.run(START | RunFlag.SECOND | RunFlag.HOLD, 1, 9)
+    assert loaded.run(START, 1, 3) == Result.OK
+    loaded.listen(12)
+    assert len(loaded.notices) == 3
+    assert loaded.second == []
+    # A prepared sequence 0 starts with the second one, and only once; STOP is about runs.
+    loaded.run(START | RunFlag.HOLD, 1, 4)
+    loaded.ask(Command.STOP)
+    loaded.run(START | RunFlag.SECOND, 1, 2)
+    loaded.listen(12)
+    loaded.run(START | RunFlag.SECOND, 1, 2)
+    loaded.listen(12)
+    assert (len(loaded.notices), len(loaded.second)) == (3 + 4, 2 + 2)
+
+
+def test_each_sequence_keeps_its_own_state(loaded: Host) -> None:
+    """Sequence 1 goes on where it was after sequence 0 has begun anew."""
+    prepare(loaded, [7], [8])
+    loaded.run(START | RunFlag.HOLD, 1, 5)
+    loaded.run(START | RunFlag.SECOND, 1, 5, seed=6)
+    loaded.listen(7)
+    loaded.write(Space.TAPE, [9])
+    loaded.run(START, 1, 5)
+    loaded.listen(7)
+    loaded.run(RunFlag.SECOND, 1, 5)
+    loaded.listen(7)
+    assert [token for _, token in loaded.second] == expected_tokens([8], 10, 6)
+    assert [token for _, token in loaded.notices[5:]] == expected_tokens([9], 5)
+
+
+def test_stop_ends_both_sequences(loaded: Host) -> None:
+    prepare(loaded, [7], [8])
+    loaded.run(START | RunFlag.HOLD, 1, 200)
+    loaded.run(START | RunFlag.SECOND, 1, 200)
+    loaded.listen(5)
+    assert loaded.ask(Command.STOP) == (Result.OK, b"")
+    loaded.listen(3)
+    running, *positions = loaded.status()[:3]
+    assert running == 0
+    assert set(positions) <= {5, 6}
+    assert (len(loaded.notices), len(loaded.second)) == (5, 5)
+
+
+def test_a_device_with_one_sequence() -> None:
+    host = Host()
+    host.device = ReferenceTransport(replace(UP5K, sequences=1))
+    host.load(MODEL)
+    assert host.write(Space.TAPE, [7]) == Result.OK
+    assert host.run(START | RunFlag.SECOND, 1, 5) == Result.BAD_LENGTH
+    assert host.run(START, 1, 5) == Result.OK
+    host.listen(7)
+    assert [token for _, token in host.notices] == expected_tokens([7], 5)
+    assert host.status()[:3] == (0, 5, 0)
+
+
+def test_damaged_frames_get_no_answer(host: Host, rng: np.random.Generator) -> None:
+    wire = bytearray(encode_frame(Frame(1, Command.STATUS)))
+    wire[2] ^= 1 << rng.integers(8)
+    host.device.write(bytes(wire))
+    assert host.device.read(0) == b""
+    assert host.status()[0] == 0
+
+
+def test_a_state_outlives_that_a_table_is_written_again() -> None:
+    tokens = []
+    for again in (False, True):
+        host = Host()
+        host.load(MODEL)
+        host.write(Space.TAPE, [3, 1, 4])
+        assert host.run(RunFlag.RESET | RunFlag.SEED, 2, 0) == Result.OK
+        host.listen(2)
+        if again:
+            host.write(Space.GUMBEL, dict(compile_image(MODEL).segments)[Space.GUMBEL].tolist()[:9])
+        host.notices.clear()
+        assert host.run(RunFlag(0), 1, 5) == Result.OK
+        host.listen(5)
+        tokens.append(list(host.notices))
+    assert tokens[0] == tokens[1] != []

@@ -1,0 +1,74 @@
+"""The tables of docs/power.md are those that the code computes now."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trilight.sw.power import Activity, Breakdown, energy_by_part, estimate_power, load_coefficients
+from trilight.sw.power.designs import check_published, load_designs
+from trilight.sw.power.picture import label
+from trilight.sw.report.report import load_releases
+
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "power.md"
+RELEASE: dict[str, Any] = dict(load_releases()["icebreaker"])
+BREAKDOWN = Breakdown.from_dict(RELEASE["activity"]["breakdown"])
+WINDOWS = [Activity.from_dict(window) for window in RELEASE["activity"]["windows"]]
+BOARD_HZ = 12e6
+
+
+def three(value: float) -> str:
+    """Three significant digits."""
+    return f"{value:.3g}" if value < 100 else f"{float(f'{value:.3g}'):,.0f}"
+
+
+def row(*cells: object) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def coefficients() -> Iterable[str]:
+    for name, c in load_coefficients().coefficients.items():
+        unit = c.unit.replace("uA", "µA").replace("uW", "µW")
+        yield f"| `{name}` | {c.value:g} {unit} | {c.factor:g} | {c.status} |"
+
+
+def checks() -> Iterable[str]:
+    for check in check_published({n: d.activity for n, d in load_designs().items()}):
+        m = check.modelled_mw
+        yield row(check.measurement.name, f"{check.measurement.measured_mw:.3f}",
+                  f"{m.p50:.3f} ({m.p05:.3f} to {m.p95:.3f})", f"{check.ratio:.3f}")
+
+
+def clocks() -> Iterable[str]:
+    cycles = BREAKDOWN.cycles_per_token
+    for hz in (12e6, 24e6, 48e6):
+        for pll in (False, True) if hz != BOARD_HZ else (False,):
+            power = estimate_power(BREAKDOWN.activity, hz, pll=pll, windows=WINDOWS).power_mw
+            energy = power.scaled(1e6 * cycles / hz)
+            figures = (power, energy, energy.reciprocal(1e9))
+            yield row(f"{hz / 1e6:g} MHz", "yes" if pll else "no", three(hz / cycles), *(
+                f"{three(f.p50)} ({three(f.p05)} to {three(f.p95)})" for f in figures))
+
+
+def energies(group: str) -> Iterable[str]:
+    energy = energy_by_part(BREAKDOWN, RELEASE["clock_hz"], pll=RELEASE["pll"])
+    for name, entry in energy[group].items():
+        span = entry["interval"]
+        yield row(label(name), three(entry["value"]), f"{entry['value'] / energy['total']:.1%}",
+                  f"{three(span['p05'])} to {three(span['p95'])}")
+    yield row("total", three(energy["total"]), "100.0%", "")
+
+
+TABLES = {"coefficients": coefficients(), "checks": checks(), "clocks": clocks(),
+          "parts": energies("parts"), "stages": energies("by_stage")}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_table_is_current(table: str) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    lines = list(TABLES[table])
+    assert lines
+    missing = [line for line in lines if line not in page]
+    assert not missing, f"docs/power.md lacks these lines of its table of {table}:\n" + \
+        "\n".join(lines)

@@ -1,0 +1,87 @@
+"""What the performance model says of itself; tests/sim/ compares it with the chip."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from trilight.hw.contract.device import UP5K
+from trilight.hw.contract.shapes import ModelConfig
+from trilight.sw.cli.app import main
+from trilight.sw.errors import PerformanceError
+from trilight.sw.model.bundled import default_model_path
+from trilight.sw.report.performance import Request, Schedule, predict
+
+CONFIG = ModelConfig(vocab_size=65, d_model=40, n_layers=2, d_hidden=100)
+
+
+@pytest.mark.parametrize("sequences", [1, 2])
+def test_every_cycle_is_a_word_or_part_of_a_gap(sequences: int) -> None:
+    found = predict(CONFIG, sequences=sequences)
+    assert found.words_per_token == CONFIG.weight_words
+    assert found.weights_per_token == CONFIG.ternary_weights
+    assert found.cycles_per_token == pytest.approx(
+        found.words_per_token + sum(found.gaps.values()))
+    assert found.roofline_cycles == CONFIG.ternary_weights / 40
+    assert found.utilisation == pytest.approx(found.roofline_cycles / found.cycles_per_token)
+    assert [stage.name for stage in found.stages[::sequences]] == [
+        "gates 0", "gates out 0", "GLU 0", "GLU out 0",
+        "gates 1", "gates out 1", "GLU 1", "GLU out 1", "head"]
+
+
+def test_gaps_are_what_the_sizes_make_of_them() -> None:
+    """Rows enough to hide a table's filling leave the fills of single rows exposed."""
+    few = predict(ModelConfig(vocab_size=16, d_model=16, n_layers=2, d_hidden=16))
+    assert few.gaps["division"] > 0
+    many = predict(ModelConfig(vocab_size=160, d_model=160, n_layers=2, d_hidden=240))
+    assert "division" not in many.gaps
+    assert many.utilisation > 0.9 > few.utilisation
+
+
+def test_run_is_its_tokens() -> None:
+    cycles = [Schedule(CONFIG, [Request(1, n)]).cycles for n in (5, 6, 9)]
+    assert cycles[1] - cycles[0] == predict(CONFIG).cycles_per_token
+    assert cycles[2] - cycles[1] == 3 * predict(CONFIG).cycles_per_token
+
+
+def test_model_that_does_not_fit_is_computed_all_the_same() -> None:
+    big = ModelConfig(vocab_size=65, d_model=200, n_layers=3, d_hidden=256)
+    assert predict(big).misfits == big.misfits(UP5K) != []
+
+
+@pytest.mark.parametrize("sequences", [0, 3])
+def test_as_many_sequences_as_there_are(sequences: int) -> None:
+    with pytest.raises(PerformanceError, match=f"1 to 2 texts at once, not {sequences}"):
+        predict(CONFIG, sequences=sequences)
+
+
+def test_command_shows_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "performance.json"
+    assert main(["performance", "--d-model", "40", "--n-layers", "2", "--d-hidden", "100",
+                 "--vocab-size", "65", "--clock", "30e6", "--json", str(out)]) == 0
+    results = json.loads(out.read_text())
+    cycles = predict(CONFIG).cycles_per_token
+    assert results["cycles_per_token"] == cycles
+    assert results["tokens_per_s"] == 30e6 / cycles
+    printed = capsys.readouterr().out
+    assert f"{cycles:,.0f}" in printed
+    assert "GLU out 1" in printed
+
+
+def test_sizes_come_from_a_model_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["performance", "--model", str(default_model_path()), "--n-layers", "9"]) == 0
+    printed = capsys.readouterr().out
+    assert "n_layers 9" in printed
+    assert "Does not fit up5k: weight words" in printed
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--d-model", "0"], "d_model must be a positive integer, not 0"),
+    (["--sequences", "3"], "1 to 2 texts at once"),
+    (["--clock", "0"], "positive number of hertz"),
+    (["--json", "no-such-folder/a.json"], "there is no folder"),
+])
+def test_command_refuses(arguments: list[str], message: str,
+                         capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["performance", *arguments]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
