@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from trilight.hw.contract.errors import (
     BoardError,
     BuildError,
+    CacheError,
     CapacityError,
     RegressionError,
     TimingError,
@@ -16,6 +17,7 @@ __all__ = [
     "BitstreamError",
     "BoardError",
     "BuildError",
+    "CacheError",
     "CalibrationError",
     "CapacityError",
     "CheckpointError",

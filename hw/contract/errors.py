@@ -6,8 +6,8 @@ rest.
 
 from typing import Any
 
-__all__ = ["BoardError", "BuildError", "CapacityError", "RegressionError", "TimingError",
-           "TrilightError"]
+__all__ = ["BoardError", "BuildError", "CacheError", "CapacityError", "RegressionError",
+           "TimingError", "TrilightError"]
 
 
 class TrilightError(Exception):
@@ -24,6 +24,10 @@ class BoardError(TrilightError):
 
 class BuildError(TrilightError):
     """A tool of a build failed or is missing; the text names its log."""
+
+
+class CacheError(BuildError):
+    """A cache folder that cannot be used; the text names it and what to set."""
 
 
 class TimingError(BuildError):

@@ -1,1 +1,4 @@
-"""Cache of built files, tools as programs, how to install what is missing; no Amaranth."""
+"""Cache of built files, tools as programs, what a terminal shows, how to install what is missing.
+
+None of it needs Amaranth.
+"""

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from trilight.hw.contract.errors import BuildError
 
@@ -72,9 +73,8 @@ def run_all(
             while waiting and len(running) < (os.cpu_count() or 1):
                 output = folder / f"output{total - len(waiting)}"
                 with output.open("wb") as stream:
-                    running.append((subprocess.Popen(
-                        waiting.pop(0), cwd=folder, env=environment, stdin=subprocess.DEVNULL,
-                        stdout=stream, stderr=subprocess.STDOUT, start_new_session=True), output))
+                    running.append((_start(waiting.pop(0), folder, environment, stream, what),
+                                    output))
             time.sleep(POLL_S)
             for process, output in [pair for pair in running if pair[0].poll() is not None]:
                 running.remove((process, output))
@@ -89,14 +89,30 @@ def run_all(
             _kill(process)
 
 
+def _start(command: Sequence[str], folder: Path, environment: Mapping[str, str],
+           stream: BinaryIO, what: str) -> "subprocess.Popen[bytes]":
+    try:
+        return subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL,
+                                stdout=stream, stderr=subprocess.STDOUT, start_new_session=True)
+    except OSError as error:
+        raise BuildError(f"failed while {what}: {command[0]} cannot be started "
+                         f"({error.strerror or error}); trilight doctor shows what is missing"
+                         ) from error
+
+
 def _failure(what: str, process: "subprocess.Popen[bytes]", output: Path, log: Path) -> BuildError:
     text = output.read_text(errors="replace").rstrip()
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_text(text + "\n")
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(text + "\n")
+        whole = f"the whole log is in {log}"
+    except OSError as error:
+        # Such as that of a full disk, of which the command itself may have failed.
+        whole = f"the log {log} cannot be written ({error.strerror or error})"
     if process.returncode < 0:
         text += f"\n(stopped by signal {-process.returncode}; too little memory is a usual cause)"
     tail = "\n  ".join(text.splitlines()[-LOG_LINES:])
-    return BuildError(f"failed while {what}; the whole log is in {log}, its end is\n  {tail}")
+    return BuildError(f"failed while {what}; {whole}, its end is\n  {tail}")
 
 
 def _kill(process: "subprocess.Popen[bytes]") -> None:

@@ -280,7 +280,7 @@ def _verilate(design: Design, traced: bool) -> Path:
             if file.name != design.top:
                 file.unlink()
 
-    return cached("cocotb", key, make)
+    return cached("cocotb", key, make, code=True)
 
 
 def _icarus(design: Design, traced: bool) -> Path:

@@ -334,7 +334,7 @@ def compile_bench(hdl: Hdl, probe: Probe | None = None, progress: Progress = no_
             if file.name != "bench.so":
                 file.unlink()
 
-    return cached("native", key, make) / "bench.so"
+    return cached("native", key, make, code=True) / "bench.so"
 
 
 _U64 = ctypes.c_uint64
@@ -418,7 +418,13 @@ class NativeBench:
         self._names = [trace.name.rpartition("trace_")[2] for trace in self.traces]
         self._has_mutants = CONTROL.search(hdl.verilog.read_text()) is not None
         self._recorders: list[Trace] = []
-        library = ctypes.CDLL(str(compile_bench(hdl, probe, progress, recipe, memories)))
+        path = compile_bench(hdl, probe, progress, recipe, memories)
+        try:
+            library = ctypes.CDLL(str(path))
+        except OSError as error:
+            raise SimulationError(f"the compiled design {path} cannot be loaded ({error}); remove "
+                                  "that folder, or set the environment variable TRILIGHT_CACHE to "
+                                  "another cache folder") from error
         self._functions = {}
         self._probe = probe or Probe()
         signatures = (_SIGNATURES | (_PROBE_SIGNATURES if self._probe.nets else {})

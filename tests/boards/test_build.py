@@ -39,7 +39,7 @@ from trilight.hw.flow.build import (
     elaborate,
     synthesise,
 )
-from trilight.hw.support.cache import cached, digest
+from trilight.hw.support.cache import MANIFEST, cached, digest
 from trilight.hw.support.tools import python_tool, run_all
 from trilight.sw.errors import BoardError, BuildError, TimingError
 
@@ -252,7 +252,7 @@ def test_failure_leaves_nothing_in_the_cache(cache: Path, error: type[BaseExcept
         cached("kind", key, fail)
     assert [path for path in (cache / "kind").iterdir() if path.suffix != ".lock"] == []
     folder = cached("kind", key, lambda work: None)
-    assert list(folder.iterdir()) == []
+    assert [path.name for path in folder.iterdir()] == [MANIFEST]
 
 
 def test_cache_that_cannot_be_written(cache: Path) -> None:

@@ -10,7 +10,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -310,3 +311,13 @@ def test_evaluate_finds_the_chip_equal_to_the_reference(
     assert agreement["target"] == f"{target}:icebreaker"
     assert agreement["tokens_compared"] == 16
     assert f"{target}:icebreaker drew the 16 tokens of the reference" in capsys.readouterr().out
+
+
+def test_a_library_that_cannot_be_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as one of another processor; the system's words, the folder and what to set."""
+    (tmp_path / "design.v").write_text("module top(); endmodule\n")
+    (tmp_path / "bench.so").write_text("no library")
+    monkeypatch.setattr("trilight.sim.native.compile_bench",
+                        lambda *arguments: tmp_path / "bench.so")
+    with pytest.raises(SimulationError, match=r"bench\.so cannot be loaded \(.*TRILIGHT_CACHE"):
+        NativeBench(cast(Hdl, SimpleNamespace(verilog=tmp_path / "design.v")))
