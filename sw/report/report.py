@@ -27,7 +27,7 @@ SCHEMA = "trilight/report/v1"
 RELEASES = "trilight.releases"
 """Entry points group: each is a function that returns the ``Release`` of one board."""
 
-Provenance = Literal["measured", "counted", "modelled", "assumed"]
+Provenance = Literal["measured", "counted", "modelled", "stated", "assumed"]
 
 NOTES = (
     ("Power and energy are those of the FPGA core alone (VCC and VCCPLL). USB bridge, flash, LEDs, "
@@ -304,9 +304,10 @@ def _quality(model: Model) -> dict[str, Figure]:
     source = ", ".join(str(stated[key]) for key in ("dataset", "split", "protocol")
                        if key in stated)
     return {
-        name: Figure(value=float(stated[name]), unit=unit, provenance="measured",
-                     boundary="model", source=f"{source}, as the model file states")
-        if isinstance(stated.get(name), int | float)
+        name: Figure(value=float(stated[name]), unit=unit, provenance="stated",
+                     boundary="model", source=f"by the model file: {source or 'on what, it lacks'}; "
+                                              "trilight evaluate measures it")
+        if isinstance(stated.get(name), int | float) and not isinstance(stated[name], bool)
         else Figure.missing(unit, "the model file states no quality of these weights; "
                                   "trilight evaluate measures it")
         for name, unit in (("bits_per_byte", "bits/byte"), ("nats_per_char", "nats/character"))

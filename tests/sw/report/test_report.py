@@ -138,7 +138,8 @@ def test_every_figure_has_its_origin_or_a_reason(run: Run, release: Release | No
             assert figure["provenance"] is None
         else:
             assert figure["reason"] is None
-            assert figure["provenance"] in {"measured", "counted", "modelled", "assumed"}
+            assert figure["provenance"] in {
+                "measured", "counted", "modelled", "stated", "assumed"}
             assert figure["boundary"] in {"chip", "fpga_core", "host", "model"}
             assert figure["source"], name
         energy = name == "power_mw" or "joule" in name
@@ -161,7 +162,7 @@ def test_provenance_of_each_figure() -> None:
         "tokens_per_s": "modelled", "host_tokens_per_s": "measured", "power_mw": "modelled",
         "idle_power_mw": "modelled", "joules_per_token": "modelled",
         "tokens_per_joule": "modelled", "joules_per_byte": "modelled",
-        "bits_per_byte": "measured", "nats_per_char": "measured"}
+        "bits_per_byte": "stated", "nats_per_char": "stated"}
 
 
 def test_simulated_speed_is_never_the_chips() -> None:
@@ -242,6 +243,7 @@ def test_cycles_of_another_model_are_not_borrowed() -> None:
 
 @pytest.mark.parametrize("stated", [
     "good", {"bits_per_byte": "low", "nats_per_char": None},
+    {"bits_per_byte": True, "nats_per_char": False},
     {"bits_per_byte": 1.0, "nats_per_char": 0.7, "model_sha256": "0" * 64},
 ])
 def test_quality_that_is_none(stated: Any) -> None:
@@ -256,7 +258,17 @@ def test_quality_comes_with_its_data() -> None:
     got = report_of(replace(NETLIST, model=replace(UNTRAINED, provenance={"quality": own})))
     assert got["model"]["quality"] == own
     assert got["figures"]["bits_per_byte"]["value"] == BITS_PER_BYTE
-    assert got["figures"]["bits_per_byte"]["source"].startswith("a play, validation, streamed")
+    assert "a play, validation, streamed" in got["figures"]["bits_per_byte"]["source"]
+
+
+@pytest.mark.parametrize("claimed", [0.001, 2.084, 12])
+def test_a_claim_is_never_measured(claimed: float) -> None:
+    """Whatever a model file says of itself, nothing here has measured it."""
+    model = replace(UNTRAINED, provenance={"quality": {
+        "bits_per_byte": claimed, "nats_per_char": claimed, "provenance": "measured"}})
+    figures = report_of(replace(NETLIST, model=model))["figures"]
+    for name in ("bits_per_byte", "nats_per_char"):
+        assert (figures[name]["value"], figures[name]["provenance"]) == (claimed, "stated")
 
 
 def test_power_split_adds_up() -> None:
