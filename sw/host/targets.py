@@ -71,8 +71,14 @@ def open_transport(target: str, progress: Callable[[str], None] = _ignore) -> Tr
 
 
 def serial_target(options: TargetOptions) -> Transport:
-    """Target ``serial:PORT`` or ``serial:PORT@BAUD``."""
-    port, _, baud = options.argument.partition("@")
+    """Target ``serial:PORT`` or ``serial:PORT@BAUD``; a port may be an address.
+
+    As in ``serial:rfc2217://HOST:PORT@12000000``.
+    """
+    port, _, baud = options.argument.rpartition("@")
+    if not port or ("://" in options.argument and not baud.isdecimal()):
+        # An address may have an @ of its own, before its host.
+        port, baud = options.argument.removesuffix("@"), ""
     if not port:
         raise TargetError("serial needs a port, as in serial:/dev/ttyUSB1 or serial:COM5")
     if not baud:

@@ -6,19 +6,66 @@ A virtual board is a transport too; see ``trilight.sw.host.targets`` for how one
 import abc
 import contextlib
 import errno
+import importlib
+import struct
+import sys
 import time
+import warnings
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
-import serial
-from serial.tools import list_ports
+from trilight.hw.support.extras import pip_install
 
-from trilight.sw.errors import LinkError, PortBusyError, UnpluggedError
+from trilight.sw.errors import LinkError, MissingPackageError, PortBusyError, UnpluggedError
 
-__all__ = ["DEFAULT_BAUD", "SerialTransport", "Transport"]
+try:
+    import fcntl
+    import termios
+except ImportError:  # Windows
+    PORT_ERRORS: tuple[type[Exception], ...] = (OSError, ValueError)
+else:
+    PORT_ERRORS = (OSError, ValueError, termios.error)
+"""What opening a port or setting its rate may raise; ``termios.error`` is no ``OSError``."""
+
+__all__ = ["DEFAULT_BAUD", "SerialTransport", "Transport", "serial_package"]
 
 DEFAULT_BAUD = 12_000_000
 """48 MHz at 4 clocks per bit."""
+
+RATE_TOLERANCE = 0.02
+"""Share by which a port's rate may differ from the one that was asked for."""
+
+# Of linux/termios.h and asm-generic/termbits.h: the C library's own calls take no rate but those
+# that have a name, and from glibc 2.42 on refuse the flag for others.
+_TCGETS2, _TCSETS2 = 0x802C542A, 0x402C542B
+_CBAUD, _BOTHER = 0o010017, 0o010000
+_TERMIOS2 = struct.Struct("=4I20s2I")
+"""Flags of input, output, control and local, other settings, rates of input and output."""
+
+_NAMED_BAUD = 38_400
+"""A port is opened at this rate, and given one without a name then."""
+
+
+def serial_package() -> ModuleType:
+    """The package pyserial, whose module is called ``serial`` as are those of others.
+
+    Raises
+    ------
+    MissingPackageError
+        It is not installed, or another package is in its place.
+    """
+    try:
+        found = importlib.import_module("serial")
+        importlib.import_module("serial.tools.list_ports")
+    except ImportError as error:
+        place = getattr(sys.modules.get("serial"), "__file__", None)
+        raise MissingPackageError(
+            f"serial ports need pyserial, and {place} is another package called serial; remove "
+            f"that one, then {pip_install('pyserial', '--force-reinstall')}" if place else
+            f"serial ports need pyserial, which is not installed ({error}); "
+            + pip_install("pyserial")) from error
+    return found
 
 POLL_S = 0.02
 WRITE_TIMEOUT_S = 5.0
@@ -90,7 +137,8 @@ class SerialTransport(Transport):
     Parameters
     ----------
     port : str
-        Device name, such as ``/dev/ttyUSB1`` or ``COM5``.
+        Device name, such as ``/dev/ttyUSB1`` or ``COM5``; or an address that pyserial knows, such
+        as ``socket://HOST:PORT`` or ``rfc2217://HOST:PORT`` for a port of another computer.
     baud : int
         Bits per second; the board's clock frequency over its clocks per bit.
 
@@ -100,19 +148,39 @@ class SerialTransport(Transport):
         Another program holds the port.
     LinkError
         The port does not exist, may not be opened, or does not take the rate.
+    MissingPackageError
+        pyserial is not installed.
     """
 
     def __init__(self, port: str, baud: int = DEFAULT_BAUD) -> None:
         self._port_name = port
+        self._remote = "://" in port
+        self._serial = serial_package()
         try:
-            self._port = serial.Serial(port, baud, timeout=POLL_S, write_timeout=WRITE_TIMEOUT_S,
-                                       exclusive=True)
-        except (OSError, ValueError) as error:
+            self._port = self._open(port, baud)
+        except PORT_ERRORS as error:
             raise _explain_open(port, baud, error) from error
         # FTDI bridges hold bytes back for 16 ms unless told otherwise; only Linux offers it, and
         # not for every port.
         with contextlib.suppress(AttributeError, NotImplementedError, OSError, ValueError):
             self._port.set_low_latency_mode(True)
+
+    def _open(self, port: str, baud: int) -> Any:
+        if self._remote:
+            with warnings.catch_warnings():
+                # pyserial 3.5 starts a thread in a way that Python warns of.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                return self._serial.serial_for_url(port, baud, timeout=POLL_S)
+        nameless = (sys.platform == "linux" and baud > 0 and not hasattr(termios, f"B{baud}"))
+        opened = self._serial.Serial(port, _NAMED_BAUD if nameless else baud, timeout=POLL_S,
+                                     write_timeout=WRITE_TIMEOUT_S, exclusive=True)
+        if nameless:
+            try:
+                _set_rate(opened.fileno(), baud)
+            except BaseException:
+                opened.close()
+                raise
+        return opened
 
     @property
     def name(self) -> str:
@@ -121,10 +189,10 @@ class SerialTransport(Transport):
     def write(self, data: bytes) -> None:
         try:
             self._port.write(data)
-        except serial.SerialTimeoutException as error:
+        except self._serial.SerialTimeoutException as error:
             raise LinkError(f"{self.name} took no bytes for {WRITE_TIMEOUT_S:.0f} s; "
                             "unplug the board, plug it in and try again") from error
-        except OSError as error:
+        except PORT_ERRORS as error:
             raise self._unplugged(error) from error
 
     def read(self, timeout_s: float) -> bytes:
@@ -134,14 +202,16 @@ class SerialTransport(Transport):
                 data = self._waiting()
                 if data or time.monotonic() >= deadline:
                     return data
-        except OSError as error:
+        except PORT_ERRORS as error:
             raise self._unplugged(error) from error
 
     def _waiting(self) -> bytes:
         """What is there, or comes within ``POLL_S``; raises ``OSError`` if the port has gone."""
         try:
             return bytes(self._port.read(max(1, self._port.in_waiting)))
-        except serial.SerialException:
+        except self._serial.SerialException:
+            if self._remote:
+                raise
             # Bytes that were announced are not there: another program has read them, or the port
             # has gone, and then it cannot say how many there are either.
             _ = self._port.in_waiting
@@ -150,12 +220,33 @@ class SerialTransport(Transport):
     def close(self) -> None:
         self._port.close()
 
-    def _unplugged(self, error: OSError) -> UnpluggedError:
+    def _unplugged(self, error: Exception) -> UnpluggedError:
+        if self._remote:
+            return UnpluggedError(f"the connection to {self.name} has ended ({error}); look after "
+                                  "the other computer, and open it again")
         return UnpluggedError(f"{self.name} has gone ({error}); was the board unplugged? "
                               "Plug it in and open it again")
 
 
-def _explain_open(port: str, baud: int, error: OSError | ValueError) -> LinkError:
+def _set_rate(port: int, baud: int) -> None:
+    """Set a Linux port's rate to a number that need not have a name.
+
+    Raises
+    ------
+    OSError, ValueError
+        The port does not take it.
+    """
+    if baud >= 1 << 32:
+        raise ValueError("no port is so fast")
+    *flags, others, _, _ = _TERMIOS2.unpack(fcntl.ioctl(port, _TCGETS2, bytes(_TERMIOS2.size)))
+    flags[2] = flags[2] & ~_CBAUD | _BOTHER
+    fcntl.ioctl(port, _TCSETS2, _TERMIOS2.pack(*flags, others, baud, baud))
+    *_, got = _TERMIOS2.unpack(fcntl.ioctl(port, _TCGETS2, bytes(_TERMIOS2.size)))
+    if abs(got - baud) > RATE_TOLERANCE * baud:
+        raise ValueError(f"its driver made {got:,} of it")
+
+
+def _explain_open(port: str, baud: int, error: Exception) -> LinkError:
     """Turn an error of opening a port into one that says what to try."""
     # On Windows pyserial keeps the cause in the text only.
     code = getattr(error, "errno", None)
@@ -163,8 +254,14 @@ def _explain_open(port: str, baud: int, error: OSError | ValueError) -> LinkErro
         return PortBusyError(f"{port} is held by another program; close it, or choose another port")
     if code == errno.EACCES:
         return LinkError(f"no permission to open {port}; on Linux add yourself to the group that "
-                         "owns it (often dialout or uucp) and log in again")
-    if isinstance(error, ValueError):
-        return LinkError(f"{port} cannot run at {baud:,} baud: {error}")
+                         "owns it (often dialout or uucp) and log in again, or let trilight doctor "
+                         "print a rule for udev")
+    if "://" in port:
+        return LinkError(f"cannot open {port} at {baud:,} baud: {error}; check the address, and "
+                         "that the other computer serves its port there")
+    if not isinstance(error, OSError):
+        return LinkError(f"{port} cannot run at {baud:,} baud: {error}; give the rate that the "
+                         "board was built for, as in serial:PORT@BAUD, or use another adapter")
+    list_ports = importlib.import_module("serial.tools.list_ports")
     present = ", ".join(sorted(info.device for info in list_ports.comports())) or "none"
     return LinkError(f"cannot open {port}: {error}; serial ports present: {present}")
