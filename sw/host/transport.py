@@ -16,7 +16,6 @@ from types import ModuleType
 from typing import Any
 
 from trilight.hw.support.extras import pip_install
-
 from trilight.sw.errors import LinkError, MissingPackageError, PortBusyError, UnpluggedError
 
 try:

@@ -305,7 +305,7 @@ def _quality(model: Model) -> dict[str, Figure]:
                        if key in stated)
     return {
         name: Figure(value=float(stated[name]), unit=unit, provenance="stated",
-                     boundary="model", source=f"by the model file: {source or 'on what, it lacks'}; "
+                     boundary="model", source=f"by the model file: {source or 'on no named text'}; "
                                               "trilight evaluate measures it")
         if isinstance(stated.get(name), int | float) and not isinstance(stated[name], bool)
         else Figure.missing(unit, "the model file states no quality of these weights; "

@@ -320,7 +320,7 @@ def test_a_connection_that_ends(server: Server) -> None:
         stream = board.generate("HELLO", tokens=300)
         next(stream)
         server.close()
-        with pytest.raises(UnpluggedError, match="the connection to serial:.* has ended"):
+        with pytest.raises(UnpluggedError, match=r"the connection to serial:.* has ended"):
             list(stream)
 
 
@@ -369,7 +369,7 @@ def test_another_package_called_serial(tmp_path: Path, files: list[str], text: s
 
 def test_without_pyserial(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "serial", None)
-    with pytest.raises(MissingPackageError, match='not installed.*pip install "pyserial"'):
+    with pytest.raises(MissingPackageError, match=r'not installed.*pip install "pyserial"'):
         SerialTransport("nowhere")
 
 
