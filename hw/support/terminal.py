@@ -56,7 +56,7 @@ class Console(RichConsole):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{"emoji": False, **settings})
 
-    def render_str(self, text: str, **settings: Any) -> Text:  # type: ignore[override]  # all handed on
+    def render_str(self, text: str, **settings: Any) -> Text:
         # Before it is measured and wrapped.
         return super().render_str(visible(text), **settings)
 
