@@ -103,6 +103,7 @@ faults: $(STAMP)-test
 	$(BIN)/python -m trilight.sim.verify.faults link
 	$(BIN)/python -m trilight.sim.verify.faults link --target rtl --sessions 100
 	$(BIN)/python -m trilight.sim.verify.faults link --target netlist --sessions 20
+	$(BIN)/python -m trilight.sim.verify.faults link --target hanging --sessions 100
 	$(BIN)/python -m trilight.sim.verify.faults memory
 	$(BIN)/python -m trilight.sim.verify.faults memory --others
 

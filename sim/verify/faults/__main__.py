@@ -55,7 +55,8 @@ def link(
     seed: Seed = 1,
     target: Annotated[str, typer.Option(
         "--target", "-t", help=f"What is at the other end of the line: {', '.join(TARGETS)}; "
-                               "device is the one emulated by the integer reference.")] = "device",
+                               "device is the one emulated by the integer reference, hanging "
+                               "that one as a chip that hangs.")] = "device",
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes.")] = 1,
     only: Annotated[int | None, typer.Option(
         "--only", metavar="NUMBER", help="Make the session of this number alone, and show what "

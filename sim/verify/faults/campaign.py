@@ -25,7 +25,8 @@ from .plan import KINDS
 from .session import OUTCOMES, Outcome, Sessions
 from .upsets import Upsets
 
-__all__ = ["BATCH", "TARGETS", "UPSETS", "Progress", "run_batches", "run_one", "summarise"]
+__all__ = ["BATCH", "TARGETS", "UPSETS", "Progress", "run_batches", "run_one", "sessions_of",
+           "summarise"]
 
 BATCH = 20
 """Sessions between two results that are kept."""
@@ -33,7 +34,9 @@ BATCH = 20
 WATCHDOG_S = 600
 """Seconds of this computer's time after which a session is given up, whatever it counts itself."""
 
-TARGETS = ("device", "rtl", "netlist")
+TARGETS = ("device", "rtl", "netlist", "hanging")
+"""``hanging`` is the emulated device too, which hangs in its run and is reset afterwards."""
+
 UPSETS = ("weights", "memories")
 
 Progress = Callable[[int, int, int], None]
@@ -41,16 +44,19 @@ Progress = Callable[[int, int, int], None]
 
 
 @cache
-def _sessions(target: str, seed: int) -> Sessions:
+def sessions_of(target: str, seed: int) -> Sessions:
+    """Sessions on a target; making them includes building it."""
     if target in ("weights", "memories"):
         return Upsets(seed, checked=target == "weights")
-    return Sessions(EmulatedDevice if target == "device" else open_pins(target), seed)
+    if target in ("device", "hanging"):
+        return Sessions(EmulatedDevice, seed, apart=target == "hanging")
+    return Sessions(open_pins(target), seed)
 
 
 def run_one(target: str, seed: int, session: int) -> list[Outcome]:
     """The session of a number; no other one has a say in what becomes of it."""
     # Synthesising and compiling a target takes as long as it takes.
-    sessions = _sessions(target, seed)
+    sessions = sessions_of(target, seed)
     with _watchdog():
         return sessions.run(session)
 

@@ -61,6 +61,9 @@ class Device(Transport):
     pins: Pins | None = None
     """Where it has some; faults that need them are not for others."""
 
+    hang: Callable[[], None] | None = None
+    """Hang in the run until a reset, of a device that does so at will."""
+
     @abc.abstractmethod
     def reset(self, rng: random.Random) -> None:
         """Lose everything, as when power returns; at some moment of what is on its way."""
@@ -110,6 +113,10 @@ class EmulatedDevice(Device):
 
     def reset(self, rng: random.Random) -> None:
         self._device = ReferenceTransport(compute=_Remembering)
+
+    def hang(self) -> None:
+        """Feed no token any more."""
+        self._device.hang()
 
     def write(self, data: bytes) -> None:
         self._now += len(data) * BYTE_S
@@ -167,6 +174,7 @@ class Line(Transport):
         self._lose = {HOST: 0, DEVICE: 0}
         self._noise_rng = random.Random(0)
         self._rate = 0.0
+        self._hung = False
         self.arm([])
 
     def arm(self, faults: Sequence[Fault]) -> None:
@@ -176,6 +184,10 @@ class Line(Transport):
         self._hang_at = self.now() + HANG_S
         self._noisy = 0
         self.injected = 0
+        if self._hung:
+            # Whoever reads the error does what it says.
+            self._hung = False
+            self.device.reset(self._noise_rng)
 
     def reopen(self) -> None:
         """Another host opens the line; what has arrived for the former one is gone."""
@@ -312,6 +324,12 @@ class Line(Transport):
                 assert self._intrude is not None
                 self.device.write(before)
                 self._intrude(self.device, rng)
+                return data[i:]
+            case "hang":
+                assert self.device.hang is not None
+                self.device.write(before)
+                self.device.hang()
+                self._hung = True
                 return data[i:]
             case "reset":
                 if fault.direction == HOST:

@@ -19,13 +19,15 @@ class Kind:
     Parameters
     ----------
     group : str
-        ``link``, ``host``, ``port`` or ``power``.
+        ``link``, ``host``, ``port``, ``power`` or ``chip``.
     meaning : str
     directions : tuple of str
     pins : bool
         It needs pins.
     alone : bool
         One is enough in a request.
+    apart : bool
+        It has a campaign of its own: only the emulated device does it at will.
     """
 
     group: str
@@ -33,6 +35,7 @@ class Kind:
     directions: tuple[str, ...] = (HOST, DEVICE)
     pins: bool = False
     alone: bool = False
+    apart: bool = False
 
 
 KINDS: Mapping[str, Kind] = {
@@ -62,6 +65,8 @@ KINDS: Mapping[str, Kind] = {
     "thief": Kind("port", "another program reads the port for 10 ms to 1 s", (DEVICE,),
                   alone=True),
     "reset": Kind("power", "the device is reset and has forgotten everything", alone=True),
+    "hang": Kind("chip", "the chip hangs in its run, its clock going on, and is reset once the "
+                         "request is given up", (HOST,), alone=True, apart=True),
 }
 
 

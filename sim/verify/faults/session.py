@@ -101,9 +101,12 @@ class Sessions:
     seed : int
     requests : int
         How often a session generates.
+    apart : bool
+        Of the kinds that have a campaign of their own.
     """
 
-    def __init__(self, device: Callable[[], Device], seed: int, requests: int = REQUESTS) -> None:
+    def __init__(self, device: Callable[[], Device], seed: int, requests: int = REQUESTS,
+                 apart: bool = False) -> None:
         self._make = device
         self._seed = seed
         self._count = requests
@@ -120,7 +123,8 @@ class Sessions:
                    for prompt, seed in zip(prompts, seeds, strict=True)]
             for name, (prompts, tokens, seeds) in self._requests.items()}
         has_pins = device().pins is not None
-        self._kinds = [name for name, kind in KINDS.items() if has_pins or not kind.pins]
+        self._kinds = [name for name, kind in KINDS.items() if kind.apart == apart
+                       and (has_pins or not kind.pins)]
         self._lengths: dict[str, dict[str, int]] = {}
         """Bytes of each request and direction, if all is well."""
         self.seconds: dict[str, float] = {}

@@ -30,6 +30,8 @@ from trilight.sw.errors import FaultsError, LinkError, UnpluggedError
 from trilight.sw.host.driver import Board
 from trilight.sw.host.emulator import ReferenceTransport
 from trilight.sw.host.frames import Frame
+from trilight.sw.host.responses import Status
+from trilight.sw.host.session import STALLED_POLLS
 from trilight.sw.host.transport import SerialTransport, Transport
 from trilight.sw.model.model import Model
 
@@ -51,7 +53,8 @@ def test_a_share_of_the_campaign(emulated: Sessions) -> None:
     assert [outcome for outcome in outcomes if outcome.bad] == []
     assert sum(outcome.injected for outcome in outcomes) > 20 * SESSIONS
     summary = campaign.summarise("device", 1, outcomes)
-    assert set(summary["kinds"]) == {name for name, kind in KINDS.items() if not kind.pins}
+    assert set(summary["kinds"]) == {
+        name for name, kind in KINDS.items() if not (kind.pins or kind.apart)}
     assert summary["outcomes"]["recovered"] > len(outcomes) / 2
     assert summary["injected"] == sum(kind["injected"] for kind in summary["kinds"].values())
 
@@ -77,6 +80,26 @@ def test_the_campaign_finds_what_is_missing(check: str, kinds: list[str], number
     monkeypatch.setattr(check, without)
     monkeypatch.setattr(sessions, "_kinds", kinds)
     assert any(outcome.bad for number in numbers for outcome in sessions.run(number))
+
+
+def test_a_chip_that_hangs_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though its cycle counter moves; a driver that compares all of STATUS waits for ever."""
+    sessions = campaign.sessions_of("hanging", 1)
+    outcomes = [outcome for number in range(5) for outcome in sessions.run(number)]
+    assert {outcome.kind for outcome in outcomes} == {"hang"}
+    assert [outcome for outcome in outcomes if outcome.bad] == []
+    refused = [outcome for outcome in outcomes if outcome.outcome == "refused"]
+    assert refused
+    assert all("is stuck at position" in outcome.detail for outcome in refused)
+
+    seen: list[Status] = []
+
+    def by_all_of_it(self: Any, status: Status) -> bool:
+        seen.append(status)
+        return len(seen) > STALLED_POLLS and len(set(seen[-STALLED_POLLS - 1:])) == 1
+
+    monkeypatch.setattr("trilight.sw.host.session._Patience.ended", by_all_of_it)
+    assert any(outcome.outcome == "hung" for number in range(5) for outcome in sessions.run(number))
 
 
 def test_results_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +192,7 @@ def test_the_watchdog_is_of_sessions_alone(emulated: Sessions,
         return emulated
 
     monkeypatch.setattr(campaign, "WATCHDOG_S", 1)
-    monkeypatch.setattr(campaign, "_sessions", slowly)
+    monkeypatch.setattr(campaign, "sessions_of", slowly)
     assert campaign.run_one("device", 1, 3)
     monkeypatch.setattr(Sessions, "request", lambda self, name: time.sleep(1.5))
     assert campaign.run_one("device", 1, 3)[0].outcome == "hung"
@@ -195,6 +218,9 @@ class Recorder(EmulatedDevice):
 
     def reset(self, rng: random.Random) -> None:
         self.arrived = b"reset"
+
+    def hang(self) -> None:
+        self.arrived = b"hung"
 
 
 @pytest.mark.parametrize(("kind", "direction"), [
