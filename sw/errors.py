@@ -25,6 +25,7 @@ __all__ = [
     "DeviceError",
     "EvaluationError",
     "ExploreError",
+    "ExportError",
     "FaultsError",
     "ImageError",
     "LinkError",
@@ -155,6 +156,10 @@ class EvaluationError(TrilightError, ValueError):
 
 class ExploreError(TrilightError):
     """A sweep that describes no designs, or whose results cannot be kept."""
+
+
+class ExportError(TrilightError):
+    """A model that cannot be written in another form."""
 
 
 class FaultsError(TrilightError):

@@ -45,7 +45,8 @@ class Baseline(Protocol):
         ...
 
 
-_MODULES = {"numpy": "reference", "numba": "compiled", "torch": "floating", "cuda": "floating"}
+_MODULES = {"numpy": "reference", "numba": "compiled", "c": "exported", "torch": "floating",
+            "cuda": "floating"}
 
 
 def baseline_names() -> tuple[str, ...]:

@@ -21,12 +21,14 @@ SHAPES = [
 
 @pytest.mark.parametrize("config", SHAPES, ids=str)
 @pytest.mark.parametrize(("temperature", "seed"), [(0, 0), (0.8, 1), (5.5, 2**32 - 1)])
-def test_numba_gives_the_integers(config: ModelConfig, temperature: float, seed: int) -> None:
+@pytest.mark.parametrize("compiled", ["numba", "c"])
+def test_compiled_gives_the_integers(compiled: str, config: ModelConfig, temperature: float,
+                                     seed: int) -> None:
     model = Model.random(config, seed=seed % 1000)
     prompt = [3, 1, 4, 1, 5, 9, 2, 6]
     expected, got = (
         open_baseline(name, model).generate(prompt, tokens=60, temperature=temperature, seed=seed)
-        for name in ("numpy", "numba"))
+        for name in ("numpy", compiled))
     assert got == expected
 
 
@@ -40,7 +42,7 @@ def test_numba_gives_the_integers_of_the_model_that_comes_along() -> None:
 
 def test_each_generation_starts_anew() -> None:
     model = Model.random(SHAPES[0], seed=3)
-    for name in ("numpy", "numba"):
+    for name in ("numpy", "numba", "c"):
         baseline = open_baseline(name, model)
         first, second = (baseline.generate([1, 2], tokens=20, temperature=1, seed=4)
                          for _ in range(2))
@@ -75,7 +77,7 @@ def test_torch_draws_with_the_sampler_of_the_device() -> None:
 
 
 def test_no_such_baseline(model: Model) -> None:
-    with pytest.raises(BenchError, match="no baseline 'abacus'; there are numpy, numba, torch"):
+    with pytest.raises(BenchError, match="no baseline 'abacus'; there are numpy, numba, c, torch"):
         open_baseline("abacus", model)
 
 

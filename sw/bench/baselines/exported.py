@@ -1,0 +1,41 @@
+"""Baseline ``c``: the exported C program, one core.
+
+It is what a microcontroller runs: partial sums of five activations are looked up by weight byte.
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from trilight.sw.export.library import CProgram, c_compiler
+from trilight.sw.model.model import Model
+
+from ..host import host_processor
+from . import BaselineFacts
+
+__all__ = ["ExportedBaseline", "open_baseline"]
+
+
+class ExportedBaseline:
+    """The integers of the reference in C99."""
+
+    def __init__(self, model: Model) -> None:
+        self.generate = CProgram(model).generate
+
+    @property
+    def facts(self) -> BaselineFacts:
+        return BaselineFacts(
+            name="c", arithmetic="integers in C99, look-up of partial sums", boundary="host",
+            meter="rapl", device=f"{host_processor()}, one core", software=_compiler())
+
+
+def _compiler() -> dict[str, str]:
+    try:
+        if "ziglang" in c_compiler():
+            return {"ziglang": version("ziglang")}
+    except PackageNotFoundError:
+        pass
+    return {"compiler": " ".join(c_compiler())}
+
+
+def open_baseline(model: Model, _name: str) -> ExportedBaseline:
+    """Prepare the baseline, which exports and compiles it unless that was done before."""
+    return ExportedBaseline(model)
