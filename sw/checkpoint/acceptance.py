@@ -1,0 +1,139 @@
+"""An imported model beside anyone's logits: how far they are apart.
+
+The other logits come in an ``.npz`` file with arrays ``ids_0``, ``logits_0``, ``ids_1`` and so on:
+token numbers [positions], and logits [positions, vocabulary] after each of them.
+"""
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trilight.sw.errors import EvaluationError
+
+from .formats import FORMATS
+from .model import ImportedModel
+from .run import Progress, open_runner
+
+__all__ = ["ReferenceSequence", "compare", "read_reference"]
+
+
+@dataclass(frozen=True, eq=False)
+class ReferenceSequence:
+    """Tokens, and the logits that something else computed after each.
+
+    Attributes
+    ----------
+    number : int
+        Of the sequence in its file.
+    tokens : int64 array [positions]
+    logits : float64 array [positions, V]
+    """
+
+    number: int
+    tokens: NDArray[np.int64]
+    logits: NDArray[np.float64]
+
+
+def read_reference(path: Path, vocabulary: int) -> list[ReferenceSequence]:
+    """Read and check the sequences of a file.
+
+    Raises
+    ------
+    EvaluationError
+        It cannot be read, or a sequence does not suit a model of that vocabulary.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            numbers = sorted(int(name[4:]) for name in file.files
+                             if name.startswith("ids_") and name[4:].isdecimal())
+            found = [(number, file[f"ids_{number}"], _logits(file, number)) for number in numbers]
+    except OSError as error:
+        raise EvaluationError(f"reference {path} cannot be read: {error.strerror or error}; give "
+                              "an .npz file") from error
+    except (ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        if isinstance(error, EvaluationError):
+            raise
+        raise EvaluationError(f"reference {path} is no .npz file of plain arrays: {error}"
+                              ) from error
+    if not found:
+        raise EvaluationError(f"reference {path} has no arrays ids_0, logits_0, ...; write them "
+                              "with numpy.savez")
+    return [_checked(path, vocabulary, *sequence) for sequence in found]
+
+
+def _logits(file: Mapping[str, NDArray[Any]], number: int) -> NDArray[Any]:
+    if f"logits_{number}" not in file:
+        raise EvaluationError(f"the reference has ids_{number} but no logits_{number}")
+    return file[f"logits_{number}"]
+
+
+def _checked(path: Path, vocabulary: int, number: int, tokens: NDArray[Any],
+             logits: NDArray[Any]) -> ReferenceSequence:
+    if tokens.ndim != 1 or not np.issubdtype(tokens.dtype, np.integer) or not len(tokens):
+        raise EvaluationError(f"{path}: ids_{number} must be whole numbers [positions], not "
+                              f"{tokens.dtype} {list(tokens.shape)}")
+    if tokens.min() < 0 or tokens.max() >= vocabulary:
+        raise EvaluationError(f"{path}: ids_{number} must be in [0, {vocabulary - 1}], not "
+                              f"{tokens.min()} ... {tokens.max()}; it is of another model")
+    if logits.shape != (len(tokens), vocabulary) or logits.dtype.kind not in "fiu":
+        raise EvaluationError(f"{path}: logits_{number} must have shape "
+                              f"{[len(tokens), vocabulary]}, not {list(logits.shape)} of "
+                              f"{logits.dtype}; it is of another model")
+    wide = logits.astype(np.float64)
+    if not np.isfinite(wide).all():
+        raise EvaluationError(f"{path}: logits_{number} has numbers that are not finite")
+    return ReferenceSequence(number, tokens.astype(np.int64), wide)
+
+
+def compare(model: ImportedModel, sequences: Sequence[ReferenceSequence],
+            progress: Progress | None = None) -> dict[str, Any]:
+    """Run a model over sequences and measure it against their logits.
+
+    Returns
+    -------
+    dict
+        Ready for JSON: ``rms_over_std`` (root mean square of the differences over the standard
+        deviation of the reference), ``top1`` (share of positions with the same likeliest token),
+        ``largest_difference``, ``saturations`` (values that were clipped), ``positions``; the same
+        for each of ``sequences``; ``saturated`` by what was clipped; ``model_sha256``.
+    """
+    runner = open_runner(model)
+    total, done = sum(len(sequence.tokens) for sequence in sequences), 0
+    parts, differences, saturated = [], [], dict[str, int]()
+    for sequence in sequences:
+        runner.reset()
+        rows = []
+        for token in sequence.tokens.tolist():
+            rows.append(np.ldexp(runner.step(token).astype(np.float64), -FORMATS.logit_frac))
+            done += 1
+            if progress is not None:
+                progress(done, total)
+        logits = np.stack(rows)
+        differences.append(logits - sequence.logits)
+        same = logits.argmax(axis=1) == sequence.logits.argmax(axis=1)
+        for what, count in runner.saturations.counts.items():
+            saturated[what] = saturated.get(what, 0) + count
+        parts.append({"sequence": sequence.number, "same": int(same.sum()),
+                      **_figures(differences[-1], sequence.logits, same),
+                      "saturations": runner.saturations.total})
+    same_in_all = sum(part.pop("same") for part in parts)
+    everything = np.concatenate([sequence.logits for sequence in sequences])
+    overall = _figures(np.concatenate(differences), everything, np.array([]))
+    return {**overall, "top1": same_in_all / total,
+            "saturations": sum(part["saturations"] for part in parts), "saturated": saturated,
+            "sequences": parts, "model_sha256": model.sha256}
+
+
+def _figures(difference: NDArray[np.float64], reference: NDArray[np.float64],
+             same: NDArray[Any]) -> dict[str, Any]:
+    spread = float(reference.std())
+    rms = float(np.sqrt((difference * difference).mean()))
+    return {"positions": len(difference),
+            "rms_over_std": rms / spread if spread else (0.0 if rms == 0 else float("inf")),
+            "top1": float(same.mean()) if len(same) else 0.0,
+            "largest_difference": float(np.abs(difference).max())}

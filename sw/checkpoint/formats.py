@@ -1,0 +1,65 @@
+"""Widths of the contract of imported models, ``docs/imported-formats.md``."""
+
+from dataclasses import dataclass
+
+__all__ = ["FORMATS", "ImportedFormats"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportedFormats:
+    """Every width and constant of the integers of an imported model."""
+
+    act_max: int = 127
+    """Largest magnitude of a code of an activation."""
+    acc_bits: int = 21
+    """Sums of 6,912 columns of 127."""
+    residual_bits: int = 36
+    residual_frac: int = 24
+    """Fraction bits of the residual stream, unless the embedding needs more before the point."""
+    embedding_bits: int = 32
+    gain_bits: int = 22
+    """Gain of a channel before quantising, signed; block norm and BitLinear norm in one."""
+    norm_bits: int = 18
+    """Gain of a channel in the mean square, signed."""
+    most_norm_frac: int = 27
+    """Fraction bits of that gain at most: then the epsilon is at most all of the mean square."""
+    y_bits: int = 24
+    """Magnitude of a value when it is quantised."""
+    reciprocal_bits: int = 20
+    """Of 127 / max|y|."""
+    square_bits: int = 17
+    """Magnitude of a value that is squared."""
+    root_bits: int = 20
+    """Of a root, so it is taken of a number of twice as many bits."""
+    scale_bits: int = 18
+    """Mantissa of a scale."""
+    z_bits: int = 26
+    z_frac: int = 18
+    """Pre-activations, results of SiLU, and the recurrent state."""
+    sigmoid_bits: int = 17
+    """Fraction bits of a sigmoid, and of forget gates and their lower bounds."""
+    table_range: int = 16
+    table_steps: int = 6
+    """Entries of the sigmoid's table for a unit: two to the power of it."""
+    product_shift: int = 4
+    """Of the product of a SiLU and a sum."""
+    epsilon_shift: int = 20
+    """The norms' 1e-6 as a power of two."""
+    most_epsilon: int = 1 << 60
+    """Of the epsilon's share of a sum of squares, so that the sum fits 64 bits."""
+    logit_bits: int = 32
+    logit_frac: int = 16
+    most_left_shift: int = 22
+    """Of a row's scale: beyond it every sum but 0 leaves its range."""
+
+    @property
+    def reciprocal_shift(self) -> int:
+        """Fraction bits of the reciprocal that quantises."""
+        return self.reciprocal_bits + self.y_bits - 8
+
+    @property
+    def table_entries(self) -> int:
+        return self.table_range << self.table_steps
+
+
+FORMATS = ImportedFormats()
