@@ -37,6 +37,7 @@ __all__ = [
     "ModelFileError",
     "NoAnswerError",
     "PerformanceError",
+    "PlanError",
     "PortBusyError",
     "PowerError",
     "PromptError",
@@ -168,6 +169,10 @@ class FaultsError(TrilightError):
 
 class PerformanceError(TrilightError):
     """Cycles of something that no device does."""
+
+
+class PlanError(TrilightError):
+    """Boards, sizes or a split that nothing can be planned with."""
 
 
 class ReportError(TrilightError):

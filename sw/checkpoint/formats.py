@@ -19,29 +19,29 @@ class ImportedFormats:
     embedding_bits: int = 32
     gain_bits: int = 22
     """Gain of a channel before quantising, signed; block norm and BitLinear norm in one."""
-    norm_bits: int = 18
+    norm_bits: int = 19
     """Gain of a channel in the mean square, signed."""
-    most_norm_frac: int = 27
+    most_norm_frac: int = 28
     """Fraction bits of that gain at most: then the epsilon is at most all of the mean square."""
-    y_bits: int = 24
+    y_bits: int = 26
     """Magnitude of a value when it is quantised."""
-    reciprocal_bits: int = 20
+    reciprocal_bits: int = 22
     """Of 127 / max|y|."""
-    square_bits: int = 17
+    square_bits: int = 18
     """Magnitude of a value that is squared."""
     root_bits: int = 20
     """Of a root, so it is taken of a number of twice as many bits."""
-    scale_bits: int = 18
+    scale_bits: int = 20
     """Mantissa of a scale."""
-    z_bits: int = 26
-    z_frac: int = 18
+    z_bits: int = 28
+    z_frac: int = 20
     """Pre-activations, results of SiLU, and the recurrent state."""
-    sigmoid_bits: int = 17
+    sigmoid_bits: int = 20
     """Fraction bits of a sigmoid, and of forget gates and their lower bounds."""
     table_range: int = 16
-    table_steps: int = 6
+    table_steps: int = 8
     """Entries of the sigmoid's table for a unit: two to the power of it."""
-    product_shift: int = 4
+    product_shift: int = 6
     """Of the product of a SiLU and a sum."""
     epsilon_shift: int = 20
     """The norms' 1e-6 as a power of two."""

@@ -48,7 +48,7 @@ def _tail() -> Integers:
 
 
 SIGMOID_TAIL = _tail()
-"""``round(2**17 * sigmoid(-k / 64))`` for k from 0, and 0 at the end."""
+"""``round(2**20 * sigmoid(-k / 256))`` for k from 0, and 0 at the end."""
 
 _TRITS = np.zeros((256, 5), np.int64)
 for _code, _trits in CODE_TO_TRITS.items():
@@ -185,7 +185,7 @@ def scale_rows(sums: Integers, quantised: Quantised, frac: int) -> Integers:
 
 
 def sigmoid(z: Integers) -> Integers:
-    """Sigmoid of pre-activations, in [0, 2**17], interpolated between table entries."""
+    """Sigmoid of pre-activations, in [0, 2**20], interpolated between table entries."""
     inside = FORMATS.z_frac - FORMATS.table_steps
     magnitude = np.abs(z)
     index = np.minimum(magnitude >> inside, FORMATS.table_entries - 1)

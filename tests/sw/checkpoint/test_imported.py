@@ -229,22 +229,28 @@ def test_products(rng: np.random.Generator, rows: int, columns: int) -> None:
 
 
 def test_sigmoid_and_silu() -> None:
-    z = np.unique(np.concatenate([np.arange(-20 << 18, 20 << 18, 997),
-                                  [-(1 << 25), (1 << 25) - 1, 0, 1, -1],
-                                  (np.arange(-1024, 1025) << 12),
-                                  (np.arange(-1024, 1025) << 12) - 1]))
-    real = z / 2.0**18
+    inside = FORMATS.z_frac - FORMATS.table_steps
+    entries, most = FORMATS.table_entries, 1 << FORMATS.z_bits - 1
+    ends = np.arange(-entries - 2, entries + 3) << inside
+    z = np.unique(np.concatenate([np.arange(-20 << FORMATS.z_frac, 20 << FORMATS.z_frac, 997),
+                                  [-most, most - 1, 0, 1, -1], ends, ends - 1]))
+    real = np.ldexp(z.astype(float), -FORMATS.z_frac)
     exact = 1 / (1 + np.exp(-real))
-    assert np.abs(sigmoid(z) / 2.0**17 - exact).max() <= 1.5 * 2.0**-17
-    assert np.abs(silu(z) / 2.0**18 - real * exact).max() <= 16 * 1.5 * 2.0**-17 + 2.0**-18
-    assert np.array_equal(sigmoid(-z) + sigmoid(z), np.where(z == 0, 1 << 17, 1 << 17))
+    step = 2.0**-FORMATS.sigmoid_bits
+    got = np.ldexp(sigmoid(z).astype(float), -FORMATS.sigmoid_bits)
+    # Half a step of the table, as much of the interpolation, and what is cut off at its end.
+    assert np.abs(got - exact).max() <= 2 * step
+    product = np.ldexp(silu(z).astype(float), -FORMATS.z_frac)
+    assert (np.abs(product - real * exact) <= np.abs(real) * 2 * step + 2.0**-FORMATS.z_frac).all()
+    assert np.array_equal(sigmoid(-z) + sigmoid(z), np.full(len(z), 1 << FORMATS.sigmoid_bits))
     assert (np.diff(sigmoid(z)) >= 0).all()
-    assert len(SIGMOID_TAIL) == 1025
-    assert SIGMOID_TAIL[0] == 1 << 16
+    assert len(SIGMOID_TAIL) == entries + 1
+    assert SIGMOID_TAIL[0] == 1 << FORMATS.sigmoid_bits - 1
+    assert SIGMOID_TAIL[-2] <= 1
 
 
 @pytest.mark.parametrize("largest", [3e-5, 0.02, 0.999, 1.0, 4.0, 300.0, 6e4])
-@pytest.mark.parametrize("bits", [18, 22])
+@pytest.mark.parametrize("bits", [19, 22])
 def test_fixed_point(rng: np.random.Generator, largest: float, bits: int) -> None:
     values = rng.uniform(-largest, largest, 100)
     values[7] = -largest
@@ -380,6 +386,10 @@ def test_references_that_are_refused(tmp_path: Path) -> None:
 def test_scales_beyond_their_range() -> None:
     """Every sum but 0 leaves its range to the left, and vanishes to the right."""
     sums = np.array([0, 1, -1, 877_824])
-    assert scale_rows(sums, Quantised(sums, 1 << 17, -100), 18).tolist() == [
-        0, 1 << 39, -1 << 39, 877_824 << 39]
-    assert scale_rows(sums, Quantised(sums, 1 << 17, 100), 18).tolist() == [0, 0, 0, 0]
+    mantissa_ = 1 << FORMATS.scale_bits - 1
+    far = scale_rows(sums, Quantised(sums, mantissa_, -100), FORMATS.z_frac)
+    assert far.tolist() == [value * mantissa_ << FORMATS.most_left_shift for value in sums.tolist()]
+    assert (np.abs(far[1:]) > 1 << FORMATS.residual_bits).all()
+    assert scale_rows(sums, Quantised(sums, mantissa_, 100), FORMATS.z_frac).tolist() == [0] * 4
+    widest = 877_824 * ((1 << FORMATS.scale_bits) - 1) << FORMATS.most_left_shift
+    assert widest < 1 << 63

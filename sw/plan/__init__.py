@@ -1,0 +1,1 @@
+"""What any set of boards would do with a MatMul-free model: fit, speed, bound, energy."""

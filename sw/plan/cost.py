@@ -1,0 +1,324 @@
+"""The cost model of a model on boards: cycles, bytes, time, tokens and joules.
+
+Everything follows from sizes. An engine takes a word of weights a cycle (``lanes`` bytes of five
+weights) or waits until its tables are full; a memory gives its bytes. A board takes the longer of
+both. The embedding is the host's: a token costs the link one vector, and no figure here has it.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trilight.sw.checkpoint.formats import FORMATS
+from trilight.sw.checkpoint.shape import LAYER_MATRICES, Shape
+from trilight.sw.errors import PlanError
+
+from .boards import PlanBoard
+
+__all__ = ["FILL_CYCLES", "TILE_ROWS", "BoardLoad", "Plan", "Work", "layer_work", "make_plan",
+           "model_work", "product_work"]
+
+TILE_ROWS = 1024
+"""Rows whose sums an engine keeps: a larger matrix is passed in tiles."""
+FILL_CYCLES = 126
+"""To fill tables of five weights and hand them over: fewer rows than that wait for it."""
+BARRIERS_OF_A_LAYER = 4
+"""Times that an operation waits for a whole vector: its maximum is in every code."""
+NORM_CYCLES = 90
+"""Serial root and divisions of a norm that no weight word hides."""
+FRAME_BYTES = 16
+"""Of a frame that carries a vector, besides the vector."""
+TRITS_PER_BYTE = 5
+
+
+@dataclass(frozen=True)
+class Work:
+    """Cycles of an engine, and bytes that it reads.
+
+    Attributes
+    ----------
+    cycles : int
+    bytes : int
+        Weights with their padding.
+    weights : int
+        Without padding.
+    """
+
+    cycles: int
+    bytes: int
+    weights: int
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(self.cycles + other.cycles, self.bytes + other.bytes,
+                    self.weights + other.weights)
+
+    def milliseconds(self, board: PlanBoard) -> float:
+        """Time on a board: the longer of engine and memory."""
+        return 1e3 * max(self.cycles / (board.clock_mhz.value * 1e6),
+                         self.bytes / (board.megabytes_per_s.value * 1e6))
+
+    def bound(self, board: PlanBoard) -> str:
+        """What takes longer: ``engine`` or ``memory``."""
+        engine = self.cycles / board.clock_mhz.value
+        return "engine" if engine > self.bytes / board.megabytes_per_s.value else "memory"
+
+
+def product_work(rows: int, columns: int, lanes: int) -> Work:
+    """Work of a matrix product, its tiles of rows after each other."""
+    blocks = -(-columns // (TRITS_PER_BYTE * lanes))
+    tiles = [min(TILE_ROWS, rows - first) for first in range(0, rows, TILE_ROWS)]
+    return Work(sum(max(tile, FILL_CYCLES) for tile in tiles) * blocks, rows * blocks * lanes,
+                rows * columns)
+
+
+def _barriers(count: int, lanes: int) -> Work:
+    return Work(count * (TRITS_PER_BYTE * lanes + FILL_CYCLES + NORM_CYCLES), 0, 0)
+
+
+def layer_work(shape: Shape, lanes: int, share: int = 1) -> Work:
+    """Work of one layer, or of one of ``share`` boards that divide its rows."""
+    work = _barriers(BARRIERS_OF_A_LAYER, lanes)
+    for name in LAYER_MATRICES:
+        rows, columns = shape.matrix(name)
+        work += product_work(-(-rows // share), columns, lanes)
+    return work
+
+
+def head_work(shape: Shape, lanes: int, share: int = 1) -> Work:
+    """Work of the head, or of one of ``share`` boards that divide its rows."""
+    rows, columns = shape.matrix("head")
+    return _barriers(1, lanes) + product_work(-(-rows // share), columns, lanes)
+
+
+def model_work(shape: Shape, lanes: int) -> Work:
+    """Work of a token, head included, on one board."""
+    return sum(_units(shape, lanes), Work(0, 0, 0))
+
+
+def _units(shape: Shape, lanes: int) -> list[Work]:
+    """What a cut goes between: the layers, and the head."""
+    return [*[layer_work(shape, lanes)] * shape.layers, head_work(shape, lanes)]
+
+
+@dataclass(frozen=True)
+class BoardLoad:
+    """One board's part.
+
+    Attributes
+    ----------
+    what : str
+        Its layers, such as ``0-1`` or ``22-23, head``.
+    work : Work
+    milliseconds : float
+        For one token of one text.
+    bound : str
+    """
+
+    what: str
+    work: Work
+    milliseconds: float
+    bound: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A model on a number of boards of one kind.
+
+    Attributes
+    ----------
+    shape, board, boards, split, lanes
+        What was asked for.
+    whole : Work
+        A token on one board.
+    fewest_boards : int
+        With which it fits, layers whole.
+    on_chip_boards : int
+        That would hold all weights in block RAM.
+    loads : tuple of BoardLoad
+        Of the boards in use, in the order of the layers.
+    hop_bytes : int
+        That go from board to board for a token, or, rows split, over all links.
+    link_milliseconds : float
+        Of a token.
+    texts_per_word : int
+        Texts that each weight word serves, in ``many_texts_per_s``.
+    one_text_per_s, full_per_s, many_texts_per_s : float
+        Tokens a second: one text; as many texts as boards; the same with ``texts_per_word``.
+    """
+
+    shape: Shape
+    board: PlanBoard
+    boards: int
+    split: str
+    lanes: int
+    whole: Work
+    fewest_boards: int
+    on_chip_boards: int
+    loads: tuple[BoardLoad, ...]
+    hop_bytes: int
+    link_milliseconds: float
+    texts_per_word: int
+    one_text_per_s: float
+    full_per_s: float
+    many_texts_per_s: float
+
+    @property
+    def fits(self) -> bool:
+        most = max(load.work.bytes for load in self.loads)
+        return most <= self.board.megabytes.value * 1e6
+
+    def joules(self, tokens_per_s: float) -> tuple[float, float, float]:
+        """Joules of a token at a rate: expected, least and most, by the boards' power alone."""
+        low, high = self.board.watts_from_to
+        in_use = len(self.loads)
+        return (in_use * self.board.watts.value / tokens_per_s, in_use * low / tokens_per_s,
+                in_use * high / tokens_per_s)
+
+
+def make_plan(shape: Shape, board: PlanBoard, boards: int, *, split: str = "layers",
+              lanes: int | None = None, texts_per_word: int = 16,
+              link_mbit_s: float = 50.0) -> Plan:
+    """Plan a model on boards.
+
+    Parameters
+    ----------
+    shape : Shape
+    board : PlanBoard
+    boards : int
+    split : str
+        ``layers``: each board has some layers whole. ``rows``: each has a part of every matrix.
+    lanes : int, optional
+        Byte lanes of the engine. Default: as many as the memory feeds.
+    texts_per_word : int
+    link_mbit_s : float
+        Of a link between neighbours.
+
+    Raises
+    ------
+    PlanError
+        A number is not positive, or the split unknown.
+    """
+    if boards < 1 or texts_per_word < 1 or not link_mbit_s > 0 or (
+            lanes is not None and lanes < 1):
+        raise PlanError("boards, lanes, texts and link speed must be positive")
+    if split not in ("layers", "rows"):
+        raise PlanError(f"a model is split by layers or rows, not by {split!r}")
+    width = board.lanes if lanes is None else lanes
+    whole = model_work(shape, width)
+    per_ms = link_mbit_s * 1e3 / 8
+    if split == "layers":
+        loads = _cut_layers(shape, board, boards, width)
+        hop = -(-shape.hidden * FORMATS.residual_bits // 8) + FRAME_BYTES
+        link_ms = (len(loads) - 1) * hop / per_ms
+    else:
+        loads = _cut_rows(shape, board, boards, width)
+        hop = shape.layers * (7 * shape.hidden + shape.inner) if boards > 1 else 0
+        link_ms = hop / per_ms
+    slowest = max(load.milliseconds for load in loads)
+    if split == "layers":
+        one = 1e3 / (sum(load.milliseconds for load in loads) + link_ms)
+        full = 1e3 / max(slowest, hop / per_ms if len(loads) > 1 else 0)
+    else:
+        one = full = 1e3 / (slowest + link_ms)
+    capacity = board.megabytes.value * 1e6
+    return Plan(shape=shape, board=board, boards=boards, split=split, lanes=width, whole=whole,
+                fewest_boards=_fewest(shape, width, capacity),
+                on_chip_boards=-int(-whole.bytes // board.weight_bytes_on_chip.value),
+                loads=loads, hop_bytes=hop, link_milliseconds=link_ms,
+                texts_per_word=texts_per_word, one_text_per_s=one, full_per_s=full,
+                many_texts_per_s=_many(loads, board, texts_per_word, split, hop, per_ms))
+
+
+def _many(loads: Sequence[BoardLoad], board: PlanBoard, texts: int, split: str, hop: int,
+          per_ms: float) -> float:
+    """Tokens a second where each weight word serves several texts, and links carry them all."""
+    slowest = max(load.milliseconds for load in loads)
+    links = texts * hop / per_ms if len(loads) > 1 else 0.0
+    return 1e3 * texts / (max(slowest, links) if split == "layers" else slowest + links)
+
+
+def _fewest(shape: Shape, lanes: int, capacity: float) -> int:
+    """Boards that hold the model, layers whole; 0 if a layer or the head alone is too large."""
+    units = [work.bytes for work in _units(shape, lanes)]
+    return 0 if max(units) > capacity else len(list(_packed(units, capacity)))
+
+
+def _packed(units: Sequence[float], most: float) -> Iterator[list[int]]:
+    """Runs of units, each as long as it may be with a sum of at most ``most``."""
+    run: list[int] = []
+    total = 0.0
+    for number, size in enumerate(units):
+        if run and total + size > most:
+            yield run
+            run, total = [], 0.0
+        run.append(number)
+        total += size
+    yield run
+
+
+def _cut_layers(shape: Shape, board: PlanBoard, boards: int,
+                lanes: int) -> tuple[BoardLoad, ...]:
+    """The cut into runs of layers whose slowest board is fastest."""
+    units = _units(shape, lanes)
+    times = [unit.milliseconds(board) for unit in units]
+    sums = sorted({sum(times[a:b]) for a in range(len(times))
+                   for b in range(a + 1, len(times) + 1)})
+    # The smallest sum of neighbours within which the runs need no more boards than there are.
+    low, high = 0, len(sums) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if sums[middle] >= max(times) and len(list(_packed(times, sums[middle]))) <= boards:
+            high = middle
+        else:
+            low = middle + 1
+    loads = []
+    for run in _packed(times, sums[low]):
+        work = sum((units[n] for n in run), Work(0, 0, 0))
+        loads.append(BoardLoad(_names(run, shape.layers), work, work.milliseconds(board),
+                               work.bound(board)))
+    return tuple(loads)
+
+
+def _names(run: Sequence[int], layers: int) -> str:
+    inner = [n for n in run if n < layers]
+    parts = []
+    if inner:
+        parts.append(str(inner[0]) if len(inner) == 1 else f"{inner[0]}-{inner[-1]}")
+    if layers in run:
+        parts.append("head")
+    return ", ".join(parts)
+
+
+def _cut_rows(shape: Shape, board: PlanBoard, boards: int, lanes: int) -> tuple[BoardLoad, ...]:
+    work = head_work(shape, lanes, boards)
+    for _ in range(shape.layers):
+        work += layer_work(shape, lanes, boards)
+    load = BoardLoad(f"1/{boards} of every row set", work, work.milliseconds(board),
+                     work.bound(board))
+    return (load,) * boards
+
+
+def plan_results(plan: Plan) -> dict[str, Any]:
+    """A plan ready for JSON, with what is assumed."""
+    board = plan.board
+    rates = {"one_text": plan.one_text_per_s, "pipeline_full": plan.full_per_s,
+             "texts_per_word": plan.many_texts_per_s}
+    return {
+        "shape": plan.shape.to_dict(), "ternary_weights": plan.shape.ternary_weights,
+        "bytes": plan.whole.bytes, "cycles": plan.whole.cycles, "lanes": plan.lanes,
+        "board": board.name, "boards": plan.boards, "boards_in_use": len(plan.loads),
+        "split": plan.split, "roofline": board.roofline, "fits": plan.fits,
+        "fewest_boards": plan.fewest_boards or None, "on_chip_boards": plan.on_chip_boards,
+        "loads": [{"what": load.what, "bytes": load.work.bytes, "cycles": load.work.cycles,
+                   "milliseconds": load.milliseconds, "bound": load.bound}
+                  for load in plan.loads],
+        "link": {"bytes": plan.hop_bytes, "milliseconds": plan.link_milliseconds},
+        "texts_per_word": plan.texts_per_word, "tokens_per_s": rates,
+        "joules_per_token": {name: dict(zip(("expected", "least", "most"), plan.joules(rate),
+                                            strict=True)) for name, rate in rates.items()},
+        "boundary": "boards only; the embedding is looked up on the host",
+        "kind": "roofline" if board.roofline else "modelled",
+        "figures": {name: vars(getattr(board, name)) for name in (
+            "megabytes", "megabytes_per_s", "clock_mhz", "most_lanes", "weight_bytes_on_chip",
+            "watts")},
+    }
