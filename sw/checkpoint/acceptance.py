@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trilight.hw.contract.imported import FORMATS
 from trilight.sw.errors import EvaluationError
 
-from .formats import FORMATS
 from .model import ImportedModel
 from .run import Progress, open_runner
 

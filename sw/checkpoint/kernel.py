@@ -11,10 +11,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from trilight.hw.ternary import STEPS
+from trilight.hw.contract.imported import FORMATS
+from trilight.hw.contract.trits import STEPS
 from trilight.sw.errors import TokenError
 
-from .formats import FORMATS
 from .model import ImportedMatrix, ImportedModel
 from .reference import SIGMOID_TAIL, Saturations
 

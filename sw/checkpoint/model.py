@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trilight.hw.contract.imported import FORMATS
 from trilight.sw.errors import CheckpointError, ModelFileError, TrilightError
-from trilight.sw.model import pack_trits
+from trilight.sw.model.model import pack_trits
 
-from .formats import FORMATS
 from .reader import Checkpoint, TernaryMatrix
 from .shape import LAYER_MATRICES, Shape
 from .tensors import open_safetensors

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trilight.hw.ternary import CODE_TO_TRITS
+from trilight.hw.contract.imported import FORMATS
+from trilight.hw.contract.trits import CODE_TO_TRITS
 from trilight.sw.errors import TokenError
 
-from .formats import FORMATS
 from .model import ImportedMatrix, ImportedModel
 
 __all__ = [

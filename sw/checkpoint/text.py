@@ -7,9 +7,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from trilight.hw.contract.imported import FORMATS
 from trilight.sw.errors import EvaluationError, PromptError
 
-from .formats import FORMATS
 from .model import ImportedModel
 from .run import Progress, Runner, open_runner
 from .tokens import Tokenizer, open_tokenizer

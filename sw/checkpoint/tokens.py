@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from trilight.hw.extras import pip_install
+from trilight.hw.support.extras import pip_install
 from trilight.sw.errors import CheckpointError, MissingPackageError, TokenError
 
 __all__ = ["Tokenizer", "describe_tokenizer", "licence_of", "open_tokenizer", "read_tokenizer"]

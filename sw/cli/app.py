@@ -25,7 +25,8 @@ from rich.table import Table
 from trilight.hw.contract.device import UP5K
 from trilight.hw.support.extras import pip_install
 from trilight.sw.api import open_board, report
-from trilight.sw.errors import EvaluationError, MissingPackageError, TrilightError
+from trilight.sw.checkpoint.model import is_imported
+from trilight.sw.errors import EvaluationError, MissingPackageError, TargetError, TrilightError
 from trilight.sw.host.driver import check_request
 from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.image import compile_image
@@ -37,6 +38,7 @@ from trilight.sw.report.report import print_report
 
 from .console import check_folder, progress_bar, write_file, write_json
 from .display import TextDisplay
+from .imported import evaluate_against, evaluate_text, generate_text
 
 __all__ = ["COMMANDS", "main"]
 
@@ -58,6 +60,10 @@ EPILOG = """
   trilight generate --prompt "ROMEO:" --target serial:PORT   a board
 
   trilight evaluate --corpus FILE                            quality of the model
+
+  trilight import FOLDER -o FILE                             a published checkpoint
+
+  trilight plan --model 370M --board ulx3s-85f --boards 12   what boards would do with it
 
 Each command explains itself: trilight generate --help
 """
@@ -101,6 +107,13 @@ def generate(
     """Generate text, shown as it arrives, then report speed, energy and quality."""
     check_folder(json_file)
     console = Console(stderr=True, quiet=quiet)
+    if model is not None and is_imported(model):
+        _check_imported_target(target)
+        spoken = generate_text(model, prompt, tokens=tokens, temperature=temperature, seed=seed,
+                               console=console)
+        if json_file is not None:
+            write_json(json_file, spoken)
+        return
     loaded = Model.load(model or default_model_path())
     seeds = range(seed, seed + len(prompt))
     for text, own_seed in zip(prompt, seeds, strict=True):
@@ -125,8 +138,14 @@ def generate(
 
 
 def evaluate(
-    corpus: Annotated[Path, typer.Option(
-        "--corpus", "-c", metavar="FILE", help="Text file, UTF-8.")],
+    file: Annotated[Path | None, typer.Argument(
+        metavar="[MODEL]", help="Model file, as --model gives it too.")] = None,
+    corpus: Annotated[Path | None, typer.Option(
+        "--corpus", "-c", metavar="FILE", help="Text file, UTF-8.")] = None,
+    against: Annotated[Path | None, typer.Option(
+        "--against", metavar="FILE", help="In place of a corpus, for a model that trilight import "
+                                          "wrote: compare its logits with those in an .npz file "
+                                          "of ids_0, logits_0, ids_1, ...")] = None,
     model: ModelOption = None,
     split: Annotated[Split, typer.Option(
         "--split", help="validation: the last 10 % of the text, which training does not see; "
@@ -139,6 +158,9 @@ def evaluate(
                          "netlist, draws the same tokens as the reference.")] = None,
     sample: Annotated[int, typer.Option(
         "--sample", min=1, help="Tokens of that check.")] = 64,
+    most_tokens: Annotated[int | None, typer.Option(
+        "--max-tokens", min=1, help="Of an imported model: score no more tokens than "
+                                    "this.")] = None,
     json_file: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
@@ -148,11 +170,21 @@ def evaluate(
     characters. The figures are of the integer reference, and so of every target that draws the
     same tokens. A second table shows who pays for what the model lacks: frequent, middle or rare
     characters and words.
+
+    A model that trilight import wrote is measured in nats per token and bits per byte, or with
+    --against beside logits that something else has computed.
     """
     check_folder(json_file)
-    whole = _read_text(corpus)
-    begin = len(whole) * 9 // 10 if split is Split.VALIDATION else 0
-    text, known = whole[begin:], whole[:begin] or whole
+    model = _one_model(file, model)
+    if against is not None or (model is not None and is_imported(model)):
+        results = _evaluate_imported(model, corpus, against, split, most_tokens,
+                                     Console(stderr=True, quiet=quiet))
+        if json_file is not None:
+            write_json(json_file, results)
+        return
+    if corpus is None:
+        raise EvaluationError("there is nothing to evaluate on; give --corpus FILE")
+    text, known = _part(_read_text(corpus), split)
     loaded = Model.load(model or default_model_path())
     predictors: dict[str, PredictorFactory | None] = {"model": None}
     if float_file is not None:
@@ -168,7 +200,7 @@ def evaluate(
     protocols = {protocol: summary(loaded, text, nats["model"], protocol)
                  for protocol, nats in losses.items()}
     streamed = protocols["streamed"]
-    results: dict[str, Any] = {
+    results = {
         "corpus": corpus.name, "split": split.value,
         **{key: streamed[key] for key in ("protocol", "nats_per_char", "bits_per_char",
                                           "bits_per_byte", "model_sha256", "text_sha256")},
@@ -297,6 +329,40 @@ def _missing(plugin: EntryPoint, error: ImportError) -> Callable[[], NoReturn]:
                                   ) from error
 
     return command
+
+
+def _check_imported_target(target: str) -> None:
+    if target != "reference":
+        raise TargetError(f"an imported model cannot run on {target}; its target is reference, the "
+                          "integers of docs/imported-formats.md")
+
+
+def _one_model(file: Path | None, model: Path | None) -> Path | None:
+    if file is not None and model is not None and file != model:
+        raise EvaluationError(f"two models are given, {file} and {model}; give one")
+    return model if file is None else file
+
+
+def _part(whole: str, split: Split) -> tuple[str, str]:
+    """The part of a corpus that is measured, and the text that is known before it."""
+    begin = len(whole) * 9 // 10 if split is Split.VALIDATION else 0
+    return whole[begin:], whole[:begin] or whole
+
+
+def _evaluate_imported(model: Path | None, corpus: Path | None, against: Path | None, split: Split,
+                       most_tokens: int | None, console: Console) -> dict[str, Any]:
+    if model is None or not is_imported(model):
+        raise EvaluationError("--against needs a model that trilight import wrote, not "
+                              f"{model or 'the bundled one'}; give its file")
+    if (corpus is None) == (against is None):
+        raise EvaluationError("an imported model is evaluated on --corpus FILE or --against FILE; "
+                              "give one of them")
+    if against is not None:
+        return evaluate_against(model, against, console)
+    assert corpus is not None
+    text, _ = _part(_read_text(corpus), split)
+    return {"corpus": corpus.name, "split": split.value,
+            **evaluate_text(model, text, most_tokens, console)}
 
 
 def _float_predictor(path: Path, model: Model) -> PredictorFactory:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trilight.sw.checkpoint.formats import FORMATS
+from trilight.hw.contract.imported import FORMATS
 from trilight.sw.checkpoint.shape import LAYER_MATRICES, Shape
 from trilight.sw.errors import PlanError
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from trilight.hw.contract.imported import FORMATS
 from trilight.sw.checkpoint.acceptance import compare, read_reference
-from trilight.sw.checkpoint.formats import FORMATS
 from trilight.sw.checkpoint.model import (
     GAINS,
     ImportedMatrix,

@@ -11,14 +11,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from trilight.sw.console import check_folder, progress_bar, write_json
+from trilight.sw.checkpoint.acceptance import compare, read_reference
+from trilight.sw.checkpoint.model import ImportedModel, import_checkpoint
+from trilight.sw.checkpoint.reader import Checkpoint
+from trilight.sw.checkpoint.text import generate_pieces, text_quality
+from trilight.sw.checkpoint.tokens import describe_tokenizer, licence_of, read_tokenizer
 from trilight.sw.errors import CheckpointError
 
-from .acceptance import compare, read_reference
-from .model import ImportedModel, import_checkpoint
-from .reader import Checkpoint
-from .text import generate_pieces, text_quality
-from .tokens import describe_tokenizer, licence_of, read_tokenizer
+from .console import check_folder, progress_bar, write_json
 
 __all__ = ["evaluate_against", "evaluate_text", "generate_text", "import_command",
            "print_imported"]

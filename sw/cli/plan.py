@@ -10,10 +10,10 @@ from rich.table import Table
 
 from trilight.sw.checkpoint.model import ImportedModel
 from trilight.sw.checkpoint.shape import SHAPES, Shape, named_shape
-from trilight.sw.console import check_folder, write_json
+from trilight.sw.plan.boards import field_rows, plan_board
+from trilight.sw.plan.cost import Plan, make_plan, plan_results
 
-from .boards import field_rows, plan_board
-from .cost import Plan, make_plan, plan_results
+from .console import check_folder, write_json
 
 __all__ = ["plan_command"]
 
@@ -97,7 +97,7 @@ def print_plan(model: str, plan: Plan, *, why: bool, console: Console) -> None:
                      "weight_bytes_on_chip", "watts"):
             figure = getattr(board, name)
             say(f"  {name.replace('_', ' ')}: {figure.value:g}, {figure.kind}: {figure.source}")
-    console.print(_field_table())
+    say(_field_lines())
 
 
 def _fit_line(plan: Plan) -> str:
@@ -145,10 +145,8 @@ def _joules_line(plan: Plan) -> str:
             f"{watts.value:g} W ({watts.kind}, {low:g} to {high:g}), host not counted")
 
 
-def _field_table() -> Table:
-    table = Table(box=None, title="beside it, as published", title_justify="left")
-    for title in ("what", "model", "figure", "kind", "covers"):
-        table.add_column(title, overflow="fold")
-    for row in field_rows():
-        table.add_row(row.name, row.model, row.figure, row.kind, row.covers)
-    return table
+def _field_lines() -> str:
+    lines = ["beside it, as published:"]
+    lines += [f"  {row.name} ({row.model}): {row.figure}, {row.kind}; {row.covers}"
+              for row in field_rows()]
+    return "\n".join(lines)
