@@ -30,6 +30,8 @@ from amaranth_boards.icebreaker import ICEBreakerPlatform
 from trilight.hw.contract.errors import BoardError
 from trilight.hw.lib.arith import Multiplier
 
+from .families.up5k import UP5KBoard
+
 __all__ = ["DESIGNS", "OSCILLATORS_HZ", "PUBLISHED", "CalibrationBoard", "Design",
            "all_boards", "calibration_board", "calibration_boards", "lfsr_taps", "published_boards"]
 
@@ -241,8 +243,9 @@ class CalibrationBoard:
     """
 
     top = "calibration"
-    part = "iCE40UP5K-SG48"
-    nextpnr_options = ("--up5k", "--package", "sg48")
+    part = UP5KBoard.part
+    part_options = UP5KBoard.part_options
+    toolchain = UP5KBoard.toolchain
     tx_pin = ""
     clocks_per_bit = 4
     baud = 0.0
@@ -263,6 +266,8 @@ class CalibrationBoard:
         self.published = name in PUBLISHED
         self.clock_hz = clock_hz
         self.hfosc = hfosc
+        # Metered at the clock that it has, whatever that is.
+        self.clock_tolerance = 0.0
         self.oscillator_hz = PIN_HZ
         self.clock_pin = "" if hfosc else "clk12_0__io"
         # A simulated receive pin rests at 1, as does the button, which is 0 while held down.

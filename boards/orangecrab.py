@@ -1,0 +1,23 @@
+"""The OrangeCrab: an ECP5 with USB of its own and no serial bridge; an adapter goes to two pins."""
+
+from amaranth.build import Attrs
+from amaranth_boards.orangecrab_r0_2 import OrangeCrabR0_2_85FPlatform
+from amaranth_boards.resources import UARTResource
+
+from .families.board import Oscillator
+from .families.ecp5 import ECP5Board
+
+__all__ = ["Orangecrab85F"]
+
+
+class Orangecrab85F(ECP5Board):
+    """OrangeCrab r0.2.1 with an LFE5U-85F: receive at pin 0, transmit at pin 1."""
+
+    name = "orangecrab-85f"
+    title = "OrangeCrab r0.2 85F"
+    platform_class = OrangeCrabR0_2_85FPlatform
+    oscillator = Oscillator("clk", 48_000_000)
+    most_baud = 3_000_000
+    loader = ("--board", "orangeCrab", "--dfu")
+    usb = (0x1209, 0x5af0)
+    extra_resources = (UARTResource(0, rx="N17", tx="M18", attrs=Attrs(IO_TYPE="LVCMOS33")),)
