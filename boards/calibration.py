@@ -31,6 +31,7 @@ from trilight.hw.contract.errors import BoardError
 from trilight.hw.lib.arith import Multiplier
 
 from .families.up5k import UP5KBoard
+from .icebreaker import Icebreaker
 
 __all__ = ["DESIGNS", "OSCILLATORS_HZ", "PUBLISHED", "CalibrationBoard", "Design",
            "all_boards", "calibration_board", "calibration_boards", "lfsr_taps", "published_boards"]
@@ -246,6 +247,8 @@ class CalibrationBoard:
     part = UP5KBoard.part
     part_options = UP5KBoard.part_options
     toolchain = UP5KBoard.toolchain
+    loader = Icebreaker.loader
+    loader_hint = Icebreaker.loader_hint
     tx_pin = ""
     clocks_per_bit = 4
     baud = 0.0

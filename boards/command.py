@@ -1,10 +1,7 @@
 """Commands that make a bitstream and put it on a board."""
 
-import enum
 import json
 import os
-import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
@@ -24,16 +21,17 @@ from trilight.hw.flow.build import (
     Netlist,
     build,
     design_sha256,
+    find_board,
     synthesise,
 )
-from trilight.hw.support.extras import INSTALL_PROGRAMMER
+from trilight.hw.support.boards import DEFAULT_BOARD, board_names
 from trilight.hw.support.tools import Progress
 
 from .calibration import calibration_board
 from .guard import Comparison, Record, check, compare, load_record, number, record
 from .guards import record_path
-from .icebreaker import Icebreaker
-from .releases import icebreaker, release_path
+from .programmer import find_programmer, program
+from .releases import load_release, release_path
 
 __all__ = ["RELEASE", "build_command", "flash_command", "flash_design", "guard_command"]
 
@@ -41,25 +39,15 @@ RELEASE = "trilight.release"
 """Entry points group of functions that add figures to a release: each takes a netlist and a
 progress callback, and returns JSON-able fields."""
 
-PROGRAMMERS = {
-    "openFPGALoader": ["--board", "ice40_generic", "--write-flash"],
-    "iceprog": [],
-}
-"""Programs that can write an iCEBreaker's flash, best first, and their options."""
-
-
-class BoardName(enum.StrEnum):
-    """Boards that can be built for."""
-
-    ICEBREAKER = Icebreaker.name
-
-
-BoardArgument = Annotated[BoardName, typer.Argument(help="Board.")]
-CLOCK_HZ = 48e6
-FrequencyOption = Annotated[float, typer.Option(
-    "--frequency", "-f", metavar="HZ", help="Clock of the chip: 12e6, or 16e6 to 50e6.")]
+BoardArgument = Annotated[str, typer.Argument(
+    help="Board: " + ", ".join(board_names()) + ".", autocompletion=board_names,
+    metavar="[BOARD]")]
+FrequencyOption = Annotated[float | None, typer.Option(
+    "--frequency", "-f", metavar="HZ", help="Clock of the chip. Default: the board's, which its "
+                                            "timing meets; 48e6 on an iCEBreaker.")]
 BaudOption = Annotated[float | None, typer.Option(
-    "--baud", metavar="BAUD", help="Speed of the serial port. Default: a quarter of the clock.")]
+    "--baud", metavar="BAUD", help="Speed of the serial port. Default: the fastest that the clock "
+                                     "and the USB bridge can do.")]
 SeedsOption = Annotated[str | None, typer.Option(
     "--seeds", metavar="LIST", help="Seeds of the placement to try, such as 1-5 or 2,7. Default: "
                                     "that of the released bitstream, or "
@@ -69,8 +57,8 @@ RECORD_SEEDS = "1-5"
 
 
 def build_command(
-    board: BoardArgument,
-    frequency: FrequencyOption = CLOCK_HZ,
+    board: BoardArgument = DEFAULT_BOARD,
+    frequency: FrequencyOption = None,
     baud: BaudOption = None,
     seeds: SeedsOption = None,
     out: Annotated[Path, typer.Option(
@@ -85,7 +73,7 @@ def build_command(
     """
     console = Console(stderr=True)
     progress = _printer(console)
-    chosen = Icebreaker(frequency=frequency, baud=baud)
+    chosen = find_board(board, frequency=frequency, baud=baud)
     built = build(chosen, seeds=_seeds(chosen, seeds), progress=progress)
     _write_results(built, out)
     _print_figures(built.figures, console)
@@ -98,26 +86,26 @@ def build_command(
 
 
 def flash_command(
-    board: BoardArgument,
+    board: BoardArgument = DEFAULT_BOARD,
     bitstream: Annotated[Path | None, typer.Option(
         "--bitstream", "-b", metavar="FILE", help="What to write. Default: build it.")] = None,
-    frequency: FrequencyOption = CLOCK_HZ,
+    frequency: FrequencyOption = None,
     baud: BaudOption = None,
     seeds: SeedsOption = None,
 ) -> None:
     """Write a bitstream into a board's flash memory."""
-    if bitstream is not None and (frequency, baud, seeds) != (CLOCK_HZ, None, None):
+    if bitstream is not None and (frequency, baud, seeds) != (None, None, None):
         raise BuildError(f"{bitstream} is written as it is; leave out --frequency, --baud and "
                          "--seeds, or leave out --bitstream to build one")
-    programmer = _find_programmer()
+    chosen = find_board(board, frequency=frequency, baud=baud)
+    programmer = find_programmer(chosen)
     if bitstream is None:
-        chosen = Icebreaker(frequency=frequency, baud=baud)
         bitstream = build(chosen, seeds=_seeds(chosen, seeds),
                           progress=_printer(Console(stderr=True))).bitstream
     if not bitstream.is_file():
         raise BuildError(f"there is no bitstream {bitstream}; trilight build {board} "
                          "makes one")
-    _program(programmer, bitstream)
+    program(programmer, bitstream)
 
 
 def flash_design(name: str | None, progress: Progress) -> None:
@@ -135,31 +123,15 @@ def flash_design(name: str | None, progress: Progress) -> None:
     BuildError, BoardError
         It cannot be built or written, or there is no such design.
     """
-    programmer = _find_programmer()
-    board = Icebreaker() if name is None else calibration_board(name)
+    programmer = find_programmer(find_board())
+    board = find_board() if name is None else calibration_board(name)
     built = build(board, seeds=_seeds(board), progress=progress)
     progress(f"Writing {name or 'the accelerator'}")
-    _program(programmer, built.bitstream)
-
-
-def _find_programmer() -> str:
-    programmer = next((tool for tool in PROGRAMMERS if shutil.which(tool)), None)
-    if programmer is None:
-        raise BuildError(f"no program to write the flash of {Icebreaker.name} is installed "
-                         f"({' or '.join(PROGRAMMERS)}); {INSTALL_PROGRAMMER} installs one")
-    return programmer
-
-
-def _program(programmer: str, bitstream: Path) -> None:
-    status = subprocess.run([programmer, *PROGRAMMERS[programmer], str(bitstream)],
-                            check=False).returncode
-    if status != 0:
-        raise BuildError(f"{programmer} failed with status {status}; is the board plugged in, and "
-                         "are you allowed to use it?")
+    program(programmer, built.bitstream)
 
 
 def guard_command(
-    board: BoardArgument = BoardName.ICEBREAKER,
+    board: BoardArgument = DEFAULT_BOARD,
     seeds: Annotated[str | None, typer.Option(
         "--seeds", metavar="LIST", help="Seeds of the placement, such as 1-5. Default: 1, and "
                                         f"{RECORD_SEEDS} with --update.")] = None,
@@ -192,7 +164,7 @@ def guard_command(
             raise
         progress(str(error))
     chosen = _parse_seeds(seeds or (RECORD_SEEDS if update else GUARD_SEEDS))
-    built_for = Icebreaker()
+    built_for = find_board(board)
     try:
         figures = build(built_for, seeds=chosen, progress=progress).figures
     except TimingError as error:
@@ -248,8 +220,9 @@ def _seeds(board: Board, text: str | None = None) -> Sequence[int]:
     """Return the seeds that were asked for; otherwise a design that is released gets its file."""
     if text is not None:
         return _parse_seeds(text)
-    released = icebreaker()
-    return ([released["seed"]] if design_sha256(board) == released["design_sha256"]
+    released = load_release(board.name)
+    return ([released["seed"]]
+            if released is not None and design_sha256(board) == released["design_sha256"]
             else DEFAULT_SEEDS)
 
 
@@ -304,7 +277,7 @@ def _write_results(built: Build, out: Path) -> None:
     except OSError as error:
         raise BuildError(f"the results cannot be written to {out}: {error.strerror}; choose "
                          "another folder with --out") from error
-    _replace(out / f"{stem}.bin", built.bitstream.read_bytes())
+    _replace(out / f"{stem}{built.bitstream.suffix}", built.bitstream.read_bytes())
     _replace(out / f"{stem}.v", built.netlist.verilog.read_bytes())
     _replace(out / f"{stem}.json", (json.dumps(built.figures, indent=2) + "\n").encode())
 
@@ -312,10 +285,14 @@ def _write_results(built: Build, out: Path) -> None:
 def _print_figures(figures: dict[str, Any], console: Console) -> None:
     table = Table(box=None, show_header=False)
     table.add_row("clock", f"{figures['clock_hz'] / 1e6:g} MHz, {figures['clock_source']}")
-    table.add_row("serial port", f"{figures['baud']:,.0f} baud")
+    tolerance = figures["clock_tolerance"]
+    table.add_row("serial port", f"{figures['baud']:,.0f} baud"
+                  + (f", {100 * tolerance:g} % more or less" if tolerance else ""))
     for seed, fmax in figures["fmax_hz"].items():
         table.add_row(f"seed {seed}", f"{fmax / 1e6:.2f} MHz"
                       + (", taken" if int(seed) == figures["seed"] else ""))
+    if not figures["timing_signed_off"]:
+        table.add_row("timing", "not signed off: the tool's delays are not complete")
     table.add_row("cells", ", ".join(f"{name} {n:,}" for name, n in figures["resources"].items()))
     table.add_row("bitstream", figures["bitstream_sha256"])
     console.print(table)

@@ -19,7 +19,7 @@ class IcebreakerBitsy(UP5KBoard):
     oscillator = Oscillator("clk12", 12_000_000)
     most_baud = 3_000_000
     led = "led_g"
-    loader = ("--dfu", "--vid", "0x1d50", "--pid", "0x6146", "--altsetting", "0")
+    loader = ("--board", "icebreaker-bitsy", "--dfu")
     extra_resources = (UARTResource(0, rx="47", tx="44"),)
 
     def base_platform(self) -> Any:

@@ -19,7 +19,7 @@ class Icesugar(UP5KBoard):
     # What the iCELink is described with; it may pass more.
     default_baud = most_baud = 115_200
     led = "led_g"
-    loader = ("--board", "ice40_generic", "--cable", "cmsisdap")
+    loader_hint = "copy the bitstream onto the drive iCELink that the board shows"
     usb = (0x1d50, 0x602b)
 
     def base_platform(self) -> Any:

@@ -25,7 +25,7 @@ class Upduino3(UP5KBoard):
     default_baud = 115_200
     most_baud = 12_000_000
     led = "led_g"
-    loader = ("--board", "ice40_generic")
+    loader = ("--board", "ice40_generic", "--cable", "ft232")
     usb = (0x0403, 0x6014)
     extra_resources = (
         UARTResource(0, rx="15", tx="14"),

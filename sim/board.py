@@ -7,7 +7,9 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from trilight.hw.contract.errors import BoardError
 from trilight.hw.flow.build import Board, Hdl, elaborate, find_board, synthesise, tool_versions
+from trilight.hw.support.boards import DEFAULT_BOARD
 from trilight.hw.support.tools import Progress, no_progress
 from trilight.sim.native.compile import NativeBench, Probe
 from trilight.sw.errors import LinkError, TargetError
@@ -15,8 +17,6 @@ from trilight.sw.host.targets import TargetOptions
 from trilight.sw.host.transport import Transport
 
 __all__ = ["VirtualBoard", "netlist_target", "rtl_target", "serve_pty"]
-
-DEFAULT_BOARD = "icebreaker"
 
 CHUNK = 50_000
 """Cycles between two looks at the host."""
@@ -159,20 +159,21 @@ class VirtualBoard(Transport):
 
 def _target(make: Callable[[Board, Progress], Hdl], kind: str,
             options: TargetOptions) -> VirtualBoard:
-    if options.argument not in ("", DEFAULT_BOARD):
-        raise TargetError(f"there is no virtual board {options.argument!r}; "
-                          f"there is {kind}:{DEFAULT_BOARD}, or {kind} in short")
-    hdl = make(find_board(DEFAULT_BOARD), options.progress)
-    return VirtualBoard(hdl, f"{kind}:{DEFAULT_BOARD}", progress=options.progress)
+    try:
+        board = find_board(options.argument or DEFAULT_BOARD)
+    except BoardError as error:
+        raise TargetError(f"no target {kind}:{options.argument}: {error}") from error
+    return VirtualBoard(make(board, options.progress), f"{kind}:{board.name}",
+                        progress=options.progress)
 
 
 def rtl_target(options: TargetOptions) -> VirtualBoard:
-    """Target ``rtl``: the design as it is before synthesis."""
+    """Target ``rtl`` or ``rtl:BOARD``: the design as it is before synthesis."""
     return _target(elaborate, "rtl", options)
 
 
 def netlist_target(options: TargetOptions) -> VirtualBoard:
-    """Target ``netlist``: the synthesised cells, those of the bitstream."""
+    """Target ``netlist`` or ``netlist:BOARD``: the synthesised cells, those of the bitstream."""
     return _target(synthesise, "netlist", options)
 
 

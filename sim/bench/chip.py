@@ -37,7 +37,7 @@ from .uart import Host
 BUILD_ID = "TRILIGHT_BENCH_BUILD_ID"
 """Environment variable with the build id that the design must report."""
 
-BOARD = find_board("icebreaker")
+BOARD = find_board()
 
 POWER_ON_CYCLES = 2048
 

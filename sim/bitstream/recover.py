@@ -69,7 +69,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class PllSetting:
-    """Dividers of the PLL, as ``trilight.boards.icebreaker.PllSettings`` has them."""
+    """Dividers of the PLL, as ``trilight.boards.families.up5k.PllSettings`` has them."""
 
     divr: int
     divf: int

@@ -16,9 +16,10 @@ from trilight.hw.flow.build import (
     pin_ports,
     tool_versions,
 )
+from trilight.hw.support.boards import DEFAULT_BOARD
 from trilight.hw.support.cache import cached, digest
 from trilight.hw.support.tools import Progress, no_progress
-from trilight.sim.board import DEFAULT_BOARD, VirtualBoard
+from trilight.sim.board import VirtualBoard
 from trilight.sw.errors import BitstreamError, TargetError
 from trilight.sw.host.targets import TargetOptions
 from trilight.sw.report.report import load_releases

@@ -11,6 +11,7 @@ from typing import Any
 from trilight.hw.contract.device import UP5K, DeviceConfig
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.flow.build import Board, find_board
+from trilight.hw.support.boards import DEFAULT_BOARD
 from trilight.sw.errors import ExploreError
 
 __all__ = ["Design", "Point", "Sweep", "parse_sweep"]
@@ -82,7 +83,7 @@ class Sweep:
         The same by field of ``ModelConfig``.
     """
 
-    board: str = "icebreaker"
+    board: str = DEFAULT_BOARD
     clock_hz: tuple[float, ...] = (48e6,)
     seeds: tuple[int, ...] = (1, 2, 3)
     sequences: tuple[int, ...] = (1,)

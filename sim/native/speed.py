@@ -150,7 +150,7 @@ def main(
         console.print(text, style="dim", markup=False)
 
     for kind in chosen:
-        hdl = make[kind](find_board("icebreaker"), say)
+        hdl = make[kind](find_board(), say)
         recipes = RECIPES | (NETLIST_RECIPES if kind == "netlist" else {})
         _print(compare(hdl, recipes, cycles=CYCLES[kind], progress=say), kind, Console())
 

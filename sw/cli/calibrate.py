@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from trilight.hw.support.boards import DEFAULT_BOARD
 from trilight.sw.api import open_board
 from trilight.sw.errors import CalibrationError
 from trilight.sw.host.driver import Board
@@ -42,7 +43,7 @@ def calibrate_command(
         "ina226:1/0x40,shunt=1.0; trilight meter list shows all.")] = DRY_METER,
     target: Annotated[str | None, typer.Option(
         "--target", help="Where the accelerator answers when it is flashed: serial:PORT.")] = None,
-    board: Annotated[str, typer.Option("--board", help="Board.")] = "icebreaker",
+    board: Annotated[str, typer.Option("--board", help="Board.")] = DEFAULT_BOARD,
     resistor: Annotated[float | None, typer.Option(
         "--resistor", "-r", metavar="OHM", help="Known load, to check the meter with first.",
     )] = None,

@@ -23,6 +23,7 @@ from rich.progress import Progress as Bar
 
 from trilight.hw.contract.device import DeviceConfig
 from trilight.hw.contract.shapes import ModelConfig
+from trilight.hw.support.boards import DEFAULT_BOARD
 from trilight.hw.support.extras import pip_install
 from trilight.sw.errors import TrainingError
 from trilight.sw.model.model import Model
@@ -115,7 +116,7 @@ def train_command(
     corpus: Annotated[Path, typer.Option(help="Text to learn from, UTF-8.")],
     out: Annotated[Path, typer.Option(help="Model file to write, e.g. mine.safetensors.")],
     board: Annotated[str, typer.Option(
-        help="Board whose memory the model is to fill.")] = "icebreaker",
+        help="Board whose memory the model is to fill.")] = DEFAULT_BOARD,
     recipe: Annotated[str | None, typer.Option(
         "--recipe", is_eager=True, callback=_use_recipe, metavar="NAME",
         help=f"Settings, where no other option is given, and the memory to fill: "

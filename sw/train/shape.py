@@ -1,16 +1,13 @@
 """The shape of a model that suits a board. Needs no PyTorch."""
 
-from importlib.metadata import entry_points
-
 from trilight.hw.contract.device import DeviceConfig
-from trilight.hw.contract.errors import CapacityError
+from trilight.hw.contract.errors import BoardError, CapacityError
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.shapes import ModelConfig
+from trilight.hw.support.boards import make_board
 from trilight.sw.errors import ModelDoesNotFitError, TrainingError
 
 __all__ = ["board_device", "choose_config", "memory_fill"]
-
-_BOARDS = "trilight.boards"
 
 _LAYERS = range(2, 6)
 _WIDTH_STEP = 8
@@ -25,10 +22,10 @@ def board_device(board: str) -> DeviceConfig:
     TrainingError
         There is no such board.
     """
-    boards = {point.name: point for point in entry_points(group=_BOARDS)}
-    if board not in boards:
-        raise TrainingError(f"there is no board {board!r}; there is {', '.join(sorted(boards))}")
-    device: DeviceConfig = boards[board].load()().device_config
+    try:
+        device: DeviceConfig = make_board(board).device_config
+    except BoardError as error:
+        raise TrainingError(str(error)) from error
     return device
 
 

@@ -111,7 +111,7 @@ def test_command_fails_records_and_passes(
         "model_sha256", "cycles_per_token", "activity", "simulation_tools")}
     hook = SimpleNamespace(load=lambda: lambda netlist, progress: simulated)
     monkeypatch.setattr(commands, "entry_points", lambda group: [hook])
-    monkeypatch.setattr(commands, "Icebreaker", lambda: Icebreaker(chip=Echo))
+    monkeypatch.setattr(commands, "find_board", lambda name: Icebreaker(chip=Echo))
     monkeypatch.setattr(commands, "record_path", lambda board: tmp_path / f"{board}.json")
     with pytest.raises(RegressionError, match="nothing is recorded for icebreaker"):
         guard_command()

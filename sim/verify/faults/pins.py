@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from trilight.hw.flow.build import Hdl, elaborate, find_board, synthesise
-from trilight.sim.board import DEFAULT_BOARD, IDLE, QUIET_BITS
+from trilight.sim.board import IDLE, QUIET_BITS
 from trilight.sim.native.compile import NativeBench
 
 from .line import Device
@@ -36,7 +36,7 @@ class Memory:
 
 @cache
 def _design(target: str) -> Hdl:
-    return {"rtl": elaborate, "netlist": synthesise}[target](find_board(DEFAULT_BOARD))
+    return {"rtl": elaborate, "netlist": synthesise}[target](find_board())
 
 
 def open_pins(target: str) -> Callable[[], "PinDevice"]:

@@ -75,7 +75,7 @@ def gateware(
         seed = earlier["seed"]
     console.print(f"seed: {seed}")
     campaign = Campaign(
-        find_board("icebreaker"), number=number, seed=seed, folder=folder, thorough=not quick,
+        find_board(), number=number, seed=seed, folder=folder, thorough=not quick,
         mutants=None if earlier is None else [Mutant(fate.mutation, fate.sources)
                                               for fate in survivors(earlier)], progress=say)
     if earlier is not None and earlier.get("design_sha256") != campaign.prepared.design_sha256:

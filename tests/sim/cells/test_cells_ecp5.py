@@ -156,8 +156,8 @@ def blocks(pairs: Pairs) -> None:
                         f"wire [13:0] {source} = {places['from']};",
                         f"wire write_{name} = {pairs.random(1)};",
                         # What is written in the cycle in which it is read is left undefined.
-                        f"wire read_{name} = {pairs.random(1)}"
-                        f" & ~(write_{name} & {to} == {source});"]
+                        f"wire meet_{name} = write_{name} & {to} == {source};",
+                        f"wire read_{name} = {pairs.random(1)} & ~meet_{name};"]
         data = ", ".join(pairs.random(min(16, width - k)) for k in range(0, width, 16))
         pairs.pair(name, {}, {
             "clk": "clk", "to": to, "from": source, "write": f"write_{name}",

@@ -1,0 +1,41 @@
+"""Boards by name, from the entry points of installed packages. Standard library only."""
+
+from importlib.metadata import entry_points
+from typing import Any
+
+from trilight.hw.contract.errors import BoardError
+
+__all__ = ["BOARDS", "DEFAULT_BOARD", "board_names", "make_board"]
+
+BOARDS = "trilight.boards"
+"""Entry points group of boards: each is called without arguments, or with some of its own."""
+
+DEFAULT_BOARD = "icebreaker"
+"""The board of every command that is not told another."""
+
+
+def board_names() -> list[str]:
+    """Return the names of the boards that are installed, sorted."""
+    return sorted({point.name for point in entry_points(group=BOARDS)})
+
+
+def make_board(name: str, **parameters: Any) -> Any:
+    """Return the board of this name.
+
+    ``parameters`` are its own, such as a frequency; one that is ``None`` is left out.
+
+    Raises
+    ------
+    BoardError
+        There is none, its package cannot be imported, or it can not be made so.
+    """
+    points = entry_points(group=BOARDS, name=name)
+    if not points:
+        raise BoardError(f"there is no board {name!r}; there is {', '.join(board_names())}")
+    point = next(iter(points))
+    try:
+        make = point.load()
+    except (ImportError, AttributeError) as error:
+        raise BoardError(f"board {name!r} is named by {point.value}, which cannot be loaded: "
+                         f"{error}; install or repair the package that brings it") from error
+    return make(**{key: value for key, value in parameters.items() if value is not None})
