@@ -1,6 +1,6 @@
 """The UPduino 3: an iCE40 UP5K with a 12 MHz oscillator that a solder bridge connects."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from amaranth.build import Attrs, Pins, Resource
 from amaranth_boards.resources import UARTResource
@@ -20,9 +20,9 @@ class Upduino3(UP5KBoard):
 
     name = "upduino3"
     title = "tinyVision.ai UPduino 3"
-    oscillator = None
+    oscillator: ClassVar[Oscillator | None] = None
     default_hz = 24_000_000
-    default_baud = 115_200
+    default_baud: ClassVar[int | None] = 115_200
     most_baud = 12_000_000
     led = "led_g"
     loader = ("--board", "ice40_generic", "--cable", "ft232")

@@ -103,6 +103,17 @@ class FeedbackPll(Pll):
         """Frequency of the oscillator."""
         return self.output_hz * self.output
 
+    @classmethod
+    def choose(cls, reference_hz: int, output_hz: float) -> "FeedbackPll":
+        """Return the settings whose output is nearest to ``output_hz``, within the part's limits.
+
+        Raises
+        ------
+        BoardError
+            Nothing within 0.1 % can be made.
+        """
+        raise AssertionError("a family's settings know the limits of its PLL")
+
 
 def _default_chip(**parameters: Any) -> Elaboratable:
     from trilight.hw.chip import Chip
@@ -275,8 +286,8 @@ class BlockRamBoard(FamilyBoard):
 
     platform_class: ClassVar[Any]
     """Amaranth platform of the board."""
-    pll_settings: ClassVar[Callable[[int, float], FeedbackPll]]
-    """Chooses dividers for a reference and an output."""
+    pll_settings: ClassVar[type[FeedbackPll]]
+    """Settings of the family's PLL, which ``choose`` finds."""
 
     def base_platform(self) -> Any:
         return self.platform_class()
@@ -285,7 +296,7 @@ class BlockRamBoard(FamilyBoard):
         assert self.oscillator is not None, "every board of the family brings a clock"
         if frequency == self.oscillator.hz:
             return None
-        return type(self).pll_settings(self.oscillator.hz, frequency)
+        return self.pll_settings.choose(self.oscillator.hz, frequency)
 
     def _check_capacity(self, device: DeviceConfig) -> None:
         if device.weight_words > self.device.weight_words:

