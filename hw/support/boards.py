@@ -5,7 +5,7 @@ from typing import Any
 
 from trilight.hw.contract.errors import BoardError
 
-__all__ = ["BOARDS", "DEFAULT_BOARD", "board_names", "make_board"]
+__all__ = ["BOARDS", "DEFAULT_BOARD", "board_names", "load_board", "make_board"]
 
 BOARDS = "trilight.boards"
 """Entry points group of boards: each is called without arguments, or with some of its own."""
@@ -19,6 +19,25 @@ def board_names() -> list[str]:
     return sorted({point.name for point in entry_points(group=BOARDS)})
 
 
+def load_board(name: str) -> Any:
+    """Return what makes the board of this name: its class, with its data.
+
+    Raises
+    ------
+    BoardError
+        There is none, or its package cannot be imported.
+    """
+    points = entry_points(group=BOARDS, name=name)
+    if not points:
+        raise BoardError(f"there is no board {name!r}; there is {', '.join(board_names())}")
+    point = next(iter(points))
+    try:
+        return point.load()
+    except (ImportError, AttributeError) as error:
+        raise BoardError(f"board {name!r} is named by {point.value}, which cannot be loaded: "
+                         f"{error}; install or repair the package that brings it") from error
+
+
 def make_board(name: str, **parameters: Any) -> Any:
     """Return the board of this name.
 
@@ -29,13 +48,5 @@ def make_board(name: str, **parameters: Any) -> Any:
     BoardError
         There is none, its package cannot be imported, or it can not be made so.
     """
-    points = entry_points(group=BOARDS, name=name)
-    if not points:
-        raise BoardError(f"there is no board {name!r}; there is {', '.join(board_names())}")
-    point = next(iter(points))
-    try:
-        make = point.load()
-    except (ImportError, AttributeError) as error:
-        raise BoardError(f"board {name!r} is named by {point.value}, which cannot be loaded: "
-                         f"{error}; install or repair the package that brings it") from error
+    make = load_board(name)
     return make(**{key: value for key, value in parameters.items() if value is not None})

