@@ -1,41 +1,48 @@
-"""Recordings of any instrument, exported as a text table."""
+"""Recordings of any instrument, exported as a text table.
 
-import csv
+What a file does not say is not guessed: a unit that is written and not known, a number that may be
+a thousand or a fraction and a date that may begin with day or month are refused, with the setting
+that says it. A column without any unit is taken as SI, with a note.
+"""
+
 import hashlib
-import io
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trilight.sw.errors import MeterError
 
-from .base import Boundary, ClockName, Floats, Mark, Meter, MeterFacts, MeterOptions, Recording
+from .base import (
+    PLAUSIBLE_W,
+    Boundary,
+    ClockName,
+    Floats,
+    Mark,
+    Meter,
+    MeterFacts,
+    MeterOptions,
+    Recording,
+)
+from .table import Table, numbers, read_table
+from .times import parse_zone, seconds, texts
+from .units import QUANTITIES, SI, Quantity, read_header, unit_scale
 
 __all__ = ["CsvMeter", "csv_meter", "read_csv"]
 
-UNITS = {
-    "time": {"s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6,
-             "ns": 1e-9, "min": 60.0, "h": 3600.0},
-    "voltage": {"v": 1.0, "mv": 1e-3, "uv": 1e-6, "µv": 1e-6, "volt": 1.0, "volts": 1.0},
-    "current": {"a": 1.0, "ma": 1e-3, "ua": 1e-6, "µa": 1e-6, "na": 1e-9, "amp": 1.0,
-                "amps": 1.0, "ampere": 1.0, "amperes": 1.0},
-    "power": {"w": 1.0, "mw": 1e-3, "uw": 1e-6, "µw": 1e-6, "watt": 1.0, "watts": 1.0},
-}
+SETTINGS = ("time", "voltage", "current", "power", "volts", "zone", "date", "decimal", "period",
+            "gain", "offset", "range", "type", "serial", "clock")
 
-NAMES = {
-    "time": ("time", "t", "timestamp", "seconds", "date", "datetime", "elapsed"),
-    "voltage": ("voltage", "v", "u", "volt", "volts", "vbus"),
-    "current": ("current", "i", "amp", "amps", "ampere", "amperes", "ibus"),
-    "power": ("power", "p", "watt", "watts"),
-}
-"""Words by which a column is recognised, after its unit is taken off."""
+MAX_REPEATED = 0.1
+"""Share of the lines that may repeat a time before the column is too coarse to be one."""
 
-EPOCH_FROM_S = 1e9
-"""Times from here on, the year 2001, are seconds since 1970 and not since a button was pressed."""
+MAX_DISAGREEMENT = 1.25
+"""Ratio of a column of power to voltage times current, either way, from which one is refused."""
 
 JITTER = 1.0
 """Times may run back by this many usual intervals, as by loggers with several threads."""
@@ -47,17 +54,23 @@ that showed this many different ones."""
 SYNC: dict[ClockName, str] = {
     "host": "the host's clock", "epoch": "time of day", "own": "its own clock"}
 
+DECIMALS = {"point": ".", "comma": ","}
+
 UNKNOWN_GAIN_LIMIT = 0.02
 """Taken for an instrument whose accuracy is not given."""
 
 
 @dataclass(frozen=True)
-class Column:
-    """A column that was chosen, and what turns its numbers into the SI unit."""
+class Chosen:
+    """A column that was chosen."""
 
     index: int
     name: str
-    scale: float
+    scale: float | None
+    """What turns its numbers into the SI unit; ``None`` if no unit is given."""
+    utc: bool = False
+    second: int | None = None
+    """Column of the times of day beside that of the dates."""
 
 
 def read_csv(path: Path, options: MeterOptions) -> Recording:
@@ -65,61 +78,48 @@ def read_csv(path: Path, options: MeterOptions) -> Recording:
 
     Columns and their units are found by the names in the header, such as ``Current (mA)``; the
     settings ``time``, ``voltage``, ``current`` and ``power`` name them, as ``COLUMN``, ``UNIT`` or
-    ``COLUMN[UNIT]``. A fixed voltage is given as ``volts``.
+    ``COLUMN[UNIT]``, a column by its name or number; a date beside a time is ``time=DATE+TIME``. A
+    fixed voltage is given as ``volts``, the seconds between lines without a time as ``period``.
+    ``decimal`` (``point`` or ``comma``), ``date`` (``ymd``, ``dmy`` or ``mdy``) and ``zone`` say
+    what the file leaves open.
 
     Raises
     ------
     MeterError
-        The file cannot be read, a column is missing or ambiguous, or the time runs back.
+        The file cannot be read, a column is missing or ambiguous, its unit is not known, or the
+        time runs back.
     """
     try:
         data = path.read_bytes()
     except OSError as error:
         raise MeterError(f"the recording {path} cannot be read: {error.strerror}") from error
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = data.decode("latin-1")
-    header, rows, decimal_comma = _table(text, path)
-    columns = {quantity: _choose(quantity, header, options) for quantity in NAMES}
-    time = columns["time"]
-    if time is None:
-        raise MeterError(f"{path} has no column of time among {', '.join(header)}; name it, as in "
-                         f"csv:{path.name},time={header[0]}[s]")
-    times = [row[time.index] if len(row) > time.index else "" for row in rows]
-    t_s, epoch = _times(times, time.scale, decimal_comma)
-    values = {quantity: _numbers(rows, column, decimal_comma)
-              for quantity, column in columns.items() if column is not None and quantity != "time"}
-    if "volts" in options.settings:
-        values["voltage"] = np.full_like(t_s, options.positive("volts", 1.0))
-    watts = values.get("power")
-    if watts is None:
-        if not {"voltage", "current"} <= set(values):
-            raise MeterError(f"{path} shows {', '.join(values) or 'no quantity'} among its columns "
-                             f"{', '.join(header)}, and power or both voltage and current are "
-                             "needed; name a column, as in current=I[mA], or state volts=5.0")
-        watts = values["voltage"] * values["current"]
-    warnings = []
+    table = read_table(path, data, timeless="period" in options.settings)
+    warnings: list[str] = []
+    t_s, clock = _times(table, options, warnings)
+    watts, volts, amperes = _readings(table, options, warnings)
     good = np.isfinite(t_s) & np.isfinite(watts)
     if not good.all():
         warnings.append(f"{(~good).sum():,} of {good.size:,} lines have no number; they count as "
                         "gaps")
-    order = _in_order(t_s, good, path, warnings)
-    if order.size < 2:
-        raise MeterError(f"{path} has {order.size} lines with a time and a power; a recording "
+    used = good.nonzero()[0]
+    t_s, watts, *others = _in_order(
+        t_s[used], [None if values is None else values[used]
+                    for values in (watts, volts, amperes)], used + table.first_line, path, warnings)
+    if t_s.size < 2:
+        raise MeterError(f"{path} has {t_s.size} lines with a time and a power; a recording "
                          "needs two or more")
-    t_s, watts = t_s[order], watts[order]
+    volts, amperes = others
     rate = 1 / float(np.median(np.diff(t_s)))
-    volts, amperes = ((values[name][order] if name in values else None)
-                      for name in ("voltage", "current"))
     if _flat_top(watts):
         warnings.append("the readings are flat at their top, as of a meter at the end of its "
                         "range; state range=AMPERES to have such windows left out")
-    clock = options.settings.get("clock", "epoch" if epoch else "own")
-    if clock not in SYNC:
-        raise MeterError(f"clock must be one of {', '.join(SYNC)}, not {clock!r}")
+    stated_clock = options.settings.get("clock", clock)
+    if stated_clock not in SYNC:
+        raise MeterError(f"clock must be one of {', '.join(SYNC)}, not {stated_clock!r}")
+    clock = stated_clock
     stated = "gain" in options.settings or "offset" in options.settings
-    middle_v = 1.0 if volts is None else float(np.median(volts))
+    known = None if volts is None else volts[np.isfinite(volts)]
+    middle_v = 1.0 if known is None or not known.size else float(np.median(known))
     limit_a = options.number("offset", 0.0)
     return Recording(
         t_s=t_s, watts=watts, volts=volts, amperes=amperes, boundary=options.boundary("board"),
@@ -137,116 +137,225 @@ def read_csv(path: Path, options: MeterOptions) -> Recording:
             raw_sha256=hashlib.sha256(data).hexdigest()))
 
 
-def _table(text: str, path: Path) -> tuple[list[str], list[list[str]], bool]:
-    """Header and rows, and whether numbers are written with a decimal comma."""
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    # Instruments write a preamble: the header is the line before the first line of numbers.
-    first = next((n for n, line in enumerate(lines) if n and _is_data(line)), None)
-    if first is None:
-        raise MeterError(f"{path} has no line of numbers below a header; export the recording as "
-                         "CSV with a header line")
-    delimiter = max(";\t,", key=lines[first - 1].count)
-    header = [cell.strip() for cell in next(csv.reader([lines[first - 1]], delimiter=delimiter))]
-    body = list(csv.reader(io.StringIO("\n".join(lines[first:])), delimiter=delimiter))
-    comma = delimiter != "," and any("," in cell for cell in body[0])
-    return header, body, comma
+def _times(table: Table, options: MeterOptions, warnings: list[str]) -> tuple[Floats, ClockName]:
+    """Times in seconds, and on which clock."""
+    if "period" in options.settings:
+        return np.arange(float(len(table.rows))) * options.positive("period", 1.0), "own"
+    column = _choose("time", table, options)
+    if column is None:
+        raise MeterError(
+            f"{table.path} has no column of time among {_names(table)}; name it, as in "
+            f"csv:{table.path.name},time={table.header[0]}[s], or state the seconds between two "
+            "lines, as in period=0.001")
+    cells = table.cells(column.index)
+    if column.second is not None:
+        cells = [f"{date} {time}" for date, time in zip(cells, table.cells(column.second),
+                                                        strict=True)]
+    order = options.settings.get("date")
+    if order is not None and sorted(order) != ["d", "m", "y"]:
+        raise MeterError(f"date must be ymd, dmy or mdy, not {order!r}")
+    zone = options.settings.get("zone", "UTC" if column.utc else None)
+    found = texts(cells, column.name, zone=None if zone is None else parse_zone(zone), order=order)
+    if found is None:
+        values, remark = numbers(table, column.index, "time", 1.0, _decimal(options))
+        if remark:
+            warnings.append(remark)
+        if not np.isfinite(values).any():
+            raise MeterError(f"the times in column {column.name!r} of {table.path}, such as "
+                             f"{cells[0]!r}, are not understood; export seconds, or date and time "
+                             "as 2026-03-01T12:00:00.5+00:00")
+        found = seconds(values, column.scale, column.name, dated="date" in column.name.lower())
+    t_s, clock, remark = found
+    if remark:
+        warnings.append(remark)
+    return t_s, clock
 
 
-def _is_data(line: str) -> bool:
-    cells = [cell.strip() for cell in re.split(r"[;\t]|,(?!\d+[;\t])", line)]
-    return sum(bool(re.match(r"^[-+]?[\d.,]*\d", cell)) for cell in cells) >= 2
+def _readings(table: Table, options: MeterOptions, warnings: list[str]
+              ) -> tuple[Floats, Floats | None, Floats | None]:
+    """Watts, and volts and amperes if there are such."""
+    values: dict[Quantity, Floats] = {}
+    assumed: list[str] = []
+    for quantity in QUANTITIES[1:]:
+        if quantity == "voltage" and "volts" in options.settings:
+            values[quantity] = np.full(len(table.rows), options.positive("volts", 1.0))
+            continue
+        column = _choose(quantity, table, options)
+        if column is None:
+            continue
+        values[quantity], remark = numbers(table, column.index, quantity, column.scale or 1.0,
+                                           _decimal(options))
+        if remark:
+            warnings.append(remark)
+        if column.scale is None:
+            assumed.append(f"{column.name} as {SI[quantity]}")
+    volts, amperes, watts = (values.get(quantity) for quantity in QUANTITIES[1:])
+    product = None if volts is None or amperes is None else volts * amperes
+    if watts is None:
+        watts = product
+    elif product is not None:
+        _compare(table, watts, product)
+    if watts is None:
+        raise MeterError(f"{table.path} shows {', '.join(values) or 'no quantity'} among its "
+                         f"columns {_names(table)}, and power or both voltage and current are "
+                         "needed; name a column, as in current=I[mA], or state volts=5.0")
+    if assumed:
+        limit = PLAUSIBLE_W[options.boundary("board")][1]
+        middle = float(np.nanmedian(watts)) if np.isfinite(watts).any() else 0.0
+        text = f"no unit is given; taken {', '.join(assumed)}"
+        if abs(middle) > limit:
+            raise MeterError(f"{table.path}: {text}, which makes {middle:.4g} W; state the units, "
+                             "as in current=I[mA]")
+        warnings.append(text)
+    return watts, volts, amperes
 
 
-def _split(name: str) -> tuple[str, str | None]:
-    """Name and unit of a header such as ``Current (mA)``, ``I[A]``, ``current_uA``, ``Power/W``."""
-    match = (re.match(r"^(.*?)\s*[\[(]\s*([^\])]+?)\s*[\])]\s*$", name)
-             or re.match(r"^(.+?)\s*(?:[_/,]|\bin\b)\s*([a-zA-Zµ]{1,7})$", name))
-    return (match[1].strip(), match[2].strip()) if match else (name.strip(), None)
+def _compare(table: Table, watts: Floats, product: Floats) -> None:
+    """Refuse a column of power that voltage and current contradict."""
+    good = np.isfinite(watts) & np.isfinite(product)
+    if not good.any():
+        return
+    shown, computed = float(np.median(watts[good])), float(np.median(product[good]))
+    if shown * computed <= 0:
+        return
+    ratio = shown / computed
+    if not 1 / MAX_DISAGREEMENT <= ratio <= MAX_DISAGREEMENT:
+        raise MeterError(f"the power in {table.path} is {ratio:.4g} times voltage times current, "
+                         "so that a unit or a column is another; name them, as in power=P[mW]")
 
 
-def _choose(quantity: str, header: Sequence[str], options: MeterOptions) -> Column | None:
-    units = UNITS[quantity]
+def _decimal(options: MeterOptions) -> str | None:
+    given = options.settings.get("decimal")
+    if given is None:
+        return None
+    if given not in DECIMALS:
+        raise MeterError(f"decimal must be point or comma, not {given!r}")
+    return DECIMALS[given]
 
-    def column(index: int, unit: str | None) -> Column:
-        unit = unit or _split(header[index])[1]
-        return Column(index, header[index], units.get((unit or "").lower(), 1.0))
 
+def _names(table: Table) -> str:
+    return ", ".join(table.header)
+
+
+def _choose(quantity: Quantity, table: Table, options: MeterOptions) -> Chosen | None:
+    """The column of a quantity: as it is stated, else the only one that the header names."""
     given = options.settings.get(quantity)
-    unit = None
+    unit: float | None = None
     if given is not None:
-        wanted, unit = (given, None) if given in header else _split(given)
-        if unit is not None and unit.lower() not in units:
-            raise MeterError(f"{quantity} has no unit {unit!r}; known are {', '.join(units)}")
-        if wanted in header:
-            return column(header.index(wanted), unit)
-        if given.lower() not in units:
-            raise MeterError(f"there is no column {wanted!r}; there are {', '.join(header)}")
-        unit = given
-    found = [index for index, name in enumerate(header)
-             if _fits(quantity, *_split(name))]
+        name, scale = given, None
+        if _find(table, name) is None and (match := re.fullmatch(r"(.*?)\s*\[([^\[\]]*)\]", given)):
+            name = match[1]
+            scale = unit_scale(quantity, match[2])
+            if scale is None:
+                raise MeterError(f"{quantity} has no unit {match[2]!r} that is known; write one "
+                                 f"such as {SI[quantity]}, m{SI[quantity]} or u{SI[quantity]}")
+        index = _find(table, name)
+        if index is None and quantity == "time" and "+" in name:
+            date, _, time = (part.strip() for part in name.partition("+"))
+            if (first := _find(table, date)) is not None and (last := _find(table, time)
+                                                              ) is not None:
+                return Chosen(first, name, None, second=last)
+        if index is not None:
+            return _stated(quantity, table, index, scale)
+        unit = unit_scale(quantity, given)
+        if unit is None:
+            raise MeterError(f"there is no column {name!r}; there are {_names(table)}")
+    found = [(index, column) for index, (name, below) in enumerate(
+                 zip(table.header, table.units, strict=True))
+             if (column := read_header(quantity, name, below)) is not None]
+    # A name says more than a unit, which a second voltage or a counter may have too.
+    found = [pair for pair in found if pair[1].named] or found
+    names = [table.header[index] for index, _ in found]
+    if quantity == "time" and len(found) == 2 and unit is None:
+        one, other = (index for index, _ in found)
+        for days, hours in ((one, other), (other, one)):
+            if _are_dates(table.cells(days)) and _are_times(table.cells(hours)):
+                return Chosen(days, f"{table.header[days]}+{table.header[hours]}", None,
+                              utc=any(column.utc for _, column in found), second=hours)
     if len(found) > 1:
-        raise MeterError(f"several columns could be the {quantity}: "
-                         f"{', '.join(header[index] for index in found)}; choose one, as in "
-                         f"{quantity}={header[found[0]]}")
-    return column(found[0], unit) if found else None
+        raise MeterError(f"several columns could be the {quantity}: {', '.join(names)}; choose "
+                         f"one, as in {quantity}={names[0]}")
+    if not found:
+        return None
+    index, column = found[0]
+    if unit is None and column.unknown is not None and not (
+            quantity == "time" and _are_words(table.cells(index))):
+        raise MeterError(
+            f"{column.unknown!r} in the header {names[0]!r} of {table.path} is no unit of "
+            f"{quantity} that is known; state it, as in {quantity}={names[0]}[m{SI[quantity]}]")
+    return Chosen(index, names[0], unit or column.scale, utc=column.utc)
 
 
-def _fits(quantity: str, name: str, unit: str | None) -> bool:
-    if unit is not None and not any(unit.lower() in UNITS[q] for q in UNITS):
-        name, unit = f"{name} {unit}", None  # "(relative)" is no unit
-    words = re.findall(r"[a-z]+", name.lower())
-    known = any(word in NAMES[quantity] for word in words)
-    return known if unit is None else known and unit.lower() in UNITS[quantity]
+def _find(table: Table, name: str) -> int | None:
+    """Index of the column with a name, or with a number if none has the name."""
+    names = [unicodedata.normalize("NFKC", header) for header in table.header]
+    name = unicodedata.normalize("NFKC", name)
+    if name in names:
+        if names.count(name) > 1:
+            raise MeterError(f"{names.count(name)} columns of {table.path} are called {name!r}; "
+                             f"choose one by its number, as in {names.index(name) + 1}")
+        return names.index(name)
+    if name.isdecimal() and 1 <= int(name) <= len(names):
+        return int(name) - 1
+    return None
 
 
-def _number(cell: str, decimal_comma: bool) -> float:
-    try:
-        return float(cell.replace(",", ".") if decimal_comma else cell)
-    except ValueError:
-        return float("nan")
+def _stated(quantity: Quantity, table: Table, index: int, scale: float | None) -> Chosen:
+    """A column that a setting names, with the unit of the setting or of its header."""
+    name, below = table.header[index], table.units[index]
+    column = read_header(quantity, name, below)
+    if scale is None and column is not None:
+        if column.unknown is not None and not (quantity == "time"
+                                               and _are_words(table.cells(index))):
+            raise MeterError(f"{column.unknown!r} in the header {name!r} is no unit of {quantity} "
+                             f"that is known; state it, as in {quantity}={name}[m{SI[quantity]}]")
+        scale = column.scale
+    return Chosen(index, name, scale, utc=column is not None and column.utc)
 
 
-def _numbers(rows: Sequence[Sequence[str]], column: Column, decimal_comma: bool) -> Floats:
-    return column.scale * np.array([_number(row[column.index], decimal_comma)
-                                    if len(row) > column.index else np.nan for row in rows])
+def _are_words(cells: Sequence[str]) -> bool:
+    """Whether a column has dates or times of day."""
+    return any(":" in cell for cell in cells[:10])
 
 
-def _times(cells: Sequence[str], scale: float, decimal_comma: bool) -> tuple[Floats, bool]:
-    """Seconds, and whether they count from 1970."""
-    numbers = np.array([_number(cell, decimal_comma) for cell in cells])
-    if not np.isfinite(numbers).any():
-        def parse(cell: str) -> float:
-            try:
-                return datetime.fromisoformat(cell.strip()).timestamp()
-            except ValueError:
-                return float("nan")
-
-        return np.array([parse(cell) for cell in cells]), True
-    seconds = numbers * scale
-    return seconds, bool(np.nanmedian(seconds) > EPOCH_FROM_S)
+def _are_dates(cells: Sequence[str]) -> bool:
+    return any(re.fullmatch(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}", cell) for cell in cells[:10])
 
 
-def _in_order(t_s: Floats, good: np.ndarray, path: Path, warnings: list[str]) -> np.ndarray:
-    """Indices of the good lines in the order of time, without repetitions."""
-    lines = np.flatnonzero(good)
-    if lines.size < 2:
-        return lines
-    steps = np.diff(t_s[lines])
+def _are_times(cells: Sequence[str]) -> bool:
+    return any(re.match(r"\d{1,2}:\d{2}", cell) for cell in cells[:10])
+
+
+def _in_order(t_s: Floats, values: Sequence[Floats | None], lines: NDArray[np.int64], path: Path,
+              warnings: list[str]) -> list[Any]:
+    """Times and values in the order of time; those of one time become their mean."""
+    if t_s.size < 2:
+        return [t_s, *values]
+    steps = np.diff(t_s)
     forward = steps[steps > 0]
     if not forward.size:
-        raise MeterError(f"the time in {path} never advances")
+        raise MeterError(f"the time in {path} never advances; state the seconds between two lines, "
+                         "as in period=0.001")
     back = np.flatnonzero(steps < -JITTER * float(np.median(forward)))
     if back.size:
-        line = lines[back[0] + 1]
         raise MeterError(
-            f"the time in {path} runs back in data line {line + 1:,}, from {t_s[lines[back[0]]]:g} "
-            f"to {t_s[line]:g} s; did the instrument start anew? Cut the file there")
-    order = lines[np.argsort(t_s[lines], kind="stable")]
-    fresh = np.concatenate(([True], np.diff(t_s[order]) > 0))
-    if (repeated := int((~fresh).sum())) or (steps < 0).any():
-        warnings.append(f"{repeated:,} lines repeat a time and {int((steps < 0).sum()):,} are out "
-                        "of order; they were left out or put in order")
-    return order[fresh]
+            f"the time in {path} runs back in line {lines[back[0] + 1]:,}, from "
+            f"{t_s[back[0]]:.10g} to {t_s[back[0] + 1]:.10g} s; did the instrument start anew? Cut "
+            "the file there")
+    order = np.argsort(t_s, kind="stable")
+    starts = np.flatnonzero(np.concatenate(([True], np.diff(t_s[order]) > 0)))
+    repeated, swapped = t_s.size - starts.size, int((steps < 0).sum())
+    if repeated > MAX_REPEATED * t_s.size:
+        raise MeterError(f"{repeated:,} of {t_s.size:,} lines of {path} repeat a time, which is "
+                         "too coarse for them; export it with more digits, or state the seconds "
+                         "between two lines, as in period=0.001")
+    if repeated or swapped:
+        warnings.append(f"{repeated:,} lines repeat a time and {swapped:,} are out of order; they "
+                        "were averaged or put in order")
+    counts = np.diff([*starts, t_s.size])
+    return [t_s[order][starts], *(
+        None if column is None else np.add.reduceat(column[order], starts) / counts
+        for column in values)]
 
 
 def _flat_top(watts: Floats) -> bool:
@@ -266,8 +375,7 @@ class CsvMeter:
     """
 
     def __init__(self, options: MeterOptions) -> None:
-        options.only("time", "voltage", "current", "power", "volts", "gain", "offset", "range",
-                     "type", "serial", "clock")
+        options.only(*SETTINGS)
         if not options.argument:
             raise MeterError("csv needs a file, as in csv:recording.csv")
         self.name = options.spec
