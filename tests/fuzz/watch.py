@@ -12,8 +12,9 @@ FORBIDDEN = ("pickle.find_class", "exec", "compile", "marshal.loads", "code.__ne
              "socket.bind", "ctypes.dlopen")
 """Audit events of Python: to build, load or run code, to start a program, to use a network."""
 
-# Imported when they are first asked for, which json does for whatever looks like them.
-for _encoding in ("utf-16", "utf-16-be", "utf-16-le", "utf-32", "utf-32-be", "utf-32-le"):
+# Imported when they are first asked for: by json for whatever looks like them, by recordings of
+# instruments for what is not UTF-8.
+for _encoding in ("utf-16", "utf-16-be", "utf-16-le", "utf-32", "utf-32-be", "utf-32-le", "cp1252"):
     codecs.lookup(_encoding)
 
 _watching = False
