@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
 
-from trilight.hw.contract.device import UP5K, DeviceConfig
+from trilight.hw.contract.device import UP5K, Device
 from trilight.hw.link.link import Link
 
 from .core import Core
@@ -17,7 +17,7 @@ class Chip(wiring.Component):
 
     Parameters
     ----------
-    device : DeviceConfig
+    device : Device
     clock_hz : int
         Frequency of the ``sync`` domain, reported to the host.
     clocks_per_bit : int
@@ -40,7 +40,7 @@ class Chip(wiring.Component):
     running: Signal
     checking: Signal
 
-    def __init__(self, *, device: DeviceConfig = UP5K, clock_hz: int = 48_000_000,
+    def __init__(self, *, device: Device = UP5K, clock_hz: int = 48_000_000,
                  clocks_per_bit: int = 4, build_id: int = 0) -> None:
         self._device = device
         self._link = Link(device=device, clock_hz=clock_hz, clocks_per_bit=clocks_per_bit,

@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from trilight.hw.contract.device import DeviceConfig
+from trilight.hw.contract.device import Device
 from trilight.hw.contract.protocol import SPACE_BITS, Space
 from trilight.hw.control.sequencer import NOTICE_LAYOUT, RUN_LAYOUT, Sequencer
 from trilight.hw.engine.engine import Engine
@@ -61,7 +61,7 @@ class Core(wiring.Component):
     notice_1: stream.Interface
     checking: Signal
 
-    def __init__(self, *, device: DeviceConfig) -> None:
+    def __init__(self, *, device: Device) -> None:
         self._device = device
         super().__init__({
             "bus_addr": In(17),

@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from trilight.hw.contract.device import DeviceConfig
+from trilight.hw.contract.device import Device
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.lib.arith import Multiplier, add_carry, round_add
 from trilight.hw.vector.unit import LOGIT, LOGIT_LATENCY, TABLE_WRITE
@@ -105,7 +105,7 @@ class Sampler(wiring.Component):
     write_gumbel: Signal
     table: data.View
 
-    def __init__(self, *, device: DeviceConfig) -> None:
+    def __init__(self, *, device: Device) -> None:
         self._token_bits = (device.max_vocab - 1).bit_length()
         self._sequences = device.sequences
         sequence_bits = (device.sequences - 1).bit_length()

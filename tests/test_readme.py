@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from trilight.boards.releases import icebreaker
+from trilight.hw.contract.device import UP5K
 from trilight.sw.cli.app import main
 from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.model import Model
@@ -54,7 +55,7 @@ def test_figures_of_the_build_are_those_of_the_release() -> None:
 
 def test_figures_of_performance_are_computed() -> None:
     config, clock = Model.load(default_model_path()).config, icebreaker()["clock_hz"]
-    one, two = (predict(config, sequences=count) for count in (1, 2))
+    one, two = (predict(config, sequences=count, device=UP5K) for count in (1, 2))
     for value, form in ((lambda p: p.cycles_per_token, ",.0f"), (lambda p: p.utilisation, ".3f"),
                         (lambda p: clock / p.cycles_per_token, ",.0f")):
         assert f"| {value(one):{form}}; {value(two):{form}} with two texts" in README

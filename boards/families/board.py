@@ -19,7 +19,7 @@ from amaranth.hdl import (
 from amaranth.lib import io
 from amaranth.lib.cdc import FFSynchronizer
 
-from trilight.hw.contract.device import DeviceConfig
+from trilight.hw.contract.device import Device
 from trilight.hw.contract.errors import BoardError
 from trilight.hw.flow.toolchain import Toolchain
 
@@ -134,7 +134,7 @@ class FamilyBoard:
     baud : float, optional
         Speed of the serial port in bits per second; a clock divided by an integer, at least 4, to
         within 2 %. By default the board's ``default_baud``, or a quarter of the clock.
-    device : DeviceConfig, optional
+    device : Device, optional
         Capacity of the chip. By default what the family's part holds.
     chip : callable
         What to build: called with the parameters of ``trilight.hw.chip.Chip``, it returns a
@@ -175,7 +175,7 @@ class FamilyBoard:
 
     # Facts of a family.
     toolchain: ClassVar[Toolchain]
-    device: ClassVar[DeviceConfig]
+    device: ClassVar[Device]
     max_hz: ClassVar[int]
     max_hz_reason: ClassVar[str]
     reset_seconds: ClassVar[float]
@@ -186,7 +186,7 @@ class FamilyBoard:
     tx_pin = "uart_0__tx__io"
 
     def __init__(self, *, frequency: float | None = None, baud: float | None = None,
-                 device: DeviceConfig | None = None,
+                 device: Device | None = None,
                  chip: Callable[..., Any] = _default_chip) -> None:
         wanted = self.default_hz if frequency is None else frequency
         if not wanted * (1 + self.clock_tolerance) <= self.max_hz:
@@ -232,7 +232,7 @@ class FamilyBoard:
         """Return the frequency that the part makes when ``frequency`` is asked for."""
         return round(frequency if self.pll is None else self.pll.output_hz)
 
-    def _check_capacity(self, device: DeviceConfig) -> None:
+    def _check_capacity(self, device: Device) -> None:
         """Refuse more than the part has room for."""
 
     def make_clock(self, m: Module, platform: Any, clock: Signal, locked: Signal) -> None:
@@ -298,7 +298,7 @@ class BlockRamBoard(FamilyBoard):
             return None
         return self.pll_settings.choose(self.oscillator.hz, frequency)
 
-    def _check_capacity(self, device: DeviceConfig) -> None:
+    def _check_capacity(self, device: Device) -> None:
         if device.weight_words > self.device.weight_words:
             raise BoardError(f"{self.part} has block RAM for {self.device.weight_words:,} weight "
                              f"words beside the chip's other memories, not {device.weight_words:,}")

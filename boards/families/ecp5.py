@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from amaranth.hdl import Instance, Signal
 
-from trilight.hw.contract.device import UP5K
+from trilight.hw.contract.device import UP5K, WeightMemory
 from trilight.hw.flow.ecp5 import ECP5
 
 from .board import BlockRamBoard, FeedbackPll
@@ -16,7 +16,8 @@ PACKAGES = {"BG256": "CABGA256", "MG285": "CSFBGA285", "BG381": "CABGA381", "BG5
 
 # Of 56, 108 and 208 block RAMs, tables and other memories take 21, and 1,024 words of weights
 # take 4. The protocol's addresses reach 16,384 words.
-DEVICES = {size: replace(UP5K, name=f"ecp5-{size.lower()}", weight_words=words)
+DEVICES = {size: replace(UP5K, name=f"ecp5-{size.lower()}", weight_words=words,
+                         weight_memory=WeightMemory.BLOCK_RAM)
            for size, words in (("12F", 8192), ("25F", 8192), ("45F", 16384), ("85F", 16384))}
 """What a part of each size holds."""
 

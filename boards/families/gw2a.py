@@ -4,14 +4,15 @@ from dataclasses import dataclass, replace
 
 from amaranth.hdl import Const, Instance, Signal
 
-from trilight.hw.contract.device import UP5K
+from trilight.hw.contract.device import UP5K, WeightMemory
 from trilight.hw.flow.gowin import FAMILY_OPTION, GW2A
 
 from .board import BlockRamBoard, FeedbackPll
 
 __all__ = ["GW2ABoard", "PllSettings"]
 
-GW2A_18 = replace(UP5K, name="gw2a-18", weight_words=4096)
+GW2A_18 = replace(UP5K, name="gw2a-18", weight_words=4096,
+                  weight_memory=WeightMemory.BLOCK_RAM)
 """16 of 46 block RAMs hold weights; tables and other memories take 21."""
 
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from amaranth.hdl import Instance, Module, Signal
 from amaranth.lib import io
 
-from trilight.hw.contract.device import UP5K, DeviceConfig
+from trilight.hw.contract.device import UP5K, Device
 from trilight.hw.contract.errors import BoardError
 from trilight.hw.flow.ice40 import ICE40
 
@@ -102,14 +102,15 @@ class UP5KBoard(FamilyBoard):
             return None
         return PllSettings.choose(self.oscillator.hz, frequency)
 
-    def _check_capacity(self, device: DeviceConfig) -> None:
+    def _check_capacity(self, device: Device) -> None:
         # More than the protocol's address space or the part has room for.
-        for field in fields(DeviceConfig):
-            if field.name == "name":
+        for field in fields(Device):
+            if field.name in ("name", "weight_memory"):
                 continue
             value, most = getattr(device, field.name), getattr(UP5K, field.name)
-            # The SPRAMs are there or not, and the engine's latency is what it is.
-            least = most if field.name in ("weight_words", "min_rows") else 1
+            # The SPRAMs are there or not, and the protocol knows one kind of weight words.
+            fixed = ("weight_words", "lanes", "trits", "tile_rows")
+            least = most if field.name in fixed else 1
             if not least <= value <= most:
                 allowed = f"{most:,}" if least == most else f"{least} to {most:,}"
                 raise BoardError(f"{field.name} of this chip must be {allowed}, not {value:,}")

@@ -1,32 +1,228 @@
-"""Capacity of a build. Standard library only."""
+"""A device: the sizes of a build, and what follows from them. Standard library only."""
 
-from dataclasses import dataclass
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 
-__all__ = ["UP5K", "DeviceConfig"]
+from .errors import CapacityError
+from .numbers import NUMBERS
+from .trits import Packing
+
+__all__ = ["UP5K", "Device", "WeightMemory"]
+
+
+class WeightMemory(enum.Enum):
+    """Where weight words come from."""
+
+    SPRAM = "spram"
+    """Single-port RAM of an iCE40 UltraPlus."""
+    BLOCK_RAM = "block_ram"
+    """A memory that any toolchain infers block RAM from."""
+    EXTERNAL = "external"
+    """A stream from outside the core, such as a flash or an SDRAM behind a FIFO."""
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a word's transfer to its data: those of registers around a memory."""
+        return 0 if self is WeightMemory.EXTERNAL else 2
+
+
+LANES = range(2, 65)
+TRITS = (3, 5)
+SEQUENCES = (1, 2, 4)
+SPRAM_WORDS = 1 << 14
+"""Depth of an SPRAM, which is 16 bits wide; several stand side by side."""
+
+_NO_SIZE = ("name", "weight_memory")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeviceConfig:
-    """What a build can hold. Every limit is a memory's depth."""
+class Device:
+    """Sizes of a build: what the gateware is made from, and what a model has to fit.
+
+    Every width and latency of the gateware follows from these.
+
+    Raises
+    ------
+    CapacityError
+        A size is none that can be built, or two do not fit together.
+    """
 
     name: str
+    lanes: int = 8
+    """Trit codes in a weight word, which are looked up at once: 2 to 64."""
+    trits: int = 5
+    """Trits of a code: 5, with tables in block RAM, or 3, with tables in LUT RAM."""
     weight_words: int
-    """Depth of the weight memory, in words of 64 bits (40 trits)."""
+    """Depth of the weight memory."""
+    weight_memory: WeightMemory = WeightMemory.SPRAM
     max_rows: int = 512
     """Rows of one operation: 3 d_model, 2 d_hidden, vocab_size."""
+    tile_rows: int = 0
+    """Depth of the memory of row sums; an operation with more rows is worked on in tiles. 0 for
+    ``max_rows``, which makes a tile of every operation."""
     max_columns: int = 256
-    """Columns of one operation; with int8 activations sums then fit 16 bits."""
+    """Columns of one operation."""
     max_channels: int = 512
     """d_model * n_layers: the recurrent state of one sequence."""
     sequences: int = 2
-    """Texts that can be worked on at once."""
-    min_rows: int = 16
-    """Below this a partial sum would be read before it is written."""
+    """Sequences that can be worked on at once: 1, 2 or 4."""
     program_words: int = 256
     """Program and output bias together."""
     tape_tokens: int = 256
-    """Tokens the device remembers, prompt and generated."""
+    """Tokens that each sequence's tape holds, prompt and generated; a power of two."""
     max_vocab: int = 256
 
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            least = 0 if field.name == "tile_rows" else 1
+            if field.name not in _NO_SIZE and not (type(value) is int and value >= least):
+                raise CapacityError(f"{field.name} of {self.name} must be a positive integer, "
+                                    f"not {value!r}")
+        for wrong in self._contradictions():
+            raise CapacityError(f"{self.name} can not be built: {wrong}")
 
-UP5K = DeviceConfig(name="up5k", weight_words=16384)
+    def _contradictions(self) -> Iterator[str]:
+        """Sizes that do not fit together, a clause each."""
+        if self.lanes not in LANES:
+            yield f"lanes must be {LANES[0]} to {LANES[-1]}, not {self.lanes}"
+        if self.trits not in TRITS:
+            yield f"trits must be 3 or 5, not {self.trits}"
+        if self.sequences not in SEQUENCES:
+            yield f"sequences must be 1, 2 or 4, not {self.sequences}"
+        if self.weight_memory is WeightMemory.SPRAM and self.weight_words > SPRAM_WORDS:
+            yield (f"SPRAM holds {SPRAM_WORDS:,} weight words, not {self.weight_words:,}; use "
+                   "block RAM or an external memory")
+        if self.weight_memory is WeightMemory.SPRAM and self.trits == 3:
+            yield ("tables of 3 trits lie in LUT RAM, which a chip with SPRAM has none of; use 5 "
+                   "trits")
+        if self.tape_tokens & (self.tape_tokens - 1):
+            yield f"tape_tokens must be a power of two, not {self.tape_tokens:,}"
+        if self.max_rows < self.min_rows:
+            yield (f"max_rows must be at least the {self.min_rows} rows that the pipeline of "
+                   f"{self.lanes} lanes needs, not {self.max_rows}")
+        if self.max_vocab > self.program_words:
+            yield (f"the program memory holds the output bias of each token, so max_vocab must be "
+                   f"at most the program_words of {self.program_words:,}, not {self.max_vocab:,}")
+        if self.tile_rows and not 2 * self.min_rows <= self.tile_rows <= self.max_rows:
+            yield (f"tile_rows must be {2 * self.min_rows:,} to the max_rows of "
+                   f"{self.max_rows:,}, or 0, not {self.tile_rows:,}")
+
+    # ---- Weight words
+
+    @property
+    def packing(self) -> Packing:
+        """How trits lie in weight words."""
+        return Packing(self.lanes, self.trits)
+
+    @property
+    def address_bits(self) -> int:
+        """Width of a weight word's address."""
+        return _bits(self.weight_words)
+
+    # ---- Counts
+
+    @property
+    def row_bits(self) -> int:
+        """Width of a row's number in its operation."""
+        return _bits(self.max_rows)
+
+    @property
+    def row_sums(self) -> int:
+        """Rows of a tile at most: those of an operation unless it is worked on in tiles."""
+        return self.tile_rows or self.max_rows
+
+    @property
+    def tiled(self) -> bool:
+        """Whether an operation can have more rows than there is memory for their sums."""
+        return self.row_sums < self.max_rows
+
+    def tiles(self, rows: int) -> list[int]:
+        """Rows of each tile of an operation: as many as there is memory for, but that the last one
+        has at least ``min_rows``."""
+        tiles = []
+        while rows > self.row_sums:
+            tiles.append(self.row_sums if rows >= self.row_sums + self.min_rows
+                         else self.row_sums - self.min_rows)
+            rows -= tiles[-1]
+        return [*tiles, rows]
+
+    @property
+    def column_bits(self) -> int:
+        """Width of a column's, or a residual channel's, number."""
+        return _bits(self.max_columns)
+
+    @property
+    def channel_bits(self) -> int:
+        """Width of a channel's number, counted over all layers."""
+        return _bits(self.max_channels)
+
+    @property
+    def token_bits(self) -> int:
+        """Width of a token."""
+        return _bits(self.max_vocab)
+
+    @property
+    def sequence_bits(self) -> int:
+        """Width of a sequence's number, 0 of the only one."""
+        return _bits(self.sequences)
+
+    @property
+    def program_bits(self) -> int:
+        """Width of an address of the program memory."""
+        return _bits(self.program_words)
+
+    @property
+    def tape_bits(self) -> int:
+        """Width of a place on a tape."""
+        return _bits(self.tape_tokens)
+
+    # ---- Numbers
+
+    @property
+    def acc_bits(self) -> int:
+        """Width of a row sum: signed, exact for ``max_columns`` of the greatest magnitude."""
+        return (self.max_columns * NUMBERS.act_max).bit_length() + 1
+
+    @property
+    def norm_bits(self) -> int:
+        """Width of the unsigned sum of a vector's magnitudes."""
+        return (self.max_columns * NUMBERS.act_max).bit_length()
+
+    # ---- Latencies
+
+    @property
+    def read_latency(self) -> int:
+        """Cycles from the transfer of a weight word to its data, and so to its look-up."""
+        return self.weight_memory.latency
+
+    @property
+    def tree_depth(self) -> int:
+        """Levels of the adder tree, a cycle each."""
+        return _bits(self.lanes)
+
+    @property
+    def row_latency(self) -> int:
+        """Cycles from the transfer of a row's last weight word to its sum.
+
+        After the word's own latency: the look-up, the sign, the tree, the sum so far.
+        """
+        return self.read_latency + 3 + self.tree_depth
+
+    @property
+    def min_rows(self) -> int:
+        """Fewest rows of an operation.
+
+        Twice the pipeline of rows: whatever an operation leaves for its next block or the next
+        operation, such as a row's sum so far, is there before that one asks for it.
+        """
+        return 2 * self.row_latency
+
+
+def _bits(count: int) -> int:
+    """Width of a number below ``count``."""
+    return (count - 1).bit_length()
+
+
+UP5K = Device(name="up5k", weight_words=SPRAM_WORDS)

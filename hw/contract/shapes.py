@@ -2,19 +2,27 @@
 
 from dataclasses import asdict, dataclass, fields
 
-from .device import DeviceConfig
+from .device import Device
 from .errors import CapacityError
-from .numbers import NUMBERS
+from .trits import Packing, TritCode
 
 __all__ = ["ModelConfig", "OperationShape"]
 
 
 @dataclass(frozen=True)
 class OperationShape:
-    """A pass of the engine: a matrix, or interleaved ones, times a vector."""
+    """A pass of the engine: a matrix, or interleaved ones, times a vector.
+
+    Parameters
+    ----------
+    rows, columns : int
+    packing : Packing
+        That of the device.
+    """
 
     rows: int
     columns: int
+    packing: Packing
 
     @property
     def short(self) -> bool:
@@ -24,22 +32,22 @@ class OperationShape:
         few to hide the filling.
         """
         def cycles(trits: int) -> int:
-            return self._blocks(trits) * max(self.rows, (3**trits + 1) // 2)
+            return self._blocks(trits) * max(self.rows, TritCode(trits).entries)
 
-        return cycles(NUMBERS.short_trits) < cycles(NUMBERS.trits_per_byte)
+        return cycles(self.packing.short_trits) < cycles(self.packing.trits)
 
     def _blocks(self, trits: int) -> int:
-        return -(-self.columns // (trits * NUMBERS.bytes_per_word))
+        return -(-self.columns // (trits * self.packing.lanes))
 
     @property
     def trits(self) -> int:
-        """Trits in a byte of a weight word."""
-        return NUMBERS.short_trits if self.short else NUMBERS.trits_per_byte
+        """Trits in a code of a weight word."""
+        return self.packing.short_trits if self.short else self.packing.trits
 
     @property
     def entries(self) -> int:
         """Sums in a table."""
-        return (3**self.trits + 1) // 2
+        return TritCode(self.trits).entries
 
     @property
     def blocks(self) -> int:
@@ -81,23 +89,20 @@ class ModelConfig:
         """Weights in the matrix products of one generated token: all of them, once."""
         return self.ternary_weights
 
-    @property
-    def layer_operations(self) -> tuple[OperationShape, ...]:
+    def layer_operations(self, packing: Packing) -> tuple[OperationShape, ...]:
         """Operations of a layer: MLGRU gates, its output, GLU, its output."""
         d, h = self.d_model, self.d_hidden
-        return (OperationShape(3 * d, d), OperationShape(d, d),
-                OperationShape(2 * h, d), OperationShape(d, h))
+        return tuple(OperationShape(rows, columns, packing)
+                     for rows, columns in ((3 * d, d), (d, d), (2 * h, d), (d, h)))
 
-    @property
-    def head(self) -> OperationShape:
+    def head(self, packing: Packing) -> OperationShape:
         """The last operation."""
-        return OperationShape(self.vocab_size, self.d_model)
+        return OperationShape(self.vocab_size, self.d_model, packing)
 
-    @property
-    def weight_words(self) -> int:
+    def weight_words(self, packing: Packing) -> int:
         """Words of weight memory, padding included."""
-        layer = sum(operation.words for operation in self.layer_operations)
-        return self.n_layers * layer + self.head.words
+        layer = sum(operation.words for operation in self.layer_operations(packing))
+        return self.n_layers * layer + self.head(packing).words
 
     @property
     def program_words(self) -> int:
@@ -107,7 +112,7 @@ class ModelConfig:
         ops = 4 * self.n_layers + 1
         return PROGRAM_HEADER_WORDS + PROGRAM_OP_WORDS * ops + self.vocab_size
 
-    def misfits(self, device: DeviceConfig) -> list[str]:
+    def misfits(self, device: Device) -> list[str]:
         """Every limit of ``device`` that this model breaks, one plain sentence each."""
         rows = {
             "3 * d_model": 3 * self.d_model,
@@ -117,7 +122,7 @@ class ModelConfig:
         }
         columns = {"d_model": self.d_model, "d_hidden": self.d_hidden}
         limits = [
-            ("weight words", self.weight_words, device.weight_words),
+            ("weight words", self.weight_words(device.packing), device.weight_words),
             *((f"rows, {name}", n, device.max_rows) for name, n in rows.items()),
             *((f"columns, {name}", n, device.max_columns) for name, n in columns.items()),
             ("channels, d_model * n_layers", self.d_model * self.n_layers, device.max_channels),
@@ -130,7 +135,7 @@ class ModelConfig:
                    for name, n in rows.items() if n < device.min_rows]
         return broken
 
-    def check_fits(self, device: DeviceConfig) -> None:
+    def check_fits(self, device: Device) -> None:
         """Raise ``CapacityError`` unless the model fits ``device``."""
         if broken := self.misfits(device):
             raise CapacityError(

@@ -1,17 +1,129 @@
-"""The trit code: five ternary weights in a byte that addresses their partial sum.
+"""Trit codes: ternary weights as the addresses of their partial sums.
 
-``PATH`` is a Gray path over half of {-1, 0, +1}^5; a code is a sign bit and an index into it
-(see ``docs/number-formats.md``). The engine fills its tables by walking ``PATH`` and the weight
-byte is then the table's address, so no decoder exists. Standard library only.
+A code is a sign bit above an index into a Gray path over half of {-1, 0, +1}^n (see
+``docs/number-formats.md``). The engine fills its tables by walking the path, and a code from memory
+is then the table's address, so no decoder exists. Standard library only.
 """
 
-from .numbers import NUMBERS
+from dataclasses import dataclass
+from functools import cache, cached_property
 
-__all__ = ["CODE_TO_TRITS", "PATH", "STEPS", "TRITS_TO_CODE"]
+__all__ = ["FILE_CODE", "Packing", "TritCode"]
 
 Trits = tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class TritCode:
+    """Code of a number of trits.
+
+    Codes of fewer trits come first on the path, so that a code of five whose last trit is 0 is a
+    code of four as well.
+
+    Parameters
+    ----------
+    trits : int
+        Trits of a code.
+    """
+
+    trits: int
+
+    @property
+    def entries(self) -> int:
+        """Sums in a table of partial sums; the others are their negatives."""
+        return (3**self.trits + 1) // 2
+
+    @property
+    def index_bits(self) -> int:
+        """Width of an index into the path."""
+        return (self.entries - 1).bit_length()
+
+    @property
+    def bits(self) -> int:
+        """Width of a code: a sign above an index."""
+        return self.index_bits + 1
+
+    @property
+    def sign(self) -> int:
+        """The sign bit, as a number."""
+        return 1 << self.index_bits
+
+    @property
+    def path(self) -> tuple[Trits, ...]:
+        """The vector of trits of each index."""
+        return _gray_half(self.trits)[0]
+
+    @property
+    def steps(self) -> tuple[tuple[int, int], ...]:
+        """Digit and direction, +1 or -1, of each step from an index to the next."""
+        return _gray_half(self.trits)[1]
+
+    @cached_property
+    def to_trits(self) -> dict[int, Trits]:
+        """Trits of each code that is used."""
+        return {code: trits for trits, code in self.to_code.items()}
+
+    @cached_property
+    def to_code(self) -> dict[Trits, int]:
+        """Code of each vector of trits."""
+        codes = {tuple(-t for t in trits): index | self.sign
+                 for index, trits in enumerate(self.path)}
+        return codes | {trits: index for index, trits in enumerate(self.path)}
+
+
+FILE_CODE = TritCode(5)
+"""Code of model files: five trits in a byte."""
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How trit codes make up weight words.
+
+    Parameters
+    ----------
+    lanes : int
+        Codes in a word; the engine looks all of them up at once.
+    trits : int
+        Trits of a code.
+    """
+
+    lanes: int
+    trits: int
+
+    @property
+    def code(self) -> TritCode:
+        """Code of a lane."""
+        return TritCode(self.trits)
+
+    @property
+    def short_trits(self) -> int:
+        """Trits of a code in a short word, whose table fills in a third of the time.
+
+        Tables of three trits fill in 14 cycles, so there is nothing to gain: as many as in any
+        other word.
+        """
+        return 4 if self.trits == 5 else self.trits
+
+    @property
+    def block(self) -> int:
+        """Columns of a matrix that one word covers."""
+        return self.trits * self.lanes
+
+    @property
+    def word_bits(self) -> int:
+        """Width of a word."""
+        return self.lanes * self.code.bits
+
+    @property
+    def word_units(self) -> int:
+        """16-bit units that a word takes in the host's address space, a power of two.
+
+        Bits past ``word_bits`` do not exist: they read as 0.
+        """
+        return 1 << (-(-self.word_bits // 16) - 1).bit_length()
+
+
+@cache
 def _gray_half(n: int) -> tuple[tuple[Trits, ...], tuple[tuple[int, int], ...]]:
     """Path of (3**n + 1) / 2 vectors and the (digit, direction) of each step along it."""
     here = [0] * n
@@ -37,14 +149,3 @@ def _gray_half(n: int) -> tuple[tuple[Trits, ...], tuple[tuple[int, int], ...]]:
         move(digit, 1)
         sweep(digit)
     return tuple(path), tuple(steps)
-
-
-PATH, STEPS = _gray_half(NUMBERS.trits_per_byte)
-"""The 122 vectors of the path, and the 121 steps between them as (digit, +1 or -1)."""
-
-TRITS_TO_CODE: dict[Trits, int] = {}
-for _index, _trits in enumerate(PATH):
-    TRITS_TO_CODE[tuple(-t for t in _trits)] = _index | 0x80
-    TRITS_TO_CODE[_trits] = _index
-
-CODE_TO_TRITS: dict[int, Trits] = {code: trits for trits, code in TRITS_TO_CODE.items()}

@@ -4,7 +4,7 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from trilight.hw.contract.device import DeviceConfig
+from trilight.hw.contract.device import Device
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.protocol import (
     OP_AFTER_SHORT,
@@ -125,7 +125,7 @@ class Sequencer(wiring.Component):
     load_seed: Signal
     sampled: Signal
 
-    def __init__(self, *, device: DeviceConfig) -> None:
+    def __init__(self, *, device: Device) -> None:
         token_bits = (device.max_vocab - 1).bit_length()
         self._device = device
         self._sequence_bits = (device.sequences - 1).bit_length()

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from trilight.hw.contract.device import DeviceConfig
+from trilight.hw.contract.device import Device
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.memory.spram import WeightMemory
 
@@ -58,7 +58,7 @@ class EmbeddingLookup(wiring.Component):
     rom_step: data.View
     channels: stream.Interface
 
-    def __init__(self, *, device: DeviceConfig) -> None:
+    def __init__(self, *, device: Device) -> None:
         self._addr_bits = (device.weight_words - 1).bit_length()
         super().__init__({
             "start": In(1),

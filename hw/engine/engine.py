@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from trilight.hw.contract.device import DeviceConfig
+from trilight.hw.contract.device import Device
 
 from .embedding import CHANNEL, EmbeddingLookup
 from .rows import ROW, RowStream, op_layout
@@ -62,7 +62,7 @@ class Engine(wiring.Component):
     weight_data: Signal
     word_used: Signal
 
-    def __init__(self, *, device: DeviceConfig) -> None:
+    def __init__(self, *, device: Device) -> None:
         self._tables = PartialSumTables(device=device)
         self._rows = RowStream(device=device)
         self._embedding = EmbeddingLookup(device=device)

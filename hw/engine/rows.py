@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from trilight.hw.contract.device import DeviceConfig
+from trilight.hw.contract.device import Device
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.lib.arith import add_carry
 
@@ -25,7 +25,7 @@ ROW_LATENCY = 8
 """Cycles from the address of a row's last weight word to its ``ROW``."""
 
 
-def op_layout(device: DeviceConfig) -> data.StructLayout:
+def op_layout(device: Device) -> data.StructLayout:
     """An operation: its input vector, rows - 1, and where its words are.
 
     They follow those of the operation before, or (``again``) are its very words, or (``first``)
@@ -84,7 +84,7 @@ class RowStream(wiring.Component):
     release_half: Signal
     rows: stream.Interface
 
-    def __init__(self, *, device: DeviceConfig) -> None:
+    def __init__(self, *, device: Device) -> None:
         self._lanes = NUMBERS.bytes_per_word
         self._max_rows = device.max_rows
         self._row_bits = (device.max_rows - 1).bit_length()

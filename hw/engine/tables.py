@@ -7,17 +7,18 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from trilight.hw.contract.device import DeviceConfig
+from trilight.hw.contract.device import Device
 from trilight.hw.contract.numbers import NUMBERS
-from trilight.hw.contract.shapes import OperationShape
-from trilight.hw.contract.trits import PATH, STEPS
+from trilight.hw.contract.trits import TritCode
 from trilight.hw.lib.arith import add_carry
 from trilight.hw.memory.spram import WeightMemory
 
 __all__ = ["ACT", "ENTRIES", "FILL_LATENCY", "READ_STAGE", "SHORT_ENTRIES", "SUM_BITS",
            "PartialSumTables", "TritRom", "vector_layout"]
 
-ENTRIES = len(PATH)
+CODE = TritCode(NUMBERS.trits_per_byte)
+
+ENTRIES = CODE.entries
 """Sums in a table, and the cycles it takes to fill one; the other half of the 243 is negations."""
 
 SHORT_ENTRIES = (3**NUMBERS.short_trits + 1) // 2
@@ -45,12 +46,13 @@ STEP = data.StructLayout({
 })
 
 
-def vector_layout(device: DeviceConfig) -> data.StructLayout:
+def vector_layout(device: Device) -> data.StructLayout:
     """What the tables have to know of a vector to fill with it: number of blocks - 1, whether the
     words that will look it up are short, and its sequence."""
-    most = OperationShape(device.min_rows, device.max_columns)
+    packing = device.packing
+    most = -(-device.max_columns // (packing.short_trits * packing.lanes))
     return data.StructLayout({
-        "blocks": (most.blocks - 1).bit_length(),
+        "blocks": (most - 1).bit_length(),
         "short": 1,
         "sequence": (device.sequences - 1).bit_length(),
     })
@@ -79,7 +81,7 @@ class TritRom(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        steps = ((0, 1), *STEPS)  # nothing leads to entry 0; its step is not used
+        steps = ((0, 1), *CODE.steps)  # nothing leads to entry 0; its step is not used
         init = [
             {
                 "digit": digit,
@@ -87,7 +89,7 @@ class TritRom(wiring.Component):
                 "nonzero": sum((t != 0) << k for k, t in enumerate(trits)),
                 "minus": sum((t < 0) << k for k, t in enumerate(trits)),
             }
-            for (digit, direction), trits in zip(steps, PATH, strict=True)
+            for (digit, direction), trits in zip(steps, CODE.path, strict=True)
         ]
         m.submodules.memory = memory = Memory(shape=STEP, depth=1 << INDEX_BITS, init=init)
         port = memory.read_port()
@@ -148,7 +150,7 @@ class PartialSumTables(wiring.Component):
     release: Signal
     release_half: Signal
 
-    def __init__(self, *, device: DeviceConfig) -> None:
+    def __init__(self, *, device: Device) -> None:
         self._lanes = NUMBERS.bytes_per_word
         self.vector_layout = vector_layout(device)
         self._most_blocks = 1 << self.vector_layout["blocks"].width

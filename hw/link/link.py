@@ -10,8 +10,7 @@ from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect
 
-from trilight.hw.contract.device import DeviceConfig
-from trilight.hw.contract.numbers import NUMBERS
+from trilight.hw.contract.device import Device
 from trilight.hw.contract.protocol import (
     CRC_BYTES,
     IDENTITY,
@@ -81,7 +80,7 @@ class Link(wiring.Component):
 
     Parameters
     ----------
-    device : DeviceConfig
+    device : Device
     clock_hz : int
         Reported by IDENTIFY.
     clocks_per_bit : int
@@ -137,15 +136,15 @@ class Link(wiring.Component):
     notice_0: stream.Interface
     notice_1: stream.Interface
 
-    def __init__(self, *, device: DeviceConfig, clock_hz: int, clocks_per_bit: int,
+    def __init__(self, *, device: Device, clock_hz: int, clocks_per_bit: int,
                  build_id: int = 0) -> None:
-        self._weight_units = device.weight_words * NUMBERS.bytes_per_word // UNIT_BYTES
+        self._weight_units = device.weight_words * device.packing.word_units
         if self._weight_units > Space.PROGRAM:
             raise ValueError(f"weight memory must hold at most {Space.PROGRAM} units, "
                              f"not {self._weight_units}")
         try:
             self._identity = IDENTITY.pack(
-                PROTOCOL_MAGIC, PROTOCOL_VERSION, NUMBERS.block, clock_hz, clocks_per_bit,
+                PROTOCOL_MAGIC, PROTOCOL_VERSION, device.packing.block, clock_hz, clocks_per_bit,
                 build_id, device.weight_words, device.max_rows, device.max_columns,
                 device.max_channels, device.program_words, device.tape_tokens, device.max_vocab,
                 device.sequences)

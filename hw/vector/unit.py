@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from trilight.hw.contract.device import DeviceConfig
+from trilight.hw.contract.device import Device
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.protocol import Op
 from trilight.hw.engine.embedding import CHANNEL
@@ -34,7 +34,7 @@ RESIDUAL_ACT = 9
 TABLE_WRITE = data.StructLayout({"addr": 9, "data": 16})
 
 
-def context_layout(device: DeviceConfig) -> data.StructLayout:
+def context_layout(device: Device) -> data.StructLayout:
     """What an operation's rows, or an embedding's channels, are for.
 
     ``again``: the operation before was the same one for another sequence. ``first``: it is the
@@ -112,7 +112,7 @@ class VectorUnit(wiring.Component):
     write_activation: Signal
     table: data.View
 
-    def __init__(self, *, device: DeviceConfig) -> None:
+    def __init__(self, *, device: Device) -> None:
         self._device = device
         super().__init__({
             "context": In(context_layout(device)),

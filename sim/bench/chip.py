@@ -12,7 +12,6 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 
 from trilight.hw.contract.device import UP5K
-from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.protocol import (
     IDENTITY,
     MAX_UNITS,
@@ -90,10 +89,10 @@ class Bench:
 
     async def identify(self) -> None:
         assert await self.do(Command.IDENTIFY) == IDENTITY.pack(
-            PROTOCOL_MAGIC, PROTOCOL_VERSION, NUMBERS.block, BOARD.clock_hz, BOARD.clocks_per_bit,
-            int(os.environ[BUILD_ID]), UP5K.weight_words, UP5K.max_rows, UP5K.max_columns,
-            UP5K.max_channels, UP5K.program_words, UP5K.tape_tokens, UP5K.max_vocab,
-            UP5K.sequences)
+            PROTOCOL_MAGIC, PROTOCOL_VERSION, UP5K.packing.block, BOARD.clock_hz,
+            BOARD.clocks_per_bit, int(os.environ[BUILD_ID]), UP5K.weight_words, UP5K.max_rows,
+            UP5K.max_columns, UP5K.max_channels, UP5K.program_words, UP5K.tape_tokens,
+            UP5K.max_vocab, UP5K.sequences)
 
     async def load(self) -> None:
         """Write the model's image; read the first and the last of its weights back."""

@@ -132,8 +132,9 @@ class Bench:
         self.device = ReferenceDevice(model)
         config = model.config
         kinds = (Op.MIX, Op.RESIDUAL, Op.GLU)
-        for kind, shape in (*zip(kinds, config.layer_operations[:3], strict=True),
-                            (Op.RESIDUAL, config.layer_operations[3]), (Op.HEAD, config.head)):
+        *shapes, down = config.layer_operations(UP5K.packing)
+        for kind, shape in (*zip(kinds, shapes, strict=True), (Op.RESIDUAL, down),
+                            (Op.HEAD, config.head(UP5K.packing))):
             cover("core.operation", f"{kind.name} {'short' if shape.short else 'long'}")
 
     def trace(self) -> TraceChecker:

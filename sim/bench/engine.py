@@ -37,13 +37,13 @@ SEQUENCES = range(UP5K.sequences)
 MOST_EMBED_SCALE = (1 << NUMBERS.residual_bits - 1) - 1
 
 EMBEDDING_WORDS = UP5K.max_vocab * -(
-    -UP5K.max_columns // (NUMBERS.short_trits * NUMBERS.bytes_per_word))
+    -UP5K.max_columns // (UP5K.packing.short_trits * UP5K.lanes))
 """Of the largest embedding."""
 
 OP_LAYOUT = op_layout(UP5K)
 
-SHAPES = [(UP5K.min_rows, UP5K.max_columns), (UP5K.max_rows, NUMBERS.block + 1),
-          (ENTRIES + FILL_LATENCY + 1, 2 * NUMBERS.block), (SHORT_ENTRIES + FILL_LATENCY, 64),
+SHAPES = [(UP5K.min_rows, UP5K.max_columns), (UP5K.max_rows, UP5K.packing.block + 1),
+          (ENTRIES + FILL_LATENCY + 1, 2 * UP5K.packing.block), (SHORT_ENTRIES + FILL_LATENCY, 64),
           (UP5K.min_rows, 1)]
 """Rows and columns at the ends of their ranges, and rows that just do not hide the filling."""
 
@@ -66,19 +66,19 @@ class Weights:
     @property
     def digits(self) -> int:
         """Trits of a byte."""
-        return NUMBERS.short_trits if self.short else NUMBERS.trits_per_byte
+        return UP5K.packing.short_trits if self.short else UP5K.trits
 
     @property
     def blocks(self) -> int:
-        return -(-self.columns // (self.digits * NUMBERS.bytes_per_word))
+        return -(-self.columns // (self.digits * UP5K.lanes))
 
     def words(self) -> NDArray[np.uint64]:
         """Block after block of columns, all rows of a block in order."""
-        block = self.digits * NUMBERS.bytes_per_word
+        block = self.digits * UP5K.lanes
         padded = np.pad(self.trits, ((0, 0), (0, self.blocks * block - self.columns)))
         by_block = padded.reshape(self.rows, self.blocks, block).swapaxes(0, 1)
         return pack_trits(by_block.reshape(-1, self.digits)).reshape(
-            -1, NUMBERS.bytes_per_word).view("<u8").ravel()
+            -1, UP5K.lanes).view("<u8").ravel()
 
     def cycles(self) -> int:
         """Cycles of a pass whose first table has filled before."""
@@ -296,7 +296,7 @@ class Bench:
         self.channels.expect((int(trit) * scale, int(k == last)) for k, trit in enumerate(trits))
         self.channel_times.expect(cycle() + LOOKUP_LATENCY + k for k in range(last + 1))
         ends("engine.embed scale", [scale], 0, MOST_EMBED_SCALE)
-        lanes = NUMBERS.bytes_per_word
+        lanes = UP5K.lanes
         self.looked_up.extend(base + number + byte // lanes * embedding.rows
                               for byte in range(-(-embedding.columns // embedding.digits)))
         self._surplus = SURPLUS_READS
@@ -491,8 +491,8 @@ async def sequences_hide_each_others_filling(dut: Dut) -> None:
     bench = Bench(dut, rng)
     await bench.start()
     rows = UP5K.max_columns  # enough to write a vector and to fill
-    matrices = [random_weights(rng, rows, columns, OperationShape(rows, columns).short)
-                for columns in (100, 40, 33, 64)]
+    shapes = [OperationShape(rows, columns, UP5K.packing) for columns in (100, 40, 33, 64)]
+    matrices = [random_weights(rng, rows, shape.columns, shape.short) for shape in shapes]
     operations = [Operation(weights, random_acts(rng, weights.columns), sequence, sequence > 0,
                             number + sequence == 0)
                   for number, weights in enumerate(matrices) for sequence in SEQUENCES]
@@ -510,7 +510,8 @@ async def rows_wait_until_expected(dut: Dut) -> None:
     rng = generator()
     bench = Bench(dut, rng)
     await bench.start()
-    for rows, columns in ((150, 3 * NUMBERS.block), (UP5K.min_rows, 2 * NUMBERS.block), (20, 7)):
+    block = UP5K.packing.block
+    for rows, columns in ((150, 3 * block), (UP5K.min_rows, 2 * block), (20, 7)):
         [op] = token(rng, [random_weights(rng, rows, columns, False)], [1])
         words_read = bench.words_read
         dut.expected.value = 0

@@ -38,7 +38,7 @@ CLOCKS_PER_BIT = 4
 BUILD_ID = 0x12345678
 """What the tests build the link with."""
 
-WEIGHT_UNITS = UP5K.weight_words * NUMBERS.bytes_per_word // 2
+WEIGHT_UNITS = UP5K.weight_words * UP5K.lanes // 2
 LAST = Space.CHECK + SPACE_UNITS - 1
 MOST_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
 LONGEST_READ = 20
@@ -182,8 +182,8 @@ class Bench:
 
     async def identify(self) -> None:
         identity = IDENTITY.pack(
-            PROTOCOL_MAGIC, PROTOCOL_VERSION, NUMBERS.block, CLOCK_HZ, CLOCKS_PER_BIT, BUILD_ID,
-            UP5K.weight_words, UP5K.max_rows, UP5K.max_columns, UP5K.max_channels,
+            PROTOCOL_MAGIC, PROTOCOL_VERSION, UP5K.packing.block, CLOCK_HZ, CLOCKS_PER_BIT,
+            BUILD_ID, UP5K.weight_words, UP5K.max_rows, UP5K.max_columns, UP5K.max_channels,
             UP5K.program_words, UP5K.tape_tokens, UP5K.max_vocab, UP5K.sequences)
         assert await self.accepted(Command.IDENTIFY) == identity
 

@@ -203,7 +203,9 @@ class ReferenceDevice:
         sequence = self.sequences[number]
         (embedding, *steps), logits = sequence.steps()
         self._expect(embedding)
-        self.words += self._config.weight_words - (not sequence.head) * self._config.head.words
+        self.words += self._config.weight_words(UP5K.packing)
+        if not sequence.head:
+            self.words -= self._config.head(UP5K.packing).words
         self.tokens += 1
         return steps, logits
 

@@ -8,7 +8,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from trilight.hw.contract.device import UP5K, DeviceConfig
+from trilight.hw.contract.device import UP5K, Device
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.flow.build import Board, find_board
 from trilight.hw.support.boards import DEFAULT_BOARD
@@ -16,7 +16,7 @@ from trilight.sw.errors import ExploreError
 
 __all__ = ["Design", "Point", "Sweep", "parse_sweep"]
 
-DEVICE = tuple(f.name for f in fields(DeviceConfig) if f.name != "name")
+DEVICE = tuple(f.name for f in fields(Device) if f.type is int)
 MODEL = tuple(f.name for f in fields(ModelConfig))
 
 
@@ -37,10 +37,10 @@ class Design:
     board: str
     clock_hz: float
     device: tuple[tuple[str, int], ...] = ()
-    """Fields of ``DeviceConfig`` that differ from the UP5K's."""
+    """Fields of ``Device`` that differ from the UP5K's."""
 
     @property
-    def device_config(self) -> DeviceConfig:
+    def device_config(self) -> Device:
         changes: dict[str, Any] = dict(self.device)
         return replace(UP5K, **changes)
 
@@ -78,7 +78,7 @@ class Sweep:
     sequences : tuple of int
         Texts generated at once.
     device : mapping
-        By field of ``DeviceConfig``, values to try.
+        By field of ``Device``, values to try.
     model : mapping
         The same by field of ``ModelConfig``.
     """

@@ -165,7 +165,7 @@ def draw_config(rng: np.random.Generator) -> ModelConfig:
 
 def _tokens(config: ModelConfig) -> int:
     """How many a campaign runs of a model."""
-    return int(np.clip(MODEL_CYCLES // config.weight_words, *TOKENS_PER_MODEL))
+    return int(np.clip(MODEL_CYCLES // config.weight_words(UP5K.packing), *TOKENS_PER_MODEL))
 
 
 class Session:

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from trilight.hw.contract.numbers import NUMBERS
+from trilight.hw.contract.device import UP5K
 from trilight.sw.host.driver import LastRun
 from trilight.sw.model.model import Model
 from trilight.sw.report.report import NOTES
@@ -112,7 +112,7 @@ def _headline(first: Mapping[str, Any]) -> dict[str, Any]:
 
 def _model(model: Model) -> dict[str, Any]:
     config = model.config
-    bits = 8 * NUMBERS.bytes_per_word * config.weight_words
+    bits = UP5K.packing.word_bits * config.weight_words(UP5K.packing)
     return {"sha256": model.sha256, **config.to_dict(),
             "ternary_weights": config.ternary_weights,
             "ternary_weights_per_token": config.ternary_weights_per_token,

@@ -12,7 +12,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from trilight.hw.contract.imported import FORMATS
-from trilight.hw.contract.trits import STEPS
+from trilight.hw.contract.trits import FILE_CODE
 from trilight.sw.errors import TokenError
 
 from .model import ImportedMatrix, ImportedModel
@@ -25,8 +25,8 @@ Int32 = NDArray[np.int32]
 Int16 = NDArray[np.int16]
 Bytes = NDArray[np.uint8]
 
-STEP_DIGIT = np.array([digit for digit, _ in STEPS], np.int64)
-STEP_SIGN = np.array([sign for _, sign in STEPS], np.int16)
+STEP_DIGIT = np.array([digit for digit, _ in FILE_CODE.steps], np.int64)
+STEP_SIGN = np.array([sign for _, sign in FILE_CODE.steps], np.int16)
 ACT_MAX = FORMATS.act_max
 Y_BITS, RECIPROCAL_SHIFT = FORMATS.y_bits, FORMATS.reciprocal_shift
 SQUARE_BITS, NORM_SHIFT, ROOT_BITS = FORMATS.square_bits, FORMATS.norm_bits - 1, FORMATS.root_bits

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilight.hw.contract.imported import FORMATS
-from trilight.hw.contract.trits import CODE_TO_TRITS
+from trilight.hw.contract.trits import FILE_CODE
 from trilight.sw.errors import TokenError
 
 from .model import ImportedMatrix, ImportedModel
@@ -51,7 +51,7 @@ SIGMOID_TAIL = _tail()
 """``round(2**20 * sigmoid(-k / 256))`` for k from 0, and 0 at the end."""
 
 _TRITS = np.zeros((256, 5), np.int64)
-for _code, _trits in CODE_TO_TRITS.items():
+for _code, _trits in FILE_CODE.to_trits.items():
     _TRITS[_code] = _trits
 
 _ONE = 1 << FORMATS.sigmoid_bits

@@ -237,7 +237,7 @@ def info(
         "sha256": loaded.sha256,
         **config.to_dict(),
         "ternary_weights": config.ternary_weights,
-        "weight_words": config.weight_words,
+        "weight_words": config.weight_words(UP5K.packing),
         "weight_words_of": UP5K.weight_words,
         "misfits": misfits,
         "vocab": "".join(loaded.vocab),
@@ -250,7 +250,8 @@ def info(
     for name in ("sha256", "vocab_size", "d_model", "n_layers", "d_hidden"):
         table.add_row(name, str(results[name]))
     table.add_row("ternary weights", f"{config.ternary_weights:,}")
-    table.add_row("weight memory", f"{config.weight_words:,} of {UP5K.weight_words:,} words")
+    words = config.weight_words(UP5K.packing)
+    table.add_row("weight memory", f"{words:,} of {UP5K.weight_words:,} words")
     table.add_row(f"fits {UP5K.name}", "yes" if not misfits else "no: " + "\n".join(misfits))
     table.add_row("characters", escape(repr(results["vocab"])))
     for name, value in loaded.provenance.items():

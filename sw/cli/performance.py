@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.table import Table
 
 from trilight.hw.contract.device import UP5K
-from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.sw.errors import PerformanceError, ReportError
 from trilight.sw.model.bundled import default_model_path
@@ -58,7 +57,7 @@ def performance_command(
         config = ModelConfig(**sizes)
     except ValueError as error:
         raise PerformanceError(str(error)) from error
-    found = predict(config, sequences=sequences)
+    found = predict(config, sequences=sequences, device=UP5K)
     results = found.to_dict() | {"clock_hz": clock,
                                  "tokens_per_s": clock / found.cycles_per_token,
                                  "roofline_tokens_per_s": clock / found.roofline_cycles}
@@ -80,7 +79,7 @@ def _print(found: Performance, results: dict[str, Any], console: Console) -> Non
     table.add_column("the weight memory waits for")
     for stage in found.stages:
         name = stage.name if found.sequences == 1 else f"{stage.name}, text {stage.sequence}"
-        used = stage.weights / (NUMBERS.block * stage.cycles)
+        used = stage.weights / (UP5K.packing.block * stage.cycles)
         table.add_row(name, f"{stage.cycles:,}", f"{stage.words:,}", f"{used:.3f}",
                       ", ".join(f"{what} {cycles}" for what, cycles in stage.gaps.items()))
     console.print(table)
@@ -90,12 +89,12 @@ def _print(found: Performance, results: dict[str, Any], console: Console) -> Non
     summary.add_row("cycles per token of a prompt", f"{found.prompt_cycles_per_token:,g}",
                     "computed")
     summary.add_row("cycles per token, roofline", f"{found.roofline_cycles:,g}",
-                    f"weights / {NUMBERS.block}: no gap, no padding")
+                    f"weights / {UP5K.packing.block}: no gap, no padding")
     summary.add_row("weights used per lane and cycle", f"{found.utilisation:.4f}", "")
     summary.add_row("tokens per second", f"{results['tokens_per_s']:,.0f}",
                     f"at {results['clock_hz'] / 1e6:g} MHz; roofline "
                     f"{results['roofline_tokens_per_s']:,.0f}")
-    summary.add_row("weight memory", f"{found.model.weight_words:,}",
+    summary.add_row("weight memory", f"{found.model.weight_words(UP5K.packing):,}",
                     f"of {UP5K.weight_words:,} words")
     console.print(summary)
     for misfit in found.misfits:

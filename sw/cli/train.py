@@ -21,7 +21,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from trilight.hw.contract.device import DeviceConfig
+from trilight.hw.contract.device import Device
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.support.boards import DEFAULT_BOARD
 from trilight.hw.support.extras import pip_install
@@ -60,7 +60,7 @@ _TRANSFORMER_WINDOW = {"context": BLOCK_CHARACTERS, "streams": 8}
 many characters as of the others."""
 
 
-class Device(StrEnum):
+class Accelerator(StrEnum):
     """Where the network is trained."""
 
     AUTO = "auto"
@@ -175,7 +175,7 @@ def train_command(
     development: Annotated[bool, typer.Option(
         "--development", help="For choosing between methods: leave the last 10 % of the text "
                               "alone and hold out the last 5 % of what remains.")] = False,
-    device: Annotated[Device, typer.Option(help="Where to train.")] = Device.AUTO,
+    device: Annotated[Accelerator, typer.Option(help="Where to train.")] = Accelerator.AUTO,
     precision: Annotated[Precision, typer.Option(
         help="Arithmetic of matrix products; auto takes the faster.")] = Precision.AUTO,
     compile_: Annotated[Compile, typer.Option(
@@ -299,7 +299,7 @@ class _Run:
 
     trainer: "Trainer"
     out: Path
-    chip: DeviceConfig
+    chip: Device
     teacher_files: tuple[Path, ...]
     made_up: int
     panel: "list[FloatModel]"
@@ -397,13 +397,13 @@ def _refuse_settings(context: typer.Context) -> None:
                             f"{names}, or train anew without --resume")
 
 
-def _torch_device(device: Device) -> str:
+def _torch_device(device: Accelerator) -> str:
     import torch
 
     present = torch.cuda.is_available()
-    if device is Device.CUDA and not present:
+    if device is Accelerator.CUDA and not present:
         raise TrainingError("PyTorch finds no CUDA device; use --device cpu")
-    return "cuda" if present and device is not Device.CPU else "cpu"
+    return "cuda" if present and device is not Accelerator.CPU else "cpu"
 
 
 def _announce(console: Console, run: _Run) -> None:
@@ -541,7 +541,7 @@ def _finish(console: Console, run: _Run) -> "Model | FloatModel":
         "quality": results["streamed"],
         "quality_blocks": results["blocks"],
         "ternary_weights": config.ternary_weights,
-        "weight_words": config.weight_words,
+        "weight_words": config.weight_words(run.chip.packing),
         "weight_words_present": run.chip.weight_words,
         "weight_memory_fill": memory_fill(config, run.chip),
     })

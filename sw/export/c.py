@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from trilight.hw.contract.numbers import NUMBERS
-from trilight.hw.contract.trits import STEPS
+from trilight.hw.contract.trits import FILE_CODE
 from trilight.sw.cli.console import write_file
 from trilight.sw.errors import ExportError
 from trilight.sw.model.model import Matrix, Model, pack_trits
@@ -141,7 +141,7 @@ def _header(model: Model, constants: _Constants) -> str:
     sizes = {
         "VOCAB": config.vocab_size, "D": config.d_model, "LAYERS": config.n_layers,
         "HIDDEN": config.d_hidden, "MAX_COLUMNS": max(config.d_model, config.d_hidden),
-        "MAX_ROWS": _max_rows(model), "RAM_BYTES": ram_bytes(model), "STEPS": len(STEPS),
+        "MAX_ROWS": _max_rows(model), "RAM_BYTES": ram_bytes(model), "STEPS": len(FILE_CODE.steps),
         "HEAD": head, "EMBED_SCALE": model.embed_scale, "HEAD_SCALE": model.head_scale,
         "HEAD_TAP": model.head_tap,
         "ACT_MAX": n.act_max, "SCALE_FRAC": n.scale_frac, "SCALE_MAX": (1 << n.scale_bits) - 1,
@@ -160,7 +160,7 @@ def _header(model: Model, constants: _Constants) -> str:
         f" * Model {model.sha256}\n */"),
         "\n".join(f"#define TRILIGHT_{name} {value}" for name, value in sizes.items()),
         "/* Steps of the Gray path: +-(which of five values + 1). */\n" + array(
-            "int8_t", "trilight_steps", ((digit + 1) * sign for digit, sign in STEPS)),
+            "int8_t", "trilight_steps", ((digit + 1) * sign for digit, sign in FILE_CODE.steps)),
         array("uint8_t", "trilight_taps", n.rng_taps),
         array("int16_t", "trilight_sigmoid", SIGMOID),
         array("int16_t", "trilight_silu", SILU),

@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from trilight.hw.contract.device import UP5K, DeviceConfig
+from trilight.hw.contract.device import UP5K, Device
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.protocol import (
     IDENTITY,
@@ -40,7 +40,8 @@ from trilight.hw.contract.protocol import (
 )
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.sw.errors import DeviceError, TargetError
-from trilight.sw.model.model import MATRICES, Layer, Matrix, Model, unpack_trits
+from trilight.sw.model.model import MATRICES, Layer, Matrix, Model
+from trilight.sw.model.pack import unpack_matrix
 from trilight.sw.reference.model import ReferenceModel
 from trilight.sw.reference.sampler import Sampler
 from trilight.sw.reference.tables import GUMBEL, SIGMOID, SILU
@@ -51,7 +52,6 @@ from .transport import Transport
 
 __all__ = ["ReferenceTransport", "reference_target"]
 
-UNITS_PER_WORD = 4
 WIDTHS = {
     Space.PROGRAM: 16,
     Space.TAPS: 16,
@@ -87,9 +87,11 @@ class _Operation:
 class _Memory:
     """The address space, and the model that can be read out of it."""
 
-    def __init__(self, device: DeviceConfig) -> None:
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._word_units = device.packing.word_units
         self._sequences = device.sequences
-        self.weights: Units = np.zeros(UNITS_PER_WORD * device.weight_words, np.uint16)
+        self.weights: Units = np.zeros(self._word_units * device.weight_words, np.uint16)
         depths = {Space.PROGRAM: device.program_words, Space.ACTIVATION: 256, Space.GUMBEL: 256,
                   Space.TAPE: device.sequences * device.tape_tokens, Space.CHECK: 1}
         self.spaces: dict[Space, Units] = {
@@ -116,7 +118,7 @@ class _Memory:
 
     def check(self) -> tuple[int, int, int, int]:
         """What the space of the check reads as, again and again: it is complete at once."""
-        used = self.weights[:UNITS_PER_WORD * (int(self.spaces[Space.CHECK][0]) + 1)]
+        used = self.weights[:self._word_units * (int(self.spaces[Space.CHECK][0]) + 1)]
         crc = zlib.crc32(used.astype("<u2").tobytes())
         return 1, crc % 0x10000, crc >> 16, crc >> 16
 
@@ -208,15 +210,18 @@ class _Memory:
             rows += 1
             blocks = (first % OP_SHORT >> OP_BLOCKS) + 1
             words = blocks * rows
-            units = self.weights[UNITS_PER_WORD * word:UNITS_PER_WORD * (word + words)]
-            codes = np.frombuffer(units.astype("<u2").tobytes(), np.uint8)
-            if codes.size != words * NUMBERS.bytes_per_word:
+            units = self.weights[self._word_units * word:self._word_units * (word + words)]
+            if len(units) != words * self._word_units:
                 raise DeviceError("the program that was loaded runs past the end of the weights")
-            by_row = codes.reshape(blocks, rows, NUMBERS.bytes_per_word).swapaxes(0, 1)
-            trits = NUMBERS.short_trits if first & OP_SHORT else NUMBERS.trits_per_byte
+            short = bool(first & OP_SHORT)
+            tiles = self._device.tiles(rows)
+            ends = np.cumsum([self._word_units * blocks * tile for tile in tiles])
+            trits = np.concatenate([
+                unpack_matrix(part, tile, self._device.packing, short)
+                for part, tile in zip(np.split(units, ends[:-1]), tiles, strict=True)])
             operations.append(_Operation(
                 Op(first % (1 << OP_BLOCKS)), first & (OP_SHORT | OP_AFTER_SHORT), rows, words,
-                tuple(parameters), unpack_trits(by_row.reshape(-1, 1), trits).reshape(rows, -1)))
+                tuple(parameters), trits))
             word += words
         return operations
 
@@ -244,13 +249,13 @@ class ReferenceTransport(Transport):
 
     Parameters
     ----------
-    device : DeviceConfig
+    device : Device
         The capacities that it has and reports.
     compute : callable
         Makes what computes a sequence's tokens, out of the model that was loaded.
     """
 
-    def __init__(self, device: DeviceConfig = UP5K,
+    def __init__(self, device: Device = UP5K,
                  compute: Callable[[Model], ReferenceModel] = ReferenceModel) -> None:
         self._device = device
         self._compute = compute
@@ -319,9 +324,9 @@ class ReferenceTransport(Transport):
             case Command.IDENTIFY:
                 device = self._device
                 return Result.OK, IDENTITY.pack(
-                    PROTOCOL_MAGIC, PROTOCOL_VERSION, NUMBERS.block, 0, 0, 0, device.weight_words,
-                    device.max_rows, device.max_columns, device.max_channels, device.program_words,
-                    device.tape_tokens, device.max_vocab, device.sequences)
+                    PROTOCOL_MAGIC, PROTOCOL_VERSION, device.packing.block, 0, 0, 0,
+                    device.weight_words, device.max_rows, device.max_columns, device.max_channels,
+                    device.program_words, device.tape_tokens, device.max_vocab, device.sequences)
             case Command.STOP:
                 if self._running:
                     for text in self._texts:

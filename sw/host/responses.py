@@ -3,11 +3,15 @@
 from dataclasses import dataclass
 from typing import Self
 
-from trilight.hw.contract.device import DeviceConfig
+from trilight.hw.contract.device import Device
+from trilight.hw.contract.errors import CapacityError
 from trilight.hw.contract.protocol import IDENTITY, PROTOCOL_MAGIC, PROTOCOL_VERSION, STATUS
 from trilight.sw.errors import DeviceError, WrongDeviceError
 
 __all__ = ["Counters", "Identity", "Status"]
+
+TRITS = 5
+"""Trits of a code, of which this version of the protocol knows one kind."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,7 @@ class Identity:
     """0 for a device without a clock."""
     clocks_per_bit: int
     build_id: int
-    device: DeviceConfig
+    device: Device
 
     @classmethod
     def parse(cls, payload: bytes, name: str) -> Self:
@@ -42,10 +46,16 @@ class Identity:
                 "this release, or install the release of that bitstream")
         (_, _, lanes, clock_hz, clocks_per_bit, build_id, weight_words, max_rows, max_columns,
          max_channels, program_words, tape_tokens, max_vocab, sequences) = IDENTITY.unpack(payload)
-        return cls(lanes, clock_hz, clocks_per_bit, build_id, DeviceConfig(
-            name=name, weight_words=weight_words, max_rows=max_rows, max_columns=max_columns,
-            max_channels=max_channels, program_words=program_words, tape_tokens=tape_tokens,
-            max_vocab=max_vocab, sequences=sequences))
+        try:
+            device = Device(
+                name=name, lanes=lanes // TRITS, trits=TRITS, weight_words=weight_words,
+                max_rows=max_rows, max_columns=max_columns, max_channels=max_channels,
+                program_words=program_words, tape_tokens=tape_tokens, max_vocab=max_vocab,
+                sequences=sequences)
+        except CapacityError as error:
+            raise WrongDeviceError(f"{name} says of itself what can not be: {error}; flash the "
+                                   "bitstream of this release") from error
+        return cls(lanes, clock_hz, clocks_per_bit, build_id, device)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from trilight.hw.contract.device import DeviceConfig
+from trilight.hw.contract.device import Device
 from trilight.hw.contract.protocol import RUN, Command, RunFlag, Space
 from trilight.sw.errors import DeviceError
 
@@ -149,11 +149,11 @@ class Runs:
     Parameters
     ----------
     link : Link
-    device : DeviceConfig
+    device : Device
         Its capacities.
     """
 
-    def __init__(self, link: Link, device: DeviceConfig) -> None:
+    def __init__(self, link: Link, device: Device) -> None:
         self._link = link
         self._device = device
         self._parts: list[_Part] = []

@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from trilight.hw.contract.device import UP5K, DeviceConfig
+from trilight.hw.contract.device import UP5K, Device
 from trilight.hw.contract.errors import CapacityError
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.protocol import (
@@ -33,7 +33,8 @@ from trilight.hw.contract.shapes import ModelConfig, OperationShape
 from trilight.sw.errors import ImageError, ModelDoesNotFitError
 from trilight.sw.reference.tables import GUMBEL, SIGMOID, SILU
 
-from .model import Layer, Matrix, Model, pack_trits
+from .model import Layer, Matrix, Model
+from .pack import pack_matrix
 
 __all__ = ["Image", "Segment", "compile_image"]
 
@@ -127,14 +128,15 @@ class Image:
                    segments=_read_segments(body, count))
 
 
-def compile_image(model: Model, device: DeviceConfig = UP5K) -> Image:
+def compile_image(model: Model, device: Device = UP5K) -> Image:
     """The image of a model.
 
     Parameters
     ----------
     model : Model
-    device : DeviceConfig
-        The device it is meant for; the image is the same for every device that holds the model.
+    device : Device
+        The device it is meant for; the image is the same for every device of the same packing and
+        tiles that holds the model.
 
     Raises
     ------
@@ -145,8 +147,8 @@ def compile_image(model: Model, device: DeviceConfig = UP5K) -> Image:
         model.config.check_fits(device)
     except CapacityError as error:
         raise ModelDoesNotFitError(str(error)) from error
-    operations = _operations(model)
-    weights = np.concatenate([operation.words() for operation in operations])
+    operations = _operations(model, device)
+    weights = np.concatenate([operation.units() for operation in operations])
     layers = model.layers
     taps = [_field(layer.tap_now, 8) | _field(layer.tap_prev, 8) << 8 for layer in layers]
     forget_bias = [_field(layer.forget_bias, NUMBERS.index_bits) for layer in layers]
@@ -167,6 +169,7 @@ def compile_image(model: Model, device: DeviceConfig = UP5K) -> Image:
 class _Operation:
     """One pass of the engine: matrices of equal shape whose rows take turns."""
 
+    device: Device
     kind: Op
     matrices: tuple[Matrix, ...]
     norm_tap: int = 0
@@ -175,18 +178,14 @@ class _Operation:
     @property
     def shape(self) -> OperationShape:
         rows, columns = self.matrices[0].trits.shape
-        return OperationShape(len(self.matrices) * rows, columns)
+        return OperationShape(len(self.matrices) * rows, columns, self.device.packing)
 
-    def words(self) -> NDArray[np.uint16]:
-        """Weight units: all rows of a block of columns, then the next block."""
+    def units(self) -> NDArray[np.uint16]:
+        """Weight units, in the engine's order."""
         shape = self.shape
         trits = np.stack([matrix.trits for matrix in self.matrices], axis=1)
-        trits = trits.reshape(shape.rows, shape.columns)
-        lanes = NUMBERS.bytes_per_word
-        padded = np.pad(trits, ((0, 0), (0, shape.blocks * lanes * shape.trits - shape.columns)))
-        by_block = padded.reshape(shape.rows, shape.blocks, lanes * shape.trits).swapaxes(0, 1)
-        codes = pack_trits(by_block.reshape(-1, shape.trits))
-        return np.frombuffer(codes.tobytes(), "<u2").astype(np.uint16)
+        return pack_matrix(trits.reshape(shape.rows, shape.columns), shape,
+                           self.device.tiles(shape.rows))
 
     def program_words(self, after: OperationShape) -> list[int]:
         """The operation's words; ``after`` is what takes its results."""
@@ -202,20 +201,21 @@ def _flags(shape: OperationShape, after: OperationShape) -> int:
     return OP_SHORT * shape.short | OP_AFTER_SHORT * after.short
 
 
-def _operations(model: Model) -> list[_Operation]:
+def _operations(model: Model, device: Device) -> list[_Operation]:
     def layer_operations(layer: Layer, last: bool) -> list[_Operation]:
         down = (layer.glu_down,)
         return [
-            _Operation(Op.MIX, (layer.forget, layer.candidate, layer.gate)),
-            _Operation(Op.RESIDUAL, (layer.mix_out,), layer.glu_tap),
-            _Operation(Op.GLU, (layer.glu_gate, layer.glu_up)),
-            _Operation(Op.RESIDUAL, down, model.head_tap) if last
-            else _Operation(Op.RESIDUAL_SHIFT, down),
+            _Operation(device, Op.MIX, (layer.forget, layer.candidate, layer.gate)),
+            _Operation(device, Op.RESIDUAL, (layer.mix_out,), layer.glu_tap),
+            _Operation(device, Op.GLU, (layer.glu_gate, layer.glu_up)),
+            _Operation(device, Op.RESIDUAL, down, model.head_tap) if last
+            else _Operation(device, Op.RESIDUAL_SHIFT, down),
         ]
 
     operations = [operation for layer in model.layers
                   for operation in layer_operations(layer, layer is model.layers[-1])]
-    return [*operations, _Operation(Op.HEAD, (Matrix(model.embedding, model.head_scale),))]
+    return [*operations,
+            _Operation(device, Op.HEAD, (Matrix(model.embedding, model.head_scale),))]
 
 
 def _program(model: Model, operations: list[_Operation]) -> NDArray[np.uint16]:

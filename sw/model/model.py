@@ -9,7 +9,7 @@ import os
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
@@ -20,7 +20,7 @@ from safetensors.numpy import save
 
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.shapes import ModelConfig
-from trilight.hw.contract.trits import CODE_TO_TRITS, TRITS_TO_CODE
+from trilight.hw.contract.trits import FILE_CODE, TritCode
 from trilight.sw.errors import ModelError, ModelFileError, TokenError, UnknownCharacterError
 
 __all__ = ["MATRICES", "Layer", "Matrix", "Model", "pack_trits", "unpack_trits"]
@@ -33,43 +33,56 @@ _VERSION = 2
 _METADATA_KEY = "trilight"
 _HASH_HEADER = struct.Struct("<7H")
 
-_GROUP = NUMBERS.trits_per_byte
-_PLACES = 3 ** np.arange(_GROUP)
-_CODES = np.zeros(3**_GROUP, np.uint8)
-_TRITS = np.full((256, _GROUP), 2, np.int8)
-for _trits, _code in TRITS_TO_CODE.items():
-    _CODES[int((np.array(_trits) + 1) @ _PLACES)] = _code
-for _code, _trits in CODE_TO_TRITS.items():
-    _TRITS[_code] = _trits
+@cache
+def _code_of(code: TritCode) -> tuple[NDArray[np.intp], NDArray[np.uint8]]:
+    """Place values of trits + 1 as ternary digits, and the code of each such number."""
+    places = 3 ** np.arange(code.trits)
+    codes = np.zeros(3**code.trits, np.uint8)
+    for trits, number in code.to_code.items():
+        codes[int((np.array(trits) + 1) @ places)] = number
+    return places, codes
 
 
-def pack_trits(trits: NDArray[np.int8]) -> NDArray[np.uint8]:
+@cache
+def _trits_of(code: TritCode) -> NDArray[np.int8]:
+    """Trits of each byte, all 2 for one that is no code."""
+    table = np.full((256, code.trits), 2, np.int8)
+    for number, trits in code.to_trits.items():
+        table[number] = trits
+    return table
+
+
+def pack_trits(trits: NDArray[np.int8], code: TritCode = FILE_CODE) -> NDArray[np.uint8]:
     """Trit codes of each row, the last one padded with zero trits.
 
     Parameters
     ----------
     trits : int8 array [rows, columns]
         Values -1, 0, +1.
+    code : TritCode
 
     Returns
     -------
-    uint8 array [rows, ceil(columns / 5)]
+    uint8 array [rows, ceil(columns / code.trits)]
     """
     rows, columns = trits.shape
-    padded = np.pad(trits, ((0, 0), (0, -columns % _GROUP)))
-    groups = padded.reshape(rows, -1, _GROUP).astype(np.intp)
-    codes: NDArray[np.uint8] = _CODES[(groups + 1) @ _PLACES]
-    return codes
+    places, codes = _code_of(code)
+    padded = np.pad(trits, ((0, 0), (0, -columns % code.trits)))
+    groups = padded.reshape(rows, -1, code.trits).astype(np.intp)
+    packed: NDArray[np.uint8] = codes[(groups + 1) @ places]
+    return packed
 
 
-def unpack_trits(codes: NDArray[np.uint8], columns: int) -> NDArray[np.int8]:
+def unpack_trits(codes: NDArray[np.uint8], columns: int,
+                 code: TritCode = FILE_CODE) -> NDArray[np.int8]:
     """Inverse of ``pack_trits``.
 
     Parameters
     ----------
-    codes : uint8 array [rows, ceil(columns / 5)]
+    codes : uint8 array [rows, ceil(columns / code.trits)]
     columns : int
         Trits of each row; those after it must be zero.
+    code : TritCode
 
     Returns
     -------
@@ -80,10 +93,13 @@ def unpack_trits(codes: NDArray[np.uint8], columns: int) -> NDArray[np.int8]:
     ModelError
         If a byte is no trit code, or a trit past the last column is not zero.
     """
-    trits = _TRITS[codes].reshape(len(codes), -1)
+    table = _trits_of(code)
+    trits = table[codes].reshape(len(codes), -1)
     if (trits == 2).any():
-        bad = codes[(_TRITS[codes] == 2).any(axis=-1)][0]
-        raise ModelError(f"trit codes must be 0..121 or 129..249, not {bad}")
+        bad = codes[(table[codes] == 2).any(axis=-1)][0]
+        last = code.entries - 1
+        raise ModelError(f"trit codes must be 0..{last} or {code.sign + 1}..{code.sign + last}, "
+                         f"not {bad}")
     if trits[:, columns:].any():
         raise ModelError(f"trits past column {columns - 1} must be 0")
     return np.ascontiguousarray(trits[:, :columns])
@@ -566,7 +582,7 @@ def _read_tensors(file: Any, config: ModelConfig) -> dict[str, NDArray[Any]]:
         # Said before names are made for as many layers as a damaged file asks for.
         raise ModelError(f"it has {len(present)} tensors, too few for {config.n_layers:,} layers")
     expected: dict[str, tuple[str, list[int]]] = {
-        "embedding": ("U8", [config.vocab_size, -(-d // _GROUP)]),
+        "embedding": ("U8", [config.vocab_size, -(-d // FILE_CODE.trits)]),
         "head_bias": ("I16", [config.vocab_size]),
     }
     for number in range(config.n_layers):
@@ -578,7 +594,7 @@ def _read_tensors(file: Any, config: ModelConfig) -> dict[str, NDArray[Any]]:
         }
         for name in MATRICES:
             rows, columns = _shape(name, d, hidden)
-            part[name] = ("U8", [rows, -(-columns // _GROUP)])
+            part[name] = ("U8", [rows, -(-columns // FILE_CODE.trits)])
         expected |= {f"layers.{number}.{name}": part[name] for name in _LAYER_TENSORS}
     if present != set(expected):
         wrong = sorted(present ^ set(expected))[0]

@@ -6,7 +6,8 @@ operation to operation, and is exact to the cycle: ``tests/sim/test_performance.
 against the chip's own counters. A cycle either uses a word of weights or is part of a gap, and a
 gap is explained by the chain of events that the next word waited for.
 
-``Timing`` is all that is assumed of the gateware. Pure Python; no simulator is needed.
+All that is assumed of the gateware's latencies is what its blocks are built from: ``timing.py`` of
+the engine, the vector unit and the control. Pure Python; no simulator is needed.
 """
 
 from bisect import bisect_left
@@ -16,68 +17,17 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from trilight.hw.contract.device import UP5K, DeviceConfig
-from trilight.hw.contract.numbers import NUMBERS
-from trilight.hw.contract.protocol import OP_DIVIDED, OP_SCALES, PROGRAM_HEADER_WORDS, Op
+from trilight.hw.contract.device import Device
+from trilight.hw.contract.protocol import OP_DIVIDED, OP_SCALES, Op
 from trilight.hw.contract.shapes import ModelConfig, OperationShape
+from trilight.hw.contract.trits import Packing
+from trilight.hw.control import timing as control
+from trilight.hw.engine.timing import EngineTiming
+from trilight.hw.vector import timing as vector
 from trilight.sw.errors import PerformanceError
 
-__all__ = ["UP5K_TIMING", "Performance", "Request", "Schedule", "Stage", "Timing", "predict"]
+__all__ = ["Performance", "Request", "Schedule", "Stage", "predict"]
 
-
-@dataclass(frozen=True, kw_only=True)
-class Timing:
-    """Latencies of the gateware in cycles; the modules named here state them too."""
-
-    fill_start: int = 1
-    """``hw/engine/tables.py``: from a block's last activation to the begin of its filling."""
-    full: int = 3
-    """From the last entry's step to a row that may look the table up."""
-    fill_end: int = 5
-    """From the last entry's step to the begin of the next filling."""
-    release: int = 2
-    """From the last row of a block to the filling of its table anew."""
-    row: int = 8
-    """``hw/engine/rows.py``, ROW_LATENCY: from the address of a word to the row's sum."""
-    expect: int = 1
-    """EXPECT_LATENCY: from rows being expected to the first word that waited for it."""
-    take: int = 1
-    """``hw/engine/engine.py``: from an operation's hand-over to the row stream's taking it."""
-    taken: int = 2
-    """From that to the next one's hand-over."""
-    lookup: int = 5
-    """``hw/engine/embedding.py``, LOOKUP_LATENCY: to the first channel."""
-    lookup_read: int = 1
-    """To the first read of the weight memory, which then happens once a byte."""
-    lookup_rom: int = 3
-    """To the first read of the rom, which then happens once a byte."""
-    mix_act: int = 13
-    """``hw/vector/unit.py``, MIX_ACT: from a gate row to ``u``."""
-    glu_act: int = 10
-    """GLU_ACT: from a linear row to ``v``."""
-    residual_act: int = 9
-    """RESIDUAL_ACT: from a residual row to ``q``."""
-    channel_act: int = 6
-    """From a channel of the embedding to ``q``."""
-    draw: int = 1
-    """From a head row to its draw."""
-    logit: int = 4
-    """LOGIT_LATENCY: from a draw to its logit."""
-    token: int = 2
-    """``hw/sampler.py``: from the last logit to the token."""
-    division: int = NUMBERS.scale_bits + NUMBERS.norm_shift + 2
-    """``hw/vector/norm.py``, EffectiveScale.CYCLES: a division by the norm's sum."""
-    no_division: int = 1
-    """The same for a scale that is used as it is."""
-    header: int = PROGRAM_HEADER_WORDS + 1
-    """``hw/control/sequencer.py``: to read the program's header."""
-    fetch: int = 3
-    """To read an operation's first two words."""
-    seen: int = 1
-    """From a result to the sequencer's seeing that it is complete."""
-
-
-UP5K_TIMING = Timing()
 
 NAMES = {Op.MIX: "gates", Op.RESIDUAL: "gates out", Op.GLU: "GLU", Op.RESIDUAL_SHIFT: "GLU out",
          Op.HEAD: "head"}
@@ -137,12 +87,12 @@ class Operation:
         return NAMES[self.kind] + ("" if self.layer is None else f" {self.layer}")
 
 
-def program(model: ModelConfig) -> list[Operation]:
+def program(model: ModelConfig, packing: Packing) -> list[Operation]:
     """The operations of a generated token, in order."""
     kinds = (Op.MIX, Op.RESIDUAL, Op.GLU, Op.RESIDUAL_SHIFT)
     return [*(Operation(kind, layer, shape) for layer in range(model.n_layers)
-              for kind, shape in zip(kinds, model.layer_operations, strict=True)),
-            Operation(Op.HEAD, None, model.head)]
+              for kind, shape in zip(kinds, model.layer_operations(packing), strict=True)),
+            Operation(Op.HEAD, None, model.head(packing))]
 
 
 @dataclass(frozen=True)
@@ -198,7 +148,7 @@ class Schedule:
     model : ModelConfig
     requests : sequence of Request or None
         By sequence; None of one that does not take part.
-    timing : Timing
+    device : Device
 
     Attributes
     ----------
@@ -212,13 +162,14 @@ class Schedule:
     """
 
     def __init__(self, model: ModelConfig, requests: Sequence[Request | None],
-                 timing: Timing = UP5K_TIMING) -> None:
+                 device: Device) -> None:
         self.model = model
-        self.timing = timing
+        self.device = device
+        self._engine = EngineTiming(device)
         self.stages: list[Stage] = []
         self.ends: list[int] = []
         self.tokens: list[tuple[int, int]] = []
-        self._program = program(model)
+        self._program = program(model, device.packing)
         self._lookups: list[Lookup] = []
         self._sequences = [_Sequence(r.feed, r.generate, True, True) if r else
                            _Sequence(0, 0, False, False) for r in requests]
@@ -234,13 +185,12 @@ class Schedule:
     # ---- hw/control/sequencer.py, a state a line
 
     def _run(self) -> int:
-        t = self.timing
         both = self._sequences
-        now = Event(0).after("sequencer", t.header + 1)  # HEADER, START
+        now = Event(0).after("sequencer", control.HEADER + 1)  # HEADER, START
         done = self._idle
         for number, sequence in enumerate(both):
             if sequence.active:
-                now = last(now, done.after("sequencer", t.seen + 1)) if done.cause else now
+                now = last(now, done.after("sequencer", control.SEEN + 1)) if done.cause else now
                 now = now.after("sequencer", 2)  # PLACE, TAPE
                 done = self._embed(number, now)
                 now = now.after("sequencer", 1)
@@ -249,11 +199,12 @@ class Schedule:
         finished: int | None = None
         for number, operation, first in self._order():
             sequence = both[number]
-            offered = now.after("sequencer", t.fetch)  # FETCH
+            offered = now.after("sequencer", control.FETCH)  # FETCH
             handed = last(offered, self._filled, self._taken)  # HAND
             now = handed.after("sequencer", 1)
             if finished is not None:
-                now = last(now, context.after("sequencer", t.seen)).after("sequencer", 1)  # FINISH
+                now = last(now, context.after("sequencer", control.SEEN))
+                now = now.after("sequencer", 1)  # FINISH
                 over = both[finished]
                 self._advance(finished, now.time)
                 now = now.after("sequencer", 1)
@@ -261,17 +212,17 @@ class Schedule:
                     now = now.after("sequencer", 2)  # WRITTEN, TAPE
                     context = self._embed(finished, now)
                     now = now.after("sequencer", 1)
-                    now = last(now, context.after("sequencer", t.seen))
+                    now = last(now, context.after("sequencer", control.SEEN))
                 finished = None
             else:
-                now = last(now, context.after("sequencer", t.seen))
+                now = last(now, context.after("sequencer", control.SEEN))
             now = now.after("sequencer", 2)  # WAIT, SCALE
             if first:
                 sequence.head = sequence.next_head
             for scale in range(OP_SCALES):  # DIVIDE, DIVIDED
                 divided = scale < OP_DIVIDED.get(operation.kind, 0)
                 now = now.after("division" if divided else "sequencer",
-                                1 + (t.division if divided else t.no_division))
+                                1 + (control.DIVISION if divided else control.NO_DIVISION))
             expected = now.after("sequencer", 1)  # EXPECT
             context = self._stream(number, operation, handed, expected)
             if operation.kind is Op.HEAD or (
@@ -280,7 +231,8 @@ class Schedule:
                 sequence.goes_on = (sequence.generate > 1 if sequence.head else sequence.feed > 1)
             now = expected.after("sequencer", 2)  # LOOK, CHOOSE
         assert finished is not None
-        now = last(now, context.after("sequencer", t.seen)).after("sequencer", 1)  # FINISH
+        now = last(now, context.after("sequencer", control.SEEN))
+        now = now.after("sequencer", 1)  # FINISH
         self._advance(finished, now.time)
         return now.time + 1
 
@@ -306,13 +258,13 @@ class Schedule:
 
     def _embed(self, number: int, start: Event) -> Event:
         """Embed a sequence's token, from state EMBED; the last activation."""
-        t = self.timing
         sequence = self._sequences[number]
         sequence.next_head = sequence.feed == 1 and sequence.generate > 0
-        first = start.after("embedding", t.lookup)
+        first = start.after("embedding", self._engine.lookup)
         channels = self.model.d_model
-        self._lookups.append(Lookup(start.time, self.model.head.trits, first.time + channels - 1))
-        sequence.acts = first.after("vector pipeline", t.channel_act), 1, channels
+        period = self.model.head(self.device.packing).trits
+        self._lookups.append(Lookup(start.time, period, first.time + channels - 1))
+        sequence.acts = first.after("vector pipeline", vector.CHANNEL_ACT), 1, channels
         return sequence.written(channels)
 
     # ---- hw/engine/
@@ -333,36 +285,36 @@ class Schedule:
 
     def _stream(self, number: int, operation: Operation, handed: Event, expected: Event) -> Event:
         """Stream an operation's rows; its last result."""
-        t = self.timing
+        t = self._engine
         shape = operation.shape
         sequence = self._sequences[number]
-        columns = shape.trits * NUMBERS.bytes_per_word
+        columns = shape.trits * self.device.lanes
         since = self.ends[-1] if self.ends else 0
-        took = handed.after("sequencer", t.take)
+        took = handed.after("sequencer", t.TAKE)
         filling = took
         took = last(took, self._streamed)
         ready = took.after("sequencer", 1)
-        self._taken = took.after("sequencer", t.taken)
+        self._taken = took.after("sequencer", t.TAKEN)
         gaps: Counter[str] = Counter()
         end = since
         for block in range(shape.blocks):
-            written = sequence.written((block + 1) * columns - 1).after("table fill", t.fill_start)
+            written = sequence.written((block + 1) * columns - 1).after("table fill", t.FILL_START)
             start = last(filling, written, self._released[self._half])
             step = Event(self._free(start.time + 1, shape.entries, t.lookup_rom),
                          "table fill", start)
             full = step.after("table fill", t.full)
-            filling = step.after("table fill", t.fill_end)
+            filling = step.after("table fill", t.FILL_END)
             wanted = [ready, full]
             if block == shape.blocks - 1:
-                wanted.append(expected.after("sequencer", t.expect))
+                wanted.append(expected.after("sequencer", t.EXPECT))
             issued = last(*wanted)
-            final = self._free(issued.time, shape.rows, t.lookup_read)
+            final = self._free(issued.time, shape.rows, t.LOOKUP_READ)
             gaps += issued.reasons(end)
             gaps["embedding"] += final - issued.time - shape.rows + 1
             end = final + 1
             self._streamed = issued.after("weights", final - issued.time)
             ready = self._streamed.after("weights", 1)
-            self._released[self._half] = self._streamed.after("weights", t.release)
+            self._released[self._half] = self._streamed.after("weights", t.RELEASE)
             self._half ^= 1
         self._filled = filling
         self.stages.append(Stage(operation.name, number, shape.words, shape.rows * shape.columns,
@@ -372,9 +324,9 @@ class Schedule:
         rows = shape.rows
         if operation.kind is Op.HEAD:
             return issued.after("weights", rows - 1).after("row pipeline", t.row).after(
-                "sampler", t.draw + t.logit + t.token)
-        latency, every = {Op.MIX: (t.mix_act, 3), Op.GLU: (t.glu_act, 2)}.get(
-            operation.kind, (t.residual_act, 1))
+                "sampler", vector.DRAW + vector.LOGIT + vector.TOKEN)
+        latency, every = {Op.MIX: (vector.MIX_ACT, 3), Op.GLU: (vector.GLU_ACT, 2)}.get(
+            operation.kind, (vector.RESIDUAL_ACT, 1))
         act = issued.after("weights", every - 1).after("row pipeline", t.row).after(
             "vector pipeline", latency)
         sequence.acts = act, every, rows // every
@@ -386,6 +338,7 @@ class Performance:
     """What a model takes on the engine once it generates steadily."""
 
     model: ModelConfig
+    device: Device
     sequences: int
     stages: tuple[Stage, ...]
     """Of a token of each sequence."""
@@ -409,12 +362,12 @@ class Performance:
     @property
     def utilisation(self) -> float:
         """Ternary weights used per lane and cycle; padding counts as waste."""
-        return self.weights_per_token / (NUMBERS.block * self.cycles_per_token)
+        return self.weights_per_token / (self.device.packing.block * self.cycles_per_token)
 
     @property
     def roofline_cycles(self) -> float:
         """Cycles of a token if the memory never waited and no word had padding."""
-        return self.weights_per_token / NUMBERS.block
+        return self.weights_per_token / self.device.packing.block
 
     @property
     def gaps(self) -> dict[str, float]:
@@ -440,7 +393,7 @@ class Performance:
                         "words": stage.words, "weights": stage.weights, "gaps": stage.gaps}
                        for stage in self.stages],
             "memory": {
-                "weight_words": self.model.weight_words,
+                "weight_words": self.model.weight_words(self.device.packing),
                 "program_words": self.model.program_words,
                 "channels": self.model.d_model * self.model.n_layers,
             },
@@ -458,8 +411,7 @@ def _period(schedule: Schedule) -> float:
     return float(ends[-2] - ends[-3])
 
 
-def predict(model: ModelConfig, *, sequences: int = 1, device: DeviceConfig = UP5K,
-            timing: Timing = UP5K_TIMING) -> Performance:
+def predict(model: ModelConfig, *, sequences: int = 1, device: Device) -> Performance:
     """Compute the cycles of a model, whether or not it fits.
 
     Parameters
@@ -467,9 +419,7 @@ def predict(model: ModelConfig, *, sequences: int = 1, device: DeviceConfig = UP
     model : ModelConfig
     sequences : int
         Texts that are generated at once.
-    device : DeviceConfig
-        Whose limits the model is held against.
-    timing : Timing
+    device : Device
 
     Raises
     ------
@@ -479,13 +429,13 @@ def predict(model: ModelConfig, *, sequences: int = 1, device: DeviceConfig = UP
     if not 1 <= sequences <= device.sequences:
         raise PerformanceError(f"{device.name} generates 1 to {device.sequences} texts at once, "
                                f"not {sequences}")
-    run = Schedule(model, [Request(1, STEADY_TOKENS)] * sequences, timing)
-    prompt = Schedule(model, [Request(STEADY_TOKENS)] * sequences, timing)
-    token = len(program(model)) * sequences
+    run = Schedule(model, [Request(1, STEADY_TOKENS)] * sequences, device)
+    prompt = Schedule(model, [Request(STEADY_TOKENS)] * sequences, device)
+    token = len(program(model, device.packing)) * sequences
     stages = run.stages[-2 * token:-token]
     # Every cycle between the last words of two tokens belongs to a stage.
     assert sum(stage.cycles for stage in stages) == run.ends[-token - 1] - run.ends[-2 * token - 1]
     assert all(a <= b for a, b in pairwise(run.ends))
     return Performance(
-        model=model, sequences=sequences, stages=tuple(stages),
+        model=model, device=device, sequences=sequences, stages=tuple(stages),
         prompt_cycles_per_token=_period(prompt) / sequences, misfits=model.misfits(device))

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from trilight.hw.contract.numbers import NUMBERS
+from trilight.hw.contract.device import UP5K
 from trilight.sw.errors import ReportError
 from trilight.sw.host.driver import LastRun
 from trilight.sw.model.model import Model
@@ -178,7 +178,7 @@ def _cycles(run: Run, build: _Build | None) -> Figure:
     unit = "cycles/token"
     counted = run.generation
     if counted.cycles_per_token is not None:
-        expected = counted.tokens * run.model.config.weight_words
+        expected = counted.tokens * run.model.config.weight_words(UP5K.packing)
         if counted.words != expected:
             return Figure.missing(unit, f"the device's counters disagree: {counted.words} weight "
                                         f"words are not {counted.tokens} whole tokens, which "
@@ -238,9 +238,10 @@ def _utilisation(run: Run, cycles: Figure) -> Figure:
     if cycles.value is None:
         return Figure.missing("1", cycles.reason or "")
     weights = run.model.config.ternary_weights_per_token
-    return Figure(value=weights / (NUMBERS.block * cycles.value), unit="1", provenance="counted",
-                  boundary="chip", source=f"of {NUMBERS.block} ternary weights per cycle; a "
-                                          f"token takes {weights:,}")
+    lanes = UP5K.packing.block
+    return Figure(value=weights / (lanes * cycles.value), unit="1", provenance="counted",
+                  boundary="chip", source=f"of {lanes} ternary weights per cycle; a token takes "
+                                          f"{weights:,}")
 
 
 def _activity(run: Run, build: _Build | None) -> tuple[Activity, str] | None:

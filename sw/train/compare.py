@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from trilight.hw.contract.device import UP5K
 from trilight.sw.model.model import MATRICES, Model
 from trilight.sw.power import BOUNDARY, Activity, estimate_power
 from trilight.sw.power.operations import WorkEnergy, energy_of_work
@@ -162,7 +163,7 @@ def _ternary(path: Path, text: Corpus) -> list[tuple[dict[str, Any], WorkEnergy]
         "format": "trits",
         "weights": model.config.ternary_weights,
         "zero_share": zeros,
-        "weight_bytes": 8 * model.config.weight_words,
+        "weight_bytes": 2 * UP5K.packing.word_units * model.config.weight_words(UP5K.packing),
         "multiplications_per_char": work.count("multiply"),
         "additions_per_char": work.count("add"),
         "fpga_core_energy_per_char": _fpga_core(model),
@@ -183,7 +184,7 @@ def _fpga_core(model: Model) -> dict[str, Any]:
     estimate = estimate_power(
         Activity.from_dict(activity["busy"]), release["clock_hz"], pll=release["pll"],
         windows=[Activity.from_dict(window) for window in activity["windows"]])
-    cycles = predict(model.config).cycles_per_token
+    cycles = predict(model.config, device=UP5K).cycles_per_token
     interval = estimate.power_mw.scaled(1e6 * cycles / release["clock_hz"])
     which = "this" if release["model_sha256"] == model.sha256 else "another"
     return {"value": interval.p50, "unit": "nJ", "provenance": "modelled", "boundary": BOUNDARY,

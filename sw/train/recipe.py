@@ -1,10 +1,11 @@
 """Recipes: settings of ``trilight train`` in a file, for the memory of a device.
 
 A recipe is a TOML file. ``[train]`` holds options by their names, with underscores;
-``[memory]``, if the model is for no board that there is, the fields of ``DeviceConfig`` that
+``[memory]``, if the model is for no board that there is, the fields of ``Device`` that
 differ from its defaults; ``about`` says what it is for.
 """
 
+import dataclasses
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from trilight.hw.contract.device import DeviceConfig
+from trilight.hw.contract.device import Device, WeightMemory
+from trilight.hw.contract.errors import CapacityError
 from trilight.sw.errors import TrainingError
 
 __all__ = ["Recipe", "load_recipe", "recipe_names"]
@@ -36,7 +38,7 @@ class Recipe:
     about: str
     train: Mapping[str, Any]
     """Options of ``trilight train``, by name."""
-    memory: DeviceConfig | None
+    memory: Device | None
     """What is to hold the model; ``None`` leaves it to ``--board``."""
 
 
@@ -85,7 +87,7 @@ def load_recipe(name: str, options: Collection[str]) -> Recipe:
                                 f"{value!r}")
     if memory is None:
         return Recipe(name=name, about=about, train=train, memory=None)
-    fields = set(DeviceConfig.__dataclass_fields__)
+    fields = {field.name for field in dataclasses.fields(Device) if field.type in (int, str)}
     _refuse(name, "[memory] ", set(memory) - fields, fields)
     wrong = [f"{key} = {value!r}" for key, value in memory.items()
              if not (isinstance(value, str) if key == "name" else
@@ -93,7 +95,11 @@ def load_recipe(name: str, options: Collection[str]) -> Recipe:
     if wrong or "weight_words" not in memory:
         raise TrainingError(f"recipe {name}: [memory] needs positive integers, weight_words at "
                             f"least, not {', '.join(wrong) or 'none'}")
-    device = DeviceConfig(**{"name": Path(name).name.removesuffix(_SUFFIX), **memory})
+    sizes = {"name": Path(name).name.removesuffix(_SUFFIX), **memory}
+    try:
+        device = Device(weight_memory=WeightMemory.BLOCK_RAM, **sizes)
+    except CapacityError as error:
+        raise TrainingError(f"recipe {name}: [memory] of {error}") from error
     return Recipe(name=name, about=about, train=train, memory=device)
 
 

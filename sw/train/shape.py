@@ -1,8 +1,7 @@
 """The shape of a model that suits a board. Needs no PyTorch."""
 
-from trilight.hw.contract.device import DeviceConfig
+from trilight.hw.contract.device import Device
 from trilight.hw.contract.errors import BoardError, CapacityError
-from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.support.boards import make_board
 from trilight.sw.errors import ModelDoesNotFitError, TrainingError
@@ -14,7 +13,7 @@ _WIDTH_STEP = 8
 """Widths that are tried; trits of a lane, five or four, need not divide them."""
 
 
-def board_device(board: str) -> DeviceConfig:
+def board_device(board: str) -> Device:
     """Return what the chip on a board can hold.
 
     Raises
@@ -23,18 +22,18 @@ def board_device(board: str) -> DeviceConfig:
         There is no such board.
     """
     try:
-        device: DeviceConfig = make_board(board).device_config
+        device: Device = make_board(board).device_config
     except BoardError as error:
         raise TrainingError(str(error)) from error
     return device
 
 
-def memory_fill(config: ModelConfig, device: DeviceConfig) -> float:
+def memory_fill(config: ModelConfig, device: Device) -> float:
     """Return the share of a device's weight memory that weights take, padding left out."""
-    return config.ternary_weights / (device.weight_words * NUMBERS.block)
+    return config.ternary_weights / (device.weight_words * device.packing.block)
 
 
-def choose_config(vocab_size: int, device: DeviceConfig, *, d_model: int | None = None,
+def choose_config(vocab_size: int, device: Device, *, d_model: int | None = None,
                   layers: int | None = None, hidden: int | None = None) -> ModelConfig:
     """Return the shape with most weights that fits a device.
 

@@ -67,9 +67,9 @@ def test_pll_settings_are_those_of_icepll(megahertz: int) -> None:
     ({"baud": 5e6}, "gives 4,800,000 at 10 clocks per bit"),
     ({"baud": -1.0}, "has to be positive, not -1"),
     ({"device": replace(UP5K, weight_words=8192)}, "weight_words of this chip must be 16,384, not"),
-    ({"device": replace(UP5K, min_rows=15)}, "min_rows of this chip must be 16, not 15"),
+    ({"device": replace(UP5K, lanes=4)}, "lanes of this chip must be 8, not 4"),
     ({"device": replace(UP5K, max_channels=1024)}, "max_channels of this chip must be 1 to 512"),
-    ({"device": replace(UP5K, sequences=0)}, "sequences of this chip must be 1 to 2, not 0"),
+    ({"device": replace(UP5K, sequences=4)}, "sequences of this chip must be 1 to 2, not 4"),
 ])
 def test_what_the_part_can_not_make(parameters: dict[str, Any], message: str) -> None:
     with pytest.raises(BoardError) as caught:

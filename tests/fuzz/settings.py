@@ -14,7 +14,7 @@ from typer.main import get_command
 from trilight.boards.guard import check, compare, load_record
 from trilight.boards.guards import record_path
 from trilight.boards.releases import icebreaker
-from trilight.hw.contract.device import DeviceConfig
+from trilight.hw.contract.device import Device
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.sim.explore.results import csv_text, evaluate, pareto
 from trilight.sim.explore.sweep import Sweep, parse_sweep
@@ -69,7 +69,7 @@ def _read_recipe(path: Path) -> None:
 
 
 @cache
-def _chosen(device: DeviceConfig, **shape: int | None) -> ModelConfig:
+def _chosen(device: Device, **shape: int | None) -> ModelConfig:
     """Looking for a shape takes far longer than all else."""
     return choose_config(VOCABULARY, device, **shape)
 

@@ -21,7 +21,7 @@ from trilight.hw.contract.protocol import (
     Space,
 )
 from trilight.hw.contract.shapes import ModelConfig, OperationShape
-from trilight.hw.contract.trits import CODE_TO_TRITS
+from trilight.hw.contract.trits import FILE_CODE
 from trilight.hw.flow.build import elaborate
 from trilight.sim.verify.soak import Outcome, Session, draw_config, run_model
 from trilight.sw.errors import ImageError, ModelDoesNotFitError
@@ -91,14 +91,14 @@ def models(draw: st.DrawFn) -> Model:
 def matrix_of(image: Image, shape: OperationShape, first: int) -> NDArray[np.int8]:
     """A matrix, interleaved rows together, read out of the weights word by word."""
     units = next(units for address, units in image.segments if address == Space.WEIGHTS)
-    lanes = units.astype("<u2").view(np.uint8).reshape(-1, NUMBERS.bytes_per_word)
-    trits = np.zeros((shape.rows, shape.blocks * NUMBERS.bytes_per_word * shape.trits), np.int8)
+    lanes = units.astype("<u2").view(np.uint8).reshape(-1, UP5K.lanes)
+    trits = np.zeros((shape.rows, shape.blocks * UP5K.lanes * shape.trits), np.int8)
     for row in range(shape.rows):
         found: list[int] = []
         for block in range(shape.blocks):
             for code in lanes[first + block * shape.rows + row].tolist():
-                found += CODE_TO_TRITS[code][:shape.trits]
-                assert not any(CODE_TO_TRITS[code][shape.trits:])
+                found += FILE_CODE.to_trits[code][:shape.trits]
+                assert not any(FILE_CODE.to_trits[code][shape.trits:])
         trits[row] = found
     return trits
 
@@ -109,7 +109,7 @@ def test_every_weight_is_where_the_device_looks(model: Model) -> None:
     image = compile_image(model)
     config = model.config
     program = next(units for address, units in image.segments if address == Space.PROGRAM)
-    shapes = [*config.layer_operations * config.n_layers, config.head]
+    shapes = [*config.layer_operations(UP5K.packing) * config.n_layers, config.head(UP5K.packing)]
     matrices = [[getattr(layer, name) for name in names] for layer in model.layers
                 for names in (MATRICES[:3], MATRICES[3:4], MATRICES[4:6], MATRICES[6:])]
     matrices.append([Matrix(model.embedding, model.head_scale)])
@@ -128,7 +128,7 @@ def test_every_weight_is_where_the_device_looks(model: Model) -> None:
         if number == len(shapes) - 1:
             assert program[ProgramHeader.EMBED_BASE] == first
         first += shape.words
-    assert first == config.weight_words
+    assert first == config.weight_words(UP5K.packing)
 
 
 @settings(max_examples=40)
@@ -155,7 +155,7 @@ def test_a_model_compiles_exactly_if_it_fits(config: ModelConfig) -> None:
             compile_image(SimpleNamespace(config=config))  # type: ignore[arg-type]  # no more is looked at
     else:
         units = sum(len(units) for _, units in compile_image(Model.random(config, 1)).segments)
-        assert units > config.weight_words * 4
+        assert units > config.weight_words(UP5K.packing) * 4
 
 
 @pytest.mark.timeout(900)
@@ -190,8 +190,8 @@ def test_drawn_sizes_are_legal_and_reach_the_limits(rng: np.random.Generator) ->
     assert not any(config.misfits(UP5K) for config in drawn)
     assert min(config.d_model for config in drawn) == UP5K.min_rows
     assert max(config.d_model for config in drawn) > 160
-    assert max(config.weight_words for config in drawn) > UP5K.weight_words * 3 // 4
-    assert {config.head.short for config in drawn} == {False, True}
+    assert max(config.weight_words(UP5K.packing) for config in drawn) > UP5K.weight_words * 3 // 4
+    assert {config.head(UP5K.packing).short for config in drawn} == {False, True}
 
 
 def test_the_float_model_makes_the_same_choice(rng: np.random.Generator) -> None:

@@ -21,7 +21,7 @@ from amaranth.hdl import Module
 from trilight.boards.echo import Echo
 from trilight.boards.icebreaker import Icebreaker
 from trilight.hw.chip import Chip
-from trilight.hw.contract.device import DeviceConfig
+from trilight.hw.contract.device import Device
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.flow.build import Hdl, elaborate, synthesise
 from trilight.sim.board import IDLE, VirtualBoard, netlist_target, rtl_target, serve_pty
@@ -270,7 +270,7 @@ def test_netlist_generates_what_the_reference_does(seed: int) -> None:
 
 @pytest.mark.slow
 def test_chip_of_one_sequence_generates_the_same(seed: int) -> None:
-    def chip(*, device: DeviceConfig, **parameters: Any) -> Chip:
+    def chip(*, device: Device, **parameters: Any) -> Chip:
         return Chip(device=replace(device, sequences=1), **parameters)
 
     model = Model.random(ModelConfig(vocab_size=24, d_model=16, n_layers=1, d_hidden=24), seed)

@@ -9,10 +9,13 @@ from trilight.boards.icebreaker import Icebreaker
 from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.protocol import MAX_UNITS, RUN, STATUS, Command, RunFlag, Space
 from trilight.hw.contract.shapes import ModelConfig
+from trilight.hw.control import timing as control
 from trilight.hw.engine.embedding import LOOKUP_LATENCY
 from trilight.hw.engine.rows import EXPECT_LATENCY, ROW_LATENCY
 from trilight.hw.engine.tables import FILL_LATENCY
+from trilight.hw.engine.timing import EngineTiming
 from trilight.hw.flow.build import elaborate
+from trilight.hw.vector import timing as vector
 from trilight.hw.vector.norm import EffectiveScale
 from trilight.hw.vector.unit import GLU_ACT, LOGIT_LATENCY, MIX_ACT, RESIDUAL_ACT
 from trilight.sim.board import VirtualBoard
@@ -20,7 +23,7 @@ from trilight.sw.host.link import Link
 from trilight.sw.host.link import Request as Frame
 from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import Model
-from trilight.sw.report.performance import UP5K_TIMING, Request, Schedule, predict
+from trilight.sw.report.performance import Request, Schedule, predict
 
 SHAPES = {
     "least": ModelConfig(vocab_size=16, d_model=16, n_layers=1, d_hidden=16),
@@ -84,7 +87,7 @@ def chip() -> Iterator[Chip]:
 
 
 def counted(model: ModelConfig, requests: list[Request | None]) -> dict[str, int]:
-    schedule = Schedule(model, requests)
+    schedule = Schedule(model, requests, UP5K)
     return {"cycles": schedule.cycles, "words": sum(stage.words for stage in schedule.stages),
             "tokens": len(schedule.tokens)}
 
@@ -105,18 +108,17 @@ def test_cycles_and_words_are_the_chips(shape: str, chip: Chip, seed: int) -> No
 
 
 def test_latencies_are_the_gatewares() -> None:
-    t = UP5K_TIMING
-    assert (t.row, t.expect, t.lookup, t.mix_act, t.glu_act, t.residual_act, t.logit,
-            t.division) == (
-        ROW_LATENCY, EXPECT_LATENCY, LOOKUP_LATENCY, MIX_ACT, GLU_ACT, RESIDUAL_ACT, LOGIT_LATENCY,
-        EffectiveScale.CYCLES)
-    assert t.fill_start + t.full == FILL_LATENCY
+    t = EngineTiming(UP5K)
+    assert (t.row, t.EXPECT, t.lookup, t.fill, vector.MIX_ACT, vector.GLU_ACT, vector.RESIDUAL_ACT,
+            vector.LOGIT, control.DIVISION) == (
+        ROW_LATENCY, EXPECT_LATENCY, LOOKUP_LATENCY, FILL_LATENCY, MIX_ACT, GLU_ACT, RESIDUAL_ACT,
+        LOGIT_LATENCY, EffectiveScale.CYCLES)
 
 
 @pytest.mark.slow
 def test_model_that_fills_the_chip(chip: Chip, seed: int) -> None:
     model = Model.random(ModelConfig(vocab_size=65, d_model=160, n_layers=3, d_hidden=228), seed)
-    assert model.config.weight_words > 0.99 * UP5K.weight_words
+    assert model.config.weight_words(UP5K.packing) > 0.99 * UP5K.weight_words
     chip.load(model)
     for count in range(1, UP5K.sequences + 1):
         requests: list[Request | None] = [Request(3, 4)] * count
@@ -124,4 +126,4 @@ def test_model_that_fills_the_chip(chip: Chip, seed: int) -> None:
         found = [chip.run(r) for r in (requests, more)]
         assert found == [counted(model.config, r) for r in (requests, more)]
         steady = (found[1]["cycles"] - found[0]["cycles"]) / (3 * count)
-        assert predict(model.config, sequences=count).cycles_per_token == steady
+        assert predict(model.config, sequences=count, device=UP5K).cycles_per_token == steady

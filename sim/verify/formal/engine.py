@@ -41,8 +41,8 @@ def _sums_fit(gateware: Gateware) -> Harness:
     h = Harness(rows, gateware)
     memory = h.block("sums_memory")
     h.cut("sums_memory")
-    most = NUMBERS.trits_per_byte * NUMBERS.act_max
-    level: list[Value] = [h.signal(f"term_{j}") for j in range(NUMBERS.bytes_per_word)]
+    most = UP5K.trits * NUMBERS.act_max
+    level: list[Value] = [h.signal(f"term_{j}") for j in range(UP5K.lanes)]
     for j, term in enumerate(level):
         partial = Value.cast(rows.sums[j]).as_signed()
         h.assume(at_most(partial, most))

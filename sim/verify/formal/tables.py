@@ -32,8 +32,8 @@ class _Path:
     """The entries of a table, and the steps that lead to them."""
 
     def __init__(self, gateware: Gateware) -> None:
-        ternary = gateware.module("contract.trits")
-        self._path, self._steps = ternary.PATH, ((0, 1), *ternary.STEPS)
+        code = gateware.module("engine.tables").CODE
+        self._path, self._steps = code.path, ((0, 1), *code.steps)
         self.entries = len(self._path)
 
     def digit(self, index: Value) -> Value:

@@ -43,7 +43,7 @@ from .dialogue import Exchange, Recorder
 
 __all__ = ["LINK", "Part", "record"]
 
-WEIGHT_UNITS = UP5K.weight_words * NUMBERS.bytes_per_word // 2
+WEIGHT_UNITS = UP5K.weight_words * UP5K.lanes // 2
 LAST_TAPE = Space.TAPE + SPACE_UNITS - 1
 LAST = Space.CHECK + SPACE_UNITS - 1
 MOST_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
@@ -406,7 +406,7 @@ def _unfinished(recorder: Recorder, rng: np.random.Generator) -> None:
     """A run during the check of the weights; a long text beside one that is still fed."""
     config = SHAPES["blocks"]
     texts = _Texts(recorder, rng, _random(config, rng), "unfinished")
-    recorder.write(Space.CHECK, np.array([config.weight_words - 1]))
+    recorder.write(Space.CHECK, np.array([config.weight_words(UP5K.packing) - 1]))
     recorder.run(BEGIN, 1, 2, 205, texts.seed())
     for sequence in range(UP5K.sequences):
         texts.write(sequence, 5)
@@ -460,7 +460,7 @@ def _reset_runs(recorder: Recorder, rng: np.random.Generator, shape: str,
         recorder.reset("reset: a run", frame + 12 * status, after)
         if any(recorder.request(Command.STATUS, what="reset: status")):
             raise SimulationError("status after a reset is not all zero")
-        recorder.check(SHAPES[shape].weight_words)
+        recorder.check(SHAPES[shape].weight_words(UP5K.packing))
         recorder.run(RunFlag(0), 1, 3, 300, 0)
         recorder.run(RunFlag.SECOND, 1, 2, 205, 0)
 

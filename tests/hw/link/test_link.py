@@ -11,8 +11,7 @@ import pytest
 import sliplib
 from amaranth.sim import Simulator
 
-from trilight.hw.contract.device import UP5K, DeviceConfig
-from trilight.hw.contract.numbers import NUMBERS
+from trilight.hw.contract.device import UP5K, Device, WeightMemory
 from trilight.hw.contract.protocol import (
     IDENTITY,
     MAX_FRAME_BYTES,
@@ -58,7 +57,7 @@ class Host:
     ``bus`` is what the device has done to the bus and ``runs`` the runs that it has accepted.
     """
 
-    def __init__(self, *, device: DeviceConfig = UP5K, read_latency: int = 1,
+    def __init__(self, *, device: Device = UP5K, read_latency: int = 1,
                  clocks_per_bit: int = CLOCKS_PER_BIT) -> None:
         self.dut = Link(device=device, clock_hz=CLOCK_HZ, clocks_per_bit=clocks_per_bit,
                         build_id=BUILD_ID)
@@ -219,8 +218,8 @@ def test_identify_reports_what_was_built() -> None:
     async def script(host: Host) -> None:
         for _ in range(2):
             await host.expect(3, Command.IDENTIFY, answer=IDENTITY.pack(
-                PROTOCOL_MAGIC, PROTOCOL_VERSION, NUMBERS.block, CLOCK_HZ, CLOCKS_PER_BIT, BUILD_ID,
-                UP5K.weight_words, UP5K.max_rows, UP5K.max_columns, UP5K.max_channels,
+                PROTOCOL_MAGIC, PROTOCOL_VERSION, UP5K.packing.block, CLOCK_HZ, CLOCKS_PER_BIT,
+                BUILD_ID, UP5K.weight_words, UP5K.max_rows, UP5K.max_columns, UP5K.max_channels,
                 UP5K.program_words, UP5K.tape_tokens, UP5K.max_vocab, UP5K.sequences))
 
     Host().simulate(script)
@@ -360,7 +359,7 @@ def test_answer_begins_in_time(command: Command, payload: bytes, cycles: int) ->
 
 
 def test_small_weight_memory_has_a_gap_behind_it() -> None:
-    device = DeviceConfig(name="small", weight_words=300)
+    device = Device(name="small", weight_words=300)
 
     async def script(host: Host) -> None:
         await host.expect(1, Command.WRITE, address(1199) + words([7]))
@@ -444,7 +443,7 @@ def test_run_is_about_either_sequence(flags: RunFlag) -> None:
 
 
 def test_device_of_one_sequence_has_no_second() -> None:
-    device = DeviceConfig(name="small", weight_words=300, sequences=1)
+    device = Device(name="small", weight_words=300, sequences=1)
 
     async def script(host: Host) -> None:
         host.ctx.set(host.dut.run.ready, 1)
@@ -694,7 +693,7 @@ def test_slower_lines_work(clocks_per_bit: int) -> None:
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    ({"device": DeviceConfig(name="big", weight_words=16385)},
+    ({"device": Device(name="big", weight_words=16385, weight_memory=WeightMemory.BLOCK_RAM)},
      r"^weight memory must hold at most 65536 units, not 65540$"),
     ({"clocks_per_bit": 3}, r"^clocks_per_bit must be at least 4, not 3$"),
     ({"build_id": 1 << 32}, r"^clock_hz=1, clocks_per_bit=4, build_id=4294967296 or .* reported: "),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from distributed import LocalCluster
 
+from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.sim.explore import command
 from trilight.sim.explore.cluster import run_tasks
@@ -75,7 +76,7 @@ def test_options_go_before_the_file(tmp_path: Path) -> None:
     ("clock = 3", "there is no clock; a sweep has .*clock_hz"),
     ("seeds = []", "at least one placement seed"),
     ("seeds = ['a']", "seeds has to be numbers"),
-    ("[device]\nlanes = 3", "there is no parameter 'lanes' to sweep; there is weight_words"),
+    ("[device]\ntracks = 3", "there is no parameter 'tracks' to sweep; there is lanes"),
     ("[model]\nd_model = 0", "d_model has to be numbers from 1 to 512"),
     ("[model]\nn_layers = 8_000_000", "n_layers has to be numbers"),
     ("sequences = 0", "sequences has to be numbers from 1"),
@@ -179,7 +180,7 @@ def test_figures_and_front(address: str, ran: list[Task], tmp_path: Path) -> Non
     found = {(o.point.design.clock_hz, o.point.design.device_config.sequences,
               o.point.sequences): o for o in outcomes}
     fast = found[48e6, 1, 1]
-    assert fast.tokens_per_s == 48e6 / predict(MODEL).cycles_per_token
+    assert fast.tokens_per_s == 48e6 / predict(MODEL, device=UP5K).cycles_per_token
     assert (fast.lc, fast.seeds_met, fast.fmax_median_hz) == (3500, 2, 50.5e6)
     assert fast.tokens_per_joule is not None
     assert fast.power_mw is not None

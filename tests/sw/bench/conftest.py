@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.sw.bench.baselines import open_baseline
 from trilight.sw.bench.document import Protocol, build_document
@@ -88,7 +89,7 @@ def reference() -> list[LastRun]:
 @pytest.fixture(scope="session")
 def runs(reference: list[LastRun]) -> list[LastRun]:
     """The same as from a chip, with counters."""
-    words = WORKLOAD.tokens * MODEL.config.weight_words
+    words = WORKLOAD.tokens * MODEL.config.weight_words(UP5K.packing)
     return [replace(run, cycles=CYCLES, prompt_cycles=PROMPT_CYCLES, words=words)
             for run in reference]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trilight.hw.contract.device import UP5K, DeviceConfig
+from trilight.hw.contract.device import UP5K, Device
 from trilight.hw.contract.protocol import (
     IDENTITY,
     MAX_UNITS,
@@ -44,6 +44,7 @@ from trilight.sw.model.model import Model
 from trilight.sw.reference.continuation import continue_text
 
 CONFIG = ModelConfig(vocab_size=24, d_model=48, n_layers=2, d_hidden=90)
+WORDS = CONFIG.weight_words(UP5K.packing)
 MODEL = Model.random(CONFIG, 5)
 OTHER = Model.random(CONFIG, 6)
 PROMPT = MODEL.decode([3, 1, 4, 1, 5])
@@ -240,7 +241,7 @@ def test_load_writes_and_verifies_every_unit() -> None:
     assert [done for done, _ in steps] == sorted(done for done, _ in steps)
     assert all(isinstance(count, int) for step in steps for count in step), "units are counted"
     assert transport.commands().count(Command.READ) == (
-        -(-4 * CONFIG.weight_words // MAX_UNITS) + 1)
+        -(-4 * WORDS // MAX_UNITS) + 1)
 
 
 def test_a_model_is_loaded_once() -> None:
@@ -290,17 +291,17 @@ def test_an_interrupted_load_is_done_again() -> None:
 
 
 @pytest.mark.parametrize(("device", "text"), [
-    (replace(UP5K, weight_words=CONFIG.weight_words - 1),
-     f"weight words: {CONFIG.weight_words:,} needed, {CONFIG.weight_words - 1:,} present"),
+    (replace(UP5K, weight_words=WORDS - 1),
+     f"weight words: {WORDS:,} needed, {WORDS - 1:,} present"),
     (replace(UP5K, max_rows=100), r"rows, 3 \* d_model: 144 needed, 100 present"),
     (replace(UP5K, max_rows=150), r"rows, 2 \* d_hidden: 180 needed, 150 present"),
     (replace(UP5K, max_columns=47), "columns, d_model: 48 needed, 47 present"),
     (replace(UP5K, max_columns=80), "columns, d_hidden: 90 needed, 80 present"),
     (replace(UP5K, max_channels=95), r"channels, d_model \* n_layers: 96 needed, 95 present"),
-    (replace(UP5K, program_words=64), "program words: 75 needed, 64 present"),
+    (replace(UP5K, program_words=64, max_vocab=64), "program words: 75 needed, 64 present"),
     (replace(UP5K, max_vocab=23), "tokens, vocab_size: 24 needed, 23 present"),
 ])
-def test_too_large_in_each_dimension(device: DeviceConfig, text: str) -> None:
+def test_too_large_in_each_dimension(device: Device, text: str) -> None:
     transport = Tamper(device=ReferenceTransport(device))
     board = Board(transport)
     before = len(transport.sent)
@@ -460,7 +461,7 @@ def test_a_reset_between_two_runs() -> None:
 
 def test_a_reset_that_the_check_of_the_weights_does_not_see() -> None:
     """The model fills the memory, which keeps its weights: they are right, and all else is gone."""
-    full = replace(UP5K, weight_words=CONFIG.weight_words)
+    full = replace(UP5K, weight_words=WORDS)
     transport = Tamper(device=ReferenceTransport(full))
     board = loaded(transport)
     for _ in range(2):
@@ -1021,7 +1022,7 @@ def test_each_prompt_gets_what_it_would_get_alone(
     run = board.last_run
     assert run is not None
     assert run.tokens == sum(tokens)
-    assert run.words == sum(tokens) * CONFIG.weight_words
+    assert run.words == sum(tokens) * WORDS
     assert run.sequences == min(2, len(prompts))
     assert [text.prompt for text in run.texts] == prompts
     assert [list(text.token_ids) for text in run.texts] == alone(prompts, tokens, seeds)
@@ -1050,7 +1051,7 @@ def test_what_was_spent_before_an_abandoned_text_counts() -> None:
     run = board.last_run
     assert run is not None
     assert run.tokens > 2 * 20
-    assert run.words > 2 * 20 * CONFIG.weight_words
+    assert run.words > 2 * 20 * WORDS
 
 
 def test_two_prompts_take_half_as_many_turns() -> None:
@@ -1321,7 +1322,7 @@ def test_counters_are_of_the_generated_tokens_alone() -> None:
     assert run.cycles == 600 * 1000 + 3 * 10
     assert run.cycles_per_token == run.cycles / 600
     assert run.prompt_cycles == 4 * 1000 + 10
-    assert run.words == 600 * CONFIG.weight_words
+    assert run.words == 600 * WORDS
     assert runs == 4
     assert board.identity.clock_hz == 24_000_000
 

@@ -192,8 +192,8 @@ def test_run_feeds_and_generates(loaded: Host) -> None:
     assert len(set(tokens)) > 5
     assert loaded.notices == list(enumerate(tokens, len(prompt)))
     assert loaded.read(Space.TAPE, 25) == (Result.OK, prompt + tokens)
-    head = CONFIG.head.words
-    body = CONFIG.weight_words - head
+    head = CONFIG.head(UP5K.packing).words
+    body = CONFIG.weight_words(UP5K.packing) - head
     # Looked at once for each token, and once by STATUS.
     assert loaded.status() == (0, 24, 0, 24 + 1, 24 * body + 20 * head, 24)
 
@@ -327,8 +327,8 @@ def test_two_sequences_are_as_each_alone(loaded: Host, first: tuple[int, int],
     assert loaded.read(Space.TAPE, sum(first)) == (Result.OK, prompts[0] + tokens[0])
     assert loaded.read(Space.TAPE + 256, sum(second)) == (Result.OK, prompts[1] + tokens[1])
     fed = [sum(first) - 1, sum(second) - 1]
-    head = CONFIG.head.words
-    words = sum(fed) * (CONFIG.weight_words - head) + (first[1] + second[1]) * head
+    head = CONFIG.head(UP5K.packing).words
+    words = sum(fed) * (CONFIG.weight_words(UP5K.packing) - head) + (first[1] + second[1]) * head
     assert loaded.status() == (0, *fed, max(fed) + 1, words, sum(fed))
 
 

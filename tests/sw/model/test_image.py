@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from trilight.hw.contract.device import UP5K
+from trilight.hw.contract.device import UP5K, WeightMemory
 from trilight.hw.contract.protocol import IMAGE_HEADER, Op, Space
 from trilight.hw.contract.shapes import ModelConfig
-from trilight.hw.contract.trits import CODE_TO_TRITS
+from trilight.hw.contract.trits import FILE_CODE
 from trilight.sw.errors import ImageError, ModelDoesNotFitError
 from trilight.sw.model.image import Image, compile_image
 from trilight.sw.model.model import MATRICES, Layer, Matrix, Model
@@ -53,7 +53,7 @@ class Device:
     def word_trits(self, word: int, short: bool) -> list[int]:
         """The 40 trits of a weight word, or the 32 of a short one."""
         value = sum(self.units[4 * word + k] << 16 * k for k in range(4))
-        lanes = [CODE_TO_TRITS[value >> 8 * lane & 0xFF] for lane in range(8)]
+        lanes = [FILE_CODE.to_trits[value >> 8 * lane & 0xFF] for lane in range(8)]
         if short:
             assert not any(lane[4] for lane in lanes)
         return [t for lane in lanes for t in lane[:4 if short else 5]]
@@ -107,7 +107,7 @@ def rebuild(image: Image) -> Model:
         start += rows * blocks
     per_layer = [Op.MIX, Op.RESIDUAL, Op.GLU, Op.RESIDUAL_SHIFT]
     assert kinds == [*per_layer * (layers - 1), *per_layer[:3], Op.RESIDUAL, Op.HEAD]
-    assert start == config.weight_words
+    assert start == config.weight_words(UP5K.packing)
     assert 6 + 5 * (last_op + 1) + n == config.program_words <= UP5K.program_words
 
     def layer(number: int) -> Layer:
@@ -271,6 +271,7 @@ def test_a_model_too_large_is_refused_with_numbers(seed: int) -> None:
     words = 3 * ((480 + 160 + 482) * 4 + 160 * 7) + 65 * 5
     with pytest.raises(ModelDoesNotFitError, match=f"weight words: {words:,} needed, 16,384 pres"):
         compile_image(model)
-    larger = dataclasses.replace(UP5K, name="larger", weight_words=1 << 14 | 1 << 10)
+    larger = dataclasses.replace(UP5K, name="larger", weight_words=1 << 14 | 1 << 10,
+                                 weight_memory=WeightMemory.BLOCK_RAM)
     with pytest.raises(ImageError, match=r"the WEIGHTS space must end by 0x10000"):
         compile_image(model, larger)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 from trilight.hw.contract.shapes import ModelConfig
-from trilight.hw.contract.trits import CODE_TO_TRITS
+from trilight.hw.contract.trits import FILE_CODE
 from trilight.sw.errors import ModelError, ModelFileError, TokenError, UnknownCharacterError
 from trilight.sw.model import bundled as models
 from trilight.sw.model.model import MATRICES, Matrix, Model
@@ -97,7 +97,7 @@ def test_file_is_as_documented(model: Model, path: Path) -> None:
     columns = {**dict.fromkeys(MATRICES, CONFIG.d_model), "glu_down": CONFIG.d_hidden}
 
     def decoded(name: str, count: int) -> list[list[int]]:
-        return [[t for code in row for t in CODE_TO_TRITS[code]][:count]
+        return [[t for code in row for t in FILE_CODE.to_trits[code]][:count]
                 for row in tensors[name].tolist()]
 
     assert decoded("embedding", CONFIG.d_model) == model.embedding.tolist()

@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from trilight.hw.contract.device import DeviceConfig
+from trilight.hw.contract.device import Device, WeightMemory
 from trilight.sw.cli import train as command
 from trilight.sw.errors import TrainingError
 from trilight.sw.model.model import Model
@@ -26,7 +26,7 @@ TERNARY = [name for name in recipe_names()
            if load_recipe(name, OPTIONS).train.get("network", "ternary") == "ternary"]
 
 
-def device(recipe: Recipe) -> DeviceConfig:
+def device(recipe: Recipe) -> Device:
     return recipe.memory or board_device(recipe.train.get("board", "icebreaker"))
 
 
@@ -101,8 +101,8 @@ def test_recipe_that_is_missing(name: str) -> None:
 def test_memory_of_a_recipe_has_its_name(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text("[memory]\nweight_words = 99\nmax_rows = 70", encoding="utf-8")
-    assert load_recipe(str(path), OPTIONS).memory == DeviceConfig(
-        name="mine", weight_words=99, max_rows=70)
+    assert load_recipe(str(path), OPTIONS).memory == Device(
+        name="mine", weight_words=99, max_rows=70, weight_memory=WeightMemory.BLOCK_RAM)
 
 
 def test_training_takes_the_recipe_and_what_is_typed_before_it(
@@ -119,7 +119,7 @@ def test_training_takes_the_recipe_and_what_is_typed_before_it(
     assert (about["seed"], about["weight_words_present"]) == (6, 400)
     assert (model.config.n_layers, model.config.d_model) == (2, 24)
     larger = dataclasses.replace(model.config, d_hidden=model.config.d_hidden + 1)
-    assert larger.misfits(DeviceConfig(name="mine", weight_words=400))
+    assert larger.misfits(Device(name="mine", weight_words=400))
     assert f"--recipe {mine.name}" in about["command"]
 
 

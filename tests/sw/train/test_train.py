@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
-from trilight.hw.contract.device import UP5K, DeviceConfig
+from trilight.hw.contract.device import UP5K, Device
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.sw.cli import train as command
@@ -144,7 +144,7 @@ def test_chosen_shape_is_the_largest_of_what_is_asked_for() -> None:
 def test_shape_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ModelDoesNotFitError, match=r"(?s)3 \* d_model: 600 needed.*Try a"):
         shape.choose_config(65, UP5K, d_model=200, layers=1)
-    tiny = DeviceConfig(name="tiny", weight_words=100)
+    tiny = Device(name="tiny", weight_words=100)
     with pytest.raises(ModelDoesNotFitError, match="does not fit tiny"):
         shape.choose_config(65, tiny, d_model=32, layers=2, hidden=24)
     with pytest.raises(ModelDoesNotFitError, match="does not fit tiny"):

@@ -1,0 +1,24 @@
+"""Latencies of the sequencer and its divider in cycles, from which they are built; no Amaranth.
+
+The performance model reads them too, so neither side types them again.
+"""
+
+from trilight.hw.contract.numbers import NUMBERS
+from trilight.hw.contract.protocol import PROGRAM_HEADER_WORDS
+
+__all__ = ["DIVISION", "FETCH", "HEADER", "NO_DIVISION", "SEEN"]
+
+DIVISION = NUMBERS.scale_bits + NUMBERS.norm_shift + 2
+"""A division of a scale by the norm's sum."""
+
+NO_DIVISION = 1
+"""The same for a scale that is used as it is."""
+
+HEADER = PROGRAM_HEADER_WORDS + 1
+"""To read the program's header."""
+
+FETCH = 3
+"""To read an operation's first two words."""
+
+SEEN = 1
+"""From a result to the sequencer's seeing that it is complete."""
