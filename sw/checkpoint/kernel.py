@@ -39,6 +39,7 @@ RESIDUAL_BITS = FORMATS.residual_bits
 LOGIT_BITS, LOGIT_FRAC = FORMATS.logit_bits, FORMATS.logit_frac
 PRODUCT_FRAC = 2 * (Z_FRAC - PRODUCT_SHIFT) - EPSILON_SHIFT
 COUNTED = ("i", "f", "gate", "residual", "logits")
+KINDS = len(COUNTED)
 _OWN = 0
 _GIVEN = 1
 
@@ -168,6 +169,7 @@ def _clip(value: int, bits: int, counts: Int64, which: int) -> int:
     clipped = min(max(value, -most - 1), most)
     if clipped != value:
         counts[which] += 1
+    counts[KINDS + which] = max(counts[KINDS + which], abs(value))
     return clipped
 
 
@@ -252,7 +254,8 @@ class CompiledReference:
         shape = model.shape
         self.model = model
         self.state: Int64 = np.zeros((shape.layers, shape.hidden), np.int64)
-        self._counts: Int64 = np.zeros(len(COUNTED), np.int64)
+        # Clipped values by kind, then the largest magnitudes.
+        self._counts: Int64 = np.zeros(2 * KINDS, np.int64)
         widest = max(shape.hidden, shape.inner)
         self._codes: Int16 = np.zeros(widest, np.int16)
         self._tables: Int16 = np.zeros((-(-widest // 5), 256), np.int16)
@@ -264,8 +267,10 @@ class CompiledReference:
     @property
     def saturations(self) -> Saturations:
         """Values that were clipped since the stream began."""
-        counts = zip(COUNTED, self._counts.tolist(), strict=True)
-        return Saturations({name: count for name, count in counts if count})
+        found = self._counts.tolist()
+        counts = zip(COUNTED, found[:KINDS], strict=True)
+        peaks = zip(COUNTED, found[KINDS:], strict=True)
+        return Saturations({name: count for name, count in counts if count}, dict(peaks))
 
     def reset(self) -> None:
         """Begin a stream of tokens."""

@@ -59,14 +59,24 @@ _ONE = 1 << FORMATS.sigmoid_bits
 
 @dataclass
 class Saturations:
-    """Values that left their range and were clipped, by what they are."""
+    """Values that left their range and were clipped, and the largest that came, by what they are.
+
+    Attributes
+    ----------
+    counts : dict of int
+        Clipped values; nothing of what never was.
+    peaks : dict of int
+        Largest magnitudes before clipping.
+    """
 
     counts: dict[str, int] = field(default_factory=dict)
+    peaks: dict[str, int] = field(default_factory=dict)
 
     def clip(self, what: str, values: Integers, bits: int) -> Integers:
         """``values`` clipped to integers of ``bits``, those that change counted."""
         most = (1 << bits - 1) - 1
         clipped = np.clip(values, -most - 1, most)
+        self.peaks[what] = max(self.peaks.get(what, 0), int(np.abs(values).max()))
         changed = int(np.count_nonzero(clipped != values))
         if changed:
             self.counts[what] = self.counts.get(what, 0) + changed

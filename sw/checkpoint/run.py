@@ -1,15 +1,17 @@
 """The fastest form of an imported model that this computer can run."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trilight.hw.contract.imported import FORMATS
+
 from .model import ImportedModel
 from .reference import ImportedReference, Saturations
 
-__all__ = ["Progress", "Runner", "open_runner"]
+__all__ = ["Progress", "Runner", "open_runner", "value_ranges"]
 
 Progress = Callable[[int, int], None]
 """Called with the tokens that are done and those there are."""
@@ -44,3 +46,30 @@ def open_runner(model: ImportedModel) -> Runner:
     except ImportError:
         return ImportedReference(model)
     return CompiledReference(model)
+
+
+def value_ranges(model: ImportedModel, tokens: int = 16,
+                 progress: Progress | None = None) -> dict[str, Any]:
+    """Largest magnitudes that random tokens bring, beside what the formats hold.
+
+    Returns
+    -------
+    dict
+        Ready for JSON: ``tokens``; ``values`` with ``largest`` and ``range`` of the residual
+        stream, of the pre-activations ``i``, ``f`` and ``gate``, and of the logits;
+        ``saturations``.
+    """
+    runner = open_runner(model)
+    chosen = np.random.default_rng(0).integers(0, model.shape.vocabulary, tokens).tolist()
+    for done, token in enumerate(chosen, 1):
+        runner.step(token)
+        if progress is not None:
+            progress(done, tokens)
+    found = runner.saturations
+    widths = {"residual": (FORMATS.residual_bits, model.residual_frac),
+              "logits": (FORMATS.logit_bits, FORMATS.logit_frac)}
+    values = {}
+    for name, peak in found.peaks.items():
+        bits, frac = widths.get(name, (FORMATS.z_bits, FORMATS.z_frac))
+        values[name] = {"largest": peak / 2**frac, "range": 2.0**(bits - 1 - frac)}
+    return {"tokens": tokens, "values": values, "saturations": found.total}

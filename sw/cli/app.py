@@ -25,7 +25,7 @@ from rich.table import Table
 from trilight.hw.contract.device import UP5K
 from trilight.hw.support.extras import pip_install
 from trilight.sw.api import open_board, report
-from trilight.sw.checkpoint.model import is_imported
+from trilight.sw.checkpoint.model import ImportedModel, is_imported
 from trilight.sw.errors import EvaluationError, MissingPackageError, TargetError, TrilightError
 from trilight.sw.host.driver import check_request
 from trilight.sw.model.bundled import default_model_path
@@ -38,7 +38,13 @@ from trilight.sw.report.report import print_report
 
 from .console import check_folder, progress_bar, write_file, write_json
 from .display import TextDisplay
-from .imported import evaluate_against, evaluate_text, generate_text
+from .imported import (
+    evaluate_against,
+    evaluate_text,
+    generate_text,
+    imported_results,
+    print_imported,
+)
 
 __all__ = ["COMMANDS", "main"]
 
@@ -230,6 +236,12 @@ def info(
     """Show what a model file holds, and whether it fits the chip."""
     check_folder(json_file)
     path = model or default_model_path()
+    if is_imported(path):
+        imported = ImportedModel.load(path)
+        print_imported(imported, path, Console())
+        if json_file is not None:
+            write_json(json_file, imported_results(imported, path))
+        return
     loaded = Model.load(path)
     config = loaded.config
     misfits = config.misfits(UP5K)

@@ -14,6 +14,7 @@ from rich.table import Table
 from trilight.sw.checkpoint.acceptance import compare, read_reference
 from trilight.sw.checkpoint.model import ImportedModel, import_checkpoint
 from trilight.sw.checkpoint.reader import Checkpoint
+from trilight.sw.checkpoint.run import value_ranges
 from trilight.sw.checkpoint.text import generate_pieces, text_quality
 from trilight.sw.checkpoint.tokens import describe_tokenizer, licence_of, read_tokenizer
 from trilight.sw.errors import CheckpointError
@@ -21,7 +22,7 @@ from trilight.sw.errors import CheckpointError
 from .console import check_folder, progress_bar, write_json
 
 __all__ = ["evaluate_against", "evaluate_text", "generate_text", "import_command",
-           "print_imported"]
+           "imported_results", "print_imported"]
 
 
 def import_command(
@@ -59,16 +60,28 @@ def import_command(
                                f"{checkpoint.shape.ternary_weights:,} weights") as advance:
         model = import_checkpoint(checkpoint, out, tokenizer=tokenizer,
                                   licence=licence_of(folder), progress=advance)
+    with progress_bar(console, "Measuring ranges") as advance:
+        ranges = value_ranges(model, progress=advance)
     if not quiet:
         print_imported(model, out, Console())
+        _print_ranges(ranges, Console())
     if json_file is not None:
-        write_json(json_file, _results(model, out))
+        write_json(json_file, {**imported_results(model, out), "ranges": ranges})
 
 
-def _results(model: ImportedModel, path: Path) -> dict[str, Any]:
+def imported_results(model: ImportedModel, path: Path) -> dict[str, Any]:
+    """What an imported model holds, ready for JSON."""
     return {"file": path.name, "bytes": path.stat().st_size, "sha256": model.sha256,
             "ternary_weights": model.shape.ternary_weights,
             "tokenizer": describe_tokenizer(model.tokenizer), **model.about}
+
+
+def _print_ranges(ranges: dict[str, Any], console: Console) -> None:
+    parts = [f"{name} {found['largest']:.4g} of {found['range']:g}"
+             for name, found in ranges["values"].items()]
+    console.print(f"largest magnitudes over {ranges['tokens']} random tokens: "
+                  f"{', '.join(parts)}; {ranges['saturations']} saturations", highlight=False,
+                  soft_wrap=True)
 
 
 def print_imported(model: ImportedModel, path: Path, console: Console) -> None:
