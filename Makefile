@@ -8,6 +8,7 @@
 #   make quality CORPUS=FILE   teachers, three seeds of the model, their mean and spread; takes hours
 #   make mutation   small faults in gateware and host, and whether the tests notice; takes hours
 #   make guard      compare area, clock, cycles and activity of the build with those recorded
+#   make release-check   are releases and campaign records of this design? STRICT=1: all of them
 #   make formal     prove claims about the gateware, each with a fault that has to refute it
 #   make soak       compare 100,000 tokens of random models, every stage, with the reference
 #   make simulation-speed   compare ways to compile the virtual board
@@ -44,7 +45,7 @@ LOCK := $(if $(shell command -v flock),flock build/install.lock)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 
 .DEFAULT_GOAL := install
-.PHONY: install demo test test-full guard faults fuzz simulation-speed bench-train quality lint typings python clean formal soak mutation
+.PHONY: install demo test test-full guard release-check faults fuzz simulation-speed bench-train quality lint typings python clean formal soak mutation
 
 install: $(STAMP)-demo
 
@@ -88,6 +89,9 @@ mutation: $(STAMP)-mutation
 
 guard: $(STAMP)-test
 	$(BIN)/trilight guard $(ARGS_GUARD)
+
+release-check: $(STAMP)-demo
+	$(BIN)/trilight release-check $(if $(STRICT),--strict) $(ARGS)
 
 fuzz: $(STAMP)-fuzz
 	PYTHONPATH=tests $(BIN)/python -m fuzz --minutes $(MINUTES) $(ARGS)

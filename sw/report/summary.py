@@ -18,8 +18,8 @@ from trilight.sw.records import read_record
 __all__ = ["EXPECTED", "FOLDER", "NOT_RUN", "Row", "Topic", "gather", "markdown_summary",
            "read_topics", "text_summary", "write_topic"]
 
-EXPECTED = ("tests", "coverage", "build", "energy", "mutation", "formal", "bitstream", "faults",
-            "time")
+EXPECTED = ("tests", "coverage", "build", "release", "energy", "mutation", "formal", "bitstream",
+            "faults", "time")
 """Topics that a summary shows in any case, in this order."""
 
 GUARD, DEMO = "guard.json", "demo.json"

@@ -6,6 +6,7 @@ from functools import cache
 import numpy as np
 
 from trilight.hw.flow.build import find_board, pin_ports
+from trilight.hw.support.boards import DEFAULT_BOARD
 from trilight.sim.bitstream.chip import Chip, load_chip
 from trilight.sim.bitstream.image import (
     BANKS,
@@ -20,7 +21,6 @@ from trilight.sim.bitstream.image import (
 )
 from trilight.sim.bitstream.recover import recover
 from trilight.sim.bitstream.verilog import write_verilog
-from trilight.sim.board import DEFAULT_BOARD
 from trilight.sw.errors import BitstreamError
 
 from .structure import piece, pieces

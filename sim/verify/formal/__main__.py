@@ -7,6 +7,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from trilight.hw.flow.build import design_sha256, find_board
+from trilight.hw.support.boards import DEFAULT_BOARD
 from trilight.sw.cli.console import progress_bar, replace_json, stoppable
 
 from .proofs import PROOFS
@@ -52,7 +54,10 @@ def main(
             if len(results) == len(PROOFS):
                 leave_topic(results)
             if json is not None:
-                replace_json(json, {"proofs": results})
+                replace_json(json, {
+                    "command": "make formal ARGS=\"--json docs/results/proofs.json\"",
+                    "design_sha256": design_sha256(find_board(DEFAULT_BOARD)),
+                    "proofs": results})
     finally:
         if results:
             _print(results)

@@ -1,0 +1,105 @@
+"""Releases and campaign records are told from those of another design."""
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from trilight.hw.flow.build import design_sha256, find_board
+from trilight.hw.support.boards import DEFAULT_BOARD
+from trilight.hw.support.tools import no_progress
+from trilight.sim.verify import release
+from trilight.sim.verify.release import Origin, campaign_records, check_releases
+from trilight.sw.cli.app import main
+from trilight.sw.errors import ReportError
+from trilight.sw.report.report import Release, load_releases
+
+OTHER = "0" * 64
+
+
+@pytest.fixture(scope="module")
+def present() -> str:
+    return design_sha256(find_board(DEFAULT_BOARD))
+
+
+def changed(present: str, **changes: Any) -> dict[str, Release]:
+    """The release as if it were of the present design, but for some fields."""
+    return {DEFAULT_BOARD: cast(Release, {**load_releases()[DEFAULT_BOARD],
+                                          "design_sha256": present, **changes})}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, present: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Records of a campaign of this design, as the command finds them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(release, "load_releases", lambda: changed(present))
+    records = tmp_path / "docs" / "results"
+    records.mkdir(parents=True)
+    (records / "soak.json").write_text(json.dumps(
+        {"rtl": {"design_sha256": present, "command": "run me"}}))
+    return records
+
+
+def test_a_release_of_this_design_passes(present: str) -> None:
+    [record], designs = check_releases(changed(present), progress=no_progress)
+    assert (record.origin, record.reason, designs) == (Origin.PRESENT, "", {present})
+
+
+def test_a_release_of_another_design_is_named(present: str) -> None:
+    [record], _ = check_releases(changed(present, design_sha256=OTHER), progress=no_progress)
+    assert (record.origin, record.release) == (Origin.OTHER, True)
+    assert record.command == f"trilight build {DEFAULT_BOARD} --release"
+
+
+def test_another_amaranth_is_no_other_design(present: str) -> None:
+    tools = {**load_releases()[DEFAULT_BOARD]["tools"], "amaranth": "0.0.1"}
+    [record], _ = check_releases(changed(present, design_sha256=OTHER, tools=tools),
+                                 progress=no_progress)
+    assert record.origin is Origin.UNKNOWN
+    assert "0.0.1" in record.reason
+
+
+def test_records_are_found_at_any_depth(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({
+        "x": {"y": {"design_sha256": OTHER, "command": "make y"}},
+        "z": {"design_sha256": "1" * 64, "command": "make z"}, "figures": [1, 2]}))
+    (tmp_path / "b.json").write_text(json.dumps({"proofs": []}))
+    (tmp_path / "c.json").write_text("[]")
+    found = campaign_records(tmp_path, {OTHER})
+    assert [(record.name, record.origin, record.command) for record in found] == [
+        ("a.json: x: y", Origin.PRESENT, "make y"), ("a.json: z", Origin.OTHER, "make z"),
+        ("b.json", Origin.UNNAMED, "see docs/")]
+
+
+def test_the_command_passes_records_of_this_design(folder: Path) -> None:
+    assert main(["release-check", "--strict"]) == 0
+
+
+def test_an_older_campaign_is_reported_and_fails_strictly(
+        folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "faults.json").write_text(json.dumps(
+        {"design_sha256": OTHER, "command": "repeat it so"}))
+    assert main(["release-check", "--json", "found.json"]) == 0
+    assert "repeat it so" in capsys.readouterr().out
+    found = json.loads(Path("found.json").read_text())
+    assert [record["origin"] for record in found["records"]] == [
+        "this design", "another design", "this design"]
+    assert main(["release-check", "--strict"]) == 1
+
+
+def test_a_release_of_another_design_fails(folder: Path, present: str,
+                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(release, "load_releases",
+                        lambda: changed(present, design_sha256=OTHER))
+    assert main(["release-check"]) == 1
+
+
+@pytest.mark.parametrize(("text", "message"), [(None, "there is no folder"), ("{", "as JSON")])
+def test_records_that_cannot_be_read(text: str | None, message: str, tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    if text is not None:
+        folder.mkdir()
+        (folder / "soak.json").write_text(text)
+    with pytest.raises(ReportError, match=message):
+        campaign_records(folder, ())
