@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -25,6 +24,7 @@ from trilight.hw.flow.build import (
     synthesise,
 )
 from trilight.hw.support.boards import DEFAULT_BOARD, board_names
+from trilight.hw.support.terminal import Console
 from trilight.hw.support.tools import Progress
 
 from .calibration import calibration_board

@@ -4,9 +4,9 @@ import enum
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from trilight.hw.support.terminal import Console
 from trilight.sim.bitstream.target import bitstream_target
 from trilight.sw.errors import TargetError
 from trilight.sw.host.targets import TargetOptions

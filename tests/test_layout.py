@@ -202,3 +202,27 @@ def test_index_names_every_page() -> None:
     index = ROOT / "docs" / "index.md"
     named = set(re.findall(r"\]\(([\w-]+\.md)\)", index.read_text(encoding="utf-8")))
     assert named == {page.name for page in index.parent.glob("*.md")} - {index.name}
+
+
+def test_all_that_is_printed_passes_one_place() -> None:
+    """Rich's own console would hand on what a stranger's file says to a terminal."""
+    own = ROOT / "hw" / "support" / "terminal.py"
+    wrong = [f"{path.relative_to(ROOT)} imports {name}"
+             for folder in FOLDERS for path in package_files(folder, ".py") if path != own
+             for name in imported_names(path)
+             if name in {"rich.console.Console", "rich.print", "rich.get_console"}]
+    assert wrong == []
+
+
+def test_nothing_else_is_printed_but_what_is_visible() -> None:
+    """Of what ``print`` gets, each part is a literal, ``visible``, JSON in ASCII or our own."""
+    harmless = re.compile(r'print\((?:\)|visible\(|json\.dumps\(|udev_rules\(|flush=|file=|path, |'
+                          r'f"Error: \{text\}")')
+    wrong = [f"{path.relative_to(ROOT)}: {line.strip()}"
+             for folder in FOLDERS for path in package_files(folder, ".py")
+             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+             and node.func.id == "print"
+             for line in [path.read_text(encoding="utf-8").splitlines()[node.lineno - 1]]
+             if not harmless.search(line)]
+    assert wrong == []

@@ -6,7 +6,7 @@ than it has. ``visible`` writes them as escapes, and ``Console`` does so with al
 """
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Console as RichConsole
@@ -14,7 +14,7 @@ from rich.console import ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-__all__ = ["Console", "visible"]
+__all__ = ["Console", "shown", "visible"]
 
 _ACTING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Categories of Unicode: control, format, halves of characters (as in names of files that are no
@@ -45,6 +45,15 @@ def visible(text: str) -> str:
     to be read again is written as JSON instead.
     """
     return text.translate(_SHOWN)
+
+
+def shown(value: Any) -> Any:
+    """Return a copy of a JSON value in which all text is ``visible``, for a page or a picture."""
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, Mapping):
+        return {shown(key): shown(item) for key, item in value.items()}
+    return [shown(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 class Console(RichConsole):

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -18,6 +17,7 @@ from rich.progress import (
 from rich.table import Table
 
 from trilight.hw.flow.build import tool_versions
+from trilight.hw.support.terminal import Console
 from trilight.sw.errors import ExploreError
 from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.model import Model

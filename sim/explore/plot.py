@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from trilight.hw.support.terminal import visible
+
 from .results import Outcome
 from .sweep import Point
 
@@ -81,7 +83,7 @@ def draw(outcomes: Sequence[Outcome], best: Sequence[Outcome], caption: str, pat
         caption += " Not working: " + "; ".join(
             f"{count} x {why}" for why, count in failed.items()) + "."
     width = CAPTION_CHARS if energetic else CAPTION_CHARS * 6 // 10
-    figure.text(0.045, 0.02, "\n".join(wrap(caption, width)), fontsize=7.5, color=QUIET,
+    figure.text(0.045, 0.02, "\n".join(wrap(visible(caption), width)), fontsize=7.5, color=QUIET,
                 va="bottom", linespacing=1.4)
     figure.subplots_adjust(left=0.075 if energetic else 0.11, right=0.975, top=0.83, bottom=0.2,
                            wspace=0.2)

@@ -11,12 +11,12 @@ from statistics import median
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from trilight.hw.contract.protocol import MAX_UNITS, RUN, Command, RunFlag
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.flow.build import Board, Hdl, elaborate, find_board, synthesise
+from trilight.hw.support.terminal import Console
 from trilight.hw.support.tools import Progress
 from trilight.sw.errors import SimulationError
 from trilight.sw.host.frames import Frame, encode_frame

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from trilight.hw.contract.device import UP5K
 from trilight.hw.flow.build import find_board, synthesise, tool_versions
+from trilight.hw.support.terminal import Console
 from trilight.sw.errors import PowerError, ReportError
 from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.model import Model

@@ -17,7 +17,6 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -26,6 +25,7 @@ from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.protocol import MAX_UNITS, RUN, STATUS, Command, RunFlag, Space
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.flow.build import Board, Hdl, elaborate, find_board, synthesise
+from trilight.hw.support.terminal import Console
 from trilight.hw.support.tools import Progress as Say
 from trilight.sim.bench.core import harsh
 from trilight.sim.bench.traces import TRACES, ReferenceDevice

@@ -6,6 +6,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from trilight.hw.support.terminal import shown
 from trilight.sw.report.report import format_number
 
 from .boundaries import BOUNDARIES
@@ -19,6 +20,7 @@ __all__ = ["render_page"]
 
 def render_page(document: Mapping[str, Any]) -> str:
     """Return the page of a document of schema ``trilight/bench/v1``."""
+    document = shown(document)
     environment = Environment(loader=PackageLoader("trilight.sw.bench", "."), autoescape=True,
                               undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"number": format_number, "prefixed": with_prefix}

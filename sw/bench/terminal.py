@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
+from trilight.hw.support.terminal import Console
 from trilight.sw.report.report import format_number
 
 from .boundaries import BOUNDARIES

@@ -11,22 +11,21 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from importlib.metadata import EntryPoint, entry_points
-from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from trilight.hw.contract.device import UP5K
-from trilight.hw.support.extras import pip_install
+from trilight.hw.support.extras import missing, pip_install
+from trilight.hw.support.terminal import Console
 from trilight.sw.api import open_board, report
 from trilight.sw.checkpoint.model import ImportedModel, is_imported
-from trilight.sw.errors import EvaluationError, MissingPackageError, TargetError, TrilightError
+from trilight.sw.errors import EvaluationError, MissingPackageError, TargetError
 from trilight.sw.host.driver import check_request
 from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.image import compile_image
@@ -45,14 +44,15 @@ from .imported import (
     imported_results,
     print_imported,
 )
+from .net import FAILED, INTERRUPTED, run
 
-__all__ = ["COMMANDS", "main"]
+__all__ = ["COMMANDS", "command", "main"]
 
 COMMANDS = "trilight.commands"
 """Entry points group of further commands."""
 
-INTERRUPTED = 130
-FAILED = 2
+_USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
+"""What the command line raises of arguments that it does not take; Typer has no name for it."""
 
 EPILOG = """
 [bold]First steps[/bold]
@@ -129,9 +129,6 @@ def generate(
         with progress_bar(console, f"Loading the model into {target}") as advance:
             board.load(loaded, progress=advance)
         stream = board.generate_many(prompt, tokens=tokens, temperature=temperature, seeds=seeds)
-        if isinstance(sys.stdout, TextIOWrapper):
-            # A terminal that lacks a character shows another in its place.
-            sys.stdout.reconfigure(errors="replace")
         with closing(stream), TextDisplay(prompt, live=sys.stdout.isatty() and not quiet) as show:
             for token in stream:
                 show(token)
@@ -281,7 +278,8 @@ def image(
     check_folder(out)
     data = compile_image(Model.load(model)).to_bytes()
     write_file(out, data)
-    print(f"{len(data):,} bytes written to {out}")
+    Console(soft_wrap=True).print(f"{len(data):,} bytes written to {out}", highlight=False,
+                                  markup=False)
 
 
 OWN = (generate, evaluate, info, image)
@@ -290,22 +288,30 @@ OWN = (generate, evaluate, info, image)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
 
-    0 after success, 2 after an error, 130 after Ctrl-C.
+    0 after success, 2 after an error, 70 after a fault of Trilight's own, 130 after Ctrl-C.
     """
+    return run(lambda: command(arguments))
+
+
+def command(arguments: Sequence[str] | None = None) -> object:
+    """Run a command; return its exit status, if it has one, or raise what went wrong."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    console = Console(stderr=True)
     try:
-        typer.main.get_command(_build(arguments))(args=list(arguments), prog_name="trilight")
-    except TrilightError as error:
-        console.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        return typer.main.get_command(_build(arguments))(
+            args=list(arguments), prog_name="trilight", standalone_mode=False)
+    except typer.Abort:
+        return INTERRUPTED
+    except _USAGE_ERROR as error:
+        context, text = getattr(error, "ctx", None), error.format_message()  # type: ignore[attr-defined]  # has one
+        # Without a text, help has been shown instead.
+        if text:
+            console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+            if context is not None:
+                console.print(context.get_usage())
+                console.print(f"Try '{context.command_path} --help'.", style="dim")
+            console.print("Error:", style="bold red", end=" ")
+            console.print(text)
         return FAILED
-    except KeyboardInterrupt:
-        code: object = INTERRUPTED
-    except SystemExit as exit_:
-        code = exit_.code
-    if code == INTERRUPTED:
-        console.print("Interrupted.")
-    return code if isinstance(code, int) else 0
 
 
 def _build(arguments: Sequence[str]) -> typer.Typer:
@@ -315,17 +321,17 @@ def _build(arguments: Sequence[str]) -> typer.Typer:
         epilog=EPILOG,
         context_settings={"help_option_names": ["-h", "--help"]},
         help="A MatMul-free ternary language model on a small FPGA: run it, measure it, check it.")
-    for command in OWN:
-        app.command()(command)
+    for own in OWN:
+        app.command()(own)
     named = arguments[0] if arguments else ""
-    if named in {command.__name__ for command in OWN}:
+    if named in {own.__name__ for own in OWN}:
         return app
     plugins = entry_points(group=COMMANDS)
     for plugin in plugins.select(name=named) if named in plugins.names else plugins:
         try:
             loaded = plugin.load()
         except ImportError as error:
-            app.command(plugin.name, help=f"[dim]Not available: {escape(str(error))}.[/]",
+            app.command(plugin.name, help=f"[dim]Not available: {escape(missing(error))}.[/]",
                         context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
                         )(_missing(plugin, error))
             continue
@@ -338,8 +344,8 @@ def _build(arguments: Sequence[str]) -> typer.Typer:
 
 def _missing(plugin: EntryPoint, error: ImportError) -> Callable[[], NoReturn]:
     def command() -> NoReturn:
-        raise MissingPackageError(f"{plugin.name} needs a package that is not installed: {error}"
-                                  ) from error
+        raise MissingPackageError(f"{plugin.name} needs a package that is not installed: "
+                                  + missing(error)) from error
 
     return command
 

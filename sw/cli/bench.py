@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from trilight.hw.support.extras import pip_install
+from trilight.hw.support.terminal import Console
 from trilight.sw.bench.baselines import baseline_names
 from trilight.sw.bench.benchmark import Settings, run_benchmark
 from trilight.sw.bench.document import Protocol

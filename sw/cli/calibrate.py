@@ -8,10 +8,10 @@ from time import monotonic
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from trilight.hw.support.boards import DEFAULT_BOARD
+from trilight.hw.support.terminal import Console
 from trilight.sw.api import open_board
 from trilight.sw.errors import CalibrationError
 from trilight.sw.host.driver import Board

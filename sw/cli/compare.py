@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from trilight.hw.support.extras import pip_install
+from trilight.hw.support.terminal import Console
 from trilight.sw.errors import TrainingError
 from trilight.sw.quality.evaluate import PROTOCOLS
 from trilight.sw.train.corpus import read_corpus

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from trilight.hw.support.terminal import Console
 from trilight.sw.errors import ReportError, TrilightError
 
 __all__ = ["check_folder", "progress_bar", "replace_json", "stoppable", "write_file", "write_json"]

@@ -1,14 +1,15 @@
-"""Texts on standard output while they grow."""
+"""Texts on standard output while they grow, characters that could act on a terminal as escapes."""
 
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.panel import Panel
 from rich.text import Text
 
+from trilight.hw.support.terminal import Console, visible
 from trilight.sw.host.driver import Token
 
 __all__ = ["TextDisplay"]
@@ -46,20 +47,21 @@ class TextDisplay:
         if self._live:
             self._live.start()
         elif self._single and self._with_prompt:
-            print(self._prompts[0], end="", flush=True)
+            print(visible(self._prompts[0]), end="", flush=True)
         return self
 
     def __call__(self, token: Token) -> None:
         self._texts[token.prompt] += str(token)
         if self._single:
-            print(token, end="", flush=True)
+            print(visible(str(token)), end="", flush=True)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  traceback: TracebackType | None) -> None:
         if self._live:
             self._live.stop()
         if not self._single:
-            print("\n\n".join(map("".join, zip(self._prompts, self._texts, strict=True))), end="")
+            whole = map("".join, zip(self._prompts, self._texts, strict=True))
+            print(visible("\n\n".join(whole)), end="")
         print(flush=True)
 
     def _frames(self) -> Group:
@@ -68,7 +70,8 @@ class TextDisplay:
         lines = max((height - 1) // len(self._texts) - _FRAME_LINES, 1)
         panels = []
         for prompt, text in zip(self._prompts, self._texts, strict=True):
-            wrapped = Text(prompt, style="bold").append(text, style="not bold").wrap(
+            wrapped = Text(visible(prompt), style="bold").append(
+                visible(text), style="not bold").wrap(
                 self._console, width - 4)
             panels.append(Panel(Text("\n").join(wrapped[-lines:])))
         return Group(*panels)

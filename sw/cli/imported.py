@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from trilight.hw.support.terminal import Console
 from trilight.sw.checkpoint.acceptance import compare, read_reference
 from trilight.sw.checkpoint.model import ImportedModel, import_checkpoint
 from trilight.sw.checkpoint.reader import Checkpoint

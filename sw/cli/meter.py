@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from trilight.hw.support.terminal import Console
 from trilight.sw.errors import MeterError
 from trilight.sw.meters.analysis import Measurement, Quantity
 from trilight.sw.meters.base import (

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.shapes import ModelConfig
+from trilight.hw.support.terminal import Console
 from trilight.sw.errors import PerformanceError, ReportError
 from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.model import Model

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from trilight.hw.support.terminal import Console
 from trilight.sw.checkpoint.model import ImportedModel
 from trilight.sw.checkpoint.shape import SHAPES, Shape, named_shape
 from trilight.sw.plan.boards import field_rows, plan_board

@@ -16,7 +16,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
@@ -25,6 +24,7 @@ from trilight.hw.contract.device import Device
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.support.boards import DEFAULT_BOARD
 from trilight.hw.support.extras import pip_install
+from trilight.hw.support.terminal import Console
 from trilight.sw.errors import TrainingError
 from trilight.sw.model.model import Model
 from trilight.sw.quality.evaluate import BLOCK_CHARACTERS, PROTOCOLS, evaluate

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 
+from trilight.hw.support.extras import missing
 from trilight.sw.errors import TargetError
 
 from .transport import DEFAULT_BAUD, SerialTransport, Transport
@@ -65,8 +66,8 @@ def open_transport(target: str, progress: Callable[[str], None] = _ignore) -> Tr
     try:
         factory: TargetFactory = next(iter(matches)).load()
     except ImportError as error:
-        raise TargetError(f"target {name!r} needs a package that is not installed: {error}"
-                          ) from error
+        raise TargetError(f"target {name!r} needs a package that is not installed: "
+                          + missing(error)) from error
     return factory(TargetOptions(argument, progress))
 
 

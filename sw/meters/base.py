@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilight.hw.support.extras import pip_install
+from trilight.hw.support.terminal import visible
 from trilight.sw.errors import MeterError
 from trilight.sw.records import read_record
 
@@ -83,7 +84,7 @@ SYSTEM_CLOCK: Clock = _SystemClock()
 def ask_on_terminal(text: str) -> str:
     """Show a text on standard error and return the line that is typed, ``""`` at the end of input.
     """
-    print(text, end="", file=sys.stderr, flush=True)
+    print(visible(text), end="", file=sys.stderr, flush=True)
     try:
         return input()
     except EOFError:

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from trilight.hw.support.terminal import Console
 from trilight.sw.errors import CalibrationError
 from trilight.sw.power import Activity, CoefficientSet, Interval, estimate_power
 from trilight.sw.power.fit import Point, fit, predict

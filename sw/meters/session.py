@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from trilight.hw.support.terminal import visible
 from trilight.sw.errors import MeterError, MeterLostError
 from trilight.sw.records import read_record
 
@@ -33,7 +34,7 @@ Progress = Callable[[int, int], None]
 
 
 def _to_stderr(text: str) -> None:
-    print(text, file=sys.stderr)
+    print(visible(text), file=sys.stderr)
 
 
 @dataclass

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from trilight.hw.support.extras import pip_install
+from trilight.hw.support.terminal import visible
 from trilight.sw.errors import PowerError
 
 from .activity import Activity
@@ -84,7 +85,7 @@ def curve_svg(points: Sequence[dict[str, Any]], caption: str) -> str:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e4e4e4", linewidth=0.6)
     axes.legend(frameon=False, loc="lower right")
-    figure.supxlabel(caption, fontsize=8, color="#666666")
+    figure.supxlabel(visible(caption), fontsize=8, color="#666666")
     file = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": "trilight", "svg.fonttype": "none"}):
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from trilight.hw.support.terminal import visible
+
 __all__ = ["LABELS", "energy_svg", "label"]
 
 LABELS = {
@@ -44,7 +46,7 @@ def energy_svg(energy: Mapping[str, Any]) -> str:
 
     def text(x: float, y: float, words: str, more: str = "") -> None:
         shapes.append(f"<text x='{x:.1f}' y='{y:.1f}' {FONT} fill='currentColor' {more}>"
-                      f"{escape(words)}</text>")
+                      f"{escape(visible(words))}</text>")
 
     interval = energy["interval"]
     y = float(TITLE)

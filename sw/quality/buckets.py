@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
+
+from trilight.hw.support.terminal import Console
 
 __all__ = ["BANDS", "CUTS", "frequency_bands", "print_quality"]
 

@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, Literal, NotRequired, TypedDict
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from trilight.hw.contract.device import UP5K
+from trilight.hw.support.terminal import Console
 from trilight.sw.errors import ReportError
 from trilight.sw.host.driver import LastRun
 from trilight.sw.model.model import Model

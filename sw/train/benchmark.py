@@ -11,10 +11,10 @@ from time import monotonic, process_time
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from trilight.hw.contract.device import UP5K
+from trilight.hw.support.terminal import Console
 
 from .corpus import Corpus
 from .shape import choose_config

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -19,6 +18,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from trilight.hw.support.terminal import Console
 from trilight.sw.cli.console import replace_json
 from trilight.sw.errors import FaultsError, TrilightError
 from trilight.sw.model.bundled import default_model_path

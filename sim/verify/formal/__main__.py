@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from trilight.hw.flow.build import design_sha256, find_board
 from trilight.hw.support.boards import DEFAULT_BOARD
+from trilight.hw.support.terminal import Console
 from trilight.sw.cli.console import progress_bar, replace_json, stoppable
 
 from .proofs import PROOFS

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from trilight.hw.flow.build import find_board
+from trilight.hw.support.terminal import Console
 from trilight.sw.cli.console import progress_bar, write_json
 from trilight.sw.errors import SimulationError, TrilightError
 

@@ -65,6 +65,25 @@ def pages(documents: dict[str, Document]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_characters_of_strangers_do_not_act(kind: str, documents: dict[str, Document]) -> None:
+    """Neither in the page nor in its pictures: every text of the document has some."""
+    acting = "\x1b\x07\x9b\u202e"
+
+    def strange(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: strange(item) if key in {"name", "note", "source", "prompt", "text",
+                                                  "dataset", "reason"} or not isinstance(item, str)
+                    else item for key, item in value.items()}
+        if isinstance(value, list):
+            return [strange(item) for item in value]
+        return value + acting if isinstance(value, str) and value else value
+
+    page = render_page(strange(documents[kind]))
+    assert "\\x1b\\x07\\x9b\\u202e" in page
+    assert not set(page) & set(acting)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_it_needs_nothing_else(kind: str, pages: dict[str, str]) -> None:
     page = pages[kind]
     for tag, attributes in read(page).elements:

@@ -13,10 +13,13 @@ from typing import Any
 
 import pytest
 import typer
+from serial.tools import list_ports
 from typer.testing import CliRunner
 
+from trilight.hw.support.boards import board_names, load_board
 from trilight.sw.cli import doctor
 from trilight.sw.cli.doctor import PURPOSES, doctor_command, examine
+from trilight.sw.errors import CacheError, MissingPackageError
 
 WIDE = {"COLUMNS": "200"}
 
@@ -57,7 +60,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 @pytest.fixture
 def ports(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     found: list[Any] = []
-    monkeypatch.setattr(doctor.list_ports, "comports", lambda: found)
+    monkeypatch.setattr(list_ports, "comports", lambda: found)
     return found
 
 
@@ -197,3 +200,39 @@ def test_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (folder.parent / "b").write_bytes(bytes(766))
     assert examine()["cache"]["bytes"] == 2000
     assert "No board is connected" in run_command().stdout
+
+
+def test_udev_rules_name_every_board() -> None:
+    lines = run_command("--udev").stdout.splitlines()
+    boards = sorted({usb for name in board_names() if (usb := load_board(name).usb)})
+    assert len(boards) > 1
+    rules = [line for line in lines if not line.startswith("#")]
+    assert len(rules) == len(boards)
+    for (vendor, product), rule in zip(boards, rules, strict=True):
+        assert f'ATTRS{{idVendor}}=="{vendor:04x}"' in rule
+        assert f'ATTRS{{idProduct}}=="{product:04x}"' in rule
+        assert rule.endswith('TAG+="uaccess"')
+    # The tag is acted upon by the rules of 73.
+    assert int(doctor.UDEV_COMMAND.partition("rules.d/")[2][:2]) < 73
+
+
+@pytest.mark.usefixtures("answers")
+def test_another_package_called_serial_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+                                                ) -> None:
+    culprit = f"{tmp_path}/serial/__init__.py is another package called serial"
+
+    def another() -> None:
+        raise MissingPackageError(culprit)
+
+    monkeypatch.setattr(doctor, "serial_package", another)
+    [check] = [check for check in examine()["checks"] if check["name"] == "serial ports"]
+    assert (check["found"], check["problem"]) == (None, culprit)
+
+
+@pytest.mark.usefixtures("answers", "ports")
+def test_no_place_for_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> None:
+        raise CacheError("this user has no home folder; set TRILIGHT_CACHE")
+
+    monkeypatch.setattr(doctor, "cache_root", homeless)
+    assert "this user has no home folder; set TRILIGHT_CACHE" in run_command().stdout
