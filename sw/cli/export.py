@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from trilight.hw.support.terminal import visible
 from trilight.sw.export import export_c
 from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.model import Model
@@ -45,8 +46,8 @@ def export_c_command(
     check_folder(json_file)
     loaded = Model.load(model or default_model_path())
     export = export_c(loaded, folder, force=force)
-    print(f"{export.source} and {export.header.name}: {export.constant_bytes:,} bytes of constants "
-          f"for flash, {export.ram_bytes:,} bytes of RAM")
+    print(visible(f"{export.source} and {export.header.name}: {export.constant_bytes:,} bytes of "
+                  f"constants for flash, {export.ram_bytes:,} bytes of RAM"))
     if json_file is not None:
         write_json(json_file, {
             "model_sha256": loaded.sha256, "constant_bytes": export.constant_bytes,
