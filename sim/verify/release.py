@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from trilight.hw.flow.build import Board, build, design_sha256, find_board
+from trilight.hw.support.terminal import Console
 from trilight.hw.support.tools import Progress
 from trilight.sw.cli.console import check_folder, write_json
 from trilight.sw.errors import ReportError
