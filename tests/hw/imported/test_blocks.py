@@ -1,0 +1,193 @@
+"""Blocks of the vector unit against the integer reference, small ones exhaustively."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from amaranth.lib.wiring import Component
+from amaranth.sim import Simulator
+
+from trilight.hw.contract.imported import FORMATS
+from trilight.hw.imported.code import Code
+from trilight.hw.imported.scale import RowScale
+from trilight.hw.imported.serial import Divider, SquareRoot
+from trilight.hw.imported.sigmoid import Sigmoid, sigmoid_tail
+from trilight.sw.checkpoint.model import make_matrix
+from trilight.sw.checkpoint.reader import TernaryMatrix
+from trilight.sw.checkpoint.reference import (
+    SIGMOID_TAIL,
+    Quantised,
+    quantise,
+    rshift,
+    scale_rows,
+    sigmoid,
+)
+
+SMALL = replace(FORMATS, z_bits=9, z_frac=4, sigmoid_bits=6, table_steps=2, table_range=8)
+"""A sigmoid of few bits, so that all arguments can be tried."""
+
+
+def simulate(dut: Component, testbench: Any) -> None:
+    sim = Simulator(dut)
+    sim.add_clock(1e-6)
+    sim.add_testbench(testbench)
+    sim.run()
+
+
+def serial_results(dut: Any, operands: Sequence[dict[str, int]],
+                   results: Sequence[str]) -> list[tuple[int, ...]]:
+    """Results of one operation after the other, each at the cycle that is promised."""
+    got: list[tuple[int, ...]] = []
+
+    async def testbench(ctx: Any) -> None:
+        for operand in operands:
+            for name, value in operand.items():
+                ctx.set(getattr(dut, name), value)
+            ctx.set(dut.start, 1)
+            await ctx.tick()
+            ctx.set(dut.start, 0)
+            for _ in range(dut.cycles - 1):
+                assert not ctx.get(dut.done)
+                await ctx.tick()
+            assert ctx.get(dut.done)
+            got.append(tuple(ctx.get(getattr(dut, name)) for name in results))
+            await ctx.tick()
+            assert not ctx.get(dut.done)
+
+    simulate(dut, testbench)
+    return got
+
+
+def stream_results(dut: Any, inputs: Sequence[dict[str, int]], results: Sequence[str],
+                   ) -> list[tuple[int, ...]]:
+    """Results of a new value in each cycle."""
+    got: list[tuple[int, ...]] = []
+
+    async def testbench(ctx: Any) -> None:
+        for n in range(len(inputs) + dut.LATENCY):
+            if n >= dut.LATENCY:
+                got.append(tuple(ctx.get(getattr(dut, name)) for name in results))
+            if n < len(inputs):
+                for name, value in inputs[n].items():
+                    ctx.set(getattr(dut, name), value)
+            await ctx.tick()
+
+    simulate(dut, testbench)
+    return got
+
+
+@pytest.mark.parametrize("bits", [1, 2, 3, 4])
+def test_every_root(bits: int) -> None:
+    squares = range(1 << 2 * bits)
+    got = serial_results(SquareRoot(bits=bits), [{"square": n} for n in squares], ["root"])
+    assert got == [(math.isqrt(n),) for n in squares]
+
+
+def test_roots_of_the_contract(rng: np.random.Generator) -> None:
+    bits = FORMATS.root_bits
+    roots = [0, 1, (1 << bits) - 1, 1 << bits - 1, *rng.integers(0, 1 << bits, 12).tolist()]
+    squares = [max(0, min(root * root + off, (1 << 2 * bits) - 1))
+               for root in roots for off in (-1, 0, 1)]
+    got = serial_results(SquareRoot(bits=bits), [{"square": n} for n in squares], ["root"])
+    assert got == [(math.isqrt(n),) for n in squares]
+
+
+@pytest.mark.parametrize(("dividend_bits", "divisor_bits"), [(1, 1), (4, 3), (3, 5), (5, 5)])
+def test_every_quotient(dividend_bits: int, divisor_bits: int) -> None:
+    pairs = [(a, b) for a in range(1 << dividend_bits) for b in range(1 << divisor_bits)]
+    dut = Divider(dividend_bits=dividend_bits, divisor_bits=divisor_bits)
+    got = serial_results(dut, [{"dividend": a, "divisor": b} for a, b in pairs],
+                         ["quotient", "inexact"])
+    for (a, b), (quotient, inexact) in zip(pairs, got, strict=True):
+        if b:
+            assert (quotient, inexact) == (a // b, int(a % b > 0))
+            assert quotient + inexact == -(-a // b)
+        else:
+            assert quotient == (1 << dividend_bits) - 1
+
+
+def test_quotients_of_the_contract(rng: np.random.Generator) -> None:
+    """127 over the largest magnitude, and the scale over the root, at the ends of both."""
+    shift, y_bits = FORMATS.reciprocal_shift, FORMATS.y_bits
+    bits = (FORMATS.act_max << shift).bit_length()
+    peaks = [1 << y_bits - 1, (1 << y_bits) - 1,
+             *rng.integers(1 << y_bits - 1, 1 << y_bits, 6).tolist()]
+    got = serial_results(Divider(dividend_bits=bits, divisor_bits=y_bits),
+                         [{"dividend": FORMATS.act_max << shift, "divisor": peak}
+                          for peak in peaks], ["quotient", "inexact"])
+    for peak, (quotient, inexact) in zip(peaks, got, strict=True):
+        assert quotient + inexact == -((-FORMATS.act_max << shift) // peak)
+        assert quotient + inexact <= 1 << FORMATS.reciprocal_bits
+
+
+def tail_by_hand(z: int) -> int:
+    """The formula, of the small sigmoid."""
+    tail = sigmoid_tail(SMALL)
+    inside = SMALL.z_frac - SMALL.table_steps
+    index, between = abs(z) >> inside, abs(z) & (1 << inside) - 1
+    if index >= SMALL.table_entries:
+        value = 0
+    else:
+        value = tail[index] + int(rshift((tail[index + 1] - tail[index]) * between, inside))
+    return value if z < 0 else (1 << SMALL.sigmoid_bits) - value
+
+
+def test_every_sigmoid_of_few_bits() -> None:
+    every = range(-1 << SMALL.z_bits - 1, 1 << SMALL.z_bits - 1)
+    got = stream_results(Sigmoid(SMALL), [{"z": z} for z in every], ["sigmoid"])
+    assert got == [(tail_by_hand(z),) for z in every]
+
+
+def test_sigmoids_of_the_contract(rng: np.random.Generator) -> None:
+    assert np.array_equal(sigmoid_tail(FORMATS), SIGMOID_TAIL)
+    most = 1 << FORMATS.z_bits - 1
+    inside = FORMATS.z_frac - FORMATS.table_steps
+    end = FORMATS.table_entries << inside
+    z = [0, 1, -1, -most, most - 1, end, end - 1, -end, -end + 1,
+         *rng.integers(-most, most, 100).tolist(), *rng.integers(-end, end, 300).tolist(),
+         *(rng.integers(-20, 20, 20) << inside).tolist()]
+    got = stream_results(Sigmoid(), [{"z": value} for value in z], ["sigmoid"])
+    assert got == [(value,) for value in sigmoid(np.array(z)).tolist()]
+
+
+def row_cases(rng: np.random.Generator) -> Iterator[tuple[int, int, int]]:
+    most = 1 << FORMATS.acc_bits - 1
+    for shift in (-22, -21, -8, -1, 0, 1, 2, 7, 8, 9, 20, 40, 41, 42, 62,
+                  *rng.integers(-22, 63, 30).tolist()):
+        for total in (0, 1, -1, most - 1, -most, *rng.integers(-most, most, 4).tolist()):
+            low = 1 << FORMATS.scale_bits - 1
+            yield total, int(rng.integers(low, 2 * low)), shift
+
+
+@pytest.mark.parametrize("bits", [FORMATS.z_bits, FORMATS.residual_bits + 2, FORMATS.logit_bits])
+def test_rows(rng: np.random.Generator, bits: int) -> None:
+    cases = list(row_cases(rng))
+    got = stream_results(RowScale(bits=bits), [
+        {"sum": total, "mantissa": mantissa, "shift": shift} for total, mantissa, shift in cases],
+        ["result", "saturated"])
+    most = 1 << bits - 1
+    for (total, mantissa, shift), found in zip(cases, got, strict=True):
+        value = int(scale_rows(np.array([total]), Quantised(np.zeros(1, int), mantissa, shift),
+                               0)[0])
+        assert found == (min(max(value, -most), most - 1), int(not -most <= value < most))
+
+
+@pytest.mark.parametrize("size", [1 << 8, 1 << 24, 1 << 36])
+def test_codes(rng: np.random.Generator, size: int) -> None:
+    """A whole vector as the reference quantises it, ties and its ends included."""
+    n = 200
+    values = rng.integers(-size, size, n)
+    values[:6] = (size - 1, 1 - size, 0, 1, -1, size // 2)
+    matrix = make_matrix(TernaryMatrix(np.ones((1, n), np.int8), 1.0), rng.normal(1, 0.2, n), None)
+    y = values * matrix.gain
+    peak = int(np.abs(y).max())
+    down = peak.bit_length() - FORMATS.y_bits
+    shifted = peak >> down if down >= 0 else peak << -down
+    reciprocal = -((-FORMATS.act_max << FORMATS.reciprocal_shift) // shifted)
+    # The reciprocal is used two cycles after its value comes in, and holds.
+    got = stream_results(Code(bits=64), [
+        {"y": value, "down": down, "reciprocal": reciprocal} for value in y.tolist()], ["code"])
+    assert [code for code, in got] == quantise(values, matrix, 0).codes.tolist()
