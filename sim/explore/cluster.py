@@ -1,13 +1,21 @@
-"""Running a sweep's tasks on a Dask cluster: this computer's processors, or others."""
+"""Running a sweep's tasks: in processes of this computer, or on the workers of a Dask scheduler.
+
+Processes of this computer are fed through pipes of their own, so that nobody else can hand them
+work. A scheduler runs whatever reaches it, and what it returns is unpickled here: it is spoken to
+by TLS only, with certificates that both sides check.
+"""
 
 import contextlib
 import logging
+import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import psutil
-from distributed import Client, Future, LocalCluster, as_completed
 
+from trilight.hw.support.extras import pip_install
 from trilight.sw.errors import ExploreError
 
 from .sweep import Design
@@ -20,38 +28,60 @@ Done = Callable[[Task, dict[str, Any]], None]
 
 CONNECT_S = 20
 
+TRUSTED = ("tls://", "inproc://")
+"""Schedulers that others cannot pretend to be: with certificates, or in this very process."""
 
-def _run(task: Task, _synthesis: Any = None) -> dict[str, Any]:
+
+def _run(task: Task) -> dict[str, Any]:
     return task.run()
 
 
 @contextlib.contextmanager
-def _client(address: str | None, workers: int | None) -> Iterator[Client]:
-    """A client of the scheduler at ``address``, or of one made for the purpose."""
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    if address is not None:
-        try:
-            client = Client(address, timeout=CONNECT_S)
-        except (OSError, ValueError) as error:
-            raise ExploreError(f"no scheduler answers at {address}: {error}; start one with "
-                               '"dask scheduler", and workers with "dask worker"') from error
-        with client:
-            yield client
-        return
-    # Processes, as elaboration is Python; their tools may use as much memory as they want.
-    cluster = LocalCluster(n_workers=workers or psutil.cpu_count(), threads_per_worker=1,
-                           memory_limit=0, dashboard_address="127.0.0.1:0",
-                           silence_logs=logging.CRITICAL)
+def _processes(workers: int | None) -> Iterator[Executor]:
+    """Processes of this computer, as elaboration is Python."""
+    # Started afresh: a fork copies locks that threads hold, a fork server listens on a socket.
+    pool = ProcessPoolExecutor(workers or psutil.cpu_count() or 1,
+                               mp_context=multiprocessing.get_context("spawn"))
     try:
-        with Client(cluster) as client:
-            yield client
-    finally:
-        # A worker that is closed leaves its tools running, to no purpose.
-        for worker in psutil.Process().children():
-            for tool in worker.children(recursive=True):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    tool.kill()
-        cluster.close()
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        # A worker that is ended leaves its tools running, to no purpose.
+        for worker in multiprocessing.active_children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for tool in psutil.Process(worker.pid).children(recursive=True):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        tool.kill()
+            worker.kill()
+            worker.join()
+        raise
+    pool.shutdown()
+
+
+@contextlib.contextmanager
+def _scheduler(address: str) -> Iterator[Executor]:
+    """The workers of a Dask scheduler."""
+    if not address.startswith(TRUSTED):
+        raise ExploreError(
+            f"a scheduler at {address} runs whatever anybody sends it, and could send anything "
+            "back; start it with certificates and give tls://HOST:PORT, which Dask's own "
+            "distributed.comm.tls settings describe")
+    try:
+        from distributed import Client
+        from distributed.security import Security
+    except ImportError as error:
+        raise ExploreError("a Dask scheduler needs the package distributed; "
+                           + pip_install("trilight[cluster]")) from error
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    security = Security(require_encryption=True) if address.startswith("tls") else None
+    try:
+        client = Client(address, timeout=CONNECT_S, security=security)
+    except (OSError, ValueError, TypeError) as error:
+        raise ExploreError(f"no scheduler answers at {address}: {error}; start one with "
+                           '"dask scheduler", and workers with "dask worker", all with the same '
+                           "certificates") from error
+    with client:
+        yield client.get_executor()
 
 
 def run_tasks(tasks: Mapping[Design, Sequence[Task]], store: Store, done: Done, *,
@@ -65,31 +95,37 @@ def run_tasks(tasks: Mapping[Design, Sequence[Task]], store: Store, done: Done, 
     store : Store
     done : callable
     address : str, optional
-        Of a Dask scheduler. Its workers need this release of Trilight.
+        Of a Dask scheduler, ``tls://HOST:PORT``. Its workers need this release of Trilight.
     workers : int, optional
         Processes on this computer; by default one for each processor.
 
     Raises
     ------
     ExploreError
-        No scheduler answers.
+        No scheduler answers, its address has no certificates, or a process was ended.
     """
     missing = {task for group in tasks.values() for task in group if store.get(task) is None}
     if not missing:
         return
-    with _client(address, workers) as client:
-        submitted: dict[Future[Any], Task] = {}
+    with _processes(workers) if address is None else _scheduler(address) as executor:
+        waiting: dict[Future[dict[str, Any]], Task] = {}
+        after: dict[Task, list[Task]] = {}
         for synthesis, *others in tasks.values():
             wanted = [task for task in others if task in missing]
-            first = None
             if wanted or synthesis in missing:
-                first = client.submit(_run, synthesis, key=synthesis.key, pure=True)
-                if synthesis in missing:
-                    submitted[first] = synthesis
-            for task in wanted:
-                submitted[client.submit(_run, task, first, key=task.key, pure=True)] = task
-        for future in as_completed(submitted):
-            task = submitted[future]
-            result = future.result()
-            store.put(task, result)
-            done(task, result)
+                after[synthesis] = wanted
+                waiting[executor.submit(_run, synthesis)] = synthesis
+        while waiting:
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                task = waiting.pop(future)
+                try:
+                    result = future.result()
+                except BrokenProcessPool as error:
+                    raise ExploreError(f"a process was ended during {task.name}, perhaps for "
+                                       "memory; the same command goes on, with fewer --workers if "
+                                       "need be") from error
+                for following in after.pop(task, ()):
+                    waiting[executor.submit(_run, following)] = following
+                if task in missing:
+                    store.put(task, result)
+                    done(task, result)

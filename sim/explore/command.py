@@ -61,9 +61,9 @@ def explore_command(
         "--activity/--no-activity", help="Also simulate each netlist with each model, for the "
                                          "energy.")] = True,
     cluster: Annotated[str | None, typer.Option(
-        "--cluster", metavar="ADDRESS", help="A Dask scheduler, such as tcp://host:8786, whose "
-                                             "workers have this release. Default: this "
-                                             "computer.")] = None,
+        "--cluster", metavar="ADDRESS", help="A Dask scheduler with certificates, such as "
+                                             "tls://host:8786, whose workers have this release. "
+                                             "Default: processes of this computer.")] = None,
     workers: Annotated[int | None, typer.Option(
         "--workers", metavar="N", min=1, help="Processes on this computer.")] = None,
 ) -> None:

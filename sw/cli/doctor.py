@@ -68,7 +68,7 @@ PURPOSES = {
     "pyjoulescope-driver": "Joulescope meters",
     "nvidia-ml-py": "energy of an NVIDIA GPU",
     "matplotlib": "plots of a benchmark and of a sweep",
-    "distributed": "sweeps of designs on several processors",
+    "distributed": "sweeps of designs on other computers",
     "psutil": "sweeps: processors, ending of workers",
     "numba": "benchmark and imported models: compiled for this processor",
     "tokenizers": "text for imported models: tokenizer.json",

@@ -1,12 +1,16 @@
 """Sweeps: what is built, what is kept, what beats what; without building anything."""
 
+import contextlib
 import csv
 import io
 import json
+import multiprocessing
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from distributed import LocalCluster
 
@@ -29,9 +33,11 @@ BUSY = {"clock_nets": 1, "ff_clocked": 2000, "net_transitions": 400, "ebr_access
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """A scheduler whose worker is a thread of this process, so that its tasks can be replaced."""
+    """A scheduler whose worker is a thread of this process, so that its tasks can be replaced; it
+    has no socket."""
     with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, memory_limit=0,
                       dashboard_address="127.0.0.1:0") as cluster:
+        assert cluster.scheduler_address.startswith("inproc://")
         yield cluster.scheduler_address
 
 
@@ -198,6 +204,62 @@ def test_figures_and_front(address: str, ran: list[Task], tmp_path: Path) -> Non
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
+IMPOSSIBLE_HZ = (60e6, 61e6, 62e6)
+"""Clocks that no PLL setting makes, so that a task of them is done at once."""
+
+
+def _impossible() -> dict[Design, list[Task]]:
+    found = {}
+    for clock in IMPOSSIBLE_HZ:
+        design = Design(board="icebreaker", clock_hz=clock)
+        found[design] = [Task(kind="synthesis", design=design),
+                         Task(kind="placement", design=design, seed=1)]
+    return found
+
+
+def _listening(processes: list[psutil.Process]) -> set[str]:
+    """Sockets on which processes wait for others: of a network, or with a name."""
+    found: set[str] = set()
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found |= {str(connection.laddr) for connection in process.net_connections(kind="all")
+                      if connection.status == psutil.CONN_LISTEN
+                      or (connection.family == socket.AF_UNIX and connection.laddr)}
+    return found
+
+
+def test_processes_of_this_computer_listen_nowhere(tmp_path: Path) -> None:
+    """Whoever is on this computer can hand no work to a sweep that runs as somebody else."""
+    names: list[str] = []
+    # Of other tests' schedulers in this process.
+    before = _listening([psutil.Process()])
+    found: set[str] = set()
+
+    def done(task: Task, result: dict[str, Any]) -> None:
+        assert "at most 50 MHz" in result["failed"]
+        names.append(task.name)
+        family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+        assert len(family) > 1
+        found.update(_listening(family))
+
+    store = Store(tmp_path)
+    run_tasks(_impossible(), store, done, workers=2)
+    assert len(names) == 2 * len(IMPOSSIBLE_HZ)
+    assert found <= before
+    # Nothing is left to do, and nothing is started for it.
+    run_tasks(_impossible(), store, done, workers=2)
+    assert len(names) == 2 * len(IMPOSSIBLE_HZ)
+
+
+def test_interrupted_processes_end(tmp_path: Path) -> None:
+    def stop(task: Task, _: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_tasks(_impossible(), Store(tmp_path), stop, workers=2)
+    assert multiprocessing.active_children() == []
+
+
 def test_model_that_does_not_fit_is_a_result(address: str, ran: list[Task],
                                              tmp_path: Path) -> None:
     which = sweep(model={**sweep().model, "d_model": (240,)}, clock_hz=(24e6,))
@@ -250,7 +312,9 @@ def test_command_writes_table_and_plot(address: str, ran: list[Task], tmp_path: 
     ({"device": ["sequences"]}, "NAME=N,N is wanted"),
     ({"clock": "fast"}, "numbers with commas"),
     ({"seeds": "1-b"}, "numbers with commas"),
-    ({"cluster": "tcp://127.0.0.1:1"}, "no scheduler answers at tcp://127.0.0.1:1"),
+    ({"cluster": "tcp://127.0.0.1:1"}, "runs whatever anybody sends it.*give tls://HOST:PORT"),
+    ({"cluster": "127.0.0.1:8786"}, "runs whatever anybody sends it.*give tls://HOST:PORT"),
+    ({"cluster": "tls://127.0.0.1:1"}, "no scheduler answers at tls://127.0.0.1:1"),
 ])
 def test_command_refuses(arguments: dict[str, Any], message: str, tmp_path: Path,
                          monkeypatch: pytest.MonkeyPatch) -> None:
