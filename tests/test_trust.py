@@ -73,7 +73,10 @@ def dangers(text: str) -> Iterator[str]:
             yield "keeps compiled code in a pickle"
         if len(name) == 1 and name[0] in EVALUATING:
             yield f"line {call.lineno} calls {name[0]}"
-        if name in RELOADING and name[1] == "load":
+        # NumPy builds objects only where it is allowed to; said, so that it stays so.
+        if name in RELOADING and not any(
+                keyword.arg == "allow_pickle" and isinstance(keyword.value, ast.Constant)
+                and keyword.value.value is False for keyword in call.keywords):
             yield f"line {call.lineno} calls {'.'.join(name)}"
         if name == ("torch", "load") and not any(
                 keyword.arg == "weights_only" and isinstance(keyword.value, ast.Constant)
@@ -125,13 +128,14 @@ def test_schedulers_are_trusted(address: str) -> None:
     "from concurrent.futures import ProcessPoolExecutor", "@numba.njit(cache=True)\ndef f(): ...",
     "import pickle", "from pickle import loads", "eval('1')", "exec(text)",
     "torch.load(path)", "torch.load(path, weights_only=False)", "np.load(path)",
+    "np.load(path, allow_pickle=True)",
     "subprocess.run(text, shell=True)"])
 def test_dangers_are_seen(text: str) -> None:
     assert list(dangers(text))
 
 
 def test_dangers_are_not_seen_everywhere() -> None:
-    assert not list(dangers("torch.load(path, weights_only=True)\nre.compile('a')\njson.load(f)"))
+    assert not list(dangers("torch.load(path, weights_only=True)\nnp.load(path, allow_pickle=False)\nre.compile('a')\njson.load(f)"))
 
 
 def test_servers_are_on_loopback() -> None:
