@@ -135,7 +135,8 @@ def test_dangers_are_seen(text: str) -> None:
 
 
 def test_dangers_are_not_seen_everywhere() -> None:
-    assert not list(dangers("torch.load(path, weights_only=True)\nnp.load(path, allow_pickle=False)\nre.compile('a')\njson.load(f)"))
+    assert not list(dangers("torch.load(path, weights_only=True)\n"
+                            "np.load(path, allow_pickle=False)\nre.compile('a')\njson.load(f)"))
 
 
 def test_servers_are_on_loopback() -> None:
