@@ -84,8 +84,8 @@ $(SEED_FILES): $(TEACHER_FILES)
 	  $(call RESUME,--seed $(@F:seed-%.safetensors=%))
 
 mutation: $(STAMP)-mutation
-	$(BIN)/python -m trilight.sim.verify.mutation gateware $(ARGS)
-	$(BIN)/python -m trilight.sim.verify.mutation host
+	$(BIN)/trilight mutation gateware $(ARGS)
+	$(BIN)/trilight mutation host
 
 guard: $(STAMP)-test
 	$(BIN)/trilight guard $(ARGS_GUARD)
@@ -97,19 +97,19 @@ fuzz: $(STAMP)-fuzz
 	PYTHONPATH=tests $(BIN)/python -m fuzz --minutes $(MINUTES) $(ARGS)
 
 formal: $(STAMP)-test
-	$(BIN)/python -m trilight.sim.verify.formal $(ARGS)
+	$(BIN)/trilight formal $(ARGS)
 
 soak: $(STAMP)-test
-	$(BIN)/python -m trilight.sim.verify.soak --target rtl --tokens 100000
-	$(BIN)/python -m trilight.sim.verify.soak --target netlist --tokens 10000
+	$(BIN)/trilight soak --target rtl --tokens 100000
+	$(BIN)/trilight soak --target netlist --tokens 10000
 
 faults: $(STAMP)-test
-	$(BIN)/python -m trilight.sim.verify.faults link
-	$(BIN)/python -m trilight.sim.verify.faults link --target rtl --sessions 100
-	$(BIN)/python -m trilight.sim.verify.faults link --target netlist --sessions 20
-	$(BIN)/python -m trilight.sim.verify.faults link --target hanging --sessions 100
-	$(BIN)/python -m trilight.sim.verify.faults memory
-	$(BIN)/python -m trilight.sim.verify.faults memory --others
+	$(BIN)/trilight faults link
+	$(BIN)/trilight faults link --target rtl --sessions 100
+	$(BIN)/trilight faults link --target netlist --sessions 20
+	$(BIN)/trilight faults link --target hanging --sessions 100
+	$(BIN)/trilight faults memory
+	$(BIN)/trilight faults memory --others
 
 simulation-speed: $(STAMP)-demo
 	$(BIN)/python -m trilight.sim.native.speed

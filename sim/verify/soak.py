@@ -38,7 +38,7 @@ from trilight.sw.host.transport import Transport
 from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import Model
 
-__all__ = ["Campaign", "Outcome", "Session", "draw_config", "run_model", "soak"]
+__all__ = ["Campaign", "Outcome", "Session", "draw_config", "run_model", "soak", "soak_command"]
 
 SMALL = 48
 """Largest size of those models of which there are most."""
@@ -407,7 +407,7 @@ def _print(total: dict[str, Any], console: Console) -> None:
     console.print(table)
 
 
-def main(
+def soak_command(
     target: Annotated[Target, typer.Option(
         help="rtl: before synthesis, fast; netlist: the cells of the bitstream.")] = Target.RTL,
     tokens: Annotated[int, typer.Option(min=1, help="How many to compare in all.")] = 2000,
@@ -442,7 +442,3 @@ def main(
             soak(hdl, campaign, tokens, lambda done: bar.update(task, completed=done))
         _print(campaign.to_dict(models=False), Console())
         console.print(f"results of each model: {campaign.path}", style="dim")
-
-
-if __name__ == "__main__":
-    typer.run(main)

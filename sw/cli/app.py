@@ -284,6 +284,18 @@ def image(
 
 OWN = (generate, evaluate, info, image)
 
+GROUPS = {
+    "Run": ("generate", "board", "doctor"),
+    "Model": ("info", "image", "import", "export", "plan", "evaluate"),
+    "Train": ("train", "compare"),
+    "Build": ("build", "flash", "explore"),
+    "Measure": ("bench", "performance", "power", "meter", "calibrate", "field"),
+    "Verify": ("guard", "release-check", "soak", "formal", "faults", "mutation"),
+}
+"""Commands as ``trilight --help`` shows them; those of other packages come last."""
+
+OTHERS = "Of other packages"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
@@ -322,7 +334,7 @@ def _build(arguments: Sequence[str]) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
         help="A MatMul-free ternary language model on a small FPGA: run it, measure it, check it.")
     for own in OWN:
-        app.command()(own)
+        app.command(rich_help_panel=_group(own.__name__))(own)
     named = arguments[0] if arguments else ""
     if named in {own.__name__ for own in OWN}:
         return app
@@ -331,15 +343,20 @@ def _build(arguments: Sequence[str]) -> typer.Typer:
         try:
             loaded = plugin.load()
         except ImportError as error:
-            app.command(plugin.name, help=f"[dim]Not available: {escape(missing(error))}.[/]",
+            app.command(plugin.name, rich_help_panel=_group(plugin.name),
+                        help=f"[dim]Not available: {escape(missing(error))}.[/]",
                         context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
                         )(_missing(plugin, error))
             continue
         if isinstance(loaded, typer.Typer):
-            app.add_typer(loaded, name=plugin.name)
+            app.add_typer(loaded, name=plugin.name, rich_help_panel=_group(plugin.name))
         else:
-            app.command(plugin.name)(loaded)
+            app.command(plugin.name, rich_help_panel=_group(plugin.name))(loaded)
     return app
+
+
+def _group(command: str) -> str:
+    return next((group for group, names in GROUPS.items() if command in names), OTHERS)
 
 
 def _missing(plugin: EntryPoint, error: ImportError) -> Callable[[], NoReturn]:

@@ -23,12 +23,12 @@ from trilight.sw.cli.console import replace_json
 from trilight.sw.report.summary import write_topic
 
 from .keep import keep
+from .kept import pack, read_all, unpack
 from .targets import TARGETS
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 WORK = ROOT / "build" / "fuzz"
-KEPT = HERE / "corpus"
 
 ENDLESS_SECONDS = 300
 """After which an input is taken to hang; that it takes too long, the worker says sooner."""
@@ -80,6 +80,7 @@ def fuzz(name: str, seconds: float, seed: int, progress: Progress) -> State:
     """Fuzz one parser for ``seconds`` of processor time in all, or until something is found."""
     folder = WORK / name
     corpus = folder / "corpus"
+    unpack(name, folder / "kept")
     for path in (corpus, folder / "findings"):
         path.mkdir(parents=True, exist_ok=True)
     for number, data in enumerate(TARGETS[name].seeds()):
@@ -109,7 +110,7 @@ def _work(name: str, folder: Path, state: State, seconds: float, seed: int,
     findings = folder / "findings"
     command = [
         sys.executable, "-m", "fuzz.worker", name, folder / "corpus",
-        *filter(Path.is_dir, [KEPT / name]),
+        folder / "kept",
         f"-timeout={ENDLESS_SECONDS}", f"-rss_limit_mb={MEMORY_MB}",
         f"-max_len={TARGETS[name].longest}", f"-seed={seed}", "-print_final_stats=1",
         f"-artifact_prefix={findings}{os.sep}"]
@@ -174,7 +175,7 @@ def main() -> int:
                         help="of processor time for each parser, all runs together (default: "
                              "%(default)s)")
     parser.add_argument("--keep", action="store_true",
-                        help="instead, add to tests/fuzz/corpus what was found and reaches more")
+                        help="instead, add to tests/fuzz/corpus.zip what reaches more")
     parser.add_argument("--json", type=Path, metavar="FILE",
                         help="also write what has been done so far to this file")
     parser.add_argument("--seed", type=int, default=1, help="of the fuzzer (default: 1)")
@@ -183,10 +184,13 @@ def main() -> int:
         parser.error(f"there is no parser {', '.join(sorted(unknown))}; there are "
                      f"{', '.join(TARGETS)}")
     if chosen.keep:
+        kept = read_all()
         for name in chosen.parsers or TARGETS:
             found = WORK / name / "corpus"
             found.mkdir(parents=True, exist_ok=True)
-            print(f"{name}: {keep(TARGETS[name], found, KEPT / name, MOST_KEPT):,} bytes")
+            print(f"{name}: {keep(TARGETS[name], found, kept.setdefault(name, {}), MOST_KEPT):,} "
+                  "bytes")
+        pack(kept)
         return 0
     try:
         import atheris  # noqa: F401  # is it there?

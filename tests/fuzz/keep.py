@@ -40,29 +40,29 @@ def reached(target: Target, data: bytes) -> set[Step]:
     return steps
 
 
-def keep(target: Target, found: Path, kept: Path, most: int) -> int:
+def keep(target: Target, found: Path, kept: dict[str, bytes], most: int) -> int:
     """Add to the kept inputs what reaches more, smallest first; return how many bytes are kept.
 
     Parameters
     ----------
     target : Target
-    found, kept : Path
-        Folders of inputs.
+    found : Path
+        Folder of inputs.
+    kept : dict
+        Inputs by name; those found are added.
     most : int
         Bytes to keep.
     """
-    kept.mkdir(parents=True, exist_ok=True)
-    before = [path.read_bytes() for path in kept.iterdir()]
     known: set[Step] = set()
     # Seeds twice: the first time, modules are imported as well.
-    for data in [*target.seeds(), *target.seeds(), *before]:
+    for data in [*target.seeds(), *target.seeds(), *kept.values()]:
         known |= reached(target, data)
-    total = sum(map(len, before))
+    total = sum(map(len, kept.values()))
     for data in sorted((path.read_bytes() for path in found.iterdir()), key=len):
         if total + len(data) > most:
             break
         if new := reached(target, data) - known:
             known |= new
             total += len(data)
-            (kept / sha1(data).hexdigest()).write_bytes(data)
+            kept[sha1(data).hexdigest()] = data
     return total

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from fuzz.keep import keep
+from fuzz.kept import ARCHIVE, pack, read_all, unpack
 from fuzz.structure import mutate_json
 from fuzz.target import AnyOf
 from fuzz.targets import TARGETS
 from fuzz.watch import watched
 
-KEPT = Path(__file__).resolve().parent / "corpus"
+KEPT = read_all()
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -23,8 +24,8 @@ KEPT_BYTES = 200_000
 """Of all kept inputs: they are for tests, a fuzzer makes more by itself."""
 
 
-def kept(name: str) -> list[Path]:
-    return sorted((KEPT / name).glob("*"))
+def kept(name: str) -> dict[str, bytes]:
+    return KEPT.get(name, {})
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -47,15 +48,15 @@ def test_kept_inputs_are_parsed_or_refused(name: str) -> None:
     for seed in target.seeds():
         target.accepts(seed)
     with watched():
-        for path in kept(name):
+        for label, data in kept(name).items():
             began = time.process_time()
-            target.accepts(path.read_bytes())
-            assert time.process_time() - began < 5, f"{path.name} takes long"
+            target.accepts(data)
+            assert time.process_time() - began < 5, f"{label} takes long"
 
 
 def test_a_design_is_recovered_from_a_kept_input() -> None:
     """Of ``trilight.boards.echo``: no seed configures as much."""
-    assert TARGETS["bitstream"].accepts((KEPT / "bitstream" / "echo").read_bytes())
+    assert TARGETS["bitstream"].accepts(KEPT["bitstream"]["echo"])
 
 
 @pytest.mark.parametrize("name", [name for name, target in TARGETS.items() if target.mutate])
@@ -71,15 +72,25 @@ def test_structural_mutations(name: str, rng: np.random.Generator) -> None:
 
 
 def test_kept_inputs_are_small_and_of_targets() -> None:
-    assert {path.name for path in KEPT.iterdir()} <= set(TARGETS)
-    assert sum(path.stat().st_size for path in KEPT.rglob("*") if path.is_file()) < KEPT_BYTES
+    assert KEPT.keys() <= set(TARGETS)
+    assert sum(len(data) for inputs in KEPT.values() for data in inputs.values()) < KEPT_BYTES
+
+
+def test_the_archive_depends_on_its_inputs_alone(tmp_path: Path) -> None:
+    pack(KEPT, tmp_path / "again.zip")
+    assert read_all(tmp_path / "again.zip") == KEPT
+    pack({name: dict(reversed(inputs.items())) for name, inputs in KEPT.items()},
+         tmp_path / "reversed.zip")
+    assert (tmp_path / "again.zip").read_bytes() == (tmp_path / "reversed.zip").read_bytes()
+    unpack("bitstream", tmp_path / "bitstream", ARCHIVE)
+    assert {path.name for path in (tmp_path / "bitstream").iterdir()} == KEPT["bitstream"].keys()
 
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_nothing_is_left_of_an_input(name: str) -> None:
     """Whatever it was, the second time it leaves no objects."""
     target = TARGETS[name]
-    inputs = [*target.seeds(), *(path.read_bytes() for path in kept(name)[:40])]
+    inputs = [*target.seeds(), *list(kept(name).values())[:40]]
     objects = []
     for _ in range(3):
         for data in inputs:
@@ -101,14 +112,14 @@ def test_the_page_has_what_was_done(name: str) -> None:
 
 
 def test_what_is_kept_reaches_more(tmp_path: Path) -> None:
-    found, kept = tmp_path / "found", tmp_path / "kept"
+    found, kept = tmp_path / "found", dict[str, bytes]()
     found.mkdir()
     (found / "a").write_bytes(b"ROMEO:\xff" * 70)
     (found / "b").write_bytes(b"ROMEO:\xff" * 80)
     assert keep(TARGETS["texts"], found, kept, 200) == 0
     assert keep(TARGETS["texts"], found, kept, 1000) == 490
     assert keep(TARGETS["texts"], found, kept, 1000) == 490
-    assert [path.read_bytes() for path in kept.iterdir()] == [(found / "a").read_bytes()]
+    assert list(kept.values()) == [(found / "a").read_bytes()]
 
 
 def test_mutation_of_json_depends_on_seed_alone() -> None:

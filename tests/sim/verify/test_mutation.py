@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from trilight.boards.icebreaker import Icebreaker
 from trilight.sim.verify.mutation import host
-from trilight.sim.verify.mutation.__main__ import app
 from trilight.sim.verify.mutation.campaign import Campaign, Outcome
+from trilight.sim.verify.mutation.command import mutation_commands
 from trilight.sim.verify.mutation.equivalence import prove
 from trilight.sim.verify.mutation.mutants import Mutant
 from trilight.sim.verify.mutation.results import Fate, asked_again, document, summarise, survivors
@@ -110,6 +110,6 @@ def test_host_modules_and_their_tests_are_there(root: Path) -> None:
 def test_a_file_that_no_campaign_wrote(tmp_path: Path, command: list[str], text: str) -> None:
     path = tmp_path / "figures.json"
     path.write_text(text, "latin-1")
-    result = CliRunner().invoke(app, [*command, str(path)])
+    result = CliRunner().invoke(mutation_commands, [*command, str(path)])
     assert isinstance(result.exception, SimulationError)
     assert "is not what a campaign's --json wrote" in str(result.exception)

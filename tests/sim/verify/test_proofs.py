@@ -12,7 +12,7 @@ import typer
 from click.testing import Result
 from typer.testing import CliRunner
 
-from trilight.sim.verify.formal import __main__ as command
+from trilight.sim.verify.formal import command
 from trilight.sim.verify.formal.proofs import PROOFS
 from trilight.sim.verify.formal.prover import Proof, Verdict, prove
 from trilight.sim.verify.formal.results import leave_topic, markdown_rows, row, stands
@@ -117,7 +117,7 @@ def _call(*arguments: str) -> int:
 
 def _invoke(*arguments: str) -> Result:
     app = typer.Typer()
-    app.command()(command.main)
+    app.command()(command.formal_command)
     return CliRunner().invoke(app, list(arguments))
 
 

@@ -2,11 +2,12 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import EntryPoint, EntryPoints
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -367,3 +368,16 @@ def test_characters_that_stdout_lacks(tmp_path: Path) -> None:
         capture_output=True, check=True, env={**os.environ, "PYTHONIOENCODING": "ascii"})
     assert b"?" in result.stdout
     assert len(result.stdout.decode("ascii")) == 41
+
+
+def test_every_command_is_in_a_group() -> None:
+    grouped = [name for names in cli.GROUPS.values() for name in names]
+    assert sorted(grouped) == sorted({*(command.__name__ for command in cli.OWN),
+                                      *entry_points(group=cli.COMMANDS).names})
+
+
+def test_help_shows_the_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert {*re.findall(r"^\W*─ ([A-Z]\w+) ─", out, flags=re.MULTILINE)} == {
+        "Options", *cli.GROUPS}

@@ -1,0 +1,134 @@
+"""Small faults in gateware and host, and whether the tests notice: ``trilight mutation``."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from trilight.hw.flow.build import find_board
+from trilight.hw.support.terminal import Console
+from trilight.sw.cli.console import progress_bar, write_json
+from trilight.sw.errors import SimulationError
+
+from . import host
+from .campaign import Campaign, Outcome
+from .mutants import Mutant
+from .results import asked_again, document, survivors, table
+
+DEFAULT_SEED = 1
+DEFAULT_FOLDER = Path("build") / "mutation"
+
+mutation_commands = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+    help="Mutate gateware or host, and count which mutants the tests notice.")
+
+Number = Annotated[int, typer.Option(help="About how many mutants.", min=1)]
+Seed = Annotated[int, typer.Option(help="What all random choices follow from.")]
+Folder = Annotated[Path, typer.Option(help="Where results are kept; a campaign goes on from them.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Also write the figures there.")]
+
+
+def _report(found: dict[str, object], title: str, path: Path | None) -> None:
+    Console().print(table(found, title))
+    if path is not None:
+        write_json(path, found)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What ``--json`` wrote."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        if not {"all", "modules", "not_killed", "seed"} <= found.keys():
+            raise ValueError("it has other fields")
+    except (OSError, ValueError, AttributeError) as error:
+        raise SimulationError(f"{path} is not what a campaign's --json wrote: {error}") from error
+    return found
+
+
+@mutation_commands.command()
+def gateware(
+    number: Number = 2000,
+    limit: Annotated[int | None, typer.Option(
+        help="Try only the first of them, which are a sample of all.", min=1)] = None,
+    seed: Seed = DEFAULT_SEED,
+    quick: Annotated[bool, typer.Option(
+        "--quick", help="Without the large models, which few mutants need.")] = False,
+    again: Annotated[Path | None, typer.Option(
+        "--again", metavar="FILE", exists=True, dir_okay=False,
+        help="Only the survivors in a file of --json, of the same design, after the regression has "
+             "learnt to say more.")] = None,
+    folder: Folder = DEFAULT_FOLDER,
+    json_path: Json = None,
+) -> None:
+    """Mutate the gateware and run the regression through the pins against each mutant.
+
+    Results are written as they come; Ctrl-C loses nothing, and the same command goes on.
+    """
+    console = Console(stderr=True)
+
+    def say(text: str) -> None:
+        console.print(escape(text), style="dim")
+
+    earlier = None if again is None else _read(again)
+    if earlier is not None:
+        seed = earlier["seed"]
+    console.print(f"seed: {seed}")
+    campaign = Campaign(
+        find_board(), number=number, seed=seed, folder=folder, thorough=not quick,
+        mutants=None if earlier is None else [Mutant(fate.mutation, fate.sources)
+                                              for fate in survivors(earlier)], progress=say)
+    if earlier is not None and earlier.get("design_sha256") != campaign.prepared.design_sha256:
+        raise SimulationError(f"{again} is of another design; run the whole campaign")
+    total = min(len(campaign.mutants), limit or len(campaign.mutants))
+    finished = 0
+    with progress_bar(console, "mutants") as show:
+        def count(outcome: Outcome) -> None:
+            nonlocal finished
+            finished += 1
+            show(finished, total)
+            if outcome.verdict == "survived":
+                say(f"survives: {outcome.mutation}")
+
+        try:
+            fates = campaign.run(count, limit)
+        except KeyboardInterrupt:
+            say(f"stopped; the same command goes on from {campaign.path}")
+            raise SystemExit(130) from None
+    command = f"trilight mutation gateware --number {number} --seed {seed}"
+    if earlier is not None:
+        found = asked_again(earlier, fates)
+    else:
+        found = document(fates, chosen=len(campaign.mutants), seed=seed,
+                         command=command + " --quick" * quick + f" --limit {limit}" * bool(limit),
+                         design_sha256=campaign.prepared.design_sha256)
+    _report(found, "gateware", json_path)
+
+
+@mutation_commands.command(name="host")
+def host_command(
+    number: Number = 300,
+    seed: Seed = DEFAULT_SEED,
+    processes: Annotated[int, typer.Option(help="Mutants at once.", min=1)] = 1,
+    folder: Folder = DEFAULT_FOLDER,
+    json_path: Json = None,
+) -> None:
+    """Mutate reference, compiler and driver, and run the tests of ``tests/sw`` against each mutant.
+
+    mutmut does the work, in a copy of the sources; what it has found out it keeps.
+    """
+    console = Console(stderr=True)
+    console.print(f"seed: {seed}")
+    fates, chosen = host.campaign(folder / "host", number, seed, processes,
+                                  lambda text: console.print(escape(text), style="dim"))
+    found = document(fates, chosen=chosen, seed=seed, command=(
+        f"trilight mutation host --number {number} --seed {seed}"))
+    _report(found, "host", json_path)
+
+
+@mutation_commands.command()
+def show(path: Annotated[Path, typer.Argument(
+        metavar="FILE", help="What --json wrote.", exists=True, dir_okay=False)]) -> None:
+    """Print the figures of a campaign."""
+    _report(_read(path), path.stem, None)
