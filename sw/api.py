@@ -46,6 +46,8 @@ def report(board: Board) -> dict[str, Any]:
     ReportError
         Nothing has been generated yet.
     """
+    if not isinstance(board, Board):
+        raise ReportError(f"a report is of a board that has generated, not of {board!r}")
     if board.model is None or board.last_run is None:
         raise ReportError("there is nothing to report yet; generate some tokens first")
     run = Run(model=board.model, target=board.transport.name, generation=board.last_run,

@@ -13,11 +13,16 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 
+import numpy as np
+
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.protocol import MAX_UNITS, Command, Result, Space
+from trilight.hw.support.terminal import visible
 from trilight.sw.errors import (
     DeviceError,
+    LinkError,
     PromptError,
+    TargetError,
     TrilightError,
     WeightsChangedError,
     WrongDeviceError,
@@ -34,7 +39,11 @@ from .session import Runs, Text
 from .transport import Transport
 from .weight_crc import WeightCheck
 
-__all__ = ["RECOVERIES", "Board", "Generated", "LastRun", "Progress", "Token", "check_request"]
+__all__ = ["MOST_TOKENS", "RECOVERIES", "Board", "Generated", "LastRun", "Progress", "Token",
+           "check_request"]
+
+MOST_TOKENS = 1_000_000
+"""Tokens after a prompt, at most: minutes of a board's time, a day of a simulated one's."""
 
 RECOVERIES = 3
 """How often a request is begun again before its error is handed on."""
@@ -163,11 +172,21 @@ def check_request(model: Model, prompt: str, *, tokens: int, temperature: float,
     UnknownCharacterError
         The vocabulary lacks a character of the prompt.
     """
+    if not isinstance(prompt, str):
+        raise PromptError(f"the prompt must be a text, not {prompt!r}")
     if not prompt:
         raise PromptError("the prompt must have at least one character; a newline will do")
+    for name, number in (("tokens", tokens), ("seed", seed)):
+        if isinstance(number, bool) or not isinstance(number, int | np.integer):
+            raise PromptError(f"{name} must be an integer, not {number!r}")
+    if isinstance(temperature, bool) or not isinstance(temperature, int | float | np.number):
+        raise PromptError(f"temperature must be a number, not {temperature!r}")
     if tokens < 1:
         raise PromptError(f"tokens must be at least 1, not {tokens}")
-    Sampler(seed, temperature)
+    if tokens > MOST_TOKENS:
+        raise PromptError(f"tokens must be at most {MOST_TOKENS:,} after a prompt, not {tokens:,}; "
+                          "go on from the end of the text in another run")
+    Sampler(int(seed), temperature)
     model.encode(prompt)
 
 
@@ -194,6 +213,9 @@ class Board:
     """
 
     def __init__(self, transport: Transport) -> None:
+        if not isinstance(transport, Transport):
+            raise TargetError(f"a board is reached by a transport, not by {transport!r}; "
+                              "trilight.sw.open_board opens one by its name")
         self.transport = transport
         self.model: Model | None = None
         self.last_run: LastRun | None = None
@@ -202,6 +224,7 @@ class Board:
         self._generation = 0
         self._sound = False
         """Whether the model should be there, as far as is known."""
+        self._closed = False
         self.identity = self._identify()
         self._runs = Runs(self._link, self.identity.device)
         self.stop()
@@ -231,15 +254,31 @@ class Board:
         self.close()
 
     def close(self) -> None:
-        """Give the device back; what it does goes on."""
+        """Give the device back; what it does goes on. A second time does nothing."""
+        self._closed = True
         self.transport.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise LinkError(f"the board {self.transport.name} has been closed; open it again")
+
+    def __repr__(self) -> str:
+        """One line: what it is, where, and what it holds."""
+        device = self.identity.device
+        clock = f", {self.identity.clock_hz / 1e6:g} MHz" if self.identity.clock_hz else ""
+        held = f"model {self.model.sha256[:12]}" if self.model else "no model"
+        end = ", closed" if self._closed else ""
+        return visible(f"<Board {self.transport.name}{clock}, {device.weight_words:,} weight "
+                       f"words, {device.sequences} sequences, {held}{end}>")
 
     def status(self) -> Status:
         """How far the device is."""
+        self._check_open()
         return self._runs.status()
 
     def stop(self) -> Status:
         """End the run in progress, if any, after its token, and return how far it went."""
+        self._check_open()
         return self._runs.stop()
 
     def load(self, source: Model | str | PathLike[str] | None = None, *, verify: bool = False,
@@ -265,8 +304,12 @@ class Board:
             The model is too large; nothing was sent.
         DeviceError
             The device refuses a write, or holds other weights than were written.
+        LinkError
+            The board has been closed, or does not answer any more.
         """
-        model = source if isinstance(source, Model) else Model.load(source or default_model_path())
+        self._check_open()
+        model = source if isinstance(source, Model) else Model.load(
+            default_model_path() if source is None else source)
         image = compile_image(model, self.identity.device)
         self._generation += 1
         if self.model is None or self.model.sha256 != model.sha256 or not self._sound:
@@ -403,12 +446,17 @@ class Board:
         UnknownCharacterError, DeviceError, LinkError, WrongTokenError
             See ``generate``.
         """
+        self._check_open()
         if self.model is None:
             raise DeviceError("no model is loaded; load one first")
-        counts = [tokens] * len(prompts) if isinstance(tokens, int) else tokens
-        seeds = range(len(prompts)) if seeds is None else seeds
-        if isinstance(prompts, str) or not prompts:
+        if isinstance(prompts, str) or not isinstance(prompts, Sequence) or not prompts:
             raise PromptError(f"prompts must be a list of at least one text, not {prompts!r}")
+        counts = [tokens] * len(prompts) if isinstance(tokens, int | np.integer) else tokens
+        seeds = range(len(prompts)) if seeds is None else seeds
+        for name, numbers in (("tokens", counts), ("seeds", seeds)):
+            if isinstance(numbers, str) or not isinstance(numbers, Sequence):
+                raise PromptError(f"{name} must be a list of integers, one for each prompt, not "
+                                  f"{numbers!r}")
         for name, given in (("tokens", counts), ("seeds", seeds)):
             if len(given) != len(prompts):
                 raise PromptError(f"{name} must be {len(prompts)} numbers, one for each prompt, "
@@ -501,6 +549,7 @@ class Board:
             recoveries=work.recoveries)
 
     def _check_current(self, generation: int) -> None:
+        self._check_open()
         if generation != self._generation:
             raise DeviceError("this generation ended when the board was given something else to "
                               "do; start it again")

@@ -5,10 +5,31 @@ from typing import Self
 
 from trilight.hw.contract.device import Device
 from trilight.hw.contract.errors import CapacityError
-from trilight.hw.contract.protocol import IDENTITY, PROTOCOL_MAGIC, PROTOCOL_VERSION, STATUS
+from trilight.hw.contract.protocol import (
+    IDENTITY,
+    PROGRAM_HEADER_WORDS,
+    PROGRAM_OP_WORDS,
+    PROTOCOL_MAGIC,
+    PROTOCOL_VERSION,
+    SPACE_UNITS,
+    STATUS,
+    Space,
+)
 from trilight.sw.errors import DeviceError, WrongDeviceError
 
 __all__ = ["Counters", "Identity", "Status"]
+
+SEQUENCES = 2
+"""Sequences that STATUS has a position of."""
+
+UNITS_PER_WORD = 4
+"""16-bit units of a weight word in the address space."""
+
+LEAST_TAPE = 2
+"""A run feeds a token and generates at least one more, which must not overwrite it."""
+
+MOST_TOKENS = 256
+"""A token is a byte."""
 
 TRITS = 5
 """Trits of a code, of which this version of the protocol knows one kind."""
@@ -32,7 +53,7 @@ class Identity:
         Raises
         ------
         WrongDeviceError
-            It is no Trilight, or one of another protocol version.
+            It is no Trilight, one of another protocol version, or says what no Trilight is.
         """
         magic = payload[:len(PROTOCOL_MAGIC)]
         if magic != PROTOCOL_MAGIC:
@@ -46,7 +67,11 @@ class Identity:
                 "this release, or install the release of that bitstream")
         (_, _, lanes, clock_hz, clocks_per_bit, build_id, weight_words, max_rows, max_columns,
          max_channels, program_words, tape_tokens, max_vocab, sequences) = IDENTITY.unpack(payload)
+        wrong = _contradiction(lanes, weight_words, program_words, tape_tokens, max_vocab,
+                               sequences)
         try:
+            if wrong:
+                raise CapacityError(wrong)
             device = Device(
                 name=name, lanes=lanes // TRITS, trits=TRITS, weight_words=weight_words,
                 max_rows=max_rows, max_columns=max_columns, max_channels=max_channels,
@@ -56,6 +81,23 @@ class Identity:
             raise WrongDeviceError(f"{name} says of itself what can not be: {error}; flash the "
                                    "bitstream of this release") from error
         return cls(lanes, clock_hz, clocks_per_bit, build_id, device)
+
+
+def _contradiction(lanes: int, weight_words: int, program_words: int, tape_tokens: int,
+                   max_vocab: int, sequences: int) -> str | None:
+    """What an identity says that no address space has room for, or that no run could do with."""
+    spaces = (("sequences", sequences, 1, SEQUENCES),
+              ("weight words", weight_words, 1, Space.PROGRAM // UNITS_PER_WORD),
+              ("program words", program_words, PROGRAM_HEADER_WORDS + PROGRAM_OP_WORDS,
+               SPACE_UNITS),
+              ("tape tokens", tape_tokens, LEAST_TAPE, SPACE_UNITS // max(sequences, 1)),
+              ("tokens of a vocabulary", max_vocab, 1, MOST_TOKENS))
+    for name, value, least, most in spaces:
+        if not least <= value <= most:
+            return f"{value:,} {name}, not {least:,} to {most:,}"
+    if not lanes or lanes % TRITS:
+        return f"{lanes} weights at once, not a multiple of {TRITS}"
+    return None
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,8 @@ def open_transport(target: str, progress: Callable[[str], None] = _ignore) -> Tr
     LinkError
         The target cannot be reached.
     """
+    if not isinstance(target, str):
+        raise TargetError(f"a target is named by a text such as 'reference', not by {target!r}")
     name, _, argument = target.partition(":")
     matches = entry_points(group=GROUP, name=name)
     if not matches:

@@ -291,6 +291,12 @@ class Model:
                 raise ModelError(f"layer {number} must have d_model, d_hidden = {list(expected)}, "
                                  f"not {list(got)}")
 
+    def __repr__(self) -> str:
+        config = self.config
+        return (f"<Model {self.sha256[:12]}, {config.ternary_weights:,} ternary weights, "
+                f"vocab_size={config.vocab_size}, d_model={config.d_model}, "
+                f"n_layers={config.n_layers}, d_hidden={config.d_hidden}>")
+
     @classmethod
     def random(cls, config: ModelConfig, seed: int) -> Self:
         """A legal model with random weights, for tests and measurements.
@@ -375,6 +381,8 @@ class Model:
         UnknownCharacterError
             If the vocabulary lacks some of its characters.
         """
+        if not isinstance(text, str):
+            raise ModelError(f"a text must be a str, not {type(text).__name__}")
         tokens = self._token_of
         if unknown := [character for character in text if character not in tokens]:
             raise UnknownCharacterError(unknown)
@@ -390,6 +398,8 @@ class Model:
         """
         chosen = list(tokens)
         for token in chosen:
+            if isinstance(token, bool) or not isinstance(token, int | np.integer):
+                raise TokenError(f"tokens must be integers, not {token!r}")
             if not 0 <= token < len(self.vocab):
                 raise TokenError(f"tokens must be in [0, {len(self.vocab) - 1}], not {token}")
         return "".join(self.vocab[token] for token in chosen)
@@ -431,6 +441,10 @@ class Model:
         except OSError as error:
             raise ModelFileError(f"model file {path} cannot be read: "
                                  f"{error.strerror or error}; check its name") from error
+        except (TypeError, ValueError) as error:
+            # Such as a number, or a name with a zero byte.
+            raise ModelFileError(f"a model file is named by its path, not by {path!r}: {error}"
+                                 ) from error
         except SafetensorError as error:
             raise ModelFileError(f"model file {path} is not a whole safetensors file ({error}); "
                                  "take it anew from where it came") from error
