@@ -1,7 +1,7 @@
 # Everything installs into .venv; Python >= 3.11 with its venv module and make are all it takes.
 #
 #   make            install what the demo needs
-#   make demo       generate text on the virtual board
+#   make demo       generate text on the virtual board; FROM=source synthesises and compiles it first
 #   make test       every quick test
 #   make test-full  the slow ones too, and those of training, which need PyTorch
 #   make bench-train  characters per second of training
@@ -49,8 +49,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 
 install: $(STAMP)-demo
 
-demo: $(STAMP)-demo
-	$(BIN)/trilight generate --prompt "ROMEO:" --tokens 200 --seed 7 --temperature 0.8 --target netlist $(ARGS_DEMO)
+# The released chip, unless FROM=source: then the whole way, from Amaranth on.
+FROM ?= release
+ifeq ($(filter $(FROM),release source),)
+$(error FROM is release or source, not "$(FROM)")
+endif
+
+demo: $(STAMP)-$(if $(filter source,$(FROM)),sim,demo)
+	$(BIN)/trilight demo $(if $(filter source,$(FROM)),--from-source) $(ARGS_DEMO)
 
 test: $(STAMP)-test
 	$(BIN)/pytest $(ARGS)
@@ -111,7 +117,7 @@ faults: $(STAMP)-test
 	$(BIN)/trilight faults memory
 	$(BIN)/trilight faults memory --others
 
-simulation-speed: $(STAMP)-demo
+simulation-speed: $(STAMP)-sim
 	$(BIN)/python -m trilight.sim.native.speed
 
 lint: $(STAMP)-lint typings
@@ -129,13 +135,14 @@ clean:
 
 # The extras are installed beside a package that stays in place, so that a demo may run meanwhile.
 $(STAMP)-demo: REQUIREMENT := --editable=.
+$(STAMP)-sim: REQUIREMENT := trilight[sim]
 $(STAMP)-test: REQUIREMENT := trilight[test]
 $(STAMP)-lint: REQUIREMENT := trilight[dev]
 $(STAMP)-fuzz: REQUIREMENT := trilight[fuzz]
 $(STAMP)-mutation: REQUIREMENT := trilight[mutation]
 $(STAMP)-train: REQUIREMENT := trilight[train]
 
-$(STAMP)-test $(STAMP)-lint $(STAMP)-fuzz $(STAMP)-mutation $(STAMP)-train: $(STAMP)-demo
+$(STAMP)-sim $(STAMP)-test $(STAMP)-lint $(STAMP)-fuzz $(STAMP)-mutation $(STAMP)-train: $(STAMP)-demo
 
 $(STAMP)-%: | python
 	@mkdir -p build

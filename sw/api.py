@@ -13,7 +13,8 @@ __all__ = ["open_board", "report"]
 
 
 def open_board(target: str = "reference", *,
-               progress: Callable[[str], None] | None = None) -> Board:
+               progress: Callable[[str], None] | None = None, from_source: bool = False,
+               boot: bool = False) -> Board:
     """Open a board; use it in a ``with`` statement, or close it.
 
     Parameters
@@ -22,6 +23,11 @@ def open_board(target: str = "reference", *,
         ``reference``, ``rtl``, ``netlist``, ``bitstream`` or ``serial:PORT``.
     progress : callable, optional
         Called with a short message when something that takes seconds begins.
+    from_source : bool
+        Synthesise and compile the design although it came along made.
+    boot : bool
+        Of a simulated chip: have the weights in its memory as after a boot from flash, rather than
+        sent through its pins. Either way the chip is asked for their CRC.
 
     Raises
     ------
@@ -30,7 +36,8 @@ def open_board(target: str = "reference", *,
     LinkError, WrongDeviceError
         No Trilight answers there.
     """
-    transport = open_transport(target, progress or (lambda _message: None))
+    transport = open_transport(target, progress or (lambda _message: None),
+                               from_source=from_source, boot=boot)
     try:
         return Board(transport)
     except BaseException:

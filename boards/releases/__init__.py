@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-__all__ = ["icebreaker", "load_release", "release_path"]
+__all__ = ["icebreaker", "icebreaker_module", "load_release", "module_path", "release_path"]
 
 
 def release_path(board: str) -> Path:
@@ -24,6 +24,16 @@ def load_release(board: str) -> dict[str, Any] | None:
         return None
     figures: dict[str, Any] = json.loads(path.read_text())
     return figures
+
+
+def module_path(board: str) -> Path:
+    """Where the simulated chip of a board's build lies: its netlist as WebAssembly, compressed."""
+    return Path(str(files(__name__) / f"{board}.wasm.gz"))
+
+
+def icebreaker_module() -> Path:
+    """Return where the iCEBreaker's simulated chip lies."""
+    return module_path("icebreaker")
 
 
 def icebreaker() -> dict[str, Any]:

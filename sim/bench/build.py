@@ -26,7 +26,7 @@ from trilight.hw.flow.build import RTL_SCRIPT, Hdl, run_yosys, tool_versions
 from trilight.hw.flow.ice40 import ICE40
 from trilight.hw.support.cache import cache_root, cached, digest
 from trilight.hw.support.tools import run_all
-from trilight.sim.native.compile import COMPILER, VERILATOR
+from trilight.sim.native.compile import COMPILER, verilator_folder
 from trilight.sw.errors import SimulationError
 
 __all__ = ["Design", "Simulator", "board_design", "component_design", "installed", "run_bench"]
@@ -209,12 +209,12 @@ def _tools() -> str:
 
 def _environment() -> dict[str, str]:
     zig = str(cache_root() / "zig")
-    return {"VERILATOR_ROOT": str(VERILATOR), "ZIG_GLOBAL_CACHE_DIR": zig,
+    return {"VERILATOR_ROOT": str(verilator_folder()), "ZIG_GLOBAL_CACHE_DIR": zig,
             "ZIG_LOCAL_CACHE_DIR": zig}
 
 
 def _compile(sources: list[Path], flags: list[str], work: Path, log: str, what: str) -> list[str]:
-    include = VERILATOR / "include"
+    include = verilator_folder() / "include"
     objects = [f"{source.stem}.o" for source in sources]
     run_all([[*COMPILER, *COMPILER_FLAGS, *flags, "-I.", f"-I{include}", f"-I{include / 'vltstd'}",
               "-c", str(source), "-o", target]
@@ -231,7 +231,7 @@ def _runtime(traced: bool) -> Path:
     names = (*RUNTIME, "verilated_vcd_c.cpp") if traced else RUNTIME
 
     def make(work: Path) -> None:
-        _compile([VERILATOR / "include" / name for name in names], flags, work,
+        _compile([verilator_folder() / "include" / name for name in names], flags, work,
                  f"runtime-{key[:16]}", "the simulator's runtime")
 
     return cached("cocotb-runtime", key, make)
@@ -267,7 +267,7 @@ def _verilate(design: Design, traced: bool) -> Path:
         public = [f'public_flat_rw -module "{design.top}" -var "{port}"' for port in design.ports]
         (work / "ports.vlt").write_text("\n".join(["`verilator_config", *public, ""]))
         logs = cache_root() / "logs"
-        run_all([[str(VERILATOR / "bin" / "verilator_bin"), *flags,
+        run_all([[str(verilator_folder() / "bin" / "verilator_bin"), *flags,
                   "ports.vlt", "design.v", "cells.v"]],
                 work, logs / f"verilator-{key[:16]}.log", env=_environment(),
                 what=f"turning {design.top} into C++")

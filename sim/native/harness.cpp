@@ -131,6 +131,10 @@ struct Bench {
   uint32_t period;  // of a bit, as the host has it
   // Traces that are 1 while the device runs, and while it checks its memory; -1 without one.
   int32_t busy, checking;
+#ifdef PULSES
+  // In how many cycles each trace was not 0.
+  std::vector<uint64_t> pulses = std::vector<uint64_t>(top.traces.size());
+#endif
 #ifdef NETS
   // What is counted, in this order: all value changes, events, groups, repeats, and the cycles.
   std::vector<uint64_t> nets, changes, sums, windows;
@@ -238,6 +242,10 @@ struct Bench {
         recorder.rows.push_back(cycles);
         recorder.rows.push_back(top.traces[recorder.value]);
       }
+#ifdef PULSES
+    for (size_t trace = 0; trace < pulses.size(); ++trace)
+      pulses[trace] += top.traces[trace] != 0;
+#endif
 #ifdef NETS
     count();
 #endif
@@ -300,15 +308,28 @@ void bench_glitch(Bench* bench, uint32_t pin, uint64_t wait, uint64_t length, in
   bench->glitches[pin] = {begin, begin + length, level != 0};
 }
 
-#ifdef UPSETS
-// Inverts bits of a memory's word during one cycle.
-void bench_upset(Bench* bench, uint32_t memory, uint32_t address, uint64_t mask) {
-  bench->top.upset = 1;
-  bench->top.upset_memory = memory;
-  bench->top.upset_address = address;
-  bench->top.upset_mask = mask;
+#ifdef REACH
+// Writes a word of a memory from outside during one cycle: its old value, or 0, and then inverts
+// the bits of `value` in it.
+static void reach(Bench* bench, uint32_t memory, uint32_t address, bool keeps, uint64_t value) {
+  bench->top.reach = 1;
+  bench->top.reach_memory = memory;
+  bench->top.reach_address = address;
+  bench->top.reach_keeps = keeps;
+  bench->top.reach_value = value;
   bench->cycle();
-  bench->top.upset = 0;
+  bench->top.reach = 0;
+}
+
+// Inverts bits of a memory's word.
+void bench_upset(Bench* bench, uint32_t memory, uint32_t address, uint64_t mask) {
+  reach(bench, memory, address, true, mask);
+}
+
+// Writes `count` words of a memory, from `address` on.
+void bench_place(Bench* bench, uint32_t memory, uint32_t address, const uint64_t* values,
+                 uint64_t count) {
+  for (uint64_t k = 0; k < count; ++k) reach(bench, memory, address + k, false, values[k]);
 }
 #endif
 
@@ -330,6 +351,12 @@ void bench_run(Bench* bench, uint64_t most, uint64_t quiet, uint64_t idle) {
 void bench_values(const Bench* bench, uint64_t* values, uint64_t count) {
   for (uint64_t k = 0; k < count; ++k) values[k] = bench->top.traces[k];
 }
+
+#ifdef PULSES
+void bench_pulses(const Bench* bench, uint64_t* counts, uint64_t count) {
+  std::copy_n(bench->pulses.begin(), count, counts);
+}
+#endif
 
 void bench_record(Bench* bench, uint32_t valid, uint32_t value) {
   bench->recorders.push_back({valid, value, {}});

@@ -12,7 +12,8 @@ from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.flow.build import Netlist, tool_versions
 from trilight.hw.support.tools import Progress, no_progress
 from trilight.sim.board import VirtualBoard
-from trilight.sim.native.compile import NativeBench, Stage
+from trilight.sim.native.bench import Stage
+from trilight.sim.native.compile import NativeBench
 from trilight.sw.errors import SimulationError
 from trilight.sw.host.driver import Board
 from trilight.sw.model.bundled import default_model_path

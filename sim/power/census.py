@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilight.hw.flow.build import Netlist
-from trilight.sim.native.compile import Probe
+from trilight.sim.native.bench import Probe
 from trilight.sw.power import COUNTED, Activity
 
 __all__ = ["Census", "take_census"]

@@ -106,6 +106,13 @@ def generate(
                          "bitstream (the chip, simulated before and after synthesis and as a "
                          "bitstream configures it; bitstream:FILE for your own), serial:PORT "
                          "(a board).")] = "reference",
+    boot: Annotated[bool, typer.Option(
+        "--boot", help="Of a simulated chip: write the weights into its memory, as a boot from "
+                       "flash does, rather than send them through its pins. Either way it is "
+                       "asked, through its pins, for their CRC.")] = False,
+    from_source: Annotated[bool, typer.Option(
+        "--from-source", help="Synthesise and compile the chip of --target netlist, although the "
+                              "released one came along compiled.")] = False,
     model: ModelOption = None,
     json_file: JsonOption = None,
     quiet: QuietOption = False,
@@ -124,10 +131,14 @@ def generate(
     seeds = range(seed, seed + len(prompt))
     for text, own_seed in zip(prompt, seeds, strict=True):
         check_request(loaded, text, tokens=tokens, temperature=temperature, seed=own_seed)
-    with open_board(target, progress=lambda text: console.print(escape(text), style="dim")
-                    ) as board:
+    with open_board(target, progress=lambda text: console.print(escape(text), style="dim"),
+                    from_source=from_source, boot=boot) as board:
         with progress_bar(console, f"Loading the model into {target}") as advance:
             board.load(loaded, progress=advance)
+        if boot:
+            console.print("weights written into the memory as by a boot from flash, all else sent "
+                          "through the pins; asked there, the chip gives the right CRC of them",
+                          style="dim")
         stream = board.generate_many(prompt, tokens=tokens, temperature=temperature, seeds=seeds)
         with closing(stream), TextDisplay(prompt, live=sys.stdout.isatty() and not quiet) as show:
             for token in stream:

@@ -334,6 +334,10 @@ class Board:
     def _load_once(self, image: Image, *, verify: bool, progress: Progress | None) -> None:
         segments = [(address, units.astype("<u2").tobytes()) for address, units in image.segments]
         weights = [(address, data) for address, data in segments if address < Space.PROGRAM]
+        if self.transport.boots:
+            for address, data in weights:
+                self.transport.place(address, data)
+            segments = [segment for segment in segments if segment not in weights]
         total = sum(len(data) for _, data in segments + (weights if verify else [])) // 2
         done = 0
 

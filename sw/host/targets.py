@@ -34,10 +34,16 @@ class TargetOptions:
         What follows the colon of the target; empty without one.
     progress : callable
         Called with a short message when something that takes seconds begins, such as compiling.
+    from_source : bool
+        Make the design anew, although it was made before and came along.
+    boot : bool
+        Have the weights written into the memory as a boot from flash does, instead of sent.
     """
 
     argument: str = ""
     progress: Callable[[str], None] = _ignore
+    from_source: bool = False
+    boot: bool = False
 
 
 TargetFactory = Callable[[TargetOptions], Transport]
@@ -48,13 +54,14 @@ def target_names() -> list[str]:
     return sorted({entry.name for entry in entry_points(group=GROUP)})
 
 
-def open_transport(target: str, progress: Callable[[str], None] = _ignore) -> Transport:
-    """Open the transport of ``target``.
+def open_transport(target: str, progress: Callable[[str], None] = _ignore, *,
+                   from_source: bool = False, boot: bool = False) -> Transport:
+    """Open the transport of ``target``; the rest is as in ``TargetOptions``.
 
     Raises
     ------
     TargetError
-        No such target, or a package that it needs is missing.
+        No such target, it does not boot, or a package that it needs is missing.
     LinkError
         The target cannot be reached.
     """
@@ -70,7 +77,12 @@ def open_transport(target: str, progress: Callable[[str], None] = _ignore) -> Tr
     except ImportError as error:
         raise TargetError(f"target {name!r} needs a package that is not installed: "
                           + missing(error)) from error
-    return factory(TargetOptions(argument, progress))
+    transport = factory(TargetOptions(argument, progress, from_source, boot))
+    if boot and not transport.boots:
+        transport.close()
+        raise TargetError(f"a boot from flash is simulated by targets rtl and netlist, not by "
+                          f"{target!r}; leave it out, and the weights are sent")
+    return transport
 
 
 def serial_target(options: TargetOptions) -> Transport:

@@ -103,6 +103,28 @@ class Transport(abc.ABC):
         """
         return {}
 
+    @property
+    def boots(self) -> bool:
+        """Whether ``place`` writes the weight memory, as booting a device from flash does."""
+        return False
+
+    def place(self, unit: int, data: bytes) -> None:
+        """Write the weight memory, behind the device's back.
+
+        Parameters
+        ----------
+        unit : int
+            Address of the first unit, that of a word's first.
+        data : bytes
+            Two for each unit.
+
+        Raises
+        ------
+        LinkError
+            It does not boot.
+        """
+        raise LinkError(f"the memory of {self.name} cannot be written from outside")
+
     @abc.abstractmethod
     def write(self, data: bytes) -> None:
         """Send all of ``data``.

@@ -77,6 +77,8 @@ class Release(TypedDict):
     sequences: NotRequired[int]
     """Texts at once while cycles and activity were counted; 1 unless given."""
     tools: dict[str, str]
+    module_sha256: NotRequired[str]
+    """Of its netlist as WebAssembly, where that was compiled too."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,8 @@ from trilight.hw.contract.device import Device
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.flow.build import Hdl, elaborate, synthesise
 from trilight.sim.board import IDLE, VirtualBoard, netlist_target, rtl_target, serve_pty
-from trilight.sim.native.compile import RECIPE, NativeBench, Probe, compile_bench
+from trilight.sim.native.bench import Probe
+from trilight.sim.native.compile import RECIPE, NativeBench, compile_bench
 from trilight.sim.native.speed import NETLIST_RECIPES, RECIPES
 from trilight.sw.cli.app import main
 from trilight.sw.errors import BuildError, LinkError, SimulationError, TargetError

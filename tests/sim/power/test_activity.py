@@ -14,7 +14,8 @@ from trilight.boards.icebreaker import Icebreaker
 from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.flow.build import synthesise
-from trilight.sim.native.compile import NativeBench, Stage
+from trilight.sim.native.bench import Stage
+from trilight.sim.native.compile import NativeBench
 from trilight.sim.power.activity import measure_activity, token_stages
 from trilight.sim.power.blocks import PARTS, assign_parts
 from trilight.sim.power.census import Census, take_census

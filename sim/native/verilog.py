@@ -1,0 +1,120 @@
+"""Verilog around a design: its pins, what it shows, and what of it is reached from outside."""
+
+import re
+from collections.abc import Sequence
+
+from trilight.hw.flow.build import Hdl
+from trilight.sw.errors import SimulationError
+
+from .bench import WORD_BITS, Trace
+
+__all__ = ["CONTROL", "bench_verilog", "reading_traces", "traces_of", "weight_memories"]
+
+WEIGHT_CELL = re.compile(r"^  SB_SPRAM256KA (\\\S+)  \(", re.MULTILINE)
+"""Cells whose rows are the weight memory, each a unit of a word."""
+
+CONTROL = re.compile(r"^  input (?:wire )?(?P<range>\[\d+:0\]) mutant ?;$", re.MULTILINE)
+"""The input of a design with mutants that chooses one; ``lock`` is the other.
+
+See ``sim/verify/mutation/``.
+"""
+
+def traces_of(verilog: str) -> list[Trace]:
+    """Outputs of the design that are traces, from the declarations of its ports."""
+    pattern = re.compile(r"^  output (?:wire )?(signed )?(?:\[(\d+):0\] )?"
+                         r"\\?((?:\S+\.)?trace_\S+?) ?;$", re.MULTILINE)
+    return [Trace(name, int(msb or 0) + 1, bool(signed))
+            for signed, msb, name in pattern.findall(verilog)]
+
+
+def _weight_cells(verilog: str) -> list[str]:
+    return sorted(WEIGHT_CELL.findall(verilog))
+
+
+def weight_memories(verilog: str) -> list[str]:
+    """Return the memories of a design that hold its weights, as Verilog inside of it.
+
+    Unit k of a word is in the k-th of them. There are none if the memory cannot be reached.
+    """
+    return [f"{cell} .rows" for cell in _weight_cells(verilog)]
+
+
+def reading_traces(verilog: str) -> list[Trace]:
+    """Return a trace that is 1 in cycles in which weights are read, if they can be reached."""
+    enables = [f"dut.{cell} .CHIPSELECT" for cell in _weight_cells(verilog)]
+    return [Trace("trace_reading", 1, False, " | ".join(enables))] if enables else []
+
+
+def _direction(verilog: str, pin: str) -> str:
+    """Direction in which the design declares a pin, which synthesis may have changed."""
+    match = re.search(rf"^  (input|inout|output) (?:wire )?{pin};$", verilog, re.MULTILINE)
+    if match is None:
+        raise SimulationError(f"the design has no pin {pin}")
+    return match[1]
+
+
+def bench_verilog(hdl: Hdl, verilog: str, traces: Sequence[Trace], nets: Sequence[str] = (),
+                  memories: Sequence[str] = (), *, cxxrtl: bool = False) -> str:
+    """Verilog of a module with plain ports around the design.
+
+    Parameters
+    ----------
+    hdl : Hdl
+    verilog : str
+        Of the design.
+    traces, nets, memories : sequences
+        What is shown, what is probed, and what can be reached from outside.
+    cxxrtl : bool
+        For CXXRTL, which has no pin that is both input and output, nor a port that is an array.
+
+    Raises
+    ------
+    SimulationError
+        A trace is too wide.
+    """
+    board = hdl.board
+    pins = {"clock": board.clock_pin, "rx": board.rx_pin, "tx": board.tx_pin}
+    missing = [name for name, pin in pins.items() if not pin]
+    pins = {name: pin for name, pin in pins.items() if pin}
+    for trace in traces:
+        if trace.width > WORD_BITS:
+            raise SimulationError(f"trace {trace.name} has {trace.width} bits; at most "
+                                  f"{WORD_BITS} can be watched as one, so split it")
+    connections = [f".{pin}({name})" for name, pin in pins.items()]
+    connections += [f".\\{trace.name} (trace_{k})" for k, trace in enumerate(traces)
+                    if not trace.net]
+    lines = ["module bench("]
+    plain = {"clock": "input", "rx": "input", "tx": "output"}
+    lines += [f"  {plain[name] if cxxrtl else _direction(verilog, pin)} {name},"
+              for name, pin in pins.items()]
+    lines += [f"  {plain[name]} {name}," for name in missing]
+    if control := CONTROL.search(verilog):
+        lines += [f"  input {control['range']} mutant,", "  input lock,"]
+        connections += [".mutant(mutant)", ".lock(lock)"]
+    if nets:
+        words = -(-len(nets) // WORD_BITS)
+        lines += [f"  output [{WORD_BITS - 1}:0] nets [0:{words - 1}],"]
+    if memories:
+        lines += ["  input reach, reach_keeps,", "  input [7:0] reach_memory,",
+                  "  input [15:0] reach_address,", f"  input [{WORD_BITS - 1}:0] reach_value,"]
+    words = max(len(traces), 1)
+    lines += [f"  output [{WORD_BITS * words - 1}:0] traces);" if cxxrtl else
+              f"  output [{WORD_BITS - 1}:0] traces [0:{words - 1}]);"]
+    for k, trace in enumerate(traces):
+        place = f"{WORD_BITS * k} +: {WORD_BITS}" if cxxrtl else f"{k}"
+        value = f" = {trace.net}" if trace.net else ""
+        lines += [f"  wire [{trace.width - 1}:0] trace_{k}{value};",
+                  f"  assign traces[{place}] = {WORD_BITS}'(trace_{k});"]
+    lines += [f"  {board.top} dut({', '.join(connections)});"]
+    if "tx" in missing:
+        lines += ["  assign tx = 1'b1;"]
+    for word in range(0, len(nets), WORD_BITS):
+        bits = ", ".join(f"dut.{net}" for net in reversed(nets[word:word + WORD_BITS]))
+        lines += [f"  assign nets[{word // WORD_BITS}] = {WORD_BITS}'({{{bits}}});"]
+    if memories:
+        lines += ["  always @(posedge clock) if (reach) case (reach_memory)"]
+        for k, memory in enumerate(memories):
+            place = f"dut.{memory} [reach_address]"
+            lines += [f"    {k}: {place} <= (reach_keeps ? {place} : '0) ^ reach_value;"]
+        lines += ["    default: ;", "  endcase"]
+    return "\n".join([*lines, "endmodule", ""])

@@ -1,0 +1,1 @@
+"""A netlist as one WebAssembly module, which runs wherever WebAssembly does."""

@@ -1,0 +1,1 @@
+"""The page in which a released chip runs, in a browser."""
