@@ -73,7 +73,7 @@ def compile_module(netlist: Netlist, progress: Progress = no_progress,
     sources = {
         "design.v": verilog,
         "bench.v": bench_verilog(netlist, verilog, traces, memories=memories),
-        "cells.v": (sim / "cells" / "ice40.v").read_text(),
+        "cells.v": (sim / "cells" / netlist.board.toolchain.cells).read_text(),
         "harness.cpp": (sim / "native" / "harness.cpp").read_text(),
         **{name: (here / name).read_text() for name in STAND_INS},
     }
