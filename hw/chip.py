@@ -1,13 +1,12 @@
 """The chip: the link and the core, from pin to pin."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
 
-from trilight.hw.contract.device import UP5K, Device
-from trilight.hw.link.link import Link
-
+from .contract.device import UP5K, Device
 from .core import Core
+from .link.link import Link
 
 __all__ = ["Chip"]
 
@@ -27,18 +26,12 @@ class Chip(wiring.Component):
 
     Members
     -------
-    rx : In(1)
-    tx : Out(1)
+    rx, tx : In(1), Out(1)
     running : Out(1)
         A run is in progress.
     checking : Out(1)
         The weight memory is being checked.
     """
-
-    rx: Signal
-    tx: Signal
-    running: Signal
-    checking: Signal
 
     def __init__(self, *, device: Device = UP5K, clock_hz: int = 48_000_000,
                  clocks_per_bit: int = 4, build_id: int = 0) -> None:
@@ -51,26 +44,15 @@ class Chip(wiring.Component):
         m = Module()
         m.submodules.link = link = self._link
         m.submodules.core = core = Core(device=self._device)
+        connect(m, link.bus, core.bus)
         connect(m, link.run, core.run)
-        connect(m, core.notice_0, link.notice_0)
-        connect(m, core.notice_1, link.notice_1)
+        connect(m, core.status, link.status)
+        for event, announced in zip(core.events, link.events, strict=True):
+            connect(m, event, announced)
         m.d.comb += [
             link.rx.eq(self.rx),
             self.tx.eq(link.tx),
-            core.bus_addr.eq(link.bus_addr),
-            core.bus_data.eq(link.bus_data),
-            core.bus_write.eq(link.bus_write),
-            core.bus_read.eq(link.bus_read),
-            link.bus_read_data.eq(core.bus_read_data),
-            link.bus_read_valid.eq(core.bus_read_valid),
-            core.stop.eq(link.stop),
-            self.running.eq(core.running),
+            self.running.eq(core.status.running),
             self.checking.eq(core.checking),
-            link.running.eq(core.running),
-            link.position_0.eq(core.position_0),
-            link.position_1.eq(core.position_1),
-            link.cycles.eq(core.cycles),
-            link.words.eq(core.words),
-            link.tokens.eq(core.tokens),
         ]
         return m

@@ -1,14 +1,19 @@
 """Sampling without exponential, sum or division: the largest of logits plus Gumbel noise."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed, unsigned
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from trilight.hw.contract.device import Device
-from trilight.hw.contract.numbers import NUMBERS
-from trilight.hw.lib.arith import Multiplier, add_carry, round_add
-from trilight.hw.vector.unit import LOGIT, LOGIT_LATENCY, TABLE_WRITE
+from .contract.device import Device
+from .contract.numbers import NUMBERS
+from .interfaces import (
+    LOGIT_LATENCY,
+    LogitSignature,
+    SamplingSignature,
+    TableWriteSignature,
+)
+from .lib.arith import Multiplier, add_carry, round_add
 
 __all__ = ["Rng", "Sampler"]
 
@@ -31,13 +36,6 @@ class Rng(wiring.Component):
     value : Out(8)
         Of the state of ``sequence``.
     """
-
-    load: Signal
-    load_sequence: Signal
-    seed: Signal
-    step: Signal
-    sequence: Signal
-    value: Signal
 
     def __init__(self, sequences: int = 1) -> None:
         self._sequences = sequences
@@ -74,64 +72,41 @@ class Rng(wiring.Component):
 class Sampler(wiring.Component):
     """``token = argmax(logit + rshift(temperature * GUMBEL[u], 10))``, the lowest winning ties.
 
-    Takes a logit per cycle; ``token`` is valid two cycles after the last, and only then may the
+    Takes a logit per cycle; ``done`` comes two cycles after the last, and only then may the
     next token's draws begin.
 
     Members
     -------
-    draw : In(1)
-        A logit comes ``LOGIT_LATENCY`` cycles later; the generator steps.
-    logits : In(stream of LOGIT, always ready)
-    temperature : In(11)
-        Q3.8.
-    sequence : In
-        Whose generator steps.
-    seed, seed_sequence, load_seed : In
-    token : Out(stream of the index, always ready)
-        The payload holds until the next token's first draw.
-    write_gumbel : In(1)
-        Write ``table`` to the noise table.
-    table : In(TABLE_WRITE)
+    logits : In(LogitSignature)
+        The generator of a sequence steps with each draw.
+    sampling : In(SamplingSignature)
+        ``token`` holds until the next token's first draw.
+    done : Out(1)
+        Pulse: ``token`` has changed.
+    write_gumbel : In(TableWriteSignature)
     """
 
-    draw: Signal
-    logits: stream.Interface
-    temperature: Signal
-    sequence: Signal
-    seed: Signal
-    seed_sequence: Signal
-    load_seed: Signal
-    token: stream.Interface
-    write_gumbel: Signal
-    table: data.View
-
     def __init__(self, *, device: Device) -> None:
-        self._token_bits = (device.max_vocab - 1).bit_length()
+        self._token_bits = device.token_bits
         self._sequences = device.sequences
-        sequence_bits = (device.sequences - 1).bit_length()
         super().__init__({
-            "draw": In(1),
-            "logits": In(stream.Signature(LOGIT, always_ready=True)),
-            "temperature": In(NUMBERS.temperature_bits),
-            "sequence": In(sequence_bits),
-            "seed": In(NUMBERS.rng_bits),
-            "seed_sequence": In(sequence_bits),
-            "load_seed": In(1),
-            "token": Out(stream.Signature(unsigned(self._token_bits), always_ready=True)),
-            "write_gumbel": In(1),
-            "table": In(TABLE_WRITE),
+            "logits": In(LogitSignature(device)),
+            "sampling": In(SamplingSignature(device)),
+            "done": Out(1),
+            "write_gumbel": In(TableWriteSignature()),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         n = NUMBERS
+        logits = self.logits.logits
         m.submodules.rng = rng = Rng(self._sequences)
         m.d.comb += [
-            rng.load.eq(self.load_seed),
-            rng.load_sequence.eq(self.seed_sequence),
-            rng.sequence.eq(self.sequence),
-            rng.seed.eq(self.seed),
-            rng.step.eq(self.draw),
+            rng.load.eq(self.sampling.load_seed),
+            rng.load_sequence.eq(self.sampling.seed_sequence),
+            rng.sequence.eq(self.logits.sequence),
+            rng.seed.eq(self.sampling.seed),
+            rng.step.eq(self.logits.draw),
         ]
 
         # 0: look up; 1, 2: multiply; 3: round, so that noise is there at LOGIT_LATENCY = 4
@@ -141,16 +116,16 @@ class Sampler(wiring.Component):
         write = gumbel.write_port()
         m.d.comb += [
             read.addr.eq(rng.value),
-            read.en.eq(self.draw),
-            write.addr.eq(self.table.addr),
-            write.data.eq(self.table.data),
-            write.en.eq(self.write_gumbel),
+            read.en.eq(self.logits.draw),
+            write.addr.eq(self.write_gumbel.addr),
+            write.data.eq(self.write_gumbel.data),
+            write.en.eq(self.write_gumbel.en),
         ]
         m.submodules.scale = scale = Multiplier(
             a_width=n.gumbel_bits, b_width=n.temperature_bits + 1)
         m.d.comb += [
             scale.a.eq(read.data),
-            scale.b.eq(Cat(self.temperature, Const(0, 1)).as_signed()),
+            scale.b.eq(Cat(self.sampling.temperature, Const(0, 1)).as_signed()),
         ]
         noise_bits = len(scale.p) - n.noise_shift + 1
         noise = Signal(signed(noise_bits), reset_less=True)
@@ -170,15 +145,15 @@ class Sampler(wiring.Component):
         most = 1 << score_bits - 1
         first = Signal(init=1)
         m.d.sync += [
-            score.eq(self.logits.payload.value + noise),
-            arrived.eq(self.logits.valid),
-            last.eq(self.logits.payload.last),
-            self.token.valid.eq(arrived & last),
+            score.eq(logits.payload.value + noise),
+            arrived.eq(logits.valid),
+            last.eq(logits.payload.last),
+            self.done.eq(arrived & last),
         ]
-        m.d.comb += self.token.payload.eq(best_index)
-        with m.If(~self.logits.valid):
-            m.d.sync += score.eq(Mux(self.draw & first, most, least))
-        with m.If(self.draw):
+        m.d.comb += self.sampling.token.eq(best_index)
+        with m.If(~logits.valid):
+            m.d.sync += score.eq(Mux(self.logits.draw & first, most, least))
+        with m.If(self.logits.draw):
             m.d.sync += first.eq(0)
         with m.If(arrived):
             m.d.sync += index.eq(Mux(last, 0, index + 1))
@@ -187,6 +162,6 @@ class Sampler(wiring.Component):
         with m.If(difference[-1]):
             over = ~score[-1] & score[-2]
             m.d.sync += [best.eq(Mux(over, least, score)), best_index.eq(index)]
-        with m.If(self.token.valid):
+        with m.If(self.done):
             m.d.sync += first.eq(1)
         return m

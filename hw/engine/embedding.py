@@ -6,14 +6,12 @@ from amaranth.lib.wiring import In, Out
 
 from trilight.hw.contract.device import Device
 from trilight.hw.contract.numbers import NUMBERS
+from trilight.hw.interfaces import CHANNEL
 from trilight.hw.memory.spram import WeightMemory
 
 from .tables import INDEX_BITS, STEP
 
-__all__ = ["CHANNEL", "LOOKUP_LATENCY", "EmbeddingLookup"]
-
-CHANNEL = data.StructLayout({"value": signed(NUMBERS.residual_bits), "last": 1})
-"""One channel of the residual stream, channels in order."""
+__all__ = ["LOOKUP_LATENCY", "EmbeddingLookup"]
 
 LOOKUP_LATENCY = WeightMemory.LATENCY + 3
 """Cycles from ``start`` to the first channel."""

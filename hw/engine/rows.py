@@ -9,34 +9,18 @@ from amaranth.lib.wiring import In, Out
 
 from trilight.hw.contract.device import Device
 from trilight.hw.contract.numbers import NUMBERS
+from trilight.hw.interfaces import ROW, operation_layout
 from trilight.hw.lib.arith import add_carry
 
-from .tables import INDEX_BITS, READ_STAGE, SUM_BITS, vector_layout
+from .tables import INDEX_BITS, READ_STAGE, SUM_BITS
 
-__all__ = ["EXPECT_LATENCY", "ROW", "ROW_LATENCY", "RowStream", "op_layout"]
-
-ROW = data.StructLayout({"sum": signed(NUMBERS.acc_bits), "last": 1})
-"""A finished row: its dot product, and whether it is the operation's last."""
+__all__ = ["EXPECT_LATENCY", "ROW_LATENCY", "RowStream"]
 
 EXPECT_LATENCY = 1
-"""Cycles from ``expected`` to the first row that waited for it."""
+"""Cycles from ``rows_enabled`` to the first row that waited for it."""
 
 ROW_LATENCY = 8
 """Cycles from the address of a row's last weight word to its ``ROW``."""
-
-
-def op_layout(device: Device) -> data.StructLayout:
-    """An operation: its input vector, rows - 1, and where its words are.
-
-    They follow those of the operation before, or (``again``) are its very words, or (``first``)
-    begin at 0.
-    """
-    return data.StructLayout({
-        "vector": vector_layout(device),
-        "rows": (device.max_rows - 1).bit_length(),
-        "again": 1,
-        "first": 1,
-    })
 
 
 class RowStream(wiring.Component):
@@ -51,9 +35,9 @@ class RowStream(wiring.Component):
 
     Members
     -------
-    ops : In(stream of OP)
-        The next operation; see ``op_layout``.
-    expected : In(1)
+    ops : In(stream of operation_layout)
+        The next operation; see ``operation_layout``.
+    rows_enabled : In(1)
         Rows of the present operation may be emitted.
     op_ends : Out(1)
         Pulse: the operation's last word is issued.
@@ -69,7 +53,7 @@ class RowStream(wiring.Component):
     """
 
     ops: stream.Interface
-    expected: Signal
+    rows_enabled: Signal
     op_ends: Signal
     taken: Signal
     weight_addr: Signal
@@ -88,10 +72,9 @@ class RowStream(wiring.Component):
         self._lanes = NUMBERS.bytes_per_word
         self._max_rows = device.max_rows
         self._row_bits = (device.max_rows - 1).bit_length()
-        self.op_layout = op_layout(device)
         super().__init__({
-            "ops": In(stream.Signature(self.op_layout)),
-            "expected": In(1),
+            "ops": In(stream.Signature(operation_layout(device))),
+            "rows_enabled": In(1),
             "op_ends": Out(1),
             "taken": In(1),
             "weight_addr": Out((device.weight_words - 1).bit_length()),
@@ -136,7 +119,7 @@ class RowStream(wiring.Component):
                            Mux(last_row, blocks_left == 1, last_block))
         # Whether rows of the present block may come, ready for ``issue`` to be short.
         m.d.sync += opened.eq(~Mux(issue | ~active, next_is_last, last_block)
-                              | (self.expected & ~self.op_ends))
+                              | (self.rows_enabled & ~self.op_ends))
         with m.If(issue | ~active):
             m.d.sync += [
                 active.eq(~begin | self.ops.valid),
@@ -153,10 +136,10 @@ class RowStream(wiring.Component):
                 m.d.sync += half.eq(~half)
             with m.If(opening):
                 m.d.sync += start_addr.eq(self.weight_addr)
-        moves = begin & self.ops.valid & (op.again | op.first)
+        moves = begin & self.ops.valid & (op.replay | op.rewind)
         with m.If(issue | (~active & moves)):
             m.d.sync += self.weight_addr.eq(Mux(
-                moves, Mux(op.first, 0, start_addr), self.weight_addr + 1))
+                moves, Mux(op.rewind, 0, start_addr), self.weight_addr + 1))
 
         # Stage k of the pipeline holds what was issued k cycles ago.
         tag = data.StructLayout({"valid": 1, "emit": 1, "last": 1, "half": 1})

@@ -10,11 +10,12 @@ from amaranth.lib.wiring import In, Out
 from trilight.hw.contract.device import Device
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.trits import TritCode
+from trilight.hw.interfaces import ACTIVATION, vector_layout
 from trilight.hw.lib.arith import add_carry
 from trilight.hw.memory.spram import WeightMemory
 
-__all__ = ["ACT", "ENTRIES", "FILL_LATENCY", "READ_STAGE", "SHORT_ENTRIES", "SUM_BITS",
-           "PartialSumTables", "TritRom", "vector_layout"]
+__all__ = ["ENTRIES", "FILL_LATENCY", "READ_STAGE", "SHORT_ENTRIES", "SUM_BITS",
+           "PartialSumTables", "TritRom"]
 
 CODE = TritCode(NUMBERS.trits_per_byte)
 
@@ -33,9 +34,6 @@ READ_STAGE = WeightMemory.LATENCY
 SUM_BITS = (NUMBERS.trits_per_byte * NUMBERS.act_max).bit_length() + 1
 """Bits of a signed partial sum, at most 5 * 127 in magnitude."""
 
-ACT = data.StructLayout({"value": signed(NUMBERS.act_bits), "last": 1})
-"""One column's activation, columns in order; ``last`` marks the end of the vector."""
-
 DIGIT_BITS = 3
 INDEX_BITS = 7
 STEP = data.StructLayout({
@@ -44,18 +42,6 @@ STEP = data.StructLayout({
     "nonzero": NUMBERS.trits_per_byte,
     "minus": NUMBERS.trits_per_byte,
 })
-
-
-def vector_layout(device: Device) -> data.StructLayout:
-    """What the tables have to know of a vector to fill with it: number of blocks - 1, whether the
-    words that will look it up are short, and its sequence."""
-    packing = device.packing
-    most = -(-device.max_columns // (packing.short_trits * packing.lanes))
-    return data.StructLayout({
-        "blocks": (most - 1).bit_length(),
-        "short": 1,
-        "sequence": (device.sequences - 1).bit_length(),
-    })
 
 
 class TritRom(wiring.Component):
@@ -111,7 +97,7 @@ class PartialSumTables(wiring.Component):
 
     Members
     -------
-    acts : In(stream of ACT, always ready)
+    acts : In(stream of ACTIVATION, always ready)
         Vectors, column by column. The caller writes a sequence's next vector only when every block
         of the one before has filled.
     act_short, act_sequence : In
@@ -156,7 +142,7 @@ class PartialSumTables(wiring.Component):
         self._most_blocks = 1 << self.vector_layout["blocks"].width
         self._sequences = device.sequences
         super().__init__({
-            "acts": In(stream.Signature(ACT, always_ready=True)),
+            "acts": In(stream.Signature(ACTIVATION, always_ready=True)),
             "act_short": In(1),
             "act_sequence": In(self.vector_layout["sequence"].width),
             "vectors": In(stream.Signature(self.vector_layout)),

@@ -1,95 +1,67 @@
-"""L1 norm: multipliers divided by the magnitude of the vector that they will scale."""
+"""Activations as they leave: rounded, clipped, and their magnitudes summed for the L1 norm."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.hdl import Array, Cat, Const, Module, Signal, Value, signed
 
+from trilight.hw.contract.device import Device
 from trilight.hw.contract.numbers import NUMBERS
-from trilight.hw.lib.arith import add_carry
+from trilight.hw.lib.arith import add_carry, clip_symmetric, round_add
 
-__all__ = ["EffectiveScale"]
+from .stages import Stages
+
+__all__ = ["add_rounding", "add_sum"]
 
 
-class EffectiveScale(wiring.Component):
-    """``m_eff = min(2**15 - 1, (m << 12) // max(total, 1))``, by long division; or ``m`` itself.
+def add_rounding(m: Module, stages: Stages, tapped: Signal, product: Value) -> Signal:
+    """Add the alignment, rounding and clipping of an activation; return it, two cycles later.
 
-    ``done`` comes ``CYCLES`` cycles after ``start``, or one if nothing is divided: one quotient bit
-    is found in each. A total of zero gives some number, which then multiplies zeros only.
-
-    Members
-    -------
-    start : In(1)
-        Pulse; takes what follows.
-    scale : In(15)
-    divide : In(1)
-    not_total : In(15)
-        ``~total``.
-    done : Out(1)
-        Pulse; ``result`` holds until the next ``start``.
-    result : Out(15)
+    It is the residual stream times its taps, or the product of a gate, by the kind of operation.
     """
+    n = NUMBERS
+    bits = len(product) + n.glu_shift - n.mix_shift
+    aligned = Signal(signed(bits))
+    with m.If(stages.enters_residual):
+        m.d.comb += aligned.eq(Cat(Const(0, n.glu_shift - n.tap_frac), tapped).as_signed())
+    with m.Elif(stages.is_mix):
+        m.d.comb += aligned.eq(Cat(Const(0, n.glu_shift - n.mix_shift), product).as_signed())
+    with m.Else():
+        m.d.comb += aligned.eq(product)
+    assert len(tapped) + n.glu_shift - n.tap_frac <= bits
+    rounded = Signal(signed(bits - n.glu_shift + 1), reset_less=True)
+    act = Signal(signed(n.act_bits), reset_less=True)
+    m.d.sync += [
+        rounded.eq(round_add(aligned, n.glu_shift, Const(0, 1), width=len(rounded))),
+        act.eq(clip_symmetric(rounded, n.act_bits)),
+    ]
+    return act
 
-    CYCLES = NUMBERS.scale_bits + NUMBERS.norm_shift + 2
 
-    start: Signal
-    scale: Signal
-    divide: Signal
-    not_total: Signal
-    done: Signal
-    result: Signal
+def add_sum(m: Module, device: Device, stages: Stages, act: Signal, valid: Signal,
+            done: Signal, load: Signal) -> Value:
+    """Add ``~sum|q|`` of each sequence's last vector; return that of the context's sequence.
 
-    def __init__(self) -> None:
-        super().__init__({
-            "start": In(1),
-            "scale": In(NUMBERS.scale_bits),
-            "divide": In(1),
-            "not_total": In(NUMBERS.norm_bits),
-            "done": Out(1),
-            "result": Out(NUMBERS.scale_bits),
-        })
+    It is summed downwards from ``~0``, as the division wants to add it.
 
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        # Without restoring: a difference that fell below zero has the divisor added in the next
-        # step, not taken away, which comes to the same. So a step ends with its sum, and what
-        # depends on the sum's sign waits for the next one.
-        bits = NUMBERS.norm_bits + 2
-        difference = Signal(bits, reset_less=True)
-        low = Signal(NUMBERS.scale_bits, reset_less=True)
-        not_total = Signal(NUMBERS.norm_bits, reset_less=True)
-        result = Signal(NUMBERS.scale_bits, reset_less=True)
-        steps_left = Signal(range(self.CYCLES + 1))
-        stepping = Signal()
-        first = Signal(reset_less=True)
-        saturated = Signal(reset_less=True)
-        m.d.comb += self.result.eq(result)
+    ::
 
-        negative = difference[-1]
-        addend = Cat(not_total, Const(-1, 2)) ^ negative.replicate(bits)
-        m.d.sync += [
-            self.done.eq((steps_left == 2) | (self.start & ~self.divide)),
-            stepping.eq(steps_left > 2),
-            first.eq(self.start),
-        ]
-        with m.If(stepping):
-            m.d.sync += [
-                difference.eq(add_carry(
-                    Cat(low[-1], difference[:-1]), addend, ~negative, width=bits)),
-                low.eq(low << 1),
-                saturated.eq(saturated | result[-1]),
-                result.eq(Cat(~(negative | first), result)
-                          | (saturated | result[-1]).replicate(len(result))),
-            ]
-        with m.If(steps_left.any()):
-            m.d.sync += steps_left.eq(steps_left - 1)
-        with m.If(self.start):
-            m.d.sync += [
-                steps_left.eq(Mux(self.divide, self.CYCLES, 0)),
-                stepping.eq(self.divide),
-                difference.eq(0),
-                low.eq(self.scale),
-                not_total.eq(self.not_total),
-                saturated.eq(0),
-                result.eq(Mux(self.divide, 0, self.scale)),
-            ]
-        return m
+        act, valid   < q0 >< q1 > ... < q_last >
+        done         _________________/^^^^^^^^\\____________________
+        sum          <  ~0 >< ~|q0| > ... ...... < ~sum >
+        result                                           < ~sum >
+    """
+    n = NUMBERS
+    not_total = Signal(n.norm_bits, init=-1)
+    not_totals = Array(Signal(n.norm_bits, name=f"not_total_{k}", reset_less=True)
+                       for k in range(device.sequences))
+    summed = Signal()
+    m.d.sync += summed.eq(done & stages.enters_residual)
+    with m.If(valid):
+        negative = act[-1]
+        m.d.sync += not_total.eq(add_carry(
+            not_total.as_signed(),
+            (act.as_unsigned() ^ (~negative).replicate(n.act_bits)).as_signed(),
+            ~negative, width=n.norm_bits))
+    with m.If(summed):
+        m.d.sync += not_totals[stages.context.sequence].eq(not_total)
+    with m.If(load):
+        m.d.sync += not_total.eq(-1)
+    return not_totals[stages.context.sequence]

@@ -19,8 +19,8 @@ from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.protocol import Op, RunFlag, Space
 from trilight.hw.contract.shapes import ModelConfig
-from trilight.hw.control.sequencer import NOTICE_LAYOUT, RUN_LAYOUT
 from trilight.hw.core import READ_LATENCY, RESTART_LATENCY
+from trilight.hw.interfaces import RUN, token_event_layout
 from trilight.hw.memory.scrub import CHECK_LATENCY, CYCLES_PER_WORD
 from trilight.hw.memory.spram import WeightMemory
 from trilight.sw.model.image import compile_image
@@ -29,6 +29,8 @@ from trilight.sw.model.model import MATRICES, Layer, Matrix, Model
 from .coverage import TURNS, cover, cover_flags, temperature_bin
 from .streams import Dut, Sink, Source, cycle, generator, pauses, start, unpack
 from .traces import ReferenceDevice, TraceChecker
+
+TOKEN_EVENT = token_event_layout(UP5K)
 
 ALL_FLAGS = RunFlag.RESET | RunFlag.SEED | RunFlag.CLEAR
 MOST_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
@@ -85,36 +87,36 @@ class Bench:
 
     async def start(self) -> None:
         dut = self.dut
-        self.runs = Source(dut, "run", RUN_LAYOUT, pauses(self.rng, 0.5))
+        self.runs = Source(dut, "run__request", RUN, pauses(self.rng, 0.5))
         for number in range(UP5K.sequences):
-            Sink(dut, f"notice_{number}", partial(self._notice, number),
+            Sink(dut, f"events__{number}", partial(self._notice, number),
                  pauses(self.rng, 0.7, LONGEST_PAUSE))
-        await start(dut, bus_addr=0, bus_data=0, bus_write=0, bus_read=0, stop=0)
+        await start(dut, bus__address=0, bus__data=0, bus__write=0, bus__read=0, run__stop=0)
 
     def _notice(self, sequence: int, bits: int) -> None:
-        notice = unpack(NOTICE_LAYOUT, bits)
+        notice = unpack(TOKEN_EVENT, bits)
         self.announced.append((sequence, notice["position"], notice["token"]))
         cover("core.notice", sequence)
 
     async def write(self, address: int, units: Iterable[int]) -> None:
         dut = self.dut
-        dut.bus_write.value = 1
+        dut.bus__write.value = 1
         for offset, unit in enumerate(units):
-            dut.bus_addr.value = address + offset
-            dut.bus_data.value = unit
+            dut.bus__address.value = address + offset
+            dut.bus__data.value = unit
             await RisingEdge(dut.clk)
-        dut.bus_write.value = 0
+        dut.bus__write.value = 0
 
     async def read(self, address: int) -> int:
         dut = self.dut
-        dut.bus_addr.value = address
-        dut.bus_read.value = 1
+        dut.bus__address.value = address
+        dut.bus__read.value = 1
         await RisingEdge(dut.clk)
-        dut.bus_read.value = 0
+        dut.bus__read.value = 0
         await ClockCycles(dut.clk, READ_LATENCY - 1)
         await FallingEdge(dut.clk)
-        assert int(dut.bus_read_valid.value), f"no answer to a read of {address:#x}"
-        unit = int(dut.bus_read_data.value)
+        assert int(dut.bus__read_valid.value), f"no answer to a read of {address:#x}"
+        unit = int(dut.bus__read_data.value)
         await RisingEdge(dut.clk)
         return unit
 
@@ -166,24 +168,30 @@ class Bench:
                   seed: int = 0) -> None:
         """Run to the end and compare notices and counters; traces are compared as they come."""
         dut = self.dut
-        cycles = 0 if RunFlag.CLEAR in flags else int(dut.cycles.value)
+        cycles = 0 if RunFlag.CLEAR in flags else int(dut.status__cycles.value)
         notices = self.device.run(flags, n_feed, n_generate, temperature, seed)
         await self.begin(flags, n_feed, n_generate, temperature, seed)
         if RunFlag.HOLD in flags:
             return
         begin = cycle()
-        await FallingEdge(dut.running)
+        await FallingEdge(dut.status__running)
         cycles += cycle() - begin
         await ClockCycles(dut.clk, LONGEST_PAUSE + 10)
         # Notices of two sequences wait for each other, so only those of one have an order.
         assert sorted(self.announced) == sorted(notices)
         device = self.device
-        counted = {name: int(dut[name].value) for name in ("cycles", "words", "tokens")}
+        counted = {name: int(dut[f"status__{name}"].value)
+                   for name in ("cycles", "words", "tokens")}
         assert counted == {"cycles": cycles, "words": device.words, "tokens": device.tokens}
-        assert [int(dut[f"position_{k}"].value) for k in (0, 1)] == device.positions
+        assert self.positions() == device.positions
         if device.positions[0] > UP5K.tape_tokens:
             cover("core.tape", "wraps")
         assert self.traces is None or not self.traces.pending, "values are missing"
+
+    def positions(self) -> list[int]:
+        """Position of each sequence."""
+        bits = int(self.dut.status__positions.value)
+        return [bits >> 16 * k & 0xFFFF for k in range(UP5K.sequences)]
 
     async def read_tape_always(self, first: int, last: int) -> None:
         """Read some of the tape in half of all cycles, which the sequencer has to wait for."""
@@ -192,14 +200,14 @@ class Bench:
         tape = self.device.sequences[0].tape
         while True:
             position = int(self.rng.integers(first, last)) if self.rng.random() < 0.5 else None
-            dut.bus_read.value = int(position is not None)
-            dut.bus_addr.value = Space.TAPE + (position or 0)
+            dut.bus__read.value = int(position is not None)
+            dut.bus__address.value = Space.TAPE + (position or 0)
             asked.append(position)
             await FallingEdge(dut.clk)
             answered = asked.popleft()
-            assert int(dut.bus_read_valid.value) == (answered is not None)
+            assert int(dut.bus__read_valid.value) == (answered is not None)
             if answered is not None:
-                assert int(dut.bus_read_data.value) == tape[answered]
+                assert int(dut.bus__read_data.value) == tape[answered]
                 cover("core.tape", "read while running")
             await RisingEdge(dut.clk)
 
@@ -276,7 +284,7 @@ async def tape_wraps_and_is_read(dut: Dut) -> None:
     await bench.run(RunFlag(0), 1, 12, **draw(rng))
     reading.cancel()
     await ClockCycles(dut.clk, 2)
-    dut.bus_read.value = 0
+    dut.bus__read.value = 0
     await bench.compare_tapes()
     traces.finish()
 
@@ -292,12 +300,12 @@ async def stops_after_a_token(dut: Dut) -> None:
         parameters = draw(rng)
         await bench.begin(ALL_FLAGS, len(prompt), 50, **parameters)
         await ClockCycles(dut.clk, number * TOKEN_CYCLES + int(rng.integers(TOKEN_CYCLES)))
-        dut.stop.value = 1
-        before = int(dut.position_0.value)
+        dut.run__stop.value = 1
+        before = bench.positions()[0]
         await RisingEdge(dut.clk)
-        dut.stop.value = 0
-        await FallingEdge(dut.running)
-        fed = int(dut.position_0.value)
+        dut.run__stop.value = 0
+        await FallingEdge(dut.status__running)
+        fed = bench.positions()[0]
         # The next token may have been begun when the last result of this one was still to come.
         assert fed - before <= 2, f"{fed - before} tokens after a stop"
         generated = max(fed - len(prompt) + 1, 0)
@@ -305,7 +313,7 @@ async def stops_after_a_token(dut: Dut) -> None:
         await ClockCycles(dut.clk, LONGEST_PAUSE + 10)
         notices = device.run(ALL_FLAGS, min(fed, len(prompt)), generated, **parameters)
         assert bench.announced == notices
-        counted = (int(dut.tokens.value), int(dut.words.value))
+        counted = (int(dut.status__tokens.value), int(dut.status__words.value))
         assert counted == (device.tokens, device.words)
         cover("core.run", "stopped")
         if generated:
@@ -360,8 +368,8 @@ async def check_of_the_weights(dut: Dut) -> None:
     # A run too; what it shows meanwhile is that nothing is complete.
     await bench.write_tape(0, [0, 1, 2])
     await bench.begin(ALL_FLAGS, 3, 0, 0, 0)
-    await RisingEdge(dut.running)
+    await RisingEdge(dut.status__running)
     assert [await bench.read(Space.CHECK + place) for place in range(3)] == [0, 0, 0]
-    await FallingEdge(dut.running)
+    await FallingEdge(dut.status__running)
     await FallingEdge(dut.checking)
     await compare(last)

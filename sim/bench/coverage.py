@@ -70,8 +70,8 @@ _DECLARED: dict[str, Iterable[object]] = {
                      for way in ("received", "sent")],
     "link.notice": SEQUENCES,
     "link.baud": ("slower", "nominal", "faster"),
-    **_streams("link", ("after a pause",), "run"),
-    **_streams("link", ("producer waits", "after a pause"), *(f"notice_{k}" for k in SEQUENCES)),
+    **_streams("link", ("after a pause",), "run.request"),
+    **_streams("link", ("producer waits", "after a pause"), *(f"events.{k}" for k in SEQUENCES)),
     # Engine
     "engine.activation": ENDS,
     "engine.sum": ENDS,
@@ -84,8 +84,8 @@ _DECLARED: dict[str, Iterable[object]] = {
     "engine.embed scale": ENDS,
     "engine.interrupted": ("by a look-up",),
     # Between two operations there is the reading of the first one's words.
-    **_streams("engine", ("producer waits", "consumer waits", "after a pause"), "ops"),
-    **_streams("engine", PACES, "acts", "rows", "channels"),
+    **_streams("engine", ("producer waits", "consumer waits", "after a pause"), "operations.ops"),
+    **_streams("engine", PACES, "acts.acts", "rows", "channels"),
     # Vector unit
     **{f"vector.{name}": TABLE for name in ("sigmoid entry", "silu entry")},
     **{f"vector.saturated {name}": SATURATED
@@ -95,10 +95,10 @@ _DECLARED: dict[str, Iterable[object]] = {
     **{f"vector.{name}": ENDS for name in ("sum", "scale", "state", "tap_now", "tap_prev",
                                            "forget_bias", "head_bias")},
     "vector.operation": [op.name for op in Op],
-    "vector.context": ("fresh", "again", "mute", "first", "embedding"),
+    "vector.context": ("zero_state", "replay", "discard", "first", "embedding"),
     "vector.sequence": SEQUENCES,
     "vector.sum of magnitudes": ("0", "more"),
-    **_streams("vector", PACES, "rows", "channels", "acts", "logits"),
+    **_streams("vector", PACES, "rows", "channels", "acts.acts", "logits.logits"),
     # Norm
     "norm.scale": ENDS,
     "norm.sum": ("0", *ENDS),
@@ -112,8 +112,7 @@ _DECLARED: dict[str, Iterable[object]] = {
     "sampler.tie": ("seen",),
     "sampler.vocabulary": ENDS,
     "sampler.sequence": SEQUENCES,
-    **_streams("sampler", PACES, "logits"),
-    **_streams("sampler", ("after a pause",), "token"),
+    **_streams("sampler", PACES, "logits.logits"),
     # Core
     "core.flag": FLAGS,
     "core.run": ("prompt only", "generates", "stopped", *TURNS),
@@ -123,8 +122,8 @@ _DECLARED: dict[str, Iterable[object]] = {
     "core.notice": SEQUENCES,
     "core.tape": ("wraps", "read while running"),
     "core.check": ("complete", "not complete"),
-    **_streams("core", ("producer waits", "after a pause"), "run"),
-    **_streams("core", STALLS[:2], *(f"notice_{k}" for k in SEQUENCES)),
+    **_streams("core", ("producer waits", "after a pause"), "run.request"),
+    **_streams("core", STALLS[:2], *(f"events.{k}" for k in SEQUENCES)),
     # Chip, RTL and netlist
     "chip.command": [command.name for command in (Command.IDENTIFY, Command.WRITE, Command.READ,
                                                   Command.RUN, Command.STATUS)],
@@ -186,12 +185,12 @@ class Pace:
     Parameters
     ----------
     stream : str
-        Its point is ``"BENCH.stream STREAM"``.
+        Its port; its point is ``"BENCH.stream STREAM"``, with dots for double underscores.
     """
 
     def __init__(self, stream: str) -> None:
         bench = os.environ.get(BENCH, "").rpartition(".")[2]
-        self._point = f"{bench}.stream {stream}"
+        self._point = f"{bench}.stream {stream.replace('__', '.')}"
         self._last: int | None = None
 
     def producer_waits(self) -> None:

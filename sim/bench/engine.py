@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.shapes import OperationShape
-from trilight.hw.engine.embedding import CHANNEL, LOOKUP_LATENCY
-from trilight.hw.engine.rows import EXPECT_LATENCY, ROW, ROW_LATENCY, op_layout
-from trilight.hw.engine.tables import ACT, ENTRIES, FILL_LATENCY, SHORT_ENTRIES
+from trilight.hw.engine.embedding import LOOKUP_LATENCY
+from trilight.hw.engine.rows import EXPECT_LATENCY, ROW_LATENCY
+from trilight.hw.engine.tables import ENTRIES, FILL_LATENCY, SHORT_ENTRIES
+from trilight.hw.interfaces import ACTIVATION, CHANNEL, ROW, operation_layout
 from trilight.hw.memory.spram import WeightMemory
 from trilight.sw.model.model import pack_trits
 
@@ -40,7 +41,7 @@ EMBEDDING_WORDS = UP5K.max_vocab * -(
     -UP5K.max_columns // (UP5K.packing.short_trits * UP5K.lanes))
 """Of the largest embedding."""
 
-OP_LAYOUT = op_layout(UP5K)
+OP_LAYOUT = operation_layout(UP5K)
 
 SHAPES = [(UP5K.min_rows, UP5K.max_columns), (UP5K.max_rows, UP5K.packing.block + 1),
           (ENTRIES + FILL_LATENCY + 1, 2 * UP5K.packing.block), (SHORT_ENTRIES + FILL_LATENCY, 64),
@@ -93,8 +94,8 @@ class Operation:
     weights: Weights
     acts: NDArray[np.int64]
     sequence: int
-    again: bool
-    first: bool
+    replay: bool
+    rewind: bool
 
     def results(self) -> list[tuple[int, int]]:
         """Sum of each row, and whether it is the last."""
@@ -106,7 +107,7 @@ class Operation:
                   "sequence": self.sequence}
         offsets = OP_LAYOUT["vector"].shape
         return {"vector": sum(value << offsets[name].offset for name, value in vector.items()),
-                "rows": self.weights.rows - 1, "again": self.again, "first": self.first}
+                "rows": self.weights.rows - 1, "replay": self.replay, "rewind": self.rewind}
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ def token(rng: np.random.Generator, matrices: list[Weights],
             active = [sequence for sequence in active if rng.random() < 0.7]
         for turn, sequence in enumerate(active):
             yield Operation(weights, random_acts(rng, weights.columns), sequence,
-                            again=turn > 0, first=number == 0 and turn == 0)
+                            replay=turn > 0, rewind=number == 0 and turn == 0)
 
 
 class Bench:
@@ -173,8 +174,8 @@ class Bench:
                  expect_rests: Iterator[int] | None = None) -> None:
         self.dut = dut
         self.rng = rng
-        self.ops = Source(dut, "ops", OP_LAYOUT, op_rests)
-        self.acts = Source(dut, "acts", ACT, act_rests)
+        self.ops = Source(dut, "operations__ops", OP_LAYOUT, op_rests)
+        self.acts = Source(dut, "acts__acts", ACTIVATION, act_rests)
         self.rows = InOrderChecker("row")
         self.row_times = InOrderChecker("cycle of row")
         self.channels = InOrderChecker("channel")
@@ -195,12 +196,13 @@ class Bench:
         self._read_at = 0
 
     async def start(self) -> None:
-        await start(self.dut, expected=int(self._expect_rests is None), act_short=0,
-                    act_sequence=0, embed_start=0, embed_base=0, embed_stride=0, embed_token=0,
-                    embed_count=0, embed_scale=0, embed_short=0, weight_data=0)
+        await start(self.dut, operations__rows_enabled=int(self._expect_rests is None),
+                    acts__short=0, acts__sequence=0, embedding__start=0, embedding__base=0,
+                    embedding__stride=0, embedding__token=0, embedding__channels=0,
+                    embedding__scale=0, embedding__short=0, weight_data=0)
         Watch.stream(self.dut, "rows", self._row)
         Watch.stream(self.dut, "channels", self._channel)
-        Watch(self.dut.clk, self.dut.op_ends, self.dut.word_used, self._end)
+        Watch(self.dut.clk, self.dut.operations__ends, self.dut.operations__word_used, self._end)
         cocotb.start_soon(self._serve_weights())
         if self._expect_rests is not None:
             cocotb.start_soon(self._expect_rows(self._expect_rests))
@@ -229,7 +231,7 @@ class Bench:
         answers: deque[int | None] = deque([None] * (WeightMemory.LATENCY - 1))
         while True:
             await FallingEdge(dut.clk)
-            used = bool(dut.word_used.value)
+            used = bool(dut.operations__word_used.value)
             if int(dut.weight_read.value):
                 address = int(dut.weight_addr.value)
                 if used:
@@ -257,9 +259,10 @@ class Bench:
         assert address == word.address, f"weight address {address} != {word.address} (expected)"
         assert word.opens or now == self._read_at + 1, \
             f"weight address {address}: a pause within a block"
-        assert int(self.dut.op_ends.value) == word.ends, f"weight address {address}: op_ends"
+        assert int(self.dut.operations__ends.value) == word.ends, f"weight address {address}: ends"
         if word.finishes:
-            assert int(self.dut.expected.value), f"weight address {address}: not expected yet"
+            assert int(self.dut.operations__rows_enabled.value), \
+                f"weight address {address}: not expected yet"
             self.row_times.expect([now + ROW_LATENCY])
         self._read_at = now
 
@@ -280,13 +283,13 @@ class Bench:
         dut = self.dut
         while True:
             await ClockCycles(dut.clk, 1 + next(rests))
-            dut.expected.value = 1
+            dut.operations__rows_enabled.value = 1
             ended = False
             while not ended:
                 await FallingEdge(dut.clk)
-                ended = bool(dut.op_ends.value)
+                ended = bool(dut.operations__ends.value)
                 await RisingEdge(dut.clk)
-            dut.expected.value = 0
+            dut.operations__rows_enabled.value = 0
 
     async def look_up(self, embedding: Weights, number: int, scale: int, base: int) -> None:
         """Look up one row of an embedding that lies at word ``base``, in memory already."""
@@ -300,15 +303,15 @@ class Bench:
         self.looked_up.extend(base + number + byte // lanes * embedding.rows
                               for byte in range(-(-embedding.columns // embedding.digits)))
         self._surplus = SURPLUS_READS
-        dut.embed_base.value = base
-        dut.embed_stride.value = embedding.rows
-        dut.embed_token.value = number
-        dut.embed_count.value = last
-        dut.embed_scale.value = scale
-        dut.embed_short.value = int(embedding.short)
-        dut.embed_start.value = 1
+        dut.embedding__base.value = base
+        dut.embedding__stride.value = embedding.rows
+        dut.embedding__token.value = number
+        dut.embedding__channels.value = last
+        dut.embedding__scale.value = scale
+        dut.embedding__short.value = int(embedding.short)
+        dut.embedding__start.value = 1
         await RisingEdge(dut.clk)
-        dut.embed_start.value = 0
+        dut.embedding__start.value = 0
         while self.channels.pending:
             await FallingEdge(dut.clk)
         await RisingEdge(dut.clk)
@@ -347,14 +350,14 @@ class Bench:
             ends("engine.rows", [weights.rows], UP5K.min_rows, UP5K.max_rows)
             ends("engine.columns", [weights.columns], 1, UP5K.max_columns)
             cover("engine.sequence", op.sequence)
-            cover("engine.turns", "two at once" if op.again else "one alone")
+            cover("engine.turns", "two at once" if op.replay else "one alone")
 
     def _store(self, operations: list[Operation]) -> None:
         """Put the weights where they will be read, and expect the reads."""
         begin = end = 0
         for op in operations:
-            if not op.again:
-                begin = 0 if op.first else end
+            if not op.replay:
+                begin = 0 if op.rewind else end
             stored = op.weights.words()
             end = begin + len(stored)
             assert end <= UP5K.weight_words - EMBEDDING_WORDS
@@ -403,8 +406,8 @@ class Bench:
                     await shown.wait()
                     await RisingEdge(dut.clk)
                 before[op.sequence] = number
-                dut.act_short.value = int(op.weights.short)
-                dut.act_sequence.value = op.sequence
+                dut.acts__short.value = int(op.weights.short)
+                dut.acts__sequence.value = op.sequence
                 last = len(op.acts) - 1
                 await self.acts.send(
                     {"value": act, "last": i == last} for i, act in enumerate(op.acts.tolist()))
@@ -462,7 +465,7 @@ async def sums_at_both_ends(dut: Dut) -> None:
     for short in (False, True):
         for act in (-NUMBERS.act_max, NUMBERS.act_max):
             await bench.run([Operation(Weights(trits, short), np.full(UP5K.max_columns, act), 0,
-                                       again=False, first=True)])
+                                       replay=False, rewind=True)])
     await bench.finish()
 
 
@@ -514,11 +517,11 @@ async def rows_wait_until_expected(dut: Dut) -> None:
     for rows, columns in ((150, 3 * block), (UP5K.min_rows, 2 * block), (20, 7)):
         [op] = token(rng, [random_weights(rng, rows, columns, False)], [1])
         words_read = bench.words_read
-        dut.expected.value = 0
+        dut.operations__rows_enabled.value = 0
         run = cocotb.start_soon(bench.run([op]))
         await ClockCycles(dut.clk, columns + ENTRIES + op.weights.cycles() + SLACK)
         assert bench.words_read - words_read == (op.weights.blocks - 1) * rows
-        dut.expected.value = 1
+        dut.operations__rows_enabled.value = 1
         begin = cycle()
         await run
         assert bench.row_at == begin + EXPECT_LATENCY + rows - 1 + ROW_LATENCY

@@ -25,7 +25,8 @@ from trilight.hw.contract.protocol import (
     Slip,
     Space,
 )
-from trilight.hw.control.sequencer import NOTICE_LAYOUT, RUN_LAYOUT
+from trilight.hw.interfaces import RUN as RUN_LAYOUT
+from trilight.hw.interfaces import token_event_layout
 from trilight.sw.host.frames import Frame, encode_frame
 
 from .checker import InOrderChecker
@@ -80,16 +81,17 @@ class Bench:
 
     async def start(self) -> None:
         dut = self.dut
-        self.notices = [Source(dut, f"notice_{k}", NOTICE_LAYOUT) for k in SEQUENCES]
-        await start(dut, bus_read_data=0, bus_read_valid=0, running=0, position_0=0, position_1=0,
-                    cycles=0, words=0, tokens=0, run__ready=1)
-        Watch.stream(dut, "run", self.runs)
-        Watch(dut.clk, dut.bus_write, dut.bus_write, self._write)
-        Watch(dut.clk, dut.stop, dut.stop, self._stop)
+        self.notices = [Source(dut, f"events__{k}", token_event_layout(UP5K)) for k in SEQUENCES]
+        await start(dut, bus__read_data=0, bus__read_valid=0, status__running=0,
+                    status__positions=0, status__cycles=0, status__words=0, status__tokens=0,
+                    run__request__ready=1)
+        Watch.stream(dut, "run__request", self.runs)
+        Watch(dut.clk, dut.bus__write, dut.bus__write, self._write)
+        Watch(dut.clk, dut.run__stop, dut.run__stop, self._stop)
         cocotb.start_soon(self._serve_reads())
 
     def _write(self, _bits: int) -> None:
-        self.writes((int(self.dut.bus_addr.value), int(self.dut.bus_data.value)))
+        self.writes((int(self.dut.bus__address.value), int(self.dut.bus__data.value)))
 
     def _stop(self, _bits: int) -> None:
         self.stops += 1
@@ -98,16 +100,16 @@ class Bench:
         dut = self.dut
         while True:
             await FallingEdge(dut.clk)
-            if not int(dut.bus_read.value):
-                await RisingEdge(dut.bus_read)
+            if not int(dut.bus__read.value):
+                await RisingEdge(dut.bus__read)
                 continue
-            unit = self.memory[int(dut.bus_addr.value)]
+            unit = self.memory[int(dut.bus__address.value)]
             await ClockCycles(dut.clk, int(self.rng.integers(1, LONGEST_READ)))
-            dut.bus_read_data.value = unit
-            dut.bus_read_valid.value = 1
+            dut.bus__read_data.value = unit
+            dut.bus__read_valid.value = 1
             await RisingEdge(dut.clk)
-            dut.bus_read_valid.value = 0
-            dut.bus_read_data.value = 0
+            dut.bus__read_valid.value = 0
+            dut.bus__read_data.value = 0
 
     async def announce(self, sequence: int, count: int) -> None:
         """Announce tokens of a sequence now and then."""
@@ -118,8 +120,8 @@ class Bench:
             await self.notices[sequence].send([{"position": position, "token": token}])
 
     def set_running(self, running: bool) -> None:
-        self.dut.running.value = int(running)
-        self.dut.run__ready.value = int(not running)
+        self.dut.status__running.value = int(running)
+        self.dut.run__request__ready.value = int(not running)
 
     async def request(self, command: int, payload: bytes = b"") -> tuple[int, bytes]:
         self.sequence = self.sequence % 255 + 1
@@ -171,14 +173,18 @@ class Bench:
         self.set_running(False)
 
     async def status(self) -> None:
-        fields = {"running": int(self.rng.integers(2)),
-                  **{f"position_{k}": int(self.rng.integers(1 << 16)) for k in SEQUENCES},
-                  **{name: int(self.rng.integers(1 << 32))
-                     for name in ("cycles", "words", "tokens")}}
-        for name, value in fields.items():
-            self.dut[name].value = value
-        assert await self.accepted(Command.STATUS) == STATUS.pack(*fields.values())
-        self.dut.running.value = 0
+        positions = [int(self.rng.integers(1 << 16)) for _ in SEQUENCES]
+        counters = {name: int(self.rng.integers(1 << 32))
+                    for name in ("cycles", "words", "tokens")}
+        running = int(self.rng.integers(2))
+        self.dut.status__running.value = running
+        self.dut.status__positions.value = sum(
+            position << 16 * k for k, position in enumerate(positions))
+        for name, value in counters.items():
+            self.dut[f"status__{name}"].value = value
+        assert await self.accepted(Command.STATUS) == STATUS.pack(
+            running, *positions, *counters.values())
+        self.dut.status__running.value = 0
 
     async def identify(self) -> None:
         identity = IDENTITY.pack(

@@ -8,7 +8,7 @@ from cocotb.triggers import ClockCycles, RisingEdge
 
 from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.numbers import NUMBERS
-from trilight.hw.vector.norm import EffectiveScale
+from trilight.hw.control.divider import EffectiveScale
 
 from .checker import InOrderChecker
 from .coverage import cover, ends

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.numbers import NUMBERS
-from trilight.hw.vector.unit import LOGIT, LOGIT_LATENCY, TABLE_WRITE
+from trilight.hw.interfaces import LOGIT, LOGIT_LATENCY
 from trilight.sw.reference.model import rshift
 from trilight.sw.reference.sampler import Rng, Sampler
 from trilight.sw.reference.tables import GUMBEL
@@ -56,33 +56,36 @@ class Bench:
     def __init__(self, dut: Dut, rests: Iterator[int]) -> None:
         self.dut = dut
         self.rests = rests
-        self.pace = Pace("logits")
+        self.pace = Pace("logits__logits")
         self.tokens = InOrderChecker("token")
         self.times = InOrderChecker("cycle of token")
 
     async def start(self) -> None:
-        await start(self.dut, draw=0, logits__valid=0, logits__payload=0, temperature=0,
-                    sequence=0, seed=0, seed_sequence=0, load_seed=0, write_gumbel=0, table=0)
-        Watch.stream(self.dut, "token", self._token)
+        await start(self.dut, logits__draw=0, logits__logits__valid=0, logits__logits__payload=0,
+                    logits__sequence=0, sampling__temperature=0, sampling__seed=0,
+                    sampling__seed_sequence=0, sampling__load_seed=0, write_gumbel__addr=0,
+                    write_gumbel__data=0, write_gumbel__en=0)
+        Watch(self.dut.clk, self.dut.done, self.dut.sampling__token, self._token)
 
     def _token(self, token: int) -> None:
         self.tokens(token)
         self.times(cycle())
 
     async def write_table(self, table: NDArray[Any]) -> None:
-        self.dut.write_gumbel.value = 1
+        self.dut.write_gumbel__en.value = 1
         for addr, value in enumerate(table.tolist()):
-            self.dut.table.value = pack(TABLE_WRITE, addr=addr, data=value & 0xFFFF)
+            self.dut.write_gumbel__addr.value = addr
+            self.dut.write_gumbel__data.value = value & 0xFFFF
             await RisingEdge(self.dut.clk)
-        self.dut.write_gumbel.value = 0
+        self.dut.write_gumbel__en.value = 0
 
     async def load_seed(self, sequence: int, seed: int) -> None:
         cover("sampler.seed", "other" if seed else "0")
-        self.dut.seed.value = seed
-        self.dut.seed_sequence.value = sequence
-        self.dut.load_seed.value = 1
+        self.dut.sampling__seed.value = seed
+        self.dut.sampling__seed_sequence.value = sequence
+        self.dut.sampling__load_seed.value = 1
         await RisingEdge(self.dut.clk)
-        self.dut.load_seed.value = 0
+        self.dut.sampling__load_seed.value = 0
 
     async def sample(self, sequence: int, logits: NDArray[Any], temperature: int,
                      token: int) -> None:
@@ -96,8 +99,8 @@ class Bench:
         ends("sampler.logit", logits, *LOGITS)
         ends("sampler.vocabulary", [len(logits)], 1, UP5K.max_vocab)
         await ClockCycles(dut.clk, TOKEN_LATENCY)
-        dut.sequence.value = sequence
-        dut.temperature.value = temperature
+        dut.logits__sequence.value = sequence
+        dut.sampling__temperature.value = temperature
         on_the_way: deque[int | None] = deque([None] * LOGIT_LATENCY)
         last = len(logits) - 1
         for index, logit in enumerate(logits.tolist()):
@@ -108,13 +111,13 @@ class Bench:
         self.times.expect([cycle() + len(on_the_way) - 1 + TOKEN_LATENCY])
         drawn = [payload is not None for payload in on_the_way][LOGIT_LATENCY:]
         for draw, arrived in zip([*drawn, *[False] * LOGIT_LATENCY], on_the_way, strict=True):
-            dut.draw.value = draw
-            dut.logits__valid.value = arrived is not None
-            dut.logits__payload.value = arrived or 0
+            dut.logits__draw.value = draw
+            dut.logits__logits__valid.value = arrived is not None
+            dut.logits__logits__payload.value = arrived or 0
             if arrived is not None:
                 self.pace.transfer(cycle())
             await RisingEdge(dut.clk)
-        dut.logits__valid.value = 0
+        dut.logits__logits__valid.value = 0
 
     async def finish(self) -> None:
         for _ in range(8):

@@ -17,18 +17,15 @@ from numpy.typing import NDArray
 from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.protocol import OP_SCALES, Op
-from trilight.hw.engine.embedding import CHANNEL
-from trilight.hw.engine.rows import ROW
-from trilight.hw.engine.tables import ACT
-from trilight.hw.vector.unit import (
-    GLU_ACT,
+from trilight.hw.interfaces import (
+    ACTIVATION,
+    CHANNEL,
     LOGIT,
     LOGIT_LATENCY,
-    MIX_ACT,
-    RESIDUAL_ACT,
-    TABLE_WRITE,
+    ROW,
     context_layout,
 )
+from trilight.hw.vector.timing import GLU_ACT, MIX_ACT, RESIDUAL_ACT
 from trilight.sw.reference.model import rshift, saturate
 from trilight.sw.reference.tables import SIGMOID, SILU
 
@@ -42,6 +39,8 @@ Integers = NDArray[np.int32]
 CONTEXT = context_layout(UP5K)
 
 SEQUENCES = range(UP5K.sequences)
+
+TABLES = ("write_taps", "write_forget_bias", "write_activation")
 
 SETTLE = 2
 """Cycles from the end of an operation to the next one's context, at least."""
@@ -250,18 +249,20 @@ class Bench:
         """Cycles from a row to its activation; 0 for those that have none, or none of a row."""
         self._phases = 1
         self._row = 0
-        self._mute = False
+        self._discards = False
 
     async def start(self) -> None:
         dut = self.dut
-        await start(dut, context=0, load=0, scale=0, push_scale=0, head_bias=0, write_taps=0,
-                    write_forget_bias=0, write_activation=0, table=0)
+        await start(dut, context__context=0, context__load=0, context__scale=0,
+                    context__push_scale=0, head_bias__data=0,
+                    **{f"{table}__{port}": 0 for table in TABLES
+                       for port in ("addr", "data", "en")})
         self.traces = TraceChecker(dut, dut.clk)
         Watch.stream(dut, "rows", self._row_comes)
-        Watch.stream(dut, "acts", self._act)
-        Watch(dut.clk, dut.done, dut.acts__valid, self._done)
-        Watch.stream(dut, "logits", self._logit)
-        Watch(dut.clk, dut.draw, dut.draw, self._draw)
+        Watch.stream(dut, "acts__acts", self._act)
+        Watch(dut.clk, dut.done, dut.acts__acts__valid, self._done)
+        Watch.stream(dut, "logits__logits", self._logit)
+        Watch(dut.clk, dut.logits__draw, dut.logits__draw, self._draw)
         cocotb.start_soon(self._serve_bias())
 
     def _row_comes(self, bits: int) -> None:
@@ -270,20 +271,20 @@ class Bench:
         self._row += 1
         if not self._latency or self._row % self._phases:
             return
-        if not self._mute:
+        if not self._discards:
             self.act_times.expect([cycle() + self._latency])
         if last:
             self.done_times.expect([cycle() + self._latency])
 
     def _act(self, bits: int) -> None:
-        act = unpack(ACT, bits)
+        act = unpack(ACTIVATION, bits)
         self.acts((act["value"], act["last"]))
         assert int(self.dut.done.value) == act["last"], "the last activation is not the end"
         if self._latency:
             self.act_times(cycle())
 
     def _done(self, act_valid: int) -> None:
-        assert act_valid != self._mute, "an end without its activation, or a mute one"
+        assert act_valid != self._discards, "an end without its activation, or a discarded one"
         self.done += 1
         if self._latency:
             self.done_times(cycle())
@@ -302,12 +303,12 @@ class Bench:
         mask = (1 << NUMBERS.logit_bits) - 1
         while True:
             await FallingEdge(dut.clk)
-            if not int(dut.head_bias_read.value):
-                await RisingEdge(dut.head_bias_read)
+            if not int(dut.head_bias__read.value):
+                await RisingEdge(dut.head_bias__read)
                 continue
-            token = len(self.head_bias) - 1 - int(dut.head_bias_addr.value)
+            token = len(self.head_bias) - 1 - int(dut.head_bias__addr.value)
             await RisingEdge(dut.clk)
-            dut.head_bias.value = int(self.head_bias[token]) & mask
+            dut.head_bias__data.value = int(self.head_bias[token]) & mask
 
     async def load(self, parameters: Parameters) -> None:
         """Write tables, of the activations only the halves."""
@@ -318,12 +319,13 @@ class Bench:
             [parameters.sigmoid[HALF:], parameters.silu[HALF:]]))
         self.head_bias = parameters.head_bias
 
-    async def _write(self, enable: str, values: Integers) -> None:
-        self.dut[enable].value = 1
+    async def _write(self, table: str, values: Integers) -> None:
+        self.dut[f"{table}__en"].value = 1
         for addr, value in enumerate(values.tolist()):
-            self.dut.table.value = pack(TABLE_WRITE, addr=addr, data=value & 0xFFFF)
+            self.dut[f"{table}__addr"].value = addr
+            self.dut[f"{table}__data"].value = value & 0xFFFF
             await RisingEdge(self.dut.clk)
-        self.dut[enable].value = 0
+        self.dut[f"{table}__en"].value = 0
 
     async def run(self, models: list[SequenceModel], rounds: list[dict[int, Token]], *,
                   vocabulary: int, hidden: int) -> None:
@@ -356,8 +358,8 @@ class Bench:
         def turns(kind: Op) -> Iterator[tuple[int, SequenceModel, dict[str, int]]]:
             for turn, (sequence, token) in enumerate(tokens.items()):
                 yield sequence, models[sequence], {
-                    "kind": kind, "sequence": sequence, "again": turn > 0, "fresh": token.fresh,
-                    "first": layer == 0 and kind == Op.MIX}
+                    "kind": kind, "sequence": sequence, "replay": turn > 0,
+                    "zero_state": token.fresh, "first": layer == 0 and kind == Op.MIX}
 
         for _, model, context in turns(Op.MIX):
             sums, scales = self.draw_sums(Op.MIX, 3 * channels)
@@ -376,10 +378,10 @@ class Bench:
             await self._rows(sums)
 
         for sequence, model, context in turns(Op.RESIDUAL if is_last else Op.RESIDUAL_SHIFT):
-            mute = is_last and not tokens[sequence].head
+            discard = is_last and not tokens[sequence].head
             await self._residual(
-                model, context | {"mute": mute}, None if is_last else layer + 1)
-            if mute and sequence in after:
+                model, context | {"discard": discard}, None if is_last else layer + 1)
+            if discard and sequence in after:
                 await self._embed(model, sequence, after[sequence])
 
     async def _residual(self, model: SequenceModel, context: dict[str, int],
@@ -389,15 +391,15 @@ class Bench:
         x = await self._enter(model, context, scales, model.residual, sums, scales[0])
         q = model.tapped(scales[1]) if layer is None else model.shift(layer)
         self.traces.expect("x", x)
-        if not self._mute:
+        if not self._discards:
             self._expect_acts(q)
         await self._rows(sums)
 
-    async def _head(self, model: SequenceModel, sequence: int, rows: int, again: bool,
+    async def _head(self, model: SequenceModel, sequence: int, rows: int, replay: bool,
                     fresh: bool) -> None:
         sums, scales = self.draw_sums(Op.HEAD, rows)
         logits = await self._enter(
-            model, {"kind": Op.HEAD, "sequence": sequence, "again": again, "fresh": fresh},
+            model, {"kind": Op.HEAD, "sequence": sequence, "replay": replay, "zero_state": fresh},
             scales, model.head, sums, scales[0])
         self.traces.expect("logit", logits)
         self.logits.expect((int(value), int(k == rows - 1)) for k, value in enumerate(logits))
@@ -407,10 +409,10 @@ class Bench:
         if token.fresh:
             model.reset()
         # What is not said of an embedding may be left over from the context before.
-        again, first = self.rng.integers(2, size=2).tolist()
+        replay, first = self.rng.integers(2, size=2).tolist()
         await self._load_context({
-            "kind": Op.RESIDUAL_SHIFT, "embedding": 1, "sequence": sequence, "again": again,
-            "first": first, "fresh": token.fresh})
+            "kind": Op.RESIDUAL_SHIFT, "embedding": 1, "sequence": sequence, "replay": replay,
+            "first": first, "zero_state": token.fresh})
         channels = model.parameters.channels
         model.x = self.draw_embedding(channels)
         self.traces.expect("x", model.x)
@@ -441,19 +443,20 @@ class Bench:
         kind = Op(context["kind"])
         cover("vector.operation", kind.name)
         cover("vector.sequence", context["sequence"])
-        cover("vector.context", *(name for name in ("fresh", "again", "mute", "first", "embedding")
-                                  if context.get(name)))
+        cover("vector.context", *(
+            name for name in ("zero_state", "replay", "discard", "first", "embedding")
+            if context.get(name)))
         by_row = not context.get("embedding")
         self._latency = by_row * {Op.MIX: MIX_ACT, Op.GLU: GLU_ACT, Op.HEAD: 0}.get(
             kind, RESIDUAL_ACT)
         self._phases = {Op.MIX: 3, Op.GLU: 2}.get(kind, 1)
         self._row = 0
-        self._mute = bool(context.get("mute"))
+        self._discards = bool(context.get("discard"))
         self._ends = self.done + (kind != Op.HEAD)
-        dut.context.value = pack(CONTEXT, **context)
-        dut.load.value = 1
+        dut.context__context.value = pack(CONTEXT, **context)
+        dut.context__load.value = 1
         await RisingEdge(dut.clk)
-        dut.load.value = 0
+        dut.context__load.value = 0
 
     async def _enter(self, model: SequenceModel, context: dict[str, int], scales: list[int],
                      compute: Any, *arguments: Any) -> Any:
@@ -463,15 +466,15 @@ class Bench:
         ends("vector.scale", scales, 1, MOST_SCALE)
         for scale in scales:
             await ClockCycles(dut.clk, 1 + next(self.rests))
-            dut.scale.value = scale
-            dut.push_scale.value = 1
+            dut.context__scale.value = scale
+            dut.context__push_scale.value = 1
             if context["kind"] in (Op.MIX, Op.GLU, Op.HEAD):
                 await FallingEdge(dut.clk)
-                not_total = int(dut.not_total.value)
+                not_total = int(dut.context__not_total.value)
                 assert not_total == model.not_total, \
                     f"~sum|q| is {not_total}, not {model.not_total}"
             await RisingEdge(dut.clk)
-            dut.push_scale.value = 0
+            dut.context__push_scale.value = 0
         return compute(*arguments)
 
     async def _rows(self, sums: Integers) -> None:
@@ -602,7 +605,7 @@ async def edges_of_activations(dut: Dut) -> None:
     parameters = bench.parameters()
     await bench.load(parameters)
     models = [SequenceModel(parameters) for _ in SEQUENCES]
-    await bench.run(models, random_rounds(rng, SEQUENCES, 12), vocabulary=UP5K.min_rows, hidden=24)
+    await bench.run(models, random_rounds(rng, SEQUENCES, 30), vocabulary=UP5K.min_rows, hidden=24)
     await bench.finish()
     for name in ("q", "x_prev", "u", "v"):
         assert sum(model.clipped[name] for model in models), f"no {name} was clipped"

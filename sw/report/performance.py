@@ -182,57 +182,57 @@ class Schedule:
         self._released = [self._idle, self._idle]
         self.cycles = self._run()
 
-    # ---- hw/control/sequencer.py, a state a line
+    # ---- hw/control/, a state a line
 
     def _run(self) -> int:
         both = self._sequences
-        now = Event(0).after("sequencer", control.HEADER + 1)  # HEADER, START
+        now = Event(0).after("sequencer", control.HEADER + 1)  # READ-HEADER, START
         done = self._idle
         for number, sequence in enumerate(both):
             if sequence.active:
                 now = last(now, done.after("sequencer", control.SEEN + 1)) if done.cause else now
-                now = now.after("sequencer", 2)  # PLACE, TAPE
+                now = now.after("sequencer", 2)  # ADDRESS-TOKEN, READ-TOKEN
                 done = self._embed(number, now)
                 now = now.after("sequencer", 1)
-        now = now.after("sequencer", 1)  # BEGIN
+        now = now.after("sequencer", 1)  # NEXT-SEQUENCE
         context = done
         finished: int | None = None
         for number, operation, first in self._order():
             sequence = both[number]
-            offered = now.after("sequencer", control.FETCH)  # FETCH
-            handed = last(offered, self._filled, self._taken)  # HAND
+            offered = now.after("sequencer", control.FETCH)  # FETCH-OP
+            handed = last(offered, self._filled, self._taken)  # ISSUE-OP
             now = handed.after("sequencer", 1)
             if finished is not None:
                 now = last(now, context.after("sequencer", control.SEEN))
-                now = now.after("sequencer", 1)  # FINISH
+                now = now.after("sequencer", 1)  # AWAIT-TOKEN
                 over = both[finished]
                 self._advance(finished, now.time)
                 now = now.after("sequencer", 1)
                 if over.goes_on:
-                    now = now.after("sequencer", 2)  # WRITTEN, TAPE
+                    now = now.after("sequencer", 2)  # WRITE-TOKEN, READ-TOKEN
                     context = self._embed(finished, now)
                     now = now.after("sequencer", 1)
                     now = last(now, context.after("sequencer", control.SEEN))
                 finished = None
             else:
                 now = last(now, context.after("sequencer", control.SEEN))
-            now = now.after("sequencer", 2)  # WAIT, SCALE
+            now = now.after("sequencer", 2)  # LOAD-CONTEXT, FETCH-SCALE
             if first:
                 sequence.head = sequence.next_head
-            for scale in range(OP_SCALES):  # DIVIDE, DIVIDED
+            for scale in range(OP_SCALES):  # START-DIVISION, AWAIT-DIVISION
                 divided = scale < OP_DIVIDED.get(operation.kind, 0)
                 now = now.after("division" if divided else "sequencer",
                                 1 + (control.DIVISION if divided else control.NO_DIVISION))
-            expected = now.after("sequencer", 1)  # EXPECT
+            expected = now.after("sequencer", 1)  # ENABLE-ROWS
             context = self._stream(number, operation, handed, expected)
             if operation.kind is Op.HEAD or (
                     operation is self._program[-2] and not sequence.head):
                 finished = number
                 sequence.goes_on = (sequence.generate > 1 if sequence.head else sequence.feed > 1)
-            now = expected.after("sequencer", 2)  # LOOK, CHOOSE
+            now = expected.after("sequencer", 2)  # SETTLE, SELECT-OP
         assert finished is not None
         now = last(now, context.after("sequencer", control.SEEN))
-        now = now.after("sequencer", 1)  # FINISH
+        now = now.after("sequencer", 1)  # AWAIT-TOKEN
         self._advance(finished, now.time)
         return now.time + 1
 
@@ -248,7 +248,7 @@ class Schedule:
                         yield number, operation, operation is self._program[0]
 
     def _advance(self, number: int, time: int) -> None:
-        """A token is over: state ADVANCE."""
+        """A token is over: state END-TOKEN."""
         sequence = self._sequences[number]
         self.tokens.append((number, time + 1))
         if sequence.head:
@@ -257,7 +257,7 @@ class Schedule:
             sequence.feed -= 1
 
     def _embed(self, number: int, start: Event) -> Event:
-        """Embed a sequence's token, from state EMBED; the last activation."""
+        """Embed a sequence's token, from state EMBED-TOKEN; the last activation."""
         sequence = self._sequences[number]
         sequence.next_head = sequence.feed == 1 and sequence.generate > 0
         first = start.after("embedding", self._engine.lookup)

@@ -9,8 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from trilight.hw.contract.numbers import NUMBERS
+from trilight.hw.control.divider import EffectiveScale
 from trilight.hw.lib.arith import clip_symmetric, round_add, saturate
-from trilight.hw.vector.norm import EffectiveScale
 from trilight.sw.reference.model import rshift
 
 CLOCK_S = 1e-6

@@ -17,16 +17,16 @@ def _operations_pass(gateware: Gateware) -> Harness:
     h = Harness(engine, gateware)
     tables, rows = h.block("tables"), h.block("rows")
     h.cut("tables", "rows", "embedding", "rom")
-    h.assume_stream(engine.ops)
+    h.assume_stream(engine.operations.ops)
     h.claim_stream(tables.vectors)
-    accepted = engine.ops.valid & engine.ops.ready
+    accepted = engine.operations.ops.valid & engine.operations.ops.ready
     taken = rows.ops.valid & rows.ops.ready
     h.assume(~h.register(taken) | ~rows.ops.ready)
     under_way = Signal(2)
-    last = Signal(len(Value.cast(engine.ops.payload)))
+    last = Signal(len(Value.cast(engine.operations.ops.payload)))
     h.m.d.sync += under_way.eq(under_way + accepted - taken)
     with h.m.If(accepted):
-        h.m.d.sync += last.eq(engine.ops.payload)
+        h.m.d.sync += last.eq(engine.operations.ops.payload)
     h.claim(under_way <= 1)
     h.claim(~taken | ((under_way == 1) & (Value.cast(rows.ops.payload) == last)))
     h.claim((tables.vectors.valid & tables.vectors.ready) == accepted)
@@ -78,7 +78,7 @@ def _rows_take_turns(gateware: Gateware) -> Harness:
     rows = gateware.module("engine.rows").RowStream(device=UP5K)
     h = Harness(rows, gateware)
     h.cut("sums_memory")
-    h.assume(implies(h.register(rows.expected & ~rows.op_ends), rows.expected))
+    h.assume(implies(h.register(rows.rows_enabled & ~rows.op_ends), rows.rows_enabled))
     before, reading = Signal(), Signal()
     h.m.d.comb += reading.eq(before ^ rows.release)
     h.m.d.sync += before.eq(reading)
@@ -86,11 +86,11 @@ def _rows_take_turns(gateware: Gateware) -> Harness:
     h.claim(implies(rows.weight_read, rows.full.bit_select(reading, 1)))
     last_block = h.signal("last_block")
     h.claim(implies(rows.op_ends, rows.weight_read & last_block))
-    h.claim(implies(rows.weight_read & last_block, rows.expected))
+    h.claim(implies(rows.weight_read & last_block, rows.rows_enabled))
     h.claim(implies(rows.release, issued & (rows.release_half == before)))
     h.claim(rows.read == h.register(issued))
     h.claim(implies(rows.read, rows.read_half == h.register(before)))
-    h.lemma(implies(h.signal("opened"), ~last_block | rows.expected))
+    h.lemma(implies(h.signal("opened"), ~last_block | rows.rows_enabled))
     h.lemma(h.signal("half") == reading)
     h.lemma(implies(issued, rows.release_half == before))
     h.lemma(implies(rows.release, issued))
@@ -106,7 +106,8 @@ PROOFS = [
           claim="Rows look up one half after the other, each only while it is full, and give it "
                 "back after the last of them; those of the last block wait until they are "
                 "expected.",
-          fault=Edit("engine/rows.py", "| (self.expected & ~self.op_ends))", "| self.expected)"),
+          fault=Edit("engine/rows.py", "| (self.rows_enabled & ~self.op_ends))",
+                     "| self.rows_enabled)"),
           shows=12),
     Proof(name="rows.sums_fit", build=_sums_fit, method="every state", depth=3,
           claim="No adder on the way to a row's sum overflows, nor does the sum, as long as the "

@@ -13,7 +13,7 @@ __all__ = ["PROOFS"]
 
 
 def _takes_largest(gateware: Gateware) -> Harness:
-    latency = gateware.module("vector.unit").LOGIT_LATENCY
+    latency = gateware.module("interfaces").LOGIT_LATENCY
     sampler = gateware.module("sampler").Sampler(device=UP5K)
     h = Harness(sampler, gateware)
     scale = h.block("scale")
@@ -22,14 +22,14 @@ def _takes_largest(gateware: Gateware) -> Harness:
     h.assume(at_most(scale.p, 1 << NUMBERS.gumbel_bits - 1 + NUMBERS.temperature_bits))
     # A logit comes for each draw, the last of a token for the last one, and then the token before
     # the next draw.
-    draw, logit = sampler.draw, sampler.logits
+    draw, logit = sampler.logits.draw, sampler.logits.logits
     coming = [draw]
     for stage in range(latency):
         coming.append(h.register(coming[-1], f"coming_{stage}"))
     h.assume(logit.valid == coming[-1])
     ends = logit.valid & logit.payload.last
     pending = Signal()
-    m.d.sync += pending.eq(ends | (pending & ~sampler.token.valid))
+    m.d.sync += pending.eq(ends | (pending & ~sampler.done))
     for earlier in coming[:-1]:
         h.assume(~earlier | ~(ends | pending))
 
@@ -45,20 +45,20 @@ def _takes_largest(gateware: Gateware) -> Harness:
             m.d.sync += [largest.eq(score), largest_index.eq(index)]
     result = h.register(largest_index, "result")
     ended = h.register(ends)
-    h.claim(sampler.token.valid == h.register(ended))
+    h.claim(sampler.done == h.register(ended))
     # It stays until the next token's first draw.
     first = h.signal("first")
-    h.claim(implies(sampler.token.valid | first, sampler.token.payload == result))
+    h.claim(implies(sampler.done | first, sampler.sampling.token == result))
 
     # What is true of every state that can be reached: the gateware is a cycle behind.
     best, arrived = h.signal("best"), h.signal("arrived")
-    some_before = h.register(~fresh) | sampler.token.valid
+    some_before = h.register(~fresh) | sampler.done
     begun = h.register(draw & first)
     h.lemma(implies(first, fresh & ~pending & ~sum(coming[1:]).any() & ~arrived))
     h.lemma(implies(fresh, index == 0))
     h.lemma(arrived == h.register(logit.valid))
     h.lemma(ended == (arrived & h.signal("last")))
-    h.lemma(pending == (sampler.token.valid ^ ended))
+    h.lemma(pending == (sampler.done ^ ended))
     h.lemma(implies(pending, fresh & ~first))
     h.lemma(h.signal("index") == h.register(index))
     h.lemma(implies(some_before, best == h.register(largest)))
@@ -77,5 +77,6 @@ PROOFS = [
           claim="The token is the first of those with the largest sum of logit and noise, which is "
                 "exact, whatever the pauses between logits; it stays until the next token's first "
                 "draw.",
-          fault=Edit("sampler.py", "Mux(self.draw & first, most", "Mux(first, most"), shows=24),
+          fault=Edit("sampler.py", "Mux(self.logits.draw & first, most", "Mux(first, most"),
+          shows=24),
 ]

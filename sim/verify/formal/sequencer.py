@@ -18,11 +18,11 @@ from .variant import Edit, Gateware
 
 __all__ = ["PROOFS"]
 
-HANDING = "FETCH", "HAND"
-FINISHING = "FINISH", "ADVANCE"
-EMBEDDING = "WRITTEN", "TAPE", "EMBED"
-DIVIDING = "DIVIDE", "DIVIDED"
-CHOOSING = "LOOK", "CHOOSE"
+ISSUING = "FETCH-OP", "ISSUE-OP"
+FINISHING = "AWAIT-TOKEN", "END-TOKEN"
+EMBEDDING = "WRITE-TOKEN", "READ-TOKEN", "EMBED-TOKEN"
+DIVIDING = "START-DIVISION", "AWAIT-DIVISION"
+SELECTING = "SETTLE", "SELECT-OP"
 
 
 def _sequencer(gateware: Gateware) -> tuple[Harness, Any, Any]:
@@ -37,8 +37,8 @@ def _sequencer(gateware: Gateware) -> tuple[Harness, Any, Any]:
 def _keeps(gateware: Gateware) -> Harness:
     h, sequencer, _ = _sequencer(gateware)
     [machine] = h.machines
-    h.claim(implies(sequencer.ops.valid, machine.ongoing("HAND")))
-    for given in (sequencer.ops, sequencer.notice_0, sequencer.notice_1):
+    h.claim(implies(sequencer.operations.ops.valid, machine.ongoing("ISSUE-OP")))
+    for given in (sequencer.operations.ops, *sequencer.events):
         h.claim_stream(given)
     return h
 
@@ -49,14 +49,14 @@ class _Run:
 
     def __init__(self, h: Harness, machine: Any) -> None:
         self._machine = machine
-        for name in ("starting", "embed_due", "embedded", "sequence", "first_op", "op_count",
-                     "ops_after", "at_head", "before_head", "several", "both", "some_head",
-                     "some_go_on", "generated", "word"):
+        for name in ("starting", "token_ends", "token_sequence", "sequence", "first_op", "op_count",
+                     "ops_after", "is_head", "before_head", "token_follows", "shared_by_1",
+                     "any_samples", "any_continues", "sampled_now", "word"):
             setattr(self, name, h.signal(name))
-        for name in ("requested", "n_feed", "n_generate", "active", "goes_on", "head", "next_head",
-                     "feeds_more", "generates", "generates_more"):
+        for name in ("requested", "n_feed", "n_generate", "active", "continues", "samples",
+                     "next_samples", "feeds_more", "generates", "generates_more"):
             setattr(self, name, Array(h.signal(f"{name}_{k}") for k in range(UP5K.sequences)))
-        self.works = ~self.is_in("IDLE", "RUN", "HEADER", "START")
+        self.works = ~self.is_in("IDLE", "ACCEPT-RUN", "READ-HEADER", "START")
         """The walk through the program has begun."""
 
     def __getattr__(self, name: str) -> Any:
@@ -69,19 +69,20 @@ class _Run:
     def ends(self, k: int) -> Value:
         """The present token of sequence ``k`` has had its last operation, and is not yet
         finished."""
-        return self.embed_due & (self.embedded == k)
+        return self.token_ends & (self.token_sequence == k)
 
     def is_given(self, k: int) -> Value:
         """The present token of sequence ``k`` has been given its first operation of the round."""
-        present = (self.sequence == k) & self.is_in("SCALE", *DIVIDING, "EXPECT", *CHOOSING)
+        present = (self.sequence == k) & self.is_in(
+            "FETCH-SCALE", *DIVIDING, "ENABLE-ROWS", *SELECTING)
         return (~(self.first_op & (self.ops_after == self.op_count)) | (self.sequence > k)
                 | present)
 
     def is_past(self, k: int) -> Value:
         """The present operation comes after the round's last one of sequence ``k``."""
-        last = ~self.head[k]
+        last = ~self.samples[k]
         return self.is_given(k) & ((self.ops_after < last) | ((self.ops_after == last) & (
-            (self.sequence > k) | ((self.sequence == k) & self.is_in(*CHOOSING)))))
+            (self.sequence > k) | ((self.sequence == k) & self.is_in(*SELECTING)))))
 
 
 def _rests(gateware: Gateware) -> Harness:
@@ -90,83 +91,87 @@ def _rests(gateware: Gateware) -> Harness:
     r = _Run(h, machine)
     m, is_in = h.m, r.is_in
     sequences, scales = range(UP5K.sequences), gateware.module("contract.protocol").OP_SCALES
-    h.assume(sequencer.run.payload.n_feed != 0)  # the link refuses others
-    h.assume_stream(sequencer.run)
+    h.assume(sequencer.run.request.payload.n_feed != 0)  # the link refuses others
+    h.assume_stream(sequencer.run.request)
 
     # ---- What the datapath owes: a context's last result, of an operation only after its end.
     awaited, ended = Signal(), Signal()
-    with m.If(sequencer.op_ends):
+    with m.If(sequencer.operations.ends):
         m.d.sync += ended.eq(1)
     with m.If(sequencer.done):
         m.d.sync += awaited.eq(0)
-    with m.If(sequencer.load):
+    with m.If(sequencer.context.load):
         m.d.sync += [awaited.eq(1), ended.eq(0)]
-    embedding = sequencer.context.embedding
-    h.assume(implies(sequencer.op_ends, sequencer.expected))
+    embedding = sequencer.context.context.embedding
+    h.assume(implies(sequencer.operations.ends, sequencer.operations.rows_enabled))
     h.assume(implies(sequencer.done, awaited & (embedding | ended)))
-    h.lemma(~data.View(sequencer.context.shape(), h.signal("coming")).embedding)
-    owed = sequencer.load | awaited
+    h.lemma(~data.View(sequencer.context.context.shape(), h.signal("next_context")).embedding)
+    owed = sequencer.context.load | awaited
     done = h.signal("done")
-    h.claim(implies(sequencer.load, ~awaited))
+    h.claim(implies(sequencer.context.load, ~awaited))
     h.lemma(implies(owed, ~done))
-    h.lemma(implies(sequencer.expected, awaited & ~ended & ~embedding))
-    h.lemma(implies(is_in("IDLE", "RUN", "HEADER", "START", "PLACE", "ADVANCE", *EMBEDDING),
+    h.lemma(implies(sequencer.operations.rows_enabled, awaited & ~ended & ~embedding))
+    h.lemma(implies(is_in("IDLE", "ACCEPT-RUN", "READ-HEADER", "START", "ADDRESS-TOKEN",
+                          "END-TOKEN", *EMBEDDING),
                     ~owed & ~done))
-    h.lemma(implies(is_in("SCALE", *DIVIDING, "EXPECT"),
-                    owed & ~embedding & ~sequencer.expected & ~(awaited & ended)))
-    h.lemma(implies(is_in("BEGIN", *CHOOSING, *HANDING, "FINISH", "WAIT"), owed | done))
-    h.lemma(implies(is_in("BEGIN"), embedding))
-    h.lemma(implies(is_in(*CHOOSING, *HANDING, "FINISH", "WAIT") & ~embedding & owed,
-                    sequencer.expected | ended))
+    h.lemma(implies(is_in("FETCH-SCALE", *DIVIDING, "ENABLE-ROWS"),
+                    owed & ~embedding & ~sequencer.operations.rows_enabled & ~(awaited & ended)))
+    h.lemma(implies(is_in("NEXT-SEQUENCE", *SELECTING, *ISSUING, "AWAIT-TOKEN", "LOAD-CONTEXT"),
+                    owed | done))
+    h.lemma(implies(is_in("NEXT-SEQUENCE"), embedding))
+    h.lemma(implies(is_in(*SELECTING, *ISSUING, "AWAIT-TOKEN", "LOAD-CONTEXT") & ~embedding & owed,
+                    sequencer.operations.rows_enabled | ended))
     # The divider is asked one thing at a time, and owes an answer while one is waited for.
     dividing = Signal()
     m.d.sync += dividing.eq(divider.start | (dividing & ~divider.done))
     h.assume(implies(divider.done, dividing))
-    h.lemma(dividing == is_in("DIVIDED"))
+    h.lemma(dividing == is_in("AWAIT-DIVISION"))
 
     # ---- What is true of every state that can be reached.
-    h.lemma(sequencer.running == ~is_in("IDLE", "RUN"))
-    h.lemma(implies(r.works & r.starting, is_in("PLACE", "TAPE", "EMBED", "BEGIN")))
-    h.lemma(implies(is_in("PLACE", "BEGIN"), r.starting))
-    h.lemma(implies(r.embed_due, is_in(*CHOOSING, *HANDING, *FINISHING)))
-    h.lemma(implies(is_in(*FINISHING), r.embed_due))
+    h.lemma(sequencer.status.running == ~is_in("IDLE", "ACCEPT-RUN"))
+    h.lemma(implies(r.works & r.starting, is_in(
+        "ADDRESS-TOKEN", "READ-TOKEN", "EMBED-TOKEN", "NEXT-SEQUENCE")))
+    h.lemma(implies(is_in("ADDRESS-TOKEN", "NEXT-SEQUENCE"), r.starting))
+    h.lemma(implies(r.token_ends, is_in(*SELECTING, *ISSUING, *FINISHING)))
+    h.lemma(implies(is_in(*FINISHING), r.token_ends))
     h.lemma(implies(r.works, (r.op_count != 0) & (r.ops_after <= r.op_count)))
     h.lemma(implies(r.works & ~r.first_op, r.ops_after != r.op_count))
     h.lemma(implies(r.works & r.first_op,
                     (r.ops_after == r.op_count) | ((r.ops_after == 0) & (r.op_count == 1))))
-    for state, least, most in (("RUN", 0, 0), ("HEADER", 0, PROGRAM_HEADER_WORDS),
-                               ("FETCH", 0, 2), ("SCALE", 0, 0), ("DIVIDE", 0, scales - 1),
-                               ("DIVIDED", 1, scales)):
+    for state, least, most in (("ACCEPT-RUN", 0, 0), ("READ-HEADER", 0, PROGRAM_HEADER_WORDS),
+                               ("FETCH-OP", 0, 2), ("FETCH-SCALE", 0, 0),
+                               ("START-DIVISION", 0, scales - 1),
+                               ("AWAIT-DIVISION", 1, scales)):
         h.lemma(implies(is_in(state), (r.word >= least) & (r.word <= most)))
-    h.lemma(implies(is_in("HEADER", "START"), Cat(*r.requested).any()))
+    h.lemma(implies(is_in("READ-HEADER", "START"), Cat(*r.requested).any()))
 
     # What was worked out in the cycle before.
     for k in sequences:
-        h.lemma(implies(is_in("TAPE", "EMBED", *DIVIDING, "EXPECT"),
+        h.lemma(implies(is_in("READ-TOKEN", "EMBED-TOKEN", *DIVIDING, "ENABLE-ROWS"),
                         (r.feeds_more[k] == (r.n_feed[k] > 1))
                         & (r.generates[k] == (r.n_generate[k] != 0))
                         & (r.generates_more[k] == (r.n_generate[k] > 1))))
-    h.lemma(implies(is_in("DIVIDED", "EXPECT"), r.several == Mux(
-        r.head[r.sequence], r.generates_more[r.sequence], r.feeds_more[r.sequence])))
-    h.lemma(implies(is_in("DIVIDED", "EXPECT", *CHOOSING),
-                    (r.at_head == (r.ops_after == 0)) & (r.before_head == (r.ops_after == 1))))
-    h.lemma(implies(is_in("CHOOSE"), (r.both == (
-        r.active[1] & (r.head[1] | (r.ops_after != 0)) & ~r.sequence))
-        & (r.some_head == Cat(r.head[k] & r.active[k] for k in sequences).any())))
-    h.lemma(implies(is_in("CHOOSE", *HANDING, *FINISHING),
-                    r.some_go_on == Cat(*r.goes_on).any()))
-    h.lemma(implies(is_in("CHOOSE", *HANDING, *FINISHING) & r.embed_due,
-                    r.generated == r.head[r.embedded]))
+    h.lemma(implies(is_in("AWAIT-DIVISION", "ENABLE-ROWS"), r.token_follows == Mux(
+        r.samples[r.sequence], r.generates_more[r.sequence], r.feeds_more[r.sequence])))
+    h.lemma(implies(is_in("AWAIT-DIVISION", "ENABLE-ROWS", *SELECTING),
+                    (r.is_head == (r.ops_after == 0)) & (r.before_head == (r.ops_after == 1))))
+    h.lemma(implies(is_in("SELECT-OP"), (r.shared_by_1 == (
+        r.active[1] & (r.samples[1] | (r.ops_after != 0)) & ~r.sequence))
+        & (r.any_samples == Cat(r.samples[k] & r.active[k] for k in sequences).any())))
+    h.lemma(implies(is_in("SELECT-OP", *ISSUING, *FINISHING),
+                    r.any_continues == Cat(*r.continues).any()))
+    h.lemma(implies(is_in("SELECT-OP", *ISSUING, *FINISHING) & r.token_ends,
+                    r.sampled_now == r.samples[r.token_sequence]))
 
     # The present operation is of a sequence that takes part and has not had its last one.
-    h.lemma(implies(is_in(*CHOOSING), r.active[r.sequence] & (r.embed_due == (
-        r.at_head | (r.before_head & ~r.head[r.sequence])))))
-    h.lemma(implies(is_in(*CHOOSING) & r.embed_due, r.embedded == r.sequence))
-    h.lemma(implies(r.works & ~is_in(*CHOOSING) & (~is_in(*FINISHING) | r.some_go_on),
-                    r.goes_on[r.sequence] & ~Array(r.is_past(k) for k in sequences)[r.sequence]))
+    h.lemma(implies(is_in(*SELECTING), r.active[r.sequence] & (r.token_ends == (
+        r.is_head | (r.before_head & ~r.samples[r.sequence])))))
+    h.lemma(implies(is_in(*SELECTING) & r.token_ends, r.token_sequence == r.sequence))
+    h.lemma(implies(r.works & ~is_in(*SELECTING) & (~is_in(*FINISHING) | r.any_continues),
+                    r.continues[r.sequence] & ~Array(r.is_past(k) for k in sequences)[r.sequence]))
     h.lemma(implies(r.works & r.starting, r.first_op & (r.ops_after == r.op_count)
-                    & (r.sequence == ~r.active[0]) & r.goes_on[r.embedded]
-                    & ((r.embedded == r.sequence) | r.active[0])))
+                    & (r.sequence == ~r.active[0]) & r.continues[r.token_sequence]
+                    & ((r.token_sequence == r.sequence) | r.active[0])))
     h.lemma(implies(r.works & r.first_op & (r.ops_after == r.op_count),
                     ~r.active[0] | ~r.sequence | r.is_given(0)))
     for k in sequences:
@@ -174,56 +179,61 @@ def _rests(gateware: Gateware) -> Harness:
         in_round = r.works & r.active[k]
         between = r.is_past(k) | ~r.is_given(k)
         h.lemma(implies(r.ends(k) & r.active[k], between))
-        h.lemma(implies(is_in(*EMBEDDING) & (r.embedded == k), r.goes_on[k] & between))
-        h.lemma(implies(r.works & r.goes_on[k], r.active[k] & (r.n_feed[k] != 0)))
-        h.lemma(implies(in_round & ~r.is_past(k), r.goes_on[k]))
+        h.lemma(implies(is_in(*EMBEDDING) & (r.token_sequence == k), r.continues[k] & between))
+        h.lemma(implies(r.works & r.continues[k], r.active[k] & (r.n_feed[k] != 0)))
+        h.lemma(implies(in_round & ~r.is_past(k), r.continues[k]))
         # As many tokens are left as are counted on.
-        h.lemma(implies(r.ends(k), Mux(r.head[k], r.n_generate[k], r.n_feed[k]) > r.goes_on[k]))
-        h.lemma(implies(in_round & ~between,
-                        (r.head[k] == r.next_head[k]) & (~r.head[k] | (r.n_generate[k] != 0))))
-        to_embed = r.ends(k) | (is_in(*EMBEDDING) & (r.embedded == k)) | (
-            r.starting & ((r.embedded < k) | (is_in("PLACE") & (r.embedded == k))))
-        h.lemma(implies(r.works & r.goes_on[k] & between & ~to_embed,
-                        ~r.next_head[k] | (r.n_generate[k] != 0)))
+        left = Mux(r.samples[k], r.n_generate[k], r.n_feed[k])
+        h.lemma(implies(r.ends(k), left > r.continues[k]))
+        h.lemma(implies(in_round & ~between, (r.samples[k] == r.next_samples[k])
+                        & (~r.samples[k] | (r.n_generate[k] != 0))))
+        to_embed = r.ends(k) | (is_in(*EMBEDDING) & (r.token_sequence == k)) | (
+            r.starting & ((r.token_sequence < k)
+                          | (is_in("ADDRESS-TOKEN") & (r.token_sequence == k))))
+        h.lemma(implies(r.works & r.continues[k] & between & ~to_embed,
+                        ~r.next_samples[k] | (r.n_generate[k] != 0)))
 
     # ---- The rank.
     step = ranked(h, machine, {
-        "HEADER": 2 + (PROGRAM_HEADER_WORDS - r.word)[:3], "START": 1,
-        "PLACE": 24, "FETCH": 21 + (2 - r.word)[:2], "HAND": 20, "FINISH": 19, "ADVANCE": 18,
-        "WRITTEN": 17, "TAPE": 16, "EMBED": 15, "WAIT": 14, "BEGIN": 14, "SCALE": 13,
-        "DIVIDE": 4 + 2 * (scales - r.word)[:2], "DIVIDED": 5 + 2 * (scales - r.word)[:2],
-        "EXPECT": 2, "LOOK": 1, "CHOOSE": 0}, "step")
+        "READ-HEADER": 2 + (PROGRAM_HEADER_WORDS - r.word)[:3], "START": 1,
+        "ADDRESS-TOKEN": 24, "FETCH-OP": 21 + (2 - r.word)[:2], "ISSUE-OP": 20,
+        "AWAIT-TOKEN": 19, "END-TOKEN": 18, "WRITE-TOKEN": 17, "READ-TOKEN": 16,
+        "EMBED-TOKEN": 15, "LOAD-CONTEXT": 14, "NEXT-SEQUENCE": 14, "FETCH-SCALE": 13,
+        "START-DIVISION": 4 + 2 * (scales - r.word)[:2],
+        "AWAIT-DIVISION": 5 + 2 * (scales - r.word)[:2],
+        "ENABLE-ROWS": 2, "SETTLE": 1, "SELECT-OP": 0}, "step")
     place, left = Signal(10), Signal(18)
-    counted = r.embed_due & ~is_in(*CHOOSING)
+    counted = r.token_ends & ~is_in(*SELECTING)
     m.d.comb += [
-        place.eq(Mux(r.starting, Cat(~r.embedded, Const(1 << 8, 9)),
+        place.eq(Mux(r.starting, Cat(~r.token_sequence, Const(1 << 8, 9)),
                      Cat(~r.sequence, r.ops_after))),
         left.eq(sum((*r.n_feed, *r.n_generate), Const(0)) - counted),
     ]
     rank = Mux(r.works, Cat(step, place, left), Cat(step, Const(0, 28), 1))
-    waits = (is_in("HAND") & ~sequencer.ops.ready
-             | is_in("WAIT", "FINISH") & ~done
-             | is_in("BEGIN") & ~(r.embedded.any() | ~r.active[1]) & ~done
-             | is_in("TAPE") & ~sequencer.tape_read_ready
-             | is_in("DIVIDED") & ~divider.done)
+    waits = (is_in("ISSUE-OP") & ~sequencer.operations.ops.ready
+             | is_in("LOAD-CONTEXT", "AWAIT-TOKEN") & ~done
+             | is_in("NEXT-SEQUENCE") & ~(r.token_sequence.any() | ~r.active[1]) & ~done
+             | is_in("READ-TOKEN") & ~sequencer.tape.read_ready
+             | is_in("AWAIT-DIVISION") & ~divider.done)
     before = h.register(rank)
-    h.claim(implies(h.register(sequencer.running & ~waits) & sequencer.running, rank < before))
-    h.claim(implies(h.register(sequencer.running) & sequencer.running, rank <= before))
+    running = sequencer.status.running
+    h.claim(implies(h.register(running & ~waits) & running, rank < before))
+    h.claim(implies(h.register(running) & running, rank <= before))
     return h
 
 
 PROOFS = [
     Proof(name="sequencer.keeps", build=_keeps, method="induction", depth=2,
           claim="An operation and notices that are offered stay as they are until they are taken.",
-          fault=Edit("control/sequencer.py", """            with m.If(self.ops.ready):
-                m.d.sync += self.ops.valid.eq(0)
-""", """            m.d.sync += self.ops.valid.eq(0)
-            with m.If(self.ops.ready):
+          fault=Edit("control/scheduler.py", """            with m.If(ops.ready):
+                m.d.sync += ops.valid.eq(0)
+""", """            m.d.sync += ops.valid.eq(0)
+            with m.If(ops.ready):
 """), shows=40),
     Proof(name="sequencer.rests", build=_rests, method="induction", depth=3,
           claim="Every run ends, whatever the program and the number of tokens: with each cycle in "
                 "which nothing is awaited, what is left to do gets less. No context is given "
                 "before the last result of the one before.",
-          fault=Edit("control/sequencer.py", "[done.eq(0), embedded.eq(1)]", "embedded.eq(1)"),
-          shows=32),
+          fault=Edit("control/tokens.py", "[done.eq(0), self.sequence.eq(lowest(later) + 1)]",
+                     "self.sequence.eq(lowest(later) + 1)"), shows=32),
 ]

@@ -23,12 +23,12 @@ def _norm_fits(gateware: Gateware) -> Harness:
     m = h.m
     count, magnitudes = Signal(10), Signal(WIDE)
     act = h.signal("act")
-    with m.If(vector.acts.valid):
+    with m.If(vector.acts.acts.valid):
         m.d.sync += [count.eq(count + 1),
                      magnitudes.eq(magnitudes + Mux(act < 0, -act, act).as_unsigned())]
-    with m.If(vector.load):
+    with m.If(vector.context.load):
         m.d.sync += [count.eq(0), magnitudes.eq(0)]
-    h.assume(count + vector.acts.valid <= UP5K.max_columns)
+    h.assume(count + vector.acts.acts.valid <= UP5K.max_columns)
     h.claim(at_most(act, NUMBERS.act_max))
     h.claim(magnitudes <= NUMBERS.act_max * count)
     h.claim(magnitudes == (~h.signal("not_total")).as_unsigned())
@@ -36,7 +36,7 @@ def _norm_fits(gateware: Gateware) -> Harness:
 
 
 def _divider_divides(gateware: Gateware) -> Harness:
-    divider = gateware.module("vector.norm").EffectiveScale()
+    divider = gateware.module("control.divider").EffectiveScale()
     h = Harness(divider, gateware)
     m = h.m
     scale_bits, norm_bits = NUMBERS.scale_bits, NUMBERS.norm_bits
@@ -92,7 +92,7 @@ def _divider_divides(gateware: Gateware) -> Harness:
 
 
 def _divider_answers(gateware: Gateware) -> Harness:
-    divider = gateware.module("vector.norm").EffectiveScale()
+    divider = gateware.module("control.divider").EffectiveScale()
     h = Harness(divider, gateware)
     h.assume(~divider.start | (h.signal("steps_left") <= 1))  # one at a time
     since = count_while(h, ~divider.start, divider.CYCLES + 1, "since")
@@ -107,13 +107,14 @@ def _divider_answers(gateware: Gateware) -> Harness:
 PROOFS = [
     Proof(name="vector.norm_fits", build=_norm_fits, method="induction", depth=2,
           claim="Activations are within ±127, and the sum of their magnitudes is exact and fits.",
-          fault=Edit("vector/unit.py", "~negative, width=n.norm_bits))",
+          fault=Edit("vector/norm.py", "~negative, width=n.norm_bits))",
                      "Const(1, 1), width=n.norm_bits))"), shows=12),
     Proof(name="divider.divides", build=_divider_divides, method="induction", depth=2,
           claim="The quotient is the largest that is not too large, or the largest that fits.",
-          fault=Edit("vector/norm.py", "Cat(low[-1], difference[:-1]), addend, ~negative",
+          fault=Edit("control/divider.py", "Cat(low[-1], difference[:-1]), addend, ~negative",
                      "Cat(low[-1], difference[:-1]), addend, Const(1, 1)"), shows=36),
     Proof(name="divider.answers", build=_divider_answers, method="every state", depth=36,
           claim="A division that was begun is answered once, after as many cycles as are promised.",
-          fault=Edit("vector/norm.py", "(steps_left == 2) | (self", "(steps_left == 3) | (self")),
+          fault=Edit("control/divider.py", "(steps_left == 2) | (self",
+                     "(steps_left == 3) | (self")),
 ]

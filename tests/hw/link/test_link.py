@@ -61,7 +61,7 @@ class Host:
                  clocks_per_bit: int = CLOCKS_PER_BIT) -> None:
         self.dut = Link(device=device, clock_hz=CLOCK_HZ, clocks_per_bit=clocks_per_bit,
                         build_id=BUILD_ID)
-        self._notices = (self.dut.notice_0, self.dut.notice_1)
+        self._events = self.dut.events
         self.bit_s = clocks_per_bit * CLOCK_S
         self.read_latency = read_latency
         self.memory: dict[int, int] = {}
@@ -93,26 +93,26 @@ class Host:
 
     async def _serve_writes(self, ctx: Any) -> None:
         dut = self.dut
-        async for addr, data in pulses(ctx, dut.bus_write, dut.bus_addr, dut.bus_data):
+        async for addr, data in pulses(ctx, dut.bus.write, dut.bus.address, dut.bus.data):
             self.writes.append((addr, data))
             self.memory[addr] = data
 
     async def _serve_reads(self, ctx: Any) -> None:
         dut = self.dut
-        ctx.set(dut.bus_read_data, 0xDEAD)
-        async for (addr,) in pulses(ctx, dut.bus_read, dut.bus_addr):
+        ctx.set(dut.bus.read_data, 0xDEAD)
+        async for (addr,) in pulses(ctx, dut.bus.read, dut.bus.address):
             self.reads.append(addr)
             if self.read_latency > 1:
                 await ctx.tick().repeat(self.read_latency - 1)
-            ctx.set(dut.bus_read_data, self.memory.get(addr, 0))
-            ctx.set(dut.bus_read_valid, 1)
+            ctx.set(dut.bus.read_data, self.memory.get(addr, 0))
+            ctx.set(dut.bus.read_valid, 1)
             await ctx.tick()
             # The data are there for one cycle only.
-            ctx.set(dut.bus_read_data, 0xDEAD)
-            ctx.set(dut.bus_read_valid, 0)
+            ctx.set(dut.bus.read_data, 0xDEAD)
+            ctx.set(dut.bus.read_valid, 0)
 
     async def _serve_runs(self, ctx: Any) -> None:
-        run = self.dut.run
+        run = self.dut.run.request
         fields = list(run.payload.shape().members)
         async for ready, *values in pulses(ctx, run.valid, run.ready,
                                            *(run.payload[field] for field in fields)):
@@ -120,7 +120,7 @@ class Host:
             self.runs.append(dict(zip(fields, values, strict=True)))
 
     async def _count_stops(self, ctx: Any) -> None:
-        async for _ in pulses(ctx, self.dut.stop):
+        async for _ in pulses(ctx, self.dut.run.stop):
             self.stops += 1
 
     async def _listen(self, ctx: Any) -> None:
@@ -175,22 +175,21 @@ class Host:
         got = await self.request(sequence, command, payload)
         assert got == Frame(sequence, command | RESPONSE, bytes([result]) + answer)
 
-    def set(self, **values: int) -> None:
-        for name, value in values.items():
-            self.ctx.set(getattr(self.dut, name), value)
+    def set_running(self, running: int) -> None:
+        self.ctx.set(self.dut.status.running, running)
 
     def set_notice(self, position: int, token: int, sequence: int = 0) -> None:
-        notice = self._notices[sequence]
+        notice = self._events[sequence]
         self.ctx.set(notice.payload, {"position": position, "token": token})
         self.ctx.set(notice.valid, 1)
 
     async def notice_taken(self, sequence: int = 0) -> None:
         for _ in range(100 * BYTE_CYCLES):
             *_, mine, other = await self.ctx.tick().sample(
-                self._notices[sequence].ready, self._notices[1 - sequence].ready)
+                self._events[sequence].ready, self._events[1 - sequence].ready)
             assert not other, "the other sequence's notice is taken"
             if mine:
-                self.ctx.set(self._notices[sequence].valid, 0)
+                self.ctx.set(self._events[sequence].valid, 0)
                 return
         raise AssertionError("the notice is not taken")
 
@@ -330,12 +329,12 @@ REFUSALS = [
 
 def test_refusals_have_no_effect() -> None:
     async def script(host: Host) -> None:
-        host.ctx.set(host.dut.run.ready, 1)
+        host.ctx.set(host.dut.run.request.ready, 1)
         for sequence, (running, command, payload, result) in enumerate(REFUSALS, 1):
-            host.set(running=running)
+            host.set_running(running)
             await host.expect(sequence, command, payload, result=result)
         assert (host.writes, host.reads, host.runs, host.stops) == ([], [], [], 0)
-        host.set(running=0)
+        host.set_running(0)
         await check_alive(host)
 
     Host().simulate(script)
@@ -349,7 +348,7 @@ def test_refusals_have_no_effect() -> None:
 ], ids=["STOP", "RUN", "READ", "WRITE"])
 def test_answer_begins_in_time(command: Command, payload: bytes, cycles: int) -> None:
     async def script(host: Host) -> None:
-        host.ctx.set(host.dut.run.ready, 1)
+        host.ctx.set(host.dut.run.request.ready, 1)
         await host.send(encode_frame(Frame(1, command, payload)))
         began, _ = await host.ctx.negedge(host.dut.tx).delay(cycles * CLOCK_S)
         assert began
@@ -379,7 +378,7 @@ def test_tape_is_only_read_during_a_run() -> None:
     async def script(host: Host) -> None:
         await host.expect(1, Command.WRITE, address(Space.TAPE + 255) + words([1, 2]))
         written = list(host.writes)
-        host.set(running=1)
+        host.set_running(1)
         await host.expect(3, Command.WRITE, address(Space.TAPE + 255) + words([3, 4]),
                           result=Result.BUSY)
         assert host.writes == written
@@ -396,19 +395,19 @@ def test_run_is_executed_once(rng: np.random.Generator) -> None:
     least = {"flags": int(reset), "n_feed": 1, "n_generate": 0, "temperature": 0x7FF, "seed": 1}
 
     async def script(host: Host) -> None:
-        ready = host.dut.run.ready
-        host.set(running=1)
+        ready = host.dut.run.request.ready
+        host.set_running(1)
         await host.expect(9, Command.RUN, RUN.pack(*fields.values()), result=Result.BUSY)
-        host.set(running=0)
+        host.set_running(0)
         host.ctx.set(ready, 1)
         # A refused RUN does not count as accepted.
         await host.expect(9, Command.RUN, RUN.pack(*fields.values()))
         assert host.runs == [fields]
         host.ctx.set(ready, 0)
-        host.set(running=1)
+        host.set_running(1)
         await host.expect(9, Command.RUN, RUN.pack(*fields.values()))
         host.ctx.set(ready, 1)
-        host.set(running=0)
+        host.set_running(0)
         # Other commands in between, also refused ones, change nothing.
         await host.expect(10, Command.STOP)
         await host.expect(11, Command.RUN, RUN.pack(0, 0, 0, 0, 0), result=Result.BAD_LENGTH)
@@ -435,7 +434,7 @@ def test_run_is_about_either_sequence(flags: RunFlag) -> None:
     fields = {"flags": int(flags), "n_feed": 3, "n_generate": 4, "temperature": 5, "seed": 6}
 
     async def script(host: Host) -> None:
-        host.ctx.set(host.dut.run.ready, 1)
+        host.ctx.set(host.dut.run.request.ready, 1)
         await host.expect(1, Command.RUN, RUN.pack(*fields.values()))
         assert host.runs == [fields]
 
@@ -446,16 +445,16 @@ def test_device_of_one_sequence_has_no_second() -> None:
     device = Device(name="small", weight_words=300, sequences=1)
 
     async def script(host: Host) -> None:
-        host.ctx.set(host.dut.run.ready, 1)
+        host.ctx.set(host.dut.run.request.ready, 1)
         identity = await host.request(1, Command.IDENTIFY)
         assert IDENTITY.unpack(identity.payload[1:])[-1] == 1
         for running in (0, 1):
-            host.set(running=running)
+            host.set_running(running)
             for flags in (RunFlag.SECOND, RunFlag.SECOND | RunFlag.HOLD | RunFlag.RESET):
                 await host.expect(2, Command.RUN, RUN.pack(flags, 1, 1, 0, 0),
                                   result=Result.BAD_LENGTH)
         assert host.runs == []
-        host.set(running=0)
+        host.set_running(0)
         # Neither does it count as accepted.
         await host.expect(2, Command.RUN, RUN.pack(RunFlag.HOLD, 1, 1, 0, 0))
         assert [run["flags"] for run in host.runs] == [RunFlag.HOLD]
@@ -467,7 +466,7 @@ def test_status_is_of_one_moment() -> None:
     """Every field follows one clock, so that an answer of two moments contradicts itself."""
     period = 3 * BYTE_CYCLES
     host = Host()
-    dut = host.dut
+    status = host.dut.status
 
     def fields(now: int) -> dict[str, int]:
         spread = [0x9E3779B1 * (now + i) & 0xFFFFFFFF for i in range(4)]
@@ -475,9 +474,11 @@ def test_status_is_of_one_moment() -> None:
                 "cycles": spread[0], "words": spread[1], "tokens": spread[2]}
 
     async def clock(ctx: Any) -> None:
-        async for *_, position in ctx.tick().sample(dut.position_0):
-            for name, value in fields((position + 1) & 0xFFFF).items():
-                ctx.set(getattr(dut, name), value)
+        async for *_, position in ctx.tick().sample(status.positions[0]):
+            values = fields((position + 1) & 0xFFFF)
+            ctx.set(status.positions, [values.pop("position_0"), values.pop("position_1")])
+            for name, value in values.items():
+                ctx.set(getattr(status, name), value)
 
     async def script(host: Host) -> None:
         seen = set()
@@ -532,7 +533,7 @@ def test_notice_and_answer_share_the_line(delay: int) -> None:
 
     async def script(host: Host) -> None:
         host.memory.update((Space.TAPE + i, i + 1) for i in range(n))
-        host.set(running=1)
+        host.set_running(1)
         request = encode_frame(Frame(5, Command.READ, address(Space.TAPE) + bytes([n])))
         early = min(delay, 0) % (len(request) + 1)
         await host.send(request[:early])
@@ -650,7 +651,7 @@ def test_every_damaged_byte_is_noticed(rng: np.random.Generator) -> None:
     frame = encode_frame(Frame(7, Command.RUN, RUN.pack(5, 0xDB, 3, 4, 0xC0FFEE)))
 
     async def script(host: Host) -> None:
-        host.ctx.set(host.dut.run.ready, 1)
+        host.ctx.set(host.dut.run.request.ready, 1)
         for place in range(1, len(frame)):
             changes = {0xFF, 1 << int(rng.integers(8)), int(rng.integers(1, 256))}
             for change in sorted(changes):

@@ -9,12 +9,12 @@ from amaranth.lib import wiring
 
 from trilight.boards.icebreaker import Icebreaker
 from trilight.hw.contract.device import UP5K
+from trilight.hw.control.divider import EffectiveScale
 from trilight.hw.core import Core
 from trilight.hw.engine.engine import Engine
 from trilight.hw.flow.build import Hdl, elaborate, synthesise
 from trilight.hw.link.link import Link
 from trilight.hw.sampler import Sampler
-from trilight.hw.vector.norm import EffectiveScale
 from trilight.hw.vector.unit import VectorUnit
 from trilight.sim.bench import chip as bench_chip
 from trilight.sim.bench import coverage

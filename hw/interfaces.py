@@ -1,0 +1,397 @@
+"""Interfaces between the blocks: signatures by name, and the layouts of what they carry.
+
+Neither side of an interface owns it, so both import it from here. A signature is written as its
+driver sees it; the other side takes it with ``In``. Widths follow from the device.
+"""
+
+from amaranth.hdl import ShapeLike, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .contract.device import Device
+from .contract.numbers import NUMBERS
+from .contract.protocol import Op, RunFlag
+from .vector import timing
+
+__all__ = [
+    "ACTIVATION",
+    "BUS_BITS",
+    "CHANNEL",
+    "LOGIT",
+    "LOGIT_LATENCY",
+    "ROW",
+    "RUN",
+    "ActivationSignature",
+    "BusSignature",
+    "ContextSignature",
+    "EmbeddingSignature",
+    "HeadBiasSignature",
+    "LogitSignature",
+    "OperationSignature",
+    "ProgramSignature",
+    "RunSignature",
+    "SamplingSignature",
+    "StatusSignature",
+    "TableWriteSignature",
+    "TapeSignature",
+    "context_layout",
+    "operation_layout",
+    "token_event_layout",
+    "token_events",
+    "vector_layout",
+]
+
+BUS_BITS = 16
+"""Bits of a word of the bus."""
+
+
+# ---- Host side: between the link and the core
+
+
+class BusSignature(wiring.Signature):
+    """Access to the device's memories, one 16-bit word at a time; ``docs/protocol.md`` has the map.
+
+    Members
+    -------
+    address : Out
+        Word of the address space.
+    data, write : Out(16), Out(1)
+        Pulse ``write``: write ``data`` to the word at ``address``.
+    read : Out(1)
+        Pulse: read the word at ``address``, which holds until the answer.
+    read_data, read_valid : In(16), In(1)
+        Answer to a read, in the one cycle of the pulse ``read_valid``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({
+            "address": Out(17),
+            "data": Out(BUS_BITS),
+            "write": Out(1),
+            "read": Out(1),
+            "read_data": In(BUS_BITS),
+            "read_valid": In(1),
+        })
+
+
+RUN = data.StructLayout({
+    "flags": len(RunFlag),
+    "n_feed": 16,
+    "n_generate": 16,
+    "temperature": NUMBERS.temperature_bits,
+    "seed": NUMBERS.rng_bits,
+})
+"""Payload of an accepted RUN; see ``trilight.hw.contract.protocol.RUN``."""
+
+
+class RunSignature(wiring.Signature):
+    """Start and end of runs.
+
+    Members
+    -------
+    request : Out(stream of RUN)
+        Taken while no run is in progress.
+    stop : Out(1)
+        Pulse: end the run after the token in progress.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({"request": Out(stream.Signature(RUN)), "stop": Out(1)})
+
+
+class StatusSignature(wiring.Signature):
+    """Progress of a run.
+
+    Members
+    -------
+    running : Out(1)
+    positions : Out(array of 16)
+        Tokens of each sequence fed since its state was reset, modulo 65536.
+    cycles, words, tokens : Out(32)
+        Cycles running, weight words used and tokens fed since the last clear.
+    """
+
+    def __init__(self, device: Device) -> None:
+        super().__init__({
+            "running": Out(1),
+            "positions": Out(data.ArrayLayout(16, device.sequences)),
+            "cycles": Out(32),
+            "words": Out(32),
+            "tokens": Out(32),
+        })
+
+
+def token_event_layout(device: Device) -> data.StructLayout:
+    """Event of a generated token: its position in its sequence, and the token."""
+    return data.StructLayout({"position": 16, "token": device.token_bits})
+
+
+def token_events(device: Device) -> wiring.Member:
+    """Array of streams of token events, one for each sequence, as the core drives them."""
+    return Out(stream.Signature(token_event_layout(device))).array(device.sequences)
+
+
+class TableWriteSignature(wiring.Signature):
+    """Write port of a parameter memory: pulse ``en`` writes ``data`` to entry ``addr``."""
+
+    def __init__(self) -> None:
+        super().__init__({"addr": Out(9), "data": Out(BUS_BITS), "en": Out(1)})
+
+
+# ---- Sequencer to its memories
+
+
+class ProgramSignature(wiring.Signature):
+    """Read port of the program memory; ``data`` follow one cycle after ``addr``."""
+
+    def __init__(self, device: Device) -> None:
+        super().__init__({
+            "addr": Out(device.program_bits),
+            "data": In(BUS_BITS),
+        })
+
+
+class TapeSignature(wiring.Signature):
+    """Port of the token buffers, those of all sequences in one memory.
+
+    Members
+    -------
+    addr : Out
+        Position modulo the buffer's size, then the number of the sequence.
+    read_ready, read_data : In
+        A read is taken in a cycle with ``read_ready``; its data follow one cycle later.
+    write, write_data : Out
+        Pulse ``write``: write a token to ``addr``.
+    """
+
+    def __init__(self, device: Device) -> None:
+        super().__init__({
+            "addr": Out(device.tape_bits + device.sequence_bits),
+            "read_ready": In(1),
+            "read_data": In(device.token_bits),
+            "write": Out(1),
+            "write_data": Out(device.token_bits),
+        })
+
+
+# ---- Sequencer to engine, vector unit and sampler
+
+
+def vector_layout(device: Device) -> data.StructLayout:
+    """Input vector of an operation: blocks of columns - 1, short words, sequence."""
+    packing = device.packing
+    most = -(-device.max_columns // (packing.short_trits * packing.lanes))
+    return data.StructLayout({
+        "blocks": (most - 1).bit_length(),
+        "short": 1,
+        "sequence": device.sequence_bits,
+    })
+
+
+def operation_layout(device: Device) -> data.StructLayout:
+    """Operation of the engine: its input vector, rows - 1, and where its weight words are.
+
+    They follow those of the operation before, or (``replay``) are the same ones once more, or
+    (``rewind``) begin at word 0.
+    """
+    return data.StructLayout({
+        "vector": vector_layout(device),
+        "rows": device.row_bits,
+        "replay": 1,
+        "rewind": 1,
+    })
+
+
+class OperationSignature(wiring.Signature):
+    """Hand-over of operations to the engine.
+
+    Members
+    -------
+    ops : Out(stream of operation_layout)
+        Taken when the tables of the operation before have filled.
+    rows_enabled : Out(1)
+        Rows of the operation in progress may be emitted.
+    ends : In(1)
+        Pulse: the last word of the operation in progress is issued.
+    word_used : In(1)
+        A weight word of an operation is read in this cycle.
+    """
+
+    def __init__(self, device: Device) -> None:
+        super().__init__({
+            "ops": Out(stream.Signature(operation_layout(device))),
+            "rows_enabled": Out(1),
+            "ends": In(1),
+            "word_used": In(1),
+        })
+
+
+class EmbeddingSignature(wiring.Signature):
+    """Request for one row of the embedding.
+
+    Members
+    -------
+    start : Out(1)
+        Pulse: look up. The other members hold until the last channel is out.
+    token : Out
+    base, stride : Out
+        Block b of the token's row is weight word ``base + b * stride + token``.
+    channels : Out
+        Number of channels - 1.
+    scale : Out
+        Q5.6.
+    short : Out(1)
+        The embedding's weight words are short.
+    """
+
+    def __init__(self, device: Device) -> None:
+        super().__init__({
+            "start": Out(1),
+            "token": Out(device.token_bits),
+            "base": Out(device.address_bits),
+            "stride": Out(device.max_rows.bit_length()),
+            "channels": Out(device.column_bits),
+            "scale": Out(NUMBERS.residual_bits - 1),
+            "short": Out(1),
+        })
+
+
+def context_layout(device: Device) -> data.StructLayout:
+    """Context of an operation's rows, or of an embedding's channels.
+
+    ``replay``: the operation before was the same one for another sequence. ``first``: the operation
+    is the first of a token. ``zero_state``: the recurrent state counts as zero, as the token is the
+    first after a reset. ``discard``: no operation takes the results. ``act_short``: short words
+    will look the results up.
+    """
+    return data.StructLayout({
+        "kind": Op,
+        "embedding": 1,
+        "sequence": device.sequence_bits,
+        "replay": 1,
+        "first": 1,
+        "zero_state": 1,
+        "discard": 1,
+        "act_short": 1,
+    })
+
+
+class ContextSignature(wiring.Signature):
+    """Context of the operation in progress, for the vector unit.
+
+    Members
+    -------
+    context : Out(context_layout)
+    load : Out(1)
+        Pulse in the first cycle of a new context, at least two before its first row or channel.
+    scale, push_scale : Out(15), Out(1)
+        Pulse ``push_scale``: take the next of an operation's three scales, after ``load``.
+    not_total : In(15)
+        ``~sum|q|`` of the last vector of the context's sequence.
+    """
+
+    def __init__(self, device: Device) -> None:
+        super().__init__({
+            "context": Out(context_layout(device)),
+            "load": Out(1),
+            "scale": Out(NUMBERS.scale_bits),
+            "push_scale": Out(1),
+            "not_total": In(NUMBERS.norm_bits),
+        })
+
+
+class SamplingSignature(wiring.Signature):
+    """Parameters of the sampler, and the token that it samples.
+
+    Members
+    -------
+    temperature : Out(11)
+        Q3.8.
+    seed, seed_sequence, load_seed : Out
+        Pulse ``load_seed``: seed the generator of a sequence.
+    token : In
+        Token sampled when the head is done, until the next head.
+    """
+
+    def __init__(self, device: Device) -> None:
+        super().__init__({
+            "temperature": Out(NUMBERS.temperature_bits),
+            "seed": Out(NUMBERS.rng_bits),
+            "seed_sequence": Out(device.sequence_bits),
+            "load_seed": Out(1),
+            "token": In(device.token_bits),
+        })
+
+
+# ---- Engine to vector unit and back, vector unit to sampler
+
+ROW = data.StructLayout({"sum": signed(NUMBERS.acc_bits), "last": 1})
+"""Finished row: its dot product, and whether it is the operation's last."""
+
+CHANNEL = data.StructLayout({"value": signed(NUMBERS.residual_bits), "last": 1})
+"""Channel of the residual stream, channels in order."""
+
+ACTIVATION = data.StructLayout({"value": signed(NUMBERS.act_bits), "last": 1})
+"""Activation of a column, columns in order; ``last`` marks the end of the vector."""
+
+LOGIT = data.StructLayout({"value": signed(NUMBERS.logit_bits), "last": 1})
+"""Logit of a token, tokens in order."""
+
+
+def _always_ready(payload: ShapeLike) -> wiring.Member:
+    return Out(stream.Signature(payload, always_ready=True))
+
+
+class ActivationSignature(wiring.Signature):
+    """Activations on their way to the tables.
+
+    Members
+    -------
+    acts : Out(stream of ACTIVATION, always ready)
+    short : Out(1)
+        Short words will look the vector up.
+    sequence : Out
+        Sequence of the vector.
+    """
+
+    def __init__(self, device: Device) -> None:
+        super().__init__({
+            "acts": _always_ready(ACTIVATION),
+            "short": Out(1),
+            "sequence": Out(device.sequence_bits),
+        })
+
+
+LOGIT_LATENCY = timing.LOGIT
+"""Cycles from a draw to its logit."""
+
+
+class LogitSignature(wiring.Signature):
+    """Logits on their way to the sampler.
+
+    Members
+    -------
+    draw : Out(1)
+        A logit follows ``LOGIT_LATENCY`` cycles later: draw its noise.
+    sequence : Out
+        Sequence whose generator draws.
+    logits : Out(stream of LOGIT, always ready)
+    """
+
+    def __init__(self, device: Device) -> None:
+        super().__init__({
+            "draw": Out(1),
+            "sequence": Out(device.sequence_bits),
+            "logits": _always_ready(LOGIT),
+        })
+
+
+class HeadBiasSignature(wiring.Signature):
+    """Read port of the output biases; ``data`` follow one cycle after ``addr`` and ``read``."""
+
+    def __init__(self, device: Device) -> None:
+        super().__init__({
+            "addr": Out(device.token_bits),
+            "read": Out(1),
+            "data": In(signed(NUMBERS.logit_bits)),
+        })
