@@ -33,7 +33,7 @@ from trilight.hw.lib.arith import Multiplier
 from .families.up5k import UP5KBoard
 from .icebreaker import Icebreaker
 
-__all__ = ["DESIGNS", "OSCILLATORS_HZ", "PUBLISHED", "CalibrationBoard", "Design",
+__all__ = ["DESIGNS", "OSCILLATORS_HZ", "PUBLISHED", "CalibrationBoard", "CalibrationDesign",
            "all_boards", "calibration_board", "calibration_boards", "lfsr_taps", "published_boards"]
 
 PIN_HZ = 12_000_000
@@ -188,7 +188,7 @@ def products(m: Module, *, number: int) -> Value:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Design:
+class CalibrationDesign:
     """A design, by the function that makes its logic.
 
     ``settle`` is the number of cycles after which it does the same on average, ``length`` the
@@ -204,21 +204,32 @@ class Design:
 
 
 PUBLISHED = {
-    **{f"counter-{bits}": Design(logic=counter, parameters={"bits": bits})
+    **{f"counter-{bits}": CalibrationDesign(logic=counter, parameters={"bits": bits})
        for bits in (24, 28, 56, 112, 224)},
-    "product-logic": Design(logic=product, parameters={"dsp": False}),
-    "product-dsp": Design(logic=product, parameters={"dsp": True}),
+    "product-logic": CalibrationDesign(logic=product, parameters={"dsp": False}),
+    "product-dsp": CalibrationDesign(logic=product, parameters={"dsp": True}),
 }
 """Equivalents of the designs whose currents are published."""
 
 DESIGNS = {
-    **{f"ff-{n}": Design(logic=flip_flops, parameters={"number": n}, button=True)
-       for n in (64, 2048)},
-    **{f"tree-{n}": Design(logic=trees, parameters={"number": n}, settle=256) for n in (1, 6)},
-    **{f"ebr-{ebrs}-spram-{sprams}": Design(
-        logic=memories, parameters={"ebrs": ebrs, "sprams": sprams}, settle=SPRAM_WORDS + 64)
-       for ebrs, sprams in ((8, 0), (8, 1), (8, 4), (24, 0))},
-    **{f"dsp-{n}": Design(logic=products, parameters={"number": n}, settle=256) for n in (1, 6)},
+    **{
+        f"ff-{n}": CalibrationDesign(logic=flip_flops, parameters={"number": n}, button=True)
+        for n in (64, 2048)
+    },
+    **{
+        f"tree-{n}": CalibrationDesign(logic=trees, parameters={"number": n}, settle=256)
+        for n in (1, 6)
+    },
+    **{
+        f"ebr-{ebrs}-spram-{sprams}": CalibrationDesign(
+            logic=memories, parameters={"ebrs": ebrs, "sprams": sprams}, settle=SPRAM_WORDS + 64
+        )
+        for ebrs, sprams in ((8, 0), (8, 1), (8, 4), (24, 0))
+    },
+    **{
+        f"dsp-{n}": CalibrationDesign(logic=products, parameters={"number": n}, settle=256)
+        for n in (1, 6)
+    },
 }
 """Designs to calibrate a board with."""
 

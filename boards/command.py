@@ -17,7 +17,7 @@ from rich.table import Table
 from trilight.hw.contract.errors import BuildError, RegressionError, TimingError
 from trilight.hw.flow.build import (
     DEFAULT_SEEDS,
-    Board,
+    BoardDesign,
     Build,
     Netlist,
     build,
@@ -38,7 +38,7 @@ from .releases import load_release, module_path, release_path
 __all__ = ["RELEASE", "RELEASE_MODULE", "build_command", "flash_command", "flash_design",
            "guard_command"]
 
-RELEASE = "trilight.release"
+RELEASE = "trilight.release_figures"
 """Entry points group of functions that add figures to a release: each takes a netlist and a
 progress callback, and returns JSON-able fields."""
 
@@ -234,7 +234,7 @@ def _printer(console: Console) -> Progress:
     return lambda text: console.print(escape(text), style="dim")
 
 
-def _seeds(board: Board, text: str | None = None) -> Sequence[int]:
+def _seeds(board: BoardDesign, text: str | None = None) -> Sequence[int]:
     """Return the seeds that were asked for; otherwise a design that is released gets its file."""
     if text is not None:
         return _parse_seeds(text)

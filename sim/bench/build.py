@@ -29,7 +29,7 @@ from trilight.hw.support.tools import run_all
 from trilight.sim.native.compile import COMPILER, verilator_folder
 from trilight.sw.errors import SimulationError
 
-__all__ = ["Design", "Simulator", "board_design", "component_design", "installed", "run_bench"]
+__all__ = ["BenchDesign", "Simulator", "board_design", "component_design", "installed", "run_bench"]
 
 # Not in the stubs of Amaranth.
 rtlil = import_module("amaranth.back.rtlil")
@@ -57,7 +57,7 @@ TRACE = re.compile(r"\\(?:\S+\.)?(trace_\w+) ")
 
 
 @dataclass(frozen=True)
-class Design:
+class BenchDesign:
     """Verilog of a module that a bench drives by its ports.
 
     Signals of the design whose names begin with ``trace_`` are output ports, under these names.
@@ -76,7 +76,7 @@ class Design:
     ports: list[str]
 
 
-def component_design(component: "wiring.Component[Any]") -> Design:
+def component_design(component: "wiring.Component[Any]") -> BenchDesign:
     """Return a component as Verilog; its clock and reset are the ports ``clk`` and ``rst``.
 
     Raises
@@ -97,10 +97,10 @@ def component_design(component: "wiring.Component[Any]") -> Design:
                   what=f"writing {top} as Verilog")
 
     verilog = _plain_traces((cached("component", key, make) / "design.v").read_text())
-    return Design(top, verilog, [port["name"] for port in PORT.finditer(verilog)])
+    return BenchDesign(top, verilog, [port["name"] for port in PORT.finditer(verilog)])
 
 
-def board_design(hdl: Hdl) -> Design:
+def board_design(hdl: Hdl) -> BenchDesign:
     """Return a board's design as a module with the ports ``clk``, ``rx``, ``tx`` and its traces.
 
     A simulated clock is one of the chip, whatever the board makes of its oscillator's.
@@ -118,7 +118,9 @@ module bench(input clk, input rx, output tx{outputs});
   {board.top} dut({", ".join(f".{pin}({name})" for pin, name in pins)});
 endmodule
 """
-    return Design("bench", verilog + wrapper, ["clk", "rx", "tx", *(p["name"] for p in traces)])
+    return BenchDesign(
+        "bench", verilog + wrapper, ["clk", "rx", "tx", *(p["name"] for p in traces)]
+    )
 
 
 def installed(simulator: Simulator) -> bool:
@@ -127,7 +129,7 @@ def installed(simulator: Simulator) -> bool:
 
 
 def run_bench(
-    design: Design,
+    design: BenchDesign,
     bench: str,
     folder: Path,
     *,
@@ -140,7 +142,7 @@ def run_bench(
 
     Parameters
     ----------
-    design : Design
+    design : BenchDesign
     bench : str
         Module with cocotb tests.
     folder : pathlib.Path
@@ -254,7 +256,7 @@ def _units(sources: list[Path], work: Path) -> list[Path]:
     return units
 
 
-def _verilate(design: Design, traced: bool) -> Path:
+def _verilate(design: BenchDesign, traced: bool) -> Path:
     """Folder with an executable that runs a design under cocotb."""
     flags = [*VERILATOR_FLAGS, "--top-module", design.top, *(["--trace"] if traced else [])]
     cells = _cells()
@@ -286,7 +288,7 @@ def _verilate(design: Design, traced: bool) -> Path:
     return cached("cocotb", key, make, code=True)
 
 
-def _icarus(design: Design, traced: bool) -> Path:
+def _icarus(design: BenchDesign, traced: bool) -> Path:
     """Folder with a design as Icarus Verilog compiles it."""
     # Not all models of cells are in the part of SystemVerilog that Icarus knows.
     first, *models = re.split(r"^(?=module )", _cells(), flags=re.MULTILINE)

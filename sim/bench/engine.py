@@ -88,7 +88,7 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Operation:
+class EngineOperation:
     """A matrix, the activations that it multiplies, and how it is announced."""
 
     weights: Weights
@@ -146,14 +146,14 @@ def random_acts(rng: np.random.Generator, columns: int) -> NDArray[np.int64]:
 
 
 def token(rng: np.random.Generator, matrices: list[Weights],
-          sequences: Iterable[int]) -> Iterator[Operation]:
+          sequences: Iterable[int]) -> Iterator[EngineOperation]:
     """Operations of a token of each of some sequences, the last of them for some only."""
     active = list(sequences)
     for number, weights in enumerate(matrices):
         if number == len(matrices) - 1 and number:
             active = [sequence for sequence in active if rng.random() < 0.7]
         for turn, sequence in enumerate(active):
-            yield Operation(weights, random_acts(rng, weights.columns), sequence,
+            yield EngineOperation(weights, random_acts(rng, weights.columns), sequence,
                             replay=turn > 0, rewind=number == 0 and turn == 0)
 
 
@@ -337,7 +337,7 @@ class Bench:
                     await ClockCycles(self.dut.clk, int(rng.integers(1, longest_rest)))
 
     @staticmethod
-    def _cover(operations: list[Operation]) -> None:
+    def _cover(operations: list[EngineOperation]) -> None:
         most = NUMBERS.act_max
         for op in operations:
             weights = op.weights
@@ -352,7 +352,7 @@ class Bench:
             cover("engine.sequence", op.sequence)
             cover("engine.turns", "two at once" if op.replay else "one alone")
 
-    def _store(self, operations: list[Operation]) -> None:
+    def _store(self, operations: list[EngineOperation]) -> None:
         """Put the weights where they will be read, and expect the reads."""
         begin = end = 0
         for op in operations:
@@ -368,7 +368,7 @@ class Bench:
                      block == blocks - 1 and row == rows - 1)
                 for block in range(blocks) for row in range(rows))
 
-    def _order(self, operations: list[Operation], swap: float) -> Iterator[int]:
+    def _order(self, operations: list[EngineOperation], swap: float) -> Iterator[int]:
         """In which order vectors are written: of two sequences, the later may come first."""
         numbers = list(range(len(operations)))
         while numbers:
@@ -377,7 +377,7 @@ class Bench:
             alone = len({operations[number].sequence for number in pair}) == 1
             yield from pair if alone or self.rng.random() >= swap else reversed(pair)
 
-    async def run(self, operations: list[Operation], *, swap: float = 0) -> None:
+    async def run(self, operations: list[EngineOperation], *, swap: float = 0) -> None:
         """Run operations, whose activations come as early as they may or later.
 
         ``swap`` is the chance that of two operations the later one's vector is written first.
@@ -464,8 +464,17 @@ async def sums_at_both_ends(dut: Dut) -> None:
     trits = np.repeat(signs, UP5K.max_columns, axis=1)
     for short in (False, True):
         for act in (-NUMBERS.act_max, NUMBERS.act_max):
-            await bench.run([Operation(Weights(trits, short), np.full(UP5K.max_columns, act), 0,
-                                       replay=False, rewind=True)])
+            await bench.run(
+                [
+                    EngineOperation(
+                        Weights(trits, short),
+                        np.full(UP5K.max_columns, act),
+                        0,
+                        replay=False,
+                        rewind=True,
+                    )
+                ]
+            )
     await bench.finish()
 
 
@@ -496,9 +505,17 @@ async def sequences_hide_each_others_filling(dut: Dut) -> None:
     rows = UP5K.max_columns  # enough to write a vector and to fill
     shapes = [OperationShape(rows, columns, UP5K.packing) for columns in (100, 40, 33, 64)]
     matrices = [random_weights(rng, rows, shape.columns, shape.short) for shape in shapes]
-    operations = [Operation(weights, random_acts(rng, weights.columns), sequence, sequence > 0,
-                            number + sequence == 0)
-                  for number, weights in enumerate(matrices) for sequence in SEQUENCES]
+    operations = [
+        EngineOperation(
+            weights,
+            random_acts(rng, weights.columns),
+            sequence,
+            sequence > 0,
+            number + sequence == 0,
+        )
+        for number, weights in enumerate(matrices)
+        for sequence in SEQUENCES
+    ]
     begin = cycle()
     await bench.run(operations)
     before = matrices[0].columns + ENTRIES + FILL_LATENCY

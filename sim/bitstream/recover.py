@@ -17,7 +17,7 @@ from .blocks import Block
 from .chip import HEIGHT, Chip, Place, Wire
 from .image import Image
 
-__all__ = ["Cell", "Design", "PllSetting", "recover"]
+__all__ = ["Cell", "PllSetting", "RecoveredDesign", "recover"]
 
 ZERO, ONE = "1'b0", "1'b1"
 
@@ -82,7 +82,7 @@ class PllSetting:
 
 
 @dataclass(frozen=True)
-class Design:
+class RecoveredDesign:
     """What a bitstream configures.
 
     Parameters
@@ -108,7 +108,7 @@ class Design:
         return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
 
 
-def recover(chip: Chip, image: Image, ports: Mapping[str, str]) -> Design:
+def recover(chip: Chip, image: Image, ports: Mapping[str, str]) -> RecoveredDesign:
     """Find the netlist that a bitstream configures.
 
     Parameters
@@ -158,7 +158,7 @@ class _Recovery:
                          for bit, wire in enumerate(wires)}
         self.made: set[str] = set()
 
-    def run(self) -> Design:
+    def run(self) -> RecoveredDesign:
         self.check_buffers()
         for place in self.port_of:
             if any(self.pad_type(place)[2:]):
@@ -169,7 +169,7 @@ class _Recovery:
         self.check_connections()
         self.check_bits()
         pins = {self.port_of[place]: direction for place, direction in self.pins.items()}
-        return Design(self.cells, dict(sorted(pins.items())), self.pll)
+        return RecoveredDesign(self.cells, dict(sorted(pins.items())), self.pll)
 
     # ---- Bits
 

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from trilight.hw.flow.build import (
-    Board,
+    BoardDesign,
     Hdl,
     build,
     design_sha256,
@@ -50,12 +50,12 @@ class Recovered(Hdl):
         return {"bitstream_sha256": self.bitstream_sha256}
 
 
-def recover_hdl(board: Board, data: bytes, progress: Progress = no_progress) -> Recovered:
+def recover_hdl(board: BoardDesign, data: bytes, progress: Progress = no_progress) -> Recovered:
     """Recover the netlist of a bitstream for a board.
 
     Parameters
     ----------
-    board : Board
+    board : BoardDesign
         Gives the pins their names.
     data : bytes
         The bitstream.
@@ -91,7 +91,7 @@ def recover_hdl(board: Board, data: bytes, progress: Progress = no_progress) -> 
                      bitstream_sha256=sha256(data).hexdigest(), **facts)
 
 
-def released_bitstream(progress: Progress = no_progress) -> tuple[bytes, Board]:
+def released_bitstream(progress: Progress = no_progress) -> tuple[bytes, BoardDesign]:
     """Return the released bitstream, built again from the recorded seed, and its board.
 
     Raises

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import groupby
 
-from .recover import Cell, Design
+from .recover import Cell, RecoveredDesign
 
 __all__ = ["write_verilog"]
 
@@ -31,7 +31,7 @@ def _cell(cell: Cell) -> str:
     return f"  {cell.kind} {f'#({parameters}) ' if parameters else ''}{cell.name} ({ports});"
 
 
-def write_verilog(design: Design, top: str) -> str:
+def write_verilog(design: RecoveredDesign, top: str) -> str:
     """Verilog of a recovered netlist as the module ``top``, whose ports are the pins."""
     lines = [f"module {top}({', '.join(design.pins)});"]
     lines += [f"  {direction} {pin};" for pin, direction in design.pins.items()]

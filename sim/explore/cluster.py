@@ -18,7 +18,7 @@ import psutil
 from trilight.hw.support.extras import pip_install
 from trilight.sw.errors import ExploreError
 
-from .sweep import Design
+from .sweep import SweepDesign
 from .tasks import Store, Task
 
 __all__ = ["run_tasks"]
@@ -84,7 +84,7 @@ def _scheduler(address: str) -> Iterator[Executor]:
         yield client.get_executor()
 
 
-def run_tasks(tasks: Mapping[Design, Sequence[Task]], store: Store, done: Done, *,
+def run_tasks(tasks: Mapping[SweepDesign, Sequence[Task]], store: Store, done: Done, *,
               address: str | None = None, workers: int | None = None) -> None:
     """Run what has no result yet, keeping each result at once.
 

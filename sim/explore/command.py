@@ -24,7 +24,7 @@ from trilight.sw.model.model import Model
 
 from .cluster import run_tasks
 from .plot import draw
-from .results import Outcome, csv_text, evaluate, pareto
+from .results import SweepResult, csv_text, evaluate, pareto
 from .sweep import Sweep, parse_sweep
 from .tasks import TOOLS, Store, Task, tasks_of
 
@@ -110,7 +110,7 @@ def explore_command(
             console.print(f"{waiting} points have no results yet; the same command goes on.")
 
 
-def _publish(outcomes: list[Outcome], sweep: Sweep, out: Path, console: Console) -> None:
+def _publish(outcomes: list[SweepResult], sweep: Sweep, out: Path, console: Console) -> None:
     best = pareto(outcomes)
     screen = Console()
     _print(outcomes, best, screen if screen.is_terminal else Console(width=FILE_WIDTH))
@@ -134,7 +134,7 @@ def _caption(sweep: Sweep) -> str:
             f"cover the FPGA core alone. The line joins what no other point beats. Tools: {tools}.")
 
 
-def _print(outcomes: list[Outcome], best: list[Outcome], console: Console) -> None:
+def _print(outcomes: list[SweepResult], best: list[SweepResult], console: Console) -> None:
     table = Table("", "clock", "device", "model", "texts", box=None)
     for heading in ("LC", "EBR", "max MHz", "cycles", "used", "tokens/s", "mW", "tokens/J"):
         table.add_column(heading, justify="right")

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter
 
 from trilight.hw.support.terminal import visible
 
-from .results import Outcome
+from .results import SweepResult
 from .sweep import Point
 
 __all__ = ["draw"]
@@ -21,12 +21,14 @@ CAPTION_CHARS = 185
 COLOURS = ("#0b6e99", "#d1622b", "#3f8f4f", "#8250a8", "#b08900", "#c2366b")
 
 
-def draw(outcomes: Sequence[Outcome], best: Sequence[Outcome], caption: str, path: Path) -> None:
+def draw(
+    outcomes: Sequence[SweepResult], best: Sequence[SweepResult], caption: str, path: Path
+) -> None:
     """Draw all points of a sweep, those of the Pareto front with their names.
 
     Parameters
     ----------
-    outcomes, best : sequence of Outcome
+    outcomes, best : sequence of SweepResult
         All points, and those on the front.
     caption : str
         Where the figures come from.
@@ -141,7 +143,7 @@ def _front(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
                   linewidth=1.0, alpha=0.5, zorder=2)
 
 
-def _label(axes: Axes, points: Sequence[tuple[float, float, str, Outcome]],
+def _label(axes: Axes, points: Sequence[tuple[float, float, str, SweepResult]],
            colour: dict[float, str]) -> None:
     """Write the points' names beside them, on the side with room; those too close further up."""
     left, right = axes.get_xlim()

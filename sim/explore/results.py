@@ -13,11 +13,11 @@ from trilight.sw.report.performance import predict
 from .sweep import Point, Sweep
 from .tasks import Store, Task
 
-__all__ = ["Outcome", "csv_text", "evaluate", "pareto"]
+__all__ = ["SweepResult", "csv_text", "evaluate", "pareto"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class SweepResult:
     """Figures of a point. What is not known, or follows from a failure, is None."""
 
     point: Point
@@ -57,7 +57,7 @@ class Outcome:
                 "failed": self.failed}
 
 
-def evaluate(sweep: Sweep, store: Store) -> tuple[list[Outcome], int]:
+def evaluate(sweep: Sweep, store: Store) -> tuple[list[SweepResult], int]:
     """Put together what is known of each point; and how many points wait for results."""
     outcomes, waiting = [], 0
     for point in sweep.points():
@@ -69,11 +69,11 @@ def evaluate(sweep: Sweep, store: Store) -> tuple[list[Outcome], int]:
     return outcomes, waiting
 
 
-def _outcome(point: Point, sweep: Sweep, store: Store) -> Outcome | None:
+def _outcome(point: Point, sweep: Sweep, store: Store) -> SweepResult | None:
     design = point.design
     device = design.device_config
     performance = predict(point.model, sequences=point.sequences, device=device)
-    computed = Outcome(point=point, cycles_per_token=performance.cycles_per_token,
+    computed = SweepResult(point=point, cycles_per_token=performance.cycles_per_token,
                        utilisation=performance.utilisation)
 
     placements = {seed: store.get(Task(kind="placement", design=design, seed=seed))
@@ -105,17 +105,17 @@ def _outcome(point: Point, sweep: Sweep, store: Store) -> Outcome | None:
     return replace(running, power_mw=power, tokens_per_joule=power.reciprocal(1e3 * speed))
 
 
-def pareto(outcomes: Iterable[Outcome]) -> list[Outcome]:
+def pareto(outcomes: Iterable[SweepResult]) -> list[SweepResult]:
     """Points that no other beats in one of area, speed and energy without losing in another."""
     working = [o for o in outcomes if o.failed is None]
 
-    def merits(o: Outcome) -> tuple[float, ...]:
+    def merits(o: SweepResult) -> tuple[float, ...]:
         assert o.lc is not None
         assert o.tokens_per_s is not None
         return (-o.lc, o.tokens_per_s,
                 o.tokens_per_joule.p50 if o.tokens_per_joule else 0.0)
 
-    def beaten(o: Outcome) -> bool:
+    def beaten(o: SweepResult) -> bool:
         mine = merits(o)
         return any(all(a >= b for a, b in zip(merits(other), mine, strict=True))
                    and merits(other) != mine for other in working)
@@ -123,7 +123,7 @@ def pareto(outcomes: Iterable[Outcome]) -> list[Outcome]:
     return [o for o in working if not beaten(o)]
 
 
-def csv_text(outcomes: Sequence[Outcome], best: Sequence[Outcome]) -> str:
+def csv_text(outcomes: Sequence[SweepResult], best: Sequence[SweepResult]) -> str:
     """A table of all points, a line each."""
     stream = io.StringIO()
     rows = []

@@ -10,11 +10,11 @@ from typing import Any
 
 from trilight.hw.contract.device import UP5K, Device
 from trilight.hw.contract.shapes import ModelConfig
-from trilight.hw.flow.build import Board, find_board
+from trilight.hw.flow.build import BoardDesign, find_board
 from trilight.hw.support.boards import DEFAULT_BOARD
 from trilight.sw.errors import ExploreError
 
-__all__ = ["Design", "Point", "Sweep", "parse_sweep"]
+__all__ = ["Point", "Sweep", "SweepDesign", "parse_sweep"]
 
 DEVICE = tuple(f.name for f in fields(Device) if f.type is int)
 MODEL = tuple(f.name for f in fields(ModelConfig))
@@ -31,7 +31,7 @@ MOST_SIZE = 1 << 9
 
 
 @dataclass(frozen=True, kw_only=True)
-class Design:
+class SweepDesign:
     """A chip to synthesise: a board's, with a clock and a capacity."""
 
     board: str
@@ -44,7 +44,7 @@ class Design:
         changes: dict[str, Any] = dict(self.device)
         return replace(UP5K, **changes)
 
-    def make(self) -> Board:
+    def make(self) -> BoardDesign:
         """The board; raises ``BoardError`` for a clock that it can not make."""
         return find_board(self.board, frequency=self.clock_hz, device=self.device_config)
 
@@ -56,7 +56,7 @@ class Design:
 class Point:
     """A design that runs a model."""
 
-    design: Design
+    design: SweepDesign
     model: ModelConfig
     sequences: int = 1
     """Texts generated at once."""
@@ -104,9 +104,9 @@ class Sweep:
             raise ExploreError(f"a sweep has at most {MOST_COMBINATIONS:,} combinations of "
                                f"values, not {count:,}")
 
-    def designs(self) -> list[Design]:
+    def designs(self) -> list[SweepDesign]:
         """Every chip of the sweep."""
-        return [Design(board=self.board, clock_hz=clock, device=tuple(
+        return [SweepDesign(board=self.board, clock_hz=clock, device=tuple(
                     (name, value) for name, value in zip(self.device, values, strict=True)
                     if value != getattr(UP5K, name)))
                 for values in product(*self.device.values()) for clock in self.clock_hz]

@@ -25,7 +25,7 @@ from trilight.sw.errors import ExploreError, PowerError
 from trilight.sw.model.model import Model
 from trilight.sw.power import Activity
 
-from .sweep import Design, Sweep
+from .sweep import Sweep, SweepDesign
 
 __all__ = ["Store", "Task", "tasks_of"]
 
@@ -55,7 +55,7 @@ class Task:
     ----------
     kind : str
         ``synthesis``, ``placement`` or ``activity``.
-    design : Design
+    design : SweepDesign
     seed : int, optional
         Of the placement.
     model : ModelConfig, optional
@@ -63,7 +63,7 @@ class Task:
     """
 
     kind: str
-    design: Design
+    design: SweepDesign
     seed: int | None = None
     model: ModelConfig | None = None
 
@@ -118,7 +118,7 @@ def reason(text: str) -> str:
     return (errors[0].partition("ERROR:")[2].strip() if errors else text)[:REASON_CHARS]
 
 
-def tasks_of(sweep: Sweep, *, activity: bool) -> dict[Design, list[Task]]:
+def tasks_of(sweep: Sweep, *, activity: bool) -> dict[SweepDesign, list[Task]]:
     """What has to be run for a sweep, by design, its synthesis first."""
     found = {}
     for design in sweep.designs():

@@ -12,7 +12,7 @@ from trilight.sw.errors import SimulationError
 
 from .library import Argument, Library
 
-__all__ = ["Bench", "Probe", "Stage", "Trace"]
+__all__ = ["Bench", "CountedStage", "Probe", "Trace"]
 
 WORD_BITS = 64
 
@@ -81,7 +81,7 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Stage:
+class CountedStage:
     """Part of a window: it ends when a trace has been 1 in ``pulses`` cycles.
 
     Parameters
@@ -339,7 +339,7 @@ class Bench:
             values -= (values >> (trace.width - 1)) << trace.width
         return cycles, values
 
-    def count(self, *, busy: bool, length: int = 0, stages: Sequence[Stage] = (),
+    def count(self, *, busy: bool, length: int = 0, stages: Sequence[CountedStage] = (),
               once: int = 0, skip: int = 0) -> None:
         """Begin to count what the probe asks for, and forget earlier counts.
 
@@ -349,7 +349,7 @@ class Bench:
             Whether to count in the cycles in which the chip runs, or in those in which it rests.
         length : int
             Length of a window in such cycles; or
-        stages : sequence of Stage
+        stages : sequence of CountedStage
             What a window consists of, one after the other; the first begins now.
         once : int
             How many of the stages come only once, at the beginning, as a window of their own.

@@ -22,8 +22,19 @@ from .bench import WORD_BITS, Bench, Probe
 from .library import NativeLibrary
 from .verilog import CONTROL, bench_verilog, traces_of, weight_memories
 
-__all__ = ["COMPILER", "RECIPE", "RUNTIME", "WHOLE_FLAGS", "WRITE_CXXRTL", "NativeBench", "Recipe",
-           "compile_bench", "compiler_environment", "verilate", "verilator_folder"]
+__all__ = [
+    "COMPILER",
+    "RECIPE",
+    "RUNTIME",
+    "WHOLE_FLAGS",
+    "WRITE_CXXRTL",
+    "CompileRecipe",
+    "NativeBench",
+    "compile_bench",
+    "compiler_environment",
+    "verilate",
+    "verilator_folder",
+]
 
 WHOLE_FLAGS = ("--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert",
                "--top-module", "bench", "--prefix", "Vbench", "--Mdir", ".",
@@ -49,7 +60,7 @@ RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class CompileRecipe:
     """How a design becomes native code; ``sim/native/speed.py`` compares some ways.
 
     Parameters
@@ -66,7 +77,7 @@ class Recipe:
     compiler: tuple[str, ...] = COMPILER_FLAGS
 
 
-RECIPE = Recipe()
+RECIPE = CompileRecipe()
 """The fastest one."""
 
 
@@ -135,7 +146,7 @@ def _compile(sources: Sequence[Path], work: Path, log: Path, progress: Progress,
             work, log, env=compiler_environment(), progress=progress, what=what)
 
 
-def _runtime(recipe: Recipe, progress: Progress) -> Path:
+def _runtime(recipe: CompileRecipe, progress: Progress) -> Path:
     """Folder with the objects of Verilator's library, which all designs share."""
     key = digest(_host(), *recipe.compiler, str(tool_versions("verilator", "ziglang", extra="sim")))
     sources = [verilator_folder() / "include" / name for name in RUNTIME]
@@ -145,7 +156,7 @@ def _runtime(recipe: Recipe, progress: Progress) -> Path:
 
 
 def compile_bench(hdl: Hdl, probe: Probe | None = None, progress: Progress = no_progress,
-                  recipe: Recipe = RECIPE, memories: Sequence[str] = ()) -> Path:
+                  recipe: CompileRecipe = RECIPE, memories: Sequence[str] = ()) -> Path:
     """Compile a design, unless that has been done, and return the shared library.
 
     Raises
@@ -219,7 +230,7 @@ class NativeBench(Bench):
         What to count.
     progress : callable
         Called with a short message when something that takes seconds begins.
-    recipe : Recipe
+    recipe : CompileRecipe
         How to compile it.
     memories : sequence of str
         Memories whose bits can be inverted, as Verilog inside the design.
@@ -233,7 +244,7 @@ class NativeBench(Bench):
     """
 
     def __init__(self, hdl: Hdl, probe: Probe | None = None, progress: Progress = no_progress,
-                 recipe: Recipe = RECIPE, memories: Sequence[str] = (), *,
+                 recipe: CompileRecipe = RECIPE, memories: Sequence[str] = (), *,
                  boots: bool = False) -> None:
         self.hdl = hdl
         verilog = hdl.verilog.read_text()

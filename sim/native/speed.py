@@ -15,7 +15,7 @@ from rich.table import Table
 
 from trilight.hw.contract.protocol import MAX_UNITS, RUN, Command, RunFlag
 from trilight.hw.contract.shapes import ModelConfig
-from trilight.hw.flow.build import Board, Hdl, elaborate, find_board, synthesise
+from trilight.hw.flow.build import BoardDesign, Hdl, elaborate, find_board, synthesise
 from trilight.hw.support.terminal import Console
 from trilight.hw.support.tools import Progress
 from trilight.sw.errors import SimulationError
@@ -23,7 +23,14 @@ from trilight.sw.host.frames import Frame, encode_frame
 from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import Model
 
-from .compile import COMPILER_FLAGS, RECIPE, VERILATOR_FLAGS, WRITE_CXXRTL, NativeBench, Recipe
+from .compile import (
+    COMPILER_FLAGS,
+    RECIPE,
+    VERILATOR_FLAGS,
+    WRITE_CXXRTL,
+    CompileRecipe,
+    NativeBench,
+)
 
 __all__ = ["NETLIST_RECIPES", "RECIPES", "compare", "main"]
 
@@ -38,14 +45,18 @@ SPLIT = VERILATOR_FLAGS.index("--output-split")
 
 RECIPES = {
     "as it is": RECIPE,
-    "smaller code (-Os)": Recipe(
-        compiler=tuple("-Os" if flag == "-O2" else flag for flag in COMPILER_FLAGS)),
-    "no vectors (-fno-slp-vectorize)": Recipe(compiler=(*COMPILER_FLAGS, "-fno-slp-vectorize")),
-    "any processor (-mcpu=baseline)": Recipe(compiler=(*COMPILER_FLAGS, "-mcpu=baseline")),
-    "one function (no --output-split)": Recipe(
-        verilator=(*VERILATOR_FLAGS[:SPLIT], *VERILATOR_FLAGS[SPLIT + 2:])),
-    "two threads (--threads 2)": Recipe(verilator=(*VERILATOR_FLAGS, "--threads", "2")),
-    "CXXRTL": Recipe(yosys=WRITE_CXXRTL, verilator=()),
+    "smaller code (-Os)": CompileRecipe(
+        compiler=tuple("-Os" if flag == "-O2" else flag for flag in COMPILER_FLAGS)
+    ),
+    "no vectors (-fno-slp-vectorize)": CompileRecipe(
+        compiler=(*COMPILER_FLAGS, "-fno-slp-vectorize")
+    ),
+    "any processor (-mcpu=baseline)": CompileRecipe(compiler=(*COMPILER_FLAGS, "-mcpu=baseline")),
+    "one function (no --output-split)": CompileRecipe(
+        verilator=(*VERILATOR_FLAGS[:SPLIT], *VERILATOR_FLAGS[SPLIT + 2 :])
+    ),
+    "two threads (--threads 2)": CompileRecipe(verilator=(*VERILATOR_FLAGS, "--threads", "2")),
+    "CXXRTL": CompileRecipe(yosys=WRITE_CXXRTL, verilator=()),
 }
 """What is compared, by name."""
 
@@ -63,7 +74,7 @@ write_verilog -noattr design.v
 """LUTs, carries and flip-flops by their models, and the logic between flip-flops, memories and
 multipliers made anew, of gates."""
 
-NETLIST_RECIPES = {"gates for LUTs (Yosys' abc -g)": Recipe(yosys=GATES)}
+NETLIST_RECIPES = {"gates for LUTs (Yosys' abc -g)": CompileRecipe(yosys=GATES)}
 """What is compared besides, of a netlist: other ways to write its cells."""
 
 
@@ -80,7 +91,7 @@ def _frames(model: Model) -> tuple[bytes, bytes]:
     return load, encode_frame(Frame(254 if len(pieces) % 255 != 254 else 1, Command.RUN, run))
 
 
-def _start(hdl: Hdl, recipe: Recipe, model: Model, progress: Progress) -> NativeBench:
+def _start(hdl: Hdl, recipe: CompileRecipe, model: Model, progress: Progress) -> NativeBench:
     """A bench that is generating tokens."""
     bench = NativeBench(hdl, progress=progress, recipe=recipe)
     load, run = _frames(model)
@@ -94,7 +105,7 @@ def _start(hdl: Hdl, recipe: Recipe, model: Model, progress: Progress) -> Native
     return bench
 
 
-def compare(hdl: Hdl, recipes: dict[str, Recipe], *, cycles: int, rounds: int = ROUNDS,
+def compare(hdl: Hdl, recipes: dict[str, CompileRecipe], *, cycles: int, rounds: int = ROUNDS,
             progress: Progress) -> dict[str, list[float]]:
     """Cycles per second of each recipe in each round.
 
@@ -140,7 +151,10 @@ def main(
 ) -> None:
     """Compare ways to compile the virtual board. The first time takes minutes."""
     console = Console(stderr=True)
-    make: dict[str, Callable[[Board, Progress], Hdl]] = {"rtl": elaborate, "netlist": synthesise}
+    make: dict[str, Callable[[BoardDesign, Progress], Hdl]] = {
+        "rtl": elaborate,
+        "netlist": synthesise,
+    }
     chosen: Sequence[str] = kinds or list(make)
     for kind in chosen:
         if kind not in make:

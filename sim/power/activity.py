@@ -12,7 +12,7 @@ from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.flow.build import Netlist, tool_versions
 from trilight.hw.support.tools import Progress, no_progress
 from trilight.sim.board import VirtualBoard
-from trilight.sim.native.bench import Stage
+from trilight.sim.native.bench import CountedStage
 from trilight.sim.native.compile import NativeBench
 from trilight.sw.errors import SimulationError
 from trilight.sw.host.driver import Board
@@ -57,7 +57,7 @@ class TokenStage:
 
     name: str
     layer: int | None
-    ends: Stage
+    ends: CountedStage
 
 
 def token_stages(config: ModelConfig, sequences: int = 1,
@@ -68,10 +68,10 @@ def token_stages(config: ModelConfig, sequences: int = 1,
     last logit. Sequences take turns, stage by stage; after its head each goes on to its next
     token's embedding.
     """
-    channels = Stage("act_valid", config.d_model)
-    hidden = Stage("act_valid", config.d_hidden)
+    channels = CountedStage("act_valid", config.d_model)
+    hidden = CountedStage("act_valid", config.d_hidden)
     embedding = TokenStage("embedding", None, channels)
-    head = TokenStage("head", None, Stage("logit_valid", config.vocab_size))
+    head = TokenStage("head", None, CountedStage("logit_valid", config.vocab_size))
     operations = [TokenStage(name, layer, ends) for layer in range(config.n_layers)
                   for name, ends in (("mix", channels), ("residual", channels), ("glu", hidden),
                                      ("residual", channels))]

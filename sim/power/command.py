@@ -30,8 +30,8 @@ from trilight.sw.power import (
 )
 from trilight.sw.power.curve import clock_curve, curve_svg
 from trilight.sw.power.designs import (
-    Check,
     CountedDesign,
+    PowerCheck,
     check_published,
     load_designs,
     write_designs,
@@ -54,7 +54,7 @@ BOARD_HZ = 12e6
 DEFAULT_CLOCKS = [12e6, 24e6, 48e6]
 
 
-class Target(enum.StrEnum):
+class PowerTarget(enum.StrEnum):
     """Where activity comes from."""
 
     RELEASE = "release"
@@ -62,9 +62,9 @@ class Target(enum.StrEnum):
 
 
 def power_command(
-    target: Annotated[Target, typer.Option(
+    target: Annotated[PowerTarget, typer.Option(
         "--target", "-t", help="release: counts that came with the released build; netlist: "
-                               "simulate the chip now.")] = Target.RELEASE,
+                               "simulate the chip now.")] = PowerTarget.RELEASE,
     model: Annotated[Path | None, typer.Option(
         "--model", "-m", metavar="FILE", help="Model to simulate, with --target netlist. Default: "
                                               "the one that comes along.")] = None,
@@ -113,7 +113,7 @@ def power_command(
     else:
         if update:
             raise PowerError("--update keeps what --check has counted; add --check")
-        if model is not None and target is Target.RELEASE:
+        if model is not None and target is PowerTarget.RELEASE:
             raise PowerError("a release was counted with its own model; to count another one, add "
                              "--target netlist")
         results = _power(console, *_counted(target, model, texts), clock or DEFAULT_CLOCKS, voltage,
@@ -137,12 +137,12 @@ def _progress(text: str) -> None:
     Console(stderr=True).print(escape(text), style="dim")
 
 
-def _counted(target: Target, model: Path | None, texts: int,
+def _counted(target: PowerTarget, model: Path | None, texts: int,
              ) -> tuple[dict[str, Any], float | None, str]:
     """Activity as JSON, the clock that timing analysis allows, and a sentence on the source."""
     release = cast(dict[str, Any], load_releases()[BOARD])
     fmax: dict[str, float] = release.get("fmax_hz", {})
-    if target is Target.RELEASE:
+    if target is PowerTarget.RELEASE:
         source = (f"release of {BOARD}, netlist {release['netlist_sha256'][:12]}, "
                   f"texts at once: {release.get('sequences', 1)}")
         return dict(release["activity"]), max(fmax.values(), default=None), source
@@ -279,7 +279,7 @@ def _check(console: Console, coefficients: CoefficientSet, *, update: bool) -> d
                         "inside": row.inside} for row in rows]}
 
 
-def print_checks(console: Console, rows: Sequence[Check]) -> Check:
+def print_checks(console: Console, rows: Sequence[PowerCheck]) -> PowerCheck:
     """Show the model beside the published measurements; return the row with the worst ratio."""
     table = Table("published measurement", "measured mW", "modelled mW", "90 %", "ratio", "inside",
                   box=None)

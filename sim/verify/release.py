@@ -16,7 +16,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from trilight.hw.flow.build import Board, build, design_sha256, find_board
+from trilight.hw.flow.build import BoardDesign, build, design_sha256, find_board
 from trilight.hw.support.terminal import Console
 from trilight.hw.support.tools import Progress
 from trilight.sw.cli.console import check_folder, write_json
@@ -105,7 +105,7 @@ def check_releases(releases: Mapping[str, Release], *, rebuild: bool = False,
     return records, designs
 
 
-def _check_release(name: str, board: Board, release: Release, digest: str, rebuild: bool,
+def _check_release(name: str, board: BoardDesign, release: Release, digest: str, rebuild: bool,
                    progress: Progress) -> Record:
     record = Record.of(f"release of {name}", release["design_sha256"], [digest],
                        f"trilight build {name} --release", release=True)

@@ -24,7 +24,7 @@ from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.protocol import MAX_UNITS, RUN, STATUS, Command, RunFlag, Space
 from trilight.hw.contract.shapes import ModelConfig
-from trilight.hw.flow.build import Board, Hdl, elaborate, find_board, synthesise
+from trilight.hw.flow.build import BoardDesign, Hdl, elaborate, find_board, synthesise
 from trilight.hw.support.terminal import Console
 from trilight.hw.support.tools import Progress as Say
 from trilight.sim.bench.core import harsh
@@ -38,7 +38,7 @@ from trilight.sw.host.transport import Transport
 from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import Model
 
-__all__ = ["Campaign", "Outcome", "Session", "draw_config", "run_model", "soak", "soak_command"]
+__all__ = ["Campaign", "Session", "SoakOutcome", "draw_config", "run_model", "soak", "soak_command"]
 
 SMALL = 48
 """Largest size of those models of which there are most."""
@@ -60,7 +60,7 @@ LONGEST_GENERATION = 40
 TEMPERATURES = (0, 1, 205, 256, (1 << NUMBERS.temperature_bits) - 1)
 
 
-class Target(StrEnum):
+class SoakTarget(StrEnum):
     """Designs that can be run."""
 
     RTL = "rtl"
@@ -110,7 +110,7 @@ class ExpectedTraces:
 
 
 @dataclass(kw_only=True)
-class Outcome:
+class SoakOutcome:
     """What was compared of a model, all of it equal.
 
     Parameters
@@ -171,7 +171,9 @@ def _tokens(config: ModelConfig) -> int:
 class Session:
     """A model in a chip fresh from power-on, and the reference beside it."""
 
-    def __init__(self, hdl: Hdl, model: Model, rng: np.random.Generator, outcome: Outcome) -> None:
+    def __init__(
+        self, hdl: Hdl, model: Model, rng: np.random.Generator, outcome: SoakOutcome
+    ) -> None:
         self._bench = NativeBench(hdl)
         self._link = Link(SteppedBoard(self._bench))
         self._recorders = {name: self._bench.record(name) for name in TRACES}
@@ -284,7 +286,7 @@ def same(what: str, got: object, expected: object) -> None:
         raise SimulationError(f"{what}: {got} != {expected} (expected)")
 
 
-def run_model(hdl: Hdl, seed: int, number: int, most: int | None = None) -> Outcome:
+def run_model(hdl: Hdl, seed: int, number: int, most: int | None = None) -> SoakOutcome:
     """Run model ``number`` of the campaign ``seed``, until ``most`` tokens are through or more.
 
     Raises
@@ -295,7 +297,7 @@ def run_model(hdl: Hdl, seed: int, number: int, most: int | None = None) -> Outc
     rng = np.random.default_rng([seed, number])
     config = draw_config(rng)
     model = Model.random(config, int(rng.integers(1 << 32)))
-    outcome = Outcome(number=number, config=config.to_dict(), harsh=bool(rng.random() < 0.4))
+    outcome = SoakOutcome(number=number, config=config.to_dict(), harsh=bool(rng.random() < 0.4))
     if outcome.harsh:
         model = harsh(model, rng)
     tokens = _tokens(config) if most is None else min(most, _tokens(config))
@@ -331,13 +333,13 @@ class Campaign:
     def __init__(self, path: Path, hdl: Hdl, seed: int) -> None:
         self.path = path
         self.about = {"target": hdl.kind, "seed": seed, "design_sha256": hdl.design_sha256}
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[SoakOutcome] = []
         self.seconds = 0.0
         if path.exists():
             try:
                 kept = json.loads(path.read_text())
                 about = {name: kept[name] for name in self.about}
-                self.outcomes = [Outcome(**each) for each in kept["models"]]
+                self.outcomes = [SoakOutcome(**each) for each in kept["models"]]
                 self.seconds = kept["seconds"]
             except (ValueError, KeyError, TypeError) as error:
                 raise SimulationError(f"{path} holds no results of a campaign ({error}); name "
@@ -376,7 +378,7 @@ class Campaign:
                 sizes[name].append(value)
         return sizes
 
-    def add(self, outcome: Outcome, seconds: float) -> None:
+    def add(self, outcome: SoakOutcome, seconds: float) -> None:
         """Take in an outcome, and write the file anew."""
         self.outcomes.append(outcome)
         self.seconds += seconds
@@ -408,8 +410,8 @@ def _print(total: dict[str, Any], console: Console) -> None:
 
 
 def soak_command(
-    target: Annotated[Target, typer.Option(
-        help="rtl: before synthesis, fast; netlist: the cells of the bitstream.")] = Target.RTL,
+    target: Annotated[SoakTarget, typer.Option(
+        help="rtl: before synthesis, fast; netlist: the cells of the bitstream.")] = SoakTarget.RTL,
     tokens: Annotated[int, typer.Option(min=1, help="How many to compare in all.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="All that is drawn follows from it.")] = 1,
     out: Annotated[Path | None, typer.Option(
@@ -425,7 +427,7 @@ def soak_command(
     the model in progress: the same command goes on.
     """
     console = Console(stderr=True)
-    make: dict[str, Callable[[Board, Say], Hdl]] = {"rtl": elaborate, "netlist": synthesise}
+    make: dict[str, Callable[[BoardDesign, Say], Hdl]] = {"rtl": elaborate, "netlist": synthesise}
 
     def say(text: str) -> None:
         console.print(text, style="dim", markup=False)

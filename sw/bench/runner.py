@@ -8,7 +8,7 @@ from typing import Protocol
 from trilight.sw.host.driver import Board, Generated, LastRun
 from trilight.sw.model.model import Model
 
-from .workload import Request, Workload
+from .workload import Query, Workload
 
 __all__ = ["BoardSystem", "Generator", "LocalSystem", "merge", "run_for", "run_once"]
 
@@ -27,7 +27,7 @@ class Generator(Protocol):
 class System(Protocol):
     """Answers queries."""
 
-    def answer(self, request: Request, *, tokens: int, temperature: float,
+    def answer(self, request: Query, *, tokens: int, temperature: float,
                arrived: Callable[[], None]) -> LastRun:
         """Generate after one prompt; ``arrived`` is called for each token, or is not."""
         ...
@@ -39,7 +39,7 @@ class BoardSystem:
     def __init__(self, board: Board) -> None:
         self._board = board
 
-    def answer(self, request: Request, *, tokens: int, temperature: float,
+    def answer(self, request: Query, *, tokens: int, temperature: float,
                arrived: Callable[[], None]) -> LastRun:
         for _ in self._board.generate(request.prompt, tokens=tokens, temperature=temperature,
                                       seed=request.seed):
@@ -55,7 +55,7 @@ class LocalSystem:
         self._generator = generator
         self._model = model
 
-    def answer(self, request: Request, *, tokens: int, temperature: float,
+    def answer(self, request: Query, *, tokens: int, temperature: float,
                arrived: Callable[[], None]) -> LastRun:
         prompt = self._model.encode(request.prompt)
         started = time.monotonic()
@@ -91,7 +91,7 @@ def run_for(system: System, workload: Workload) -> Callable[[float], int]:
 
     It always finishes a query that it has begun, and returns the tokens generated.
     """
-    requests: Iterator[Request] = cycle(workload.requests)
+    requests: Iterator[Query] = cycle(workload.requests)
 
     def generate(seconds: float) -> int:
         end = time.monotonic() + seconds

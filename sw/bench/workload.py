@@ -11,7 +11,7 @@ from trilight.sw.errors import BenchError, UnknownCharacterError
 from trilight.sw.host.driver import check_request
 from trilight.sw.model.model import Model
 
-__all__ = ["Request", "Workload", "load_prompts"]
+__all__ = ["Query", "Workload", "load_prompts"]
 
 TOKENS = 100
 TEMPERATURE = 0.8
@@ -19,7 +19,7 @@ SEED = 20_240_604
 
 
 @dataclass(frozen=True)
-class Request:
+class Query:
     """One query: a prompt and the seed of its continuation."""
 
     prompt: str
@@ -38,8 +38,8 @@ class Workload:
     """Of the first prompt; each further one adds 1."""
 
     @property
-    def requests(self) -> tuple[Request, ...]:
-        return tuple(Request(prompt, self.seed + number)
+    def requests(self) -> tuple[Query, ...]:
+        return tuple(Query(prompt, self.seed + number)
                      for number, prompt in enumerate(self.prompts))
 
     @property

@@ -18,7 +18,7 @@ from trilight.sw.host.driver import Board
 from trilight.sw.meters.base import SYSTEM_CLOCK, ask_on_terminal, open_meter
 from trilight.sw.meters.calibrate import Calibration
 from trilight.sw.meters.fake import SimulatedClock
-from trilight.sw.meters.guide import Design, Flash, Guide, Pretence
+from trilight.sw.meters.guide import Flash, Guide, GuidedDesign, Pretence
 from trilight.sw.meters.wiring import wiring
 from trilight.sw.power import Activity, load_coefficients
 from trilight.sw.power.fit import calibration_points, save_fit
@@ -82,7 +82,7 @@ def calibrate_command(
         raise CalibrationError(f"there is no board {board!r} with a released build; there is "
                                f"{', '.join(sorted(releases))}")
     release = releases[board]
-    accelerator = Design(
+    accelerator = GuidedDesign(
         busy=Activity.from_dict(release["activity"]["busy"]),
         idle=Activity.from_dict(release["activity"]["idle"]), clock_hz=release["clock_hz"],
         pll=release["pll"], cycles_per_token=release["cycles_per_token"])

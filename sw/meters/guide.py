@@ -22,7 +22,7 @@ from .correction import CorrectedMeter
 from .fake import FakeMeter
 from .session import measure
 
-__all__ = ["Design", "Flash", "Guide", "Pretence"]
+__all__ = ["Flash", "Guide", "GuidedDesign", "Pretence"]
 
 Flash = Callable[[str | None], None]
 """Puts the calibration design of a name on the board, running; ``None`` is the accelerator."""
@@ -32,7 +32,7 @@ FLASH_S = 15.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Design:
+class GuidedDesign:
     """The accelerator as the model sees it."""
 
     busy: Activity
@@ -59,7 +59,7 @@ class Guide:
     meter: Meter
     points: Sequence[Point]
     prior: CoefficientSet
-    accelerator: Design
+    accelerator: GuidedDesign
     flash: Flash
     generate: Callable[[float], int]
     console: Console
@@ -216,7 +216,7 @@ class Pretence:
         Of the secret.
     """
 
-    def __init__(self, meter: Meter, points: Sequence[Point], accelerator: Design,
+    def __init__(self, meter: Meter, points: Sequence[Point], accelerator: GuidedDesign,
                  prior: CoefficientSet, clock: Clock, seed: int = 1) -> None:
         if not isinstance(meter, FakeMeter):
             raise CalibrationError(f"a dry run needs the meter fake, not {meter.name!r}")

@@ -16,8 +16,16 @@ from .activity import Activity
 from .coefficients import CoefficientSet
 from .estimate import Interval, estimate_power
 
-__all__ = ["Check", "CountedDesign", "Measurement", "check_published", "load_designs",
-           "published_measurements", "read_tools", "write_designs"]
+__all__ = [
+    "CountedDesign",
+    "Measurement",
+    "PowerCheck",
+    "check_published",
+    "load_designs",
+    "published_measurements",
+    "read_tools",
+    "write_designs",
+]
 
 FILE = "designs_ice40up5k.json"
 
@@ -83,7 +91,7 @@ def published_measurements() -> list[Measurement]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
+class PowerCheck:
     """The model beside a published measurement."""
 
     measurement: Measurement
@@ -101,7 +109,7 @@ class Check:
 
 
 def check_published(designs: Mapping[str, Activity],
-                    coefficients: CoefficientSet | None = None) -> list[Check]:
+                    coefficients: CoefficientSet | None = None) -> list[PowerCheck]:
     """Model every published measurement.
 
     Parameters
@@ -111,6 +119,6 @@ def check_published(designs: Mapping[str, Activity],
     coefficients
         The UP5K's by default.
     """
-    return [Check(measurement=m, modelled_mw=estimate_power(
+    return [PowerCheck(measurement=m, modelled_mw=estimate_power(
         designs[m.design], m.clock_hz, voltage_v=m.voltage_v, hfosc=m.hfosc, pll=m.pll,
         coefficients=coefficients).power_mw) for m in published_measurements()]

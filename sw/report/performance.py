@@ -26,7 +26,7 @@ from trilight.hw.engine.timing import EngineTiming
 from trilight.hw.vector import timing as vector
 from trilight.sw.errors import PerformanceError
 
-__all__ = ["Performance", "Request", "Schedule", "Stage", "predict"]
+__all__ = ["Performance", "Schedule", "SequenceRequest", "Stage", "predict"]
 
 
 NAMES = {Op.MIX: "gates", Op.RESIDUAL: "gates out", Op.GLU: "GLU", Op.RESIDUAL_SHIFT: "GLU out",
@@ -114,7 +114,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Request:
+class SequenceRequest:
     """What a sequence is asked for: tokens to feed, the last of which may be generated from."""
 
     feed: int = 1
@@ -146,7 +146,7 @@ class Schedule:
     Parameters
     ----------
     model : ModelConfig
-    requests : sequence of Request or None
+    requests : sequence of SequenceRequest or None
         By sequence; None of one that does not take part.
     device : Device
 
@@ -161,7 +161,7 @@ class Schedule:
         Of the run, as the chip counts them.
     """
 
-    def __init__(self, model: ModelConfig, requests: Sequence[Request | None],
+    def __init__(self, model: ModelConfig, requests: Sequence[SequenceRequest | None],
                  device: Device) -> None:
         self.model = model
         self.device = device
@@ -429,8 +429,8 @@ def predict(model: ModelConfig, *, sequences: int = 1, device: Device) -> Perfor
     if not 1 <= sequences <= device.sequences:
         raise PerformanceError(f"{device.name} generates 1 to {device.sequences} texts at once, "
                                f"not {sequences}")
-    run = Schedule(model, [Request(1, STEADY_TOKENS)] * sequences, device)
-    prompt = Schedule(model, [Request(STEADY_TOKENS)] * sequences, device)
+    run = Schedule(model, [SequenceRequest(1, STEADY_TOKENS)] * sequences, device)
+    prompt = Schedule(model, [SequenceRequest(STEADY_TOKENS)] * sequences, device)
     token = len(program(model, device.packing)) * sequences
     stages = run.stages[-2 * token:-token]
     # Every cycle between the last words of two tokens belongs to a stage.

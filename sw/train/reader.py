@@ -9,10 +9,10 @@ from torch import Tensor
 
 from .lessons import Lessons
 
-__all__ = ["Reader", "Window"]
+__all__ = ["Chunk", "Reader"]
 
 
-class Window(NamedTuple):
+class Chunk(NamedTuple):
     """What the streams of a text read in one step."""
 
     tokens: Tensor
@@ -55,7 +55,7 @@ class Reader:
         """Steps of one pass over the text."""
         return self._length // self._context
 
-    def window(self, step: int) -> Window:
+    def window(self, step: int) -> Chunk:
         """Return what is read in a step, counted from 0."""
         number, window = divmod(step, self.windows)
         if number != self._pass:
@@ -67,7 +67,7 @@ class Reader:
         places = self._places[begin:begin + self._context + 1]
         tokens = torch.from_numpy(self._lessons.tokens[places])
         expected = self._lessons.expected
-        return Window(
+        return Chunk(
             tokens[:-1], tokens[1:],
             None if expected is None else torch.from_numpy(expected[places[:-1]]).float(),
             window == 0)

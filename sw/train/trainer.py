@@ -25,7 +25,7 @@ from .float_file import KINDS
 from .float_network import FloatNetwork, Transformer
 from .lessons import Lessons
 from .network import Network, State
-from .reader import Reader, Window
+from .reader import Chunk, Reader
 
 __all__ = ["NETWORKS", "Options", "Progress", "Trainer", "bf16_is_faster", "blocks_loss",
            "characters_in", "compiler_works", "streamed_loss"]
@@ -235,7 +235,7 @@ class Trainer:
         self.loss = value if math.isnan(self.loss) else self.loss + 0.02 * (value - self.loss)
         return value
 
-    def _forget(self, windows: Sequence[Window]) -> None:
+    def _forget(self, windows: Sequence[Chunk]) -> None:
         """Restart the state of streams that begin a pass over their text, and of some others."""
         anew = torch.cat([torch.full((window.tokens.shape[1], 1), window.first)
                           for window in windows])
@@ -245,7 +245,7 @@ class Trainer:
             kept = (~anew).float().to(self.device)
             self._state = State(*(part * kept for part in self._state))
 
-    def _losses(self, logits: Tensor, windows: Sequence[Window]) -> tuple[Tensor, float]:
+    def _losses(self, logits: Tensor, windows: Sequence[Chunk]) -> tuple[Tensor, float]:
         """Return what is minimised, and the loss on the corpus in nats per character."""
         loss, begin, value = logits.new_zeros(()), 0, math.nan
         for window in windows:

@@ -23,7 +23,7 @@ from trilight.hw.contract.protocol import (
 from trilight.hw.contract.shapes import ModelConfig, OperationShape
 from trilight.hw.contract.trits import FILE_CODE
 from trilight.hw.flow.build import elaborate
-from trilight.sim.verify.soak import Outcome, Session, draw_config, run_model
+from trilight.sim.verify.soak import Session, SoakOutcome, draw_config, run_model
 from trilight.sw.errors import ImageError, ModelDoesNotFitError
 from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.image import Image, compile_image
@@ -164,7 +164,7 @@ def test_a_model_compiles_exactly_if_it_fits(config: ModelConfig) -> None:
        seed=st.integers(0, 2**32 - 1))
 def test_the_chip_equals_the_reference(model: Model, runs: list[bool], seed: int) -> None:
     """Every stage of every token of one text or two."""
-    outcome = Outcome(number=0, config=model.config.to_dict(), harsh=True)
+    outcome = SoakOutcome(number=0, config=model.config.to_dict(), harsh=True)
     session = Session(elaborate(Icebreaker()), model, np.random.default_rng(seed), outcome)
     try:
         for together in runs:

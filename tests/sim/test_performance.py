@@ -16,10 +16,10 @@ from trilight.hw.engine.timing import EngineTiming
 from trilight.hw.flow.build import elaborate
 from trilight.sim.board import VirtualBoard
 from trilight.sw.host.link import Link
-from trilight.sw.host.link import Request as Frame
+from trilight.sw.host.link import SequenceRequest as Frame
 from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import Model
-from trilight.sw.report.performance import Request, Schedule, predict
+from trilight.sw.report.performance import Schedule, SequenceRequest, predict
 
 SHAPES = {
     "least": ModelConfig(vocab_size=16, d_model=16, n_layers=1, d_hidden=16),
@@ -56,7 +56,7 @@ class Chip:
             self._link.request(Frame(Command.WRITE, address.to_bytes(3, "little")
                                      + bytes(2 * 8))).check()
 
-    def run(self, requests: list[Request | None]) -> dict[str, int]:
+    def run(self, requests: list[SequenceRequest | None]) -> dict[str, int]:
         """Run to the end; the chip's counters."""
         asked = [(k, request) for k, request in enumerate(requests) if request is not None]
         for number, (sequence, request) in enumerate(asked):
@@ -82,16 +82,21 @@ def chip() -> Iterator[Chip]:
     chip.close()
 
 
-def counted(model: ModelConfig, requests: list[Request | None]) -> dict[str, int]:
+def counted(model: ModelConfig, requests: list[SequenceRequest | None]) -> dict[str, int]:
     schedule = Schedule(model, requests, UP5K)
     return {"cycles": schedule.cycles, "words": sum(stage.words for stage in schedule.stages),
             "tokens": len(schedule.tokens)}
 
 
-RUNS: list[list[Request | None]] = [
-    [Request(1)], [Request(3)], [Request(1, 1)], [Request(2, 5)],
-    [Request(1, 3), Request(1, 3)], [Request(3, 1), Request(1, 4)], [Request(1, 4), Request(4)],
-    [None, Request(2, 2)],
+RUNS: list[list[SequenceRequest | None]] = [
+    [SequenceRequest(1)],
+    [SequenceRequest(3)],
+    [SequenceRequest(1, 1)],
+    [SequenceRequest(2, 5)],
+    [SequenceRequest(1, 3), SequenceRequest(1, 3)],
+    [SequenceRequest(3, 1), SequenceRequest(1, 4)],
+    [SequenceRequest(1, 4), SequenceRequest(4)],
+    [None, SequenceRequest(2, 2)],
 ]
 
 
@@ -115,8 +120,8 @@ def test_model_that_fills_the_chip(chip: Chip, seed: int) -> None:
     assert model.config.weight_words(UP5K.packing) > 0.99 * UP5K.weight_words
     chip.load(model)
     for count in range(1, UP5K.sequences + 1):
-        requests: list[Request | None] = [Request(3, 4)] * count
-        more: list[Request | None] = [Request(3, 7)] * count
+        requests: list[SequenceRequest | None] = [SequenceRequest(3, 4)] * count
+        more: list[SequenceRequest | None] = [SequenceRequest(3, 7)] * count
         found = [chip.run(r) for r in (requests, more)]
         assert found == [counted(model.config, r) for r in (requests, more)]
         steady = (found[1]["cycles"] - found[0]["cycles"]) / (3 * count)

@@ -22,7 +22,7 @@ from trilight.sw.errors import FaultsError
 from .line import EmulatedDevice, HangError
 from .pins import open_pins
 from .plan import KINDS
-from .session import OUTCOMES, Outcome, Sessions
+from .session import OUTCOMES, FaultOutcome, Sessions
 from .upsets import Upsets
 
 __all__ = ["BATCH", "TARGETS", "UPSETS", "Progress", "run_batches", "run_one", "sessions_of",
@@ -53,7 +53,7 @@ def sessions_of(target: str, seed: int) -> Sessions:
     return Sessions(open_pins(target), seed)
 
 
-def run_one(target: str, seed: int, session: int) -> list[Outcome]:
+def run_one(target: str, seed: int, session: int) -> list[FaultOutcome]:
     """The session of a number; no other one has a say in what becomes of it."""
     # Synthesising and compiling a target takes as long as it takes.
     sessions = sessions_of(target, seed)
@@ -88,7 +88,7 @@ def _version() -> str:
 
 
 def run_batches(target: str, seed: int, count: int, folder: Path, *, jobs: int = 1,
-                progress: Progress = lambda done, faults, bad: None) -> list[Outcome]:
+                progress: Progress = lambda done, faults, bad: None) -> list[FaultOutcome]:
     """Make ``count`` sessions, but those whose results are in ``folder``; return all outcomes.
 
     Parameters
@@ -116,13 +116,13 @@ def run_batches(target: str, seed: int, count: int, folder: Path, *, jobs: int =
         kept = path.open("a")
     except OSError as error:
         raise FaultsError(f"results cannot be kept in {folder}: {error}") from error
-    batches: dict[int, list[Outcome]] = {}
+    batches: dict[int, list[FaultOutcome]] = {}
     for line in lines:
         try:
             first, outcomes = json.loads(line)
         except ValueError:
             continue  # written while the program was ended
-        batches[first] = [Outcome(**outcome) for outcome in outcomes]
+        batches[first] = [FaultOutcome(**outcome) for outcome in outcomes]
 
     def report() -> None:
         done = [outcome for batch in batches.values() for outcome in batch]
@@ -140,7 +140,7 @@ def run_batches(target: str, seed: int, count: int, folder: Path, *, jobs: int =
                     first, outcomes = future.result()
                     kept.write(json.dumps([first, outcomes], separators=(",", ":")) + "\n")
                     kept.flush()
-                    batches[first] = [Outcome(**outcome) for outcome in outcomes]
+                    batches[first] = [FaultOutcome(**outcome) for outcome in outcomes]
                     running |= {pool.submit(_batch, target, seed, first, BATCH)
                                 for first in islice(todo, 1)}
                 report()
@@ -152,9 +152,9 @@ def run_batches(target: str, seed: int, count: int, folder: Path, *, jobs: int =
             if outcome.session < count]
 
 
-def summarise(target: str, seed: int, outcomes: Iterable[Outcome]) -> dict[str, Any]:
+def summarise(target: str, seed: int, outcomes: Iterable[FaultOutcome]) -> dict[str, Any]:
     """Counts by kind and outcome, as a JSON object."""
-    by_kind: dict[str, list[Outcome]] = {}
+    by_kind: dict[str, list[FaultOutcome]] = {}
     for outcome in outcomes:
         by_kind.setdefault(outcome.kind, []).append(outcome)
     every = [outcome for some in by_kind.values() for outcome in some]
@@ -182,12 +182,12 @@ def summarise(target: str, seed: int, outcomes: Iterable[Outcome]) -> dict[str, 
     }
 
 
-def _order(item: tuple[str, list[Outcome]]) -> tuple[int, str]:
+def _order(item: tuple[str, list[FaultOutcome]]) -> tuple[int, str]:
     names = list(KINDS)
     return names.index(item[0]) if item[0] in names else len(names), item[0]
 
 
-def _counts(outcomes: Iterable[Outcome]) -> dict[str, int]:
+def _counts(outcomes: Iterable[FaultOutcome]) -> dict[str, int]:
     counted = Counter(outcome.outcome for outcome in outcomes)
     return {name: counted[name] for name in OUTCOMES}
 

@@ -14,7 +14,7 @@ from trilight.sw.reference.continuation import continue_text
 from .line import Device, HangError, HostKilled, Line
 from .plan import KINDS, Fault, draw
 
-__all__ = ["AFTERWARDS", "GENERATIONS", "LOAD", "OPEN", "OUTCOMES", "Outcome", "Sessions"]
+__all__ = ["AFTERWARDS", "GENERATIONS", "LOAD", "OPEN", "OUTCOMES", "FaultOutcome", "Sessions"]
 
 CONFIG = ModelConfig(vocab_size=16, d_model=16, n_layers=1, d_hidden=16)
 TEMPERATURE = 4.0
@@ -43,7 +43,7 @@ OUTCOMES = {
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FaultOutcome:
     """What became of a request.
 
     Parameters
@@ -177,12 +177,12 @@ class Sessions:
             next(stream)
         line.close()
 
-    def run(self, session: int) -> list[Outcome]:
+    def run(self, session: int) -> list[FaultOutcome]:
         """Make the requests of a session; it ends early after what must not happen."""
         rng = random.Random(f"{self._seed}:{session}")
         device = self._make()
         self.connect(device)
-        outcomes: list[Outcome] = []
+        outcomes: list[FaultOutcome] = []
         for number in range(self._count + 2):
             name = (OPEN, LOAD)[number] if number < 2 else rng.choice(list(GENERATIONS))
             kind = self._kinds[(session * (self._count + 2) + number) % len(self._kinds)]
@@ -197,7 +197,7 @@ class Sessions:
         return [outcome for outcome in outcomes if outcome.injected or outcome.bad]
 
     def _one(self, session: int, number: int, name: str, kind: str, faults: Sequence[Fault]
-             ) -> Outcome:
+             ) -> FaultOutcome:
         """Make a request under faults; after an error, ask until the tokens are right again."""
         line, device = self._line, self._line.device
         before = (self._board.repeats, self._board.damaged) if self._board else (0, 0)
@@ -241,7 +241,7 @@ class Sessions:
             if outcome == "unnoticed" or (outcome == "recovered" and not recoveries):
                 outcome, detail = "silent", f"memory other than written: {device.undefined}"
             device.undefined = ""
-        return Outcome(session, number, name, kind, outcome, injected,
+        return FaultOutcome(session, number, name, kind, outcome, injected,
                        round(max(0.0, line.now() - start - usual), 6), repeats, recoveries, detail)
 
     def _afterwards(self) -> str:

@@ -7,7 +7,7 @@ from trilight.sw.errors import TrilightError
 
 from .line import HangError
 from .pins import memories_of_rtl, open_upsets
-from .session import AFTERWARDS, GENERATIONS, LOAD, OPEN, Outcome, Sessions
+from .session import AFTERWARDS, GENERATIONS, LOAD, OPEN, FaultOutcome, Sessions
 
 __all__ = ["CHECKED", "Upsets"]
 
@@ -41,7 +41,7 @@ class Upsets(Sessions):
         self._memories = {name: memory for name, memory in memories_of_rtl().items()
                           if name.startswith(CHECKED) == checked}
 
-    def run(self, session: int) -> list[Outcome]:
+    def run(self, session: int) -> list[FaultOutcome]:
         """Flip a bit, and make two requests."""
         rng = random.Random(f"{self._seed}:{session}")
         device = open_upsets()
@@ -81,5 +81,17 @@ class Upsets(Sessions):
         seconds = device.now() - start - self.seconds[name]
         injected = int(not device.upset_is_due)
         device.close()
-        return [Outcome(session, 0, name, "weights" if self._checked else where, outcome, injected,
-                        round(max(0.0, seconds), 6), 0, recoveries, detail)]
+        return [
+            FaultOutcome(
+                session,
+                0,
+                name,
+                "weights" if self._checked else where,
+                outcome,
+                injected,
+                round(max(0.0, seconds), 6),
+                0,
+                recoveries,
+                detail,
+            )
+        ]

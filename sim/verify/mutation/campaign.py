@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from trilight.hw.flow.build import Board
+from trilight.hw.flow.build import BoardDesign
 from trilight.hw.support.tools import Progress, no_progress
 from trilight.sim.native.compile import NativeBench
 from trilight.sw.errors import SimulationError
@@ -22,10 +22,10 @@ from trilight.sw.errors import SimulationError
 from .dialogue import Replay
 from .equivalence import PROOF, prove
 from .mutants import Mutant, Prepared, batch, choose, prepare
-from .program import LINK, Part, record
+from .program import LINK, ProgramPart, record
 from .results import Fate
 
-__all__ = ["Campaign", "Outcome"]
+__all__ = ["Campaign", "MutantOutcome"]
 
 BATCH = 128
 """Mutants in one design: fewer take more time to compile, more take more time to simulate."""
@@ -42,11 +42,11 @@ WALL_SECONDS = 3600
 CRASHES = frozenset({signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV, signal.SIGXCPU})
 """How the simulator ends that does not settle, or that takes too much of the processor's time."""
 
-Finished = Callable[["Outcome"], None]
+Finished = Callable[["MutantOutcome"], None]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class MutantOutcome:
     """What became of a mutant.
 
     Parameters
@@ -78,7 +78,7 @@ class Campaign:
 
     Parameters
     ----------
-    board : Board
+    board : BoardDesign
     number : int
         About how many mutants.
     seed : int
@@ -91,7 +91,7 @@ class Campaign:
         These instead.
     """
 
-    def __init__(self, board: Board, *, number: int, seed: int, folder: Path,
+    def __init__(self, board: BoardDesign, *, number: int, seed: int, folder: Path,
                  thorough: bool = True, mutants: Sequence[Mutant] | None = None,
                  progress: Progress = no_progress) -> None:
         self._progress = progress
@@ -106,14 +106,14 @@ class Campaign:
             self.mutants = list(mutants)
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / f"gateware-{self.prepared.sha256[:16]}.jsonl"
-        self.outcomes: dict[str, Outcome] = {}
+        self.outcomes: dict[str, MutantOutcome] = {}
         if self.path.exists():
             for line in self.path.read_text().splitlines():
                 fields = json.loads(line)
                 fields |= {name: tuple(fields[name]) for name in ("sources", "parts")}
-                self.outcomes[fields["mutation"]] = Outcome(**fields)
+                self.outcomes[fields["mutation"]] = MutantOutcome(**fields)
 
-    def keep(self, outcome: Outcome) -> None:
+    def keep(self, outcome: MutantOutcome) -> None:
         """Write an outcome down; a later one of the same mutant takes its place."""
         self.outcomes[outcome.mutation] = outcome
         with self.path.open("a") as file:
@@ -141,7 +141,7 @@ class Campaign:
             A design can not be compiled; the one without a fault is not what the reference is.
         """
         mutants = self.mutants[:limit]
-        parts: list[Part] = []
+        parts: list[ProgramPart] = []
         for start in range(0, len(mutants), BATCH):
             group = mutants[start:start + BATCH]
             if not parts or not all(self._known(mutant, parts) for mutant in group):
@@ -158,7 +158,9 @@ class Campaign:
         return [Fate(each.module, each.mutation, each.sources, each.verdict, each.by, each.how)
                 for each in (self.outcomes[mutant.mutation] for mutant in mutants)]
 
-    def _ask_all(self, bench: NativeBench, group: Sequence[Mutant], parts: Sequence[Part]) -> None:
+    def _ask_all(
+        self, bench: NativeBench, group: Sequence[Mutant], parts: Sequence[ProgramPart]
+    ) -> None:
         """Ask the mutants of a design, the first parts first; then all that are not equivalent."""
         todo = [(number, mutant) for number, mutant in enumerate(group, 1)
                 if not self._known(mutant, parts)]
@@ -181,7 +183,7 @@ class Campaign:
                                       by=PROOF))
 
     def _ask_one(self, bench: NativeBench, number: int, mutant: Mutant,
-                 parts: Sequence[Part]) -> None:
+                 parts: Sequence[ProgramPart]) -> None:
         """Ask a mutant what it has not been asked yet, and write down what became of it."""
         earlier = self.outcomes.get(mutant.mutation)
         passed = [] if earlier is None or earlier.verdict != "survived" else [
@@ -191,11 +193,11 @@ class Campaign:
             # Before there is a model, a fault outside of the core shows in less time.
             asked.sort(key=lambda part: part.name != LINK)
         by, how, reached = _ask(bench, number, asked)
-        self.keep(Outcome(mutant.mutation, mutant.sources, mutant.module,
+        self.keep(MutantOutcome(mutant.mutation, mutant.sources, mutant.module,
                           "killed" if how else "survived", by, how,
                           tuple(part.sha256 for part in [*passed, *asked[:reached + 1]])))
 
-    def _known(self, mutant: Mutant, parts: Sequence[Part]) -> bool:
+    def _known(self, mutant: Mutant, parts: Sequence[ProgramPart]) -> bool:
         """Whether the regression has to say no more than it has said."""
         outcome = self.outcomes.get(mutant.mutation)
         if outcome is None:
@@ -206,7 +208,7 @@ class Campaign:
         return outcome.verdict == "equivalent" or outcome.parts[-1] in current
 
 
-def _ask(bench: NativeBench, number: int, parts: Sequence[Part]) -> tuple[str, str, int]:
+def _ask(bench: NativeBench, number: int, parts: Sequence[ProgramPart]) -> tuple[str, str, int]:
     """Replay in a process of its own; return where and how the mutant differs, and the part."""
     reads, writes = os.pipe()
     child = os.fork()
@@ -243,7 +245,7 @@ def _ask(bench: NativeBench, number: int, parts: Sequence[Part]) -> tuple[str, s
     return by, how, reached
 
 
-def _replay(bench: NativeBench, number: int, parts: Sequence[Part]) -> tuple[str, str, int]:
+def _replay(bench: NativeBench, number: int, parts: Sequence[ProgramPart]) -> tuple[str, str, int]:
     for reached, part in enumerate(parts):
         bench.restart(number)
         if found := Replay(bench).differs(part.exchanges):

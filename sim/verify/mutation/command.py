@@ -13,7 +13,7 @@ from trilight.sw.cli.console import progress_bar, write_json
 from trilight.sw.errors import SimulationError
 
 from . import host
-from .campaign import Campaign, Outcome
+from .campaign import Campaign, MutantOutcome
 from .mutants import Mutant
 from .results import asked_again, document, survivors, table
 
@@ -84,7 +84,7 @@ def gateware(
     total = min(len(campaign.mutants), limit or len(campaign.mutants))
     finished = 0
     with progress_bar(console, "mutants") as show:
-        def count(outcome: Outcome) -> None:
+        def count(outcome: MutantOutcome) -> None:
             nonlocal finished
             finished += 1
             show(finished, total)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trilight.hw.flow.build import TRACES, Board, Hdl, design_sha256, run_yosys, tool_versions
+from trilight.hw.flow.build import TRACES, BoardDesign, Hdl, design_sha256, run_yosys, tool_versions
 from trilight.hw.support.cache import cached, digest
 from trilight.hw.support.tools import Progress, no_progress
 from trilight.sw.errors import SimulationError
@@ -125,7 +125,7 @@ class Prepared:
 
     Parameters
     ----------
-    board : Board
+    board : BoardDesign
     rtlil : pathlib.Path
     modules : tuple of str
         Its modules, the top first.
@@ -133,7 +133,7 @@ class Prepared:
         Of the design without its sources' places.
     """
 
-    board: Board
+    board: BoardDesign
     rtlil: Path
     modules: tuple[str, ...]
     design_sha256: str
@@ -151,7 +151,7 @@ class Prepared:
         return digest(self.rtlil.read_bytes())
 
 
-def prepare(board: Board, progress: Progress = no_progress) -> Prepared:
+def prepare(board: BoardDesign, progress: Progress = no_progress) -> Prepared:
     """Elaborate a board's design with the places of its sources, and keep its hierarchy.
 
     Raises

@@ -41,7 +41,7 @@ from trilight.sw.model.model import Matrix, Model
 
 from .dialogue import Exchange, Recorder
 
-__all__ = ["LINK", "Part", "record"]
+__all__ = ["LINK", "ProgramPart", "record"]
 
 WEIGHT_UNITS = UP5K.weight_words * UP5K.lanes // 2
 LAST_TAPE = Space.TAPE + SPACE_UNITS - 1
@@ -79,7 +79,7 @@ def _address(first: int) -> bytes:
 
 
 @dataclass(frozen=True)
-class Part:
+class ProgramPart:
     """A part of the regression, which begins with the chip's power-on.
 
     Parameters
@@ -95,7 +95,7 @@ class Part:
     sha256: str
 
 
-def record(bench: NativeBench, seed: int, *, thorough: bool = True) -> list[Part]:
+def record(bench: NativeBench, seed: int, *, thorough: bool = True) -> list[ProgramPart]:
     """Run the regression on a design without a fault; return what a mutant is asked.
 
     Parameters
@@ -122,7 +122,7 @@ def record(bench: NativeBench, seed: int, *, thorough: bool = True) -> list[Part
         for exchange in recorder.exchanges:
             sha256.update(repr((exchange.data, exchange.settles, exchange.bit, exchange.frames,
                                 exchange.reset)).encode())
-        parts.append(Part(name, recorder.exchanges, sha256.hexdigest()))
+        parts.append(ProgramPart(name, recorder.exchanges, sha256.hexdigest()))
     return parts
 
 

@@ -20,7 +20,7 @@ from trilight.sim.bench import chip as bench_chip
 from trilight.sim.bench import coverage
 from trilight.sim.bench import link as bench_link
 from trilight.sim.bench.build import (
-    Design,
+    BenchDesign,
     Simulator,
     board_design,
     component_design,
@@ -65,7 +65,7 @@ def bins() -> dict[str, list[Path]]:
 def run(usable_simulator: Simulator, seed: int, waves: Path | None, failure_waves: Path | None,
         tmp_path: Path, bins: dict[str, list[Path]]) -> Run:
     """Runs a bench; one that fails is run again with waveforms, if these are asked for."""
-    def run_named(design: Design, name: str, **variables: str) -> None:
+    def run_named(design: BenchDesign, name: str, **variables: str) -> None:
         noted = tmp_path / "coverage.txt"
 
         def once(waves: Path | None) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from trilight.hw.contract.device import UP5K
 from trilight.hw.sampler import Sampler
-from trilight.sim.bench.build import Design, component_design, run_bench
+from trilight.sim.bench.build import BenchDesign, component_design, run_bench
 from trilight.sw.errors import SimulationError
 
 pytestmark = pytest.mark.timeout(900)  # may be the first compilation
@@ -29,22 +29,22 @@ BREAKS = PASSES + "raise ImportError"
 
 
 @pytest.fixture(scope="module")
-def design() -> Design:
+def design() -> BenchDesign:
     return component_design(Sampler(device=UP5K))
 
 
-def run(design: Design, source: str, name: str, folder: Path, seed: int,
+def run(design: BenchDesign, source: str, name: str, folder: Path, seed: int,
         monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / f"{name}.py").write_text(source)
     monkeypatch.syspath_prepend(folder)
     run_bench(design, name, folder, seed=seed)
 
 
-def test_design_has_its_ports(design: Design) -> None:
+def test_design_has_its_ports(design: BenchDesign) -> None:
     assert {"clk", "rst", "table", "logits__payload", "token__valid"} <= set(design.ports)
 
 
-def test_bench_passes(design: Design, tmp_path: Path, seed: int,
+def test_bench_passes(design: BenchDesign, tmp_path: Path, seed: int,
                       monkeypatch: pytest.MonkeyPatch) -> None:
     run(design, PASSES, "bench_that_passes", tmp_path, seed, monkeypatch)
 
@@ -54,7 +54,14 @@ def test_bench_passes(design: Design, tmp_path: Path, seed: int,
     ("bench_that_breaks", BREAKS, r"^bench_that_breaks on verilator failed"),
     ("bench_without_tests", "", r"^bench_without_tests on verilator"),
 ])
-def test_bench_does_not_pass(name: str, source: str, message: str, design: Design, tmp_path: Path,
-                             seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bench_does_not_pass(
+    name: str,
+    source: str,
+    message: str,
+    design: BenchDesign,
+    tmp_path: Path,
+    seed: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with pytest.raises(SimulationError, match=message):
         run(design, source, name, tmp_path, seed, monkeypatch)

@@ -36,7 +36,7 @@ from trilight.hw.support.tools import python_tool, run_all
 from trilight.sim.bitstream import blocks
 from trilight.sim.bitstream.chip import Chip, Wire, load_chip
 from trilight.sim.bitstream.image import CRC_TABLE, Image, parse
-from trilight.sim.bitstream.recover import LUT_BITS, Design, recover
+from trilight.sim.bitstream.recover import LUT_BITS, RecoveredDesign, recover
 from trilight.sim.bitstream.target import bitstream_target, recover_hdl
 from trilight.sim.bitstream.verilog import write_verilog
 from trilight.sim.board import VirtualBoard
@@ -420,7 +420,7 @@ class Flipper:
 
     def __init__(self, chip: Chip, image: Image, ports: dict[str, str]) -> None:
         self.chip, self.image, self.ports = chip, image, ports
-        self.design: Design = recover(chip, image, ports)
+        self.design: RecoveredDesign = recover(chip, image, ports)
         self.verilog = write_verilog(self.design, "top")
 
     def bit(self, x: int, y: int, row: int, column: int) -> str:

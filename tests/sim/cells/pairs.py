@@ -5,7 +5,7 @@ The design counts the cycles in which their outputs differ, cell by cell.
 
 import numpy as np
 
-from trilight.hw.flow.build import Board
+from trilight.hw.flow.build import BoardDesign
 
 __all__ = ["Pairs"]
 
@@ -73,7 +73,7 @@ class Pairs:
                        + " || ".join(" != ".join(pair) for pair in results.values()) + ");"]
         self.counts.setdefault(count or cell, []).append(differ)
 
-    def verilog(self, board: Board, modules: str) -> str:
+    def verilog(self, board: BoardDesign, modules: str) -> str:
         """Return the design, with a board's pins, and the modules that it is held against."""
         pins = [f"input {board.clock_pin}", f"input {board.rx_pin}", f"output {board.tx_pin}"]
         ports = [f"output [31:0] trace_{cell}" for cell in (*self.counts, "cycle")]

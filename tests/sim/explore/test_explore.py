@@ -21,7 +21,7 @@ from trilight.sim.explore.cluster import run_tasks
 from trilight.sim.explore.command import explore_command
 from trilight.sim.explore.plot import draw
 from trilight.sim.explore.results import csv_text, evaluate, pareto
-from trilight.sim.explore.sweep import DEVICE, Design, Sweep, parse_sweep
+from trilight.sim.explore.sweep import DEVICE, Sweep, SweepDesign, parse_sweep
 from trilight.sim.explore.tasks import Store, Task, reason, tasks_of
 from trilight.sw.errors import ExploreError
 from trilight.sw.report.performance import predict
@@ -125,13 +125,13 @@ def test_damaged_results_are_made_again(text: str, tmp_path: Path) -> None:
 
 
 def test_key_depends_on_everything() -> None:
-    design = Design(board="icebreaker", clock_hz=24e6)
+    design = SweepDesign(board="icebreaker", clock_hz=24e6)
     tasks = [Task(kind="synthesis", design=design),
              Task(kind="placement", design=design, seed=1),
              Task(kind="placement", design=design, seed=2),
              Task(kind="activity", design=design, model=MODEL),
-             Task(kind="synthesis", design=Design(board="icebreaker", clock_hz=48e6)),
-             Task(kind="synthesis", design=Design(board="icebreaker", clock_hz=24e6,
+             Task(kind="synthesis", design=SweepDesign(board="icebreaker", clock_hz=48e6)),
+             Task(kind="synthesis", design=SweepDesign(board="icebreaker", clock_hz=24e6,
                                                   device=(("sequences", 1),)))]
     assert len({task.key for task in tasks}) == len(tasks)
 
@@ -172,7 +172,7 @@ def test_interruption_keeps_what_there_is(address: str, ran: list[Task], tmp_pat
 
 def test_damaged_result_is_made_again(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    task = Task(kind="synthesis", design=Design(board="icebreaker", clock_hz=24e6))
+    task = Task(kind="synthesis", design=SweepDesign(board="icebreaker", clock_hz=24e6))
     store.put(task, {"cells": {}})
     assert store.get(task) == {"cells": {}}
     (tmp_path / f"{task.key}.json").write_text("{")
@@ -208,10 +208,10 @@ IMPOSSIBLE_HZ = (60e6, 61e6, 62e6)
 """Clocks that no PLL setting makes, so that a task of them is done at once."""
 
 
-def _impossible() -> dict[Design, list[Task]]:
+def _impossible() -> dict[SweepDesign, list[Task]]:
     found = {}
     for clock in IMPOSSIBLE_HZ:
-        design = Design(board="icebreaker", clock_hz=clock)
+        design = SweepDesign(board="icebreaker", clock_hz=clock)
         found[design] = [Task(kind="synthesis", design=design),
                          Task(kind="placement", design=design, seed=1)]
     return found
@@ -290,7 +290,7 @@ def test_reason_is_the_tools_own() -> None:
 
 
 def test_clock_that_cannot_be_made_is_a_result() -> None:
-    task = Task(kind="placement", seed=1, design=Design(board="icebreaker", clock_hz=60e6))
+    task = Task(kind="placement", seed=1, design=SweepDesign(board="icebreaker", clock_hz=60e6))
     assert "at most 50 MHz" in task.run()["failed"]
 
 

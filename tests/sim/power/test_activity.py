@@ -14,7 +14,7 @@ from trilight.boards.icebreaker import Icebreaker
 from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.flow.build import synthesise
-from trilight.sim.native.bench import Stage
+from trilight.sim.native.bench import CountedStage
 from trilight.sim.native.compile import NativeBench
 from trilight.sim.power.activity import measure_activity, token_stages
 from trilight.sim.power.blocks import PARTS, assign_parts
@@ -93,8 +93,16 @@ def test_counts_of_a_counter(counted: tuple[Census, NativeBench]) -> None:
 def test_stages_add_up_to_the_windows(counted: tuple[Census, NativeBench]) -> None:
     """A window ends when a counter's top bit has been 1 for half a period and 8 cycles more."""
     census, bench = counted
-    bench.count(busy=False, once=1, skip=1, stages=[
-        Stage("half_valid", 5), Stage("half_valid", WINDOW // 2), Stage("half_valid", 8)])
+    bench.count(
+        busy=False,
+        once=1,
+        skip=1,
+        stages=[
+            CountedStage("half_valid", 5),
+            CountedStage("half_valid", WINDOW // 2),
+            CountedStage("half_valid", 8),
+        ],
+    )
     bench.run(6 * WINDOW)
     windows = bench.windows()
     sums, transitions = bench.slots()
@@ -114,7 +122,7 @@ def test_stages_add_up_to_the_windows(counted: tuple[Census, NativeBench]) -> No
     assert (sums[:, 1, 1 + np.array(selected)].sum(axis=-1) == sums[:, 1, -1]).all()
     assert sums[:, 1, -1].sum() * 8 == pytest.approx(sums[..., -1].sum(), abs=8)
     with pytest.raises(SimulationError, match="no trace 'act_valid'; it has"):
-        bench.count(busy=True, stages=[Stage("act_valid", 1)])
+        bench.count(busy=True, stages=[CountedStage("act_valid", 1)])
 
 
 def test_every_cell_finds_its_part() -> None:
@@ -168,7 +176,9 @@ def test_stages_write_what_the_next_consumes(sequences: int) -> None:
     assert acts == sequences * (config.n_layers * (3 * 40 + 80) + 40)
     assert [stage.name for stage in first] == ["embedding"] * sequences
     assert [stage.name for stage in rest[-2 * sequences:]] == ["head", "embedding"] * sequences
-    assert {stage.ends for stage in rest if stage.name == "head"} == {Stage("logit_valid", 32)}
+    assert {stage.ends for stage in rest if stage.name == "head"} == {
+        CountedStage("logit_valid", 32)
+    }
     assert [stage.layer for stage in rest[:5 * sequences]] == [0] * 4 * sequences + [1] * sequences
 
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from trilight.boards.icebreaker import Icebreaker
 from trilight.sim.verify.mutation import host
-from trilight.sim.verify.mutation.campaign import Campaign, Outcome
+from trilight.sim.verify.mutation.campaign import Campaign, MutantOutcome
 from trilight.sim.verify.mutation.command import mutation_commands
 from trilight.sim.verify.mutation.equivalence import prove
 from trilight.sim.verify.mutation.mutants import Mutant
@@ -35,7 +35,7 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
     return campaign
 
 
-def sample(campaign: Campaign) -> list[Outcome]:
+def sample(campaign: Campaign) -> list[MutantOutcome]:
     return [campaign.outcomes[mutant.mutation] for mutant in campaign.mutants[:SAMPLE]]
 
 
@@ -58,7 +58,7 @@ def test_a_campaign_goes_on(campaign: Campaign) -> None:
                      folder=campaign.path.parent)
     assert again.outcomes == campaign.outcomes
     size = campaign.path.stat().st_size
-    seen: list[Outcome] = []
+    seen: list[MutantOutcome] = []
     again.run(seen.append, limit=SAMPLE)
     assert sorted(seen, key=str) == sorted(sample(campaign), key=str)
     assert campaign.path.stat().st_size == size, "a mutant was asked twice"

@@ -7,7 +7,7 @@ import pytest
 
 from trilight.sw.bench import runner
 from trilight.sw.bench.runner import merge, run_for, run_once
-from trilight.sw.bench.workload import Request, Workload
+from trilight.sw.bench.workload import Query, Workload
 from trilight.sw.host.driver import Generated, LastRun
 
 WORK = Workload(prompts=("a", "bc"), tokens=4, temperature=0.5, seed=7)
@@ -18,9 +18,9 @@ class Clocked:
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.asked: list[Request] = []
+        self.asked: list[Query] = []
 
-    def answer(self, request: Request, *, tokens: int, temperature: float,
+    def answer(self, request: Query, *, tokens: int, temperature: float,
                arrived: Callable[[], None]) -> LastRun:
         self.asked.append(request)
         for _ in range(tokens):

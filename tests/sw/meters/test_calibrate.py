@@ -14,7 +14,7 @@ from trilight.sw.meters import Recording, open_meter
 from trilight.sw.meters.calibrate import Calibration, check_meter
 from trilight.sw.meters.correction import CorrectedMeter, Correction, correction_from
 from trilight.sw.meters.fake import FakeMeter, SimulatedClock
-from trilight.sw.meters.guide import Design, Guide, Pretence
+from trilight.sw.meters.guide import Guide, GuidedDesign, Pretence
 from trilight.sw.power import Activity, CoefficientSet, estimate_power, load_coefficients
 from trilight.sw.power.fit import Point
 
@@ -39,7 +39,7 @@ POINTS = [Point(name=f"{name}@{mhz}MHz", clock_hz=mhz * 1e6, activity=counts)
               "dsp": activity(clock_nets=1, ff_clocked=64, net_transitions=60, dsp_ops=6),
           }.items()]
 
-MACHINE = Design(
+MACHINE = GuidedDesign(
     busy=activity(clock_nets=1, ff_clocked=1500, net_transitions=600, ebr_accesses=12,
                   spram_accesses=3.5, dsp_ops=2),
     idle=activity(clock_nets=1, ff_clocked=1500, net_transitions=4),

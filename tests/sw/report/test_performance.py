@@ -10,7 +10,7 @@ from trilight.hw.contract.shapes import ModelConfig
 from trilight.sw.cli.app import main
 from trilight.sw.errors import PerformanceError
 from trilight.sw.model.bundled import default_model_path
-from trilight.sw.report.performance import Request, Schedule, predict
+from trilight.sw.report.performance import Schedule, SequenceRequest, predict
 
 CONFIG = ModelConfig(vocab_size=65, d_model=40, n_layers=2, d_hidden=100)
 
@@ -39,7 +39,7 @@ def test_gaps_are_what_the_sizes_make_of_them() -> None:
 
 
 def test_run_is_its_tokens() -> None:
-    cycles = [Schedule(CONFIG, [Request(1, n)], UP5K).cycles for n in (5, 6, 9)]
+    cycles = [Schedule(CONFIG, [SequenceRequest(1, n)], UP5K).cycles for n in (5, 6, 9)]
     assert cycles[1] - cycles[0] == predict(CONFIG, device=UP5K).cycles_per_token
     assert cycles[2] - cycles[1] == 3 * predict(CONFIG, device=UP5K).cycles_per_token
 
