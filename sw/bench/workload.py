@@ -10,6 +10,7 @@ from pathlib import Path
 from trilight.sw.errors import BenchError, UnknownCharacterError
 from trilight.sw.host.driver import check_request
 from trilight.sw.model.model import Model
+from trilight.sw.model.text import plain_text
 
 __all__ = ["Query", "Workload", "load_prompts"]
 
@@ -83,7 +84,7 @@ def load_prompts(path: Path | None = None) -> tuple[str, ...]:
                          "one prompt on each line") from error
     except UnicodeDecodeError as error:
         raise BenchError(f"prompts {path} are not UTF-8 text: {error}") from error
-    prompts = tuple(_lines(text))
+    prompts = tuple(_lines(plain_text(text)[0]))
     if not prompts:
         raise BenchError(f"prompts {path} holds no prompt; write one on each line")
     return prompts

@@ -26,16 +26,17 @@ from trilight.hw.support.terminal import Console
 from trilight.sw.api import open_board, report
 from trilight.sw.checkpoint.model import ImportedModel, is_imported
 from trilight.sw.errors import EvaluationError, MissingPackageError, TargetError
-from trilight.sw.host.driver import check_request
+from trilight.sw.host.driver import MOST_TOKENS, check_request
 from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import Model
+from trilight.sw.model.text import prompt_for, read_text
 from trilight.sw.quality.agreement import check_agreement
 from trilight.sw.quality.buckets import frequency_bands, print_quality
 from trilight.sw.quality.evaluate import PROTOCOLS, PredictorFactory, character_losses, summary
 from trilight.sw.report.report import print_report
 
-from .console import check_folder, progress_bar, write_file, write_json
+from .console import check_folder, progress_bar, tell_changes, write_file, write_json
 from .display import TextDisplay
 from .imported import (
     evaluate_against,
@@ -94,7 +95,8 @@ def generate(
     prompt: Annotated[list[str], typer.Option(
         "--prompt", "-p", help="Text to go on from, at least one character. Given more than once, "
                                "two texts are worked on at a time.")],
-    tokens: Annotated[int, typer.Option("--tokens", "-n", help="Characters to generate.")] = 200,
+    tokens: Annotated[int, typer.Option(
+        "--tokens", "-n", help=f"Characters to generate, at most {MOST_TOKENS:,}.")] = 200,
     temperature: Annotated[float, typer.Option(
         "--temperature", "-t", help="0 takes the likeliest character always, 1 follows the "
                                     "model's probabilities.")] = 0.8,
@@ -128,6 +130,9 @@ def generate(
             write_json(json_file, spoken)
         return
     loaded = Model.load(model or default_model_path())
+    for number, text in enumerate(prompt):
+        prompt[number], changes = prompt_for(loaded.vocab, text)
+        tell_changes(changes, "the prompt")
     seeds = range(seed, seed + len(prompt))
     for text, own_seed in zip(prompt, seeds, strict=True):
         check_request(loaded, text, tokens=tokens, temperature=temperature, seed=own_seed)
@@ -198,7 +203,9 @@ def evaluate(
         return
     if corpus is None:
         raise EvaluationError("there is nothing to evaluate on; give --corpus FILE")
-    text, known = _part(_read_text(corpus), split)
+    read = read_text(corpus)
+    tell_changes(read.changes, corpus.name)
+    text, known = _part(read.text, split)
     loaded = Model.load(model or default_model_path())
     predictors: dict[str, PredictorFactory | None] = {"model": None}
     if float_file is not None:
@@ -215,7 +222,7 @@ def evaluate(
                  for protocol, nats in losses.items()}
     streamed = protocols["streamed"]
     results = {
-        "corpus": corpus.name, "split": split.value,
+        "corpus": corpus.name, "changes": list(read.changes), "split": split.value,
         **{key: streamed[key] for key in ("protocol", "nats_per_char", "bits_per_char",
                                           "bits_per_byte", "model_sha256", "text_sha256")},
         "protocols": protocols,
@@ -407,7 +414,9 @@ def _evaluate_imported(model: Path | None, corpus: Path | None, against: Path | 
     if against is not None:
         return evaluate_against(model, against, console)
     assert corpus is not None
-    text, _ = _part(_read_text(corpus), split)
+    read = read_text(corpus)
+    tell_changes(read.changes, corpus.name)
+    text, _ = _part(read.text, split)
     return {"corpus": corpus.name, "split": split.value,
             **evaluate_text(model, text, most_tokens, console)}
 
@@ -425,13 +434,3 @@ def _float_predictor(path: Path, model: Model) -> PredictorFactory:
                               "that were trained on the same text")
     FloatPredictor(found, 1)
     return lambda streams: FloatPredictor(found, streams)
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode()
-    except OSError as error:
-        raise EvaluationError(f"corpus {path} cannot be read: {error.strerror}; give a text file"
-                              ) from error
-    except UnicodeDecodeError as error:
-        raise EvaluationError(f"corpus {path} is not UTF-8 text: {error}") from error

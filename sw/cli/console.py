@@ -1,8 +1,7 @@
 """What commands share: a progress bar, and files that can or cannot be written."""
 
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,12 @@ import typer
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from trilight.hw.support.files import write_whole
 from trilight.hw.support.terminal import Console
 from trilight.sw.errors import ReportError, TrilightError
 
-__all__ = ["check_folder", "progress_bar", "replace_json", "stoppable", "write_file", "write_json"]
+__all__ = ["check_folder", "progress_bar", "replace_json", "stoppable", "tell_changes",
+           "write_file", "write_json"]
 
 
 @contextmanager
@@ -40,6 +41,13 @@ def progress_bar(console: Console, what: str) -> Iterator[Callable[[int, int], N
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+def tell_changes(changes: Sequence[str], what: str) -> None:
+    """Say on standard error what of a text is read otherwise than it was written."""
+    if changes:
+        Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(
+            f"{what}: {', '.join(changes)}", style="dim")
+
+
 def check_folder(path: Path | None) -> None:
     """Refuse a file that cannot be written before the work is done rather than after it."""
     if path is not None and not path.absolute().parent.is_dir():
@@ -59,11 +67,9 @@ def replace_json(path: Path, results: Mapping[str, Any]) -> None:
     ReportError
         It cannot be written.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(_json(results))
-        part.replace(path)
+        write_whole(path, _json(results))
     except OSError as error:
         raise ReportError(f"{path} cannot be written: {error.strerror}") from error
 
@@ -75,6 +81,6 @@ def _json(results: Mapping[str, Any]) -> bytes:
 def write_file(path: Path, data: bytes) -> None:
     """Write a file, or raise ``ReportError``."""
     try:
-        path.write_bytes(data)
+        write_whole(path, data)
     except OSError as error:
         raise ReportError(f"cannot write {path}: {error.strerror}") from error

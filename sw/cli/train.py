@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from enum import StrEnum
+from enum import Enum, StrEnum
 from hashlib import sha256
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -34,6 +34,8 @@ from trilight.sw.train.export import build_model
 from trilight.sw.train.recipe import load_recipe, recipe_names
 from trilight.sw.train.shape import board_device, choose_config, memory_fill
 
+from .console import tell_changes
+
 if TYPE_CHECKING:
     from trilight.sw.train.float_file import FloatModel
     from trilight.sw.train.lessons import Lessons
@@ -44,12 +46,15 @@ __all__ = ["CHECKPOINT_NAME", "train_command"]
 
 CHECKPOINT_NAME = "trilight-training.pt"
 
+MOST_WIDE, MOST_LAYERS = 8192, 128
+"""Of a network that is trained: far more than a board holds or a computer trains in a year."""
+
 _INTERRUPTED = 130
 _LOG_EVERY_S = 30.0
 _SETTINGS = ("network", "made_up_streams", "characters", "minutes", "d_model", "layers",
              "hidden", "seed", "optimizer", "learning_rate", "weight_decay", "dropout",
              "restarts", "zero_below", "average", "precision", "compile_")
-_NO_SETTING = {"recipe", "corpus", "out", "checkpoint", "resume", "help"}
+_NO_SETTING = {"recipe", "corpus", "out", "checkpoint", "resume", "force", "help"}
 """Options that a recipe cannot hold."""
 _FEWEST_TO_COMPILE = 3_000_000
 """Compiling takes as long as about this many characters save."""
@@ -145,12 +150,14 @@ def train_command(
         help="ternary: a model for a board. float: the same structure in floating point, a "
              "teacher. transformer: for comparison.")] = NetworkKind.TERNARY,
     d_model: Annotated[int | None, typer.Option(
-        min=1, help="Width of the model. \\[default: what fills the board; float: 256]")] = None,
+        min=1, max=MOST_WIDE, help="Width of the model. "
+                                   "\\[default: what fills the board; float: 256]")] = None,
     layers: Annotated[int | None, typer.Option(
-        min=1, help="Layers. \\[default: what fills the board; float: 4]")] = None,
+        min=1, max=MOST_LAYERS, help="Layers. "
+                                     "\\[default: what fills the board; float: 4]")] = None,
     hidden: Annotated[int | None, typer.Option(
-        min=1, help="Width of the gated unit. \\[default: what fills the board; float: 512]"
-    )] = None,
+        min=1, max=MOST_WIDE, help="Width of the gated unit. "
+                                   "\\[default: what fills the board; float: 512]")] = None,
     seed: Annotated[int, typer.Option(
         min=0, help="Start of all randomness; on one machine it decides the model.")] = 1,
     optimizer: Annotated[Optimizer, typer.Option(
@@ -187,6 +194,8 @@ def train_command(
         help="Folder for the checkpoint. \\[default: next to --out]")] = None,
     resume: Annotated[bool, typer.Option(
         "--resume", help="Go on from the checkpoint; its shape and settings hold.")] = False,
+    force: Annotated[bool, typer.Option(
+        "--force", help="Write over the file of --out, if there is one.")] = False,
 ) -> None:
     """Train a model on a text file, measure it and write it.
 
@@ -203,9 +212,10 @@ def train_command(
         raise TrainingError("--made-up needs a --teacher who makes the text up")
     folder = checkpoint or out.parent / (out.name + ".checkpoint")
     saved = folder / CHECKPOINT_NAME
-    _check_paths(out, saved, resume=resume)
+    _check_paths(out, saved, resume=resume, force=force)
     chip = context.obj.memory if recipe and context.obj.memory else board_device(board)
     text = read_corpus(corpus, max_vocab=chip.max_vocab, development=development)
+    tell_changes(text.changes, corpus.name)
 
     import torch
 
@@ -266,13 +276,7 @@ def train_command(
                       "long; train anew with --precision auto.", style="yellow")
     run = _Run(trainer, out, chip, tuple(teachers), made_up, panel, recipe)
     _announce(console, run)
-    again = " ".join(["trilight train --corpus", quote(str(corpus)), "--out", quote(str(out)),
-                      *(f"--teacher {quote(str(path))}" for path in teachers),
-                      *([f"--made-up {made_up}"] if made_up else []),
-                      *(["--lessons", quote(str(lessons_folder))] if lessons_folder else []),
-                      *(["--development"] if development else []),
-                      *([f"--recipe {quote(recipe)}"] if recipe else []),
-                      *(["--checkpoint", quote(str(folder))] if checkpoint else []), "--resume"])
+    again = _resume_line(context)
     if not _train(console, trainer, saved):
         console.print(f"Stopped after {trainer.characters:,} characters. Go on with\n  "
                       + escape(again), soft_wrap=True)
@@ -291,6 +295,21 @@ def train_command(
         _show(console, model, out, _prompt(text))
     else:
         _show_float(console, model, out)
+
+
+def _resume_line(context: typer.Context) -> str:
+    """The command that goes on with this training: all options that no checkpoint keeps."""
+    words = ["trilight", "train"]
+    for option in context.command.params:
+        name, source = option.name or "", context.get_parameter_source(option.name or "")
+        if name in _SETTINGS or name == "resume" or source is None or source.name != "COMMANDLINE":
+            continue
+        value = context.params[name]
+        flag = option.opts[0]
+        for each in value if isinstance(value, list | tuple) else [value]:
+            words += [flag] if each is True else [
+                flag, str(each.value if isinstance(each, Enum) else each)]
+    return " ".join(map(quote, [*words, "--resume"]))
 
 
 @dataclass(frozen=True)
@@ -375,12 +394,15 @@ def _lessons(console: Console, folder: Path, panel: "list[FloatModel]", corpus: 
         corpus.train, networks, made_up, seed=1, device=device, progress=progress))
 
 
-def _check_paths(out: Path, saved: Path, *, resume: bool) -> None:
+def _check_paths(out: Path, saved: Path, *, resume: bool, force: bool) -> None:
     """Refuse before the training what would fail after it, or destroy an earlier one."""
     if out.is_dir():
         raise TrainingError(f"--out must name a file, not the folder {out}")
     if not out.parent.is_dir():
         raise TrainingError(f"the folder of --out, {out.parent}, does not exist; create it first")
+    if out.exists() and not force:
+        raise TrainingError(f"{out} is there already, and a training would write over it; give "
+                            "another --out, or add --force")
     if saved.exists() and not resume:
         raise TrainingError(f"{saved} holds an unfinished training; add --resume to go on with "
                             "it, or delete it to start anew")

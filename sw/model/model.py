@@ -10,7 +10,6 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache, cached_property
-from pathlib import Path
 from typing import Any, NoReturn, Self
 
 import numpy as np
@@ -21,6 +20,7 @@ from safetensors.numpy import save
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.contract.trits import FILE_CODE, TritCode
+from trilight.hw.support.files import write_whole
 from trilight.sw.errors import ModelError, ModelFileError, TokenError, UnknownCharacterError
 
 __all__ = ["MATRICES", "Layer", "Matrix", "Model", "pack_trits", "unpack_trits"]
@@ -419,7 +419,7 @@ class Model:
         }
         about["checksum"] = _checksum(about)
         # One key only: safetensors writes several in random order.
-        Path(path).write_bytes(save(self._tensors(), {_METADATA_KEY: _canonical(about)}))
+        write_whole(path, save(self._tensors(), {_METADATA_KEY: _canonical(about)}))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

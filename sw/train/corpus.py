@@ -1,6 +1,5 @@
 """Training text: read, checked, split and turned into tokens. Needs no PyTorch."""
 
-import hashlib
 import os
 from collections import Counter
 from dataclasses import dataclass
@@ -10,14 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilight.sw.errors import CorpusError
+from trilight.sw.model.text import read_text
 
 __all__ = ["FEWEST_CHARACTERS", "Corpus", "read_corpus"]
 
 FEWEST_CHARACTERS = 10_000
 """A shorter text teaches nothing, and its held-out part measures nothing."""
-
-_CONTROLS = frozenset(map(chr, range(32))) - frozenset("\t\n\r\f")
-
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Corpus:
@@ -37,6 +34,8 @@ class Corpus:
         The held-out part as text.
     development : bool
         Whether it was divided for choosing between methods; see ``read_corpus``.
+    changes : tuple of str
+        What is other than in the file, a clause each.
     """
 
     name: str
@@ -46,6 +45,7 @@ class Corpus:
     held_out: NDArray[np.int64]
     held_out_text: str
     development: bool = False
+    changes: tuple[str, ...] = ()
 
     @property
     def held_out_part(self) -> str:
@@ -67,7 +67,7 @@ def read_corpus(path: str | os.PathLike[str], *, max_vocab: int,
     Parameters
     ----------
     path
-        The file. Line ends stay as they are.
+        The file; see ``trilight.sw.model.text`` for what becomes of its line ends.
     max_vocab
         Most distinct characters that the device can hold.
     development
@@ -81,12 +81,8 @@ def read_corpus(path: str | os.PathLike[str], *, max_vocab: int,
         distinct characters than ``max_vocab``.
     """
     path = Path(path)
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise CorpusError(f"corpus {path} cannot be read: {error.strerror}; "
-                          "give a text file, e.g. --corpus shakespeare.txt") from error
-    text = _decode(path, raw)
+    read = read_text(path)
+    text = read.text
     if len(text) < FEWEST_CHARACTERS:
         raise CorpusError(f"corpus {path} must have at least {FEWEST_CHARACTERS:,} characters, "
                           f"not {len(text):,}; a good model takes about a million")
@@ -104,20 +100,7 @@ def read_corpus(path: str | os.PathLike[str], *, max_vocab: int,
     split = end * 9 // 10
     if development:
         end, split = split, split * 95 // 100
-    return Corpus(name=path.name, sha256=hashlib.sha256(raw).hexdigest(), vocab=vocab,
+    return Corpus(name=path.name, sha256=read.sha256, vocab=vocab,
                   train=tokens[:split], held_out=tokens[split:end],
-                  held_out_text=text[split:end], development=development)
-
-
-def _decode(path: Path, raw: bytes) -> str:
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"corpus {path} is not UTF-8 text: byte {error.object[error.start]:#04x} "
-                          f"at position {error.start:,}; convert it, e.g. with iconv -t utf-8"
-                          ) from error
-    if binary := next((c for c in text if c in _CONTROLS), None):
-        raise CorpusError(f"corpus {path} is not a text file: it holds the control character "
-                          f"{binary!r} at position {text.index(binary):,}; remove it or give "
-                          "another file")
-    return text
+                  held_out_text=text[split:end], development=development,
+                  changes=read.changes)

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from trilight.hw.contract.shapes import ModelConfig
+from trilight.hw.support.files import write_whole
 from trilight.sw.errors import ModelFileError
 
 from .float_network import FloatNetwork, Transformer
@@ -74,7 +75,7 @@ class FloatModel:
         }
         weights = {name: value.contiguous().cpu()
                    for name, value in self.network.state_dict().items()}
-        Path(path).write_bytes(save(weights, metadata))
+        write_whole(path, save(weights, metadata))
 
     @classmethod
     def load(cls, path: str | PathLike[str], *, device: str = "cpu") -> "FloatModel":

@@ -23,6 +23,7 @@ from trilight.sw.cli.console import replace_json
 from trilight.sw.errors import FaultsError
 from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.model import Model
+from trilight.sw.model.text import read_text
 from trilight.sw.report.summary import Row, write_topic
 
 from .campaign import TARGETS, UPSETS, run_batches, run_one, summarise
@@ -117,10 +118,7 @@ def loss(
     progress. It plots the distributions if matplotlib is installed.
     """
     chosen = Model.load(model or default_model_path())
-    try:
-        text = corpus.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FaultsError(f"{corpus} cannot be read: {error}") from error
+    text = read_text(corpus).text
     losses = Losses(chosen, text, characters)
     changes: dict[str, list[float]] = {kind: [] for kind in LOSS_KINDS}
     with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
