@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -227,3 +228,22 @@ def test_nothing_else_is_printed_but_what_is_visible() -> None:
              for line in [path.read_text(encoding="utf-8").splitlines()[node.lineno - 1]]
              if not harmless.search(line)]
     assert wrong == []
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists() or shutil.which("git") is None,
+                    reason="no checkout of Git")
+def test_a_checkout_on_windows_has_the_line_ends_of_unix(tmp_path: Path) -> None:
+    """Whatever Git there is set to; and what is no text stays as it is."""
+    git = ["git", "-C", str(ROOT), "-c", "core.autocrlf=true", "-c", "core.eol=crlf"]
+    subprocess.run([*git, "checkout-index", "--all", f"--prefix={tmp_path}/"], check=True)
+    listed = subprocess.run([*git, "ls-files", "--eol"], check=True, capture_output=True, text=True)
+    binary = [line.rpartition("\t")[2] for line in listed.stdout.splitlines()
+              if line.startswith("i/-text")]
+    assert binary
+    for path in sorted(path for path in tmp_path.rglob("*") if path.is_file()):
+        name = path.relative_to(tmp_path)
+        if str(name) in binary:
+            assert path.read_bytes() == subprocess.run(
+                [*git, "show", f":{name}"], check=True, capture_output=True).stdout
+        else:
+            assert b"\r\n" not in path.read_bytes(), name

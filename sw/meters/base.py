@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from trilight.hw.support.extras import pip_install
+from trilight.hw.support.extras import missing
 from trilight.hw.support.terminal import visible
 from trilight.sw.errors import MeterError
 from trilight.sw.records import read_record
@@ -288,6 +288,19 @@ def meter_names() -> list[str]:
     return sorted({entry.name for entry in entry_points(group=GROUP)})
 
 
+def _parts(spec: str) -> tuple[str, str, list[str]]:
+    """Name, argument and settings of a meter. An argument that is a file may have commas."""
+    name, colon, rest = spec.partition(":")
+    if not colon or "," in name:
+        name, *pairs = spec.split(",")
+        return name, "", pairs
+    pieces = rest.split(",")
+    for end in range(len(pieces), 1, -1):
+        if Path(",".join(pieces[:end])).is_file():
+            return name, ",".join(pieces[:end]), pieces[end:]
+    return name, pieces[0], pieces[1:]
+
+
 def open_meter(spec: str, *, ask: Callable[[str], str] = ask_on_terminal,
                clock: Clock = SYSTEM_CLOCK) -> Meter:
     """Make the meter that ``spec`` describes; nothing is read yet.
@@ -307,8 +320,7 @@ def open_meter(spec: str, *, ask: Callable[[str], str] = ask_on_terminal,
     MeterError
         No such meter, a setting that it does not have, or a package that it needs is missing.
     """
-    head, *pairs = spec.split(",")
-    name, _, argument = head.partition(":")
+    name, argument, pairs = _parts(spec)
     matches = entry_points(group=GROUP, name=name)
     if not matches:
         raise MeterError(f"no meter {name!r}; there are {', '.join(meter_names())}, written "
@@ -318,7 +330,7 @@ def open_meter(spec: str, *, ask: Callable[[str], str] = ask_on_terminal,
         key, equals, value = pair.partition("=")
         if not (key and equals and value):
             raise MeterError(f"settings of a meter are written key=value, not {pair!r} "
-                             f"(in {spec!r})")
+                             f"(in {spec!r}), and no file has that as a part of its name")
         settings[key] = value
     correction = settings.pop("correction", None)
     options = MeterOptions(spec=spec, argument=argument, settings=settings, ask=ask, clock=clock)
@@ -326,8 +338,8 @@ def open_meter(spec: str, *, ask: Callable[[str], str] = ask_on_terminal,
         factory: Callable[[MeterOptions], Meter] = next(iter(matches)).load()
         meter = factory(options)
     except ImportError as error:
-        raise MeterError(f"meter {name!r} needs a package that is not installed: {error}; "
-                         + pip_install("trilight[meters]")) from error
+        raise MeterError(f"meter {name!r} needs a package that is not installed: "
+                         + missing(error)) from error
     if correction is None:
         return meter
     from .correction import CorrectedMeter, Correction

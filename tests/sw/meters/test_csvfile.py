@@ -369,3 +369,16 @@ def test_times_of_day_alone(bench: Bench) -> None:
                                                           rel=0.005)
     assert result.alignment.u_s == 1.0
     assert any("aligned by the time of day alone" in warning for warning in result.warnings)
+
+
+@pytest.mark.parametrize("name", [
+    "a,b.csv", "run 1, second try.csv", "a,v=3.csv", ",.csv", "colon:and,comma.csv"])
+@pytest.mark.parametrize("settings", ["", ",boundary=board", ",boundary=board,voltage=Voltage (V)"])
+def test_a_path_may_have_commas(name: str, settings: str, tmp_path: Path) -> None:
+    write(tmp_path, SI_HEADER, T, VOLTS, AMPERES).rename(tmp_path / name)
+    check(read(tmp_path / name, settings))
+
+
+def test_a_path_with_a_comma_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(MeterError, match=r"written key=value, not 'b\.csv' .*no file has that"):
+        open_meter(f"csv:{tmp_path}/a,b.csv,voltage=1.2")
