@@ -189,10 +189,14 @@ def guard_command(
         # The clock is one figure of several: the record says whether it once was better.
         figures = error.figures
     figures = figures | _release_figures(synthesise(built_for, progress), progress)
-    if recorded is None:
-        comparisons = []
-    else:
-        comparisons = compare(figures, recorded)
+    comparisons = []
+    if recorded is not None:
+        try:
+            comparisons = compare(figures, recorded)
+        except RegressionError as error:
+            if not update:
+                raise
+            progress(str(error))
         _print_comparisons(comparisons, Console())
         _print_changed_inputs(record(figures), recorded, console)
     if json_file is not None:

@@ -41,6 +41,8 @@ class Guarded:
         How much worse than recorded it may be, as a share of the record.
     slack : float
         The same in its own unit, for figures that may be recorded as 0.
+    of : str
+        Resource that the figure is of; parts without it do not have the figure.
     higher_is_better : bool
     why : str
         Where the tolerance comes from.
@@ -53,6 +55,11 @@ class Guarded:
     why: str
     slack: float = 0.0
     higher_is_better: bool = False
+    of: str = ""
+
+    def applies(self, figures: Mapping[str, Any]) -> bool:
+        """Whether a build has this figure."""
+        return not self.of or self.of in figures["resources"]
 
 
 @dataclass(frozen=True)
@@ -103,8 +110,9 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if value == round(value) else f"{value:,.2f}"
 
 
-def _resource(name: str) -> Callable[[Mapping[str, Any]], float]:
-    return lambda figures: float(figures["resources"][name])
+def _resource(of: str, name: str, unit: str, tolerance: float, why: str) -> Guarded:
+    return Guarded(name=name, unit=unit, of=of, tolerance=tolerance, why=why,
+                   read=lambda figures: float(figures["resources"][of]))
 
 
 def _per_token(name: str) -> Callable[[Mapping[str, Any]], float]:
@@ -122,13 +130,15 @@ def _fmax(figures: Mapping[str, Any]) -> float:
 
 
 EXACT = "a count that does not scatter"
+SHUFFLED = "synthesis shuffles a few cells with every change"
 
 GUARDED = (
-    Guarded(name="logic cells", unit="LC", read=_resource("lc"), tolerance=0.02,
-            why="synthesis shuffles a few cells with every change"),
-    Guarded(name="block RAMs", unit="EBR", read=_resource("ebr"), tolerance=0, why=EXACT),
-    Guarded(name="weight memories", unit="SPRAM", read=_resource("spram"), tolerance=0, why=EXACT),
-    Guarded(name="multipliers", unit="DSP", read=_resource("dsp"), tolerance=0, why=EXACT),
+    _resource("lc", "logic cells", "LC", 0.02, SHUFFLED),
+    _resource("lut4", "look-up tables", "LUT4", 0.02, SHUFFLED),
+    _resource("ebr", "block RAMs", "EBR", 0, EXACT),
+    _resource("bsram", "block RAMs", "BSRAM", 0, EXACT),
+    _resource("spram", "weight memories", "SPRAM", 0, EXACT),
+    _resource("dsp", "multipliers", "DSP", 0, EXACT),
     Guarded(name="clock of the build", unit="MHz",
             read=lambda figures: float(figures["clock_hz"]) / 1e6,
             tolerance=0, higher_is_better=True, why="a choice, not a result"),
@@ -141,7 +151,7 @@ GUARDED = (
     Guarded(name="block RAM accesses", unit="per token", read=_per_token("ebr_accesses"),
             tolerance=0.02, why="few enables depend on the data"),
     Guarded(name="SPRAM accesses", unit="per token", read=_per_token("spram_accesses"),
-            tolerance=0.01, why="a row of the embedding is read besides the weights"),
+            of="spram", tolerance=0.01, why="a row of the embedding is read besides the weights"),
     Guarded(name="multiplications", unit="per token", read=_per_token("dsp_ops"),
             tolerance=0.05, why="they depend on the tokens"),
     Guarded(name="net transitions at rest", unit="per cycle", read=_idle("net_transitions"),
@@ -149,7 +159,7 @@ GUARDED = (
     Guarded(name="block RAM accesses at rest", unit="per cycle", read=_idle("ebr_accesses"),
             tolerance=0, slack=0.5, why="reads that nobody waits for"),
 )
-"""Every guarded figure, with its tolerance."""
+"""Every guarded figure of any family, with its tolerance."""
 
 
 def load_record(path: Path) -> Record:
@@ -160,17 +170,13 @@ def load_record(path: Path) -> Record:
     FileNotFoundError
         There is none.
     RegressionError
-        The file holds something else, or lacks a figure.
+        The file holds something else.
     """
     try:
-        recorded = msgspec.json.decode(path.read_bytes(), type=Record)
+        return msgspec.json.decode(path.read_bytes(), type=Record)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RegressionError(f"{path} is no record of a build ({error}); renew it with "
                               "trilight guard --update") from error
-    if missing := [guarded.name for guarded in GUARDED if guarded.name not in recorded["figures"]]:
-        raise RegressionError(f"{path} lacks {', '.join(missing)}; renew it with "
-                              "trilight guard --update")
-    return recorded
 
 
 def compare(figures: Mapping[str, Any], recorded: Record) -> list[Comparison]:
@@ -181,10 +187,18 @@ def compare(figures: Mapping[str, Any], recorded: Record) -> list[Comparison]:
     figures : mapping
         Of the build, as in a release.
     recorded : Record
-        Of all guarded figures.
+
+    Raises
+    ------
+    RegressionError
+        The record lacks a figure of the build.
     """
+    chosen = [guarded for guarded in GUARDED if guarded.applies(figures)]
+    if missing := [guarded.name for guarded in chosen if guarded.name not in recorded["figures"]]:
+        raise RegressionError(f"the record of {recorded['board']} lacks {', '.join(missing)}; "
+                              "renew it with trilight guard --update")
     return [Comparison(guarded, recorded["figures"][guarded.name], guarded.read(figures))
-            for guarded in GUARDED]
+            for guarded in chosen]
 
 
 def check(comparisons: Sequence[Comparison]) -> None:
@@ -198,7 +212,8 @@ def record(figures: Mapping[str, Any]) -> Record:
     """Return what is kept of a build: the guarded figures, and what they were made with."""
     return {
         "board": figures["board"],
-        "figures": {guarded.name: guarded.read(figures) for guarded in GUARDED},
+        "figures": {guarded.name: guarded.read(figures) for guarded in GUARDED
+                    if guarded.applies(figures)},
         "fmax_hz": figures["fmax_hz"],
         "design_sha256": figures["design_sha256"],
         "model_sha256": figures["model_sha256"],

@@ -355,12 +355,13 @@ class _Top(Elaboratable):
             trace_running.eq(chip.running),
             trace_checking.eq(chip.checking),
         ]
+        levels = {name: Const(level) for name, level in board.held.items()}
         if board.led is not None:
-            m.submodules.led = led = io.Buffer(
-                io.Direction.Output, platform.request(board.led, dir="-"))
-            m.d.comb += led.o.eq(chip.running)
-        for name, level in board.held.items():
-            m.submodules[name] = pin = io.Buffer(
-                io.Direction.Output, platform.request(name, dir="-"))
-            m.d.comb += pin.o.eq(Const(level, len(pin.o)))
+            levels[board.led] = chip.running
+        if levels:
+            m.submodules.pins = pins = Module()
+            for name, level in levels.items():
+                pins.submodules[name] = pin = io.Buffer(
+                    io.Direction.Output, platform.request(name, dir="-"))
+                pins.d.comb += pin.o.eq(level)
         return m

@@ -30,6 +30,8 @@ PARTS = {
     "tx": "link",
     "locked": "reset",
     "clock_buffer": "reset",
+    "pll": "reset",
+    "pins": "reset",
 }
 """Parts by the path of a block; the longest path that matches counts."""
 
