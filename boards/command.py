@@ -48,7 +48,7 @@ WebAssembly module."""
 
 BoardArgument = Annotated[str, typer.Argument(
     help="Board: " + ", ".join(board_names()) + ".", autocompletion=board_names,
-    metavar="[BOARD]")]
+    metavar="BOARD")]
 FrequencyOption = Annotated[float | None, typer.Option(
     "--frequency", "-f", metavar="HZ", help="Clock of the chip. Default: the board's, which its "
                                             "timing meets; 48e6 on an iCEBreaker.")]

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from trilight.hw.support.boards import DEFAULT_BOARD, board_names
 from trilight.hw.support.terminal import Console
 from trilight.sim.bitstream.target import bitstream_target
 from trilight.sw.errors import TargetError
@@ -25,12 +26,15 @@ class Kind(enum.StrEnum):
 
 
 def board_command(
+    board: Annotated[str, typer.Argument(
+        help="Board: " + ", ".join(board_names()) + ".", autocompletion=board_names)
+    ] = DEFAULT_BOARD,
     target: Annotated[Kind, typer.Option(
         "--target", "-t", help="rtl: the design before synthesis, the fastest; netlist: the "
                                "synthesised cells; bitstream: what the bits of a file that is "
                                "flashed configure.")] = Kind.RTL,
     bitstream: Annotated[str, typer.Option(
-        "--bitstream", "-b", metavar="FILE[@BAUD]",
+        "--bitstream", "-b", metavar="[BOARD:]FILE[@BAUD]",
         help="Of the target bitstream: the file, and the speed of its serial port unless that is "
              "a quarter of the clock. Default: the released build, made again.")] = "",
     pty: Annotated[bool, typer.Option(
@@ -45,16 +49,19 @@ def board_command(
         raise TargetError("a virtual board by itself has no use; add --pty to get a serial "
                           f"device, or run trilight generate --target {target.value}")
     console = Console(stderr=True)
+    if target is Kind.BITSTREAM and board != DEFAULT_BOARD:
+        raise TargetError(f"the board of a bitstream is named with it: --bitstream {board}:FILE")
     if bitstream and target is not Kind.BITSTREAM:
         raise TargetError(f"--bitstream is for --target bitstream, not {target.value}")
     options = TargetOptions(
-        bitstream, progress=lambda text: console.print(escape(text), style="dim"))
+        bitstream if target is Kind.BITSTREAM else board,
+        progress=lambda text: console.print(escape(text), style="dim"))
     open_target = {Kind.RTL: rtl_target, Kind.NETLIST: netlist_target,
                    Kind.BITSTREAM: bitstream_target}[target]
-    board = open_target(options)
+    virtual = open_target(options)
     try:
-        serve_pty(board, lambda path: print(path, flush=True))
+        serve_pty(virtual, lambda path: print(path, flush=True))
     except KeyboardInterrupt:
-        console.print(f"stopped after {board.cycles:,} cycles", style="dim")
+        console.print(f"stopped after {virtual.cycles:,} cycles", style="dim")
     finally:
-        board.close()
+        virtual.close()

@@ -16,7 +16,8 @@ from trilight.hw.flow.build import (
     pin_ports,
     tool_versions,
 )
-from trilight.hw.support.boards import DEFAULT_BOARD
+from trilight.hw.flow.ice40 import ICE40
+from trilight.hw.support.boards import DEFAULT_BOARD, board_names
 from trilight.hw.support.cache import cached, digest
 from trilight.hw.support.tools import Progress, no_progress
 from trilight.sim.board import VirtualBoard
@@ -147,7 +148,7 @@ def _file(argument: str) -> tuple[Path, float | None]:
 
 
 def bitstream_target(options: TargetOptions) -> VirtualBoard:
-    """Target ``bitstream``, ``bitstream:FILE`` or ``bitstream:FILE@BAUD``.
+    """Target ``bitstream``, ``bitstream:FILE`` or ``bitstream:BOARD:FILE@BAUD``.
 
     Without a file it is the released bitstream, built again. Without a speed it is a quarter of the
     clock that the file's PLL makes, which is what ``trilight build`` sets unless told otherwise.
@@ -156,11 +157,17 @@ def bitstream_target(options: TargetOptions) -> VirtualBoard:
         data, board = released_bitstream(options.progress)
         hdl = recover_hdl(board, data, options.progress)
     else:
-        path, baud = _file(options.argument)
+        name, colon, rest = options.argument.partition(":")
+        known = bool(colon) and name in board_names()
+        path, baud = _file(rest if known else options.argument)
         data = _read(path)
-        hdl = recover_hdl(find_board(DEFAULT_BOARD), data, options.progress)
+        board = find_board(name if known else DEFAULT_BOARD)
+        if board.toolchain is not ICE40:
+            raise TargetError(f"only bitstreams of an iCE40 can be read back, not one for "
+                              f"{board.name}; --target netlist:{board.name} runs its cells")
+        hdl = recover_hdl(board, data, options.progress)
         # The same pins; only how fast the serial port is depends on the clock.
-        hdl = replace(hdl, board=find_board(DEFAULT_BOARD, frequency=hdl.clock_hz, baud=baud))
+        hdl = replace(hdl, board=find_board(board.name, frequency=hdl.clock_hz, baud=baud))
     if hdl.clock_hz != hdl.board.clock_hz:
         raise BitstreamError(f"the PLL of the bitstream makes {hdl.clock_hz / 1e6:g} MHz, but "
                              f"{hdl.board.clock_hz / 1e6:g} MHz are recorded for it")

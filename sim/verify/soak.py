@@ -25,6 +25,7 @@ from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.protocol import MAX_UNITS, RUN, STATUS, Command, RunFlag, Space
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.flow.build import BoardDesign, Hdl, elaborate, find_board, synthesise
+from trilight.hw.support.boards import DEFAULT_BOARD, board_names
 from trilight.hw.support.terminal import Console
 from trilight.hw.support.tools import Progress as Say
 from trilight.sim.bench.core import harsh
@@ -412,11 +413,13 @@ def _print(total: dict[str, Any], console: Console) -> None:
 def soak_command(
     target: Annotated[SoakTarget, typer.Option(
         help="rtl: before synthesis, fast; netlist: the cells of the bitstream.")] = SoakTarget.RTL,
+    board: Annotated[str, typer.Option(
+        help="Board whose design runs: " + ", ".join(board_names()) + ".")] = DEFAULT_BOARD,
     tokens: Annotated[int, typer.Option(min=1, help="How many to compare in all.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="All that is drawn follows from it.")] = 1,
     out: Annotated[Path | None, typer.Option(
         help="File of the results, which a later call goes on with. Default: "
-             "build/soak/TARGET-SEED.json.")] = None,
+             "build/soak/TARGET-SEED.json, and BOARD before TARGET for another one.")] = None,
     only: Annotated[int | None, typer.Option(
         min=0, help="Run the model of this number alone, for instance one that differed.")] = None,
 ) -> None:
@@ -433,11 +436,12 @@ def soak_command(
         console.print(text, style="dim", markup=False)
 
     with stoppable(console):
-        hdl = make[target](find_board("icebreaker"), say)
+        hdl = make[target](find_board(board), say)
         if only is not None:
             _print(vars(run_model(hdl, seed, only)), Console())
             return
-        campaign = Campaign(out or Path("build") / "soak" / f"{target}-{seed}.json", hdl, seed)
+        stem = f"{target}-{seed}" if board == DEFAULT_BOARD else f"{board}-{target}-{seed}"
+        campaign = Campaign(out or Path("build") / "soak" / f"{stem}.json", hdl, seed)
         with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                       TextColumn("tokens"), TimeRemainingColumn(), console=console) as bar:
             task = bar.add_task(target, total=tokens, completed=campaign.tokens)
