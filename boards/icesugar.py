@@ -16,8 +16,10 @@ class Icesugar(UP5KBoard):
     name = "icesugar"
     title = "MuseLab iCESugar"
     oscillator = Oscillator("clk12", 12_000_000)
-    # What the iCELink is described with; it may pass more.
+    # What the iCELink is described with; it may pass more. So slow a bit takes a long counter,
+    # which is what limits the clock.
     default_baud = most_baud = 115_200
+    default_hz = 42_000_000
     led = "led_g"
     loader_hint = "copy the bitstream onto the drive iCELink that the board shows"
     usb = (0x1d50, 0x602b)

@@ -15,6 +15,7 @@ class Ulx3s45F(ECP5Board):
     title = "Radiona ULX3S 45F"
     platform_class = ULX3S_45F_Platform
     oscillator = Oscillator("clk25", 25_000_000)
+    default_hz = 90_000_000
     most_baud = 3_000_000
     led = "led"
     loader = ("--board", "ulx3s")
@@ -27,6 +28,7 @@ class Ulx3s85F(Ulx3s45F):
     name = "ulx3s-85f"
     title = "Radiona ULX3S 85F"
     platform_class = ULX3S_85F_Platform
+    default_hz = 80_000_000
 
 
 class Ulx3s25F(Ulx3s45F):
@@ -35,3 +37,4 @@ class Ulx3s25F(Ulx3s45F):
     name = "ulx3s-25f"
     title = "Radiona ULX3S 25F"
     platform_class = ULX3S_25F_Platform
+    default_hz = 80_000_000

@@ -18,6 +18,7 @@ from .interfaces import (
 )
 from .memory.scrub import WeightCheck
 from .memory.spram import WeightMemory
+from .memory.weights import weight_memory
 from .sampler import Sampler
 from .vector.unit import VectorUnit
 
@@ -146,7 +147,7 @@ class Core(wiring.Component):
         The memory is the engine's during a run, and else the host's. What the host does not need
         of it, the check has.
         """
-        m.submodules.weights = weights = WeightMemory()
+        m.submodules.weights = weights = weight_memory(self._device)
         m.submodules.check = check = WeightCheck()
         host = Signal()
         reads_weights = bus.read & bus.to_weights

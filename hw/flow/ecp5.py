@@ -26,6 +26,7 @@ class Ecp5Tools:
     library = ("read_verilog -lib +/lattice/cells_sim_ecp5.v\n"
                "read_verilog -lib +/lattice/cells_bb_ecp5.v")
     cells = "ecp5.v"
+    models_netlist = True
 
     def synthesis(self, top: str) -> str:
         return f"synth_ecp5 -abc9 -top {top}"

@@ -31,6 +31,7 @@ class GowinTools:
     library = ("read_verilog -lib +/gowin/cells_sim.v\n"
                "read_verilog -lib +/gowin/cells_xtra_gw2a.v")
     cells = "gowin.v"
+    models_netlist = False
 
     def synthesis(self, top: str) -> str:
         return f"synth_gowin -family gw2a -top {top}"

@@ -25,6 +25,7 @@ class Ice40Tools:
     signs_off = True
     library = "read_verilog -lib -D ICE40_U +/ice40/cells_sim.v"
     cells = "ice40.v"
+    models_netlist = True
 
     def synthesis(self, top: str) -> str:
         return f"synth_ice40 -device u -dsp -abc9 -top {top}"

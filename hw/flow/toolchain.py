@@ -70,6 +70,10 @@ class Toolchain(Protocol):
     def cells(self) -> str:
         """File in ``trilight.sim.cells`` with the cells' behaviour."""
 
+    @property
+    def models_netlist(self) -> bool:
+        """Whether that file has the cells that synthesis maps to."""
+
     def synthesis(self, top: str) -> str:
         """Return the Yosys command that maps ``top`` to the family's cells."""
 
