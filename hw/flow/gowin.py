@@ -32,6 +32,7 @@ class GowinTools:
                "read_verilog -lib +/gowin/cells_xtra_gw2a.v")
     cells = "gowin.v"
     models_netlist = False
+    simulation = ""
 
     def synthesis(self, top: str) -> str:
         return f"synth_gowin -family gw2a -top {top}"

@@ -26,6 +26,7 @@ class Ice40Tools:
     library = "read_verilog -lib -D ICE40_U +/ice40/cells_sim.v"
     cells = "ice40.v"
     models_netlist = True
+    simulation = ""
 
     def synthesis(self, top: str) -> str:
         return f"synth_ice40 -device u -dsp -abc9 -top {top}"

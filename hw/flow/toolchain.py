@@ -71,6 +71,10 @@ class Toolchain(Protocol):
         """File in ``trilight.sim.cells`` with the cells' behaviour."""
 
     @property
+    def simulation(self) -> str:
+        """Yosys commands, a line each, that ready a mapped design for simulation alone."""
+
+    @property
     def models_netlist(self) -> bool:
         """Whether that file has the cells that synthesis maps to."""
 

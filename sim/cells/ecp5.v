@@ -279,14 +279,15 @@ module MULT18X18D (
     P17, P16, P15, P14, P13, P12, P11, P10, P9, P8, P7, P6, P5, P4, P3, P2, P1, P0} = product;
 endmodule
 
-module TRELLIS_IO (inout B, input I, T, output O);
+// Pins: TRELLIS_IO by its direction, and what a design has before it is mapped.
+module TRELLIS_INPUT (input B, I, T, output O);
   parameter DIR = "INPUT";
+  assign O = B;
+endmodule
 
-  generate
-    if (DIR == "INPUT") assign O = B;
-    else if (DIR == "OUTPUT") assign B = I;
-    else no_model_of_this_mode pin();
-  endgenerate
+module TRELLIS_OUTPUT (output B, O, input I, T);
+  parameter DIR = "OUTPUT";
+  assign B = I;
 endmodule
 
 module IB (input I, output O);
