@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from trilight.hw.contract.imported import FORMATS
 from trilight.sw.errors import CheckpointError, ModelFileError, TrilightError
-from trilight.sw.model.model import pack_trits
+from trilight.sw.model.model import pack_trits, unpack_trits
 
 from .reader import Checkpoint, TernaryMatrix
 from .shape import LAYER_MATRICES, Shape
@@ -32,6 +32,7 @@ __all__ = [
     "import_checkpoint",
     "is_imported",
     "pack_matrix",
+    "unpack_matrix",
 ]
 
 _FORMAT = "trilight-imported-model"
@@ -186,6 +187,11 @@ def pack_matrix(codes: NDArray[np.int8]) -> NDArray[np.uint8]:
     for first in range(0, len(codes), step):
         packed[:, first:first + step] = pack_trits(codes[first:first + step]).T
     return packed
+
+
+def unpack_matrix(matrix: "ImportedMatrix") -> NDArray[np.int8]:
+    """Trits [rows, columns] of a matrix."""
+    return unpack_trits(np.ascontiguousarray(matrix.weights.T), matrix.columns)
 
 
 def make_matrix(matrix: TernaryMatrix, gain: NDArray[np.floating[Any]],

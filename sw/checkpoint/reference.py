@@ -107,11 +107,18 @@ class Quantised:
         In [-127, 127].
     mantissa, fraction : int
         A sum times ``mantissa / 2**fraction`` is the layer's result; 0 for an input of zeros.
+    down, peak : int
+        The largest magnitude times its gain, and the shift that has brought it to its width.
+    squares : int
+        Sum of squares, epsilon included, as the root is taken of it.
     """
 
     codes: Integers
     mantissa: int
     fraction: int
+    down: int = 0
+    peak: int = 0
+    squares: int = 0
 
 
 def quantise(values: Integers, matrix: ImportedMatrix, extra: int | None = None,
@@ -139,12 +146,13 @@ def quantise(values: Integers, matrix: ImportedMatrix, extra: int | None = None,
     codes = np.minimum(rshift(magnitude * reciprocal, bits), FORMATS.act_max) * np.sign(y)
     squares, unit = _sum_of_squares(values, matrix, extra, extra_shift)
     even = (2 * FORMATS.root_bits - squares.bit_length()) // 2
-    root = math.isqrt(shifted(squares, 2 * even))
+    squares = shifted(squares, 2 * even)
+    root = math.isqrt(squares)
     # peak * 2**(down - gain_frac) / (root * 2**(unit - even)) * scale * 2**-scale_frac
     quotient = peak * matrix.scale // root
     drop = quotient.bit_length() - FORMATS.scale_bits
     fraction = matrix.scale_frac - drop - (down - matrix.gain_frac) + unit - even
-    return Quantised(codes, quotient >> drop, fraction)
+    return Quantised(codes, quotient >> drop, fraction, down, peak, squares)
 
 
 def _sum_of_squares(values: Integers, matrix: ImportedMatrix, extra: int | None,
@@ -244,7 +252,9 @@ class ImportedReference:
         ----------
         token : int
         trace : callable, optional
-            Called with each stage's values; ``codes`` and ``sums`` of each matrix among them.
+            Called with each stage's values: of each matrix ``input``, ``norm`` (``down``, ``peak``,
+            ``squares``, ``mantissa`` and ``fraction`` of ``Quantised``), ``codes`` and ``sums``,
+            and ``z`` where it has pre-activations.
 
         Returns
         -------
@@ -279,14 +289,20 @@ class ImportedReference:
                  show: Trace, extra: int | None = None,
                  extra_shift: int = 0) -> tuple[Integers, Quantised]:
         quantised = quantise(values, matrix, extra, extra_shift)
+        show(f"{name}.input", layer, values)
+        show(f"{name}.norm", layer, np.array([quantised.down, quantised.peak, quantised.squares,
+                                              quantised.mantissa, quantised.fraction]))
         show(f"{name}.codes", layer, quantised.codes)
         sums = multiply(matrix, quantised.codes)
         show(f"{name}.sums", layer, sums)
         return sums, quantised
 
-    def _pre_activation(self, name: str, sums: Integers, quantised: Quantised) -> Integers:
-        return self.saturations.clip(name, scale_rows(sums, quantised, FORMATS.z_frac),
-                                     FORMATS.z_bits)
+    def _pre_activation(self, name: str, layer: int, show: Trace, sums: Integers,
+                        quantised: Quantised) -> Integers:
+        z = self.saturations.clip(name, scale_rows(sums, quantised, FORMATS.z_frac),
+                                  FORMATS.z_bits)
+        show(f"{name}.z", layer, z)
+        return z
 
     def _add(self, x: Integers, sums: Integers, quantised: Quantised) -> Integers:
         added = x + scale_rows(sums, quantised, self.model.residual_frac)
@@ -295,10 +311,10 @@ class ImportedReference:
     def _mix(self, layer: int, x: Integers, show: Trace) -> Integers:
         """The recurrent half of a layer."""
         matrices = self.model.layers[layer]
-        candidate = silu(self._pre_activation("i", *self._product(matrices["i"], "i", layer, x,
-                                                                  show)))
-        forget = sigmoid(self._pre_activation("f", *self._product(matrices["f"], "f", layer, x,
-                                                                  show)))
+        candidate = silu(self._pre_activation(
+            "i", layer, show, *self._product(matrices["i"], "i", layer, x, show)))
+        forget = sigmoid(self._pre_activation(
+            "f", layer, show, *self._product(matrices["f"], "f", layer, x, show)))
         bounds = self.model.lower_bounds
         if bounds is not None and layer > 0:
             bound = bounds[layer].astype(np.int64)
@@ -322,7 +338,7 @@ class ImportedReference:
         matrices = self.model.layers[layer]
         sums, quantised = self._product(matrices["gate"], "gate", layer, x, show)
         gate, up = np.split(sums, 2)
-        gated = rshift(silu(self._pre_activation("gate", gate, quantised)) * up,
+        gated = rshift(silu(self._pre_activation("gate", layer, show, gate, quantised)) * up,
                        FORMATS.product_shift)
         show("gated", layer, gated)
         x = self._add(x, *self._product(matrices["down"], "down", layer, gated, show,

@@ -10,22 +10,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from trilight.hw.contract.imported import FORMATS
-from trilight.sw.checkpoint.shape import LAYER_MATRICES, Shape
+from trilight.sw.checkpoint.shape import Shape
 from trilight.sw.errors import PlanError
 
 from .boards import PlanBoard
 
-__all__ = ["FILL_CYCLES", "TILE_ROWS", "BoardLoad", "Plan", "Work", "layer_work", "make_plan",
-           "model_work", "product_work"]
+__all__ = ["FILL_CYCLES", "TILE_ROWS", "BoardLoad", "Plan", "Work", "group_work", "head_work",
+           "layer_work", "make_plan", "model_work", "plan_results", "product_work"]
 
 TILE_ROWS = 1024
 """Rows whose sums an engine keeps: a larger matrix is passed in tiles."""
-FILL_CYCLES = 126
+FILL_CYCLES = 127
 """To fill tables of five weights and hand them over: fewer rows than that wait for it."""
-BARRIERS_OF_A_LAYER = 4
-"""Times that an operation waits for a whole vector: its maximum is in every code."""
+ROW_STAGES = 3
+"""Cycles from a row's last word to its sum, besides one for each level of the adder tree."""
+GROUPS = (("i", "f", "g"), ("o",), ("gate",), ("down",))
+"""Matrices of a layer that take the same input; each group waits for the whole vector before it,
+whose maximum is in every code."""
 NORM_CYCLES = 90
-"""Serial root and divisions of a norm that no weight word hides."""
+"""Serial root and divisions of a norm that no weight word hides, modelled."""
 FRAME_BYTES = 16
 """Of a frame that carries a vector, besides the vector."""
 TRITS_PER_BYTE = 5
@@ -38,28 +41,32 @@ class Work:
     Attributes
     ----------
     cycles : int
+        Of the engine.
     bytes : int
         Weights with their padding.
     weights : int
         Without padding.
+    norm_cycles : int
+        Besides, in which the engine waits for a norm: modelled.
     """
 
-    cycles: int
-    bytes: int
-    weights: int
+    cycles: int = 0
+    bytes: int = 0
+    weights: int = 0
+    norm_cycles: int = 0
 
     def __add__(self, other: "Work") -> "Work":
         return Work(self.cycles + other.cycles, self.bytes + other.bytes,
-                    self.weights + other.weights)
+                    self.weights + other.weights, self.norm_cycles + other.norm_cycles)
 
     def milliseconds(self, board: PlanBoard) -> float:
         """Time on a board: the longer of engine and memory."""
-        return 1e3 * max(self.cycles / (board.clock_mhz.value * 1e6),
+        return 1e3 * max((self.cycles + self.norm_cycles) / (board.clock_mhz.value * 1e6),
                          self.bytes / (board.megabytes_per_s.value * 1e6))
 
     def bound(self, board: PlanBoard) -> str:
         """What takes longer: ``engine`` or ``memory``."""
-        engine = self.cycles / board.clock_mhz.value
+        engine = (self.cycles + self.norm_cycles) / board.clock_mhz.value
         return "engine" if engine > self.bytes / board.megabytes_per_s.value else "memory"
 
 
@@ -71,28 +78,35 @@ def product_work(rows: int, columns: int, lanes: int) -> Work:
                 rows * columns)
 
 
-def _barriers(count: int, lanes: int) -> Work:
-    return Work(count * (TRITS_PER_BYTE * lanes + FILL_CYCLES + NORM_CYCLES), 0, 0)
+def group_work(shape: Shape, names: Sequence[str], lanes: int, share: int = 1) -> Work:
+    """Work of matrices with the same input: their words, and what none of them hides.
 
-
-def layer_work(shape: Shape, lanes: int, share: int = 1) -> Work:
-    """Work of one layer, or of one of ``share`` boards that divide its rows."""
-    work = _barriers(BARRIERS_OF_A_LAYER, lanes)
-    for name in LAYER_MATRICES:
+    The first block's activations are written and its tables filled before the first word, and the
+    last row's sum comes after the last one.
+    """
+    _, columns = shape.matrix(names[0])
+    tree = (lanes - 1).bit_length()
+    work = Work(min(columns, TRITS_PER_BYTE * lanes) + FILL_CYCLES + ROW_STAGES + tree,
+                norm_cycles=NORM_CYCLES)
+    for name in names:
         rows, columns = shape.matrix(name)
         work += product_work(-(-rows // share), columns, lanes)
     return work
 
 
+def layer_work(shape: Shape, lanes: int, share: int = 1) -> Work:
+    """Work of one layer, or of one of ``share`` boards that divide its rows."""
+    return sum((group_work(shape, names, lanes, share) for names in GROUPS), Work())
+
+
 def head_work(shape: Shape, lanes: int, share: int = 1) -> Work:
     """Work of the head, or of one of ``share`` boards that divide its rows."""
-    rows, columns = shape.matrix("head")
-    return _barriers(1, lanes) + product_work(-(-rows // share), columns, lanes)
+    return group_work(shape, ("head",), lanes, share)
 
 
 def model_work(shape: Shape, lanes: int) -> Work:
     """Work of a token, head included, on one board."""
-    return sum(_units(shape, lanes), Work(0, 0, 0))
+    return sum(_units(shape, lanes), Work())
 
 
 def _units(shape: Shape, lanes: int) -> list[Work]:
@@ -273,7 +287,7 @@ def _cut_layers(shape: Shape, board: PlanBoard, boards: int,
             low = middle + 1
     loads = []
     for run in _packed(times, sums[low]):
-        work = sum((units[n] for n in run), Work(0, 0, 0))
+        work = sum((units[n] for n in run), Work())
         loads.append(BoardLoad(_names(run, shape.layers), work, work.milliseconds(board),
                                work.bound(board)))
     return tuple(loads)
@@ -305,7 +319,8 @@ def plan_results(plan: Plan) -> dict[str, Any]:
              "texts_per_word": plan.many_texts_per_s}
     return {
         "shape": plan.shape.to_dict(), "ternary_weights": plan.shape.ternary_weights,
-        "bytes": plan.whole.bytes, "cycles": plan.whole.cycles, "lanes": plan.lanes,
+        "bytes": plan.whole.bytes, "cycles": plan.whole.cycles,
+        "norm_cycles_modelled": plan.whole.norm_cycles, "lanes": plan.lanes,
         "board": board.name, "boards": plan.boards, "boards_in_use": len(plan.loads),
         "split": plan.split, "roofline": board.roofline, "fits": plan.fits,
         "fewest_boards": plan.fewest_boards or None, "on_chip_boards": plan.on_chip_boards,

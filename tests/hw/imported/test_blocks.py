@@ -1,20 +1,18 @@
 """Blocks of the vector unit against the integer reference, small ones exhaustively."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
-from amaranth.lib.wiring import Component
-from amaranth.sim import Simulator
 
 from trilight.hw.contract.imported import FORMATS
 from trilight.hw.imported.code import Code
 from trilight.hw.imported.scale import RowScale
 from trilight.hw.imported.serial import Divider, SquareRoot
 from trilight.hw.imported.sigmoid import Sigmoid, sigmoid_tail
+from trilight.sim.imported.blocks import serial_results, stream_results
 from trilight.sw.checkpoint.model import make_matrix
 from trilight.sw.checkpoint.reader import TernaryMatrix
 from trilight.sw.checkpoint.reference import (
@@ -28,55 +26,6 @@ from trilight.sw.checkpoint.reference import (
 
 SMALL = replace(FORMATS, z_bits=9, z_frac=4, sigmoid_bits=6, table_steps=2, table_range=8)
 """A sigmoid of few bits, so that all arguments can be tried."""
-
-
-def simulate(dut: Component, testbench: Any) -> None:
-    sim = Simulator(dut)
-    sim.add_clock(1e-6)
-    sim.add_testbench(testbench)
-    sim.run()
-
-
-def serial_results(dut: Any, operands: Sequence[dict[str, int]],
-                   results: Sequence[str]) -> list[tuple[int, ...]]:
-    """Results of one operation after the other, each at the cycle that is promised."""
-    got: list[tuple[int, ...]] = []
-
-    async def testbench(ctx: Any) -> None:
-        for operand in operands:
-            for name, value in operand.items():
-                ctx.set(getattr(dut, name), value)
-            ctx.set(dut.start, 1)
-            await ctx.tick()
-            ctx.set(dut.start, 0)
-            for _ in range(dut.cycles - 1):
-                assert not ctx.get(dut.done)
-                await ctx.tick()
-            assert ctx.get(dut.done)
-            got.append(tuple(ctx.get(getattr(dut, name)) for name in results))
-            await ctx.tick()
-            assert not ctx.get(dut.done)
-
-    simulate(dut, testbench)
-    return got
-
-
-def stream_results(dut: Any, inputs: Sequence[dict[str, int]], results: Sequence[str],
-                   ) -> list[tuple[int, ...]]:
-    """Results of a new value in each cycle."""
-    got: list[tuple[int, ...]] = []
-
-    async def testbench(ctx: Any) -> None:
-        for n in range(len(inputs) + dut.LATENCY):
-            if n >= dut.LATENCY:
-                got.append(tuple(ctx.get(getattr(dut, name)) for name in results))
-            if n < len(inputs):
-                for name, value in inputs[n].items():
-                    ctx.set(getattr(dut, name), value)
-            await ctx.tick()
-
-    simulate(dut, testbench)
-    return got
 
 
 @pytest.mark.parametrize("bits", [1, 2, 3, 4])

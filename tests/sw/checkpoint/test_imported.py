@@ -5,6 +5,7 @@ much as any other; so single BitLinear layers are held tightly, each on the refe
 and whole models loosely.
 """
 
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -393,3 +394,17 @@ def test_scales_beyond_their_range() -> None:
     assert scale_rows(sums, Quantised(sums, mantissa_, 100), FORMATS.z_frac).tolist() == [0] * 4
     widest = 877_824 * ((1 << FORMATS.scale_bits) - 1) << FORMATS.most_left_shift
     assert widest < 1 << 63
+
+
+def test_an_import_holds_one_matrix_at_a_time(rng: np.random.Generator, tmp_path: Path) -> None:
+    """Memory of an import is that of its largest matrix, however many layers there are."""
+    peaks = []
+    for layers in (1, 12):
+        made = Synthetic.random(rng, hidden=128, layers=layers, inner=512, vocabulary=600)
+        folder = made.write(tmp_path / f"{layers}", shards=3)
+        tracemalloc.start()
+        import_checkpoint(Checkpoint(folder), tmp_path / f"model {layers}")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # Eleven layers more have eleven times 262,144 weights; their names and ranges take less.
+    assert peaks[1] - peaks[0] < 11 * 262_144 / 5
