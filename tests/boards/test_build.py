@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -151,6 +152,37 @@ def test_missed_timing_is_an_error() -> None:
         build(Icebreaker(frequency=48e6, chip=Slow), seeds=[3])
     assert "too slow for 48 MHz: it reaches" in str(caught.value)
     assert "with seed 3" in str(caught.value)
+
+
+@pytest.mark.parametrize(("share", "met"), [(0.5, True), (1.001, False), (1.05, False),
+                                            (1.09, False)])
+def test_a_clock_that_is_nearly_met_is_missed(share: float, met: bool,
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    """A board asks for a clock that is a little above what the placement reaches."""
+    board = Icebreaker(chip=Echo)
+    reached = max(build(board, seeds=[1]).figures["fmax_hz"].values())
+    placed = board.toolchain.place
+
+    def same(options: Sequence[str], hz: float, seed: int) -> list[str]:
+        # What is asked of the placer stays, so that it reaches the same.
+        return placed(options, board.clock_hz, seed)
+
+    monkeypatch.setattr(type(board.toolchain), "place", lambda _, *arguments: same(*arguments))
+    monkeypatch.setattr(type(board), "clock_tolerance", share * reached / board.clock_hz - 1)
+    if met:
+        assert build(board, seeds=[1]).figures["fmax_hz"]["1"] == reached
+    else:
+        with pytest.raises(TimingError, match="too slow for"):
+            build(board, seeds=[1])
+
+
+@pytest.mark.parametrize("hz", [12e6, 30e6, 48e6])
+def test_reset_outlasts_what_block_ram_needs(hz: float) -> None:
+    """Block RAM of an iCE40 reads as zero for some 3 us after configuration (YosysHQ/icestorm
+    issue 76); the reset that is built, by the width of its timer, lasts for twice as long."""
+    board = Icebreaker(frequency=hz, chip=Echo)
+    [width] = set(re.findall(r"reg \[(\d+):0\] timer\b", elaborate(board).verilog.read_text()))
+    assert (1 << int(width)) / board.clock_hz >= 2 * 3e-6
 
 
 def test_build_needs_a_seed() -> None:

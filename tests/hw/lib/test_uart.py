@@ -63,6 +63,18 @@ def test_receiver_bears_a_clock_that_differs(stretch: float, phase: float,
     assert receive(bits, clocks_per_bit=4, stretch=stretch, phase=phase) == data
 
 
+@pytest.mark.parametrize(("clocks_per_bit", "stretch"), [(4, 0.96), (5, 0.96), (8, 0.96)])
+def test_receiver_samples_before_the_middle(clocks_per_bit: int, stretch: float) -> None:
+    """It bears 4 % of faster hosts: sampled a cycle later it would bear 2 only.
+
+    The edge is seen up to a cycle late, so a sample in the middle of what is seen is late itself.
+    """
+    data = [0x00, 0xFF, 0x55, 0xAA, 0x80, 0x01]
+    bits = [bit for byte in data for bit in line_bits(byte)]
+    for phase in (0.0, 0.3, 0.6, 0.9):
+        assert receive(bits, clocks_per_bit=clocks_per_bit, stretch=stretch, phase=phase) == data
+
+
 @pytest.mark.parametrize("clocks_per_bit", [4, 8])
 def test_receiver_reports_a_low_stop_bit(clocks_per_bit: int) -> None:
     bits = [*line_bits(0x12), *line_bits(0x34, stop=0), 1, *line_bits(0x56), *[0] * 40, 1,

@@ -1,11 +1,13 @@
 """A bench that fails, or that tests nothing, must not pass."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from trilight.hw.contract.device import UP5K
 from trilight.hw.sampler import Sampler
+from trilight.sim.bench import build as bench_build
 from trilight.sim.bench.build import BenchDesign, component_design, run_bench
 from trilight.sw.errors import SimulationError
 
@@ -65,3 +67,29 @@ def test_bench_does_not_pass(
 ) -> None:
     with pytest.raises(SimulationError, match=message):
         run(design, source, name, tmp_path, seed, monkeypatch)
+
+
+@pytest.mark.parametrize("changed", ["cells", "tools", "flags", "design"])
+def test_key_of_a_compiled_bench_depends_on_all_that_goes_in(
+        changed: str, design: BenchDesign, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was compiled with another model of the cells, tool or flag is not taken for this."""
+    keys: list[str] = []
+
+    def keep(_: str, key: str, __: object, **___: object) -> Path:
+        keys.append(key)
+        return Path()
+
+    monkeypatch.setattr(bench_build, "cached", keep)
+    bench_build._verilate(design, False)
+    if changed == "cells":
+        cells = bench_build._cells()
+        monkeypatch.setattr(bench_build, "_cells", lambda: cells + "\n// another model\n")
+    elif changed == "tools":
+        monkeypatch.setattr(bench_build, "_tools", lambda: "Verilator of tomorrow")
+    elif changed == "flags":
+        monkeypatch.setattr(bench_build, "VERILATOR_FLAGS", (*bench_build.VERILATOR_FLAGS, "-O0"))
+    else:
+        design = replace(design, verilog=design.verilog + "\n")
+    bench_build._verilate(design, False)
+    bench_build._verilate(design, False)
+    assert keys[1] == keys[2] != keys[0]
