@@ -198,7 +198,7 @@ def test_logits_are_near_the_float_model(number: int, seed: int, rng: np.random.
     tokens = rng.integers(0, MEDIUM.vocab_size, 100).tolist()
     expected = np.array([real.step(token) for token in tokens])
     errors = np.abs(np.array([reference.step([token])[0] / 64 for token in tokens]) - expected)
-    assert errors.mean() < 0.08
+    assert errors.mean() < 0.072
     assert np.percentile(errors, 99) < 0.4
     # The bounds mean something: logits themselves differ by about a nat.
     assert expected.std() > 0.7
