@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trilight.hw.contract.protocol import IDENTITY, RESPONSE, Command, Result
+from trilight.hw.contract.protocol import IDENTITY, NOTICE, RESPONSE, Command, Result
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.sw.api import open_board, report
 from trilight.sw.errors import (
@@ -25,10 +25,11 @@ from trilight.sw.errors import (
     TokenError,
     TrilightError,
     WrongDeviceError,
+    WrongTokenError,
 )
 from trilight.sw.host.driver import MOST_TOKENS, Board
 from trilight.sw.host.emulator import ReferenceTransport
-from trilight.sw.host.frames import Frame, FrameReader, encode_frame
+from trilight.sw.host.frames import NOTICE_PAYLOAD, Frame, FrameReader, encode_frame
 from trilight.sw.model.model import Model
 
 MODEL = Model.random(ModelConfig(vocab_size=24, d_model=48, n_layers=2, d_hidden=90), 5)
@@ -215,3 +216,36 @@ def test_no_identity_crashes_the_driver(field: str, value: int) -> None:
     except (WrongDeviceError, ModelDoesNotFitError, DeviceError):
         return
     assert found == right
+
+
+# ---- Every token of a run is compared with the tape
+
+
+class Misreading(ReferenceTransport):
+    """Announces one token of each run as another one, once; the tape has the right one."""
+
+    def __init__(self, which: int) -> None:
+        super().__init__()
+        self.left = which
+        self._frames = FrameReader()
+
+    def read(self, timeout_s: float) -> bytes:
+        out = b""
+        for frame in self._frames.feed(super().read(timeout_s)):
+            if NOTICE <= frame.command < RESPONSE:
+                self.left -= 1
+                if self.left == -1:
+                    position, token = NOTICE_PAYLOAD.unpack(frame.payload)
+                    frame = replace(frame, payload=NOTICE_PAYLOAD.pack(position, token ^ 1))
+            out += encode_frame(frame)
+        return out
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 5, 255, 257])
+def test_no_token_of_a_run_is_believed_unseen(tokens: int) -> None:
+    """Not even the last one, which is never fed: all that were announced are on the tape."""
+    for which in sorted({0, tokens // 2, tokens - 2, tokens - 1, 254, 255} & set(range(tokens))):
+        board = Board(Misreading(which))
+        board.load(MODEL)
+        with pytest.raises(WrongTokenError, match=f"token {which} after prompt 0"):
+            list(board.generate(PROMPT, tokens=tokens, temperature=2, seed=7))
