@@ -116,14 +116,26 @@ def flash_command(
         raise BuildError(f"{bitstream} is written as it is; leave out --frequency, --baud and "
                          "--seeds, or leave out --bitstream to build one")
     chosen = find_board(board, frequency=frequency, baud=baud)
+    if bitstream is not None:
+        _check_bitstream(bitstream, chosen)
     programmer = find_programmer(chosen)
     if bitstream is None:
         bitstream = build(chosen, seeds=_seeds(chosen, seeds),
                           progress=_printer(Console(stderr=True))).bitstream
-    if not bitstream.is_file():
-        raise BuildError(f"there is no bitstream {bitstream}; trilight build {board} "
-                         "makes one")
     program(programmer, bitstream)
+
+
+def _check_bitstream(path: Path, board: BoardDesign) -> None:
+    """Refuse a file that is no bitstream of the board's part, before its flash is erased."""
+    if not path.is_file():
+        raise BuildError(f"there is no bitstream {path}; trilight build {board.name} makes one")
+    try:
+        problem = board.bitstream_problem(path.read_bytes())
+    except OSError as error:
+        raise BuildError(f"{path} cannot be read: {error.strerror}") from error
+    if problem:
+        raise BuildError(f"{path} {problem}; nothing was written. trilight build {board.name} "
+                         "makes a bitstream")
 
 
 def flash_design(name: str | None, progress: Progress) -> None:

@@ -235,6 +235,10 @@ class FamilyBoard:
     def _check_capacity(self, device: Device) -> None:
         """Refuse more than the part has room for."""
 
+    def bitstream_problem(self, data: bytes) -> str | None:
+        """Why a file can not be for this board's part, to be read after its name; or ``None``."""
+        raise AssertionError(f"the family of {self.name} has no bitstreams")
+
     def make_clock(self, m: Module, platform: Any, clock: Signal, locked: Signal) -> None:
         """Drive ``clock``, and ``locked`` once it is steady."""
         raise AssertionError(f"the family of {self.name} makes no clock")

@@ -7,6 +7,7 @@ from amaranth.hdl import Instance, Signal
 from trilight.hw.contract.device import UP5K, WeightMemory
 from trilight.hw.flow.ecp5 import ECP5
 
+from .bitstreams import ecp5_problem
 from .board import BlockRamBoard, FeedbackPll
 
 __all__ = ["ECP5Board", "PllSettings"]
@@ -81,6 +82,9 @@ class ECP5Board(BlockRamBoard):
         cls.part_options = (f"--{f'u{prefix}-' if prefix else ''}{size.lower().replace('f', 'k')}",
                             "--package", PACKAGES[platform.package], "--speed", platform.speed)
         cls.device = DEVICES[size]
+
+    def bitstream_problem(self, data: bytes) -> str | None:
+        return ecp5_problem(data, self.platform_class.device.partition("-")[2])
 
     def make_pll(self, reference: Signal, clock: Signal, locked: Signal) -> Instance:
         pll = self.pll

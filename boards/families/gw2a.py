@@ -7,6 +7,7 @@ from amaranth.hdl import Const, Instance, Signal
 from trilight.hw.contract.device import UP5K, WeightMemory
 from trilight.hw.flow.gowin import FAMILY_OPTION, GW2A
 
+from .bitstreams import gowin_problem
 from .board import BlockRamBoard, FeedbackPll
 
 __all__ = ["GW2ABoard", "PllSettings"]
@@ -66,6 +67,9 @@ class GW2ABoard(BlockRamBoard):
         # The die is the same with and without memory in the package.
         family = cls.platform_class.family.replace("GW2AR", "GW2A")
         cls.part_options = ("--device", cls.part, "--vopt", f"{FAMILY_OPTION}{family}")
+
+    def bitstream_problem(self, data: bytes) -> str | None:
+        return gowin_problem(data, "GW2A-18")
 
     def make_pll(self, reference: Signal, clock: Signal, locked: Signal) -> Instance:
         pll = self.pll

@@ -10,6 +10,7 @@ from trilight.hw.contract.device import UP5K, Device
 from trilight.hw.contract.errors import BoardError
 from trilight.hw.flow.ice40 import ICE40
 
+from .bitstreams import ice40_problem
 from .board import FamilyBoard, Pll
 
 __all__ = ["HFOSC_TOLERANCE", "PllSettings", "UP5KBoard"]
@@ -114,6 +115,9 @@ class UP5KBoard(FamilyBoard):
             if not least <= value <= most:
                 allowed = f"{most:,}" if least == most else f"{least} to {most:,}"
                 raise BoardError(f"{field.name} of this chip must be {allowed}, not {value:,}")
+
+    def bitstream_problem(self, data: bytes) -> str | None:
+        return ice40_problem(data, "iCE40 UP5K")
 
     def make_clock(self, m: Module, platform: Any, clock: Signal, locked: Signal) -> None:
         if self.oscillator is None:

@@ -112,6 +112,9 @@ class BoardDesign(Protocol):
     def clock_source(self) -> str:
         """Where the clock comes from, as part of a sentence."""
 
+    def bitstream_problem(self, data: bytes) -> str | None:
+        """Why a file can not be for the part, to be read after its name; ``None`` if it may."""
+
     def platform(self) -> Any:
         """Return an Amaranth platform."""
 

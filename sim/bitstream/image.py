@@ -133,6 +133,10 @@ class _Loader:
                 self.bank = value
             case 2, _:
                 self.check_crc(start)
+            case 4, _:
+                raise BitstreamError(
+                    "the file is a multiboot image, which holds several bitstreams and where each "
+                    "begins; give one of those that it was made from")
             case 5, (0 | 1 | 2):
                 pass  # how fast the part reads the flash
             case 6, _:

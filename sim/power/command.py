@@ -15,6 +15,7 @@ from rich.table import Table
 from trilight.hw.contract.device import UP5K
 from trilight.hw.flow.build import find_board, synthesise, tool_versions
 from trilight.hw.support.terminal import Console
+from trilight.sw.cli.console import check_clock
 from trilight.sw.errors import PowerError, ReportError
 from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.model import Model
@@ -106,6 +107,8 @@ def power_command(
         if path is not None and not path.absolute().parent.is_dir():
             raise ReportError(f"cannot write {path}: there is no folder {path.parent}; "
                               "make it first")
+    for hertz in clock or ():
+        check_clock(hertz)
     console = Console(highlight=False)
     chosen = load_fit(coefficients) if coefficients else load_coefficients()
     if check:

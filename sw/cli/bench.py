@@ -22,7 +22,7 @@ from trilight.sw.errors import BenchError
 from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.model import Model
 
-from .console import check_folder, progress_bar, write_file, write_json
+from .console import check_clock, check_folder, progress_bar, write_file, write_json
 
 __all__ = ["bench_command", "field_command"]
 
@@ -97,9 +97,8 @@ def bench_command(
     check_folder(json_file)
     check_folder(html_file)
     render = _page() if html_file is not None else None
-    for hz in clock or []:
-        if not hz > 0:
-            raise BenchError(f"a clock must be a positive number of hertz, not {hz:g}")
+    for hertz in clock or ():
+        check_clock(hertz)
     loaded = Model.load(model or default_model_path())
     workload = Workload(prompts=load_prompts(prompts), tokens=tokens, temperature=temperature,
                         seed=seed)

@@ -12,10 +12,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from trilight.hw.support.files import write_whole
 from trilight.hw.support.terminal import Console
-from trilight.sw.errors import ReportError, TrilightError
+from trilight.sw.errors import PerformanceError, ReportError, TrilightError
 
-__all__ = ["check_folder", "progress_bar", "replace_json", "stoppable", "tell_changes",
-           "write_file", "write_json"]
+__all__ = ["MOST_CLOCK_HZ", "check_clock", "check_folder", "progress_bar", "replace_json",
+           "stoppable", "tell_changes", "write_file", "write_json"]
 
 
 @contextmanager
@@ -39,6 +39,23 @@ def progress_bar(console: Console, what: str) -> Iterator[Callable[[int, int], N
                   disable=not console.is_terminal or console.quiet) as bar:
         task = bar.add_task(escape(what), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+MOST_CLOCK_HZ = 1e9
+"""Of an FPGA: more than the fastest ones' clock networks carry."""
+
+
+def check_clock(hertz: float) -> None:
+    """Refuse a clock that no FPGA has, such as one in the wrong unit.
+
+    Raises
+    ------
+    PerformanceError
+        It is not positive, or beyond ``MOST_CLOCK_HZ``.
+    """
+    if not 0 < hertz <= MOST_CLOCK_HZ:
+        raise PerformanceError(f"the clock has to be a positive number of hertz, at most "
+                               f"{MOST_CLOCK_HZ:g}, not {hertz:g}; 48 MHz is written 48e6")
 
 
 def tell_changes(changes: Sequence[str], what: str) -> None:

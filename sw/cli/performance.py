@@ -15,9 +15,14 @@ from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.model import Model
 from trilight.sw.report.performance import Performance, predict
 
+from .console import check_clock
+
 __all__ = ["performance_command"]
 
 SIZES = ("vocab_size", "d_model", "n_layers", "d_hidden")
+
+MOST_WIDE, MOST_LAYERS = 2048, 64
+"""Of a model: what is larger by far than any device is refused, not computed for minutes."""
 
 
 def performance_command(
@@ -25,13 +30,17 @@ def performance_command(
         "--model", "-m", metavar="FILE",
         help="Model file. Default: the one that comes along.")] = None,
     d_model: Annotated[int | None, typer.Option(
-        "--d-model", metavar="N", help="Channels, instead of the model's.")] = None,
+        "--d-model", metavar="N", max=MOST_WIDE,
+        help="Channels, instead of the model's.")] = None,
     d_hidden: Annotated[int | None, typer.Option(
-        "--d-hidden", metavar="N", help="Hidden units of the GLU, instead of the model's.")] = None,
+        "--d-hidden", metavar="N", max=MOST_WIDE,
+        help="Hidden units of the GLU, instead of the model's.")] = None,
     n_layers: Annotated[int | None, typer.Option(
-        "--n-layers", metavar="N", help="Layers, instead of the model's.")] = None,
+        "--n-layers", metavar="N", max=MOST_LAYERS,
+        help="Layers, instead of the model's.")] = None,
     vocab_size: Annotated[int | None, typer.Option(
-        "--vocab-size", metavar="N", help="Tokens, instead of the model's.")] = None,
+        "--vocab-size", metavar="N", max=MOST_WIDE,
+        help="Tokens, instead of the model's.")] = None,
     sequences: Annotated[int, typer.Option(
         "--sequences", metavar="N", help="Texts that are generated at once.")] = 1,
     clock: Annotated[float, typer.Option(
@@ -47,8 +56,7 @@ def performance_command(
     if json_file is not None and not json_file.absolute().parent.is_dir():
         raise ReportError(f"cannot write {json_file}: there is no folder {json_file.parent}; make "
                           "it first")
-    if not clock > 0:
-        raise PerformanceError(f"the clock has to be a positive number of hertz, not {clock:g}")
+    check_clock(clock)
     given = dict(zip(SIZES, (vocab_size, d_model, n_layers, d_hidden), strict=True))
     sizes = {name: value for name, value in given.items() if value is not None}
     if len(sizes) < len(SIZES):

@@ -98,7 +98,7 @@ def test_a_meter(options: list[str], tmp_path: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(("more", "text"), [
     (["--json", "no-such-folder/x.json"], "there is no folder"),
     (["--html", "no-such-folder/x.html"], "there is no folder"),
-    (["--clock", "0"], "a clock must be a positive number of hertz, not 0"),
+    (["--clock", "0"], "a positive number of hertz, at most 1e+09, not 0"),
     (["--carbon", "300"], "--carbon and --carbon-source belong together"),
     (["--carbon", "300", "--carbon-source", " "], "--carbon and --carbon-source belong together"),
     (["--host-watts-source", "x"], "--host-watts and --host-watts-source belong together"),

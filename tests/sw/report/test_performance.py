@@ -79,6 +79,10 @@ def test_sizes_come_from_a_model_file(capsys: pytest.CaptureFixture[str]) -> Non
     (["--d-model", "0"], "d_model must be a positive integer, not 0"),
     (["--sequences", "3"], "1 to 2 texts at once"),
     (["--clock", "0"], "positive number of hertz"),
+    (["--clock", "1e12"], "at most 1e+09, not 1e+12"),
+    (["--clock", "nan"], "positive number of hertz"),
+    (["--d-model", "100000"], "less than or equal to 2048"),
+    (["--n-layers", "1000000000"], "less than or equal to 64"),
     (["--json", "no-such-folder/a.json"], "there is no folder"),
 ])
 def test_command_refuses(arguments: list[str], message: str,
