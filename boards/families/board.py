@@ -27,7 +27,8 @@ __all__ = ["BAUD_TOLERANCE", "MIN_CLOCKS_PER_BIT", "BlockRamBoard", "FamilyBoard
            "Oscillator", "Pll"]
 
 BAUD_TOLERANCE = 0.02
-"""Two ends of a serial line may differ by about 4 %; half of it is left to the other end."""
+"""Share by which a serial line's two ends may differ. At 4 clocks per bit the receiver samples
+before the middle of a bit: it follows a host that is up to 5 % slower, but only 2 % faster."""
 
 MIN_CLOCKS_PER_BIT = 4
 """Cycles of a bit that the chip's receiver needs to find its middle."""
