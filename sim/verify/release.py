@@ -4,6 +4,7 @@ Whether the gateware is right is for the tests to say. This says whether the fig
 and the records of long campaigns were made with the gateware as it is now.
 """
 
+import gzip
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -16,15 +17,23 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from trilight.hw.flow.build import BoardDesign, build, design_sha256, find_board
+from trilight.hw.flow.build import BoardDesign, build, design_sha256, find_board, synthesise
 from trilight.hw.support.terminal import Console
 from trilight.hw.support.tools import Progress
+from trilight.sim.wasm.library import facts_of
+from trilight.sim.wasm.release import (
+    has_same_sources,
+    is_released,
+    load_module,
+    release_module,
+)
 from trilight.sw.cli.console import check_folder, write_json
-from trilight.sw.errors import ReportError
+from trilight.sw.errors import ReportError, SimulationError
 from trilight.sw.report.report import Release, load_releases
 from trilight.sw.report.summary import write_topic
 
-__all__ = ["Origin", "Record", "campaign_records", "check_releases", "release_check_command"]
+__all__ = ["Origin", "Record", "campaign_records", "check_modules",
+           "check_releases", "release_check_command"]
 
 SCHEMA = "trilight/release-check/v1"
 
@@ -105,6 +114,18 @@ def check_releases(releases: Mapping[str, Release], *, rebuild: bool = False,
     return records, designs
 
 
+def check_modules(releases: Mapping[str, Release], *, rebuild: bool = False,
+                  progress: Progress) -> list[Record]:
+    """Compare the compiled netlist of every release that has one with the design of its board.
+
+    The parameters are those of ``check_releases``; ``rebuild`` compiles it again and compares the
+    bytes.
+    """
+    return [record for name, release in releases.items()
+            for record in _check_module(name, find_board(
+                name, frequency=release["clock_hz"], baud=release.get("baud")), rebuild, progress)]
+
+
 def _check_release(name: str, board: BoardDesign, release: Release, digest: str, rebuild: bool,
                    progress: Progress) -> Record:
     record = Record.of(f"release of {name}", release["design_sha256"], [digest],
@@ -123,6 +144,41 @@ def _check_release(name: str, board: BoardDesign, release: Release, digest: str,
                 "reason": f"its bitstream is {release['bitstream_sha256'][:12]}, and the same "
                           f"design and seed now give {built['bitstream_sha256'][:12]}"})
     return record
+
+
+def _check_module(name: str, board: BoardDesign, rebuild: bool, progress: Progress
+                  ) -> Iterator[Record]:
+    what, command = f"module of {name}", f"trilight build {name} --release"
+    try:
+        code = load_module(name)
+        if code is None:
+            return
+        record = Record.of(what, facts_of(code)["design_sha256"], [design_sha256(board)], command,
+                           release=True)
+    except SimulationError as error:
+        yield Record(name=what, release=True, origin=Origin.UNNAMED, reason=str(error),
+                     command=command)
+        return
+    reason = ""
+    if not is_released(code, name):
+        reason = "its SHA-256 is not that in the figures of the release"
+    elif record.origin is Origin.PRESENT and not has_same_sources(facts_of(code)):
+        reason = "its sources have changed, though not the design; without Amaranth nobody knows"
+        record = Record(**vars(record) | {"command": f"trilight build {name} --wasm"})
+    elif record.origin is Origin.PRESENT and rebuild:
+        made = gzip.decompress(release_module(synthesise(board, progress), progress))
+        reason = "" if made == code else _difference(code, made)
+    yield record if not reason else Record(**vars(record) | {
+        "origin": Origin.OTHER, "reason": reason})
+
+
+def _difference(code: bytes, made: bytes) -> str:
+    """Say what is known of why a module that was compiled again has other bytes."""
+    old, new = facts_of(code), facts_of(made)
+    for name in ("tools", "netlist_sha256", "sources_sha256"):
+        if old[name] != new[name]:
+            return f"compiled again it is another one: its {name} was {old[name]}, is {new[name]}"
+    return "compiled again with the same tools it has other bytes"
 
 
 def campaign_records(folder: Path, present: Iterable[str]) -> list[Record]:
@@ -169,8 +225,8 @@ def release_check_command(
     strict: Annotated[bool, typer.Option(
         "--strict", help="Also fail for campaigns of another design.")] = False,
     rebuild: Annotated[bool, typer.Option(
-        "--rebuild", help="Also build each released bitstream again and compare the files; takes "
-                          "minutes.")] = False,
+        "--rebuild", help="Also build each released bitstream and each compiled netlist again and "
+                          "compare the files; takes minutes.")] = False,
     json_file: Annotated[Path | None, typer.Option(
         "--json", metavar="FILE", help="Also write the findings to this file as JSON.")] = None,
 ) -> None:
@@ -182,9 +238,13 @@ def release_check_command(
     """
     check_folder(json_file)
     console = Console(stderr=True)
-    records, designs = check_releases(
-        load_releases(), rebuild=rebuild,
-        progress=lambda text: console.print(escape(text), style="dim"))
+
+    def progress(text: str) -> None:
+        console.print(escape(text), style="dim")
+
+    releases = load_releases()
+    records, designs = check_releases(releases, rebuild=rebuild, progress=progress)
+    records += check_modules(releases, rebuild=rebuild, progress=progress)
     records += campaign_records(results, designs)
     _print(records, Console())
     lagging = [record for record in records if record.origin is not Origin.PRESENT]

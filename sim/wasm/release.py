@@ -24,13 +24,14 @@ from trilight.sw.report.report import load_releases
 
 from .library import facts_of
 
-__all__ = ["MODULES", "is_current", "is_released", "load_module", "release_module",
-           "released_module"]
+__all__ = ["MODULES", "has_same_sources", "is_current", "is_released", "load_module",
+           "release_module", "released_module"]
 
 MODULES = "trilight.modules"
 """Entry points group: each is a function that returns the path of a board's released module."""
 
-# Of what an elaboration imports, all that can have a say in the design; hw.support cannot.
+# Of what an elaboration imports, all that can have a say in the design: neither what keeps and
+# calls (hw.support) nor what is done with the design afterwards (hw.flow).
 _LIST_SOURCES = """
 import sys
 from importlib import resources
@@ -39,7 +40,8 @@ design_sha256(find_board(sys.argv[1]))
 for package in ("trilight.hw", "trilight.boards"):
     folder = str(resources.files(package))
     for name, module in list(sys.modules.items()):
-        if name.startswith(package) and not name.startswith("trilight.hw.support"):
+        if name.startswith(package) and not name.startswith(("trilight.hw.support",
+                                                             "trilight.hw.flow")):
             path = module.__file__[len(folder) + 1:].replace(chr(92), "/")
             print(f"{package}/{path}")
 """
@@ -89,14 +91,19 @@ def is_released(code: bytes, board: str) -> bool:
             and hashlib.sha256(code).hexdigest() == release.get("module_sha256"))
 
 
-def is_current(facts: Mapping[str, Any]) -> bool:
-    """Whether a module's design is that of the sources which are installed."""
+def has_same_sources(facts: Mapping[str, Any]) -> bool:
+    """Whether the sources that a module's design was made from are those which are installed."""
     try:
-        if sources_sha256(facts["sources"]) == facts["sources_sha256"]:
-            return True
+        return bool(sources_sha256(facts["sources"]) == facts["sources_sha256"])
     except (OSError, SyntaxError):
         # A source has gone, or is being worked on.
-        pass
+        return False
+
+
+def is_current(facts: Mapping[str, Any]) -> bool:
+    """Whether a module's design is that of the sources which are installed."""
+    if has_same_sources(facts):
+        return True
     if find_spec("amaranth") is None or find_spec("amaranth_boards") is None:
         return False
     return bool(design_sha256(find_board(facts["board"])) == facts["design_sha256"])

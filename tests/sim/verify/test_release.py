@@ -1,5 +1,6 @@
 """Releases and campaign records are told from those of another design."""
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +11,8 @@ from trilight.hw.flow.build import design_sha256, find_board
 from trilight.hw.support.boards import DEFAULT_BOARD
 from trilight.hw.support.tools import no_progress
 from trilight.sim.verify import release
-from trilight.sim.verify.release import Origin, campaign_records, check_releases
+from trilight.sim.verify.release import Origin, campaign_records, check_modules, check_releases
+from trilight.sim.wasm.library import with_facts
 from trilight.sw.cli.app import main
 from trilight.sw.errors import ReportError
 from trilight.sw.report.report import Release, load_releases
@@ -34,6 +36,7 @@ def folder(tmp_path: Path, present: str, monkeypatch: pytest.MonkeyPatch) -> Pat
     """Records of a campaign of this design, as the command finds them."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(release, "load_releases", lambda: changed(present))
+    monkeypatch.setattr(release, "load_module", lambda _board: None)
     records = tmp_path / "docs" / "results"
     records.mkdir(parents=True)
     (records / "soak.json").write_text(json.dumps(
@@ -50,6 +53,66 @@ def test_a_release_of_another_design_is_named(present: str) -> None:
     [record], _ = check_releases(changed(present, design_sha256=OTHER), progress=no_progress)
     assert (record.origin, record.release) == (Origin.OTHER, True)
     assert record.command == f"trilight build {DEFAULT_BOARD} --release"
+
+
+def module(monkeypatch: pytest.MonkeyPatch, present: str, *, released: bool = True,
+           **facts: Any) -> bytes:
+    """A module with facts of its own, in the place of the one that came along."""
+    code = with_facts(b"\0asm\1\0\0\0", {
+        "design_sha256": present, "netlist_sha256": "n", "sources_sha256": "s", "tools": {},
+        **facts})
+    monkeypatch.setattr(release, "load_module", lambda _board: code)
+    monkeypatch.setattr(release, "is_released", lambda _code, _board: released)
+    monkeypatch.setattr(release, "has_same_sources", lambda _facts: True)
+    return code
+
+
+def checked_module(present: str, *, rebuild: bool = False) -> release.Record:
+    [record] = check_modules(changed(present), rebuild=rebuild, progress=no_progress)
+    assert record.release
+    assert record.command == f"trilight build {DEFAULT_BOARD} --release"
+    return record
+
+
+def test_a_module_of_this_design_passes(present: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module(monkeypatch, present)
+    assert checked_module(present).origin is Origin.PRESENT
+
+
+def test_a_module_of_another_design_is_named(present: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module(monkeypatch, present, design_sha256=OTHER)
+    assert checked_module(present).origin is Origin.OTHER
+
+
+def test_a_module_of_other_sources_is_named(present: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module(monkeypatch, present)
+    monkeypatch.setattr(release, "has_same_sources", lambda _facts: False)
+    [record] = check_modules(changed(present), progress=no_progress)
+    assert (record.origin, record.command) == (
+        Origin.OTHER, f"trilight build {DEFAULT_BOARD} --wasm")
+
+
+def test_a_module_beside_other_figures_is_named(present: str, monkeypatch: pytest.MonkeyPatch
+                                                ) -> None:
+    module(monkeypatch, present, released=False)
+    assert "not that in the figures" in checked_module(present).reason
+
+
+def test_a_module_is_compiled_again_and_compared(present: str, monkeypatch: pytest.MonkeyPatch
+                                                 ) -> None:
+    monkeypatch.setattr(release, "synthesise", lambda _board, _progress: None)
+    tools = module(monkeypatch, present, tools={"ziglang": "2"})
+    code = module(monkeypatch, present, tools={"ziglang": "1"})
+    for made, said in ((code, ""), (tools, "its tools was"), (code + b"\0\1\0", "other bytes")):
+        monkeypatch.setattr(release, "release_module",
+                            lambda _netlist, _progress, made=made: gzip.compress(made))
+        assert said in checked_module(present, rebuild=True).reason
+        assert bool(checked_module(present, rebuild=True).reason) == bool(said)
+
+
+def test_a_damaged_module_is_named(present: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(release, "load_module", lambda _board: b"nothing")
+    assert "damaged" in checked_module(present).reason
 
 
 def test_another_amaranth_is_no_other_design(present: str) -> None:
