@@ -45,5 +45,5 @@ class Upduino3Osc(Upduino3):
     title = "tinyVision.ai UPduino 3, bridge OSC closed"
     oscillator = Oscillator("clk12", 12_000_000)
     clock_on_pad = False
-    default_hz = 48_000_000
+    default_hz = 45_000_000
     default_baud = None
