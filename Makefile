@@ -86,7 +86,7 @@ $(TEACHER_FILES): | $(STAMP)-train
 	$(TRAIN) --recipe $(@F:.safetensors=) $(call RESUME)
 
 $(SEED_FILES): $(TEACHER_FILES)
-	$(TRAIN) --recipe $(RECIPE) $(TEACHER_FILES:%=--teacher %) --lessons $(QUALITY) \
+	$(TRAIN) --recipe $(RECIPE) $(TEACHER_FILES:%=--teacher %) --soft-targets $(QUALITY) \
 	  $(call RESUME,--seed $(@F:seed-%.safetensors=%))
 
 mutation: $(STAMP)-mutation

@@ -25,7 +25,7 @@ from trilight.hw.support.extras import missing, pip_install
 from trilight.hw.support.terminal import Console
 from trilight.sw.api import open_board, report
 from trilight.sw.checkpoint.model import ImportedModel, is_imported
-from trilight.sw.errors import EvaluationError, MissingPackageError, TargetError
+from trilight.sw.errors import EvaluationError, MissingPackageError, TargetError, TrilightError
 from trilight.sw.host.driver import MOST_TOKENS, check_request
 from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.image import compile_image
@@ -35,6 +35,7 @@ from trilight.sw.quality.agreement import check_agreement
 from trilight.sw.quality.buckets import frequency_bands, print_quality
 from trilight.sw.quality.evaluate import PROTOCOLS, PredictorFactory, character_losses, summary
 from trilight.sw.report.report import print_report
+from trilight.sw.train.renamed import RENAMED_OPTIONS
 
 from .console import check_folder, progress_bar, tell_changes, write_file, write_json
 from .display import TextDisplay
@@ -314,6 +315,9 @@ GROUPS = {
 
 OTHERS = "Of other packages"
 
+RENAMED = {"train": RENAMED_OPTIONS}
+"""Options of earlier releases by command, and what they are called now."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
@@ -327,6 +331,7 @@ def command(arguments: Sequence[str] | None = None) -> object:
     """Run a command; return its exit status, if it has one, or raise what went wrong."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
+        _refuse_renamed(arguments)
         return typer.main.get_command(_build(arguments))(
             args=list(arguments), prog_name="trilight", standalone_mode=False)
     except typer.Abort:
@@ -342,6 +347,16 @@ def command(arguments: Sequence[str] | None = None) -> object:
             console.print("Error:", style="bold red", end=" ")
             console.print(text)
         return FAILED
+
+
+def _refuse_renamed(arguments: Sequence[str]) -> None:
+    """Say of an option of an earlier release what it is called now."""
+    renamed = RENAMED.get(arguments[0], {}) if arguments else {}
+    for argument in arguments[1:]:
+        option = argument.partition("=")[0]
+        if option in renamed:
+            raise TrilightError(f"{option} is now called {renamed[option]}; "
+                                f"trilight {arguments[0]} --help shows every option")
 
 
 def _build(arguments: Sequence[str]) -> typer.Typer:

@@ -37,9 +37,9 @@ from trilight.sw.train.shape import board_device, choose_config, memory_fill
 from .console import tell_changes
 
 if TYPE_CHECKING:
+    from trilight.sw.train.distill import DistillationData
+    from trilight.sw.train.distill import Progress as TargetProgress
     from trilight.sw.train.float_file import FloatModel
-    from trilight.sw.train.lessons import Lessons
-    from trilight.sw.train.lessons import Progress as LessonProgress
     from trilight.sw.train.trainer import Progress, Trainer
 
 __all__ = ["CHECKPOINT_NAME", "train_command"]
@@ -51,16 +51,16 @@ MOST_WIDE, MOST_LAYERS = 8192, 128
 
 _INTERRUPTED = 130
 _LOG_EVERY_S = 30.0
-_SETTINGS = ("network", "made_up_streams", "characters", "minutes", "d_model", "layers",
+_SETTINGS = ("network", "synthetic_batch", "characters", "minutes", "d_model", "layers",
              "hidden", "seed", "optimizer", "learning_rate", "weight_decay", "dropout",
-             "restarts", "zero_below", "average", "precision", "compile_")
+             "state_reset", "ternary_threshold", "ema", "precision", "compile_")
 _NO_SETTING = {"recipe", "corpus", "out", "checkpoint", "resume", "force", "help"}
 """Options that a recipe cannot hold."""
 _FEWEST_TO_COMPILE = 3_000_000
 """Compiling takes as long as about this many characters save."""
-_LESSON_FILES = "lessons-*.safetensors"
+_TARGET_FILES = "soft-targets-*.safetensors"
 _FLOAT_SHAPE = {"d_model": 256, "layers": 4, "hidden": 512}
-_TRANSFORMER_WINDOW = {"context": BLOCK_CHARACTERS, "streams": 8}
+_TRANSFORMER_WINDOW = {"bptt_length": BLOCK_CHARACTERS, "batch_size": 8}
 """It knows only positions that it was trained on: as many as it is measured on. A step reads as
 many characters as of the others."""
 
@@ -127,18 +127,19 @@ def train_command(
         help=f"Settings, where no other option is given, and the memory to fill: "
              f"{', '.join(recipe_names())}, or a .toml file.")] = None,
     teacher: Annotated[list[Path] | None, typer.Option(
-        help="Network that --network float trained on the same text: the model learns what it "
-             "expects. Repeat it for several: the mean of what they expect.")] = None,
-    made_up: Annotated[int, typer.Option(
-        min=0, help="Characters of text that the teachers make up, to be read beside the corpus."
+        help="Teacher of a distillation: a network that --network float trained on the same text. "
+             "Repeat it for an ensemble, whose probabilities are the mean.")] = None,
+    synthetic: Annotated[int, typer.Option(
+        min=0, help="Characters of synthetic text that the teachers generate, to train on beside "
+                    "the corpus."
     )] = 0,
-    made_up_streams: Annotated[int | None, typer.Option(
-        min=1, max=15, help="How many of the 16 places that are read side by side are in made-up "
-                            "text. \\[default: 15]")] = None,
-    lessons_folder: Annotated[Path | None, typer.Option(
-        "--lessons", metavar="FOLDER",
-        help="Keep what the teachers say here, for other seeds and settings; a gigabyte for ten "
-             "million made-up characters. \\[default: with the checkpoint, and deleted with it]",
+    synthetic_batch: Annotated[int | None, typer.Option(
+        min=1, max=15, help="How many of the 16 sequences of a batch are synthetic. "
+                            "\\[default: 15]")] = None,
+    targets_folder: Annotated[Path | None, typer.Option(
+        "--soft-targets", metavar="FOLDER",
+        help="Keep soft targets and synthetic text here, for other seeds and settings; a gigabyte "
+             "for ten million characters. \\[default: with the checkpoint, and deleted with it]",
     )] = None,
     characters: Annotated[int | None, typer.Option(
         min=1, help="Characters to train on, the text read again and again. "
@@ -170,14 +171,14 @@ def train_command(
     dropout: Annotated[float | None, typer.Option(
         min=0.0, max=0.9, help="Share of a branch's inputs left out. "
                                "\\[default: 0.1, with teachers 0; float: 0.3]")] = None,
-    restarts: Annotated[float | None, typer.Option(
-        min=0.0, max=1.0, help="Share of windows before which a place forgets what it read, as a "
-                               "reset makes a device. \\[default: 0.125; float: 0]")] = None,
-    zero_below: Annotated[float, typer.Option(
-        min=0.05, max=5.0, help="Magnitude, in parts of a matrix's mean, below which a ternary "
-                                "weight becomes 0: more makes more zeros.")] = 0.5,
-    average: Annotated[float, typer.Option(
-        min=0.0, max=0.9999, help="What a step leaves of the running average of the weights, "
+    state_reset: Annotated[float | None, typer.Option(
+        min=0.0, max=1.0, help="Probability that the state of a sequence is reset before a "
+                               "chunk, as a device's is before a prompt. \\[default: 0.125; float: 0]")] = None,
+    ternary_threshold: Annotated[float, typer.Option(
+        min=0.05, max=5.0, help="Magnitude, in parts of a matrix's mean, below which a weight "
+                                "becomes 0: more makes more zeros.")] = 0.5,
+    ema: Annotated[float, typer.Option(
+        min=0.0, max=0.9999, help="Decay of the exponential moving average (EMA) of the weights, "
                                   "which becomes the model; 0 takes the last weights.")] = 0.995,
     development: Annotated[bool, typer.Option(
         "--development", help="For choosing between methods: leave the last 10 % of the text "
@@ -208,8 +209,8 @@ def train_command(
     if characters is not None and minutes is not None:
         raise TrainingError("--characters and --minutes exclude each other; give one of them")
     teachers = teacher or []
-    if made_up and not teachers:
-        raise TrainingError("--made-up needs a --teacher who makes the text up")
+    if synthetic and not teachers:
+        raise TrainingError("--synthetic needs a --teacher that generates the text")
     folder = checkpoint or out.parent / (out.name + ".checkpoint")
     saved = folder / CHECKPOINT_NAME
     _check_paths(out, saved, resume=resume, force=force)
@@ -233,15 +234,17 @@ def train_command(
     console = Console()
     faster = bf16_is_faster(place)
     bf16 = faster if precision is Precision.AUTO else precision is Precision.BF16
-    panel = _panel(teachers, text, place, bf16=bf16)
-    lessons, names = None, ""
+    ensemble = _load_teachers(teachers, text, place, bf16=bf16)
+    distillation, names = None, ""
     if resume:
         _refuse_settings(context)
-    if panel:
-        names = json.dumps([made_up, [model.sha256 for model in panel]])
-        lessons = _lessons(console, lessons_folder or folder, panel, text, made_up, place)
+    if ensemble:
+        names = json.dumps([synthetic, [model.sha256 for model in ensemble]])
+        distillation = _distillation(console, targets_folder or folder, ensemble, text, synthetic,
+                                     place)
     if resume:
-        trainer = Trainer.resume(saved, text, lessons=lessons, teachers=names, device=place)
+        trainer = Trainer.resume(saved, text, distillation=distillation, teachers=names,
+                                 device=place)
     else:
         ternary = network is NetworkKind.TERNARY
         config = (choose_config(len(text.vocab), chip, d_model=d_model, layers=layers,
@@ -256,12 +259,13 @@ def train_command(
 
         length = characters or Options.characters
         options = Options(
-            network=network.value, seed=seed, average=average, optimizer=optimizer.value,
+            network=network.value, seed=seed, ema_decay=ema, optimizer=optimizer.value,
             learning_rate=given(learning_rate, model=5e-3, other=2e-3),
             weight_decay=given(weight_decay, model=0.05, other=0.1),
-            dropout=given(dropout, model=0.0 if panel else 0.1, other=0.3),
-            restarts=given(restarts, model=0.125, other=0.0), zero_below=zero_below,
-            made_up_streams=made_up_streams or Options.made_up_streams,
+            dropout=given(dropout, model=0.0 if ensemble else 0.1, other=0.3),
+            state_reset=given(state_reset, model=0.125, other=0.0),
+            ternary_threshold=ternary_threshold,
+            synthetic_batch=synthetic_batch or Options.synthetic_batch,
             **(_TRANSFORMER_WINDOW if network is NetworkKind.TRANSFORMER else {}),
             bf16=bf16,
             compiled=(length >= _FEWEST_TO_COMPILE and minutes is None and compiler_works(place)
@@ -270,11 +274,12 @@ def train_command(
         if minutes is not None:
             options = replace(options, characters=characters_in(
                 minutes, config, text, options, device=place))
-        trainer = Trainer(config, text, options, lessons=lessons, teachers=names, device=place)
+        trainer = Trainer(config, text, options, distillation=distillation, teachers=names,
+                          device=place)
     if trainer.options.bf16 and not faster:
         console.print("This processor emulates bf16 products, which takes up to a hundred times as "
                       "long; train anew with --precision auto.", style="yellow")
-    run = _Run(trainer, out, chip, tuple(teachers), made_up, panel, recipe)
+    run = _Run(trainer, out, chip, tuple(teachers), synthetic, ensemble, recipe)
     _announce(console, run)
     again = _resume_line(context)
     if not _train(console, trainer, saved):
@@ -287,7 +292,7 @@ def train_command(
     except OSError as error:
         raise TrainingError(f"cannot write {out}: {error.strerror}; the training is kept, "
                             f"make room and go on with\n  {again}") from error
-    for file in (saved, *folder.glob(_LESSON_FILES)):
+    for file in (saved, *folder.glob(_TARGET_FILES)):
         file.unlink()
     with suppress(OSError):  # the folder may hold files of the user's
         folder.rmdir()
@@ -320,18 +325,18 @@ class _Run:
     out: Path
     chip: Device
     teacher_files: tuple[Path, ...]
-    made_up: int
-    panel: "list[FloatModel]"
+    synthetic: int
+    ensemble: "list[FloatModel]"
     recipe: str | None
 
 
-def _panel(paths: Sequence[Path], corpus: Corpus, device: str, *,
+def _load_teachers(paths: Sequence[Path], corpus: Corpus, device: str, *,
            bf16: bool) -> "list[FloatModel]":
     """Load the teachers."""
     from trilight.sw.train.float_file import FloatModel
 
-    panel = [FloatModel.load(path, device=device) for path in paths]
-    for path, model in zip(paths, panel, strict=True):
+    ensemble = [FloatModel.load(path, device=device) for path in paths]
+    for path, model in zip(paths, ensemble, strict=True):
         if model.kind != "float":
             raise TrainingError(f"{path} is a network of the kind {model.kind!r}; a teacher must "
                                 "be one of the kind 'float'")
@@ -346,24 +351,25 @@ def _panel(paths: Sequence[Path], corpus: Corpus, device: str, *,
             raise TrainingError(f"{path} was not trained on the same part of the same text "
                                 f"({corpus.split}); train it anew, with the same --corpus and "
                                 f"with{'' if corpus.development else 'out'} --development")
-    return panel
+    return ensemble
 
 
-def _lessons(console: Console, folder: Path, panel: "list[FloatModel]", corpus: Corpus,
-             made_up: int, device: str) -> "tuple[Lessons, Lessons | None]":
-    """Let the teachers read the corpus and write their own text, or find it in the folder.
+def _distillation(console: Console, folder: Path, ensemble: "list[FloatModel]", corpus: Corpus,
+             synthetic: int, device: str) -> "tuple[DistillationData, DistillationData | None]":
+    """Make soft targets of the corpus and synthetic text, or find them in the folder.
 
-    It does not depend on the seed of the training, which varies the rest.
+    They do not depend on the seed of the training, which varies the rest.
     """
-    from trilight.sw.train.lessons import Lessons, make_up_text, with_expectations
+    from trilight.sw.train.distill import DistillationData, generate_synthetic, soft_targets
 
-    networks = [model.network for model in panel]
-    key = sha256(repr((corpus.sha256, corpus.split, made_up,
-                       [model.sha256 for model in panel])).encode()).hexdigest()[:16]
+    networks = [model.network for model in ensemble]
+    key = sha256(repr((corpus.sha256, corpus.split, synthetic,
+                       [model.sha256 for model in ensemble])).encode()).hexdigest()[:16]
 
-    def stored(name: str, what: str, work: "Callable[[LessonProgress], Lessons]") -> "Lessons":
-        path = folder / f"lessons-{name}-{key}.safetensors"
-        found = Lessons.load(path)
+    def stored(name: str, what: str,
+               work: "Callable[[TargetProgress], DistillationData]") -> "DistillationData":
+        path = folder / f"soft-targets-{name}-{key}.safetensors"
+        found = DistillationData.load(path)
         if found is None:
             with Bar(TextColumn(what), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
                      TextColumn("left"), TimeRemainingColumn(), console=console, transient=True,
@@ -386,12 +392,13 @@ def _lessons(console: Console, folder: Path, panel: "list[FloatModel]", corpus: 
                                     "folder with --checkpoint") from error
         return found
 
-    real = stored("corpus", "teachers read the corpus", lambda progress: with_expectations(
+    real = stored("corpus", "computing soft targets", lambda progress: soft_targets(
         corpus.train, networks, device=device, progress=progress))
-    if not made_up:
+    if not synthetic:
         return real, None
-    return real, stored("made-up", "teachers make up text", lambda progress: make_up_text(
-        corpus.train, networks, made_up, seed=1, device=device, progress=progress))
+    return real, stored(
+        "synthetic", "generating synthetic text", lambda progress: generate_synthetic(
+            corpus.train, networks, synthetic, seed=1, device=device, progress=progress))
 
 
 def _check_paths(out: Path, saved: Path, *, resume: bool, force: bool) -> None:
@@ -440,13 +447,13 @@ def _announce(console: Console, run: _Run) -> None:
          f"{len(corpus.held_out):,} held out, {len(corpus.vocab)} distinct"),
         (f"[bold]{options.network}[/]: d_model {config.d_model}, {config.n_layers} layers, "
          f"d_hidden {config.d_hidden}; {size}"),
-        (f"[bold]training[/]: {options.steps:,} steps of {options.streams} x {options.context} "
-         f"characters, seed {options.seed}, {trainer.device.type}, "
+        (f"[bold]training[/]: {options.steps:,} steps of {options.batch_size} x "
+         f"{options.bptt_length} characters, seed {options.seed}, {trainer.device.type}, "
          f"{'bf16' if options.bf16 else 'fp32'} products{', compiled' * options.compiled}"),
     ]
-    if run.panel:
-        lines.append(f"[bold]teachers[/]: {len(run.panel)}, with {run.made_up:,} characters of "
-                     "their own")
+    if run.ensemble:
+        lines.append(f"[bold]teachers[/]: {len(run.ensemble)}, with {run.synthetic:,} synthetic "
+                     "characters")
     console.print("\n".join(lines), highlight=False)
 
 
@@ -507,19 +514,19 @@ def _reproduce(run: _Run) -> str:
     config, options = trainer.config, trainer.options
     words = ["trilight", "train", "--corpus", trainer.corpus.name, "--out", run.out.name,
              *(word for path in run.teacher_files for word in ("--teacher", path.name)),
-             *(["--made-up", run.made_up, "--made-up-streams", options.made_up_streams]
-               if run.made_up else []),
+             *(["--synthetic", run.synthetic, "--synthetic-batch", options.synthetic_batch]
+               if run.synthetic else []),
              "--network", options.network,
              "--characters", options.characters, "--d-model", config.d_model,
              "--layers", config.n_layers, "--hidden", config.d_hidden, "--seed", options.seed,
              "--learning-rate", f"{options.learning_rate:g}",
              "--weight-decay", f"{options.weight_decay:g}", "--dropout", f"{options.dropout:g}",
-             "--average", f"{options.average:g}", "--restarts", f"{options.restarts:g}",
+             "--ema", f"{options.ema_decay:g}", "--state-reset", f"{options.state_reset:g}",
              *(["--development"] if trainer.corpus.development else []),
              *(["--optimizer", options.optimizer]
                if options.optimizer != Options.optimizer else []),
-             *(["--zero-below", f"{options.zero_below:g}"]
-               if options.zero_below != Options.zero_below else []),
+             *(["--ternary-threshold", f"{options.ternary_threshold:g}"]
+               if options.ternary_threshold != Options.ternary_threshold else []),
              *(["--recipe", Path(run.recipe).name] if run.recipe else []),
              "--device", trainer.device.type, "--precision", "bf16" if options.bf16 else "fp32",
              "--compile", "on" if options.compiled else "off",
@@ -587,7 +594,7 @@ def _origin(run: _Run) -> dict[str, Any]:
         "characters_seen": trainer.characters,
         "training_seconds": round(trainer.seconds),
         "training_loss_nats_per_char": trainer.loss,
-        "teachers": [{"sha256": model.sha256, **model.provenance} for model in run.panel],
+        "teachers": [{"sha256": model.sha256, **model.provenance} for model in run.ensemble],
         "torch": torch.__version__,
         "trilight": version("trilight"),
         "date": datetime.now(UTC).date().isoformat(),

@@ -20,6 +20,7 @@ from trilight.sw.report.report import load_releases
 
 from .corpus import Corpus
 from .float_file import FORMAT, FloatModel
+from .renamed import RENAMED_OPTIONS
 from .trainer import Options, blocks_loss, streamed_loss
 from .work import WEIGHT_BITS, work_per_character
 
@@ -114,13 +115,13 @@ def seed_groups(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _method(command: str) -> str:
-    words = command.split()
+    words = [RENAMED_OPTIONS.get(word, word) for word in command.split()]
     chosen = [word for before, word in zip(["", *words], words, strict=False)
               if word not in _NOT_THE_METHOD and before not in _NOT_THE_METHOD]
     # A command from before this was an option means what is its default now.
-    if "--made-up" in chosen and "--made-up-streams" not in chosen:
-        behind = chosen.index("--made-up") + 2
-        chosen[behind:behind] = ["--made-up-streams", str(Options.made_up_streams)]
+    if "--synthetic" in chosen and "--synthetic-batch" not in chosen:
+        behind = chosen.index("--synthetic") + 2
+        chosen[behind:behind] = ["--synthetic-batch", str(Options.synthetic_batch)]
     return " ".join(chosen)
 
 

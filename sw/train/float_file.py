@@ -120,20 +120,20 @@ class FloatPredictor:
     ----------
     model
         Of the kind ``float``.
-    streams
-        Independent streams.
+    batch_size
+        Independent batch_size.
     """
 
-    def __init__(self, model: FloatModel, streams: int) -> None:
+    def __init__(self, model: FloatModel, batch_size: int) -> None:
         if model.kind != "float":
             raise ModelFileError(f"a network of the kind {model.kind!r} predicts whole windows "
                                  "only; give one of the kind 'float'")
         self._network = model.network
-        self._state: State = model.network.start(streams)
+        self._state: State = model.network.start(batch_size)
 
     @torch.no_grad()
     def step(self, tokens: NDArray[np.int64], /) -> NDArray[np.float64]:
-        """Feed one token to each stream; return log-probabilities [streams, V] of the next."""
+        """Feed a token to each sequence; return log-probabilities [batch_size, V] of the next."""
         logits, self._state = self._network(torch.from_numpy(tokens)[None], self._state)
         values: NDArray[np.float64] = logits[0].double().log_softmax(-1).cpu().numpy()
         return values

@@ -1,7 +1,7 @@
 """Networks in floating point: teachers of a ternary one, and what it is compared with.
 
 They have the interface of ``network.Network`` as far as training goes. Tensors are time-major:
-``[T, B, n]`` for T characters of B parallel streams.
+``[T, B, n]`` for T characters of B parallel batch_size.
 """
 
 from typing import NamedTuple
@@ -103,20 +103,20 @@ class FloatNetwork(_Products):
         self.head_bias = nn.Parameter(torch.zeros(config.vocab_size))
         self.layers = nn.ModuleList(_FloatLayer(config) for _ in range(config.n_layers))
 
-    def start(self, streams: int) -> State:
+    def start(self, batch_size: int) -> State:
         """Return the state after a reset."""
-        shape = (self.config.n_layers, streams, self.config.d_model)
+        shape = (self.config.n_layers, batch_size, self.config.d_model)
         return State(self.embedding.new_zeros(shape), self.embedding.new_zeros(shape))
 
-    def draw_masks(self, streams: int, rate: float, generator: torch.Generator) -> FloatMasks:
+    def draw_masks(self, batch_size: int, rate: float, generator: torch.Generator) -> FloatMasks:
         """Draw dropout factors; the rate is that of the branches."""
         layers, d, hidden = self.config.n_layers, self.config.d_model, self.config.d_hidden
         device = self.embedding.device
         return FloatMasks(
-            _draw((streams, d), rate * _INPUT_SHARE, generator, device),
-            _draw((layers, streams, d), rate, generator, device),
-            _draw((layers, streams, hidden), rate, generator, device),
-            _draw((streams, d), rate * _INPUT_SHARE, generator, device))
+            _draw((batch_size, d), rate * _INPUT_SHARE, generator, device),
+            _draw((layers, batch_size, d), rate, generator, device),
+            _draw((layers, batch_size, hidden), rate, generator, device),
+            _draw((batch_size, d), rate * _INPUT_SHARE, generator, device))
 
     def forward(self, tokens: Tensor, state: State, masks: FloatMasks | None = None,
                 ) -> tuple[Tensor, State]:
@@ -185,19 +185,19 @@ class Transformer(_Products):
         self.head_bias = nn.Parameter(torch.zeros(config.vocab_size))
         self.layers = nn.ModuleList(_TransformerLayer(config) for _ in range(config.n_layers))
 
-    def start(self, streams: int) -> State:
+    def start(self, batch_size: int) -> State:
         """Return the empty state."""
-        empty = self.embedding.new_zeros((0, streams, 0))
+        empty = self.embedding.new_zeros((0, batch_size, 0))
         return State(empty, empty)
 
-    def draw_masks(self, streams: int, rate: float, generator: torch.Generator,
+    def draw_masks(self, batch_size: int, rate: float, generator: torch.Generator,
                    ) -> TransformerMasks:
         """Draw dropout factors; the rate is that of the branches."""
         layers, d = self.config.n_layers, self.config.d_model
         device = self.embedding.device
         return TransformerMasks(
-            _draw((layers, 2, streams, d), rate, generator, device),
-            _draw((streams, d), rate * _INPUT_SHARE, generator, device))
+            _draw((layers, 2, batch_size, d), rate, generator, device),
+            _draw((batch_size, d), rate * _INPUT_SHARE, generator, device))
 
     def forward(self, tokens: Tensor, state: State, masks: TransformerMasks | None = None,
                 ) -> tuple[Tensor, State]:
@@ -218,13 +218,13 @@ class Transformer(_Products):
         return logits, state
 
     def _attention(self, x: Tensor, layer: nn.Module, turn: tuple[Tensor, Tensor]) -> Tensor:
-        length, streams, d = x.shape
-        parts = self._product(x, layer.attention).view(length, streams, 3, self.heads, -1)
+        length, batch_size, d = x.shape
+        parts = self._product(x, layer.attention).view(length, batch_size, 3, self.heads, -1)
         query, key, value = parts.permute(2, 1, 3, 0, 4)
         mixed = functional.scaled_dot_product_attention(
             _rotate(query, turn), _rotate(key, turn), value, is_causal=True)
         return self._product(
-            mixed.permute(2, 0, 1, 3).reshape(length, streams, d), layer.attention_out)
+            mixed.permute(2, 0, 1, 3).reshape(length, batch_size, d), layer.attention_out)
 
     def _rotation(self, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
         half = self.config.d_model // self.heads // 2

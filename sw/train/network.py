@@ -4,7 +4,7 @@ Gradients pass through each rounding as if it were not there (straight-through e
 every saturation of ``docs/number-formats.md`` is present while training, so that the network learns
 to live with it. Activations that are no matrix inputs are not rounded here.
 
-Tensors are time-major: ``[T, B, n]`` for T characters of B parallel streams.
+Tensors are time-major: ``[T, B, n]`` for T characters of B parallel batch_size.
 """
 
 from typing import Any, NamedTuple
@@ -221,15 +221,15 @@ class Network(nn.Module):
     bf16
         Whether matrix products run in bfloat16. Their inputs are small integers, so only sums and
         gradients are rounded by it.
-    zero_below
+    ternary_threshold
         Magnitude, in parts of a matrix's mean, below which a weight becomes 0.
     """
 
-    def __init__(self, config: ModelConfig, *, bf16: bool, zero_below: float = 0.5) -> None:
+    def __init__(self, config: ModelConfig, *, bf16: bool, ternary_threshold: float = 0.5) -> None:
         super().__init__()
         self.config = config
         self.bf16 = bf16
-        self.zero_below = zero_below
+        self.ternary_threshold = ternary_threshold
         self.embedding = nn.Parameter(torch.randn(config.vocab_size, config.d_model) * 0.5)
         self.embed_scale = nn.Parameter(torch.tensor(0.6))
         self.head_gain = nn.Parameter(torch.tensor(0.8))
@@ -237,15 +237,15 @@ class Network(nn.Module):
         self.head_bias = nn.Parameter(torch.zeros(config.vocab_size))
         self.layers = nn.ModuleList(_Layer(config, i) for i in range(config.n_layers))
 
-    def start(self, streams: int) -> State:
+    def start(self, batch_size: int) -> State:
         """Return the state after a reset."""
-        shape = (self.config.n_layers, streams, self.config.d_model)
+        shape = (self.config.n_layers, batch_size, self.config.d_model)
         return State(self.embedding.new_zeros(shape), self.embedding.new_zeros(shape))
 
-    def draw_masks(self, streams: int, rate: float, generator: torch.Generator) -> Masks:
+    def draw_masks(self, batch_size: int, rate: float, generator: torch.Generator) -> Masks:
         """Draw dropout factors: 0 at the given rate, otherwise ``1 / (1 - rate)``."""
         def draw(width: int) -> Tensor:
-            shape = (self.config.n_layers, streams, width)
+            shape = (self.config.n_layers, batch_size, width)
             kept = torch.rand(shape, generator=generator) >= rate
             return (kept / (1 - rate)).to(self.embedding.device)
 
@@ -291,7 +291,7 @@ class Network(nn.Module):
 
     def _scaled_to_round(self, weight: Tensor) -> Tensor:
         """Return a matrix so scaled that rounding makes 0 of what is below the limit."""
-        return weight / (_absmean(weight) * (2 * self.zero_below))
+        return weight / (_absmean(weight) * (2 * self.ternary_threshold))
 
     def _matmul(self, q: Tensor, trits: Tensor) -> Tensor:
         if self.bf16:

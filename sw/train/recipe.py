@@ -17,6 +17,8 @@ from trilight.hw.contract.device import Device, WeightMemory
 from trilight.hw.contract.errors import CapacityError
 from trilight.sw.errors import TrainingError
 
+from .renamed import RENAMED
+
 __all__ = ["Recipe", "load_recipe", "recipe_names"]
 
 _FOLDER = "trilight.sw.train.recipes"
@@ -103,7 +105,10 @@ def load_recipe(name: str, options: Collection[str]) -> Recipe:
     return Recipe(name=name, about=about, train=train, memory=device)
 
 
-def _refuse(name: str, where: str, unknown: Collection[str], known: Collection[str]) -> None:
+def _refuse(name: str, where: str, unknown: set[str], known: Collection[str]) -> None:
+    if renamed := sorted(unknown & RENAMED.keys()):
+        raise TrainingError(f"recipe {name}: " + "; ".join(
+            f"{old} is now called {RENAMED[old]}" for old in renamed))
     if unknown:
         raise TrainingError(f"recipe {name}: {where}may hold {', '.join(sorted(known))}, not "
                             f"{', '.join(sorted(unknown))}")

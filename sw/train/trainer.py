@@ -21,16 +21,16 @@ from trilight.sw.errors import CheckpointError, TrainingError
 from trilight.sw.quality.evaluate import BLOCK_CHARACTERS
 
 from .corpus import Corpus
+from .distill import DistillationData
 from .float_file import KINDS
 from .float_network import FloatNetwork, Transformer
-from .lessons import Lessons
 from .network import Network, State
 from .reader import Chunk, Reader
 
 __all__ = ["NETWORKS", "Options", "Progress", "Trainer", "bf16_is_faster", "blocks_loss",
            "characters_in", "compiler_works", "streamed_loss"]
 
-_VERSION = 3
+_VERSION = 4
 _FINAL_RATE = 0.02
 _MATRIX_DIMENSIONS = 2
 _EVALUATED_TOGETHER = 128
@@ -49,12 +49,12 @@ class Options:
     characters: int = 15_000_000
     """Characters to train on; the corpus is read again and again."""
     seed: int = 1
-    streams: int = 16
-    """Places of the text that are read side by side."""
-    made_up_streams: int = 15
-    """How many of these are in the teachers' text, if there is one."""
-    context: int = 128
-    """Characters that gradients flow back through; the state is carried on across them."""
+    batch_size: int = 16
+    """Sequences of the corpus that are read side by side."""
+    synthetic_batch: int = 15
+    """How many of these are synthetic text, if there is any."""
+    bptt_length: int = 128
+    """Length of truncated backpropagation through time; the state is carried on across it."""
     optimizer: str = "adamw"
     """``adamw`` for everything, or ``muon`` for the matrices but the embedding."""
     learning_rate: float = 5e-3
@@ -62,15 +62,15 @@ class Options:
     warmup: int = 100
     weight_decay: float = 0.05
     dropout: float = 0.1
-    """Share of a branch's inputs left out, chosen anew for each window."""
-    restarts: float = 0.0
-    """Share of windows before which a stream forgets all it read, as a reset makes a device."""
-    zero_below: float = 0.5
-    """Magnitude, in parts of a matrix's mean, below which a ternary weight is 0."""
+    """Share of a branch's inputs left out, drawn for each chunk."""
+    state_reset: float = 0.0
+    """Probability that the state of a sequence is reset before a chunk, as a device's is."""
+    ternary_threshold: float = 0.5
+    """Ternary threshold: magnitude, in parts of a matrix's mean, below which a weight is 0."""
     clip: float = 1.0
     """Largest norm of the gradient."""
-    average: float = 0.995
-    """What a step leaves of the running average of the weights, which becomes the model."""
+    ema_decay: float = 0.995
+    """Decay of the exponential moving average of the weights, which becomes the model."""
     bf16: bool = False
     """Whether matrix products run in bfloat16 instead of float32."""
     compiled: bool = False
@@ -78,8 +78,8 @@ class Options:
 
     @property
     def steps(self) -> int:
-        """Optimizer steps: whole windows of ``streams * context`` characters."""
-        return max(1, round(self.characters / (self.streams * self.context)))
+        """Optimizer steps: whole chunks of ``batch_size * bptt_length`` characters."""
+        return max(1, round(self.characters / (self.batch_size * self.bptt_length)))
 
     def rate(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0."""
@@ -110,11 +110,11 @@ class Trainer:
         Its training part is trained on, its held-out part only measured on.
     options
         See ``Options``.
-    lessons
-        The training part with what teachers expect, and a text of theirs or ``None``; the plain
-        training part unless given.
+    distillation
+        The training part with the teachers' soft targets, and synthetic data or ``None``; the
+        plain training part unless given.
     teachers
-        Names what the lessons depend on; a checkpoint goes on with the same only.
+        Names what the distillation data depend on; a checkpoint goes on with the same only.
     device
         ``"cpu"`` or ``"cuda"``.
 
@@ -131,14 +131,23 @@ class Trainer:
         Time spent in ``run``, over all interruptions.
     """
 
-    def __init__(self, config: ModelConfig, corpus: Corpus, options: Options, *,
-                 lessons: tuple[Lessons, Lessons | None] | None = None, teachers: str = "",
-                 device: str = "cpu") -> None:
-        if len(corpus.train) <= options.streams * options.context:
+    def __init__(
+        self,
+        config: ModelConfig,
+        corpus: Corpus,
+        options: Options,
+        *,
+        distillation: tuple[DistillationData, DistillationData | None] | None = None,
+        teachers: str = "",
+        device: str = "cpu",
+    ) -> None:
+        if len(corpus.train) <= options.batch_size * options.bptt_length:
             raise TrainingError(
-                f"the training part must have more than {options.streams * options.context:,} "
-                f"characters for {options.streams} streams of {options.context}, "
-                f"not {len(corpus.train):,}")
+                "the training part must have more than "
+                f"{options.batch_size * options.bptt_length:,} characters for a batch of "
+                f"{options.batch_size} sequences and {options.bptt_length} characters, "
+                f"not {len(corpus.train):,}"
+            )
         self.config = config
         self.corpus = corpus
         self.options = options
@@ -152,19 +161,19 @@ class Trainer:
         self._forward: Callable[..., tuple[Tensor, State]] = (
             torch.compile(self.network.forward) if options.compiled else self.network.forward)
         self._generator = torch.Generator().manual_seed(options.seed)
-        self._state = self.network.start(options.streams)
+        self._state = self.network.start(options.batch_size)
         self._optimizers = self._make_optimizers()
-        self._average = {name: value.detach().clone()
+        self._ema = {name: value.detach().clone()
                          for name, value in self.network.named_parameters()}
-        real, made_up = lessons or (Lessons(corpus.train), None)
-        streams = options.streams - (options.made_up_streams if made_up else 0)
-        self._readers = [self._reader(real, streams)]
-        if made_up:
-            self._readers.append(self._reader(made_up, options.made_up_streams))
+        real, synthetic = distillation or (DistillationData(corpus.train), None)
+        batch_size = options.batch_size - (options.synthetic_batch if synthetic else 0)
+        self._readers = [self._reader(real, batch_size)]
+        if synthetic:
+            self._readers.append(self._reader(synthetic, options.synthetic_batch))
 
     def _network(self, *, bf16: bool) -> Network | FloatNetwork | Transformer:
         kind = NETWORKS[self.options.network]
-        made = (kind(self.config, bf16=bf16, zero_below=self.options.zero_below)
+        made = (kind(self.config, bf16=bf16, ternary_threshold=self.options.ternary_threshold)
                 if issubclass(kind, Network) else kind(self.config, bf16=bf16))
         return made.to(self.device)
 
@@ -189,14 +198,14 @@ class Trainer:
         return [torch.optim.Muon(muon, lr=options.learning_rate, adjust_lr_fn="match_rms_adamw",
                                  weight_decay=options.weight_decay), adamw]
 
-    def _reader(self, lessons: Lessons, streams: int) -> Reader:
-        return Reader(lessons, streams=streams, context=self.options.context,
+    def _reader(self, distillation: DistillationData, batch_size: int) -> Reader:
+        return Reader(distillation, batch_size=batch_size, bptt_length=self.options.bptt_length,
                       seed=self.options.seed)
 
     @property
     def characters(self) -> int:
         """Characters trained on so far."""
-        return self.step * self.options.streams * self.options.context
+        return self.step * self.options.batch_size * self.options.bptt_length
 
     def advance(self) -> float:
         """Make one step and return its loss in nats per character of the corpus.
@@ -210,7 +219,7 @@ class Trainer:
         tokens = torch.cat([window.tokens for window in windows], 1).to(self.device)
         self._forget(windows)
         masks = self.network.draw_masks(
-            self.options.streams, self.options.dropout, self._generator)
+            self.options.batch_size, self.options.dropout, self._generator)
         rate = self.options.rate(self.step)
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
@@ -227,20 +236,20 @@ class Trainer:
             optimizer.step()
             optimizer.zero_grad()
         # The first weights mean nothing, so the average is short at first.
-        kept = min(self.options.average, (self.step + 1) / (self.step + 10))
+        kept = min(self.options.ema_decay, (self.step + 1) / (self.step + 10))
         with torch.no_grad():
-            torch._foreach_lerp_(list(self._average.values()),
+            torch._foreach_lerp_(list(self._ema.values()),
                                  list(self.network.parameters()), 1 - kept)
         self.step += 1
         self.loss = value if math.isnan(self.loss) else self.loss + 0.02 * (value - self.loss)
         return value
 
     def _forget(self, windows: Sequence[Chunk]) -> None:
-        """Restart the state of streams that begin a pass over their text, and of some others."""
+        """Reset the state of sequences that begin a pass over their text, and of some others."""
         anew = torch.cat([torch.full((window.tokens.shape[1], 1), window.first)
                           for window in windows])
-        if self.options.restarts:
-            anew |= torch.rand(anew.shape, generator=self._generator) < self.options.restarts
+        if self.options.state_reset:
+            anew |= torch.rand(anew.shape, generator=self._generator) < self.options.state_reset
         if anew.any():
             kept = (~anew).float().to(self.device)
             self._state = State(*(part * kept for part in self._state))
@@ -249,24 +258,24 @@ class Trainer:
         """Return what is minimised, and the loss on the corpus in nats per character."""
         loss, begin, value = logits.new_zeros(()), 0, math.nan
         for window in windows:
-            streams = window.tokens.shape[1]
-            part = logits[:, begin:begin + streams].flatten(0, 1)
+            batch_size = window.tokens.shape[1]
+            part = logits[:, begin:begin + batch_size].flatten(0, 1)
             hard = functional.cross_entropy(part, window.targets.flatten().to(self.device))
-            if window.expected is None:
-                loss = loss + hard * (streams / self.options.streams)
+            if window.log_probs is None:
+                loss = loss + hard * (batch_size / self.options.batch_size)
             else:
-                expected = window.expected.flatten(0, 1).exp().to(self.device)
+                expected = window.log_probs.flatten(0, 1).exp().to(self.device)
                 loss = loss + (functional.cross_entropy(part, expected)
-                               * (streams / self.options.streams))
+                               * (batch_size / self.options.batch_size))
             if begin == 0:
                 value = hard.item()
-            begin += streams
+            begin += batch_size
         return loss, value
 
     def result(self) -> Network | FloatNetwork | Transformer:
         """Return a network with the averaged weights."""
         network = self._network(bf16=False)
-        network.load_state_dict(self._average)
+        network.load_state_dict(self._ema)
         return network
 
     def run(self, *, report: Callable[[Progress], None], stop: Callable[[], bool],
@@ -342,16 +351,22 @@ class Trainer:
             "loss": self.loss,
             "seconds": self.seconds,
             "network": self.network.state_dict(),
-            "average": self._average,
+            "ema": self._ema,
             "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
             "generator": self._generator.get_state(),
             "state": tuple(self._state),
         }
 
     @classmethod
-    def resume(cls, path: Path, corpus: Corpus, *,
-               lessons: tuple[Lessons, Lessons | None] | None = None, teachers: str = "",
-               device: str = "cpu") -> Self:
+    def resume(
+        cls,
+        path: Path,
+        corpus: Corpus,
+        *,
+        distillation: tuple[DistillationData, DistillationData | None] | None = None,
+        teachers: str = "",
+        device: str = "cpu",
+    ) -> Self:
         """Go on from a checkpoint, as if there had been no interruption.
 
         Raises
@@ -380,15 +395,15 @@ class Trainer:
                                   f"({found['split']}); give --development or leave it out as then")
         if found["teachers"] != teachers:
             raise CheckpointError(f"checkpoint {path} was made with other teachers; give the same "
-                                  "--teacher and --made-up, or delete it and train anew")
+                                  "--teacher and --synthetic, or delete it and train anew")
         trainer = cls(ModelConfig(**found["config"]), corpus, Options(**found["options"]),
-                      lessons=lessons, teachers=teachers, device=device)
+                      distillation=distillation, teachers=teachers, device=device)
         trainer.step = found["step"]
         trainer.loss = found["loss"]
         trainer.seconds = found["seconds"]
         trainer.network.load_state_dict(found["network"])
-        for name, value in found["average"].items():
-            trainer._average[name].copy_(value)
+        for name, value in found["ema"].items():
+            trainer._ema[name].copy_(value)
         for optimizer, state in zip(trainer._optimizers, found["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         trainer._generator.set_state(found["generator"])
@@ -398,22 +413,22 @@ class Trainer:
 
 @torch.no_grad()
 def streamed_loss(network: Network | FloatNetwork | Transformer, tokens: NDArray[np.int64], *,
-                  streams: int = 64) -> float:
+                  batch_size: int = 64) -> float:
     """Return a network's mean loss in nats per character, without dropout.
 
     The tokens are cut and scored as by the protocol ``streamed`` of
     ``trilight.sw.quality.evaluate``.
     """
-    length = len(tokens) // streams
-    pieces = torch.from_numpy(tokens[:streams * length].reshape(streams, length).T)
+    length = len(tokens) // batch_size
+    pieces = torch.from_numpy(tokens[:batch_size * length].reshape(batch_size, length).T)
     pieces = pieces.contiguous().to(network.embedding.device)
-    state, total = network.start(streams), 0.0
+    state, total = network.start(batch_size), 0.0
     for begin in range(0, length - 1, _EVALUATED_TOGETHER):
         targets = pieces[begin + 1:begin + _EVALUATED_TOGETHER + 1]
         logits, state = network(pieces[begin:begin + len(targets)], state)
         total += functional.cross_entropy(
             logits.flatten(0, 1), targets.flatten(), reduction="sum").item()
-    return total / ((length - 1) * streams)
+    return total / ((length - 1) * batch_size)
 
 
 @torch.no_grad()

@@ -25,6 +25,7 @@ from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import Model
 from trilight.sw.quality.evaluate import evaluate
 from trilight.sw.reference.continuation import continue_text
+from trilight.sw.train.renamed import RENAMED_OPTIONS
 
 MODEL = Model.random(ModelConfig(vocab_size=60, d_model=48, n_layers=2, d_hidden=90), 5)
 RUN = [sys.executable, "-c", "from trilight.sw.cli.app import main; raise SystemExit(main())"]
@@ -381,3 +382,10 @@ def test_help_shows_the_groups(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert {*re.findall(r"^\W*─ ([A-Z]\w+) ─", out, flags=re.MULTILINE)} == {
         "Options", *cli.GROUPS}
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED_OPTIONS.items())
+def test_an_option_of_an_earlier_release_says_what_it_is_called_now(
+        old: str, new: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train", "--corpus", "x", f"{old}=1"]) == 2
+    assert f"{old} is now called {new};" in capsys.readouterr().err

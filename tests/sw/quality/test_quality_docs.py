@@ -26,7 +26,7 @@ STEPS = {
     "trits, no teacher": (("float-small.safetensors", "int8"), ("plain.safetensors", "trits")),
     "a window in eight begins anew": (("plain.safetensors", "trits"),
                                       ("restarts.safetensors", "trits")),
-    "two teachers, made-up text": (("restarts.safetensors", "trits"), (SHIPPED, "trits")),
+    "two teachers, synthetic text": (("restarts.safetensors", "trits"), (SHIPPED, "trits")),
 }
 """Before and after each step of compression."""
 

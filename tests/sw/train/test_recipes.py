@@ -19,9 +19,9 @@ from trilight.sw.train.shape import board_device, choose_config, memory_fill
 VOCABULARY = 65
 """Of Tiny Shakespeare."""
 
-OPTIONS = {"board", "network", "characters", "made_up", "made_up_streams", "seed", "dropout",
-           "average", "compile", "d_model", "layers", "hidden", "optimizer", "restarts",
-           "zero_below"}
+OPTIONS = {"board", "network", "characters", "synthetic", "synthetic_batch", "seed", "dropout",
+           "ema", "compile", "d_model", "layers", "hidden", "optimizer", "state_reset",
+           "ternary_threshold"}
 TERNARY = [name for name in recipe_names()
            if load_recipe(name, OPTIONS).train.get("network", "ternary") == "ternary"]
 
@@ -72,7 +72,8 @@ def test_recipes_serve_memories_of_different_size() -> None:
     ("about = 1 1", "cannot be read: "),
     ("[oven]\nhot = 1", "may hold about, memory, train, not oven"),
     ("train = 3", r"train must be a table, \[train\], not 3"),
-    ("[train]\nsugar = 1", r"\[train\] may hold average, .*, not sugar"),
+    ("[train]\nmade_up = 1", "made_up is now called synthetic"),
+    ("[train]\nsugar = 1", r"\[train\] may hold board, .*, not sugar"),
     ("[memory]\nweight_words = 99\nsalt = 1", r"\[memory\] may hold .*, not salt"),
     ("[memory]\nmax_rows = 99", r"needs positive integers, weight_words at least, not none"),
     ("[memory]\nweight_words = true", "not weight_words = True"),

@@ -28,13 +28,13 @@ def t() -> SimpleNamespace:
     """What needs PyTorch; tests are skipped where it is missing."""
     torch = pytest.importorskip("torch", reason="training needs PyTorch: pip install "
                                                 "'trilight[train]'")
-    from trilight.sw.train import float_file, lessons, trainer
+    from trilight.sw.train import distill, float_file, trainer
 
     torch.set_num_threads(1)
     return SimpleNamespace(
         torch=torch, KINDS=float_file.KINDS, FloatModel=float_file.FloatModel,
-        FloatPredictor=float_file.FloatPredictor, Lessons=lessons.Lessons,
-        make_up_text=lessons.make_up_text, with_expectations=lessons.with_expectations,
+        FloatPredictor=float_file.FloatPredictor, DistillationData=distill.DistillationData,
+        generate_synthetic=distill.generate_synthetic, soft_targets=distill.soft_targets,
         Options=trainer.Options, Trainer=trainer.Trainer, blocks_loss=trainer.blocks_loss,
         streamed_loss=trainer.streamed_loss)
 
@@ -106,7 +106,7 @@ def test_state_carries_on_where_a_window_ends(t: SimpleNamespace, corpus: Corpus
 @pytest.mark.parametrize("kind", ["float", "transformer"])
 def test_networks_learn(t: SimpleNamespace, corpus: Corpus, kind: str) -> None:
     trainer = t.Trainer(config(corpus), corpus, t.Options(
-        network=kind, characters=60_000, context=32, learning_rate=4e-3))
+        network=kind, characters=60_000, bptt_length=32, learning_rate=4e-3))
     before = t.blocks_loss(trainer.result(), corpus.held_out)
     assert trainer.run(report=lambda now: None, stop=lambda: False)
     assert t.blocks_loss(trainer.result(), corpus.held_out) < before - 1
@@ -133,7 +133,7 @@ def test_losses_are_those_of_the_protocols(t: SimpleNamespace, corpus: Corpus) -
                                 predictor=lambda streams: t.FloatPredictor(model, streams))
         return float(np.nanmean(nats))
 
-    assert t.streamed_loss(model.network, corpus.held_out, streams=8) == pytest.approx(
+    assert t.streamed_loss(model.network, corpus.held_out, batch_size=8) == pytest.approx(
         slowly("streamed"), rel=1e-5)
     assert t.blocks_loss(model.network, corpus.held_out, at_a_time=3) == pytest.approx(
         slowly("blocks"), rel=1e-5)
@@ -167,37 +167,39 @@ def test_files_that_are_no_use_are_refused(t: SimpleNamespace, corpus: Corpus,
         t.FloatModel.load(path)
 
 
-# Lessons
+# DistillationData
 
 
 def test_expectations_are_the_mean_of_the_teachers(t: SimpleNamespace, corpus: Corpus) -> None:
     """At each place, those after all of the text before it, or after long enough of it."""
-    panel = [network(t, corpus, seed=seed) for seed in (1, 2)]
+    ensemble = [network(t, corpus, seed=seed) for seed in (1, 2)]
     tokens = corpus.train[:20_000]
-    lessons = t.with_expectations(tokens, panel)
-    assert lessons.expected.shape == (20_000, len(corpus.vocab))
+    distillation = t.soft_targets(tokens, ensemble)
+    assert distillation.log_probs.shape == (20_000, len(corpus.vocab))
     with t.torch.no_grad():
         inputs = t.torch.from_numpy(tokens[:, None])
-        expected = sum(net(inputs, net.start(1))[0].softmax(-1) for net in panel) / 2
+        expected = sum(net(inputs, net.start(1))[0].softmax(-1) for net in ensemble) / 2
     # Not the first piece: it begins after a stretch of one character.
-    difference = np.exp(lessons.expected[400:].astype(float)) - expected[400:, 0].double().numpy()
+    difference = (
+        np.exp(distillation.log_probs[400:].astype(float)) - expected[400:, 0].double().numpy()
+    )
     assert np.abs(difference).max() < 2e-3
 
 
-def test_made_up_text_is_drawn_from_what_teachers_expect(
+def test_synthetic_text_is_drawn_from_soft_targets(
         t: SimpleNamespace, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    from trilight.sw.train import lessons as module
+    from trilight.sw.train import distill as module
 
-    monkeypatch.setattr(module, "_WRITERS", 8)
-    monkeypatch.setattr(module, "_CHAPTER", 512)
-    panel = [network(t, corpus)]
-    made = t.make_up_text(corpus.train, panel, 6_000, seed=4)
+    monkeypatch.setattr(module, "_GENERATED_BATCH", 8)
+    monkeypatch.setattr(module, "_GENERATED_LENGTH", 512)
+    ensemble = [network(t, corpus)]
+    made = t.generate_synthetic(corpus.train, ensemble, 6_000, seed=4)
     assert len(made.tokens) == 8_192
-    again = t.make_up_text(corpus.train, panel, 6_000, seed=4)
+    again = t.generate_synthetic(corpus.train, ensemble, 6_000, seed=4)
     assert (made.tokens == again.tokens).all()
-    assert (made.tokens != t.make_up_text(corpus.train, panel, 6_000, seed=5).tokens).any()
+    assert (made.tokens != t.generate_synthetic(corpus.train, ensemble, 6_000, seed=5).tokens).any()
     # The drawn characters cost what the teacher itself expects them to: its entropy.
-    table = made.expected.astype(float).reshape(8, 1024, -1)[:, :-1]
+    table = made.log_probs.astype(float).reshape(8, 1024, -1)[:, :-1]
     following = made.tokens.reshape(8, 1024)[:, 1:]
     # A chapter's first character follows from the corpus.
     inside = np.arange(1023) % 512 != 511
@@ -206,16 +208,16 @@ def test_made_up_text_is_drawn_from_what_teachers_expect(
     assert cost == pytest.approx(entropy, abs=0.05)
 
 
-def test_lessons_file(t: SimpleNamespace, corpus: Corpus, tmp_path: Path) -> None:
-    lessons = t.with_expectations(corpus.train[:500], [network(t, corpus)])
-    path = tmp_path / "lessons.safetensors"
-    assert t.Lessons.load(path) is None
-    lessons.save(path)
-    found = t.Lessons.load(path)
-    assert (found.tokens == lessons.tokens).all()
-    assert (found.expected == lessons.expected).all()
+def test_file_of_soft_targets(t: SimpleNamespace, corpus: Corpus, tmp_path: Path) -> None:
+    distillation = t.soft_targets(corpus.train[:500], [network(t, corpus)])
+    path = tmp_path / "distillation.safetensors"
+    assert t.DistillationData.load(path) is None
+    distillation.save(path)
+    found = t.DistillationData.load(path)
+    assert (found.tokens == distillation.tokens).all()
+    assert (found.log_probs == distillation.log_probs).all()
     path.write_bytes(path.read_bytes()[:1000])
-    assert t.Lessons.load(path) is None
+    assert t.DistillationData.load(path) is None
 
 
 def test_student_comes_to_expect_what_its_teacher_does(
@@ -225,8 +227,12 @@ def test_student_comes_to_expect_what_its_teacher_does(
     odd = np.full(vocab, -20.0)
     odd[[2, 5]] = np.log([0.7, 0.3])
     table = np.broadcast_to(odd.astype(np.float16), (len(corpus.train), vocab))
-    trainer = t.Trainer(config(corpus), corpus, t.Options(characters=80_000, context=32),
-                        lessons=(t.Lessons(corpus.train, np.ascontiguousarray(table)), None))
+    trainer = t.Trainer(
+        config(corpus),
+        corpus,
+        t.Options(characters=80_000, bptt_length=32),
+        distillation=(t.DistillationData(corpus.train, np.ascontiguousarray(table)), None),
+    )
     trainer.run(report=lambda now: None, stop=lambda: False)
     net = trainer.result()
     with t.torch.no_grad():
@@ -290,9 +296,9 @@ def test_seeds_of_one_method_are_summed_up(t: SimpleNamespace) -> None:
             "mean": 1.5 + more, "standard_deviation": 0.2, "lowest": 1.3 + more,
             "highest": 1.7 + more})
 
-    rows = [row("a", "--made-up 9 --network ternary", 1, 1.5),
-            row("b", "--made-up 9 --made-up-streams 15 --network ternary --recipe x", 2, 1.7),
-            row("c", "--made-up 9 --made-up-streams 8 --network ternary --recipe x", 3, 1.3)]
+    rows = [row("a", "--synthetic 9 --network ternary", 1, 1.5),
+            row("b", "--synthetic 9 --synthetic-batch 15 --network ternary --recipe x", 2, 1.7),
+            row("c", "--synthetic 9 --synthetic-batch 8 --network ternary --recipe x", 3, 1.3)]
     [group] = seed_groups(rows)
     assert group["files"] == ["a", "b"]
 
@@ -387,10 +393,10 @@ def test_evaluate_refuses_a_network_of_another_text(
 
 def test_from_a_teacher_to_a_model(t: SimpleNamespace, text: Path, corpus: Corpus,
                                    tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from trilight.sw.train import lessons as module
+    from trilight.sw.train import distill as module
 
-    monkeypatch.setattr(module, "_WRITERS", 8)
-    monkeypatch.setattr(module, "_CHAPTER", 512)
+    monkeypatch.setattr(module, "_GENERATED_BATCH", 8)
+    monkeypatch.setattr(module, "_GENERATED_LENGTH", 512)
     first, out = tmp_path / "teacher.safetensors", tmp_path / "model.safetensors"
     result = run_command("--corpus", text, "--out", first, "--network", "float",
                          "--characters", 60_000, *SHAPE)
@@ -398,17 +404,17 @@ def test_from_a_teacher_to_a_model(t: SimpleNamespace, text: Path, corpus: Corpu
     made = t.FloatModel.load(first)
     assert made.provenance["float_nats_per_char"] == pytest.approx(
         t.streamed_loss(made.network, corpus.held_out))
-    arguments = ("--corpus", text, "--out", out, "--teacher", first, "--made-up", 4_000)
+    arguments = ("--corpus", text, "--out", out, "--teacher", first, "--synthetic", 4_000)
     result = run_command(*arguments, "--characters", 40_000, *SHAPE)
     assert result.exit_code == 0, result.output
     about = Model.load(out).provenance
     assert [each["sha256"] for each in about["teachers"]] == [made.sha256]
-    assert "--teacher teacher.safetensors --made-up 4000" in about["command"]
+    assert "--teacher teacher.safetensors --synthetic 4000" in about["command"]
     assert [path.name for path in tmp_path.glob("*.checkpoint")] == []
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (("--made-up", 100), "--made-up needs a --teacher"),
+    (("--synthetic", 100), "--synthetic needs a --teacher"),
     (("--teacher", "gone.safetensors"), "there is no file gone.safetensors"),
     (("--teacher", "transformer"), "a teacher must be one of the kind 'float'"),
     (("--teacher", "other"), "other knows other characters than words.txt has"),
@@ -430,34 +436,34 @@ def test_command_refuses_before_it_trains(
 
 def test_seeds_share_what_teachers_say(t: SimpleNamespace, text: Path, corpus: Corpus,
                                        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from trilight.sw.train import lessons as module
+    from trilight.sw.train import distill as module
 
-    monkeypatch.setattr(module, "_WRITERS", 8)
-    monkeypatch.setattr(module, "_CHAPTER", 512)
-    first, folder = tmp_path / "teacher.safetensors", tmp_path / "lessons"
+    monkeypatch.setattr(module, "_GENERATED_BATCH", 8)
+    monkeypatch.setattr(module, "_GENERATED_LENGTH", 512)
+    first, folder = tmp_path / "teacher.safetensors", tmp_path / "distillation"
     teacher(t, corpus).save(first)
 
     def train(seed: int) -> Result:
         return run_command(
             "--corpus", text, "--out", tmp_path / f"{seed}.safetensors", "--teacher", first,
-            "--made-up", 4_000, "--made-up-streams", 9, "--lessons", folder, "--seed", seed,
+            "--synthetic", 4_000, "--synthetic-batch", 9, "--soft-targets", folder, "--seed", seed,
             "--characters", 4_000, *SHAPE)
 
     assert train(1).exit_code == 0
     files = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     assert len(files) == 2
-    monkeypatch.setattr(module, "make_up_text", None)
-    monkeypatch.setattr(module, "with_expectations", None)
+    monkeypatch.setattr(module, "generate_synthetic", None)
+    monkeypatch.setattr(module, "soft_targets", None)
     assert train(2).exit_code == 0
     assert files == {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     command = Model.load(tmp_path / "2.safetensors").provenance["command"]
-    assert "--made-up 4000 --made-up-streams 9" in command
+    assert "--synthetic 4000 --synthetic-batch 9" in command
 
 
 def test_checkpoint_goes_on_with_the_same_teachers_only(
         t: SimpleNamespace, corpus: Corpus, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
-    t.Trainer(config(corpus), corpus, t.Options(context=32), teachers="one").save(path)
+    t.Trainer(config(corpus), corpus, t.Options(bptt_length=32), teachers="one").save(path)
     with pytest.raises(CheckpointError, match="was made with other teachers"):
         t.Trainer.resume(path, corpus, teachers="two")
     with pytest.raises(CheckpointError, match="was made with another part of the corpus"):
@@ -472,18 +478,18 @@ def test_development_leaves_the_last_tenth_alone(text: Path, corpus: Corpus) -> 
     assert len(part.train) == len(corpus.train) * 95 // 100
 
 
-def test_resuming_keeps_what_made_up_text_gives(t: SimpleNamespace, corpus: Corpus,
+def test_resuming_keeps_the_synthetic_data(t: SimpleNamespace, corpus: Corpus,
                                                 tmp_path: Path) -> None:
     net = network(t, corpus)
-    lessons = (t.with_expectations(corpus.train, [net]),
-               t.with_expectations(corpus.train[::-1].copy(), [net]))
-    options = t.Options(characters=40 * 16 * 32, context=32)
-    whole = t.Trainer(config(corpus), corpus, options, lessons=lessons)
+    distillation = (t.soft_targets(corpus.train, [net]),
+               t.soft_targets(corpus.train[::-1].copy(), [net]))
+    options = t.Options(characters=40 * 16 * 32, bptt_length=32)
+    whole = t.Trainer(config(corpus), corpus, options, distillation=distillation)
     whole.run(report=lambda now: None, stop=lambda: False)
-    part = t.Trainer(config(corpus), corpus, options, lessons=lessons)
+    part = t.Trainer(config(corpus), corpus, options, distillation=distillation)
     path = tmp_path / "checkpoint.pt"
     part.run(report=lambda now: None, stop=lambda: part.step == 23, checkpoint=path)
-    rest = t.Trainer.resume(path, corpus, lessons=lessons)
+    rest = t.Trainer.resume(path, corpus, distillation=distillation)
     rest.run(report=lambda now: None, stop=lambda: False)
     for name, value in whole.result().state_dict().items():
         assert t.torch.equal(value, rest.result().state_dict()[name]), name
@@ -495,7 +501,7 @@ def test_error_of_a_full_disk_names_the_file(t: SimpleNamespace, text: Path, tmp
     def full(self: Any, path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(t.Lessons, "save", full)
+    monkeypatch.setattr(t.DistillationData, "save", full)
     first = tmp_path / "teacher.safetensors"
     teacher(t, corpus).save(first)
     result = run_command("--corpus", text, "--out", tmp_path / "m.safetensors",

@@ -62,11 +62,11 @@ def torch_side() -> SimpleNamespace:
     """What needs PyTorch; tests that use it are skipped where it is missing."""
     torch = pytest.importorskip("torch", reason="training needs PyTorch: pip install "
                                                 "'trilight[train]'")
-    from trilight.sw.train import float_file, float_network, lessons, network, reader, trainer
+    from trilight.sw.train import distill, float_file, float_network, network, reader, trainer
 
     torch.set_num_threads(1)
     return SimpleNamespace(torch=torch, float_file=float_file, float_network=float_network,
-                           lessons=lessons, network=network, reader=reader, trainer=trainer)
+                           distill=distill, network=network, reader=reader, trainer=trainer)
 
 
 # Corpus
@@ -296,7 +296,7 @@ def test_network_agrees_with_the_integer_reference(torch_side: SimpleNamespace) 
 
 
 def options(torch_side: SimpleNamespace, **changes: object) -> object:
-    settings = {"characters": 60 * 16 * 32, "context": 32, "seed": 7, **changes}
+    settings = {"characters": 60 * 16 * 32, "bptt_length": 32, "seed": 7, **changes}
     return torch_side.trainer.Options(**settings)
 
 
@@ -359,8 +359,8 @@ def test_another_seed_gives_another_model(torch_side: SimpleNamespace, corpus: C
 
 
 def reader_of(torch_side: SimpleNamespace, corpus: Corpus, seed: int = 7) -> Any:
-    lessons = torch_side.lessons.Lessons(corpus.train)
-    return torch_side.reader.Reader(lessons, streams=16, context=32, seed=seed)
+    distillation = torch_side.distill.DistillationData(corpus.train)
+    return torch_side.reader.Reader(distillation, batch_size=16, bptt_length=32, seed=seed)
 
 
 def test_every_pass_reads_each_window_once(torch_side: SimpleNamespace, corpus: Corpus) -> None:
@@ -556,7 +556,7 @@ def test_command_writes_a_measured_model(
     assert about["characters_seen"] == about["steps"] * 16 * 128
     assert "--characters 50000" in about["command"]
     assert "--seed 3" in about["command"]
-    assert "--restarts 0.125" in about["command"]
+    assert "--state-reset 0.125" in about["command"]
     assert "--optimizer muon" in about["command"]
     for key, protocol in (("quality", "streamed"), ("quality_blocks", "blocks")):
         measured = evaluate(model, corpus.held_out_text, protocol)
@@ -596,7 +596,7 @@ def test_ctrl_c_saves_and_resume_ends_alike(
 def test_a_higher_limit_makes_more_zeros(torch_side: SimpleNamespace, corpus: Corpus) -> None:
     def trits(limit: float) -> tuple[Any, Any]:
         trainer = torch_side.trainer.Trainer(
-            small_config(corpus), corpus, options(torch_side, zero_below=limit))
+            small_config(corpus), corpus, options(torch_side, ternary_threshold=limit))
         network = trainer.result()
         gate = network.layers[0].gate.detach()
         return network.arrays()["layers.0.gate"], (gate / gate.abs().mean()).numpy()
@@ -607,11 +607,11 @@ def test_a_higher_limit_makes_more_zeros(torch_side: SimpleNamespace, corpus: Co
     assert len(np.unique(found)) == 3
 
 
-@pytest.mark.parametrize("restarts", [0.0, 0.25, 1.0])
+@pytest.mark.parametrize("state_reset", [0.0, 0.25, 1.0])
 def test_restarts_clear_that_share_of_the_states(
-        torch_side: SimpleNamespace, corpus: Corpus, restarts: float) -> None:
+        torch_side: SimpleNamespace, corpus: Corpus, state_reset: float) -> None:
     trainer = torch_side.trainer.Trainer(
-        small_config(corpus), corpus, options(torch_side, restarts=restarts))
+        small_config(corpus), corpus, options(torch_side, state_reset=state_reset))
     forward, cleared = trainer._forward, []
 
     def watched(tokens: Any, state: Any, masks: Any) -> Any:
@@ -625,7 +625,10 @@ def test_restarts_clear_that_share_of_the_states(
         trainer.advance()
     assert cleared[0].all()
     share = np.mean(cleared[1:])
-    assert abs(share - restarts) <= 4 * (restarts * (1 - restarts) / 16 / (windows - 1)) ** 0.5
+    assert (
+        abs(share - state_reset)
+        <= 4 * (state_reset * (1 - state_reset) / 16 / (windows - 1)) ** 0.5
+    )
 
 
 def test_muon_makes_steps_without_a_direction_of_their_own(
