@@ -42,7 +42,7 @@ class ColorlightI5(ECP5Board):
     title = "Colorlight i5"
     platform_class = ColorlightI5Platform
     oscillator = Oscillator("clk25", 25_000_000)
-    default_baud = most_baud = 115_200
+    default_baud = max_baud = 115_200
     led = "led"
     loader = ("--board", "colorlight-i5")
 

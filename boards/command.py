@@ -71,7 +71,7 @@ def build_command(
     out: Annotated[Path, typer.Option(
         "--out", "-o", metavar="FOLDER", help="Where the results go.")] = Path("build"),
     release: Annotated[bool, typer.Option(
-        "--release", help="Also simulate the netlist with the model that comes along, compile it "
+        "--release", help="Also simulate the netlist with the bundled model, compile it "
                           "to WebAssembly, and keep figures and module in the package, where "
                           "reports, --target netlist and trilight demo find them.")] = False,
     wasm: Annotated[bool, typer.Option(
@@ -200,7 +200,7 @@ def guard_command(
 ) -> None:
     """Check that a build has not become worse.
 
-    Synthesises, places and simulates the board's build with the model that comes along, and
+    Synthesises, places and simulates the board's build with the bundled model, and
     compares area, clock, cycles and activity with those recorded. Each has a tolerance, and the
     exit status is 2 if one is exceeded. Results that are in the cache take no time.
     """
@@ -271,7 +271,7 @@ def _print_changed_inputs(found: Record, recorded: Record, console: Console) -> 
         if before != version:
             console.print(f"{tool} is {version}; the record was made with {before}")
     if found["model_sha256"] != recorded["model_sha256"]:
-        console.print("The model that comes along is another one than the record was made with.")
+        console.print("The bundled model is another one than the record was made with.")
 
 
 def _printer(console: Console) -> Progress:

@@ -15,7 +15,7 @@ class Ecpix585F(ECP5Board):
     title = "LambdaConcept ECPIX-5 85F"
     platform_class = ECPIX585Platform
     oscillator = Oscillator("clk100", 100_000_000)
-    most_baud = 12_000_000
+    max_baud = 12_000_000
     loader = ("--board", "ecpix5")
     usb = (0x0403, 0x6010)
 

@@ -17,7 +17,7 @@ class Ice40Up5kBEvn(UP5KBoard):
     name = "ice40up5k-b-evn"
     title = "Lattice iCE40UP5K-B-EVN"
     oscillator = Oscillator("clk12", 12_000_000)
-    most_baud = 3_000_000
+    max_baud = 3_000_000
     led = "led_g"
     loader = ("--board", "ice40_generic")
     usb = (0x0403, 0x6010)

@@ -16,7 +16,7 @@ class Icebreaker(UP5KBoard):
     name = "icebreaker"
     title = "1BitSquared iCEBreaker"
     oscillator = Oscillator("clk12", 12_000_000)
-    most_baud = 12_000_000
+    max_baud = 12_000_000
     loader = ("--board", "ice40_generic")
     usb = (0x0403, 0x6010)
 

@@ -17,7 +17,7 @@ class IcebreakerBitsy(UP5KBoard):
     name = "icebreaker-bitsy"
     title = "1BitSquared iCEBreaker bitsy"
     oscillator = Oscillator("clk12", 12_000_000)
-    most_baud = 3_000_000
+    max_baud = 3_000_000
     led = "led_g"
     loader = ("--board", "icebreaker-bitsy", "--dfu")
     extra_resources = (UARTResource(0, rx="47", tx="44"),)

@@ -18,7 +18,7 @@ class Icesugar(UP5KBoard):
     oscillator = Oscillator("clk12", 12_000_000)
     # What the iCELink is described with; it may pass more. So slow a bit takes a long counter,
     # which is what limits the clock.
-    default_baud = most_baud = 115_200
+    default_baud = max_baud = 115_200
     default_hz = 42_000_000
     led = "led_g"
     loader_hint = "copy the bitstream onto the drive iCELink that the board shows"

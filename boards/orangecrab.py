@@ -17,7 +17,7 @@ class Orangecrab85F(ECP5Board):
     title = "OrangeCrab r0.2 85F"
     platform_class = OrangeCrabR0_2_85FPlatform
     oscillator = Oscillator("clk", 48_000_000)
-    most_baud = 3_000_000
+    max_baud = 3_000_000
     loader = ("--board", "orangeCrab", "--dfu")
     usb = (0x1209, 0x5af0)
     extra_resources = (UARTResource(0, rx="N17", tx="M18", attrs=Attrs(IO_TYPE="LVCMOS33")),)

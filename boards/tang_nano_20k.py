@@ -33,7 +33,7 @@ class TangNano20k(GW2ABoard):
     title = "Sipeed Tang Nano 20K"
     platform_class = TangNano20kPlatform
     oscillator = Oscillator("clk27", 27_000_000)
-    default_baud = most_baud = 115_200
+    default_baud = max_baud = 115_200
     led = "led"
     loader = ("--board", "tangnano20k")
     usb = (0x0403, 0x6010)

@@ -16,7 +16,7 @@ class Ulx3s45F(ECP5Board):
     platform_class = ULX3S_45F_Platform
     oscillator = Oscillator("clk25", 25_000_000)
     default_hz = 90_000_000
-    most_baud = 3_000_000
+    max_baud = 3_000_000
     led = "led"
     loader = ("--board", "ulx3s")
     usb = (0x0403, 0x6015)

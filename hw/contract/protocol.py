@@ -165,7 +165,7 @@ class Space(enum.IntEnum):
 
 CHECK = struct.Struct("<HI")
 """1 when the weight memory has been read from word 0 to the last in use, and the CRC-32 (zlib) of
-its bytes. The reading begins anew when a run has ended, and with each READ or WRITE of weights and
+its bytes. The reading starts again when a run has ended, and with each READ or WRITE of weights and
 WRITE of ``Space.CHECK``; before its end, the CRC is none."""
 
 

@@ -21,7 +21,7 @@ class EmbeddingLookup(wiring.Component):
     """``x = embedding[token] * scale``, channel by channel.
 
     The token's trits are one row of the head's matrix, in the same code as all weights; the
-    ``TritRom`` decodes a byte. Each byte's word is read anew, so that no word has to be kept while
+    ``TritRom`` decodes a byte. Each byte's word is read again, so that no word has to be kept while
     other reads go on. The first channel comes ``LOOKUP_LATENCY`` cycles after ``start``, and then
     one every cycle.
 

@@ -139,7 +139,7 @@ class PartialSumTables(wiring.Component):
     def __init__(self, *, device: Device) -> None:
         self._lanes = NUMBERS.bytes_per_word
         self.vector_layout = vector_layout(device)
-        self._most_blocks = 1 << self.vector_layout["blocks"].width
+        self._max_blocks = 1 << self.vector_layout["blocks"].width
         self._sequences = device.sequences
         super().__init__({
             "acts": In(stream.Signature(ACTIVATION, always_ready=True)),
@@ -167,7 +167,7 @@ class PartialSumTables(wiring.Component):
         block_bits = self.vector_layout["blocks"].width
         m.submodules.act_memory = act_memory = Memory(
             shape=unsigned(NUMBERS.act_bits * lanes),
-            depth=self._sequences * self._most_blocks << DIGIT_BITS, init=[])
+            depth=self._sequences * self._max_blocks << DIGIT_BITS, init=[])
         act_write = act_memory.write_port(granularity=NUMBERS.act_bits)
         act_read = act_memory.read_port()
 
@@ -202,7 +202,7 @@ class PartialSumTables(wiring.Component):
         m.d.sync += fill_started.eq(fill_start)
         some_wait = Signal(self._sequences)
         for sequence in range(self._sequences):
-            waiting = Signal(range(self._most_blocks + 1), name=f"waiting_{sequence}")
+            waiting = Signal(range(self._max_blocks + 1), name=f"waiting_{sequence}")
             wrote = Signal(name=f"wrote_{sequence}")
             more = Signal(name=f"more_{sequence}")
             fewer = Signal(name=f"fewer_{sequence}")

@@ -27,7 +27,7 @@ class RowScale(wiring.Component):
     sum : In(signed(acc_bits))
     mantissa : In(scale_bits)
     shift : In(signed(8))
-        At least ``-most_left_shift``; beyond 62 the result is 0.
+        At least ``-max_left_shift``; beyond 62 the result is 0.
     result : Out(signed(bits))
     saturated : Out(1)
     """
@@ -50,7 +50,7 @@ class RowScale(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         formats = self._formats
-        left = formats.most_left_shift
+        left = formats.max_left_shift
         product = Signal(signed(formats.acc_bits + formats.scale_bits), reset_less=True)
         right = Signal(range(left + 64), reset_less=True)
         m.d.sync += [

@@ -1,7 +1,7 @@
 """Square root and division, a bit in each cycle: what a norm needs once for a matrix.
 
 Both take their operands with ``start`` and give ``done`` a fixed number of cycles later; a pulse
-of ``start`` in between begins anew. The result holds until then.
+of ``start`` in between starts again. The result holds until then.
 """
 
 from amaranth.hdl import Cat, Module, Mux, Signal

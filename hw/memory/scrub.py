@@ -27,7 +27,7 @@ class WeightCheck(wiring.Component):
     Members
     -------
     restart : In(1)
-        Begin anew: the memory is written to, read or used by others.
+        Restart: the memory is written to, read or used by others.
     last_word : In(14), write_last_word : In(1)
         Pulse: the check ends with this word. Comes with ``restart``.
     addr : Out(14), read : Out(1)

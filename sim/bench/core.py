@@ -1,7 +1,7 @@
 """Core against the integer reference: every stage of every token, tokens, tape and counters.
 
-Random models of several shapes, some of them harsh: scales, taps and biases at the ends of their
-ranges, matrices of one sign.
+Random models of several shapes, some of them corner cases: scales, taps and biases at the ends of
+their ranges, matrices of one sign.
 """
 
 import zlib
@@ -33,7 +33,7 @@ from .traces import ReferenceDevice, TraceChecker
 TOKEN_EVENT = token_event_layout(UP5K)
 
 ALL_FLAGS = RunFlag.RESET | RunFlag.SEED | RunFlag.CLEAR
-MOST_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
+MAX_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
 
 LONGEST_PAUSE = 200
 """Cycles; a link is done with a notice long before the next token."""
@@ -49,7 +49,7 @@ SHAPES = {
 }
 
 
-def harsh(model: Model, rng: np.random.Generator) -> Model:
+def corner_case(model: Model, rng: np.random.Generator) -> Model:
     """The model with many parameters at the ends of their ranges."""
     d = model.config.d_model
 
@@ -220,26 +220,26 @@ class Bench:
 
 def draw(rng: np.random.Generator) -> dict[str, Any]:
     """Temperature and seed of a run, often special ones."""
-    return {"temperature": int(rng.choice([0, 1, 205, 256, MOST_TEMPERATURE])),
+    return {"temperature": int(rng.choice([0, 1, 205, 256, MAX_TEMPERATURE])),
             "seed": int(rng.choice([0, 1, int(rng.integers(1 << 32))]))}
 
 
-async def loaded(dut: Dut, shape: str, is_harsh: bool = False) -> Bench:
+async def loaded(dut: Dut, shape: str, is_corner_case: bool = False) -> Bench:
     """A bench with a random model of a shape in the core."""
     rng = generator()
     bench = Bench(dut, rng)
     await bench.start()
     model = Model.random(SHAPES[shape], int(rng.integers(1 << 32)))
-    await bench.load(harsh(model, rng) if is_harsh else model)
+    await bench.load(corner_case(model, rng) if is_corner_case else model)
     return bench
 
 
 @cocotb.test(timeout_time=20, timeout_unit="ms")
-@cocotb.parametrize((("shape", "is_harsh"), [
+@cocotb.parametrize((("shape", "is_corner_case"), [
     ("least", False), ("least", True), ("deep", False), ("blocks", True), ("wide", False)]))
-async def every_stage(dut: Dut, shape: str, is_harsh: bool) -> None:
+async def every_stage(dut: Dut, shape: str, is_corner_case: bool) -> None:
     """A prompt, a generation, and continuations with and without a reset."""
-    bench = await loaded(dut, shape, is_harsh)
+    bench = await loaded(dut, shape, is_corner_case)
     rng, config, traces = bench.rng, SHAPES[shape], bench.trace()
     await bench.write_tape(0, rng.integers(0, config.vocab_size, 3).tolist())
     await bench.run(ALL_FLAGS, 1, 0, **draw(rng))
@@ -250,11 +250,11 @@ async def every_stage(dut: Dut, shape: str, is_harsh: bool) -> None:
 
 
 @cocotb.test(timeout_time=20, timeout_unit="ms")
-@cocotb.parametrize((("shape", "is_harsh"), [
+@cocotb.parametrize((("shape", "is_corner_case"), [
     ("least", False), ("least", True), ("deep", False), ("blocks", True), ("wide", False)]))
-async def two_sequences(dut: Dut, shape: str, is_harsh: bool) -> None:
+async def two_sequences(dut: Dut, shape: str, is_corner_case: bool) -> None:
     """Two sequences at once give what each gives alone, whichever ends first."""
-    bench = await loaded(dut, shape, is_harsh)
+    bench = await loaded(dut, shape, is_corner_case)
     rng, config, traces = bench.rng, SHAPES[shape], bench.trace()
     again = RunFlag(0)
     for lengths in (((1, 2), (3, 0)), ((3, 1), (1, 1)), ((1, 0), (1, 2)), ((2, 0), (2, 0))):
@@ -322,7 +322,7 @@ async def stops_after_a_token(dut: Dut) -> None:
 
 @cocotb.test(timeout_time=20, timeout_unit="ms")
 async def check_of_the_weights(dut: Dut) -> None:
-    """The check reads as zlib has it, for any number of words, after whatever has begun it anew."""
+    """The check reads as zlib has it, for any number of words, after whatever has restarted it."""
     bench = await loaded(dut, "least")
     rng = bench.rng
     weights = rng.integers(0, 1 << 16, len(bench.weights), np.uint16)
@@ -353,7 +353,7 @@ async def check_of_the_weights(dut: Dut) -> None:
         await bench.write(Space.TAPE + 5, [0] * int(rng.integers(1, 2 * CYCLES_PER_WORD)))
         assert await bench.read(Space.TAPE + 5) == 0
     await completes(last, since)
-    # Whatever touches the weights begins it anew, however far it is.
+    # Whatever touches the weights restarts it, however far it is.
     for _ in range(20):
         await ClockCycles(dut.clk, int(rng.integers(1, 3 * CYCLES_PER_WORD)))
         place = int(rng.integers(len(weights)))

@@ -35,7 +35,7 @@ SURPLUS_READS = 2
 
 SEQUENCES = range(UP5K.sequences)
 
-MOST_EMBED_SCALE = (1 << NUMBERS.residual_bits - 1) - 1
+MAX_EMBED_SCALE = (1 << NUMBERS.residual_bits - 1) - 1
 
 EMBEDDING_WORDS = UP5K.max_vocab * -(
     -UP5K.max_columns // (UP5K.packing.short_trits * UP5K.lanes))
@@ -298,7 +298,7 @@ class Bench:
         last = embedding.columns - 1
         self.channels.expect((int(trit) * scale, int(k == last)) for k, trit in enumerate(trits))
         self.channel_times.expect(cycle() + LOOKUP_LATENCY + k for k in range(last + 1))
-        ends("engine.embed scale", [scale], 0, MOST_EMBED_SCALE)
+        ends("engine.embed scale", [scale], 0, MAX_EMBED_SCALE)
         lanes = UP5K.lanes
         self.looked_up.extend(base + number + byte // lanes * embedding.rows
                               for byte in range(-(-embedding.columns // embedding.digits)))
@@ -331,7 +331,7 @@ class Bench:
             self.memory[base:base + len(stored)] = stored
             for _ in range(int(rng.integers(1, 4))):
                 await self.look_up(embedding, int(rng.integers(tokens)),
-                                   int(np.clip(2 ** rng.uniform(-2, 13), 0, MOST_EMBED_SCALE)),
+                                   int(np.clip(2 ** rng.uniform(-2, 13), 0, MAX_EMBED_SCALE)),
                                    base)
                 if rng.random() < 0.8:
                     await ClockCycles(self.dut.clk, int(rng.integers(1, longest_rest)))

@@ -41,9 +41,9 @@ BUILD_ID = 0x12345678
 
 WEIGHT_UNITS = UP5K.weight_words * UP5K.lanes // 2
 LAST = Space.CHECK + SPACE_UNITS - 1
-MOST_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
+MAX_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
 LONGEST_READ = 20
-MOST_SKEW = 0.02
+MAX_SKEW = 0.02
 """Of the host's baud rate, at 4 clocks per bit."""
 SEQUENCES = range(UP5K.sequences)
 
@@ -160,7 +160,7 @@ class Bench:
         fields = {"flags": flags,
                   "n_feed": int(rng.integers(1, 1 << 16)),
                   "n_generate": int(rng.integers(1 << 16)),
-                  "temperature": int(rng.integers(MOST_TEMPERATURE)),
+                  "temperature": int(rng.integers(MAX_TEMPERATURE)),
                   "seed": int(rng.integers(1 << 32))}
         self.runs.expect([pack(RUN_LAYOUT, **fields)])
         assert await self.accepted(Command.RUN, RUN.pack(*fields.values())) == b""
@@ -314,7 +314,7 @@ async def damage(dut: Dut) -> None:
 
 
 @cocotb.test(timeout_time=20, timeout_unit="ms")
-@cocotb.parametrize(slower=[-MOST_SKEW, 0.0, MOST_SKEW])
+@cocotb.parametrize(slower=[-MAX_SKEW, 0.0, MAX_SKEW])
 async def baud_tolerance(dut: Dut, slower: float) -> None:
     """A host whose clock is off by what the receiver promises to bear is understood."""
     rng = generator()

@@ -14,8 +14,8 @@ from .checker import InOrderChecker
 from .coverage import cover, ends
 from .streams import NEVER, Dut, Watch, cycle, generator, pauses, start
 
-MOST_SCALE = (1 << NUMBERS.scale_bits) - 1
-MOST_TOTAL = UP5K.max_columns * NUMBERS.act_max
+MAX_SCALE = (1 << NUMBERS.scale_bits) - 1
+MAX_TOTAL = UP5K.max_columns * NUMBERS.act_max
 ALL_ONES = (1 << NUMBERS.norm_bits) - 1
 
 UNCHANGED = 1 << NUMBERS.norm_shift
@@ -24,7 +24,7 @@ UNCHANGED = 1 << NUMBERS.norm_shift
 
 def effective_scale(scale: int, total: int) -> int:
     """The formula of ``docs/number-formats.md``."""
-    return min(MOST_SCALE, (scale << NUMBERS.norm_shift) // max(total, 1))
+    return min(MAX_SCALE, (scale << NUMBERS.norm_shift) // max(total, 1))
 
 
 class Bench:
@@ -53,13 +53,13 @@ class Bench:
         divide = total is not None
         expected = scale if total is None else effective_scale(scale, total)
         self.defined = total != 0
-        ends("norm.scale", [scale], 0, MOST_SCALE)
+        ends("norm.scale", [scale], 0, MAX_SCALE)
         if total == 0:
             cover("norm.sum", 0)
         elif total is not None:
-            ends("norm.sum", [total], 1, MOST_TOTAL)
+            ends("norm.sum", [total], 1, MAX_TOTAL)
         cover("norm.quotient", "passed on" if total is None else "divided"
-              if expected < MOST_SCALE else "saturated")
+              if expected < MAX_SCALE else "saturated")
         self.results.expect([expected if self.defined else None])
         self.times.expect([cycle() + (EffectiveScale.CYCLES if divide else 1)])
         dut.start.value = 1
@@ -68,7 +68,7 @@ class Bench:
         dut.not_total.value = ALL_ONES - (total or 0)
         await RisingEdge(dut.clk)
         dut.start.value = 0
-        dut.scale.value = int(self.rng.integers(MOST_SCALE, endpoint=True))
+        dut.scale.value = int(self.rng.integers(MAX_SCALE, endpoint=True))
         dut.divide.value = int(self.rng.integers(2))
         while self.results.pending:
             await RisingEdge(dut.clk)
@@ -89,18 +89,18 @@ async def follows_formula(dut: Dut, stalled: bool) -> None:
     rng = generator()
     bench = Bench(dut, rng, pauses(rng) if stalled else NEVER)
     await bench.start()
-    scales = [0, 1, 2, UNCHANGED, MOST_SCALE - 1, MOST_SCALE]
-    totals = [1, 2, 3, UNCHANGED - 1, UNCHANGED, UNCHANGED + 1, MOST_TOTAL - 1, MOST_TOTAL]
+    scales = [0, 1, 2, UNCHANGED, MAX_SCALE - 1, MAX_SCALE]
+    totals = [1, 2, 3, UNCHANGED - 1, UNCHANGED, UNCHANGED + 1, MAX_TOTAL - 1, MAX_TOTAL]
     pairs: list[tuple[int, int | None]] = [(scale, total) for scale in scales for total in totals]
     pairs += [(scale, None) for scale in scales]
     for _ in range(300):
-        total = int(2 ** rng.uniform(0, np.log2(MOST_TOTAL)))
+        total = int(2 ** rng.uniform(0, np.log2(MAX_TOTAL)))
         # Quotients that are whole, nearly whole, and nearly too large.
-        whole = total * int(rng.integers(MOST_SCALE)) >> NUMBERS.norm_shift
-        limit = total * (MOST_SCALE + 1) >> NUMBERS.norm_shift
-        spread = int(rng.integers(MOST_SCALE))
+        whole = total * int(rng.integers(MAX_SCALE)) >> NUMBERS.norm_shift
+        limit = total * (MAX_SCALE + 1) >> NUMBERS.norm_shift
+        spread = int(rng.integers(MAX_SCALE))
         scale = int(rng.choice([whole, whole + 1, limit - 1, limit, limit + 1, spread]))
-        pairs.append((min(max(scale, 0), MOST_SCALE), None if rng.random() < 0.1 else total))
+        pairs.append((min(max(scale, 0), MAX_SCALE), None if rng.random() < 0.1 else total))
     for number in rng.permutation(len(pairs)).tolist():
         await bench.scale(*pairs[number])
     await bench.finish()
@@ -112,7 +112,7 @@ async def sum_of_zero_ends(dut: Dut) -> None:
     rng = generator()
     bench = Bench(dut, rng, NEVER)
     await bench.start()
-    for scale in (0, 1, MOST_SCALE):
+    for scale in (0, 1, MAX_SCALE):
         await bench.scale(scale, 0)
         await bench.scale(scale, UNCHANGED)
     await bench.finish()

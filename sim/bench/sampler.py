@@ -28,7 +28,7 @@ TOKEN_LATENCY = 2
 
 SEQUENCES = range(UP5K.sequences)
 
-MOST_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
+MAX_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
 LOGITS = (-(1 << NUMBERS.logit_bits - 1), (1 << NUMBERS.logit_bits - 1) - 1)
 NOISE = (-(1 << NUMBERS.gumbel_bits - 1), (1 << NUMBERS.gumbel_bits - 1) - 1)
 
@@ -157,7 +157,7 @@ async def follows_reference(dut: Dut, stalled: bool) -> None:
         for logits in vectors(rng):
             sequence = int(rng.choice(SEQUENCES))
             reference = references[sequence]
-            choices = [0, 1, MOST_TEMPERATURE, int(rng.integers(MOST_TEMPERATURE))]
+            choices = [0, 1, MAX_TEMPERATURE, int(rng.integers(MAX_TEMPERATURE))]
             temperature = int(rng.choice(choices))
             reference.temperature = temperature
             await bench.sample(sequence, logits, temperature, reference.sample(logits))
@@ -176,7 +176,7 @@ async def takes_any_table(dut: Dut) -> None:
         await bench.write_table(table)
         for logits in vectors(rng):
             sequence = int(rng.choice(SEQUENCES))
-            temperature = int(rng.choice([1, 512, MOST_TEMPERATURE]))
+            temperature = int(rng.choice([1, 512, MAX_TEMPERATURE]))
             await bench.sample(sequence, logits, temperature,
                                models[sequence].sample(logits, temperature, table))
     await bench.finish()

@@ -57,8 +57,8 @@ TAPS = signed_range(NUMBERS.tap_bits)
 INDEX = signed_range(NUMBERS.index_bits)
 GATE = signed_range(NUMBERS.gate_bits)
 LOGITS = signed_range(NUMBERS.logit_bits)
-MOST_SCALE = (1 << NUMBERS.scale_bits) - 1
-MOST_FORGET = (1 << NUMBERS.forget_bits) - 1
+MAX_SCALE = (1 << NUMBERS.scale_bits) - 1
+MAX_FORGET = (1 << NUMBERS.forget_bits) - 1
 HALF = 1 << NUMBERS.index_bits - 1
 """Entries of a table that a device keeps."""
 
@@ -99,7 +99,7 @@ class Parameters:
         if rng.random() < 0.5:
             self.set_tables(SIGMOID[HALF:], SILU[HALF:])
         else:
-            self.set_tables(any_of(rng, (0, MOST_FORGET), HALF), any_of(rng, GATE, HALF))
+            self.set_tables(any_of(rng, (0, MAX_FORGET), HALF), any_of(rng, GATE, HALF))
         self.tap_now = any_of(rng, TAPS, size).reshape(layers, channels)
         self.tap_prev = any_of(rng, TAPS, size).reshape(layers, channels)
         self.forget_bias = any_of(rng, INDEX, size).reshape(layers, channels)
@@ -111,7 +111,7 @@ class Parameters:
     def set_tables(self, sigmoid: Integers, silu: Integers) -> None:
         """Tables from their halves for indices of at least 0; the others' entries fit as well."""
         silu = np.maximum(silu, GATE[0] + MIRROR)
-        self.sigmoid = np.concatenate([(MOST_FORGET - sigmoid)[::-1], sigmoid])
+        self.sigmoid = np.concatenate([(MAX_FORGET - sigmoid)[::-1], sigmoid])
         self.silu = np.concatenate([(silu - MIRROR)[::-1], silu])
 
 
@@ -433,7 +433,7 @@ class Bench:
 
     def draw_sums(self, kind: Op, rows: int) -> tuple[Integers, list[int]]:
         """Sums of an operation and its three scales, the second of a RESIDUAL being a tap."""
-        scales = np.clip(2 ** self.rng.uniform(-3, 18, OP_SCALES), 0, MOST_SCALE).astype(int)
+        scales = np.clip(2 ** self.rng.uniform(-3, 18, OP_SCALES), 0, MAX_SCALE).astype(int)
         if kind == Op.RESIDUAL:
             scales[1] = self.rng.integers(1, TAPS[1], endpoint=True)
         return any_of(self.rng, SUMS, rows), scales.tolist()
@@ -463,7 +463,7 @@ class Bench:
         """Announce an operation and push its scales; return what it must compute."""
         dut = self.dut
         await self._load_context(context)
-        ends("vector.scale", scales, 1, MOST_SCALE)
+        ends("vector.scale", scales, 1, MAX_SCALE)
         for scale in scales:
             await ClockCycles(dut.clk, 1 + next(self.rests))
             dut.context__scale.value = scale
@@ -506,7 +506,7 @@ class EdgeBench(Bench):
         parameters = Parameters(rng, UP5K.min_rows, 1)
         parameters.tap_now[:] = rng.choice([TAPS[0], 0], parameters.channels)
         parameters.tap_prev[:] = 1 << NUMBERS.tap_frac - NUMBERS.prev_shift
-        parameters.set_tables(rng.choice([0, MOST_FORGET], HALF),
+        parameters.set_tables(rng.choice([0, MAX_FORGET], HALF),
                               rng.choice([*GATE, -128, 127, 128], HALF))
         return parameters
 
@@ -524,10 +524,10 @@ class EdgeBench(Bench):
         sums, scales = super().draw_sums(kind, rows)
         if kind == Op.RESIDUAL:  # a tap of a half, and half an act's limit
             sums = self.rng.choice([-256, 0, 256], rows).astype(np.int32)
-            scales = [MOST_SCALE, 1 << NUMBERS.tap_frac - 1, 0]
+            scales = [MAX_SCALE, 1 << NUMBERS.tap_frac - 1, 0]
         if kind == Op.GLU:  # the greatest scale passes a sum on
             sums[1::2] = self.rng.choice([-257, -256, -255, 255, 256, 257], rows // 2)
-            scales = [MOST_SCALE] * OP_SCALES
+            scales = [MAX_SCALE] * OP_SCALES
         return sums, scales
 
 
@@ -542,7 +542,7 @@ class SweepBench(Bench):
             wanted = index + (index > 0)
             for row in range(3):
                 sums[row::3] = self.rng.permutation(wanted)
-            scales = [MOST_SCALE] * OP_SCALES
+            scales = [MAX_SCALE] * OP_SCALES
         return sums, scales
 
 

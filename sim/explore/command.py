@@ -50,7 +50,7 @@ def explore_command(
                                              "max_rows=512,1024; may be repeated.")] = None,
     model: Annotated[list[str] | None, typer.Option(
         "--model", metavar="NAME=N,N", help="Sizes of the model, such as d_model=120,160; may be "
-                                            "repeated. Default: those of the model that comes "
+                                            "repeated. Default: those of the bundled "
                                             "along.")] = None,
     sequences: Annotated[str | None, typer.Option(
         "--sequences", metavar=NUMBERS_METAVAR, help="Texts generated at once.")] = None,

@@ -20,13 +20,13 @@ DEVICE = tuple(f.name for f in fields(Device) if f.type is int)
 MODEL = tuple(f.name for f in fields(ModelConfig))
 
 
-MOST_COMBINATIONS = 100_000
+MAX_COMBINATIONS = 100_000
 """Of the values of a sweep; each takes seconds at least."""
 
-MOST = 1 << 31
+MAX = 1 << 31
 """Of a number: more than any memory has, and what tools take for a seed."""
 
-MOST_SIZE = 1 << 9
+MAX_SIZE = 1 << 9
 """Of a model; the time to work out its cycles grows with rows and layers."""
 
 
@@ -100,8 +100,8 @@ class Sweep:
                                        f"{', '.join(known)}")
         count = prod(map(len, (self.clock_hz, self.seeds, self.sequences, *self.device.values(),
                                *self.model.values())))
-        if count > MOST_COMBINATIONS:
-            raise ExploreError(f"a sweep has at most {MOST_COMBINATIONS:,} combinations of "
+        if count > MAX_COMBINATIONS:
+            raise ExploreError(f"a sweep has at most {MAX_COMBINATIONS:,} combinations of "
                                f"values, not {count:,}")
 
     def designs(self) -> list[SweepDesign]:
@@ -164,7 +164,7 @@ def parse_sweep(path: Path | None, options: Mapping[str, Any],
             given = text.get(name, {})
             if not isinstance(given, dict):
                 raise ExploreError(f"sweep {path}: {name} is a table, [{name}], not {given!r}")
-            most = MOST_SIZE if name == "model" else MOST
+            most = MAX_SIZE if name == "model" else MAX
             merged[name] = {key: _values(value, int, f"{name}.{key}", most=most)
                             for key, value in {**given, **options.get(name, {})}.items()}
         elif name == "board":
@@ -180,7 +180,7 @@ def parse_sweep(path: Path | None, options: Mapping[str, Any],
 
 
 def _values(value: Any, kind: type, name: str, *, least: int = 1,
-            most: int = MOST) -> tuple[Any, ...]:
+            most: int = MAX) -> tuple[Any, ...]:
     """A value or a list of them as a tuple, each once."""
     values = value if isinstance(value, list | tuple) else [value]
     try:

@@ -148,7 +148,7 @@ def _norm(norm: Sequence[int], y: Integers, codes: Integers,
 
 def _scaled(sums: Integers, norm: Integers, frac: int, bits: int) -> list[int]:
     mantissa, fraction = norm.tolist()[3:]
-    shift = max(min(fraction - frac, 62), -FORMATS.most_left_shift)
+    shift = max(min(fraction - frac, 62), -FORMATS.max_left_shift)
     return [value for value, in stream_results(RowScale(bits=bits), [
         {"sum": total, "mantissa": mantissa, "shift": shift} for total in sums.tolist()],
         ["result"])]

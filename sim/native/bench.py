@@ -143,7 +143,7 @@ class Bench:
         return {}
 
     def restart(self, mutant: int = 0) -> None:
-        """Begin anew at power-on, with nothing recorded.
+        """Start again at power-on, with nothing recorded.
 
         Parameters
         ----------

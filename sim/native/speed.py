@@ -72,7 +72,7 @@ opt_clean
 write_verilog -noattr design.v
 """
 """LUTs, carries and flip-flops by their models, and the logic between flip-flops, memories and
-multipliers made anew, of gates."""
+multipliers made again, of gates."""
 
 NETLIST_RECIPES = {"gates for LUTs (Yosys' abc -g)": CompileRecipe(yosys=GATES)}
 """What is compared besides, of a netlist: other ways to write its cells."""

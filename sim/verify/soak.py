@@ -28,7 +28,7 @@ from trilight.hw.flow.build import BoardDesign, Hdl, elaborate, find_board, synt
 from trilight.hw.support.boards import DEFAULT_BOARD, board_names
 from trilight.hw.support.terminal import Console
 from trilight.hw.support.tools import Progress as Say
-from trilight.sim.bench.core import harsh
+from trilight.sim.bench.core import corner_case
 from trilight.sim.bench.traces import TRACES, ReferenceDevice
 from trilight.sim.board import CHUNK, IDLE, QUIET_BITS
 from trilight.sim.native.compile import NativeBench
@@ -120,7 +120,7 @@ class SoakOutcome:
         Of the model in its campaign.
     config : dict
         Sizes.
-    harsh : bool
+    corner_case : bool
         Many parameters were at the ends of their ranges.
     tokens : int
         Tokens fed.
@@ -137,7 +137,7 @@ class SoakOutcome:
 
     number: int
     config: dict[str, int]
-    harsh: bool
+    corner_case: bool
     tokens: int = 0
     generated: int = 0
     runs: int = 0
@@ -298,9 +298,11 @@ def run_model(hdl: Hdl, seed: int, number: int, most: int | None = None) -> Soak
     rng = np.random.default_rng([seed, number])
     config = draw_config(rng)
     model = Model.random(config, int(rng.integers(1 << 32)))
-    outcome = SoakOutcome(number=number, config=config.to_dict(), harsh=bool(rng.random() < 0.4))
-    if outcome.harsh:
-        model = harsh(model, rng)
+    outcome = SoakOutcome(
+        number=number, config=config.to_dict(), corner_case=bool(rng.random() < 0.4)
+    )
+    if outcome.corner_case:
+        model = corner_case(model, rng)
     tokens = _tokens(config) if most is None else min(most, _tokens(config))
     session = Session(hdl, model, rng, outcome)
     try:
@@ -308,8 +310,10 @@ def run_model(hdl: Hdl, seed: int, number: int, most: int | None = None) -> Soak
             session.run(together=outcome.runs % 2 == 1)
         session.compare_tapes()
     except TrilightError as error:
-        raise SimulationError(f"model {number} of seed {seed} ({config}, harsh: {outcome.harsh}), "
-                              f"run {outcome.runs}: {error}") from error
+        raise SimulationError(
+            f"model {number} of seed {seed} ({config}, corner_case: {outcome.corner_case}), "
+            f"run {outcome.runs}: {error}"
+        ) from error
     finally:
         session.close()
     return outcome
@@ -361,7 +365,7 @@ class Campaign:
             "generated": sum(outcome.generated for outcome in self.outcomes),
             "runs": sum(outcome.runs for outcome in self.outcomes),
             "runs_of_two_texts": sum(outcome.together for outcome in self.outcomes),
-            "harsh_models": sum(outcome.harsh for outcome in self.outcomes),
+            "corner_case_models": sum(outcome.corner_case for outcome in self.outcomes),
             "cycles": sum(outcome.cycles for outcome in self.outcomes),
             "values": {name: sum(outcome.values.get(name, 0) for outcome in self.outcomes)
                        for name in TRACES},
@@ -425,9 +429,9 @@ def soak_command(
 ) -> None:
     """Compare a compiled design with the integer reference, token by token and stage by stage.
 
-    Draws models of legal shapes, ordinary and harsh ones, and runs prompts and generations of one
-    text and of two. Ends at the first difference and says which model shows it. Ctrl-C loses only
-    the model in progress: the same command goes on.
+    Draws models of legal shapes, corner cases among them, and runs prompts and generations of one
+    sequence and of two. Ends at the first difference and says which model shows it. Ctrl-C loses
+    only the model in progress: the same command goes on.
     """
     console = Console(stderr=True)
     make: dict[str, Callable[[BoardDesign, Say], Hdl]] = {"rtl": elaborate, "netlist": synthesise}

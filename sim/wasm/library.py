@@ -42,7 +42,7 @@ class WasmLibrary:
         try:
             instance = linker.instantiate(self._store, wasmtime.Module(engine, code))
         except wasmtime.WasmtimeError as error:
-            raise SimulationError(f"the module of the design cannot be run: {error}; make it anew "
+            raise SimulationError(f"the module of the design cannot be run: {error}; make it again "
                                   "with trilight build --release") from error
         self._exports = instance.exports(self._store)
         self._memory: Any = self._exports["memory"]
@@ -115,7 +115,7 @@ def facts_of(code: bytes) -> dict[str, Any]:
     except (IndexError, ValueError) as error:
         raise SimulationError(f"the module of a design is damaged: {error}") from error
     raise SimulationError("the module of a design must say what it was made from, and this does "
-                          "not; make it anew with trilight build --release")
+                          "not; make it again with trilight build --release")
 
 
 def _sections(code: bytes) -> Iterator[tuple[int, bytes]]:

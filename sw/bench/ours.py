@@ -62,13 +62,13 @@ def entry_of_file(path: Path) -> dict[str, Any] | None:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BenchError(f"report {path} is none of trilight bench --json: {error!r}") from error
     if schema != SCHEMA:
-        raise BenchError(f"report {path} has schema {schema!r}, not {SCHEMA!r}; make it anew with "
+        raise BenchError(f"report {path} has schema {schema!r}, not {SCHEMA!r}; make it again with "
                          "trilight bench --json")
     try:
         return entry_of_document(document)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError,
             BenchError) as error:
-        raise BenchError(f"report {path} is damaged ({error!r}); make it anew with trilight bench "
+        raise BenchError(f"report {path} is damaged ({error!r}); make it again with trilight bench "
                          "--json") from error
 
 

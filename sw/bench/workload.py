@@ -69,7 +69,7 @@ class Workload:
 
 
 def load_prompts(path: Path | None = None) -> tuple[str, ...]:
-    """Return the prompts of a text file, one on each line; by default those that come along.
+    """Return the prompts of a text file, one on each line; by default the bundled ones.
 
     Raises
     ------

@@ -33,7 +33,7 @@ _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<
             11: "<q", 12: "<d"}
 _STRING, _ARRAY = 8, 9
 _ALIGNMENT = 32
-_MOST = 1 << 40
+_MAX = 1 << 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +138,7 @@ def _info(reader: _Reader) -> _Info:
                               "dimensions")
     shape = tuple(reversed([reader.number("<Q") for _ in range(dimensions)]))
     info = _Info(name, shape, reader.number("<I"), reader.number("<Q"))
-    if math.prod(shape) > _MOST:
+    if math.prod(shape) > _MAX:
         raise CheckpointError(f"{reader.path} is damaged: tensor {name} has shape {list(shape)}")
     return info
 

@@ -34,7 +34,7 @@ SCALE_BITS, Z_FRAC, Z_BITS = FORMATS.scale_bits, FORMATS.z_frac, FORMATS.z_bits
 SIGMOID_BITS, ONE = FORMATS.sigmoid_bits, 1 << FORMATS.sigmoid_bits
 INSIDE, ENTRIES = FORMATS.z_frac - FORMATS.table_steps, FORMATS.table_entries
 PRODUCT_SHIFT, EPSILON_SHIFT = FORMATS.product_shift, FORMATS.epsilon_shift
-MOST_EPSILON, MOST_LEFT = FORMATS.most_epsilon, FORMATS.most_left_shift
+MAX_EPSILON, MAX_LEFT = FORMATS.max_epsilon, FORMATS.max_left_shift
 RESIDUAL_BITS = FORMATS.residual_bits
 LOGIT_BITS, LOGIT_FRAC = FORMATS.logit_bits, FORMATS.logit_frac
 PRODUCT_FRAC = 2 * (Z_FRAC - PRODUCT_SHIFT) - EPSILON_SHIFT
@@ -78,10 +78,10 @@ def _root(square: int) -> int:
 
 @njit(cache=True)
 def _share(extra: int, left: int) -> int:
-    """The epsilon's share, at most ``MOST_EPSILON``."""
+    """The epsilon's share, at most ``MAX_EPSILON``."""
     if left > 0 and _length(extra) + left > 60:
-        return MOST_EPSILON if extra else 0
-    return min(_shifted(extra, left), MOST_EPSILON)
+        return MAX_EPSILON if extra else 0
+    return min(_shifted(extra, left), MAX_EPSILON)
 
 
 @njit(cache=True)
@@ -159,7 +159,7 @@ def _multiply(weights: Bytes, tables: Int16, sums: Int32) -> None:
 def _scaled(total: int, mantissa: int, shift: int) -> int:
     product = total * mantissa
     if shift < 0:
-        return product << min(-shift, MOST_LEFT)
+        return product << min(-shift, MAX_LEFT)
     return _rshift(product, min(shift, 62))
 
 

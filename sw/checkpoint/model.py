@@ -151,20 +151,20 @@ def is_imported(path: Path) -> bool:
 
 
 def fixed_point(values: NDArray[Any], bits: int,
-                most_frac: int = 60) -> tuple[NDArray[np.int32], int]:
+                max_frac: int = 60) -> tuple[NDArray[np.int32], int]:
     """Integers of ``bits`` with as many fraction bits as the largest magnitude allows.
 
     Returns
     -------
     int32 array
     int
-        The fraction bits, at most ``most_frac``.
+        The fraction bits, at most ``max_frac``.
     """
     wide = values.astype(np.float64)
     largest = float(np.abs(wide).max(initial=0))
-    frac = most_frac
+    frac = max_frac
     if largest > 0:
-        frac = min(bits - 1 - math.frexp(largest)[1], most_frac)
+        frac = min(bits - 1 - math.frexp(largest)[1], max_frac)
         if round(math.ldexp(largest, frac)) >= 1 << bits - 1:
             frac -= 1
     return np.rint(np.ldexp(wide, frac)).astype(np.int32), frac
@@ -201,7 +201,7 @@ def make_matrix(matrix: TernaryMatrix, gain: NDArray[np.floating[Any]],
     folded = gain.astype(np.float64) * (1 if norm is None else norm.astype(np.float64))
     gains, gain_frac = fixed_point(folded, FORMATS.gain_bits)
     norms, norm_frac = (None, 0) if norm is None else fixed_point(
-        norm, FORMATS.norm_bits, FORMATS.most_norm_frac)
+        norm, FORMATS.norm_bits, FORMATS.max_norm_frac)
     scale, scale_frac = mantissa(matrix.scale * math.sqrt(columns) / FORMATS.act_max,
                                  FORMATS.scale_bits)
     return ImportedMatrix(pack_matrix(matrix.codes), gains, gain_frac, norms, norm_frac, scale,

@@ -173,7 +173,7 @@ def _sum_of_squares(values: Integers, matrix: ImportedMatrix, extra: int | None,
         # The norm before leaves a mean square of 1, gains aside: the epsilon's share of it.
         share = int((small * small).sum()) >> FORMATS.epsilon_shift - 2 * (down - unit)
     else:
-        share = min(shifted(extra, extra_shift - 2 * unit), FORMATS.most_epsilon)
+        share = min(shifted(extra, extra_shift - 2 * unit), FORMATS.max_epsilon)
     return max(total + share, 1), unit
 
 
@@ -197,7 +197,7 @@ def scale_rows(sums: Integers, quantised: Quantised, frac: int) -> Integers:
     shift = quantised.fraction - frac
     product = sums * quantised.mantissa
     if shift < 0:
-        return product << min(-shift, FORMATS.most_left_shift)
+        return product << min(-shift, FORMATS.max_left_shift)
     result: Integers = rshift(product, min(shift, 62))
     return result
 

@@ -22,7 +22,7 @@ INDEX = "model.safetensors.index.json"
 _SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1,
           "BOOL": 1}
 FLOATS = ("F32", "F16", "BF16")
-_MOST_HEADER = 100 << 20
+_MAX_HEADER = 100 << 20
 """What the safetensors library allows too."""
 
 
@@ -119,7 +119,7 @@ def open_safetensors(path: Path) -> tuple[dict[str, StoredTensor], dict[str, str
 
 def _header(path: Path, data: NDArray[np.uint8]) -> tuple[dict[str, Any], int]:
     length = int.from_bytes(data[:8].tobytes(), "little")
-    if len(data) < 8 or length > _MOST_HEADER or data[8:9].tobytes() not in (b"{", b""):
+    if len(data) < 8 or length > _MAX_HEADER or data[8:9].tobytes() not in (b"{", b""):
         raise _illegal(path, "it does not begin with a header")
     if len(data) < 8 + length:
         raise CheckpointError(f"{path} is truncated: its header alone has {length:,} bytes, the "

@@ -73,7 +73,7 @@ def _draw(logits: NDArray[np.int64], temperature: float, rng: np.random.Generato
                          + noise))
 
 
-def text_quality(model: ImportedModel, text: str, *, most_tokens: int | None = None,
+def text_quality(model: ImportedModel, text: str, *, max_tokens: int | None = None,
                  progress: Progress | None = None) -> dict[str, float | int | str]:
     """How well a model predicts a text: nats per token and bits per byte.
 
@@ -95,8 +95,8 @@ def text_quality(model: ImportedModel, text: str, *, most_tokens: int | None = N
     """
     tokenizer = open_tokenizer(model.tokenizer)
     tokens = tokenizer.encode(text)
-    if most_tokens is not None:
-        tokens = tokens[:most_tokens + 1]
+    if max_tokens is not None:
+        tokens = tokens[:max_tokens + 1]
     if len(tokens) < 2:
         raise EvaluationError("a text must have at least two tokens to be scored; take a longer "
                               "one")

@@ -26,13 +26,13 @@ from trilight.hw.support.terminal import Console
 from trilight.sw.api import open_board, report
 from trilight.sw.checkpoint.model import ImportedModel, is_imported
 from trilight.sw.errors import EvaluationError, MissingPackageError, TargetError, TrilightError
-from trilight.sw.host.driver import MOST_TOKENS, check_request
+from trilight.sw.host.driver import MAX_TOKENS, check_request
 from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import Model
 from trilight.sw.model.text import prompt_for, read_text
 from trilight.sw.quality.agreement import check_agreement
-from trilight.sw.quality.buckets import frequency_bands, print_quality
+from trilight.sw.quality.buckets import frequency_buckets, print_quality
 from trilight.sw.quality.evaluate import PROTOCOLS, PredictorFactory, character_losses, summary
 from trilight.sw.report.report import print_report
 from trilight.sw.train.renamed import RENAMED_OPTIONS
@@ -85,7 +85,7 @@ class Split(enum.StrEnum):
 
 
 ModelOption = Annotated[Path | None, typer.Option(
-    "--model", "-m", metavar="FILE", help="Model file. Default: the one that comes along.")]
+    "--model", "-m", metavar="FILE", help="Model file. Default: the bundled one.")]
 JsonOption = Annotated[Path | None, typer.Option(
     "--json", metavar="FILE", help="Also write the results to this file as JSON.")]
 QuietOption = Annotated[bool, typer.Option(
@@ -97,7 +97,7 @@ def generate(
         "--prompt", "-p", help="Text to go on from, at least one character. Given more than once, "
                                "two texts are worked on at a time.")],
     tokens: Annotated[int, typer.Option(
-        "--tokens", "-n", help=f"Characters to generate, at most {MOST_TOKENS:,}.")] = 200,
+        "--tokens", "-n", help=f"Characters to generate, at most {MAX_TOKENS:,}.")] = 200,
     temperature: Annotated[float, typer.Option(
         "--temperature", "-t", help="0 takes the likeliest character always, 1 follows the "
                                     "model's probabilities.")] = 0.8,
@@ -178,7 +178,7 @@ def evaluate(
                          "netlist, draws the same tokens as the reference.")] = None,
     sample: Annotated[int, typer.Option(
         "--sample", min=1, help="Tokens of that check.")] = 64,
-    most_tokens: Annotated[int | None, typer.Option(
+    max_tokens: Annotated[int | None, typer.Option(
         "--max-tokens", min=1, help="Of an imported model: score no more tokens than "
                                     "this.")] = None,
     json_file: JsonOption = None,
@@ -186,7 +186,7 @@ def evaluate(
 ) -> None:
     """Measure how well a model predicts a text, in nats per character and bits per byte.
 
-    The protocol streamed carries the model's memory along 64 streams; blocks starts anew every 256
+    The protocol streamed carries the model's memory along 64 streams; blocks resets it every 256
     characters. The figures are of the integer reference, and so of every target that draws the
     same tokens. A second table shows who pays for what the model lacks: frequent, middle or rare
     characters and words.
@@ -197,7 +197,7 @@ def evaluate(
     check_folder(json_file)
     model = _one_model(file, model)
     if against is not None or (model is not None and is_imported(model)):
-        results = _evaluate_imported(model, corpus, against, split, most_tokens,
+        results = _evaluate_imported(model, corpus, against, split, max_tokens,
                                      Console(stderr=True, quiet=quiet))
         if json_file is not None:
             write_json(json_file, results)
@@ -227,7 +227,7 @@ def evaluate(
         **{key: streamed[key] for key in ("protocol", "nats_per_char", "bits_per_char",
                                           "bits_per_byte", "model_sha256", "text_sha256")},
         "protocols": protocols,
-        "frequency": frequency_bands(text, losses["streamed"], known)}
+        "frequency": frequency_buckets(text, losses["streamed"], known)}
     if float_file is not None:
         results["float_nats_per_char"] = {
             protocol: float(np.nanmean(nats["float"])) for protocol, nats in losses.items()}
@@ -246,7 +246,7 @@ def evaluate(
 
 def info(
     model: Annotated[Path | None, typer.Argument(
-        metavar="[MODEL]", help="Model file. Default: the one that comes along.")] = None,
+        metavar="[MODEL]", help="Model file. Default: the bundled one.")] = None,
     json_file: JsonOption = None,
 ) -> None:
     """Show what a model file holds, and whether it fits the chip."""
@@ -419,7 +419,7 @@ def _part(whole: str, split: Split) -> tuple[str, str]:
 
 
 def _evaluate_imported(model: Path | None, corpus: Path | None, against: Path | None, split: Split,
-                       most_tokens: int | None, console: Console) -> dict[str, Any]:
+                       max_tokens: int | None, console: Console) -> dict[str, Any]:
     if model is None or not is_imported(model):
         raise EvaluationError("--against needs a model that trilight import wrote, not "
                               f"{model or 'the bundled one'}; give its file")
@@ -433,7 +433,7 @@ def _evaluate_imported(model: Path | None, corpus: Path | None, against: Path | 
     tell_changes(read.changes, corpus.name)
     text, _ = _part(read.text, split)
     return {"corpus": corpus.name, "split": split.value,
-            **evaluate_text(model, text, most_tokens, console)}
+            **evaluate_text(model, text, max_tokens, console)}
 
 
 def _float_predictor(path: Path, model: Model) -> PredictorFactory:

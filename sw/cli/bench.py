@@ -27,7 +27,7 @@ from .console import check_clock, check_folder, progress_bar, write_file, write_
 __all__ = ["bench_command", "field_command"]
 
 ModelOption = Annotated[Path | None, typer.Option(
-    "--model", "-m", metavar="FILE", help="Model file. Default: the one that comes along.")]
+    "--model", "-m", metavar="FILE", help="Model file. Default: the bundled one.")]
 JsonOption = Annotated[Path | None, typer.Option(
     "--json", metavar="FILE", help="Also write the results to this file as JSON.")]
 

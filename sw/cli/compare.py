@@ -20,7 +20,7 @@ from .console import check_folder, write_json
 
 __all__ = ["compare_command", "published_models"]
 
-_MOST_CHARACTERS = 256
+_MAX_CHARACTERS = 256
 
 
 def published_models(corpus_sha256: str) -> list[dict[str, Any]]:
@@ -56,7 +56,7 @@ def compare_command(
     from trilight.sw.train.compare import compare, seed_groups
 
     check_folder(json_file)
-    text = read_corpus(corpus, max_vocab=_MOST_CHARACTERS, development=development)
+    text = read_corpus(corpus, max_vocab=_MAX_CHARACTERS, development=development)
     console = Console()
     with console.status("measuring") as status:
         rows = compare(models, text, progress=lambda name: status.update(f"measuring {name}"))

@@ -147,12 +147,12 @@ def evaluate_against(model_path: Path, reference: Path, console: Console) -> dic
     return {"reference": reference.name, **results}
 
 
-def evaluate_text(model_path: Path, text: str, most_tokens: int | None,
+def evaluate_text(model_path: Path, text: str, max_tokens: int | None,
                   console: Console) -> dict[str, Any]:
     """Measure how well an imported model predicts a text, show it, and return the results."""
     model = ImportedModel.load(model_path)
     with progress_bar(console, "Evaluating the model") as advance:
-        results = text_quality(model, text, most_tokens=most_tokens, progress=advance)
+        results = text_quality(model, text, max_tokens=max_tokens, progress=advance)
     if not console.quiet:
         table = Table(box=None, show_header=False)
         table.add_row("tokens scored", f"{results['tokens_scored']:,}")

@@ -28,7 +28,7 @@ MOST_WIDE, MOST_LAYERS = 2048, 64
 def performance_command(
     model: Annotated[Path | None, typer.Option(
         "--model", "-m", metavar="FILE",
-        help="Model file. Default: the one that comes along.")] = None,
+        help="Model file. Default: the bundled one.")] = None,
     d_model: Annotated[int | None, typer.Option(
         "--d-model", metavar="N", max=MOST_WIDE,
         help="Channels, instead of the model's.")] = None,

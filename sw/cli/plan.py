@@ -93,7 +93,7 @@ def print_plan(model: str, plan: Plan, *, why: bool, console: Console) -> None:
     say(_speed_lines(plan))
     say(_joules_line(plan))
     if why:
-        for name in ("megabytes", "megabytes_per_s", "clock_mhz", "most_lanes",
+        for name in ("megabytes", "megabytes_per_s", "clock_mhz", "max_lanes",
                      "weight_bytes_on_chip", "watts"):
             figure = getattr(board, name)
             say(f"  {name.replace('_', ' ')}: {figure.value:g}, {figure.kind}: {figure.source}")

@@ -46,7 +46,7 @@ __all__ = ["CHECKPOINT_NAME", "train_command"]
 
 CHECKPOINT_NAME = "trilight-training.pt"
 
-MOST_WIDE, MOST_LAYERS = 8192, 128
+MAX_WIDE, MAX_LAYERS = 8192, 128
 """Of a network that is trained: far more than a board holds or a computer trains in a year."""
 
 _INTERRUPTED = 130
@@ -151,13 +151,13 @@ def train_command(
         help="ternary: a model for a board. float: the same structure in floating point, a "
              "teacher. transformer: for comparison.")] = NetworkKind.TERNARY,
     d_model: Annotated[int | None, typer.Option(
-        min=1, max=MOST_WIDE, help="Width of the model. "
+        min=1, max=MAX_WIDE, help="Width of the model. "
                                    "\\[default: what fills the board; float: 256]")] = None,
     layers: Annotated[int | None, typer.Option(
-        min=1, max=MOST_LAYERS, help="Layers. "
+        min=1, max=MAX_LAYERS, help="Layers. "
                                      "\\[default: what fills the board; float: 4]")] = None,
     hidden: Annotated[int | None, typer.Option(
-        min=1, max=MOST_WIDE, help="Width of the gated unit. "
+        min=1, max=MAX_WIDE, help="Width of the gated unit. "
                                    "\\[default: what fills the board; float: 512]")] = None,
     seed: Annotated[int, typer.Option(
         min=0, help="Start of all randomness; on one machine it decides the model.")] = 1,
@@ -173,7 +173,8 @@ def train_command(
                                "\\[default: 0.1, with teachers 0; float: 0.3]")] = None,
     state_reset: Annotated[float | None, typer.Option(
         min=0.0, max=1.0, help="Probability that the state of a sequence is reset before a "
-                               "chunk, as a device's is before a prompt. \\[default: 0.125; float: 0]")] = None,
+                               "chunk, as a device's is before a prompt. "
+                               "\\[default: 0.125; float: 0]")] = None,
     ternary_threshold: Annotated[float, typer.Option(
         min=0.05, max=5.0, help="Magnitude, in parts of a matrix's mean, below which a weight "
                                 "becomes 0: more makes more zeros.")] = 0.5,
@@ -278,7 +279,7 @@ def train_command(
                           device=place)
     if trainer.options.bf16 and not faster:
         console.print("This processor emulates bf16 products, which takes up to a hundred times as "
-                      "long; train anew with --precision auto.", style="yellow")
+                      "long; train from scratch with --precision auto.", style="yellow")
     run = _Run(trainer, out, chip, tuple(teachers), synthetic, ensemble, recipe)
     _announce(console, run)
     again = _resume_line(context)
@@ -349,7 +350,7 @@ def _load_teachers(paths: Sequence[Path], corpus: Corpus, device: str, *,
         trained_on = model.provenance.get("corpus_sha256"), model.provenance.get("split")
         if trained_on != (corpus.sha256, corpus.split):
             raise TrainingError(f"{path} was not trained on the same part of the same text "
-                                f"({corpus.split}); train it anew, with the same --corpus and "
+                                f"({corpus.split}); train it again, with the same --corpus and "
                                 f"with{'' if corpus.development else 'out'} --development")
     return ensemble
 
@@ -412,7 +413,7 @@ def _check_paths(out: Path, saved: Path, *, resume: bool, force: bool) -> None:
                             "another --out, or add --force")
     if saved.exists() and not resume:
         raise TrainingError(f"{saved} holds an unfinished training; add --resume to go on with "
-                            "it, or delete it to start anew")
+                            "it, or delete it to start again")
 
 
 def _refuse_settings(context: typer.Context) -> None:
@@ -423,7 +424,7 @@ def _refuse_settings(context: typer.Context) -> None:
     if given:
         names = ", ".join("--" + name.rstrip("_").replace("_", "-") for name in given)
         raise TrainingError(f"--resume goes on with the settings of the checkpoint; leave out "
-                            f"{names}, or train anew without --resume")
+                            f"{names}, or train from scratch without --resume")
 
 
 def _torch_device(device: Accelerator) -> str:

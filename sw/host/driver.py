@@ -4,7 +4,7 @@ It sees a device through a ``Transport`` only, so a board, a simulated one and t
 driven by the same code.
 
 What goes wrong meanwhile it puts right by itself where it can: a request gives the same tokens each
-time, so a device that was reset is loaded again and begins again, and tokens that have been given
+time, so a device that was reset is loaded again and retries, and tokens that have been given
 out already are compared.
 """
 
@@ -39,10 +39,10 @@ from .session import Runs, Text
 from .transport import Transport
 from .weight_crc import WeightCheck
 
-__all__ = ["MOST_TOKENS", "RECOVERIES", "Board", "Generated", "LastRun", "Progress", "Token",
+__all__ = ["MAX_TOKENS", "RECOVERIES", "Board", "Generated", "LastRun", "Progress", "Token",
            "check_request"]
 
-MOST_TOKENS = 1_000_000
+MAX_TOKENS = 1_000_000
 """Tokens after a prompt, at most: minutes of a board's time, a day of a simulated one's."""
 
 RECOVERIES = 3
@@ -120,7 +120,7 @@ class LastRun:
     repeats : int
         Requests that had to be sent again.
     recoveries : int
-        How often the device was loaded again and began again, after a reset or the like. The counts
+        How often the device was loaded again and retried, after a reset or the like. The counts
         above are of the last time alone.
     """
 
@@ -183,8 +183,8 @@ def check_request(model: Model, prompt: str, *, tokens: int, temperature: float,
         raise PromptError(f"temperature must be a number, not {temperature!r}")
     if tokens < 1:
         raise PromptError(f"tokens must be at least 1, not {tokens}")
-    if tokens > MOST_TOKENS:
-        raise PromptError(f"tokens must be at most {MOST_TOKENS:,} after a prompt, not {tokens:,}; "
+    if tokens > MAX_TOKENS:
+        raise PromptError(f"tokens must be at most {MAX_TOKENS:,} after a prompt, not {tokens:,}; "
                           "go on from the end of the text in another run")
     Sampler(int(seed), temperature)
     model.encode(prompt)
@@ -290,7 +290,7 @@ class Board:
         Parameters
         ----------
         source : Model or path, optional
-            The model or its file; the one that travels with this package unless given.
+            The model or its file; the bundled one unless given.
         verify : bool
             Read the weights back too, to learn where a difference lies.
         progress : callable, optional

@@ -25,10 +25,10 @@ SEQUENCES = 2
 UNITS_PER_WORD = 4
 """16-bit units of a weight word in the address space."""
 
-LEAST_TAPE = 2
+MIN_TAPE = 2
 """A run feeds a token and generates at least one more, which must not overwrite it."""
 
-MOST_TOKENS = 256
+MAX_TOKENS = 256
 """A token is a byte."""
 
 TRITS = 5
@@ -90,8 +90,8 @@ def _contradiction(lanes: int, weight_words: int, program_words: int, tape_token
               ("weight words", weight_words, 1, Space.PROGRAM // UNITS_PER_WORD),
               ("program words", program_words, PROGRAM_HEADER_WORDS + PROGRAM_OP_WORDS,
                SPACE_UNITS),
-              ("tape tokens", tape_tokens, LEAST_TAPE, SPACE_UNITS // max(sequences, 1)),
-              ("tokens of a vocabulary", max_vocab, 1, MOST_TOKENS))
+              ("tape tokens", tape_tokens, MIN_TAPE, SPACE_UNITS // max(sequences, 1)),
+              ("tokens of a vocabulary", max_vocab, 1, MAX_TOKENS))
     for name, value, least, most in spaces:
         if not least <= value <= most:
             return f"{value:,} {name}, not {least:,} to {most:,}"

@@ -108,13 +108,13 @@ class _Patience:
     ----------
     parts : sequence of _Part
         The run's.
-    most_words : int
+    max_words : int
         Weight words after which a token should have been fed.
     """
 
-    def __init__(self, parts: Sequence[_Part], most_words: int) -> None:
+    def __init__(self, parts: Sequence[_Part], max_words: int) -> None:
         self._parts = parts
-        self._most_words = most_words
+        self._max_words = max_words
         self._left: int | None = None
         """Fewest tokens that were left to feed."""
         self._words = 0
@@ -124,7 +124,7 @@ class _Patience:
         self._polls = 0
 
     def renew(self) -> None:
-        """Begin to count anew: the run has shown progress by other means."""
+        """Count from zero: the run has shown progress by other means."""
         self._polls = 0
 
     def ended(self, status: Status) -> bool:
@@ -135,7 +135,7 @@ class _Patience:
         if self._left is None or left < self._left:
             self._left, self._words, self._read = left, status.counters.words, 0
             self._polls = 0
-        elif self._read < words <= self._most_words:
+        elif self._read < words <= self._max_words:
             self._read = words
             self._polls = 0
         else:

@@ -35,7 +35,7 @@ class TargetOptions:
     progress : callable
         Called with a short message when something that takes seconds begins, such as compiling.
     from_source : bool
-        Make the design anew, although it was made before and came along.
+        Make the design again, although a bundled one is there.
     boot : bool
         Have the weights written into the memory as a boot from flash does, instead of sent.
     """

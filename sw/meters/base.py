@@ -200,7 +200,7 @@ class Meter(Protocol):
 
     ``start`` begins a recording, or says why it cannot. ``mark`` notes a moment. ``stop`` returns
     what was recorded, up to the moment at which the instrument was lost if it was; after that it
-    may be started anew.
+    may be started again.
     """
 
     @property

@@ -340,8 +340,9 @@ def _in_order(t_s: Floats, values: Sequence[Floats | None], lines: NDArray[np.in
     if back.size:
         raise MeterError(
             f"the time in {path} runs back in line {lines[back[0] + 1]:,}, from "
-            f"{t_s[back[0]]:.10g} to {t_s[back[0] + 1]:.10g} s; did the instrument start anew? Cut "
-            "the file there")
+            f"{t_s[back[0]]:.10g} to {t_s[back[0] + 1]:.10g} s; did the instrument restart? Cut "
+            "the file there"
+        )
     order = np.argsort(t_s, kind="stable")
     starts = np.flatnonzero(np.concatenate(([True], np.diff(t_s[order]) > 0)))
     repeated, swapped = t_s.size - starts.size, int((steps < 0).sum())

@@ -17,7 +17,7 @@ GAIN_LIMIT = 0.05
 
 
 class _Counter:
-    """One counter, which starts anew at its range."""
+    """One counter, which starts again at its range."""
 
     def __init__(self, folder: Path) -> None:
         self.name = _text(folder / "name")

@@ -109,16 +109,16 @@ class Image:
                              f"not {data[:len(IMAGE_MAGIC)]!r}; compile one from a model file")
         if len(data) < IMAGE_HEADER.size + _CRC.size:
             raise ImageError(f"an image must have at least {IMAGE_HEADER.size + _CRC.size} bytes, "
-                             f"not {len(data)}; it is cut off, compile it anew")
+                             f"not {len(data)}; it is cut off, compile it again")
         _, version, count, *sizes, digest = IMAGE_HEADER.unpack_from(data)
         if version != IMAGE_VERSION:
             raise ImageError(f"image version must be {IMAGE_VERSION}, not {version}; compile the "
-                             "image anew with this release")
+                             "image again with this release")
         body = data[:-_CRC.size]
         (stated,) = _CRC.unpack(data[-_CRC.size:])
         if (crc := zlib.crc32(body)) != stated:
             raise ImageError(f"an image's CRC-32 must match its bytes, {crc:#010x}, "
-                             f"not {stated:#010x}; it is damaged, compile it anew")
+                             f"not {stated:#010x}; it is damaged, compile it again")
         names = [field.name for field in fields(ModelConfig)]
         try:
             config = ModelConfig(**dict(zip(names, sizes, strict=True)))

@@ -139,8 +139,8 @@ _TAP = _signed(NUMBERS.tap_bits)
 _NORM_TAP = (1, _TAP[1])
 _FORGET_BIAS = _signed(NUMBERS.index_bits)
 _HEAD_BIAS = _signed(NUMBERS.logit_bits)
-_MOST_COLUMNS = _signed(NUMBERS.acc_bits)[1] // NUMBERS.act_max
-_MOST_TOKENS = 256
+_MAX_COLUMNS = _signed(NUMBERS.acc_bits)[1] // NUMBERS.act_max
+_MAX_TOKENS = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -437,7 +437,7 @@ class Model:
             raise ModelFileError(f"model file {path}: {error}") from error
         except ModelError as error:
             raise ModelFileError(f"model file {path}: {error}; it is damaged, "
-                                 "take it anew from where it came") from error
+                                 "take it again from where it came") from error
         except OSError as error:
             raise ModelFileError(f"model file {path} cannot be read: "
                                  f"{error.strerror or error}; check its name") from error
@@ -447,7 +447,7 @@ class Model:
                                  ) from error
         except SafetensorError as error:
             raise ModelFileError(f"model file {path} is not a whole safetensors file ({error}); "
-                                 "take it anew from where it came") from error
+                                 "take it again from where it came") from error
 
     @classmethod
     def _read(cls, file: Any) -> Self:
@@ -506,9 +506,9 @@ _LAYER_TENSORS = ("scales", "taps", "forget_bias", "glu_tap", *MATRICES)
 def _check_limits(config: ModelConfig) -> None:
     """Limits of the number formats themselves, whatever the device."""
     for name, value, limit, why in (
-            ("vocab_size", config.vocab_size, _MOST_TOKENS, "a token fits a byte"),
-            ("d_model", config.d_model, _MOST_COLUMNS, "sums fit 16 bits"),
-            ("d_hidden", config.d_hidden, _MOST_COLUMNS, "sums fit 16 bits"),
+            ("vocab_size", config.vocab_size, _MAX_TOKENS, "a token fits a byte"),
+            ("d_model", config.d_model, _MAX_COLUMNS, "sums fit 16 bits"),
+            ("d_hidden", config.d_hidden, _MAX_COLUMNS, "sums fit 16 bits"),
             ("n_layers", config.n_layers, 0xFFFF, "it fits 16 bits")):
         if value > limit:
             raise ModelError(f"{name} must be at most {limit} so that {why}, not {value}")
@@ -567,7 +567,7 @@ def _read_metadata(metadata: Mapping[str, str] | None) -> dict[str, Any]:
         version = about.get("version")
         if about.get("format") == _FORMAT and version != _VERSION:
             raise ModelFileError(f"it is of format version {version!r}, not {_VERSION}; use the "
-                                 "release of this program that wrote it, or train anew")
+                                 "release of this program that wrote it, or train from scratch")
         if about.get("checksum") != _checksum(about):
             raise ValueError("its checksum does not match")
     except (ValueError, RecursionError) as error:

@@ -40,7 +40,7 @@ class PlanBoard:
         Of the memory that weights lie in: size, and what a long read sustains.
     clock_mhz : Figure
         Of the engine.
-    most_lanes : Figure
+    max_lanes : Figure
         Weight bytes that an engine could take in a cycle.
     weight_bytes_on_chip : Figure
     watts : Figure
@@ -56,7 +56,7 @@ class PlanBoard:
     megabytes: Figure
     megabytes_per_s: Figure
     clock_mhz: Figure
-    most_lanes: Figure
+    max_lanes: Figure
     weight_bytes_on_chip: Figure
     watts: Figure
     watts_from_to: tuple[float, float]
@@ -65,7 +65,7 @@ class PlanBoard:
     def lanes(self) -> int:
         """Byte lanes that take what the memory gives, or as many as fit."""
         wanted = -(-int(self.megabytes_per_s.value * 1e6) // int(self.clock_mhz.value * 1e6))
-        return max(1, min(int(self.most_lanes.value), wanted))
+        return max(1, min(int(self.max_lanes.value), wanted))
 
 
 @dataclass(frozen=True)

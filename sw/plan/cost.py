@@ -334,6 +334,6 @@ def plan_results(plan: Plan) -> dict[str, Any]:
         "boundary": "boards only; the embedding is looked up on the host",
         "kind": "roofline" if board.roofline else "modelled",
         "figures": {name: vars(getattr(board, name)) for name in (
-            "megabytes", "megabytes_per_s", "clock_mhz", "most_lanes", "weight_bytes_on_chip",
+            "megabytes", "megabytes_per_s", "clock_mhz", "max_lanes", "weight_bytes_on_chip",
             "watts")},
     }

@@ -9,7 +9,7 @@ from trilight.sw.records import read_record
 
 __all__ = ["COUNTED", "EVENTS", "Activity"]
 
-MOST_EVENTS = 1e9
+MAX_EVENTS = 1e9
 """In a cycle: more than any chip has nets."""
 
 
@@ -45,9 +45,9 @@ class Activity:
     def __post_init__(self) -> None:
         for name in EVENTS:
             value = getattr(self, name)
-            if not 0 <= value <= MOST_EVENTS:
+            if not 0 <= value <= MAX_EVENTS:
                 raise PowerError(f"activity {name} must be a number of events per cycle, "
-                                 f"zero to {MOST_EVENTS:g}, not {value!r}")
+                                 f"zero to {MAX_EVENTS:g}, not {value!r}")
         if self.cycles < 1:
             raise PowerError(f"an activity window must be at least one cycle, not {self.cycles}")
 

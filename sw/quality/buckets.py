@@ -1,4 +1,4 @@
-"""Who pays for compression: loss by how often what is to be predicted occurs."""
+"""Loss by frequency bucket: of frequent, middle and rare characters and words."""
 
 import re
 from collections import Counter
@@ -11,9 +11,9 @@ from rich.table import Table
 
 from trilight.hw.support.terminal import Console
 
-__all__ = ["BANDS", "CUTS", "frequency_bands", "print_quality"]
+__all__ = ["BUCKETS", "CUTS", "frequency_buckets", "print_quality"]
 
-BANDS = ("frequent", "middle", "rare")
+BUCKETS = ("frequent", "middle", "rare")
 
 CUTS = {"characters": (0.80, 0.98), "words": (0.50, 0.90)}
 """Shares of the known text that the frequent kinds make up, and these with the middle ones."""
@@ -21,7 +21,7 @@ CUTS = {"characters": (0.80, 0.98), "words": (0.50, 0.90)}
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
 
 
-def frequency_bands(text: str, losses: Mapping[str, NDArray[np.float64]],
+def frequency_buckets(text: str, losses: Mapping[str, NDArray[np.float64]],
                     known: str) -> dict[str, list[dict[str, Any]]]:
     """Mean losses over frequent, middle and rare characters and words.
 
@@ -41,9 +41,9 @@ def frequency_bands(text: str, losses: Mapping[str, NDArray[np.float64]],
     Returns
     -------
     dict
-        For ``"characters"`` and ``"words"`` one row per band: ``band``, ``kinds`` (in ``text``),
+        For ``"characters"`` and ``"words"`` one row a bucket: ``bucket``, ``kinds`` (in ``text``),
         ``occurrences``, ``share`` (of the occurrences) and ``nats``, by name, per character or
-        per word; ``None`` of an empty band.
+        per word; ``None`` of an empty bucket.
     """
     places = {
         "characters": [(character, i, i + 1) for i, character in enumerate(text)],
@@ -53,12 +53,12 @@ def frequency_bands(text: str, losses: Mapping[str, NDArray[np.float64]],
         "characters": known,
         "words": (m[0].lower() for m in _WORD.finditer(known)),
     }
-    return {what: _rows(places[what], losses, _bands(Counter(kinds_known[what]), CUTS[what]))
+    return {what: _rows(places[what], losses, _buckets(Counter(kinds_known[what]), CUTS[what]))
             for what in CUTS}
 
 
-def _bands(counts: Counter[str], cuts: tuple[float, ...]) -> dict[str, int]:
-    """Band of each kind: that of the share which more frequent kinds make up."""
+def _buckets(counts: Counter[str], cuts: tuple[float, ...]) -> dict[str, int]:
+    """Bucket of each kind: that of the share which more frequent kinds make up."""
     ranked = sorted(counts, key=lambda kind: (-counts[kind], kind))
     shares = np.cumsum([0, *(counts[kind] for kind in ranked)]) / max(counts.total(), 1)
     return dict(zip(ranked, np.searchsorted(cuts, shares[:-1], side="right").tolist(),
@@ -66,18 +66,18 @@ def _bands(counts: Counter[str], cuts: tuple[float, ...]) -> dict[str, int]:
 
 
 def _rows(places: list[tuple[str, int, int]], losses: Mapping[str, NDArray[np.float64]],
-          band_of: Mapping[str, int]) -> list[dict[str, Any]]:
+          bucket_of: Mapping[str, int]) -> list[dict[str, Any]]:
     begins = np.array([begin for _, begin, _ in places], np.int64)
     ends = np.array([end for _, _, end in places], np.int64)
-    bands = np.array([band_of.get(kind, len(BANDS) - 1) for kind, _, _ in places], np.int64)
+    buckets = np.array([bucket_of.get(kind, len(BUCKETS) - 1) for kind, _, _ in places], np.int64)
     sums = {name: _spans(nats, begins, ends) for name, nats in losses.items()}
     scored = ~np.isnan(np.sum(list(sums.values()), axis=0))
     rows = []
-    for number, band in enumerate(BANDS):
-        chosen = scored & (bands == number)
+    for number, bucket in enumerate(BUCKETS):
+        chosen = scored & (buckets == number)
         count = int(chosen.sum())
         rows.append({
-            "band": band,
+            "bucket": bucket,
             "kinds": len({places[i][0] for i in np.flatnonzero(chosen)}),
             "occurrences": count,
             "share": count / max(int(scored.sum()), 1),
@@ -120,7 +120,7 @@ def print_quality(results: Mapping[str, Any], console: Console) -> None:
             cells = [f"{value:.3f}" if value is not None else "" for value in nats]
             if floats:
                 cells.append(f"{nats[0] / nats[1] - 1:+.1%}" if row["occurrences"] else "")
-            table.add_row(row["band"], f"{row['kinds']:,}", f"{row['share']:.1%}", *cells)
+            table.add_row(row["bucket"], f"{row['kinds']:,}", f"{row['share']:.1%}", *cells)
         console.print(table)
     if agreement := results.get("agreement"):
         console.print(f"\n{agreement['target']} drew the {agreement['tokens_compared']} tokens of "

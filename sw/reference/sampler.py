@@ -13,8 +13,8 @@ from .tables import GUMBEL
 
 __all__ = ["Rng", "Sampler", "temperature_to_fixed"]
 
-_MOST_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
-_MOST_SEED = (1 << NUMBERS.rng_bits) - 1
+_MAX_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
+_MAX_SEED = (1 << NUMBERS.rng_bits) - 1
 _BYTE = 0xFF
 
 
@@ -26,7 +26,7 @@ def temperature_to_fixed(temperature: float) -> int:
     PromptError
         If it is not in [0, 7.99].
     """
-    most = _MOST_TEMPERATURE / (1 << NUMBERS.temperature_frac)
+    most = _MAX_TEMPERATURE / (1 << NUMBERS.temperature_frac)
     if not 0 <= temperature <= most:
         raise PromptError(f"temperature must be in [0, {math.floor(most * 100) / 100}], "
                           f"not {temperature}; 0 always takes the likeliest token, 1 follows the "
@@ -49,8 +49,8 @@ class Rng:
     """
 
     def __init__(self, seed: int) -> None:
-        if not 0 <= seed <= _MOST_SEED:
-            raise PromptError(f"seed must be in [0, {_MOST_SEED}], not {seed}")
+        if not 0 <= seed <= _MAX_SEED:
+            raise PromptError(f"seed must be in [0, {_MAX_SEED}], not {seed}")
         self.state = seed or NUMBERS.rng_zero_seed
 
     def draw(self) -> int:

@@ -95,12 +95,12 @@ def _read(path: Path, make: Callable[[Any], Any] = lambda data: data) -> Topic:
         raise ReportError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
             RecursionError) as error:
-        raise ReportError(f"{path} is no result that a summary knows ({error!r}); make it anew, "
+        raise ReportError(f"{path} is no result that a summary knows ({error!r}); make it again, "
                           "or delete it") from error
     try:
         return read_record(Topic, data, ReportError, "topic of a summary")
     except ReportError as error:
-        raise ReportError(f"{path}: {error}; run the check anew that leaves it, or delete it"
+        raise ReportError(f"{path}: {error}; run the check again that leaves it, or delete it"
                           ) from error
 
 

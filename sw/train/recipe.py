@@ -25,10 +25,10 @@ _FOLDER = "trilight.sw.train.recipes"
 _SUFFIX = ".toml"
 _TABLES = {"about", "memory", "train"}
 
-_MOST = {"max_columns": 256, "max_vocab": 256}
+_MAX = {"max_columns": 256, "max_vocab": 256}
 """What the number formats allow, whatever the memory: sums of 16 bits, tokens of 8."""
 
-_MOST_UNITS = 1 << 24
+_MAX_UNITS = 1 << 24
 """Of all else: 128 MiB of weights."""
 
 
@@ -45,13 +45,13 @@ class Recipe:
 
 
 def recipe_names() -> list[str]:
-    """Names of the recipes that come along."""
+    """Names of the bundled recipes."""
     return sorted(path.name.removesuffix(_SUFFIX) for path in files(_FOLDER).iterdir()
                   if path.name.endswith(_SUFFIX))
 
 
 def load_recipe(name: str, options: Collection[str]) -> Recipe:
-    """Read a recipe that comes along, or a file.
+    """Read a bundled recipe, or a file.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def load_recipe(name: str, options: Collection[str]) -> Recipe:
     _refuse(name, "[memory] ", set(memory) - fields, fields)
     wrong = [f"{key} = {value!r}" for key, value in memory.items()
              if not (isinstance(value, str) if key == "name" else
-                     type(value) is int and 1 <= value <= _MOST.get(key, _MOST_UNITS))]
+                     type(value) is int and 1 <= value <= _MAX.get(key, _MAX_UNITS))]
     if wrong or "weight_words" not in memory:
         raise TrainingError(f"recipe {name}: [memory] needs positive integers, weight_words at "
                             f"least, not {', '.join(wrong) or 'none'}")

@@ -246,12 +246,12 @@ class Trainer:
 
     def _forget(self, windows: Sequence[Chunk]) -> None:
         """Reset the state of sequences that begin a pass over their text, and of some others."""
-        anew = torch.cat([torch.full((window.tokens.shape[1], 1), window.first)
+        reset = torch.cat([torch.full((window.tokens.shape[1], 1), window.first)
                           for window in windows])
         if self.options.state_reset:
-            anew |= torch.rand(anew.shape, generator=self._generator) < self.options.state_reset
-        if anew.any():
-            kept = (~anew).float().to(self.device)
+            reset |= torch.rand(reset.shape, generator=self._generator) < self.options.state_reset
+        if reset.any():
+            kept = (~reset).float().to(self.device)
             self._state = State(*(part * kept for part in self._state))
 
     def _losses(self, logits: Tensor, windows: Sequence[Chunk]) -> tuple[Tensor, float]:
@@ -379,23 +379,23 @@ class Trainer:
             version = found["version"]
         except OSError as error:
             raise CheckpointError(f"checkpoint {path} cannot be read: {error.strerror}; "
-                                  "train without --resume to start anew") from error
+                                  "train without --resume to start again") from error
         except Exception as error:  # torch.load documents none of what damaged files raise
             raise CheckpointError(f"checkpoint {path} is damaged or no checkpoint; "
-                                  "delete it and train anew") from error
+                                  "delete it and train from scratch") from error
         if version != _VERSION:
             raise CheckpointError(f"checkpoint {path} must be of version {_VERSION}, not "
-                                  f"{version}; delete it and train anew")
+                                  f"{version}; delete it and train from scratch")
         if found["corpus"] != corpus.sha256:
             raise CheckpointError(f"checkpoint {path} was made with another corpus (SHA-256 "
                                   f"{found['corpus'][:12]}..., not {corpus.sha256[:12]}...); "
-                                  "give that one, or delete the checkpoint and train anew")
+                                  "give that one, or delete the checkpoint and train from scratch")
         if found["split"] != corpus.split:
             raise CheckpointError(f"checkpoint {path} was made with another part of the corpus "
                                   f"({found['split']}); give --development or leave it out as then")
         if found["teachers"] != teachers:
             raise CheckpointError(f"checkpoint {path} was made with other teachers; give the same "
-                                  "--teacher and --synthetic, or delete it and train anew")
+                                  "--teacher and --synthetic, or delete it and train from scratch")
         trainer = cls(ModelConfig(**found["config"]), corpus, Options(**found["options"]),
                       distillation=distillation, teachers=teachers, device=device)
         trainer.step = found["step"]

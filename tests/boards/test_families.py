@@ -30,7 +30,7 @@ def test_every_board_is_whole(name: str) -> None:
     assert board.name == name
     assert len(board.title) > len("board")
     assert board.loader or board.loader_hint
-    assert board.baud <= board.most_baud * (1 + BAUD_TOLERANCE)
+    assert board.baud <= board.max_baud * (1 + BAUD_TOLERANCE)
     assert board.clock_hz * (1 + board.clock_tolerance) <= board.max_hz
     ports = set(pin_ports(board).values())
     assert {board.rx_pin, board.tx_pin} <= ports

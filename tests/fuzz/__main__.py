@@ -33,7 +33,7 @@ WORK = ROOT / "build" / "fuzz"
 ENDLESS_SECONDS = 300
 """After which an input is taken to hang; that it takes too long, the worker says sooner."""
 
-MOST_KEPT = 20_000
+MAX_KEPT = 20_000
 """Bytes of a parser's kept inputs beyond which none is added: they are for tests, a fuzzer makes
 more by itself."""
 
@@ -188,7 +188,7 @@ def main() -> int:
         for name in chosen.parsers or TARGETS:
             found = WORK / name / "corpus"
             found.mkdir(parents=True, exist_ok=True)
-            print(f"{name}: {keep(TARGETS[name], found, kept.setdefault(name, {}), MOST_KEPT):,} "
+            print(f"{name}: {keep(TARGETS[name], found, kept.setdefault(name, {}), MAX_KEPT):,} "
                   "bytes")
         pack(kept)
         return 0

@@ -35,10 +35,10 @@ BYTES, SPARSE, CHECKSUM = range(3)
 there are and as places and values; the checksum that is right there."""
 
 PLACE_BYTES = 2
-MOST_SPARSE = 1 << 15
+MAX_SPARSE = 1 << 15
 """Bytes that a piece stands for; a bank of the configuration has 29,064."""
 
-MOST_VALUES = (255 - PLACE_BYTES) // (PLACE_BYTES + 1)
+MAX_VALUES = (255 - PLACE_BYTES) // (PLACE_BYTES + 1)
 
 RESET_CRC = bytes((0x01, 0x05))
 CHECK_CRC = 0x22
@@ -53,7 +53,7 @@ def expand(data: bytes) -> bytes:
             case 0:  # BYTES
                 made += content
             case 1:  # SPARSE
-                sparse = bytearray(int.from_bytes(content[:PLACE_BYTES], "little") % MOST_SPARSE)
+                sparse = bytearray(int.from_bytes(content[:PLACE_BYTES], "little") % MAX_SPARSE)
                 for at in range(PLACE_BYTES, len(content) - PLACE_BYTES, PLACE_BYTES + 1):
                     place = int.from_bytes(content[at:at + PLACE_BYTES], "little")
                     if place < len(sparse):
@@ -84,9 +84,9 @@ def compress(image: Image) -> bytes:
             places = np.flatnonzero(data)
             start = 0
             while start < len(data):
-                inside = places[places >= start][:MOST_VALUES + 1]
+                inside = places[places >= start][:MAX_VALUES + 1]
                 # As far as this piece has values for.
-                end = int(inside[-1]) if len(inside) > MOST_VALUES else len(data)
+                end = int(inside[-1]) if len(inside) > MAX_VALUES else len(data)
                 made += piece(SPARSE, (end - start).to_bytes(PLACE_BYTES, "little") + b"".join(
                     (int(place) - start).to_bytes(PLACE_BYTES, "little") + bytes((data[place],))
                     for place in inside if place < end))

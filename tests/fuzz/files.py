@@ -42,14 +42,14 @@ from .target import AnyOf, Target, as_file, same_json
 
 __all__ = ["CSV", "IMAGE", "MEASUREMENTS", "MODEL", "RESULTS", "TEXTS"]
 
-LEAST = ModelConfig(vocab_size=16, d_model=16, n_layers=1, d_hidden=16)
+MIN = ModelConfig(vocab_size=16, d_model=16, n_layers=1, d_hidden=16)
 OTHER = ModelConfig(vocab_size=17, d_model=21, n_layers=2, d_hidden=33)
 DRAWS = 64
 """Random draws of an interval; the parsers do not depend on their number."""
 
 
 def _models() -> Iterator[Model]:
-    for config in (LEAST, OTHER):
+    for config in (MIN, OTHER):
         yield Model.random(config, 1)
 
 

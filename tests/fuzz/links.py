@@ -35,10 +35,10 @@ from .target import Target
 __all__ = ["ANSWERS", "DEVICE"]
 
 MODEL = Model.random(ModelConfig(vocab_size=16, d_model=16, n_layers=1, d_hidden=16), 1)
-MOST_READS = 2000
+MAX_READS = 2000
 """Reads after which a host that still waits hangs."""
 
-MOST_PAYLOAD = MAX_FRAME_BYTES - MIN_FRAME_BYTES
+MAX_PAYLOAD = MAX_FRAME_BYTES - MIN_FRAME_BYTES
 
 
 @cache
@@ -72,7 +72,7 @@ def _device(data: bytes) -> None:
                 device.write(content)
             case 1 if len(content) >= 2:  # FRAMED
                 sequence, command = content[:2]
-                device.write(encode_frame(Frame(sequence, command, content[2:2 + MOST_PAYLOAD])))
+                device.write(encode_frame(Frame(sequence, command, content[2:2 + MAX_PAYLOAD])))
         for frame in reader.feed(device.read(0)):
             _check_answer(frame)
     # Whatever has come, the next frame is heard. A run may be long, but it can be stopped.
@@ -144,7 +144,7 @@ class _Meddler(Transport):
 
     def read(self, timeout_s: float) -> bytes:
         self._reads += 1
-        assert self._reads < MOST_READS, "the host waits without end"
+        assert self._reads < MAX_READS, "the host waits without end"
         for frame in self._reader.feed(self._device.read(timeout_s)):
             self._output.append(self._meddle(frame))
         return self._output.popleft() if self._output else b""
@@ -153,12 +153,12 @@ class _Meddler(Transport):
         kind, content = next(self.changes, (PASS, b""))
         match kind % 5:
             case 1:  # REPLACE
-                return encode_frame(Frame(frame.sequence, frame.command, content[:MOST_PAYLOAD]))
+                return encode_frame(Frame(frame.sequence, frame.command, content[:MAX_PAYLOAD]))
             case 2:  # DROP
                 return b""
             case 3 if len(content) >= 2:  # INSERT
                 sequence, command = content[:2]
-                return (encode_frame(Frame(sequence, command, content[2:2 + MOST_PAYLOAD]))
+                return (encode_frame(Frame(sequence, command, content[2:2 + MAX_PAYLOAD]))
                         + encode_frame(frame))
             case 4:  # TAIL
                 return content

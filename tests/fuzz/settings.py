@@ -36,11 +36,11 @@ from .target import AnyOf, Target, as_file
 
 __all__ = ["RECORDS", "SETTINGS"]
 
-LEAST = ModelConfig(vocab_size=16, d_model=16, n_layers=1, d_hidden=16)
+MIN = ModelConfig(vocab_size=16, d_model=16, n_layers=1, d_hidden=16)
 VOCABULARY = 65
-MOST_POINTS = 100
+MAX_POINTS = 100
 """Of a sweep that are listed."""
-MOST_ROWS = 1000
+MAX_ROWS = 1000
 """Of all models of a sweep that is evaluated: the time grows with them."""
 
 
@@ -75,14 +75,14 @@ def _chosen(device: Device, **shape: int | None) -> ModelConfig:
 
 
 def _read_sweep(path: Path) -> None:
-    sweep = parse_sweep(path, {}, LEAST)
+    sweep = parse_sweep(path, {}, MIN)
     sweep.designs()
     for number, point in enumerate(sweep.points()):
         assert point.sequences >= 1, "a point without a text"
-        if number == MOST_POINTS:
+        if number == MAX_POINTS:
             break
     rows = sum(model.n_layers * (model.d_model + model.d_hidden) for model in sweep.models())
-    if len(sweep.designs()) * len(sweep.sequences) * rows <= MOST_ROWS:
+    if len(sweep.designs()) * len(sweep.sequences) * rows <= MAX_ROWS:
         evaluate(sweep, _store())
 
 
@@ -137,7 +137,7 @@ SETTINGS = Target(
 # Records: results of a sweep, figures of a build, topics of a summary (JSON)
 
 SWEEP = Sweep(clock_hz=(24e6,), seeds=(1,), sequences=(1, 2),
-              model={name: (value,) for name, value in LEAST.to_dict().items()})
+              model={name: (value,) for name, value in MIN.to_dict().items()})
 
 
 @cache

@@ -14,7 +14,7 @@ from trilight.hw.lib.arith import clip_symmetric, round_add, saturate
 from trilight.sw.reference.model import rshift
 
 CLOCK_S = 1e-6
-MOST = (1 << NUMBERS.scale_bits) - 1
+MAX = (1 << NUMBERS.scale_bits) - 1
 
 
 def test_the_state_stays_between_its_ends() -> None:
@@ -29,16 +29,16 @@ def test_the_state_stays_between_its_ends() -> None:
 
 
 @settings(max_examples=60)
-@given(st.lists(st.tuples(st.integers(1, MOST), st.integers(1, MOST), st.booleans()), min_size=1,
+@given(st.lists(st.tuples(st.integers(1, MAX), st.integers(1, MAX), st.booleans()), min_size=1,
                 max_size=6))
-@example([(MOST, 1, True), (1, MOST, True), (MOST, MOST, True), (1, 1, False)])
+@example([(MAX, 1, True), (1, MAX, True), (MAX, MAX, True), (1, 1, False)])
 def test_divider_gives_the_quotient(cases: list[tuple[int, int, bool]]) -> None:
     divider = EffectiveScale()
     found: list[int] = []
 
     async def bench(context: Any) -> None:
         for scale, total, divide in cases:
-            for signal, value in ((divider.scale, scale), (divider.not_total, MOST - total),
+            for signal, value in ((divider.scale, scale), (divider.not_total, MAX - total),
                                   (divider.divide, int(divide)), (divider.start, 1)):
                 context.set(signal, value)
             await context.tick()
@@ -51,7 +51,7 @@ def test_divider_gives_the_quotient(cases: list[tuple[int, int, bool]]) -> None:
     simulator.add_clock(CLOCK_S)
     simulator.add_testbench(bench)
     simulator.run()
-    assert found == [min(MOST, (scale << NUMBERS.norm_shift) // total) if divide else scale
+    assert found == [min(MAX, (scale << NUMBERS.norm_shift) // total) if divide else scale
                      for scale, total, divide in cases]
 
 

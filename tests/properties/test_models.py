@@ -35,7 +35,7 @@ EDGES = (16, 17, 31, 32, 33, 39, 40, 41, 80, 81)
 SCALE_ENDS = (1, (1 << NUMBERS.scale_bits) - 1)
 
 LOGIT_BOUND = 0.6
-"""Nats by which the integers may move a logit of the model that travels with the package."""
+"""Nats by which the integers may move a logit of the bundled model."""
 
 
 @st.composite
@@ -164,7 +164,7 @@ def test_a_model_compiles_exactly_if_it_fits(config: ModelConfig) -> None:
        seed=st.integers(0, 2**32 - 1))
 def test_the_chip_equals_the_reference(model: Model, runs: list[bool], seed: int) -> None:
     """Every stage of every token of one text or two."""
-    outcome = SoakOutcome(number=0, config=model.config.to_dict(), harsh=True)
+    outcome = SoakOutcome(number=0, config=model.config.to_dict(), corner_case=True)
     session = Session(elaborate(Icebreaker()), model, np.random.default_rng(seed), outcome)
     try:
         for together in runs:

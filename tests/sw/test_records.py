@@ -19,7 +19,7 @@ from trilight.sw.meters.correction import Correction
 from trilight.sw.meters.session import SCHEMA, SessionLog
 from trilight.sw.power import Activity, CoefficientSet, load_coefficients
 from trilight.sw.power.parts import Breakdown
-from trilight.sw.records import MOST, read_record
+from trilight.sw.records import MAX, read_record
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def test_record_of_every_kind() -> None:
     ({"name": "x", "number": True}, "Expected `float`"),
     ({"name": "x", "number": 10**400}, "out of range"),
     ({"name": "x", "number": math.nan}, "must be from"),
-    ({"name": "x", "number": -2 * MOST}, "must be from"),
+    ({"name": "x", "number": -2 * MAX}, "must be from"),
     ({"name": "x", "number": 1, "more": {"k": [10**400]}}, "must be from"),
     ({"name": "x", "number": 1, "inner": {"kind": "c"}}, "Invalid enum value"),
     ({"name": "x", "number": 1, "inner": {"kind": "a", "numbers": [math.inf]}}, "must be from"),

@@ -108,7 +108,7 @@ def loss(
     characters: Annotated[int, typer.Option(
         "--characters", min=32, help="How many are scored.")] = 1024,
     model: Annotated[Path | None, typer.Option(
-        "--model", metavar="FILE", help="Default: the one that travels with the package.")] = None,
+        "--model", metavar="FILE", help="Default: the bundled one.")] = None,
     seed: Seed = 1,
     out: Out = Path("build/faults"),
 ) -> None:

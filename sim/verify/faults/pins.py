@@ -14,7 +14,7 @@ from .line import Device
 
 __all__ = ["Memory", "PinDevice", "design_facts", "memories_of_rtl", "open_pins", "open_upsets"]
 
-MOST_CYCLES = 50_000
+MAX_CYCLES = 50_000
 """After which a reset comes, at most, when bytes are on their way."""
 
 
@@ -124,7 +124,7 @@ class PinDevice(Device):
         self._bench.close()
 
     def reset(self, rng: random.Random) -> None:
-        self._bench.run(rng.randrange(MOST_CYCLES), idle=IDLE)
+        self._bench.run(rng.randrange(MAX_CYCLES), idle=IDLE)
         self._output += self._bench.read()
         self._before = self.now()
         self._bench.close()

@@ -9,7 +9,7 @@ __all__ = ["DEVICE", "HOST", "KINDS", "Fault", "Kind", "draw"]
 HOST, DEVICE = "host", "device"
 """Who has sent the bytes that a fault concerns."""
 
-MOST_FAULTS = 8
+MAX_FAULTS = 8
 """Of one kind in one request, at most."""
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def draw(rng: random.Random, kind: str, lengths: Mapping[str, int]) -> list[Faul
         Bytes of each direction, if all is well.
     """
     faults = []
-    for _ in range(1 if KINDS[kind].alone else rng.randint(1, MOST_FAULTS)):
+    for _ in range(1 if KINDS[kind].alone else rng.randint(1, MAX_FAULTS)):
         direction = rng.choice(KINDS[kind].directions)
         faults.append(Fault(kind, direction, rng.randrange(lengths[direction]),
                             random.Random(rng.getrandbits(64))))

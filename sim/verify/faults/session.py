@@ -31,7 +31,7 @@ ATTEMPTS = 3
 
 OUTCOMES = {
     "unnoticed": "all tokens right, nothing had to be repeated",
-    "recovered": "all tokens right, after the driver repeated frames or began again",
+    "recovered": "all tokens right, after the driver repeated frames or retried",
     "refused": "an error of the project's own; the next requests gave the right tokens",
     "wrong": "a wrong token, from a bit of a memory that nothing checks",
     "lost": "the device gave no right tokens any more",

@@ -61,13 +61,13 @@ def _sums_fit(gateware: Gateware) -> Harness:
         level, stage = [*nodes], stage + 1
     # 127 times the columns of a word, and 127 times those before it: together at most 127 times
     # what a device holds.
-    most_word, most_before = (h.constant(15, name) for name in ("most_word", "most_before"))
-    limit = most_word + most_before
+    max_word, max_before = (h.constant(15, name) for name in ("max_word", "max_before"))
+    limit = max_word + max_before
     h.assume(limit <= NUMBERS.act_max * UP5K.max_columns)
     word = level[0] + h.signal(f"signs_{stage}")[used]
     so_far = Value.cast(memory.read_ports[0].data).as_signed()
-    h.assume(at_most(word, most_word))
-    h.assume(at_most(so_far, most_before))
+    h.assume(at_most(word, max_word))
+    h.assume(at_most(so_far, max_before))
     total = h.signal("total")
     expected = h.register(word + Mux(h.signal("first_block"), 0, so_far))
     h.claim(~h.started | ((total == expected)

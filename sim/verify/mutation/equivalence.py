@@ -29,7 +29,7 @@ PROOF = "proof that outputs and next states are equal"
 
 SAT_SECONDS = 20
 
-MOST_LEVELS = 4
+MAX_LEVELS = 4
 """Levels of the hierarchy; what is below is looked at with what is around it."""
 
 DESIGN, LOG = "prepared.il", "equivalence"
@@ -77,7 +77,7 @@ def prove(prepared: Prepared, mutants: Sequence[Mutant],
 
 def _unit(mutant: Mutant) -> str:
     """The module that is cut: the mutant's, or the one around it."""
-    return ".".join(mutant.module.split(".")[:MOST_LEVELS])
+    return ".".join(mutant.module.split(".")[:MAX_LEVELS])
 
 
 def _write_script(mutants: Sequence[Mutant]) -> str:

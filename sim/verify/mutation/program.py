@@ -33,7 +33,7 @@ from trilight.hw.contract.protocol import (
     Space,
 )
 from trilight.hw.contract.shapes import ModelConfig
-from trilight.sim.bench.core import SHAPES, harsh
+from trilight.sim.bench.core import SHAPES, corner_case
 from trilight.sim.native.compile import NativeBench
 from trilight.sw.errors import SimulationError
 from trilight.sw.host.frames import Frame, encode_frame
@@ -46,10 +46,10 @@ __all__ = ["LINK", "ProgramPart", "record"]
 WEIGHT_UNITS = UP5K.weight_words * UP5K.lanes // 2
 LAST_TAPE = Space.TAPE + SPACE_UNITS - 1
 LAST = Space.CHECK + SPACE_UNITS - 1
-MOST_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
+MAX_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
 BEGIN = RunFlag.RESET | RunFlag.SEED
 
-MOST_SKEW = 0.02
+MAX_SKEW = 0.02
 """Of the host's clock that the chip bears."""
 
 LONG, SHORT = 1.3, 0.25
@@ -234,7 +234,7 @@ def _damage(recorder: Recorder, rng: np.random.Generator) -> None:
     answers += recorder.send("two frames at once", 2 * status, settles=True)
     if len(answers) < 2 or {answer.command for answer in answers} != {Command.STATUS | RESPONSE}:
         raise SimulationError(f"{answers} instead of answers to STATUS")
-    for skew in (-MOST_SKEW, MOST_SKEW):
+    for skew in (-MAX_SKEW, MAX_SKEW):
         for _ in range(4):
             units = _units(rng, 8)
             recorder.write(Space.TAPE, units & 0xFF, bit=1 + skew)
@@ -271,10 +271,10 @@ class _Texts:
         run(BEGIN | RunFlag.CLEAR, 2, 2, 205, int(self._rng.integers(1 << 32)))
         self.write(1, 1)
         run(BEGIN | RunFlag.HOLD, 1, 1, 0, self.seed())
-        run(BEGIN | RunFlag.SECOND, 1, 2, MOST_TEMPERATURE, self.seed())
+        run(BEGIN | RunFlag.SECOND, 1, 2, MAX_TEMPERATURE, self.seed())
 
     def every_flag(self) -> None:
-        """Continuations, sequences that are prepared anew or forgotten, what a run refuses, stops.
+        """Continuations, sequences that are prepared again or forgotten, what a run refuses, stops.
         """
         recorder, run = self._recorder, self._recorder.run
         run(RunFlag(0), 1, 1, 0, 1)
@@ -295,7 +295,7 @@ class _Texts:
 
 
 def _least(recorder: Recorder, rng: np.random.Generator) -> None:
-    texts = _Texts(recorder, rng, harsh(_random(SHAPES["least"], rng), rng), "least")
+    texts = _Texts(recorder, rng, corner_case(_random(SHAPES["least"], rng), rng), "least")
     texts.one_and_two()
     texts.every_flag()
 
@@ -307,7 +307,7 @@ def _deep(recorder: Recorder, rng: np.random.Generator) -> None:
 
 
 def _blocks(recorder: Recorder, rng: np.random.Generator) -> None:
-    _Texts(recorder, rng, harsh(_random(SHAPES["blocks"], rng), rng), "blocks").one_and_two()
+    _Texts(recorder, rng, corner_case(_random(SHAPES["blocks"], rng), rng), "blocks").one_and_two()
 
 
 def _long(recorder: Recorder, rng: np.random.Generator) -> None:
@@ -373,7 +373,7 @@ def _edges(recorder: Recorder, rng: np.random.Generator) -> None:
 
 
 def _shape(config: ModelConfig, recorder: Recorder, rng: np.random.Generator) -> None:
-    _Texts(recorder, rng, harsh(_random(config, rng), rng), "shape").one_and_two()
+    _Texts(recorder, rng, corner_case(_random(config, rng), rng), "shape").one_and_two()
 
 
 def _further(recorder: Recorder, rng: np.random.Generator) -> None:
@@ -387,14 +387,14 @@ def _further(recorder: Recorder, rng: np.random.Generator) -> None:
                            glu_down=finer(layer.glu_down, bit))
                    for bit, layer in enumerate(model.layers, 10))
     texts = _Texts(recorder, rng, replace(model, layers=layers, head_scale=40), "further")
-    for temperature in (1040, 1500, MOST_TEMPERATURE):
+    for temperature in (1040, 1500, MAX_TEMPERATURE):
         texts.write(0, 1)
         recorder.run(BEGIN, 1, 1100, temperature, texts.seed())
     recorder.run(RunFlag(0), 1, 3, 300, 0)
 
 
 def _apart(recorder: Recorder, rng: np.random.Generator) -> None:
-    """A text begins anew beside one that is far on."""
+    """A text starts again beside one that is far on."""
     texts = _Texts(recorder, rng, _random(SHAPES["least"], rng), "apart")
     for sequence in range(UP5K.sequences):
         texts.write(sequence, 1)
@@ -470,7 +470,7 @@ def _seeds(recorder: Recorder, rng: np.random.Generator) -> None:
     texts = _Texts(recorder, rng, replace(_random(SHAPES["least"], rng), head_scale=40), "seeds")
     texts.write(0, 1)
     for bit in range(NUMBERS.rng_bits):
-        recorder.run(BEGIN, 1, 6, MOST_TEMPERATURE, 1 << bit)
+        recorder.run(BEGIN, 1, 6, MAX_TEMPERATURE, 1 << bit)
 
 
 def _crowd(recorder: Recorder, rng: np.random.Generator) -> None:
@@ -486,7 +486,7 @@ def _crowd(recorder: Recorder, rng: np.random.Generator) -> None:
 
 
 def _broad(recorder: Recorder, rng: np.random.Generator) -> None:
-    _Texts(recorder, rng, harsh(_random(BROAD, rng), rng), "broad").one_and_two()
+    _Texts(recorder, rng, corner_case(_random(BROAD, rng), rng), "broad").one_and_two()
 
 
 def _tall(recorder: Recorder, rng: np.random.Generator) -> None:
@@ -503,7 +503,7 @@ def _round(recorder: Recorder, rng: np.random.Generator) -> None:
 
 
 def _large(recorder: Recorder, rng: np.random.Generator) -> None:
-    model = harsh(_random(LARGE, rng), rng)
+    model = corner_case(_random(LARGE, rng), rng)
     bias = model.head_bias.copy()
     bias[:-8] = np.iinfo(np.int16).min
     _Texts(recorder, rng, replace(model, head_bias=bias), "large").one_and_two()
@@ -523,7 +523,7 @@ def _noise(recorder: Recorder, rng: np.random.Generator) -> None:
     recorder.run(BEGIN, 2, 4, 0, 1)
     for bit in range(NUMBERS.temperature_bits):
         recorder.write_tape(0, 0, [bit])
-        recorder.run(BEGIN, 1, 4, MOST_TEMPERATURE ^ (1 << bit), int(rng.integers(1 << 32)))
+        recorder.run(BEGIN, 1, 4, MAX_TEMPERATURE ^ (1 << bit), int(rng.integers(1 << 32)))
 
 
 def _while_running(recorder: Recorder, frame: bytes) -> None:

@@ -25,7 +25,7 @@ __all__ = ["CompiledBaseline", "open_baseline"]
 
 ACT = NUMBERS.act_max
 SCALE_FRAC = NUMBERS.scale_frac
-MOST_SCALE = (1 << NUMBERS.scale_bits) - 1
+MAX_SCALE = (1 << NUMBERS.scale_bits) - 1
 RESIDUAL = 1 << NUMBERS.residual_bits - 1
 GATE = 1 << NUMBERS.gate_bits - 1
 INDEX = 1 << NUMBERS.index_bits - 1
@@ -130,7 +130,7 @@ def _magnitude(q: Int16) -> int:
 
 @njit(cache=True)
 def _effective(scale: int, magnitude: int) -> int:
-    return min((scale << NORM_SHIFT) // magnitude, MOST_SCALE)
+    return min((scale << NORM_SHIFT) // magnitude, MAX_SCALE)
 
 
 @njit(cache=True)

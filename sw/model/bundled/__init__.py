@@ -1,4 +1,4 @@
-"""Models that travel with the package."""
+"""Bundled models."""
 
 from importlib.resources import files
 from pathlib import Path

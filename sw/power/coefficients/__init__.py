@@ -44,10 +44,10 @@ TERMS: dict[str, str] = {
 DOUBLING = "leakage_doubling"
 """Not a term: the rise in temperature that doubles leakage, in kelvins."""
 
-MOST_VALUE, MOST_FACTOR = 1e9, 1e6
+MAX_VALUE, MAX_FACTOR = 1e9, 1e6
 """Beyond any coefficient and any doubt about it; within, no estimate overflows."""
 
-LEAST_VOLTS, MOST_VOLTS = 0.1, 10.0
+MIN_VOLTS, MAX_VOLTS = 0.1, 10.0
 """Core voltages of any chip."""
 
 REQUIRED = {"leakage", "clock", "ff", "net", DOUBLING}
@@ -122,14 +122,14 @@ class CoefficientSet:
             raise PowerError(f"coefficient set {made.id!r} must be one of "
                              f"{', '.join(get_args(Calibration))}, not {made.calibration!r}")
         for name, c in made.coefficients.items():
-            if not (0 < c.value <= MOST_VALUE and 1 < c.factor <= MOST_FACTOR):
-                raise PowerError(f"coefficient {name} must be above 0 and at most {MOST_VALUE:g}, "
-                                 f"with a band factor above 1 and at most {MOST_FACTOR:g}, not "
+            if not (0 < c.value <= MAX_VALUE and 1 < c.factor <= MAX_FACTOR):
+                raise PowerError(f"coefficient {name} must be above 0 and at most {MAX_VALUE:g}, "
+                                 f"with a band factor above 1 and at most {MAX_FACTOR:g}, not "
                                  f"{c.value} and {c.factor}")
         for volts in (made.reference_voltage_v, made.nominal_voltage_v):
-            if not LEAST_VOLTS <= volts <= MOST_VOLTS:
+            if not MIN_VOLTS <= volts <= MAX_VOLTS:
                 raise PowerError(f"coefficient set {made.id!r} must be for a core voltage of "
-                                 f"{LEAST_VOLTS} to {MOST_VOLTS} V, not {volts}")
+                                 f"{MIN_VOLTS} to {MAX_VOLTS} V, not {volts}")
         return made
 
     def to_json(self) -> str:

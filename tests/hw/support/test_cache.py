@@ -1,4 +1,4 @@
-"""The cache: what is cut, thinned out, of others or cannot be used is made anew or said."""
+"""The cache: what is cut, thinned out, of others or cannot be used is made again or said."""
 
 import errno
 import os

@@ -591,7 +591,7 @@ def test_wrong_pll_bits(echo: Build, chip: Chip, ports: dict[str, str]) -> None:
 
 
 def test_bitstream_generates_what_the_reference_does(seed: int) -> None:
-    """Read back bit by bit, and run with the model that comes along."""
+    """Read back bit by bit, and run with the bundled model."""
     board = find_board(DEFAULT_BOARD)
     built = build(board, seeds=[load_releases()[DEFAULT_BOARD]["seed"]])
     hdl = recover_hdl(board, built.bitstream.read_bytes())

@@ -389,10 +389,10 @@ def test_scales_beyond_their_range() -> None:
     sums = np.array([0, 1, -1, 877_824])
     mantissa_ = 1 << FORMATS.scale_bits - 1
     far = scale_rows(sums, Quantised(sums, mantissa_, -100), FORMATS.z_frac)
-    assert far.tolist() == [value * mantissa_ << FORMATS.most_left_shift for value in sums.tolist()]
+    assert far.tolist() == [value * mantissa_ << FORMATS.max_left_shift for value in sums.tolist()]
     assert (np.abs(far[1:]) > 1 << FORMATS.residual_bits).all()
     assert scale_rows(sums, Quantised(sums, mantissa_, 100), FORMATS.z_frac).tolist() == [0] * 4
-    widest = 877_824 * ((1 << FORMATS.scale_bits) - 1) << FORMATS.most_left_shift
+    widest = 877_824 * ((1 << FORMATS.scale_bits) - 1) << FORMATS.max_left_shift
     assert widest < 1 << 63
 
 

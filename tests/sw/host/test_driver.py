@@ -415,7 +415,7 @@ def test_a_status_of_another_size() -> None:
 
 
 def test_a_reset_during_a_run() -> None:
-    """The model is loaded again, and the run begins again; no token comes twice."""
+    """The model is loaded again, and the run is repeated; no token comes twice."""
     transport = Tamper()
     board = loaded(transport)
     stream = board.generate(PROMPT, tokens=40, temperature=TEMPERATURE, seed=SEED)

@@ -350,7 +350,7 @@ def test_a_run_about_sequence_0_forgets_what_was_prepared(loaded: Host) -> None:
 
 
 def test_each_sequence_keeps_its_own_state(loaded: Host) -> None:
-    """Sequence 1 goes on where it was after sequence 0 has begun anew."""
+    """Sequence 1 goes on where it was after sequence 0 has started again."""
     prepare(loaded, [7], [8])
     loaded.run(START | RunFlag.HOLD, 1, 5)
     loaded.run(START | RunFlag.SECOND, 1, 5, seed=6)

@@ -27,7 +27,7 @@ from trilight.sw.errors import (
     WrongDeviceError,
     WrongTokenError,
 )
-from trilight.sw.host.driver import MOST_TOKENS, Board
+from trilight.sw.host.driver import MAX_TOKENS, Board
 from trilight.sw.host.emulator import ReferenceTransport
 from trilight.sw.host.frames import NOTICE_PAYLOAD, Frame, FrameReader, encode_frame
 from trilight.sw.model.model import Model
@@ -57,7 +57,7 @@ def board() -> Board:
     ({"tokens": True}, "tokens must be an integer, not True"),
     ({"tokens": 0}, "tokens must be at least 1, not 0"),
     ({"tokens": -3}, "tokens must be at least 1, not -3"),
-    ({"tokens": MOST_TOKENS + 1}, "at most 1,000,000 after a prompt, not 1,000,001"),
+    ({"tokens": MAX_TOKENS + 1}, "at most 1,000,000 after a prompt, not 1,000,001"),
     ({"tokens": 10**30}, "at most 1,000,000 after a prompt"),
     ({"temperature": "hot"}, "temperature must be a number, not 'hot'"),
     ({"temperature": None}, "temperature must be a number, not None"),

@@ -249,7 +249,7 @@ def step(root: Path, folder: str, microjoules: int) -> None:
 
 
 def test_rapl_over_its_range(rapl: Path) -> None:
-    """Both packages, the first of which starts anew; what is inside one is not counted again."""
+    """Both packages, the first of which starts again; what is inside one is not counted again."""
     clock = SimulatedClock()
     meter = RaplMeter(MeterOptions(spec="rapl", settings={"rate": "0.01"}, clock=clock), rapl)
     meter.start()

@@ -207,7 +207,7 @@ def test_smallest_and_fullest_segments_are_legal() -> None:
     (b"", "an image must begin with b'TRILIMG\\x00', not b''"),
     (b"\x7fELF" * 40, "an image must begin with b'TRILIMG\\x00', not b'\\x7fELF\\x7fELF'"),
     (b"TRILIMG\0" + bytes(47), "an image must have at least 56 bytes, not 55; it is cut off"),
-    (encoded(version=1), "image version must be 2, not 1; compile the image anew"),
+    (encoded(version=1), "image version must be 2, not 1; compile the image again"),
     (encoded((0, 4))[:-1], "an image's CRC-32 must match its bytes, "),
     (encoded(sizes=(16, 0, 1, 16)), "image header: d_model must be a positive integer, not 0"),
     (encoded((0, 4), count=2), "an image must hold 2 segments, not 1"),

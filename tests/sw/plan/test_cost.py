@@ -51,7 +51,7 @@ def test_published_figures() -> None:
 @pytest.mark.parametrize("board", plan_boards())
 def test_every_figure_says_where_it_is_from(board: str) -> None:
     found = plan_board(board)
-    for name in ("megabytes", "megabytes_per_s", "clock_mhz", "most_lanes",
+    for name in ("megabytes", "megabytes_per_s", "clock_mhz", "max_lanes",
                  "weight_bytes_on_chip", "watts"):
         figure = getattr(found, name)
         assert figure.value > 0

@@ -24,7 +24,7 @@ STEPS = {
     "a smaller network": (("tD.safetensors", "float32"), ("float-small.safetensors", "float32")),
     "8 bits": (("float-small.safetensors", "float32"), ("float-small.safetensors", "int8")),
     "trits, no teacher": (("float-small.safetensors", "int8"), ("plain.safetensors", "trits")),
-    "a window in eight begins anew": (("plain.safetensors", "trits"),
+    "the state reset before one chunk in eight": (("plain.safetensors", "trits"),
                                       ("restarts.safetensors", "trits")),
     "two teachers, synthetic text": (("restarts.safetensors", "trits"), (SHIPPED, "trits")),
 }
@@ -82,7 +82,7 @@ def test_steps_of_compression_have_a_line_each(step: str) -> None:
 def test_bands_have_a_line_each(what: str, results: dict[str, Any]) -> None:
     for row in results["frequency"][what]:
         ours, real = row["nats"]["model"], row["nats"]["float"]
-        assert (f"| {what}, {row['band']} | {row['kinds']:,} | {row['share']:.1%} | {ours:.3f} | "
+        assert (f"| {what}, {row['bucket']} | {row['kinds']:,} | {row['share']:.1%} | {ours:.3f} | "
                 f"{real:.3f} | {ours / real - 1:+.1%} |") in PAGE
 
 

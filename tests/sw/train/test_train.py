@@ -526,7 +526,7 @@ def test_command_warns_of_products_that_are_emulated(
     result = run_command("--corpus", text, "--out", tmp_path / "m.safetensors",
                          "--characters", 2048, *SHAPE[:-1], "bf16")
     assert result.exit_code == 0
-    assert ("train anew with --precision auto" in result.stdout) is not faster
+    assert ("train from scratch with --precision auto" in result.stdout) is not faster
 
 
 def test_command_keeps_an_unfinished_training(
@@ -538,7 +538,7 @@ def test_command_keeps_an_unfinished_training(
     result = run_command("--corpus", text, "--out", out, "--characters", 1, *SHAPE)
     assert "holds an unfinished training; add --resume" in str(result.exception)
     result = run_command("--corpus", text, "--out", out, "--resume", "--seed", 2, "--d-model", 64)
-    assert "leave out --d-model, --seed, or train anew" in str(result.exception)
+    assert "leave out --d-model, --seed, or train from scratch" in str(result.exception)
     assert saved.exists()
 
 
