@@ -143,7 +143,8 @@ def test_the_line_that_goes_on_keeps_every_option() -> None:
     app.command()(train.train_command)
     given = ["--corpus", "a b.txt", "--out", "m.safetensors", "--board", "ulx3s-85f", "--teacher",
              "one", "--teacher", "it's", "--synthetic", "5", "--soft-targets", "folder",
-             "--device", "cpu", "--threads", "3", "--checkpoint", "place", "--development", "--force"]
+             "--device", "cpu", "--threads", "3", "--checkpoint", "place", "--development",
+             "--force"]
     command = typer.main.get_command(app)
     with command.make_context("train", [*given, "--seed", "9", "--minutes", "3"]) as context:
         line = train._resume_line(context)
