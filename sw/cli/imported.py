@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from trilight.hw.support.terminal import Console
+from trilight.hw.support.terminal import Console, visible
 from trilight.sw.checkpoint.acceptance import compare, read_reference
 from trilight.sw.checkpoint.model import ImportedModel, import_checkpoint
 from trilight.sw.checkpoint.reader import Checkpoint
@@ -168,15 +169,18 @@ def generate_text(model_path: Path, prompts: Sequence[str], *, tokens: int, temp
     """Continue prompts with an imported model, shown as it arrives; return text and speed."""
     model = ImportedModel.load(model_path)
     texts, seconds = [], 0.0
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A terminal that lacks a character shows another in its place.
+        sys.stdout.reconfigure(errors="replace")
     for number, prompt in enumerate(prompts):
         pieces = generate_pieces(model, prompt, tokens=tokens, temperature=temperature,
                                  seed=seed + number)
         parts = []
-        sys.stdout.write(prompt)
+        sys.stdout.write(visible(prompt))
         began = time.perf_counter()
         for piece in pieces:
             parts.append(piece)
-            sys.stdout.write(piece)
+            sys.stdout.write(visible(piece))
             sys.stdout.flush()
         seconds += time.perf_counter() - began
         sys.stdout.write("\n")

@@ -136,3 +136,14 @@ def test_plans(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixtu
     assert ("ROOFLINE" in shown) == plan["roofline"] == ("u280" in arguments)
     assert "ternip" in shown
     assert len(plan["field"]) >= 5
+
+
+def test_text_of_a_model_cannot_act(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                    capsys: pytest.CaptureFixture[str]) -> None:
+    """A tokenizer may hold anything, such as what clears a terminal."""
+    out = str(tmp_path / "model")
+    assert main(["import", str(folder), "-o", out, "--quiet"]) == 0
+    monkeypatch.setattr("trilight.sw.cli.imported.generate_pieces",
+                        lambda *_, **__: iter(["a\x1b[2J", "\u202eb\n"]))
+    assert main(["generate", "--model", out, "--prompt", "a"]) == 0
+    assert capsys.readouterr().out == "aa\\x1b[2J\\u202eb\n\n"
