@@ -289,8 +289,12 @@ class CalibrationBoard:
 
     @property
     def clock_source(self) -> str:
-        """Where the clock comes from, as part of a sentence."""
+        """Source of the clock, as part of a sentence."""
         return "internal oscillator" if self.hfosc else "12 MHz oscillator of the board"
+
+    def bitstream_problem(self, data: bytes) -> str | None:
+        """See ``UP5KBoard``."""
+        return Icebreaker().bitstream_problem(data)
 
     def platform(self) -> ICEBreakerPlatform:
         return ICEBreakerPlatform()

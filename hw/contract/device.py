@@ -12,7 +12,7 @@ __all__ = ["UP5K", "Device", "WeightMemory"]
 
 
 class WeightMemory(enum.Enum):
-    """Where weight words come from."""
+    """Source of weight words."""
 
     SPRAM = "spram"
     """Single-port RAM of an iCE40 UltraPlus."""
@@ -113,7 +113,7 @@ class Device:
 
     @property
     def packing(self) -> Packing:
-        """How trits lie in weight words."""
+        """Layout of trits in weight words."""
         return Packing(self.lanes, self.trits)
 
     @property
@@ -135,7 +135,7 @@ class Device:
 
     @property
     def tiled(self) -> bool:
-        """Whether an operation can have more rows than there is memory for their sums."""
+        """True if an operation may have more rows than there is memory for their sums."""
         return self.row_sums < self.max_rows
 
     def tiles(self, rows: int) -> list[int]:

@@ -26,11 +26,11 @@ class ImportedFormats:
     y_bits: int = 26
     """Magnitude of a value when it is quantised."""
     reciprocal_bits: int = 22
-    """Of 127 / max|y|."""
+    """Width of 127 / max|y|."""
     square_bits: int = 18
     """Magnitude of a value that is squared."""
     root_bits: int = 20
-    """Of a root, so it is taken of a number of twice as many bits."""
+    """Width of a square root; its argument has twice as many bits."""
     scale_bits: int = 20
     """Mantissa of a scale."""
     z_bits: int = 28
@@ -42,15 +42,15 @@ class ImportedFormats:
     table_steps: int = 8
     """Entries of the sigmoid's table for a unit: two to the power of it."""
     product_shift: int = 6
-    """Of the product of a SiLU and a sum."""
+    """Right shift of the product of a SiLU and a sum."""
     epsilon_shift: int = 20
     """The norms' 1e-6 as a power of two."""
     max_epsilon: int = 1 << 60
-    """Of the epsilon's share of a sum of squares, so that the sum fits 64 bits."""
+    """Largest share of epsilon in a sum of squares, so that the sum fits 64 bits."""
     logit_bits: int = 32
     logit_frac: int = 16
     max_left_shift: int = 22
-    """Of a row's scale: beyond it every sum but 0 leaves its range."""
+    """Largest left shift of a row's scale: beyond it every sum but 0 leaves its range."""
 
     @property
     def reciprocal_shift(self) -> int:

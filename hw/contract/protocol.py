@@ -105,7 +105,7 @@ class Result(enum.IntEnum):
 
 
 class RunFlag(enum.IntFlag):
-    """What a RUN does before it feeds its first token."""
+    """Flags of a RUN: what is done before the first token."""
 
     RESET = 1
     """Clear the sequence's recurrent state and set its position to 0."""
@@ -134,7 +134,7 @@ max columns, max channels, program words, tape tokens, max vocab, sequences."""
 
 SPACE_BITS = 9
 SPACE_UNITS = 1 << SPACE_BITS
-"""Of each space but the weights."""
+"""Words of each space but the weights."""
 
 
 class Space(enum.IntEnum):
@@ -199,7 +199,7 @@ OP_BLOCKS = 4
 OP_SHORT = 1 << 8
 """The operation's weight words are short: four trits to a byte, and so 32 columns."""
 OP_AFTER_SHORT = 1 << 9
-"""Those of the operation that takes its results as input are."""
+"""Flag: words of the operation that takes the results as input are short."""
 
 
 class Op(enum.IntEnum):
@@ -222,8 +222,7 @@ class Op(enum.IntEnum):
 
 
 OP_DIVIDED = {Op.MIX: 3, Op.GLU: 2, Op.HEAD: 1}
-"""How many scales of each kind belong to matrices that take a norm's output, and are divided by
-it."""
+"""Number of scales of each kind that belong to matrices behind a norm, whose sum divides them."""
 
 IMAGE_MAGIC = b"TRILIMG\0"
 IMAGE_VERSION = 2

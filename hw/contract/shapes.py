@@ -26,7 +26,7 @@ class OperationShape:
 
     @property
     def short(self) -> bool:
-        """Whether the weight words are short.
+        """True if the weight words are short.
 
         They take more space and less time to fill tables with, so they serve where rows are too
         few to hide the filling.

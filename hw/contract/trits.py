@@ -77,7 +77,7 @@ FILE_CODE = TritCode(5)
 
 @dataclass(frozen=True)
 class Packing:
-    """How trit codes make up weight words.
+    """Packing of trit codes into weight words.
 
     Parameters
     ----------

@@ -21,4 +21,4 @@ FETCH = 3
 """To read an operation's first two words."""
 
 SEEN = 1
-"""From a result to the sequencer's seeing that it is complete."""
+"""Cycles from a result until the sequencer sees that it is complete."""

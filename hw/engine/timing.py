@@ -23,35 +23,35 @@ class EngineTiming:
     device: Device
 
     FILL_START: ClassVar = 1
-    """From a block's last activation to the begin of its filling."""
+    """Cycles from a block's last activation until its filling begins."""
     FILL_STAGES: ClassVar = 4
-    """From a step along the Gray path to its sum: rom, activation, sign, running sum."""
+    """Cycles from a step along the Gray path to its sum: ROM, activation, sign, running sum."""
     FILL_END: ClassVar = FILL_STAGES + 1
-    """From the last entry's step to the begin of the next filling."""
+    """Cycles from the last entry's step until the next filling begins."""
     RELEASE: ClassVar = 2
-    """From a block's last word to the filling of its tables anew."""
+    """Cycles from a block's last word to the filling of its tables anew."""
     EXPECT: ClassVar = 1
-    """From rows being expected to the first word that waited for it."""
+    """Cycles from rows being expected to the first word that waited for it."""
     TAKE: ClassVar = 1
-    """From an operation's hand-over to the row stream's taking it."""
+    """Cycles from an operation's hand-over until the row stream takes it."""
     TAKEN: ClassVar = 2
-    """From that to the next operation's hand-over."""
+    """Cycles from an operation's being taken to the next one's hand-over."""
     LOOKUP_READ: ClassVar = 1
-    """From the start of a look-up to its first read, which then happens once a code."""
+    """Cycles from the start of a look-up to its first read; one read a code follows."""
 
     @property
     def full(self) -> int:
-        """From the last entry's step to a word that may be looked up in the table."""
+        """Cycles from the last entry's step to the first word that may be looked up."""
         return self.FILL_STAGES - self.device.read_latency + 1
 
     @property
     def fill(self) -> int:
-        """From a block's last activation to its first word, besides one for each entry."""
+        """Cycles from a block's last activation to its first word, besides one for each entry."""
         return self.FILL_START + self.full
 
     @property
     def row(self) -> int:
-        """From the transfer of a row's last word to its sum."""
+        """Cycles from the transfer of a row's last word to its sum."""
         return self.device.row_latency
 
     @property
@@ -62,5 +62,5 @@ class EngineTiming:
 
     @property
     def lookup(self) -> int:
-        """From the start of a look-up to its first channel."""
+        """Cycles from the start of a look-up to its first channel."""
         return self.lookup_rom + 2

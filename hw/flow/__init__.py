@@ -1,1 +1,1 @@
-"""From a board's design to Verilog, netlist and bitstream, with every step kept in a cache."""
+"""Build flow: a board's design to Verilog, netlist and bitstream, every step cached."""

@@ -1,4 +1,4 @@
-"""From a board to its Verilog, its netlist, its bitstream and its figures.
+"""Build of a board's design: Verilog, netlist, bitstream and figures.
 
 Every step is kept in the cache by the content of what went in, so that it runs once.
 """
@@ -65,7 +65,7 @@ design -pop
 
 
 class BoardDesign(Protocol):
-    """What a build wants to know of a board; ``trilight.boards`` has them.
+    """Board with a design for it, as a build sees it; ``trilight.boards`` has them.
 
     ``top`` is the design's top module and the pins are its ports, empty for a pin that the design
     does not have; ``pll`` the settings of the PLL that makes the clock, if one does.
@@ -110,7 +110,7 @@ class BoardDesign(Protocol):
 
     @property
     def clock_source(self) -> str:
-        """Where the clock comes from, as part of a sentence."""
+        """Source of the clock, as part of a sentence."""
 
     def bitstream_problem(self, data: bytes) -> str | None:
         """Why a file can not be for the part, to be read after its name; ``None`` if it may."""
@@ -140,11 +140,11 @@ class Hdl:
     board: BoardDesign
     verilog: Path
     sha256: str
-    """Of the Verilog."""
+    """SHA-256 of the Verilog."""
     design_sha256: str
-    """Of the design before synthesis, which both kinds share."""
+    """SHA-256 of the design before synthesis, which RTL and netlist share."""
     build_id: int
-    """What the chip's identity says: a digest of the rest of the design."""
+    """Build id in the chip's identity: a digest of the rest of the design."""
 
     @property
     def facts(self) -> dict[str, str]:

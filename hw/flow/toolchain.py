@@ -17,7 +17,7 @@ REPORT = "report.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """What a placed and routed design has become.
+    """Figures of a placed and routed design.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class Placement:
 
 
 class Toolchain(Protocol):
-    """How designs of a family become bitstreams, and what stands for its cells in a simulation.
+    """Toolchain of a family: synthesis, placement, bitstream, and models of its cells.
 
     Every command runs in a folder that holds ``design.json``, the netlist, and ``design.`` with
     the ending ``constraints``; files of one placement are named after its seed.
@@ -60,7 +60,7 @@ class Toolchain(Protocol):
 
     @property
     def signs_off(self) -> bool:
-        """Whether the timing that the tools report may be relied on."""
+        """True if the timing that the tools report may be relied on."""
 
     @property
     def library(self) -> str:
@@ -76,7 +76,7 @@ class Toolchain(Protocol):
 
     @property
     def models_netlist(self) -> bool:
-        """Whether that file has the cells that synthesis maps to."""
+        """True if that file has the cells that synthesis maps to."""
 
     def synthesis(self, top: str) -> str:
         """Return the Yosys command that maps ``top`` to the family's cells."""

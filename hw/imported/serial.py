@@ -41,7 +41,7 @@ class SquareRoot(wiring.Component):
 
     @property
     def cycles(self) -> int:
-        """From ``start`` to ``done``."""
+        """Cycles from ``start`` to ``done``."""
         return self._bits + 1
 
     def elaborate(self, platform: object) -> Module:
@@ -106,7 +106,7 @@ class Divider(wiring.Component):
 
     @property
     def cycles(self) -> int:
-        """From ``start`` to ``done``."""
+        """Cycles from ``start`` to ``done``."""
         return self._bits + 1
 
     def elaborate(self, platform: object) -> Module:

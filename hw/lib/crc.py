@@ -21,7 +21,7 @@ POLYNOMIAL = 0xEDB88320
 
 
 def _folded(bit: int) -> int:
-    """What one bit that leaves the CRC in a step of eight brings back into it."""
+    """Return what one bit that leaves the CRC in a step of eight adds to it."""
     value = 1 << bit
     for _ in range(8):
         value = value >> 1 ^ (POLYNOMIAL if value & 1 else 0)

@@ -42,7 +42,7 @@ class OneHotFSM:
 
     @contextmanager
     def State(self, name: str) -> Iterator[None]:
-        """What happens in a state; once for each."""
+        """Open the block of a state, once for each."""
         self._present = self._numbers[name]
         with self._m.If(self.ongoing(name)):
             self._go(name)

@@ -35,7 +35,7 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _NO_LOCKS = frozenset(getattr(errno, name) for name in
                       ("ENOLCK", "ENOSYS", "ENOTSUP", "EOPNOTSUPP", "EINVAL")
                       if hasattr(errno, name))
-"""What file systems without locks answer, such as an NFS without its lock service."""
+"""Errors of file systems without locks, such as an NFS without its lock service."""
 
 _FULL = frozenset(getattr(errno, name) for name in ("ENOSPC", "EDQUOT") if hasattr(errno, name))
 
@@ -136,7 +136,7 @@ def cached(kind: str, key: str, make: Callable[[Path], None], *, code: bool = Fa
 
 
 def _whole(folder: Path) -> bool:
-    """Whether an entry's files are those of its list, and were written by nobody else."""
+    """Tell if an entry's files are those of its list, and were written by nobody else."""
     try:
         files = json.loads((folder / MANIFEST).read_bytes())["files"]
         return _own(folder) and _own(folder / MANIFEST) and all(
@@ -149,7 +149,7 @@ def _whole(folder: Path) -> bool:
 
 
 def _own(path: Path) -> bool:
-    """Whether a file is this user's or the administrator's, and nobody else may write to it."""
+    """Tell if a file is this user's or the administrator's, and nobody else may write to it."""
     if _user() is None:
         return True
     found = path.stat()

@@ -1,4 +1,4 @@
-"""How to install what is missing."""
+"""Commands that install missing packages."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""What Python sources say, whatever their comments: a digest by which a design is known again.
+"""Digest of Python sources without comments, by which a design is recognised.
 
 It takes no Amaranth, so that a computer without it can tell whether a design that was built
 before is still the one that its sources describe.
@@ -39,7 +39,7 @@ def sources_sha256(modules: Iterable[str]) -> str:
 
 
 def _shape(node: object) -> object:
-    """What a node is made of, in plain tuples; fields that are empty say nothing."""
+    """Return a node as plain tuples, without empty fields."""
     if isinstance(node, list):
         return tuple(_shape(each) for each in node if not _is_text(each))
     if not isinstance(node, ast.AST):
@@ -49,6 +49,6 @@ def _shape(node: object) -> object:
 
 
 def _is_text(node: object) -> bool:
-    """Whether a statement is a string alone, as docstrings are."""
+    """Tell if a statement is a string alone, as docstrings are."""
     return (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
             and isinstance(node.value.value, str))

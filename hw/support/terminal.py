@@ -1,4 +1,4 @@
-"""What is shown on a terminal or a page: text of strangers cannot act there.
+"""Output to a terminal or a page: foreign text cannot act there.
 
 A model file, a device, a meter or a path may hold any character. Control characters move a
 terminal's cursor, write its title or its clipboard; bidirectional ones show text in another order
@@ -24,7 +24,7 @@ _KEPT = frozenset("\n\t")
 
 
 class _Shown(dict[int, str]):
-    """How each character is shown, by its code."""
+    """Visible form of each character, by its code."""
 
     def __missing__(self, code: int) -> str:
         character = chr(code)

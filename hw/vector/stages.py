@@ -1,4 +1,4 @@
-"""What all stages of the vector unit share: the decoded context, and tags of the rows under way."""
+"""Signals that all stages share: the decoded context, and tags of the rows under way."""
 
 from itertools import pairwise
 

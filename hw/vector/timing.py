@@ -15,13 +15,13 @@ RESIDUAL_ACT = 9
 """Stage of a row at which ``q`` leaves."""
 
 CHANNEL_ACT = RESIDUAL_ACT - 3
-"""From a channel of the embedding, which is at stage 3, to its ``q``."""
+"""Cycles from a channel of the embedding, which is at stage 3, to its ``q``."""
 
 DRAW = 1
-"""From a head row to its draw."""
+"""Cycles from a head row to its draw."""
 
 LOGIT = 4
-"""From a draw to its logit."""
+"""Cycles from a draw to its logit."""
 
 TOKEN = 2
-"""From the last logit to the token."""
+"""Cycles from the last logit to the token."""

@@ -46,7 +46,7 @@ MAX_TOKENS = 1_000_000
 """Tokens after a prompt, at most: minutes of a board's time, a day of a simulated one's."""
 
 RECOVERIES = 3
-"""How often a request is begun again before its error is handed on."""
+"""Retries of a request before its error is raised."""
 
 Progress = Callable[[int, int], None]
 """Called with the units done and the units in all."""
@@ -77,7 +77,7 @@ class Token:
 
 @dataclass(frozen=True, kw_only=True)
 class Generated:
-    """What has become of a prompt.
+    """Result of a prompt.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ class Generated:
 
 @dataclass(frozen=True, kw_only=True)
 class LastRun:
-    """What a generation left behind. Its counts are over all of its prompts.
+    """Result of a generation; counts are over all of its prompts.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ class LastRun:
 
     @property
     def text(self) -> str:
-        """What was generated after the first prompt."""
+        """Text generated after the first prompt."""
         return self.texts[0].text
 
     @property
@@ -223,7 +223,7 @@ class Board:
         self._check = WeightCheck(self._link)
         self._generation = 0
         self._sound = False
-        """Whether the model should be there, as far as is known."""
+        """True while the model is believed to be loaded."""
         self._closed = False
         self.identity = self._identify()
         self._runs = Runs(self._link, self.identity.device)
@@ -272,7 +272,7 @@ class Board:
                        f"words, {device.sequences} sequences, {held}{end}>")
 
     def status(self) -> Status:
-        """How far the device is."""
+        """Return the state of the device."""
         self._check_open()
         return self._runs.status()
 
@@ -375,7 +375,7 @@ class Board:
                                   "written; load again, and suspect its memory if it persists")
 
     def _still_sound(self) -> bool:
-        """Whether the device has what was loaded, and was neither reset nor used by others."""
+        """Tell if the device holds what was loaded, and was neither reset nor used by others."""
         if self._sound:
             try:
                 self._check.confirm()
@@ -569,7 +569,7 @@ class _Work:
         self.temperature = temperature
         self.generation = generation
         self.repeats = repeats
-        """Of the link, before."""
+        """Repeats of the link before the request."""
         self.recoveries = 0
         self.given: list[list[int]] = [[] for _ in texts]
         """Tokens of each text."""
@@ -583,7 +583,7 @@ class _Work:
         self.running = False
 
     def give_out(self, text: Text) -> bool:
-        """Whether the newest token of a text is to be given out, which it then counts as.
+        """Tell if the newest token of a sequence is to be yielded; it then counts as yielded.
 
         Raises
         ------

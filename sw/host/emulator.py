@@ -117,7 +117,7 @@ class _Memory:
         return self.spaces[Space.TAPE][sequence * tokens:(sequence + 1) * tokens]
 
     def check(self) -> tuple[int, int, int, int]:
-        """What the space of the check reads as, again and again: it is complete at once."""
+        """Return what the space of the check reads as; it is complete at once."""
         used = self.weights[:self._word_units * (int(self.spaces[Space.CHECK][0]) + 1)]
         crc = zlib.crc32(used.astype("<u2").tobytes())
         return 1, crc % 0x10000, crc >> 16, crc >> 16
@@ -279,7 +279,7 @@ class ReferenceTransport(Transport):
 
     @property
     def running(self) -> bool:
-        """Whether reading from it makes it feed tokens."""
+        """True while reading from it makes it feed tokens."""
         return self._running
 
     def hang(self) -> None:

@@ -50,7 +50,7 @@ def read_request(address: int, units: int) -> Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the device made of a request.
+    """Response of the device to a request.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a device says of itself and of its work: the answers to IDENTIFY and STATUS."""
+"""Responses to IDENTIFY and STATUS: a device's identity, sizes and state."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -37,7 +37,7 @@ TRITS = 5
 
 @dataclass(frozen=True)
 class Identity:
-    """What a device says of itself; see ``IDENTITY`` in ``hw/contract/protocol.py``."""
+    """Identity and sizes of a device; see ``IDENTITY`` in ``hw/contract/protocol.py``."""
 
     lanes: int
     clock_hz: int
@@ -85,7 +85,7 @@ class Identity:
 
 def _contradiction(lanes: int, weight_words: int, program_words: int, tape_tokens: int,
                    max_vocab: int, sequences: int) -> str | None:
-    """What an identity says that no address space has room for, or that no run could do with."""
+    """Return what an identity states that no address space has room for, or no run could use."""
     spaces = (("sequences", sequences, 1, SEQUENCES),
               ("weight words", weight_words, 1, Space.PROGRAM // UNITS_PER_WORD),
               ("program words", program_words, PROGRAM_HEADER_WORDS + PROGRAM_OP_WORDS,
@@ -115,7 +115,7 @@ class Counters:
 
 @dataclass(frozen=True)
 class Status:
-    """How far a device is.
+    """State of a device.
 
     Parameters
     ----------

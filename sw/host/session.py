@@ -118,7 +118,7 @@ class _Patience:
         self._left: int | None = None
         """Fewest tokens that were left to feed."""
         self._words = 0
-        """Of the first answer with so few left."""
+        """Words at the first response with so few tokens left."""
         self._read = 0
         """Most words since then."""
         self._polls = 0
@@ -128,7 +128,7 @@ class _Patience:
         self._polls = 0
 
     def ended(self, status: Status) -> bool:
-        """Whether this answer is one too many without progress."""
+        """Tell if this response is one too many without progress."""
         left = sum(max(_difference(part.end, status.positions[part.text.sequence]), 0)
                    for part in self._parts)
         words = (status.counters.words - self._words) % (1 << 32)
@@ -160,7 +160,7 @@ class Runs:
         self._strays = 0
 
     def status(self) -> Status:
-        """How far the device is."""
+        """Return the state of the device."""
         return Status.parse(self._link.request(Request(Command.STATUS)).check())
 
     def stop(self) -> Status:
@@ -296,7 +296,7 @@ class Runs:
                 flags, part.n_feed, part.n_generate, temperature, text.seed))).check()
 
     def _ready(self, part: _Part, status: Status) -> int:
-        """How many of the missing tokens are on the tape, less one if not even one is begun.
+        """Count the missing tokens that are on the tape, less one if not even one is begun.
 
         A token that was fed is on the tape, and so is the last one of a run that has ended.
         """
@@ -361,7 +361,7 @@ class Runs:
 
 
 def _difference(position: int, other: int) -> int:
-    """How far ``position`` is ahead of ``other``, both modulo 65536."""
+    """Return the lead of ``position`` over ``other``, both modulo 65536."""
     return (position - other + 0x8000) % 0x10000 - 0x8000
 
 

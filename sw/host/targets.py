@@ -26,7 +26,7 @@ def _ignore(_message: str) -> None:
 
 @dataclass(frozen=True)
 class TargetOptions:
-    """What a target may want to know.
+    """Options of a target.
 
     Parameters
     ----------

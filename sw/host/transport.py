@@ -25,7 +25,7 @@ except ImportError:  # Windows
     PORT_ERRORS: tuple[type[Exception], ...] = (OSError, ValueError)
 else:
     PORT_ERRORS = (OSError, ValueError, termios.error)
-"""What opening a port or setting its rate may raise; ``termios.error`` is no ``OSError``."""
+"""Errors of opening a port or setting its rate; ``termios.error`` is no ``OSError``."""
 
 __all__ = ["DEFAULT_BAUD", "SerialTransport", "Transport", "serial_package"]
 
@@ -79,7 +79,7 @@ class Transport(abc.ABC):
     @property
     @abc.abstractmethod
     def name(self) -> str:
-        """What messages call the device, for example ``serial:/dev/ttyUSB1``."""
+        """Name of the device in messages, for example ``serial:/dev/ttyUSB1``."""
 
     @property
     def patience(self) -> float:
@@ -97,7 +97,7 @@ class Transport(abc.ABC):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What is known of the design that runs, as fields of ``trilight.sw.report.report.Run``.
+        """Build info of the design that runs, as fields of ``trilight.sw.report.report.Run``.
 
         Such as ``netlist_sha256``; ``activity`` once a run has ended.
         """
@@ -105,7 +105,7 @@ class Transport(abc.ABC):
 
     @property
     def boots(self) -> bool:
-        """Whether ``place`` writes the weight memory, as booting a device from flash does."""
+        """True if ``place`` writes the weight memory, as booting a device from flash does."""
         return False
 
     def place(self, unit: int, data: bytes) -> None:
@@ -227,7 +227,7 @@ class SerialTransport(Transport):
             raise self._unplugged(error) from error
 
     def _waiting(self) -> bytes:
-        """What is there, or comes within ``POLL_S``; raises ``OSError`` if the port has gone."""
+        """Read what is there or comes within ``POLL_S``; raise ``OSError`` if the port has gone."""
         try:
             return bytes(self._port.read(max(1, self._port.in_waiting)))
         except self._serial.SerialException:

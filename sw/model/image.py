@@ -55,7 +55,7 @@ _CRC = struct.Struct("<I")
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Image:
-    """What loading a model writes into a device.
+    """Model image: what loading a model writes into a device.
 
     Attributes
     ----------
@@ -173,7 +173,7 @@ class _Operation:
     kind: Op
     matrices: tuple[Matrix, ...]
     norm_tap: int = 0
-    """Of the norm that takes the result, if it has a tap."""
+    """Tap of the norm that takes the result; 0 without one."""
 
     @property
     def shape(self) -> OperationShape:

@@ -19,7 +19,7 @@ __all__ = ["PlainText", "plain_text", "prompt_for", "read_text"]
 _BYTE_ORDER_MARK = "\ufeff"
 
 _OTHER_ENCODINGS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
-"""What files begin with that are text in another encoding, which iconv can convert."""
+"""Byte order marks of text in other encodings, which iconv can convert."""
 
 _CONTROLS = frozenset(map(chr, range(32))) - frozenset("\t\n\r\f")
 

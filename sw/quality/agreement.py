@@ -1,4 +1,4 @@
-"""Whether a target computes what the integer reference computes, on a sample of a text.
+"""Cross-check of a target against the integer reference, on a sample of a text.
 
 A device sends tokens and no logits. But a token drawn at temperature 1 depends on every logit, so
 equal tokens after many places of a text make the reference's quality the target's.

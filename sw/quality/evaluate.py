@@ -30,7 +30,7 @@ Tokens = NDArray[np.int64]
 
 
 class Predictor(Protocol):
-    """What predicts the next token of several independent streams, from zero state."""
+    """Predictor of the next token of several independent sequences, from zero state."""
 
     def step(self, tokens: Tokens, /) -> NDArray[np.float64]:
         """Feed one token to each stream; return log-probabilities [streams, V] of the next."""
@@ -42,7 +42,7 @@ PredictorFactory = Callable[[int], Predictor]
 
 def evaluate(model: Model, text: str, protocol: str = "streamed", *, streams: int = 64,
              progress: Progress | None = None) -> dict[str, Any]:
-    """How well a model predicts a text.
+    """Measure how well a model predicts a text.
 
     With the protocol ``streamed`` the text is split into ``streams`` equal contiguous streams
     (what is left over is not used), state is carried along each, and every character but the first
@@ -80,7 +80,7 @@ def evaluate(model: Model, text: str, protocol: str = "streamed", *, streams: in
 
 def summary(model: Model, text: str, nats: NDArray[np.float64], protocol: str, *,
             streams: int = 64) -> dict[str, Any]:
-    """What ``evaluate`` returns, from the losses that ``character_losses`` did."""
+    """Return what ``evaluate`` does, from losses of ``character_losses``."""
     scored = ~np.isnan(nats)
     token_bytes = np.array([len(character.encode()) for character in model.vocab])
     bytes_scored = int(token_bytes[np.array(model.encode(text), np.int64)[scored]].sum())

@@ -1,4 +1,4 @@
-"""What the integer reference generates after a prompt."""
+"""Generation by the integer reference after a prompt."""
 
 from trilight.sw.model.model import Model
 

@@ -46,7 +46,7 @@ class Event:
         return Event(self.time + cycles, what, self)
 
     def reasons(self, since: int) -> Counter[str]:
-        """What the cycles from ``since`` up to this event were spent on."""
+        """Return what the cycles from ``since`` up to this event were spent on."""
         spent: Counter[str] = Counter()
         at: Event | None = self
         while at is not None and at.time > since:
@@ -115,7 +115,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class SequenceRequest:
-    """What a sequence is asked for: tokens to feed, the last of which may be generated from."""
+    """Tokens to feed to a sequence, and tokens to generate after the last of them."""
 
     feed: int = 1
     generate: int = 0
@@ -123,7 +123,7 @@ class SequenceRequest:
 
 @dataclass
 class _Sequence:
-    """How far a sequence is."""
+    """Progress of a sequence."""
 
     feed: int
     generate: int
@@ -335,15 +335,15 @@ class Schedule:
 
 @dataclass(frozen=True, kw_only=True)
 class Performance:
-    """What a model takes on the engine once it generates steadily."""
+    """Cycles of a model on the engine once it generates steadily."""
 
     model: ModelConfig
     device: Device
     sequences: int
     stages: tuple[Stage, ...]
-    """Of a token of each sequence."""
+    """Stages of a token of each sequence."""
     prompt_cycles_per_token: float
-    """Of tokens that are fed without a head."""
+    """Cycles of a token that is fed without a head."""
     misfits: list[str] = field(default_factory=list)
     """Limits of the device that the model breaks."""
 

@@ -57,13 +57,13 @@ class Release(TypedDict):
 
     board: str
     design_sha256: str
-    """Of the RTL."""
+    """SHA-256 of the RTL."""
     netlist_sha256: str
     bitstream_sha256: str
     build_id: int
-    """What the device's identity says."""
+    """Build id in the device's identity."""
     seed: NotRequired[int]
-    """Of the placement."""
+    """Seed of the placement."""
     baud: NotRequired[float]
     """Speed of the serial port."""
     clock_hz: float
@@ -71,28 +71,28 @@ class Release(TypedDict):
     """Sentence part: how the clock was established."""
     pll: bool
     model_sha256: str
-    """Of the model that the cycles and the activity were counted with."""
+    """SHA-256 of the model that cycles and activity were counted with."""
     cycles_per_token: float
     activity: ReleaseActivity
     sequences: NotRequired[int]
     """Texts at once while cycles and activity were counted; 1 unless given."""
     tools: dict[str, str]
     module_sha256: NotRequired[str]
-    """Of its netlist as WebAssembly, where that was compiled too."""
+    """SHA-256 of its netlist as WebAssembly, if that was compiled too."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What a run leaves behind, and what is known of the device that it ran on."""
+    """Result of a run, and what is known of the device that it ran on."""
 
     model: Model
     target: str
     """As the user wrote it, for example ``netlist`` or ``serial:/dev/ttyUSB1``."""
     generation: LastRun
     clock_hz: float = 0
-    """What the device's identity says; 0 for a device without a clock."""
+    """Clock in the device's identity; 0 for a device without one."""
     build_id: int | None = None
-    """What the device's identity says."""
+    """Build id in the device's identity."""
     design_sha256: str | None = None
     netlist_sha256: str | None = None
     bitstream_sha256: str | None = None
@@ -119,7 +119,7 @@ class Figure:
     runs: list[float] | None = None
     """Values of the single windows of a measurement, whose median ``value`` is."""
     calibration: str | None = None
-    """Of a modelled power or energy: what its coefficients rest on, ``uncalibrated``,
+    """Calibration of a modelled power or energy: what its coefficients rest on, ``uncalibrated``,
     ``published`` or ``board``."""
     reason: str | None = None
     """Why there is no value."""
@@ -295,7 +295,7 @@ def _energy(run: Run, power: Figure, clock: Figure, cycles: Figure) -> dict[str,
 
 
 def _stated_quality(model: Model) -> Mapping[str, Any]:
-    """What the model file states of its quality, if that is of these very weights."""
+    """Return the quality that the model file states, if it is of these very weights."""
     stated = model.provenance.get("quality")
     if not isinstance(stated, Mapping) or stated.get("model_sha256") not in (None, model.sha256):
         return {}

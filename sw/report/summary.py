@@ -1,4 +1,4 @@
-"""What the checks of a run leave for its summary: a file ``build/ci/TOPIC.json`` for each topic.
+"""Summary of a run's checks: a file ``build/ci/TOPIC.json`` for each topic.
 
 A topic is ``{"title": ..., "rows": [[name, value, unit], ...]}``, with ``seed`` and ``command``
 where there are such. A check that was not run leaves no file, and the summary says so.
@@ -23,7 +23,7 @@ EXPECTED = ("tests", "coverage", "build", "release", "energy", "mutation", "form
 """Topics that a summary shows in any case, in this order."""
 
 GUARD, DEMO = "guard.json", "demo.json"
-"""What ``trilight guard --json`` and ``trilight generate --json`` wrote, beside ``FOLDER``."""
+"""Files of ``trilight guard --json`` and ``trilight generate --json``, beside ``FOLDER``."""
 
 FOLDER = Path("build/ci")
 
@@ -35,12 +35,12 @@ Row = tuple[str, int | float | str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Topic:
-    """What one check found out."""
+    """Findings of one check."""
 
     title: str
     rows: tuple[Row, ...]
     seed: int | None = None
-    """What its random choices followed from."""
+    """Seed of its random choices."""
     command: str | None = None
     """What makes it anew."""
 

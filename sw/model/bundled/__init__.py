@@ -7,5 +7,5 @@ __all__ = ["default_model_path"]
 
 
 def default_model_path() -> Path:
-    """Where the model lies that is used unless another is named."""
+    """Return the path of the default model."""
     return Path(str(files(__name__) / "shakespeare.safetensors"))
