@@ -89,7 +89,7 @@ ModelOption = Annotated[Path | None, typer.Option(
 JsonOption = Annotated[Path | None, typer.Option(
     "--json", metavar="FILE", help="Also write the results to this file as JSON.")]
 QuietOption = Annotated[bool, typer.Option(
-    "--quiet", "-q", help="Neither progress nor report.")]
+    "--quiet", "-q", help="Do not show the results; what takes minutes says so nevertheless.")]
 
 
 def generate(
@@ -117,12 +117,15 @@ def generate(
         "--from-source", help="Synthesise and compile the chip of --target netlist, although the "
                               "released one came along compiled.")] = False,
     model: ModelOption = None,
+    whole: Annotated[bool, typer.Option(
+        "--report", help="Show all of the report: where each figure comes from, what it leaves "
+                         "out, where the power goes.")] = False,
     json_file: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Generate text, shown as it arrives, then report speed, energy and quality."""
     check_folder(json_file)
-    console = Console(stderr=True, quiet=quiet)
+    console = Console(stderr=True)
     if model is not None and is_imported(model):
         _check_imported_target(target)
         spoken = generate_text(model, prompt, tokens=tokens, temperature=temperature, seed=seed,
@@ -154,7 +157,7 @@ def generate(
         write_json(json_file, results)
     if not quiet:
         console.print()
-        print_report(results, console)
+        print_report(results, console, whole=whole)
 
 
 def evaluate(
@@ -198,7 +201,7 @@ def evaluate(
     model = _one_model(file, model)
     if against is not None or (model is not None and is_imported(model)):
         results = _evaluate_imported(model, corpus, against, split, max_tokens,
-                                     Console(stderr=True, quiet=quiet))
+                                     Console(stderr=True))
         if json_file is not None:
             write_json(json_file, results)
         return
@@ -211,7 +214,7 @@ def evaluate(
     predictors: dict[str, PredictorFactory | None] = {"model": None}
     if float_file is not None:
         predictors["float"] = _float_predictor(float_file, loaded)
-    console = Console(stderr=True, quiet=quiet)
+    console = Console(stderr=True)
     losses: dict[str, dict[str, NDArray[np.float64]]] = {}
     for protocol in PROTOCOLS:
         for name, predictor in predictors.items():
@@ -239,7 +242,8 @@ def evaluate(
             with progress_bar(console, f"Comparing {target} with the reference") as advance:
                 results["agreement"] = check_agreement(board, loaded, text, sample,
                                                        progress=advance)
-    print_quality(results, Console())
+    if not quiet:
+        print_quality(results, Console())
     if json_file is not None:
         write_json(json_file, results)
 
@@ -359,16 +363,26 @@ def _refuse_renamed(arguments: Sequence[str]) -> None:
                                 f"trilight {arguments[0]} --help shows every option")
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        from .version import version_text
+
+        Console(soft_wrap=True, highlight=False, markup=False).print(version_text())
+        raise typer.Exit
+
+
 def _build(arguments: Sequence[str]) -> typer.Typer:
     """The commands, of which those of other packages only as far as ``arguments`` need them."""
     app = typer.Typer(
         name="trilight", no_args_is_help=True, add_completion=False, rich_markup_mode="rich",
         epilog=EPILOG,
-        context_settings={"help_option_names": ["-h", "--help"]},
-        help="A MatMul-free ternary language model on a small FPGA: run it, measure it, check it.")
+        context_settings={"help_option_names": ["-h", "--help"]})
+    app.callback()(_program)
     for own in OWN:
         app.command(rich_help_panel=_group(own.__name__))(own)
     named = arguments[0] if arguments else ""
+    if named == "--version":
+        return app
     if named in {own.__name__ for own in OWN}:
         return app
     plugins = entry_points(group=COMMANDS)
@@ -386,6 +400,14 @@ def _build(arguments: Sequence[str]) -> typer.Typer:
         else:
             app.command(plugin.name, rich_help_panel=_group(plugin.name))(loaded)
     return app
+
+
+def _program(
+    version: Annotated[bool, typer.Option(
+        "--version", callback=_show_version, is_eager=True,
+        help="Show release, commit, released designs and tools, and nothing else.")] = False,
+) -> None:
+    """A MatMul-free ternary language model on a small FPGA: run it, measure it, check it."""
 
 
 def _group(command: str) -> str:

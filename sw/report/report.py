@@ -191,13 +191,25 @@ def _cycles(run: Run, build: _Build | None) -> Figure:
                                               f"{counted.tokens} generated tokens{at_once}")
     if build and build.release["model_sha256"] == run.model.sha256:
         if build.sequences != counted.sequences:
-            return Figure.missing(unit, f"the released build was counted with {build.texts}, not "
-                                        f"with {counted.sequences}; try target netlist")
+            return _computed_cycles(run, build)
         return Figure(value=build.release["cycles_per_token"], unit=unit, provenance="counted",
                       boundary="chip",
                       source=f"on the released netlist with this model, {build.texts}")
     return Figure.missing(unit, f"target {run.target} counted no cycles, and no released build "
                                 "was counted with this model; try target netlist")
+
+
+def _computed_cycles(run: Run, build: _Build) -> Figure:
+    """Cycles of a token with another number of texts at once than the release was counted with."""
+    # Computes nothing unless it is asked for.
+    from .performance import predict
+
+    at_once = run.generation.sequences
+    return Figure(value=predict(run.model.config, sequences=at_once,
+                                device=UP5K).cycles_per_token,
+                  unit="cycles/token", provenance="modelled", boundary="chip",
+                  source=f"computed to the cycle for {at_once} texts at once, as trilight "
+                         f"performance does; the released build was counted with {build.texts}")
 
 
 def _clock(run: Run, build: _Build | None) -> Figure:
@@ -241,7 +253,8 @@ def _utilisation(run: Run, cycles: Figure) -> Figure:
         return Figure.missing("1", cycles.reason or "")
     weights = run.model.config.ternary_weights_per_token
     lanes = UP5K.packing.block
-    return Figure(value=weights / (lanes * cycles.value), unit="1", provenance="counted",
+    return Figure(value=weights / (lanes * cycles.value), unit="1",
+                  provenance=cycles.provenance,
                   boundary="chip", source=f"of {lanes} ternary weights per cycle; a token takes "
                                           f"{weights:,}")
 
@@ -438,15 +451,24 @@ def build_report(run: Run, releases: Mapping[str, Release]) -> dict[str, Any]:
     }
 
 
-def print_report(report: Mapping[str, Any], console: Console) -> None:
-    """Show a report's figures for people, energy always beside quality."""
+def print_report(report: Mapping[str, Any], console: Console, *, whole: bool = True) -> None:
+    """Show a report's figures for people, energy always beside quality.
+
+    Parameters
+    ----------
+    whole : bool
+        With the source of each, where the power goes and what is left out; else in 12 lines, each
+        figure with its range and its provenance in a word.
+    """
     model = report["model"]
     console.print(f"Trilight on [bold]{escape(report['target'])}[/bold], "
                   f"{model['ternary_weights']:,} ternary weights, model {model['sha256'][:12]}",
                   highlight=False)
     table = Table(box=None, show_header=False, pad_edge=False)
-    for justify in ("left", "right", "left", "left", "left"):
-        table.add_column(justify=justify)
+    # On a narrow screen it is a range, or a source, that takes a second line.
+    for justify, fixed in (("left", True), ("right", True), ("left", True), ("left", False),
+                           ("left", not whole)):
+        table.add_column(justify=justify, no_wrap=fixed)
     unknown: dict[str, list[str]] = {}
     for label, name, scale, unit in _ROWS:
         figure = report["figures"][name]
@@ -457,9 +479,17 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
         span = (" to ".join(format_number(interval[end] * scale) for end in ("p05", "p95"))
                 if interval else "")
         exact = figure["provenance"] == "counted"
+        source = f": {escape(figure['source'])}" if whole else ""
         table.add_row(label, format_number(figure["value"] * scale, exact=exact), unit, span,
-                      f"{figure['provenance']}: {escape(figure['source'])}")
+                      figure["provenance"] + source)
     console.print(table, highlight=False)
+    if not whole:
+        rest = "Energy is the FPGA core's alone. --report says where each figure comes from"
+        if unknown:
+            names = ", ".join(label for labels in unknown.values() for label in labels)
+            rest += f", and why these are not known: {names}"
+        console.print(f"{rest}.", style="dim", highlight=False, soft_wrap=True)
+        return
     for reason, labels in unknown.items():
         console.print(f"Not known: {', '.join(labels)}. Reason: {escape(reason)}.", highlight=False)
     if power := report["power"]:

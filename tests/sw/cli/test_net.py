@@ -9,14 +9,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from trilight.sw.cli import net
+from trilight.sw.cli import net, version
 from trilight.sw.cli.app import main
 from trilight.sw.cli.net import FAILED, FAULT, INTERRUPTED, run
+from trilight.sw.cli.version import CHECKOUT
 from trilight.sw.errors import PromptError
+from trilight.sw.report.report import load_releases
 
 TRILIGHT = [sys.executable, "-c",
             "import sys; from trilight.sw.cli.entry import main; sys.exit(main())"]
@@ -202,3 +205,34 @@ def test_the_net_needs_no_package() -> None:
     assert done.returncode == FAULT
     assert done.stderr.startswith("Error: this is a fault of Trilight, not of yours (ZeroDivision")
     assert net.FAULT == FAULT
+
+
+# ---- What is told of the program itself
+
+
+def test_the_version_says_what_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    said = capsys.readouterr().out
+    release = load_releases()["icebreaker"]
+    for name in ("design_sha256", "netlist_sha256", "bitstream_sha256"):
+        assert release[name][:12] in said
+    assert f"trilight {metadata.version('trilight')}, " in said
+    assert f"numpy {metadata.version('numpy')}" in said
+    commit = subprocess.run(["git", "-C", str(CHECKOUT), "rev-parse", "HEAD"], check=False,
+                            capture_output=True, text=True).stdout.strip()
+    assert (f"commit {commit[:12]}" if commit else "commit") in said
+
+
+def test_a_version_without_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(version, "CHECKOUT", tmp_path)
+    assert "commit" in version.version_text().splitlines()[0]
+
+
+def test_the_report_is_short_unless_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "-p", "RO", "-n", "3"]) == 0
+    short = capsys.readouterr().err
+    assert main(["generate", "-p", "RO", "-n", "3", "--report"]) == 0
+    whole = capsys.readouterr().err
+    assert len(short.strip().splitlines()) <= 12
+    assert "Ranges are 90 % intervals" in " ".join(whole.split())
+    assert "Ranges are 90 % intervals" not in " ".join(short.split())
