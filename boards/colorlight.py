@@ -42,6 +42,8 @@ class ColorlightI5(ECP5Board):
     title = "Colorlight i5"
     platform_class = ColorlightI5Platform
     oscillator = Oscillator("clk25", 25_000_000)
+    # So slow a bit takes a long counter, which limits the clock.
+    default_hz = 75_000_000
     default_baud = max_baud = 115_200
     led = "led"
     loader = ("--board", "colorlight-i5")

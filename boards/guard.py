@@ -43,6 +43,8 @@ class Guarded:
         The same in its own unit, for figures that may be recorded as 0.
     of : str
         Resource that the figure is of; parts without it do not have the figure.
+    needs : str
+        What a build's figures have to hold; families whose cells nobody counts lack ``activity``.
     higher_is_better : bool
     why : str
         Where the tolerance comes from.
@@ -56,10 +58,11 @@ class Guarded:
     slack: float = 0.0
     higher_is_better: bool = False
     of: str = ""
+    needs: str = "clock_hz"
 
     def applies(self, figures: Mapping[str, Any]) -> bool:
         """Whether a build has this figure."""
-        return not self.of or self.of in figures["resources"]
+        return self.needs in figures and (not self.of or self.of in figures["resources"])
 
 
 @dataclass(frozen=True)
@@ -144,19 +147,25 @@ GUARDED = (
             tolerance=0, higher_is_better=True, why="a choice, not a result"),
     Guarded(name="highest clock, median of seeds", unit="MHz", read=_fmax, tolerance=0.10,
             higher_is_better=True, why="placements of one design differ by as much"),
-    Guarded(name="cycles per token", unit="cycles",
+    Guarded(name="cycles per token", unit="cycles", needs="cycles_per_token",
             read=lambda figures: float(figures["cycles_per_token"]), tolerance=0, why=EXACT),
-    Guarded(name="net transitions", unit="per token", read=_per_token("net_transitions"),
+    Guarded(name="net transitions", unit="per token", needs="activity",
+            read=_per_token("net_transitions"),
             tolerance=0.05, why="tokens differ by 1 %, and names of nets decide what is counted"),
-    Guarded(name="block RAM accesses", unit="per token", read=_per_token("ebr_accesses"),
+    Guarded(name="block RAM accesses", unit="per token", needs="activity",
+            read=_per_token("ebr_accesses"),
             tolerance=0.02, why="few enables depend on the data"),
-    Guarded(name="SPRAM accesses", unit="per token", read=_per_token("spram_accesses"),
+    Guarded(name="SPRAM accesses", unit="per token", needs="activity",
+            read=_per_token("spram_accesses"),
             of="spram", tolerance=0.01, why="a row of the embedding is read besides the weights"),
-    Guarded(name="multiplications", unit="per token", read=_per_token("dsp_ops"),
+    Guarded(name="multiplications", unit="per token", needs="activity",
+            read=_per_token("dsp_ops"),
             tolerance=0.05, why="they depend on the tokens"),
-    Guarded(name="net transitions at rest", unit="per cycle", read=_idle("net_transitions"),
+    Guarded(name="net transitions at rest", unit="per cycle", needs="activity",
+            read=_idle("net_transitions"),
             tolerance=0.05, slack=1.0, why="a timer or two may run"),
-    Guarded(name="block RAM accesses at rest", unit="per cycle", read=_idle("ebr_accesses"),
+    Guarded(name="block RAM accesses at rest", unit="per cycle", needs="activity",
+            read=_idle("ebr_accesses"),
             tolerance=0, slack=0.5, why="reads that nobody waits for"),
 )
 """Every guarded figure of any family, with its tolerance."""

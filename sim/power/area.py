@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from typing import Any
 
 from trilight.hw.flow.build import Netlist
+from trilight.hw.flow.ice40 import ICE40
 from trilight.hw.support.tools import Progress
 
 from .blocks import assign_parts
@@ -65,5 +66,5 @@ def logic_cells(netlist: Netlist) -> dict[str, int]:
 
 
 def release_area(netlist: Netlist, _progress: Progress) -> dict[str, Any]:
-    """What a release says of its area."""
-    return {"logic_cells": logic_cells(netlist)}
+    """What a release says of its area; parts of the chip are told apart in cells of an iCE40."""
+    return {"logic_cells": logic_cells(netlist)} if netlist.board.toolchain is ICE40 else {}

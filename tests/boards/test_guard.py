@@ -115,6 +115,14 @@ def test_a_part_has_figures_of_its_own_resources() -> None:
         check(compare(figures | {"resources": {"lut4": 3410, "ebr": 85, "dsp": 6}}, kept))
 
 
+def test_a_family_whose_cells_are_not_counted_has_no_activity() -> None:
+    figures = {key: value for key, value in icebreaker().items() if key != "activity"}
+    kept = record(figures)
+    assert "cycles per token" in kept["figures"]
+    assert not {"net transitions", "multiplications"} & set(kept["figures"])
+    check(compare(figures, kept))
+
+
 def test_command_fails_records_and_passes(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str]) -> None:
