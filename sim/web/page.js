@@ -111,16 +111,19 @@ const strips = FACTS.stages.rest.map(([name, , , words], index) => {
 });
 const parts = Object.fromEntries(
   [...document.querySelectorAll("#path li")].map((part) => [part.dataset.part, part]));
-let light = { ran: 0, bytes: 0, counts: {}, stages: strips.map(() => 0) };
+const dark = () => ({ ran: 0, bytes: 0, counts: {}, stages: strips.map(() => 0) });
+let light = dark(), whole = dark(); // since the last look, and since the request began
 let looked = 0;
 
 // What the worker tells of each few milliseconds, shown when enough of them have come.
 function news({ bytes, cycles, ran, lights, stages }) {
-  light.ran += ran;
-  light.bytes += bytes.length;
-  for (const [name, count] of Object.entries(lights))
-    light.counts[name] = (light.counts[name] ?? 0) + count;
-  stages.forEach((count, index) => { light.stages[index] += count; });
+  for (const sum of [light, whole]) {
+    sum.ran += ran;
+    sum.bytes += bytes.length;
+    for (const [name, count] of Object.entries(lights))
+      sum.counts[name] = (sum.counts[name] ?? 0) + count;
+    stages.forEach((count, index) => { sum.stages[index] += count; });
+  }
   results.cycles = cycles;
   const now = performance.now();
   if (now - looked < LOOK_MS) return;
@@ -145,7 +148,7 @@ function look(now) {
   const most = Math.max(...stages, 1);
   strips.forEach((strip, index) =>
     strip.style.setProperty("--lit", (stages[index] / most).toFixed(2)));
-  light = { ran: 0, bytes: 0, counts: {}, stages: strips.map(() => 0) };
+  light = dark();
   looked = now;
 }
 
@@ -159,7 +162,10 @@ function image() {
 // The board of the target that is chosen, with the model in it.
 async function connect() {
   const target = $("target").value;
-  if (current === target) return board;
+  if (current === target) {
+    show("Generating");
+    return board;
+  }
   board?.link.close();
   if (current === "board") await board.transport.close();
   current = undefined;
@@ -189,6 +195,16 @@ function encoded(text) {
   return tokens;
 }
 
+// What a token takes, in cycles and in what follows from them.
+function tell(cycles) {
+  const joules = energy(cycles);
+  $("cycles").textContent = number(cycles);
+  $("fast").textContent = number(FACTS.clock_hz / cycles);
+  $("energy").textContent = joules ? number(joules[1], 1) : "–";
+  $("interval").textContent = joules ? `${number(joules[0], 1)} to ${number(joules[2], 1)}`
+    : "not known of a design that was not released";
+}
+
 async function generate() {
   const prompt = $("prompt").value;
   const request = { prompt: encoded(prompt), tokens: Number($("tokens").value),
@@ -196,7 +212,8 @@ async function generate() {
   const device = await connect();
   $("given").textContent = prompt;
   $("made").textContent = "";
-  let began, ids = [];
+  whole = dark();
+  let began, cycles, ids = [];
   const ontoken = (token) => {
     ids.push(token);
     const box = $("text");
@@ -204,21 +221,17 @@ async function generate() {
     $("made").append(FACTS.vocabulary[token]);
     if (follows) box.scrollTop = box.scrollHeight;
     const now = performance.now();
-    if (ids.length === 1) began = now;
-    else $("speed").textContent = number((1e3 * (ids.length - 1)) / (now - began), 1);
+    const running = whole.counts.running ?? 0;
+    if (ids.length === 1) [began, cycles] = [now, running];
+    else {
+      $("speed").textContent = number((1e3 * (ids.length - 1)) / (now - began), 1);
+      if (running) tell((running - cycles) / (ids.length - 1));
+    }
   };
   const start = performance.now();
   const counted = await device.generate({ ...request, ontoken, stopped: () => stopping });
   const seconds = (performance.now() - start) / 1e3;
-  if (counted.tokens) {
-    const cycles = counted.cycles / counted.tokens;
-    const joules = energy(cycles);
-    $("cycles").textContent = number(cycles);
-    $("fast").textContent = number(FACTS.clock_hz / cycles);
-    $("energy").textContent = joules ? number(joules[1], 1) : "–";
-    $("interval").textContent = joules ? `${number(joules[0], 1)} to ${number(joules[2], 1)}`
-      : "not known of a design that was not released";
-  }
+  if (counted.tokens) tell(counted.cycles / counted.tokens);
   results.runs.push({ ...request, ids, text: ids.map((id) => FACTS.vocabulary[id]).join(""), seconds,
     ...counted, target: current });
   const ended = stopping ? "Stopped after" : "Generated";
@@ -243,6 +256,7 @@ async function submit() {
   }
   document.body.classList.remove("busy");
   $("go").textContent = "Generate";
+  light = whole;
   look(performance.now());
 }
 
