@@ -42,7 +42,8 @@ STAMP := $(VENV)/stamp-$(KEY)
 # Two makes at once must not install at once.
 LOCK := $(if $(shell command -v flock),flock build/install.lock)
 
-PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+# Without a network it is over in seconds, not after pip's five tries of a quarter of a minute each.
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet --retries 1 --timeout 10
 
 .DEFAULT_GOAL := install
 .PHONY: install demo test test-full guard release-check faults fuzz simulation-speed bench-train quality lint typings python clean formal soak mutation
@@ -145,14 +146,24 @@ $(STAMP)-train: REQUIREMENT := trilight[train]
 $(STAMP)-sim $(STAMP)-test $(STAMP)-lint $(STAMP)-fuzz $(STAMP)-mutation $(STAMP)-train: $(STAMP)-demo
 
 $(STAMP)-%: | python
-	@mkdir -p build
+	@mkdir -p build 2>/dev/null || { \
+	  echo "Nothing can be written into $(CURDIR): copy Trilight into a folder of your own" >&2; exit 1; }
 	@$(LOCK) sh -ec 'test ! -e $@ || exit 0; \
 	  $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { \
 	    rm -rf $(VENV); \
 	    echo "No virtual environment: on Debian and Ubuntu, sudo apt-get install python3-venv" >&2; \
 	    exit 1; }; \
 	  echo "Installing the needs of \"make $*\" into $(VENV); the first time takes minutes"; \
-	  $(PIP) install "$(REQUIREMENT)"; \
+	  said=$$($(PIP) install "$(REQUIREMENT)" 2>&1) || { \
+	    case "$$said" in \
+	      *"No space left"*|*"Disk quota"*) why="the disk is full: make room for 200 MB, more for training";; \
+	      *"ermission denied"*) why="$(VENV) may not be written to: remove it, or ask who owns it";; \
+	      *"NewConnectionError"*|*"ConnectTimeout"*|*"NameResolution"*|*"ProxyError"*|*"SSLError"*) \
+	        why="no package index answers: check the network, or name another by PIP_INDEX_URL";; \
+	      *) why="pip gave up";; \
+	    esac; \
+	    printf "%s\n" "$$said" | tail -n 5 >&2; \
+	    echo "Nothing was installed, for $$why" >&2; exit 1; }; \
 	  touch $@'
 
 python:

@@ -466,9 +466,8 @@ def print_report(report: Mapping[str, Any], console: Console, *, whole: bool = T
                   highlight=False)
     table = Table(box=None, show_header=False, pad_edge=False)
     # On a narrow screen it is a range, or a source, that takes a second line.
-    for justify, fixed in (("left", True), ("right", True), ("left", True), ("left", False),
-                           ("left", not whole)):
-        table.add_column(justify=justify, no_wrap=fixed)
+    for number, fixed in enumerate((True, True, True, False, not whole)):
+        table.add_column(justify="right" if number == 1 else "left", no_wrap=fixed)
     unknown: dict[str, list[str]] = {}
     for label, name, scale, unit in _ROWS:
         figure = report["figures"][name]
