@@ -15,6 +15,7 @@
 #   make fuzz       fuzz every parser, MINUTES=10 each; goes on where it was stopped
 #   make lint       ruff, mypy, and the schema of the workflow
 #   make faults     inject faults on the link, in memory and in power, and count what becomes of them
+#   make needs-test, needs-mutation ...   install what these need, and run nothing
 #   make clean      remove .venv and everything generated
 #
 # PYTHON chooses the interpreter, ARGS is handed on, to pytest among others: make test ARGS="--seed 3 -k engine"
@@ -93,6 +94,9 @@ $(SEED_FILES): $(TEACHER_FILES)
 mutation: $(STAMP)-mutation
 	$(BIN)/trilight mutation gateware $(ARGS)
 	$(BIN)/trilight mutation host
+
+# What a target needs and nothing else, as in needs-test.
+needs-%: $(STAMP)-% ;
 
 guard: $(STAMP)-test
 	$(BIN)/trilight guard $(ARGS_GUARD)

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
@@ -111,19 +111,23 @@ def host_command(
     number: Number = 300,
     seed: Seed = DEFAULT_SEED,
     processes: Annotated[int, typer.Option(help="Mutants at once.", min=1)] = 1,
+    part: Annotated[Literal["core", "rest"], typer.Option(
+        help="core: reference, compiler and driver; rest: what measures, reports, trains and "
+             "builds.")] = "core",
     folder: Folder = DEFAULT_FOLDER,
     json_path: Json = None,
 ) -> None:
-    """Mutate reference, compiler and driver, and run the tests of ``tests/sw`` against each mutant.
+    """Mutate the host's Python, and run the tests that are about it against each mutant.
 
     mutmut does the work, in a copy of the sources; what it has found out it keeps.
     """
     console = Console(stderr=True)
     console.print(f"seed: {seed}")
     fates, chosen = host.campaign(folder / "host", number, seed, processes,
-                                  lambda text: console.print(escape(text), style="dim"))
+                                  lambda text: console.print(escape(text), style="dim"), part)
     found = document(fates, chosen=chosen, seed=seed, command=(
-        f"trilight mutation host --number {number} --seed {seed}"))
+        f"trilight mutation host --number {number} --seed {seed}"
+        + (f" --part {part}" if part != "core" else "")))
     _report(found, "host", json_path)
 
 

@@ -11,7 +11,7 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,21 +22,48 @@ from trilight.sw.errors import SimulationError
 from .mutants import ROOT
 from .results import Fate
 
-__all__ = ["MODULES", "campaign"]
+__all__ = ["PARTS", "campaign"]
 
-MODULES = {
-    "sw/reference/model.py": ("reference/test_model", "host/test_emulator"),
-    "sw/reference/sampler.py": ("reference/test_sampler",),
-    "sw/model/image.py": ("model/test_image",),
-    "sw/model/model.py": ("model/test_model",),
-    "sw/host/driver.py": ("host/test_driver",),
-    "sw/host/link.py": ("host/test_driver", "host/test_link"),
-    "sw/host/frames.py": ("host/test_frames",),
-    "sw/host/responses.py": ("host/test_driver",),
-    "sw/host/session.py": ("host/test_driver", "host/test_session"),
-    "sw/host/weight_crc.py": ("host/test_weight_crc",),
+PARTS: dict[str, dict[str, tuple[str, ...]]] = {
+    "core": {
+        "sw/reference/model.py": ("sw/reference/test_model", "sw/host/test_emulator"),
+        "sw/reference/sampler.py": ("sw/reference/test_sampler",),
+        "sw/model/image.py": ("sw/model/test_image",),
+        "sw/model/model.py": ("sw/model/test_model",),
+        "sw/host/driver.py": ("sw/host/test_driver",),
+        "sw/host/link.py": ("sw/host/test_driver", "sw/host/test_link"),
+        "sw/host/frames.py": ("sw/host/test_frames",),
+        "sw/host/responses.py": ("sw/host/test_driver",),
+        "sw/host/session.py": ("sw/host/test_driver", "sw/host/test_session"),
+        "sw/host/weight_crc.py": ("sw/host/test_weight_crc",),
+    },
+    "rest": {
+        "sw/power/estimate.py": ("sw/power/test_estimate",),
+        "sw/power/activity.py": ("sw/power/test_estimate", "sw/power/test_parts"),
+        "sw/power/fit.py": ("sw/power/test_fit",),
+        "sw/power/parts.py": ("sw/power/test_parts",),
+        "sw/report/performance.py": ("sw/report/test_performance",),
+        "sw/report/report.py": ("sw/report/test_report",),
+        "sw/report/summary.py": ("sw/report/test_summary",),
+        "sw/quality/evaluate.py": ("sw/quality/test_evaluate",),
+        "sw/meters/align.py": ("sw/meters/test_session", "sw/meters/test_csvfile"),
+        "sw/meters/analysis.py": ("sw/meters/test_session", "sw/meters/test_energy"),
+        "sw/meters/correction.py": ("sw/meters/test_calibrate", "sw/meters/test_instruments"),
+        "sw/meters/csvfile.py": ("sw/meters/test_csvfile", "sw/meters/test_headers"),
+        "sw/meters/table.py": ("sw/meters/test_csvfile", "sw/meters/test_headers"),
+        "sw/meters/times.py": ("sw/meters/test_csvfile", "sw/meters/test_headers"),
+        "sw/meters/units.py": ("sw/meters/test_csvfile", "sw/meters/test_headers"),
+        "sw/train/corpus.py": ("sw/train/test_train",),
+        "sw/train/export.py": ("sw/train/test_train",),
+        "sw/train/reader.py": ("sw/train/test_train",),
+        "sw/train/scales.py": ("sw/train/test_train",),
+        "boards/families/board.py": ("boards/test_families",),
+        "boards/guard.py": ("boards/test_guard",),
+        "hw/flow/build.py": ("boards/test_build",),
+    },
 }
-"""What is mutated, and the files ``tests/sw/<name>.py`` that are about it."""
+"""What is mutated, and the files ``tests/<name>.py`` that are about it: reference, compiler and
+driver, or what measures, reports, trains and builds."""
 
 TIMED = "tests/sw/host/test_driver.py::test_two_prompts_take_half_as_many_turns"
 """A test that counts what a computer does in a time, and would kill mutants on a busy one."""
@@ -61,9 +88,9 @@ create_mutants(1)
 
 CONFIGURATION = """
 [tool.mutmut]
-source_paths = ["trilight/sw"]
+source_paths = ["trilight/sw", "trilight/boards", "trilight/hw"]
 only_mutate = {only_mutate}
-also_copy = ["trilight/hw", "trilight/sim", "trilight/boards"]
+also_copy = ["trilight/sim"]
 pytest_add_cli_args = ["-p", "no:cacheprovider", "--deselect", "{timed}"]
 pytest_add_cli_args_test_selection = {tests}
 timeout_multiplier = 2.0
@@ -73,12 +100,12 @@ use_git_change_detection = false
 """
 
 
-def _lay_out(folder: Path) -> Path:
+def _lay_out(folder: Path, modules: Mapping[str, Sequence[str]]) -> Path:
     """A copy of sources and tests, in a folder of its own for each state of them."""
-    names = sorted({name for names in MODULES.values() for name in names})
-    tests = [f"tests/sw/{name}.py" for name in names]
+    names = sorted({name for names in modules.values() for name in names})
+    tests = [f"tests/{name}.py" for name in names]
     configuration = (ROOT / "pyproject.toml").read_text() + CONFIGURATION.format(
-        only_mutate=[f"trilight/{module}" for module in MODULES], timed=TIMED, tests=tests)
+        only_mutate=[f"trilight/{module}" for module in modules], timed=TIMED, tests=tests)
     sources = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")
                      if Path(__file__).parent not in path.parents)
     key = digest(configuration, version("mutmut"),
@@ -141,7 +168,7 @@ def _wording(source: Path) -> set[str]:
 
 
 def campaign(folder: Path, number: int, seed: int, processes: int = 1,
-             progress: Progress = no_progress) -> tuple[list[Fate], int]:
+             progress: Progress = no_progress, part: str = "core") -> tuple[list[Fate], int]:
     """Choose mutants at random, run the tests against those whose fate is not known.
 
     Parameters
@@ -153,6 +180,8 @@ def campaign(folder: Path, number: int, seed: int, processes: int = 1,
     seed : int
     processes : int
         Mutants at once.
+    part : str
+        Of ``PARTS``.
 
     Returns
     -------
@@ -166,12 +195,13 @@ def campaign(folder: Path, number: int, seed: int, processes: int = 1,
         mutmut failed; the tests fail without a mutant.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    tree = _lay_out(folder)
+    modules = PARTS[part]
+    tree = _lay_out(folder, modules)
     if not (tree / "mutants").exists():
         progress("making mutants")
         _run(tree, ["-c", GENERATE], "making mutants")
     wording = {f"trilight.{module.removesuffix('.py').replace('/', '.')}.{name}"
-               for module in MODULES for name in _wording(tree / "mutants" / "trilight" / module)}
+               for module in modules for name in _wording(tree / "mutants" / "trilight" / module)}
     verdicts = _verdicts(tree)
     names = sorted(verdicts.keys() - wording)
     random.Random(seed).shuffle(names)
@@ -189,7 +219,7 @@ def _fate(tree: Path, name: str, verdict: str) -> Fate:
     module, _, function = name.rpartition(".")
     path = f"{module.removeprefix('trilight.').replace('.', '/')}.py"
     if verdict in KILLED:
-        return Fate(path, function, (path,), "killed", "tests/sw", verdict)
+        return Fate(path, function, (path,), "killed", "tests", verdict)
     change = _run(tree, ["-m", "mutmut", "show", name], "showing a mutant")
     lines = [line for line in change.splitlines()
              if line.startswith(("-", "+")) and not line.startswith(("---", "+++"))]

@@ -100,9 +100,15 @@ def test_survivors_asked_again_count_as_if_the_campaign_had_been_made_now() -> N
 
 
 def test_host_modules_and_their_tests_are_there(root: Path) -> None:
-    for module, names in host.MODULES.items():
-        assert (root / module).is_file()
-        assert all((root / "tests" / "sw" / f"{name}.py").is_file() for name in names)
+    for modules in host.PARTS.values():
+        for module, names in modules.items():
+            assert (root / module).is_file()
+            assert all((root / "tests" / f"{name}.py").is_file() for name in names)
+    # Every part of the host that computes a figure is asked, on one sample or the other.
+    asked = {Path(module).parent.as_posix() for modules in host.PARTS.values()
+             for module in modules}
+    assert {"sw/power", "sw/report", "sw/quality", "sw/meters", "sw/train", "boards",
+            "hw/flow"} <= asked
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"all": {}}', "\xff"])
