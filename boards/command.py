@@ -22,6 +22,7 @@ from trilight.hw.flow.build import (
     Netlist,
     build,
     design_sha256,
+    elaborate,
     find_board,
     synthesise,
 )
@@ -77,6 +78,9 @@ def build_command(
     wasm: Annotated[bool, typer.Option(
         "--wasm", help="Do nothing but compile the released netlist to WebAssembly again: after a "
                        "change of the sources that left the design as it was.")] = False,
+    verilog: Annotated[Path | None, typer.Option(
+        "--verilog", metavar="FILE", help="Do nothing but write the design as Verilog, before "
+                                          "synthesis, with the board's pins as its ports.")] = None,
 ) -> None:
     """Make a bitstream: synthesise, place, route, pack.
 
@@ -85,6 +89,10 @@ def build_command(
     console = Console(stderr=True)
     progress = _printer(console)
     chosen = find_board(board, frequency=frequency, baud=baud)
+    if verilog is not None:
+        _replace(verilog, elaborate(chosen, progress).verilog.read_bytes())
+        console.print(f"written to {escape(str(verilog))}", style="dim")
+        return
     if wasm:
         _renew_module(chosen, progress)
         console.print(f"compiled into {escape(str(module_path(board)))}", style="dim")
