@@ -3,8 +3,6 @@
 import gzip
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -27,6 +25,7 @@ from trilight.hw.flow.build import (
     synthesise,
 )
 from trilight.hw.support.boards import DEFAULT_BOARD, board_names
+from trilight.hw.support.files import write_whole
 from trilight.hw.support.terminal import Console
 from trilight.hw.support.tools import Progress
 
@@ -326,15 +325,7 @@ def _replace(path: Path, data: bytes) -> None:
         It cannot be written.
     """
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(data)
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        write_whole(path, data)
     except OSError as error:
         raise BuildError(f"{path} cannot be written: {error.strerror}; name another place, or make "
                          "that one writable") from error
