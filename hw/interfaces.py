@@ -10,7 +10,8 @@ from amaranth.lib.wiring import In, Out
 
 from .contract.device import Device
 from .contract.numbers import NUMBERS
-from .contract.protocol import Op, RunFlag
+from .contract.program import Op
+from .contract.protocol import WORD_BYTES, Region, RunFlag
 from .vector import timing
 
 __all__ = [
@@ -20,7 +21,6 @@ __all__ = [
     "LOGIT",
     "LOGIT_LATENCY",
     "ROW",
-    "RUN",
     "ActivationSignature",
     "BusSignature",
     "ContextSignature",
@@ -34,18 +34,33 @@ __all__ = [
     "StatusSignature",
     "TableWriteSignature",
     "TapeSignature",
+    "bus_address_bits",
     "context_layout",
     "operation_layout",
+    "run_layout",
     "token_event_layout",
     "token_events",
     "vector_layout",
+    "weight_words_on_bus",
 ]
 
-BUS_BITS = 16
+BUS_BITS = 8 * WORD_BYTES
 """Bits of a word of the bus."""
 
 
 # ---- Host side: between the link and the core
+
+
+def weight_words_on_bus(device: Device) -> int:
+    """16-bit words of the weight memory."""
+    return device.weight_words * device.packing.word_units
+
+
+def bus_address_bits(device: Device) -> int:
+    """Bits of a word's address in its region: what the largest memory needs."""
+    depths = (weight_words_on_bus(device), device.program_words, device.max_channels,
+              device.sequences * device.tape_tokens, 1 << NUMBERS.index_bits)
+    return max((depth - 1).bit_length() for depth in depths)
 
 
 class BusSignature(wiring.Signature):
@@ -53,19 +68,21 @@ class BusSignature(wiring.Signature):
 
     Members
     -------
-    address : Out
-        Word of the address space.
+    to_weights, region, address : Out
+        Word of the weight memory, or else number of another region, and word in it.
     data, write : Out(16), Out(1)
-        Pulse ``write``: write ``data`` to the word at ``address``.
+        Pulse ``write``: write ``data`` to that word.
     read : Out(1)
-        Pulse: read the word at ``address``, which holds until the answer.
+        Pulse: read that word; its address holds until the answer.
     read_data, read_valid : In(16), In(1)
         Answer to a read, in the one cycle of the pulse ``read_valid``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: Device) -> None:
         super().__init__({
-            "address": Out(17),
+            "to_weights": Out(1),
+            "region": Out(range(max(region.number for region in Region) + 1)),
+            "address": Out(bus_address_bits(device)),
             "data": Out(BUS_BITS),
             "write": Out(1),
             "read": Out(1),
@@ -74,14 +91,16 @@ class BusSignature(wiring.Signature):
         })
 
 
-RUN = data.StructLayout({
-    "flags": len(RunFlag),
-    "n_feed": 16,
-    "n_generate": 16,
-    "temperature": NUMBERS.temperature_bits,
-    "seed": NUMBERS.rng_bits,
-})
-"""Payload of an accepted RUN; see ``trilight.hw.contract.protocol.RUN``."""
+def run_layout(device: Device) -> data.StructLayout:
+    """Payload of an accepted RUN; see ``trilight.hw.contract.protocol.RUN``."""
+    return data.StructLayout({
+        "flags": len(RunFlag),
+        "sequence": device.sequence_bits,
+        "n_feed": 16,
+        "n_generate": 16,
+        "temperature": NUMBERS.temperature_bits,
+        "seed": NUMBERS.rng_bits,
+    })
 
 
 class RunSignature(wiring.Signature):
@@ -89,14 +108,14 @@ class RunSignature(wiring.Signature):
 
     Members
     -------
-    request : Out(stream of RUN)
+    request : Out(stream of run_layout)
         Taken while no run is in progress.
     stop : Out(1)
         Pulse: end the run after the token in progress.
     """
 
-    def __init__(self) -> None:
-        super().__init__({"request": Out(stream.Signature(RUN)), "stop": Out(1)})
+    def __init__(self, device: Device) -> None:
+        super().__init__({"request": Out(stream.Signature(run_layout(device))), "stop": Out(1)})
 
 
 class StatusSignature(wiring.Signature):
@@ -134,8 +153,8 @@ def token_events(device: Device) -> wiring.Member:
 class TableWriteSignature(wiring.Signature):
     """Write port of a parameter memory: pulse ``en`` writes ``data`` to entry ``addr``."""
 
-    def __init__(self) -> None:
-        super().__init__({"addr": Out(9), "data": Out(BUS_BITS), "en": Out(1)})
+    def __init__(self, entries: int) -> None:
+        super().__init__({"addr": Out(range(entries)), "data": Out(BUS_BITS), "en": Out(1)})
 
 
 # ---- Sequencer to its memories

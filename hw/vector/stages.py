@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 
 from trilight.hw.contract.device import Device
-from trilight.hw.contract.protocol import Op
+from trilight.hw.contract.program import Op
 
 __all__ = ["Stages"]
 

@@ -72,9 +72,9 @@ class VectorUnit(wiring.Component):
             "acts": Out(ActivationSignature(device)),
             "done": Out(1),
             "logits": Out(LogitSignature(device)),
-            "write_taps": In(TableWriteSignature()),
-            "write_forget_bias": In(TableWriteSignature()),
-            "write_activation": In(TableWriteSignature()),
+            "write_taps": In(TableWriteSignature(device.max_channels)),
+            "write_forget_bias": In(TableWriteSignature(device.max_channels)),
+            "write_activation": In(TableWriteSignature(1 << NUMBERS.index_bits)),
         })
 
     def elaborate(self, platform: object) -> Module:

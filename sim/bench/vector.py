@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.numbers import NUMBERS
-from trilight.hw.contract.protocol import OP_SCALES, Op
+from trilight.hw.contract.program import SCALES, Op
 from trilight.hw.interfaces import (
     ACTIVATION,
     CHANNEL,
@@ -433,7 +433,7 @@ class Bench:
 
     def draw_sums(self, kind: Op, rows: int) -> tuple[Integers, list[int]]:
         """Sums of an operation and its three scales, the second of a RESIDUAL being a tap."""
-        scales = np.clip(2 ** self.rng.uniform(-3, 18, OP_SCALES), 0, MAX_SCALE).astype(int)
+        scales = np.clip(2 ** self.rng.uniform(-3, 18, SCALES), 0, MAX_SCALE).astype(int)
         if kind == Op.RESIDUAL:
             scales[1] = self.rng.integers(1, TAPS[1], endpoint=True)
         return any_of(self.rng, SUMS, rows), scales.tolist()
@@ -527,7 +527,7 @@ class EdgeBench(Bench):
             scales = [MAX_SCALE, 1 << NUMBERS.tap_frac - 1, 0]
         if kind == Op.GLU:  # the greatest scale passes a sum on
             sums[1::2] = self.rng.choice([-257, -256, -255, 255, 256, 257], rows // 2)
-            scales = [MAX_SCALE] * OP_SCALES
+            scales = [MAX_SCALE] * SCALES
         return sums, scales
 
 
@@ -542,7 +542,7 @@ class SweepBench(Bench):
             wanted = index + (index > 0)
             for row in range(3):
                 sums[row::3] = self.rng.permutation(wanted)
-            scales = [MAX_SCALE] * OP_SCALES
+            scales = [MAX_SCALE] * SCALES
         return sums, scales
 
 

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.numbers import NUMBERS
-from trilight.hw.contract.protocol import MAX_UNITS, RUN, STATUS, Command, RunFlag, Space
+from trilight.hw.contract.protocol import MAX_WORDS, RUN, Command, Region, RunFlag, status_struct
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.flow.build import BoardDesign, Hdl, elaborate, find_board, synthesise
 from trilight.hw.support.boards import DEFAULT_BOARD, board_names
@@ -191,16 +191,16 @@ class Session:
         self._link.request(Request(Command.IDENTIFY), sequence=0)
         for address, units in compile_image(model).segments:
             self._write(address, units)
-        self._write(Space.TAPE, np.zeros(UP5K.sequences * UP5K.tape_tokens, np.uint16))
+        self._write(Region.TAPE, np.zeros(UP5K.sequences * UP5K.tape_tokens, np.uint16))
 
     def close(self) -> None:
         self._outcome.cycles = self._bench.cycles
         self._bench.close()
 
     def _write(self, address: int, units: NDArray[Any]) -> None:
-        requests = [write_request(address + start, units[start:start + MAX_UNITS]
+        requests = [write_request(address + start, units[start:start + MAX_WORDS]
                                   .astype("<u2").tobytes())
-                    for start in range(0, len(units), MAX_UNITS)]
+                    for start in range(0, len(units), MAX_WORDS)]
         for answer in self._link.exchange(requests):
             answer.check()
 
@@ -218,7 +218,7 @@ class Session:
         self._link.notices.clear()
         temperature = int(rng.choice(TEMPERATURES))
         for sequence in chosen:
-            flags = RunFlag.SECOND if sequence else RunFlag(0)
+            flags = RunFlag(0)
             if self._fresh[sequence] or rng.random() < 0.3:
                 flags |= RunFlag.RESET | RunFlag.SEED
                 self._fresh[sequence] = False
@@ -230,9 +230,9 @@ class Session:
             position = 0 if RunFlag.RESET in flags else device.positions[sequence]
             self._prompt(sequence, position, n_feed)
             seed = int(rng.choice([0, 1, int(rng.integers(1 << 32))]))
-            notices = device.run(flags, n_feed, n_generate, temperature, seed)
+            notices = device.run(flags, n_feed, n_generate, temperature, seed, sequence)
             self._link.request(Request(Command.RUN, RUN.pack(
-                flags, n_feed, n_generate, temperature, seed))).check()
+                flags, sequence, n_feed, n_generate, temperature, seed))).check()
         self._compare(notices)
         self._outcome.runs += 1
         self._outcome.together += together
@@ -242,7 +242,7 @@ class Session:
         self._device.write_tape(position, tokens.tolist(), sequence)
         tape = UP5K.tape_tokens
         for offset in range(count):
-            self._write(Space.TAPE + sequence * tape + (position + offset) % tape,
+            self._write(Region.TAPE + sequence * tape + (position + offset) % tape,
                         tokens[offset:offset + 1])
 
     def _compare(self, notices: list[tuple[int, int, int]]) -> None:
@@ -251,9 +251,9 @@ class Session:
         while self._bench.values()["running"]:
             self._bench.run(RUNNING_CYCLES)
         self._link.listen(0.1)  # to the last notice
-        running, first, second, _, words, tokens = STATUS.unpack(
+        running, _, words, tokens, *positions = status_struct(UP5K.sequences).unpack(
             self._link.request(Request(Command.STATUS)).check())
-        same("running, positions", [running, first, second], [0, *device.positions])
+        same("running, positions", [running, *positions], [0, *device.positions])
         same("words and tokens", [words, tokens], [device.words, device.tokens])
         same("notices", sorted((n.sequence, n.position, n.token) for n in self._link.notices),
              sorted(notices))
@@ -276,9 +276,9 @@ class Session:
         """Compare all tokens of both tapes."""
         for number, sequence in enumerate(self._device.sequences):
             tape: list[int] = []
-            start = Space.TAPE + number * UP5K.tape_tokens
-            for first in range(0, UP5K.tape_tokens, MAX_UNITS):
-                count = min(MAX_UNITS, UP5K.tape_tokens - first)
+            start = Region.TAPE + number * UP5K.tape_tokens
+            for first in range(0, UP5K.tape_tokens, MAX_WORDS):
+                count = min(MAX_WORDS, UP5K.tape_tokens - first)
                 tape += self._link.request(read_request(start + first, count)).check()[::2]
             same(f"tape of sequence {number}", tape, sequence.tape)
 

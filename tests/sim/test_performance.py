@@ -7,7 +7,15 @@ import pytest
 
 from trilight.boards.icebreaker import Icebreaker
 from trilight.hw.contract.device import UP5K
-from trilight.hw.contract.protocol import MAX_UNITS, RUN, STATUS, Command, RunFlag, Space
+from trilight.hw.contract.protocol import (
+    ADDRESS,
+    MAX_WORDS,
+    RUN,
+    Command,
+    Region,
+    RunFlag,
+    status_struct,
+)
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.engine.embedding import LOOKUP_LATENCY
 from trilight.hw.engine.rows import EXPECT_LATENCY, ROW_LATENCY
@@ -16,7 +24,7 @@ from trilight.hw.engine.timing import EngineTiming
 from trilight.hw.flow.build import elaborate
 from trilight.sim.board import VirtualBoard
 from trilight.sw.host.link import Link
-from trilight.sw.host.link import SequenceRequest as Frame
+from trilight.sw.host.link import Request as Frame
 from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import Model
 from trilight.sw.report.performance import Schedule, SequenceRequest, predict
@@ -46,29 +54,26 @@ class Chip:
 
     def load(self, model: Model) -> None:
         self._link.exchange([
-            Frame(Command.WRITE, (address + start).to_bytes(3, "little")
-                  + units[start:start + MAX_UNITS].astype("<u2").tobytes())
+            Frame(Command.WRITE, ADDRESS.pack(address + start)
+                  + units[start:start + MAX_WORDS].astype("<u2").tobytes())
             for address, units in compile_image(model).segments
-            for start in range(0, len(units), MAX_UNITS)])
+            for start in range(0, len(units), MAX_WORDS)])
         # The tapes hold whatever they do: any token takes as long.
         for sequence in range(UP5K.sequences):
-            address = Space.TAPE + sequence * UP5K.tape_tokens
-            self._link.request(Frame(Command.WRITE, address.to_bytes(3, "little")
-                                     + bytes(2 * 8))).check()
+            address = Region.TAPE + sequence * UP5K.tape_tokens
+            self._link.request(Frame(Command.WRITE, ADDRESS.pack(address) + bytes(2 * 8))).check()
 
     def run(self, requests: list[SequenceRequest | None]) -> dict[str, int]:
         """Run to the end; the chip's counters."""
         asked = [(k, request) for k, request in enumerate(requests) if request is not None]
         for number, (sequence, request) in enumerate(asked):
             flags = RunFlag.RESET | RunFlag.CLEAR
-            if sequence:
-                flags |= RunFlag.SECOND
             if number < len(asked) - 1:
                 flags |= RunFlag.HOLD
             self._link.request(Frame(Command.RUN, RUN.pack(
-                flags, request.feed, request.generate, 0, 0))).check()
+                flags, sequence, request.feed, request.generate, 0, 0))).check()
         while True:
-            running, _, _, cycles, words, tokens = STATUS.unpack(
+            running, cycles, words, tokens, *_ = status_struct(UP5K.sequences).unpack(
                 self._link.request(Frame(Command.STATUS)).check())
             if not running:
                 return {"cycles": cycles, "words": words, "tokens": tokens}
