@@ -4,6 +4,7 @@
 its tests check it against published vectors.
 """
 
+import struct
 import zlib
 from dataclasses import dataclass
 
@@ -11,7 +12,10 @@ import sliplib
 
 from trilight.hw.contract.protocol import CRC_BYTES, MAX_FRAME_BYTES, MIN_FRAME_BYTES
 
-__all__ = ["Frame", "FrameReader", "encode_frame"]
+__all__ = ["NOTICE_PAYLOAD", "Frame", "FrameReader", "encode_frame"]
+
+NOTICE_PAYLOAD = struct.Struct("<HB")
+"""position modulo 65536, token."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Frame:
     sequence : int
         0 ... 255.
     command : int
-        A ``Command``, a ``Command`` with the bit ``RESPONSE``, or ``EVENT`` plus the number of a
+        A ``Command``, a ``Command`` with the bit ``RESPONSE``, or ``NOTICE`` plus the number of a
         sequence.
     payload : bytes
         At most ``MAX_FRAME_BYTES - MIN_FRAME_BYTES`` bytes.

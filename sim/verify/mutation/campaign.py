@@ -17,7 +17,6 @@ from pathlib import Path
 from trilight.hw.flow.build import BoardDesign
 from trilight.hw.support.tools import Progress, no_progress
 from trilight.sim.native.compile import NativeBench
-from trilight.sim.verify.journal import Journal
 from trilight.sw.errors import SimulationError
 
 from .dialogue import Replay
@@ -105,17 +104,20 @@ class Campaign:
             random.Random(seed).shuffle(self.mutants)
         else:
             self.mutants = list(mutants)
-        self.journal = Journal(folder / f"gateware-{self.prepared.sha256[:16]}.jsonl",
-                               {"prepared_sha256": self.prepared.sha256})
-        self.outcomes = {
-            mutation: MutantOutcome(**fields | {name: tuple(fields[name])
-                                                for name in ("sources", "parts")})
-            for mutation, fields in self.journal.results.items()}
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / f"gateware-{self.prepared.sha256[:16]}.jsonl"
+        self.outcomes: dict[str, MutantOutcome] = {}
+        if self.path.exists():
+            for line in self.path.read_text().splitlines():
+                fields = json.loads(line)
+                fields |= {name: tuple(fields[name]) for name in ("sources", "parts")}
+                self.outcomes[fields["mutation"]] = MutantOutcome(**fields)
 
     def keep(self, outcome: MutantOutcome) -> None:
         """Write an outcome down; a later one of the same mutant takes its place."""
         self.outcomes[outcome.mutation] = outcome
-        self.journal.keep(outcome.mutation, asdict(outcome))
+        with self.path.open("a") as file:
+            file.write(json.dumps(asdict(outcome)) + "\n")
 
     def run(self, finished: Finished = lambda outcome: None,
             limit: int | None = None) -> list[Fate]:
