@@ -3,8 +3,6 @@
 import gzip
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -22,10 +20,12 @@ from trilight.hw.flow.build import (
     Netlist,
     build,
     design_sha256,
+    elaborate,
     find_board,
     synthesise,
 )
 from trilight.hw.support.boards import DEFAULT_BOARD, board_names
+from trilight.hw.support.files import write_whole
 from trilight.hw.support.terminal import Console
 from trilight.hw.support.tools import Progress
 
@@ -77,6 +77,9 @@ def build_command(
     wasm: Annotated[bool, typer.Option(
         "--wasm", help="Do nothing but compile the released netlist to WebAssembly again: after a "
                        "change of the sources that left the design as it was.")] = False,
+    verilog: Annotated[Path | None, typer.Option(
+        "--verilog", metavar="FILE", help="Do nothing but write the design as Verilog, before "
+                                          "synthesis, with the board's pins as its ports.")] = None,
 ) -> None:
     """Make a bitstream: synthesise, place, route, pack.
 
@@ -85,6 +88,10 @@ def build_command(
     console = Console(stderr=True)
     progress = _printer(console)
     chosen = find_board(board, frequency=frequency, baud=baud)
+    if verilog is not None:
+        _replace(verilog, elaborate(chosen, progress).verilog.read_bytes())
+        console.print(f"written to {escape(str(verilog))}", style="dim")
+        return
     if wasm:
         _renew_module(chosen, progress)
         console.print(f"compiled into {escape(str(module_path(board)))}", style="dim")
@@ -318,15 +325,7 @@ def _replace(path: Path, data: bytes) -> None:
         It cannot be written.
     """
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(data)
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        write_whole(path, data)
     except OSError as error:
         raise BuildError(f"{path} cannot be written: {error.strerror}; name another place, or make "
                          "that one writable") from error

@@ -6,7 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from .contract.device import Device
-from .contract.protocol import SPACE_BITS, Space
+from .contract.protocol import Region
 from .control.sequencer import Sequencer
 from .engine.engine import Engine
 from .interfaces import (
@@ -16,13 +16,15 @@ from .interfaces import (
     StatusSignature,
     token_events,
 )
-from .memory.weights import UNIT_LATENCY, WeightStore
+from .memory.scrub import WeightCheck
+from .memory.spram import WeightMemory
+from .memory.weights import weight_memory
 from .sampler import Sampler
 from .vector.unit import VectorUnit
 
 __all__ = ["READ_LATENCY", "RESTART_LATENCY", "Core"]
 
-READ_LATENCY = UNIT_LATENCY + 1
+READ_LATENCY = WeightMemory.LATENCY + 2
 """Cycles from a read on the bus to its answer."""
 
 RESTART_LATENCY = 2
@@ -53,8 +55,8 @@ class Core(wiring.Component):
     def __init__(self, *, device: Device) -> None:
         self._device = device
         super().__init__({
-            "bus": In(BusSignature()),
-            "run": In(RunSignature()),
+            "bus": In(BusSignature(device)),
+            "run": In(RunSignature(device)),
             "status": Out(StatusSignature(device)),
             "events": token_events(device),
             "checking": Out(1),
@@ -83,14 +85,17 @@ class Core(wiring.Component):
         m.d.comb += sequencer.done.eq(vector.done | sampler.done)
 
         bus = _RegisteredBus(m, self.bus)
-        for port, space in (
-            (vector.write_taps, Space.TAPS),
-            (vector.write_forget_bias, Space.FORGET_BIAS),
-            (vector.write_activation, Space.ACTIVATION),
-            (sampler.write_gumbel, Space.GUMBEL),
+        for port, region in (
+            (vector.write_taps, Region.TAPS),
+            (vector.write_forget_bias, Region.FORGET_BIAS),
+            (vector.write_activation, Region.ACTIVATION),
+            (sampler.write_gumbel, Region.GUMBEL),
         ):
             m.d.comb += [
-                port.addr.eq(bus.offset), port.data.eq(bus.data), port.en.eq(bus.writes(m, space))]
+                port.addr.eq(bus.address),
+                port.data.eq(bus.data),
+                port.en.eq(bus.writes(m, region)),
+            ]
         self._add_program(m, bus, sequencer, vector)
         tape_data = self._add_tape(m, bus, sequencer)
         self._add_weights(m, bus, engine, sequencer.status.running, tape_data)
@@ -100,8 +105,8 @@ class Core(wiring.Component):
                      vector: VectorUnit) -> None:
         """Add the program memory.
 
-        The output bias of token t lies at ~t and is read only by head rows, when the sequencer has
-        no operation left to fetch.
+        The output bias of token t lies at ~t, above the program, and is read only by head rows,
+        when the sequencer has no operation left to fetch.
         """
         m.submodules.program = program = Memory(
             shape=unsigned(BUS_BITS), depth=self._device.program_words, init=[])
@@ -111,9 +116,9 @@ class Core(wiring.Component):
                 Mux(vector.head_bias.read, vector.head_bias.addr, sequencer.program.addr)),
             sequencer.program.data.eq(read.data),
             vector.head_bias.data.eq(read.data),
-            write.addr.eq(bus.offset),
+            write.addr.eq(bus.address),
             write.data.eq(bus.data),
-            write.en.eq(bus.writes(m, Space.PROGRAM)),
+            write.en.eq(bus.writes(m, Region.PROGRAM) | bus.writes(m, Region.HEAD_BIAS)),
         ]
 
     def _add_tape(self, m: Module, bus: "_RegisteredBus", sequencer: Sequencer) -> Value:
@@ -127,12 +132,12 @@ class Core(wiring.Component):
             init=[])
         read, write = tape.read_port(), tape.write_port()
         port = sequencer.tape
-        host_writes = bus.writes(m, Space.TAPE)
+        host_writes = bus.writes(m, Region.TAPE)
         m.d.comb += [
-            read.addr.eq(Mux(bus.read, bus.offset, port.addr)),
+            read.addr.eq(Mux(bus.read, bus.address, port.addr)),
             port.read_ready.eq(~bus.read),
             port.read_data.eq(read.data),
-            write.addr.eq(Mux(host_writes, bus.offset, port.addr)),
+            write.addr.eq(Mux(host_writes, bus.address, port.addr)),
             write.data.eq(Mux(host_writes, bus.data, port.write_data)),
             write.en.eq(host_writes | port.write),
         ]
@@ -145,59 +150,82 @@ class Core(wiring.Component):
         The memory is the engine's during a run, and else the host's. What the host does not need
         of it, the check has.
         """
-        m.submodules.weights = weights = WeightStore(device=self._device)
-        connect(m, weights.words, engine.words)
-        connect(m, weights.fetch, engine.fetch)
+        m.submodules.weights = weights = weight_memory(self._device)
+        m.submodules.check = check = WeightCheck()
+        host = Signal()
+        reads_weights = bus.read & bus.to_weights
+        writes_weights = bus.write & bus.to_weights
+        writes_check = bus.writes(m, Region.WEIGHT_CRC)
+        host_addr = Mux(reads_weights | writes_weights, bus.address[2:], check.addr)
         m.d.comb += [
-            weights.running.eq(running),
-            weights.addr.eq(bus.address),
-            weights.read.eq(bus.read & bus.to_weights),
-            weights.write.eq(bus.write & bus.to_weights),
+            host.eq(~running),
+            weights.addr.eq(Mux(host, host_addr, engine.weight_addr)),
+            weights.read.eq(Mux(host, reads_weights | (check.read & ~writes_weights),
+                                engine.weight_read)),
+            weights.write.eq(host & writes_weights),
+            weights.unit.eq(bus.address[:2]),
             weights.unit_data.eq(bus.data),
-            weights.write_check.eq(bus.writes(m, Space.CHECK)),
-            self.checking.eq(weights.checking),
+            engine.weight_data.eq(weights.data),
+            check.last_word.eq(bus.data),
+            check.write_last_word.eq(writes_check & ~bus.address[0]),
+            self.checking.eq(host & ~check.complete),
         ]
+        m.d.sync += check.restart.eq(~host | reads_weights | writes_weights | writes_check)
 
-        # Of the other spaces, these two can be read.
-        in_check = ~bus.address[SPACE_BITS]
-        assert (Space.TAPE >> SPACE_BITS) % 2 != (Space.CHECK >> SPACE_BITS) % 2 == 0
+        # Of the other regions, the tape and this one can be read.
+        in_check = bus.region[0]
+        assert Region.TAPE.number % 2 == 0 != Region.WEIGHT_CRC.number % 2
+        selected = Signal.like(check.selected, reset_less=True)
+        word = Signal(BUS_BITS, reset_less=True)
         from_tape = Signal.like(tape_data, reset_less=True)
         other = Signal(BUS_BITS, reset_less=True)
+        assert WeightMemory.LATENCY == 2
         reading = Signal()
         read = Signal()
         m.d.sync += [
             from_tape.eq(tape_data),
-            other.eq(Mux(in_check, Mux(bus.address[1], weights.crc[16:],
-                                       Mux(bus.address[0], weights.crc[:16], weights.complete)),
+            other.eq(Mux(in_check, Mux(bus.address[1], check.crc[16:],
+                                       Mux(bus.address[0], check.crc[:16], check.complete)),
                          from_tape)),
+            selected.eq(Mux(check.selects, check.selected, bus.address[:2])),
             reading.eq(bus.read),
             read.eq(reading),
             self.bus.read_valid.eq(read),
         ]
-        m.d.comb += self.bus.read_data.eq(Mux(bus.to_weights, weights.unit, other))
+        # During a run what is behind it rests.
+        with m.If(host):
+            m.d.sync += word.eq(weights.data.word_select(selected, BUS_BITS))
+        m.d.comb += [
+            check.unit.eq(word),
+            self.bus.read_data.eq(Mux(bus.to_weights, word, other)),
+        ]
 
 
 class _RegisteredBus:
-    """The bus a cycle later, and the writes to each space, decoded into registers."""
+    """The bus a cycle later, and the writes to each region, decoded into registers."""
 
     def __init__(self, m: Module, bus: "wiring.PureInterface") -> None:
         self._bus = bus
         self.address = Signal.like(bus.address, name="bus_address", reset_less=True)
         self.data = Signal.like(bus.data, name="bus_data", reset_less=True)
+        self.to_weights = Signal(name="bus_to_weights", reset_less=True)
+        self.region = Signal.like(bus.region, name="bus_region", reset_less=True)
         self.write = Signal(name="bus_write")
         self.read = Signal(name="bus_read")
+        # Output biases lie in their memory from its end downwards.
+        to_bias = ~bus.to_weights & (bus.region == Region.HEAD_BIAS.number)
         m.d.sync += [
-            self.address.eq(bus.address),
+            self.address.eq(bus.address ^ to_bias.replicate(len(bus.address))),
             self.data.eq(bus.data),
+            self.to_weights.eq(bus.to_weights),
+            self.region.eq(bus.region),
             self.write.eq(bus.write),
             self.read.eq(bus.read),
         ]
-        self.offset = self.address[:SPACE_BITS]
-        self.to_weights = ~self.address[-1]
 
-    def writes(self, m: Module, space: Space) -> Signal:
-        """Return the pulse of a write to a space."""
-        writes = Signal(name=f"writes_{space.name.lower()}")
-        m.d.sync += writes.eq(
-            self._bus.write & (self._bus.address[SPACE_BITS:] == space.value >> SPACE_BITS))
+    def writes(self, m: Module, region: Region) -> Signal:
+        """Return the pulse of a write to a region."""
+        writes = Signal(name=f"writes_{region.name.lower()}")
+        m.d.sync += writes.eq(self._bus.write & ~self._bus.to_weights
+                              & (self._bus.region == region.number))
         return writes

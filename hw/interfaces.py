@@ -10,7 +10,8 @@ from amaranth.lib.wiring import In, Out
 
 from .contract.device import Device
 from .contract.numbers import NUMBERS
-from .contract.protocol import Op, RunFlag
+from .contract.program import Op
+from .contract.protocol import WORD_BYTES, Region, RunFlag
 from .vector import timing
 
 __all__ = [
@@ -19,15 +20,13 @@ __all__ = [
     "CHANNEL",
     "LOGIT",
     "LOGIT_LATENCY",
-    "RUN",
+    "ROW",
     "ActivationSignature",
     "BusSignature",
     "ContextSignature",
     "EmbeddingSignature",
-    "FetchSignature",
     "HeadBiasSignature",
     "LogitSignature",
-    "MemorySignature",
     "OperationSignature",
     "ProgramSignature",
     "RunSignature",
@@ -35,20 +34,33 @@ __all__ = [
     "StatusSignature",
     "TableWriteSignature",
     "TapeSignature",
-    "WeightStreamSignature",
+    "bus_address_bits",
     "context_layout",
     "operation_layout",
-    "row_layout",
+    "run_layout",
     "token_event_layout",
     "token_events",
     "vector_layout",
+    "weight_words_on_bus",
 ]
 
-BUS_BITS = 16
+BUS_BITS = 8 * WORD_BYTES
 """Bits of a word of the bus."""
 
 
 # ---- Host side: between the link and the core
+
+
+def weight_words_on_bus(device: Device) -> int:
+    """16-bit words of the weight memory."""
+    return device.weight_words * device.packing.word_units
+
+
+def bus_address_bits(device: Device) -> int:
+    """Bits of a word's address in its region: what the largest memory needs."""
+    depths = (weight_words_on_bus(device), device.program_words, device.max_channels,
+              device.sequences * device.tape_tokens, 1 << NUMBERS.index_bits)
+    return max((depth - 1).bit_length() for depth in depths)
 
 
 class BusSignature(wiring.Signature):
@@ -56,19 +68,21 @@ class BusSignature(wiring.Signature):
 
     Members
     -------
-    address : Out
-        Word of the address space.
+    to_weights, region, address : Out
+        Word of the weight memory, or else number of another region, and word in it.
     data, write : Out(16), Out(1)
-        Pulse ``write``: write ``data`` to the word at ``address``.
+        Pulse ``write``: write ``data`` to that word.
     read : Out(1)
-        Pulse: read the word at ``address``, which holds until the answer.
+        Pulse: read that word; its address holds until the answer.
     read_data, read_valid : In(16), In(1)
         Answer to a read, in the one cycle of the pulse ``read_valid``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: Device) -> None:
         super().__init__({
-            "address": Out(17),
+            "to_weights": Out(1),
+            "region": Out(range(max(region.number for region in Region) + 1)),
+            "address": Out(bus_address_bits(device)),
             "data": Out(BUS_BITS),
             "write": Out(1),
             "read": Out(1),
@@ -77,14 +91,16 @@ class BusSignature(wiring.Signature):
         })
 
 
-RUN = data.StructLayout({
-    "flags": len(RunFlag),
-    "n_feed": 16,
-    "n_generate": 16,
-    "temperature": NUMBERS.temperature_bits,
-    "seed": NUMBERS.rng_bits,
-})
-"""Payload of an accepted RUN; see ``trilight.hw.contract.protocol.RUN``."""
+def run_layout(device: Device) -> data.StructLayout:
+    """Payload of an accepted RUN; see ``trilight.hw.contract.protocol.RUN``."""
+    return data.StructLayout({
+        "flags": len(RunFlag),
+        "sequence": device.sequence_bits,
+        "n_feed": 16,
+        "n_generate": 16,
+        "temperature": NUMBERS.temperature_bits,
+        "seed": NUMBERS.rng_bits,
+    })
 
 
 class RunSignature(wiring.Signature):
@@ -92,14 +108,14 @@ class RunSignature(wiring.Signature):
 
     Members
     -------
-    request : Out(stream of RUN)
+    request : Out(stream of run_layout)
         Taken while no run is in progress.
     stop : Out(1)
         Pulse: end the run after the token in progress.
     """
 
-    def __init__(self) -> None:
-        super().__init__({"request": Out(stream.Signature(RUN)), "stop": Out(1)})
+    def __init__(self, device: Device) -> None:
+        super().__init__({"request": Out(stream.Signature(run_layout(device))), "stop": Out(1)})
 
 
 class StatusSignature(wiring.Signature):
@@ -137,8 +153,8 @@ def token_events(device: Device) -> wiring.Member:
 class TableWriteSignature(wiring.Signature):
     """Write port of a parameter memory: pulse ``en`` writes ``data`` to entry ``addr``."""
 
-    def __init__(self) -> None:
-        super().__init__({"addr": Out(9), "data": Out(BUS_BITS), "en": Out(1)})
+    def __init__(self, entries: int) -> None:
+        super().__init__({"addr": Out(range(entries)), "data": Out(BUS_BITS), "en": Out(1)})
 
 
 # ---- Sequencer to its memories
@@ -299,7 +315,7 @@ class ContextSignature(wiring.Signature):
             "load": Out(1),
             "scale": Out(NUMBERS.scale_bits),
             "push_scale": Out(1),
-            "not_total": In(device.norm_bits),
+            "not_total": In(NUMBERS.norm_bits),
         })
 
 
@@ -328,10 +344,8 @@ class SamplingSignature(wiring.Signature):
 
 # ---- Engine to vector unit and back, vector unit to sampler
 
-def row_layout(device: Device) -> data.StructLayout:
-    """Finished row: its dot product, and whether it is the operation's last."""
-    return data.StructLayout({"sum": signed(device.acc_bits), "last": 1})
-
+ROW = data.StructLayout({"sum": signed(NUMBERS.acc_bits), "last": 1})
+"""Finished row: its dot product, and whether it is the operation's last."""
 
 CHANNEL = data.StructLayout({"value": signed(NUMBERS.residual_bits), "last": 1})
 """Channel of the residual stream, channels in order."""
@@ -399,99 +413,4 @@ class HeadBiasSignature(wiring.Signature):
             "addr": Out(device.token_bits),
             "read": Out(1),
             "data": In(signed(NUMBERS.logit_bits)),
-        })
-
-
-# ---- Weight words on their way to the engine
-
-
-class WeightStreamSignature(wiring.Signature):
-    """Stream of weight words in the program's order, as its source sees it.
-
-    Valid and ready are those of ``amaranth.lib.stream``: a word is transferred in a cycle with
-    both. Its payload follows ``Device.read_latency`` cycles later, so that a memory with registers
-    around it needs none for words that wait; with a latency of 0 this is a stream like any other.
-    ::
-
-        cycle      0      1      2      3
-        valid      1      1      0      1
-        ready      1      1      1      1
-        transfer   w0     w1            w2
-        payload                  w0     w1        at a latency of 2
-
-    After an operation's last word come those of the next one, unless ``jumps`` asks for others.
-
-    Members
-    -------
-    valid : Out(1)
-        A word can be transferred. It may depend on ``FetchSignature.read``, and on nothing else of
-        the same cycle.
-    ready : In(1)
-    payload : Out
-        The word transferred last, ``Device.read_latency`` cycles after its transfer.
-    opens : In(1)
-        The word is an operation's first: the one that ``jumps`` can come back to.
-    jumps, rewinds : In(1)
-        With a transfer, or while the engine ``rests``: the next word is word 0 (``rewinds``), or
-        once more the first one of the last operation, for another sequence.
-    rests : In(1)
-        No operation is in progress.
-    """
-
-    def __init__(self, device: Device) -> None:
-        super().__init__({
-            "valid": Out(1),
-            "ready": In(1),
-            "payload": Out(device.packing.word_bits),
-            "opens": In(1),
-            "jumps": In(1),
-            "rewinds": In(1),
-            "rests": In(1),
-        })
-
-
-class FetchSignature(wiring.Signature):
-    """Reads of single words, as their source sees them; they go before the stream's.
-
-    Members
-    -------
-    read : In(1)
-    addr : In
-    data : Out
-        The word that was read, ``Device.read_latency`` cycles after ``read``.
-    """
-
-    def __init__(self, device: Device) -> None:
-        super().__init__({
-            "read": In(1),
-            "addr": In(device.address_bits),
-            "data": Out(device.packing.word_bits),
-        })
-
-
-class MemorySignature(wiring.Signature):
-    """A weight memory as it sees itself: read as words, written as units of 16 bits.
-
-    Members
-    -------
-    addr : In
-        Word.
-    read : In(1)
-        Read enable; without it the memory rests.
-    data : Out
-        The word last read, ``Device.read_latency`` cycles after its address.
-    write : In(1)
-        Write ``unit_data`` to unit ``unit`` of the word; excludes ``read``.
-    unit : In
-    unit_data : In(16)
-    """
-
-    def __init__(self, device: Device) -> None:
-        super().__init__({
-            "addr": In(device.address_bits),
-            "read": In(1),
-            "data": Out(-(-device.packing.word_bits // BUS_BITS) * BUS_BITS),
-            "write": In(1),
-            "unit": In(range(device.packing.word_units)),
-            "unit_data": In(BUS_BITS),
         })

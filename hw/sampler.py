@@ -93,7 +93,7 @@ class Sampler(wiring.Component):
             "logits": In(LogitSignature(device)),
             "sampling": In(SamplingSignature(device)),
             "done": Out(1),
-            "write_gumbel": In(TableWriteSignature()),
+            "write_gumbel": In(TableWriteSignature(1 << NUMBERS.rng_step)),
         })
 
     def elaborate(self, platform: object) -> Module:

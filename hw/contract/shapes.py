@@ -107,10 +107,10 @@ class ModelConfig:
     @property
     def program_words(self) -> int:
         """Words of program memory: header, operations, output bias (see ``hw.protocol``)."""
-        from trilight.hw.contract.protocol import PROGRAM_HEADER_WORDS, PROGRAM_OP_WORDS
+        from trilight.hw.contract.program import HEADER_WORDS, OPERATION_WORDS
 
         ops = 4 * self.n_layers + 1
-        return PROGRAM_HEADER_WORDS + PROGRAM_OP_WORDS * ops + self.vocab_size
+        return HEADER_WORDS + OPERATION_WORDS * ops + self.vocab_size
 
     def misfits(self, device: Device) -> list[str]:
         """Every limit of ``device`` that this model breaks, one plain sentence each."""

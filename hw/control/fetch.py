@@ -3,9 +3,9 @@
 from typing import Any
 
 from amaranth.hdl import Module, Signal, Value
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 
-from trilight.hw.contract.protocol import PROGRAM_HEADER_WORDS, PROGRAM_OP_WORDS
+from trilight.hw.contract.program import HEADER_WORDS, OPERATION, OPERATION_WORDS
 
 __all__ = ["ProgramReader"]
 
@@ -25,11 +25,14 @@ class ProgramReader:
         Words asked for since ``seek``.
     data : Signal(16)
         Word ``word - 1``.
+    operation : View(OPERATION)
+        The same as an operation's first word.
     """
 
     def __init__(self, m: Module, port: "wiring.PureInterface") -> None:
-        self.word = Signal(range(max(PROGRAM_HEADER_WORDS, PROGRAM_OP_WORDS) + 1), reset_less=True)
+        self.word = Signal(range(max(HEADER_WORDS, OPERATION_WORDS) + 1), reset_less=True)
         self.data = port.data
+        self.operation = data.View(data.StructLayout(OPERATION), port.data)
         self._address = Signal.like(port.addr, name="address", reset_less=True)
         m.d.comb += port.addr.eq(self._address)
 

@@ -4,13 +4,7 @@ from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 
 from trilight.hw.contract.device import Device
-from trilight.hw.contract.protocol import (
-    OP_AFTER_SHORT,
-    OP_BLOCKS,
-    OP_SHORT,
-    PROGRAM_HEADER_WORDS,
-    PROGRAM_OP_WORDS,
-)
+from trilight.hw.contract.program import HEADER_WORDS, OPERATION_WORDS
 from trilight.hw.interfaces import context_layout
 from trilight.hw.lib.fsm import OneHotFSM
 from trilight.hw.lib.select import any_of, lowest
@@ -51,7 +45,8 @@ class Scheduler:
                  reader: ProgramReader) -> None:
         self._sequences = sequences
         self._reader = reader
-        ops = Signal(8, name="op_count", reset_less=True)
+        most = (device.program_words - HEADER_WORDS) // OPERATION_WORDS
+        ops = Signal(range(most), name="op_count", reset_less=True)
         self.sequence = Signal(sequences.bits, name="sequence")
         self.first_op = Signal(name="first_op", reset_less=True)
         self.op_count = ops
@@ -99,7 +94,7 @@ class Scheduler:
             self.sequence.eq(lowest(s.requested)),
             self.first_op.eq(1),
             self._ops_after.eq(self.op_count),
-            self.op_start.eq(PROGRAM_HEADER_WORDS),
+            self.op_start.eq(HEADER_WORDS),
             *(s.active[k].eq(s.requested[k]) for k in s.numbers),
             *(s.continues[k].eq(s.requested[k]) for k in s.numbers),
         ]
@@ -117,10 +112,10 @@ class Scheduler:
                 m.d.sync += reader.advance()
             with m.If(reader.word == 1):
                 m.d.sync += [
-                    context.kind.eq(reader.data[:OP_BLOCKS]),
-                    context.act_short.eq((reader.data & OP_AFTER_SHORT).any()),
-                    op.vector.blocks.eq(reader.data[OP_BLOCKS:]),
-                    op.vector.short.eq((reader.data & OP_SHORT).any()),
+                    context.kind.eq(reader.operation.kind),
+                    context.act_short.eq(reader.operation.after_short),
+                    op.vector.blocks.eq(reader.operation.blocks),
+                    op.vector.short.eq(reader.operation.short),
                 ]
             with m.If(reader.word == 2):
                 m.d.sync += [op.rows.eq(reader.data), ops.valid.eq(1)]
@@ -154,7 +149,7 @@ class Scheduler:
             fsm.next = "SELECT-OP"
 
         with fsm.State("SELECT-OP"):
-            next_op = self.op_start + PROGRAM_OP_WORDS
+            next_op = self.op_start + OPERATION_WORDS
             m.d.sync += reader.seek(self.op_start)
             fsm.next = "FETCH-OP"
             with m.If(any_of(self._shared_by)):  # the same one for the next sequence
@@ -180,8 +175,8 @@ class Scheduler:
                     self.first_op.eq(1),
                     self._ops_after.eq(self.op_count),
                     self.sequence.eq(lowest(s.continues)),
-                    self.op_start.eq(PROGRAM_HEADER_WORDS),
-                    *reader.seek(PROGRAM_HEADER_WORDS),
+                    self.op_start.eq(HEADER_WORDS),
+                    *reader.seek(HEADER_WORDS),
                     *(s.active[k].eq(s.continues[k]) for k in s.numbers),
                 ]
                 with m.If(~self.any_continues):

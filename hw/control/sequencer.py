@@ -1,22 +1,14 @@
 """Sequencer: walks the tokens of a run through engine, vector unit and sampler."""
 
-from typing import Any
-
 from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from trilight.hw.contract.device import Device
-from trilight.hw.contract.protocol import (
-    OP_AFTER_SHORT,
-    OP_DIVIDED,
-    OP_SCALES,
-    OP_SHORT,
-    PROGRAM_HEADER_WORDS,
-    ProgramHeader,
-    RunFlag,
-)
+from trilight.hw.contract.program import SCALES, Header, Op
+from trilight.hw.contract.protocol import RunFlag
 from trilight.hw.interfaces import (
+    BUS_BITS,
     ContextSignature,
     EmbeddingSignature,
     OperationSignature,
@@ -75,7 +67,7 @@ class Sequencer(wiring.Component):
     def __init__(self, *, device: Device) -> None:
         self._device = device
         super().__init__({
-            "run": In(RunSignature()),
+            "run": In(RunSignature(device)),
             "status": Out(StatusSignature(device)),
             "events": token_events(device),
             "program": Out(ProgramSignature(device)),
@@ -90,7 +82,7 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         device = self._device
-        m.submodules.divider = divider = EffectiveScale(device=self._device)
+        m.submodules.divider = divider = EffectiveScale()
         sequences = Sequences(m, device)
         reader = ProgramReader(m, self.program)
         scheduler = Scheduler(m, device, sequences, reader)
@@ -167,7 +159,7 @@ class Sequencer(wiring.Component):
                 fsm.next = "ACCEPT-RUN"
 
         with fsm.State("ACCEPT-RUN"):
-            sequence: Any = flag(RunFlag.SECOND) if self._device.sequences > 1 else 0
+            sequence = request.payload.sequence
             m.d.comb += [
                 request.ready.eq(1),
                 sampling.load_seed.eq(flag(RunFlag.SEED)),
@@ -198,18 +190,21 @@ class Sequencer(wiring.Component):
         with fsm.State("READ-HEADER"):
             m.d.sync += reader.advance()
             for field, copies in (
-                (ProgramHeader.CHANNELS, [embedding.channels.eq(reader.data)]),
-                (ProgramHeader.EMBED_SCALE, [embedding.scale.eq(reader.data)]),
-                (ProgramHeader.EMBED_BASE, [embedding.base.eq(reader.data)]),
-                (ProgramHeader.EMBED_STRIDE, [embedding.stride.eq(reader.data)]),
-                (ProgramHeader.EMBED_FLAGS, [
-                    embedding.short.eq((reader.data & OP_SHORT).any()),
-                    after_embedding_short.eq((reader.data & OP_AFTER_SHORT).any())]),
-                (ProgramHeader.OPS, [scheduler.op_count.eq(reader.data)]),
+                (Header.CHANNELS, [embedding.channels.eq(reader.data)]),
+                (Header.EMBED_SCALE, [embedding.scale.eq(reader.data)]),
+                (Header.EMBED_BASE, [embedding.base[:BUS_BITS].eq(reader.data)]),
+                (Header.EMBED_STRIDE, [embedding.stride.eq(reader.data)]),
+                (Header.EMBED_FLAGS, [
+                    embedding.short.eq(reader.operation.short),
+                    after_embedding_short.eq(reader.operation.after_short)]),
+                (Header.OPS, [scheduler.op_count.eq(reader.data)]),
+                (Header.EMBED_BASE_HIGH, [embedding.base[BUS_BITS:].eq(reader.data)]),
             ):
                 with m.If(reader.word == field.value + 1):
                     m.d.sync += copies
-            with m.If(reader.word == PROGRAM_HEADER_WORDS):
+            # The high half of a base that has none is not waited for.
+            last = Header.EMBED_BASE_HIGH if len(embedding.base) > BUS_BITS else Header.OPS
+            with m.If(reader.word == last.value + 1):
                 fsm.next = "START"
 
     def _add_context_states(self, m: Module, fsm: OneHotFSM, sequences: Sequences,
@@ -246,14 +241,14 @@ class Sequencer(wiring.Component):
         with fsm.State("START-DIVISION"):
             m.d.comb += divider.start.eq(1)
             with m.Switch(scheduler.context.kind):
-                for kind, count in OP_DIVIDED.items():
+                for kind in Op:
                     with m.Case(kind):
-                        m.d.comb += divider.divide.eq(reader.word < count)
+                        m.d.comb += divider.divide.eq(reader.word < kind.divided)
             m.d.sync += reader.advance()
             fsm.next = "AWAIT-DIVISION"
 
         with fsm.State("AWAIT-DIVISION"):
             with m.If(divider.done):
                 fsm.next = "START-DIVISION"
-                with m.If(reader.word == OP_SCALES):
+                with m.If(reader.word == SCALES):
                     fsm.next = "ENABLE-ROWS"

@@ -4,7 +4,7 @@ The performance model reads them too, so neither side types them again.
 """
 
 from trilight.hw.contract.numbers import NUMBERS
-from trilight.hw.contract.protocol import PROGRAM_HEADER_WORDS
+from trilight.hw.contract.program import Header
 
 __all__ = ["DIVISION", "FETCH", "HEADER", "NO_DIVISION", "SEEN"]
 
@@ -14,7 +14,7 @@ DIVISION = NUMBERS.scale_bits + NUMBERS.norm_shift + 2
 NO_DIVISION = 1
 """The same for a scale that is used as it is."""
 
-HEADER = PROGRAM_HEADER_WORDS + 1
+HEADER = Header.OPS + 2
 """To read the program's header."""
 
 FETCH = 3

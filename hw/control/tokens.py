@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 
 from trilight.hw.contract.device import Device
-from trilight.hw.contract.protocol import Op
+from trilight.hw.contract.program import Op
 from trilight.hw.lib.fsm import OneHotFSM
 from trilight.hw.lib.select import any_of, lowest
 

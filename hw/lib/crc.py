@@ -1,4 +1,10 @@
-"""CRC-32 of IEEE 802.3, as in zlib: of frames, and of the weight memory."""
+"""CRC-32 of IEEE 802.3, as in zlib: of frames, and of the weight memory.
+
+A function of the register and a byte, not ``amaranth.lib.crc``: that one works on registers and a
+start of its own, and the receiver's, with its comparison, takes 116 LUTs instead of 63 on an iCE40
+(``synth_ice40 -abc9``), the sender's 129 instead of 59, because here the register does nothing but
+shift when the CRC itself is sent.
+"""
 
 import zlib
 from functools import reduce

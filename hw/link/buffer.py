@@ -6,10 +6,10 @@ from amaranth.hdl import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data
 from amaranth.lib.memory import Memory
 
-from trilight.hw.contract.protocol import MAX_FRAME_BYTES, MAX_UNITS, RUN
+from trilight.hw.contract.protocol import ADDRESS, MAX_FRAME_BYTES, MAX_WORDS, RUN
 from trilight.hw.lib.frames import FrameReceiver
 
-from .layouts import ADDRESS, FRAME, HEADER_BYTES, WRITE_BYTES
+from .layouts import FRAME, HEADER_BYTES, WRITE_BYTES
 
 __all__ = ["FrameBuffer"]
 
@@ -56,7 +56,7 @@ class FrameBuffer:
                  word: Value) -> None:
         self._add_memory(m, receiver, identity)
         self._add_shift_register(m, status, word)
-        self.index = Signal(range(MAX_UNITS + 1), name="index", reset_less=True)
+        self.index = Signal(range(MAX_WORDS + 1), name="index", reset_less=True)
         self.words = Signal(8, name="words", reset_less=True)
         self.last = self.index == self.words
         self.count_on, self.count_clear = Signal(name="count_on"), Signal(name="count_clear")

@@ -5,22 +5,24 @@ from amaranth.lib import wiring
 
 from trilight.hw.contract.device import Device
 from trilight.hw.contract.protocol import (
+    ACCESS,
     IDENTITY,
     MAX_FRAME_BYTES,
-    MAX_UNITS,
+    MAX_WORDS,
     MIN_FRAME_BYTES,
+    REGION_BITS,
     RUN,
-    SPACE_BITS,
+    WORD_BYTES,
     Command,
+    Region,
     Result,
-    RunFlag,
-    Space,
 )
+from trilight.hw.interfaces import weight_words_on_bus
 from trilight.hw.lib.frames import FrameReceiver
 from trilight.hw.lib.fsm import OneHotFSM
 
 from .buffer import FrameBuffer
-from .layouts import READ, WORD_BYTES, WRITE_BYTES, status_layout
+from .layouts import WRITE_BYTES, status_layout
 
 __all__ = ["Commands"]
 
@@ -71,9 +73,9 @@ class Commands:
             self._known.eq(frame.command.matches(*Command)),
             self._forget_run.eq(frame.sequence == 0),
             self._repeats_run.eq(frame.sequence == self._last_run),
-            bus.address.eq(frame.payload.access.address + buffer.index),
             run.stop.eq(0),
         ]
+        self._add_address(m)
         m.d.comb += [
             bus.data.eq(Cat(buffer.top, buffer.byte)),
             *(run.request.payload[field].eq(frame.payload.run[field])
@@ -88,15 +90,35 @@ class Commands:
         self._add_access_states(m, fsm)
         self._add_run_states(m, fsm)
 
+    def _add_address(self, m: Module) -> None:
+        """Add the address of the bus, and whether it is one of the weights or of a region.
+
+        The address counts up within its region; a memory that is shorter repeats in it.
+        """
+        bus, address = self._bus, self._buffer.frame.payload.access.address
+        weight_words = weight_words_on_bus(self._device)
+        bits = len(bus.address)
+        word = Signal(bits + 1, name="word_address", reset_less=True)
+        is_region = address[-1]
+        number = address[REGION_BITS:-1]
+        numbers = len(Region) - 1
+        m.d.sync += word.eq(address[:bits] + self._buffer.index)
+        m.d.comb += [
+            bus.address.eq(word),
+            bus.to_weights.eq(~is_region),
+            bus.region.eq(number),
+        ]
+        self._in_region = is_region & (number < numbers)
+        self._in_weights = ~is_region & (address[bits:-1] == 0) & (word < weight_words)
+
     def _add_decode_states(self, m: Module, fsm: OneHotFSM, idle: Signal) -> None:
         """Add the states that fetch a frame and find out its command."""
         buffer, receiver, frame = self._buffer, self._receiver, self._buffer.frame
         bare, fits_read, fits_run = Signal(), Signal(), Signal()
         m.d.sync += [fits.eq(receiver.count == MIN_FRAME_BYTES + size - WRITE_BYTES)
-                     for fits, size in ((bare, 0), (fits_read, READ.size), (fits_run, RUN.size))]
+                     for fits, size in ((bare, 0), (fits_read, ACCESS.size), (fits_run, RUN.size))]
         # A sequence that is not there counts as a wrong length.
-        second = (frame.payload.run.flags & RunFlag.SECOND.value).any()
-        has_sequence = (self._device.sequences > 1) | ~second
+        has_sequence = frame.payload.run.sequence >> self._device.sequence_bits == 0
         # Right length, last value of the index, next state. The index begins at 1, and is set back
         # to 0 after an address has been checked.
         status_words = status_layout(self._device).size // (8 * WORD_BYTES)
@@ -144,27 +166,22 @@ class Commands:
     def _add_access_states(self, m: Module, fsm: OneHotFSM) -> None:
         """Add the states that check every address of a READ or WRITE, and those of the WRITE."""
         buffer, bus = self._buffer, self._bus
-        weight_words = self._device.weight_words * self._device.packing.word_units
         forbidden, busy, too_many = Signal(), Signal(), Signal()
         m.d.sync += [forbidden.eq(0), busy.eq(0)]
-        space = bus.address[SPACE_BITS:]
-        in_weights = bus.address < weight_words
-        readable = space.matches(*(which >> SPACE_BITS for which in (Space.TAPE, Space.CHECK)))
-        in_space = space.matches(
-            *(which >> SPACE_BITS for which in Space if which != Space.WEIGHTS))
+        readable = self._in_region & bus.region.matches(
+            Region.TAPE.number, Region.WEIGHT_CRC.number)
 
         with fsm.State("CHECK-ADDRESS"):
             # The address on the bus is that of the word before the index. Numbers of words that
             # are too large, zero, or negative and thus large, are never reached.
-            writable = in_space & (self.command == Command.WRITE)
+            writable = self._in_region & (self.command == Command.WRITE)
             m.d.comb += buffer.count_on.eq(1)
             m.d.sync += [
-                forbidden.eq(forbidden | buffer.frame.payload.access.beyond.any()
-                             | ~(in_weights | readable | writable)),
+                forbidden.eq(forbidden | ~(self._in_weights | readable | writable)),
                 busy.eq(busy | (self._running & ~(readable & (self.command == Command.READ)))),
                 too_many.eq(~buffer.last),
             ]
-            with m.If(buffer.last | (buffer.index == MAX_UNITS)):
+            with m.If(buffer.last | (buffer.index == MAX_WORDS)):
                 fsm.next = "REFUSE-OR-ACCEPT"
 
         with fsm.State("REFUSE-OR-ACCEPT"):

@@ -2,13 +2,13 @@
 
 import struct
 
-from amaranth.hdl import Cat, Const, Module
+from amaranth.hdl import Cat, Module, Value
 from amaranth.lib import wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out, connect
 
 from trilight.hw.contract.device import Device
-from trilight.hw.contract.protocol import IDENTITY, PROTOCOL_MAGIC, PROTOCOL_VERSION, Space
+from trilight.hw.contract.protocol import IDENTITY, PROTOCOL_MAGIC, PROTOCOL_VERSION
 from trilight.hw.interfaces import BusSignature, RunSignature, StatusSignature, token_events
 from trilight.hw.lib.frames import FrameReceiver, FrameSender
 from trilight.hw.lib.uart import UARTReceiver, UARTTransmitter, check_clocks_per_bit
@@ -61,19 +61,15 @@ class Link(wiring.Component):
     Raises
     ------
     ValueError
-        The weight memory reaches into the other spaces, or a size does not fit ``IDENTITY``.
+        A size does not fit ``IDENTITY``.
     """
 
     def __init__(self, *, device: Device, clock_hz: int, clocks_per_bit: int,
                  build_id: int = 0) -> None:
-        weight_words = device.weight_words * device.packing.word_units
-        if weight_words > Space.PROGRAM:
-            raise ValueError(f"weight memory must hold at most {Space.PROGRAM} units, "
-                             f"not {weight_words}")
         try:
             self._identity = IDENTITY.pack(
-                PROTOCOL_MAGIC, PROTOCOL_VERSION, device.packing.block, clock_hz, clocks_per_bit,
-                build_id, device.weight_words, device.max_rows, device.max_columns,
+                PROTOCOL_MAGIC, PROTOCOL_VERSION, device.trits, device.lanes, clock_hz,
+                clocks_per_bit, build_id, device.weight_words, device.max_rows, device.max_columns,
                 device.max_channels, device.program_words, device.tape_tokens, device.max_vocab,
                 device.sequences)
         except struct.error as error:
@@ -85,8 +81,8 @@ class Link(wiring.Component):
         super().__init__({
             "rx": In(1, init=1),
             "tx": Out(1, init=1),
-            "bus": Out(BusSignature()),
-            "run": Out(RunSignature()),
+            "bus": Out(BusSignature(device)),
+            "run": Out(RunSignature(device)),
             "status": In(StatusSignature(device)),
             "events": token_events(device).flip(),
         })
@@ -107,10 +103,8 @@ class Link(wiring.Component):
             self.tx.eq(uart_transmitter.tx),
         ]
 
-        layout = status_layout(self._device)
-        positions = self.status.positions.as_value()
-        rest = (getattr(self.status, name) for name in layout.members if name != "positions")
-        status = Cat(positions, Const(0, layout["positions"].width - len(positions)), *rest)
+        status = Cat(Value.cast(getattr(self.status, name))
+                     for name in status_layout(self._device).members)
         buffer = FrameBuffer(m, receiver, self._identity, status, self.bus.read_data)
         commands = Commands(m, self._device, receiver, buffer, self.bus, self.run,
                             self.status.running)

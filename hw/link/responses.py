@@ -6,7 +6,7 @@ from operator import or_
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 
-from trilight.hw.contract.protocol import NOTICE, RESPONSE, Command, Result
+from trilight.hw.contract.protocol import EVENT, RESPONSE, TOKEN_EVENT, Command, Result
 from trilight.hw.lib.frames import FrameSender
 from trilight.hw.lib.fsm import OneHotFSM
 from trilight.hw.lib.select import lowest
@@ -25,6 +25,8 @@ class Responses:
         state     SEQUENCE | COMMAND | RESULT | [RUNNING] | (LOW | HIGH) per word      | END
         response  sequence | command | result | running   | low and high byte          | delimiter
         event     0        | event   | position low       | position high | token      | delimiter
+
+    An event's second byte of the token goes in TOKEN-HIGH, after HIGH.
 
     A word of a READ is read in BUS-READ and awaited in AWAIT-WORD, before its LOW.
 
@@ -55,23 +57,22 @@ class Responses:
         self._from_shift, self._from_body = Signal(name="from_shift"), Signal(name="from_body")
         self._add_bytes(m)
         fsm = OneHotFSM(m, "IDLE", "SEQUENCE", "COMMAND", "RESULT", "RUNNING", "BODY",
-                        "BUS-READ", "AWAIT-WORD", "LOW", "HIGH", "COUNTED", "END")
+                        "BUS-READ", "AWAIT-WORD", "LOW", "HIGH", "TOKEN-HIGH", "COUNTED", "END")
         self._add_header_states(m, fsm)
         self._add_body_states(m, fsm)
 
     def _add_bytes(self, m: Module) -> None:
         """Add the choice of the byte that is sent."""
         buffer, commands, sender = self._buffer, self._commands, self._sender
-        # The layout of an event is the same for all sequences.
         event: Value = self._events[-1].payload.as_value()
         for k in reversed(range(len(self._events) - 1)):
             event = Mux(self._which == k, self._events[k].payload.as_value(), event)
-        self._from_event = Signal(len(event) // 8, name="from_event")
+        self._from_event = Signal(TOKEN_EVENT.size, name="from_event")
         parts = [
             (self._from_shift | (self._from_body & ~self._identify), buffer.shift[:8]),
             (self._from_body & self._identify, buffer.byte),
             *((self._from_event[i], event.word_select(i, 8))
-              for i in range(len(self._from_event))),
+              for i in range(-(-len(event) // 8))),
         ]
         m.d.comb += [
             sender.i.valid.eq(self._sending),
@@ -107,7 +108,7 @@ class Responses:
         with fsm.State("COMMAND"):
             m.d.comb += [
                 self._sending.eq(1),
-                self._fixed.eq(Mux(is_event, NOTICE | self._which, RESPONSE)),
+                self._fixed.eq(Mux(is_event, EVENT | self._which, RESPONSE)),
                 self._from_shift.eq(~is_event),
             ]
             with m.If(sent):
@@ -164,10 +165,15 @@ class Responses:
             m.d.comb += [self._sending.eq(1), self._from_body.eq(~is_event),
                          self._from_event[2].eq(is_event)]
             with m.If(sent):
-                fsm.next = "END"
+                fsm.next = "TOKEN-HIGH"
                 with m.If(~is_event):
                     m.d.comb += buffer.count_on.eq(1)
                     fsm.next = "COUNTED"
+
+        with fsm.State("TOKEN-HIGH"):
+            m.d.comb += [self._sending.eq(1), self._from_event[3].eq(1)]
+            with m.If(sent):
+                fsm.next = "END"
 
         with fsm.State("COUNTED"):
             fsm.next = "BODY"

@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 
 from trilight.hw.contract.device import Device
-from trilight.hw.contract.protocol import Op
+from trilight.hw.contract.program import Op
 
 __all__ = ["Stages"]
 
@@ -26,7 +26,7 @@ class Stages:
     context : View(context_layout)
     load : Signal
         Pulse in the first cycle of a context.
-    rows : stream of row_layout
+    rows : stream of ROW
     count : int
         Stages to tag.
 

@@ -8,12 +8,12 @@ from trilight.hw.contract.device import Device
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.interfaces import (
     CHANNEL,
+    ROW,
     ActivationSignature,
     ContextSignature,
     HeadBiasSignature,
     LogitSignature,
     TableWriteSignature,
-    row_layout,
 )
 
 from .activation import add_activation
@@ -50,7 +50,7 @@ class VectorUnit(wiring.Component):
     -------
     context : In(ContextSignature)
         ``not_total`` is up to date two cycles after a vector's last activation.
-    rows : In(stream of row_layout, always ready)
+    rows : In(stream of ROW, always ready)
     channels : In(stream of CHANNEL, always ready)
         Embedding; enters as a new residual.
     head_bias : Out(HeadBiasSignature)
@@ -66,15 +66,15 @@ class VectorUnit(wiring.Component):
         self._device = device
         super().__init__({
             "context": In(ContextSignature(device)),
-            "rows": In(stream.Signature(row_layout(device), always_ready=True)),
+            "rows": In(stream.Signature(ROW, always_ready=True)),
             "channels": In(stream.Signature(CHANNEL, always_ready=True)),
             "head_bias": Out(HeadBiasSignature(device)),
             "acts": Out(ActivationSignature(device)),
             "done": Out(1),
             "logits": Out(LogitSignature(device)),
-            "write_taps": In(TableWriteSignature()),
-            "write_forget_bias": In(TableWriteSignature()),
-            "write_activation": In(TableWriteSignature()),
+            "write_taps": In(TableWriteSignature(device.max_channels)),
+            "write_forget_bias": In(TableWriteSignature(device.max_channels)),
+            "write_activation": In(TableWriteSignature(1 << NUMBERS.index_bits)),
         })
 
     def elaborate(self, platform: object) -> Module:

@@ -13,15 +13,17 @@ from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 
 from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.protocol import (
+    ACCESS,
+    ADDRESS,
     IDENTITY,
-    MAX_UNITS,
+    MAX_WORDS,
     PROTOCOL_MAGIC,
     PROTOCOL_VERSION,
     RUN,
-    STATUS,
     Command,
+    Region,
     RunFlag,
-    Space,
+    status_struct,
 )
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.flow.build import find_board
@@ -46,14 +48,12 @@ CONFIG = ModelConfig(vocab_size=96, d_model=24, n_layers=2, d_hidden=45)
 PROMPTS = ("To be", "Now")
 
 
-def address(first: int) -> bytes:
-    """A u24."""
-    return first.to_bytes(3, "little")
+STATUS = status_struct(UP5K.sequences)
 
 
 def tape(sequence: int) -> int:
     """Address of a sequence's first token."""
-    return Space.TAPE + sequence * UP5K.tape_tokens
+    return Region.TAPE + sequence * UP5K.tape_tokens
 
 
 class Bench:
@@ -89,7 +89,7 @@ class Bench:
 
     async def identify(self) -> None:
         assert await self.do(Command.IDENTIFY) == IDENTITY.pack(
-            PROTOCOL_MAGIC, PROTOCOL_VERSION, UP5K.packing.block, BOARD.clock_hz,
+            PROTOCOL_MAGIC, PROTOCOL_VERSION, UP5K.trits, UP5K.lanes, BOARD.clock_hz,
             BOARD.clocks_per_bit, int(os.environ[BUILD_ID]), UP5K.weight_words, UP5K.max_rows,
             UP5K.max_columns, UP5K.max_channels, UP5K.program_words, UP5K.tape_tokens,
             UP5K.max_vocab, UP5K.sequences)
@@ -98,36 +98,37 @@ class Bench:
         """Write the model's image; read the first and the last of its weights back."""
         image = compile_image(self.model)
         for first, units in image.segments:
-            for start in range(0, len(units), MAX_UNITS):
-                part = units[start:start + MAX_UNITS].astype("<u2").tobytes()
-                await self.do(Command.WRITE, address(first + start) + part)
+            for start in range(0, len(units), MAX_WORDS):
+                part = units[start:start + MAX_WORDS].astype("<u2").tobytes()
+                await self.do(Command.WRITE, ADDRESS.pack(first + start) + part)
         first, units = image.segments[0]
-        assert first == Space.WEIGHTS
-        for start in (0, len(units) - MAX_UNITS):
-            part = await self.do(Command.READ, address(start) + bytes([MAX_UNITS]))
-            assert part == units[start:start + MAX_UNITS].astype("<u2").tobytes()
+        assert first == Region.WEIGHTS
+        for start in (0, len(units) - MAX_WORDS):
+            part = await self.do(Command.READ, ACCESS.pack(start, MAX_WORDS))
+            assert part == units[start:start + MAX_WORDS].astype("<u2").tobytes()
 
     async def write_tape(self, sequence: int, position: int, tokens: list[int]) -> None:
         self.device.write_tape(position, tokens, sequence)
-        await self.do(Command.WRITE, address(tape(sequence) + position)
+        await self.do(Command.WRITE, ADDRESS.pack(tape(sequence) + position)
                       + np.array(tokens, "<u2").tobytes())
 
     async def run(self, flags: RunFlag, n_feed: int, n_generate: int, temperature: int,
-                  seed: int) -> None:
+                  seed: int, sequence: int = 0) -> None:
         """Run to the end, or prepare a run; compare notices, tapes and counters."""
         if RunFlag.CLEAR in flags:
             self.cycles = 0
-        notices = self.device.run(flags, n_feed, n_generate, temperature, seed)
+        notices = self.device.run(flags, n_feed, n_generate, temperature, seed, sequence)
         self.host.notices.clear()
-        await self.do(Command.RUN, RUN.pack(flags, n_feed, n_generate, temperature, seed))
+        await self.do(Command.RUN, RUN.pack(
+            flags, sequence, n_feed, n_generate, temperature, seed))
         if RunFlag.HOLD not in flags:
             await FallingEdge(self.dut.trace_running)
         device = self.device
         status = STATUS.unpack(await self.do(Command.STATUS))
-        assert status == (0, *device.positions, self.cycles, device.words, device.tokens)
-        for number, sequence in enumerate(device.sequences):
-            part = await self.do(Command.READ, address(tape(number)) + bytes([MAX_UNITS]))
-            assert part == np.array(sequence.tape[:MAX_UNITS], "<u2").tobytes()
+        assert status == (0, self.cycles, device.words, device.tokens, *device.positions)
+        for number, one in enumerate(device.sequences):
+            part = await self.do(Command.READ, ACCESS.pack(tape(number), MAX_WORDS))
+            assert part == np.array(one.tape[:MAX_WORDS], "<u2").tobytes()
         assert self.host.notices == notices
         cover_flags("chip.flag", flags)
         cover("chip.temperature", temperature_bin(temperature))
@@ -138,10 +139,11 @@ class Bench:
 
     async def run_without_model(self) -> None:
         """Two texts, right after power-on: the run ends at once, and nothing is fed."""
-        for flags in (RunFlag.CLEAR | RunFlag.HOLD, RunFlag.SECOND):
-            await self.do(Command.RUN, RUN.pack(flags | RunFlag.RESET | RunFlag.SEED, 3, 2, 0, 1))
+        for number, flags in enumerate((RunFlag.CLEAR | RunFlag.HOLD, RunFlag(0))):
+            await self.do(Command.RUN, RUN.pack(
+                flags | RunFlag.RESET | RunFlag.SEED, number, 3, 2, 0, 1))
         status = STATUS.unpack(await self.do(Command.STATUS))
-        assert status == (0, 0, 0, self.cycles, 0, 0)
+        assert status == (0, self.cycles, 0, 0, 0, 0)
         assert self.cycles
 
     def finish(self) -> None:
@@ -166,15 +168,15 @@ async def generates_texts(dut: Dut) -> None:
     first, second = (model.encode(prompt) for prompt in PROMPTS)
     for sequence, prompt in enumerate((first, second)):
         # What the block RAM held is not known.
-        await bench.write_tape(sequence, 0, [0] * MAX_UNITS)
+        await bench.write_tape(sequence, 0, [0] * MAX_WORDS)
         await bench.write_tape(sequence, 0, prompt)
     seeds = rng.integers(1 << 32, size=3).tolist()
     await bench.run(begin | RunFlag.CLEAR, len(first), 4, 205, seeds[0])
     await bench.run(RunFlag(0), 1, 2, 0, 0)
     # The second text is shorter, and so ends while the first goes on.
     await bench.run(begin | RunFlag.CLEAR | RunFlag.HOLD, len(first), 3, 0, seeds[1])
-    await bench.run(begin | RunFlag.SECOND, len(second), 2, 205, seeds[2])
-    await bench.run(RunFlag.SECOND, 1, 1, 205, 0)
+    await bench.run(begin, len(second), 2, 205, seeds[2], 1)
+    await bench.run(RunFlag(0), 1, 1, 205, 0, 1)
     await bench.run(RunFlag.HOLD, 1, 1, 205, 0)
-    await bench.run(RunFlag.SECOND, 1, 2, 0, 0)
+    await bench.run(RunFlag(0), 1, 2, 0, 0, 1)
     bench.finish()

@@ -17,11 +17,13 @@ from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 
 from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.numbers import NUMBERS
-from trilight.hw.contract.protocol import Op, RunFlag, Space
+from trilight.hw.contract.program import Op
+from trilight.hw.contract.protocol import Region, RunFlag
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.core import READ_LATENCY, RESTART_LATENCY
-from trilight.hw.interfaces import RUN, token_event_layout
-from trilight.hw.memory.scrub import check_cycles
+from trilight.hw.interfaces import run_layout, token_event_layout
+from trilight.hw.memory.scrub import CHECK_LATENCY, CYCLES_PER_WORD
+from trilight.hw.memory.spram import WeightMemory
 from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import MATRICES, Layer, Matrix, Model
 
@@ -46,9 +48,6 @@ SHAPES = {
     "blocks": ModelConfig(vocab_size=50, d_model=41, n_layers=2, d_hidden=121),
     "wide": ModelConfig(vocab_size=128, d_model=121, n_layers=1, d_hidden=200),
 }
-
-WORD_CYCLES = check_cycles(UP5K, 1) - check_cycles(UP5K, 0)
-"""Of a word's check."""
 
 
 def corner_case(model: Model, rng: np.random.Generator) -> Model:
@@ -89,29 +88,38 @@ class Bench:
 
     async def start(self) -> None:
         dut = self.dut
-        self.runs = Source(dut, "run__request", RUN, pauses(self.rng, 0.5))
+        self.runs = Source(dut, "run__request", run_layout(UP5K), pauses(self.rng, 0.5))
         for number in range(UP5K.sequences):
             Sink(dut, f"events__{number}", partial(self._notice, number),
                  pauses(self.rng, 0.7, LONGEST_PAUSE))
-        await start(dut, bus__address=0, bus__data=0, bus__write=0, bus__read=0, run__stop=0)
+        await start(dut, bus__address=0, bus__region=0, bus__to_weights=0, bus__data=0,
+                    bus__write=0, bus__read=0, run__stop=0)
 
     def _notice(self, sequence: int, bits: int) -> None:
         notice = unpack(TOKEN_EVENT, bits)
         self.announced.append((sequence, notice["position"], notice["token"]))
         cover("core.notice", sequence)
 
+    def address(self, address: int) -> None:
+        """Put the address of a word on the bus."""
+        region = Region.of(address)
+        to_weights = region == Region.WEIGHTS
+        self.dut.bus__to_weights.value = int(to_weights)
+        self.dut.bus__region.value = 0 if to_weights else region.number
+        self.dut.bus__address.value = address - region
+
     async def write(self, address: int, units: Iterable[int]) -> None:
         dut = self.dut
         dut.bus__write.value = 1
         for offset, unit in enumerate(units):
-            dut.bus__address.value = address + offset
+            self.address(address + offset)
             dut.bus__data.value = unit
             await RisingEdge(dut.clk)
         dut.bus__write.value = 0
 
     async def read(self, address: int) -> int:
         dut = self.dut
-        dut.bus__address.value = address
+        self.address(address)
         dut.bus__read.value = 1
         await RisingEdge(dut.clk)
         dut.bus__read.value = 0
@@ -126,13 +134,13 @@ class Bench:
         """Write a model's image; read some of its weights back."""
         for address, units in compile_image(model).segments:
             await self.write(address, units.tolist())
-            if address == Space.WEIGHTS:
+            if address == Region.WEIGHTS:
                 self.weights = units.astype("<u2")
                 for unit in self.rng.integers(0, len(units), 20).tolist():
                     got = await self.read(address + unit)
                     assert got == units[unit], f"unit {unit}: {got:#x} != {units[unit]:#x}"
         # Memories keep what was in them before the reset.
-        await self.write(Space.TAPE, [0] * UP5K.sequences * UP5K.tape_tokens)
+        await self.write(Region.TAPE, [0] * UP5K.sequences * UP5K.tape_tokens)
         self.device = ReferenceDevice(model)
         config = model.config
         kinds = (Op.MIX, Op.RESIDUAL, Op.GLU)
@@ -148,12 +156,12 @@ class Bench:
 
     async def write_tape(self, position: int, tokens: list[int], sequence: int = 0) -> None:
         self.device.write_tape(position, tokens, sequence)
-        start = Space.TAPE + sequence * UP5K.tape_tokens
+        start = Region.TAPE + sequence * UP5K.tape_tokens
         for offset, token in enumerate(tokens):
             await self.write(start + (position + offset) % UP5K.tape_tokens, [token])
 
     async def begin(self, flags: RunFlag, n_feed: int, n_generate: int, temperature: int,
-                    seed: int) -> None:
+                    seed: int, sequence: int = 0) -> None:
         self.announced.clear()
         cover_flags("core.flag", flags)
         cover("core.temperature", temperature_bin(temperature))
@@ -161,18 +169,18 @@ class Bench:
         cover("core.run", "generates" if n_generate else "prompt only")
         if RunFlag.HOLD not in flags:
             # Of a device that has been prepared the other sequence runs too.
-            cover("core.run", TURNS[self.held and RunFlag.SECOND in flags])
+            cover("core.run", TURNS[self.held and sequence > 0])
         self.held = RunFlag.HOLD in flags
-        await self.runs.send([{"flags": flags, "n_feed": n_feed, "n_generate": n_generate,
-                               "temperature": temperature, "seed": seed}])
+        await self.runs.send([{"flags": flags, "sequence": sequence, "n_feed": n_feed,
+                               "n_generate": n_generate, "temperature": temperature, "seed": seed}])
 
     async def run(self, flags: RunFlag, n_feed: int, n_generate: int, temperature: int = 0,
-                  seed: int = 0) -> None:
+                  seed: int = 0, sequence: int = 0) -> None:
         """Run to the end and compare notices and counters; traces are compared as they come."""
         dut = self.dut
         cycles = 0 if RunFlag.CLEAR in flags else int(dut.status__cycles.value)
-        notices = self.device.run(flags, n_feed, n_generate, temperature, seed)
-        await self.begin(flags, n_feed, n_generate, temperature, seed)
+        notices = self.device.run(flags, n_feed, n_generate, temperature, seed, sequence)
+        await self.begin(flags, n_feed, n_generate, temperature, seed, sequence)
         if RunFlag.HOLD in flags:
             return
         begin = cycle()
@@ -203,7 +211,7 @@ class Bench:
         while True:
             position = int(self.rng.integers(first, last)) if self.rng.random() < 0.5 else None
             dut.bus__read.value = int(position is not None)
-            dut.bus__address.value = Space.TAPE + (position or 0)
+            self.address(Region.TAPE + (position or 0))
             asked.append(position)
             await FallingEdge(dut.clk)
             answered = asked.popleft()
@@ -215,7 +223,7 @@ class Bench:
 
     async def compare_tapes(self) -> None:
         for number, sequence in enumerate(self.device.sequences):
-            start = Space.TAPE + number * UP5K.tape_tokens
+            start = Region.TAPE + number * UP5K.tape_tokens
             tape = [await self.read(start + position) for position in range(UP5K.tape_tokens)]
             assert tape == sequence.tape, f"tape of sequence {number}"
 
@@ -263,12 +271,11 @@ async def two_sequences(dut: Dut, shape: str, is_corner_case: bool) -> None:
         for number, (n_feed, _) in enumerate(lengths):
             tokens = rng.integers(0, config.vocab_size, n_feed).tolist()
             await bench.write_tape(bench.device.positions[number] * bool(again), tokens, number)
-        flags = [RunFlag.HOLD, RunFlag.SECOND]
-        for number, which in enumerate(flags):
+        for number, hold in enumerate((RunFlag.HOLD, RunFlag(0))):
             reset = again or RunFlag.RESET | RunFlag.SEED
-            await bench.run(which | reset, *lengths[number], **draw(rng))
+            await bench.run(hold | reset, *lengths[number], **draw(rng), sequence=number)
         again = RunFlag.SEED
-    await bench.run(RunFlag.SECOND, 1, 1, **draw(rng))
+    await bench.run(RunFlag(0), 1, 1, **draw(rng), sequence=1)
     await bench.run(ALL_FLAGS, 1, 1, **draw(rng))
     await bench.compare_tapes()
     traces.finish()
@@ -328,36 +335,36 @@ async def check_of_the_weights(dut: Dut) -> None:
     bench = await loaded(dut, "least")
     rng = bench.rng
     weights = rng.integers(0, 1 << 16, len(bench.weights), np.uint16)
-    await bench.write(Space.WEIGHTS, weights.tolist())
+    await bench.write(Region.WEIGHTS, weights.tolist())
 
     async def compare(words: int) -> None:
-        used = weights[:UP5K.packing.word_units * words].astype("<u2").tobytes()
-        found = [await bench.read(Space.CHECK + place) for place in range(3)]
+        used = weights[:WeightMemory.UNITS * words].astype("<u2").tobytes()
+        found = [await bench.read(Region.WEIGHT_CRC + place) for place in range(3)]
         cover("core.check", "complete")
         assert found == [1, *np.frombuffer(zlib.crc32(used).to_bytes(4, "little"), "<u2")], words
 
     async def completes(words: int, since: int) -> None:
-        assert await bench.read(Space.CHECK) == 0, "complete before its end"
+        assert await bench.read(Region.WEIGHT_CRC) == 0, "complete before its end"
         cover("core.check", "not complete")
         await FallingEdge(dut.checking)
         took = cycle() - since - RESTART_LATENCY
-        assert took == check_cycles(UP5K, words)
+        assert took == CYCLES_PER_WORD * words + CHECK_LATENCY
         await compare(words)
 
-    last = len(weights) // UP5K.packing.word_units
+    last = len(weights) // WeightMemory.UNITS
     for words in (1, 2, int(rng.integers(3, last)), last):
-        await bench.write(Space.CHECK, [words - 1])
+        await bench.write(Region.WEIGHT_CRC, [words - 1])
         await completes(words, cycle() - 1)
     # What touches other memories meanwhile does not matter.
-    await bench.write(Space.CHECK, [last - 1])
+    await bench.write(Region.WEIGHT_CRC, [last - 1])
     since = cycle() - 1
     for _ in range(20):
-        await bench.write(Space.TAPE + 5, [0] * int(rng.integers(1, 2 * WORD_CYCLES)))
-        assert await bench.read(Space.TAPE + 5) == 0
+        await bench.write(Region.TAPE + 5, [0] * int(rng.integers(1, 2 * CYCLES_PER_WORD)))
+        assert await bench.read(Region.TAPE + 5) == 0
     await completes(last, since)
     # Whatever touches the weights restarts it, however far it is.
     for _ in range(20):
-        await ClockCycles(dut.clk, int(rng.integers(1, 3 * WORD_CYCLES)))
+        await ClockCycles(dut.clk, int(rng.integers(1, 3 * CYCLES_PER_WORD)))
         place = int(rng.integers(len(weights)))
         if rng.integers(2):
             weights[place] ^= 1 << rng.integers(16)
@@ -371,7 +378,7 @@ async def check_of_the_weights(dut: Dut) -> None:
     await bench.write_tape(0, [0, 1, 2])
     await bench.begin(ALL_FLAGS, 3, 0, 0, 0)
     await RisingEdge(dut.status__running)
-    assert [await bench.read(Space.CHECK + place) for place in range(3)] == [0, 0, 0]
+    assert [await bench.read(Region.WEIGHT_CRC + place) for place in range(3)] == [0, 0, 0]
     await FallingEdge(dut.status__running)
     await FallingEdge(dut.checking)
     await compare(last)

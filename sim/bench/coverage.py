@@ -16,7 +16,8 @@ from typing import TextIO
 
 from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.numbers import NUMBERS
-from trilight.hw.contract.protocol import Command, Op, Result, RunFlag, Slip, Space
+from trilight.hw.contract.program import Op
+from trilight.hw.contract.protocol import Command, Region, Result, RunFlag, Slip
 
 __all__ = ["DAMAGE", "POINTS", "TURNS", "VARIABLE", "Pace", "cover", "cover_flags", "ends", "hits",
            "missing", "temperature_bin", "write_coverage"]
@@ -42,7 +43,7 @@ _REFUSALS = {
     Result.BAD_ADDRESS: (Command.WRITE, Command.READ),
     Result.BUSY: (Command.WRITE, Command.READ, Command.RUN),
 }
-READABLE = (Space.WEIGHTS, Space.TAPE, Space.CHECK)
+READABLE = (Region.WEIGHTS, Region.TAPE, Region.WEIGHT_CRC)
 FLAGS = [f"{flag.name} {state}" for flag in RunFlag for state in ("set", "clear")]
 OPERATIONS = [f"{op.name} {words}" for op in (Op.MIX, Op.RESIDUAL, Op.GLU, Op.HEAD)
               for words in ("short", "long")]
@@ -61,7 +62,7 @@ _DECLARED: dict[str, Iterable[object]] = {
     "link.refusal": ["BAD_COMMAND", *(f"{result.name} {command.name}"
                                       for result, commands in _REFUSALS.items()
                                       for command in commands)],
-    "link.written": [space.name for space in Space],
+    "link.written": [space.name for space in Region],
     "link.read": [space.name for space in READABLE],
     "link.flag": FLAGS,
     "link.repeated RUN": ("acknowledged",),

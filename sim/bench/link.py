@@ -11,22 +11,23 @@ from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.protocol import (
+    ACCESS,
+    ADDRESS,
     IDENTITY,
     MAX_FRAME_BYTES,
-    MAX_UNITS,
+    MAX_WORDS,
     PROTOCOL_MAGIC,
     PROTOCOL_VERSION,
+    REGION_WORDS,
     RUN,
-    SPACE_UNITS,
-    STATUS,
     Command,
+    Region,
     Result,
     RunFlag,
     Slip,
-    Space,
+    status_struct,
 )
-from trilight.hw.interfaces import RUN as RUN_LAYOUT
-from trilight.hw.interfaces import token_event_layout
+from trilight.hw.interfaces import bus_address_bits, run_layout, token_event_layout
 from trilight.sw.host.frames import Frame, encode_frame
 
 from .checker import InOrderChecker
@@ -39,8 +40,8 @@ CLOCKS_PER_BIT = 4
 BUILD_ID = 0x12345678
 """What the tests build the link with."""
 
-WEIGHT_UNITS = UP5K.weight_words * UP5K.lanes // 2
-LAST = Space.CHECK + SPACE_UNITS - 1
+WEIGHT_WORDS = UP5K.weight_words * UP5K.lanes // 2
+LAST = Region.WEIGHT_CRC + REGION_WORDS - 1
 MAX_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
 LONGEST_READ = 20
 MAX_SKEW = 0.02
@@ -48,14 +49,12 @@ MAX_SKEW = 0.02
 SEQUENCES = range(UP5K.sequences)
 
 
-def address(first: int) -> bytes:
-    """A u24."""
-    return first.to_bytes(3, "little")
 
 
-def space_of(unit: int) -> str:
-    """Name of the space that a unit lies in."""
-    return Space(max(space for space in Space if space <= unit)).name
+def place(first: int, offset: int) -> int:
+    """Address of a word of an access, as it comes out on the bus: a region repeats there."""
+    region = Region.of(first)
+    return region + (first - region + offset) % (1 << bus_address_bits(UP5K))
 
 
 def cover_escapes(data: bytes, way: str) -> None:
@@ -91,7 +90,14 @@ class Bench:
         cocotb.start_soon(self._serve_reads())
 
     def _write(self, _bits: int) -> None:
-        self.writes((int(self.dut.bus__address.value), int(self.dut.bus__data.value)))
+        self.writes((self.address(), int(self.dut.bus__data.value)))
+
+    def address(self) -> int:
+        """Address of the word on the bus."""
+        dut, word = self.dut, int(self.dut.bus__address.value)
+        if int(dut.bus__to_weights.value):
+            return word
+        return Region.PROGRAM + int(dut.bus__region.value) * REGION_WORDS + word
 
     def _stop(self, _bits: int) -> None:
         self.stops += 1
@@ -103,7 +109,7 @@ class Bench:
             if not int(dut.bus__read.value):
                 await RisingEdge(dut.bus__read)
                 continue
-            unit = self.memory[int(dut.bus__address.value)]
+            unit = self.memory[self.address()]
             await ClockCycles(dut.clk, int(self.rng.integers(1, LONGEST_READ)))
             dut.bus__read_data.value = unit
             dut.bus__read_valid.value = 1
@@ -115,7 +121,8 @@ class Bench:
         """Announce tokens of a sequence now and then."""
         for _ in range(count):
             await ClockCycles(self.dut.clk, int(self.rng.integers(1, 3000)))
-            position, token = int(self.rng.integers(1 << 16)), int(self.rng.integers(1 << 8))
+            position = int(self.rng.integers(1 << 16))
+            token = int(self.rng.integers(UP5K.max_vocab))
             self.announced[sequence].append((sequence, position, token))
             await self.notices[sequence].send([{"position": position, "token": token}])
 
@@ -142,27 +149,29 @@ class Bench:
         return answer
 
     async def write(self, first: int, units: list[int]) -> None:
-        self.writes.expect((first + k, unit) for k, unit in enumerate(units))
-        self.memory.update({first + k: unit for k, unit in enumerate(units)})
-        payload = address(first) + np.array(units, "<u2").tobytes()
+        places = [place(first, k) for k in range(len(units))]
+        self.writes.expect(zip(places, units, strict=True))
+        self.memory.update(zip(places, units, strict=True))
+        payload = ADDRESS.pack(first) + np.array(units, "<u2").tobytes()
         assert await self.accepted(Command.WRITE, payload) == b""
-        cover("link.written", space_of(first))
+        cover("link.written", Region.of(first).name)
 
     async def read(self, first: int, count: int) -> None:
-        units = [self.memory[first + k] for k in range(count)]
-        answer = await self.accepted(Command.READ, address(first) + bytes([count]))
+        units = [self.memory[place(first, k)] for k in range(count)]
+        answer = await self.accepted(Command.READ, ACCESS.pack(first, count))
         assert answer == np.array(units, "<u2").tobytes()
-        cover("link.read", space_of(first))
+        cover("link.read", Region.of(first).name)
 
     async def run(self, flags: int, *, repeats: int = 0) -> None:
         """A run of random parameters that is executed once, however often it is repeated."""
         rng = self.rng
         fields = {"flags": flags,
+                  "sequence": int(rng.choice(SEQUENCES)),
                   "n_feed": int(rng.integers(1, 1 << 16)),
                   "n_generate": int(rng.integers(1 << 16)),
                   "temperature": int(rng.integers(MAX_TEMPERATURE)),
                   "seed": int(rng.integers(1 << 32))}
-        self.runs.expect([pack(RUN_LAYOUT, **fields)])
+        self.runs.expect([pack(run_layout(UP5K), **fields)])
         assert await self.accepted(Command.RUN, RUN.pack(*fields.values())) == b""
         cover_flags("link.flag", fields["flags"])
         for _ in range(repeats):
@@ -182,13 +191,13 @@ class Bench:
             position << 16 * k for k, position in enumerate(positions))
         for name, value in counters.items():
             self.dut[f"status__{name}"].value = value
-        assert await self.accepted(Command.STATUS) == STATUS.pack(
-            running, *positions, *counters.values())
+        assert await self.accepted(Command.STATUS) == status_struct(len(SEQUENCES)).pack(
+            running, *counters.values(), *positions)
         self.dut.status__running.value = 0
 
     async def identify(self) -> None:
         identity = IDENTITY.pack(
-            PROTOCOL_MAGIC, PROTOCOL_VERSION, UP5K.packing.block, CLOCK_HZ, CLOCKS_PER_BIT,
+            PROTOCOL_MAGIC, PROTOCOL_VERSION, UP5K.trits, UP5K.lanes, CLOCK_HZ, CLOCKS_PER_BIT,
             BUILD_ID, UP5K.weight_words, UP5K.max_rows, UP5K.max_columns, UP5K.max_channels,
             UP5K.program_words, UP5K.tape_tokens, UP5K.max_vocab, UP5K.sequences)
         assert await self.accepted(Command.IDENTIFY) == identity
@@ -226,13 +235,14 @@ async def every_command(dut: Dut) -> None:
     await bench.start()
     announcing = [cocotb.start_soon(bench.announce(sequence, 20)) for sequence in SEQUENCES]
     await bench.identify()
-    places = [0, WEIGHT_UNITS - MAX_UNITS,
-              *(int(space) for space in Space if space != Space.WEIGHTS), LAST + 1 - MAX_UNITS]
+    places = [0, WEIGHT_WORDS - MAX_WORDS,
+              *(int(space) for space in Region if space != Region.WEIGHTS), LAST + 1 - MAX_WORDS]
     for first in places:
-        await bench.write(first, units(rng, int(rng.choice([1, 2, MAX_UNITS]))))
-    await bench.write(Space.TAPE, units(rng, MAX_UNITS))
-    bench.memory.update({Space.CHECK + k: unit for k, unit in enumerate(units(rng, 3))})
-    for first, count in ((Space.TAPE, MAX_UNITS), (Space.TAPE + 3, 1), (0, 1), (Space.CHECK, 3)):
+        await bench.write(first, units(rng, int(rng.choice([1, 2, MAX_WORDS]))))
+    await bench.write(Region.TAPE, units(rng, MAX_WORDS))
+    bench.memory.update({Region.WEIGHT_CRC + k: unit for k, unit in enumerate(units(rng, 3))})
+    for first, count in ((Region.TAPE, MAX_WORDS), (Region.TAPE + 3, 1), (0, 1),
+                         (Region.WEIGHT_CRC, 3)):
         await bench.read(first, count)
     every = (1 << len(RunFlag)) - 1
     for repeats, flags in ((0, every), (2, 0), (1, int(rng.integers(every)))):
@@ -250,30 +260,32 @@ async def refusals(dut: Dut) -> None:
     rng = generator()
     bench = Bench(dut, rng)
     await bench.start()
-    await bench.write(Space.TAPE, [1, 2])
-    run = RUN.pack(RunFlag.RESET, 1, 0, 0, 0)
+    await bench.write(Region.TAPE, [1, 2])
+    run = RUN.pack(RunFlag.RESET, 0, 1, 0, 0, 0)
     one = np.array([1], "<u2").tobytes()
     for command in (0, 7, 0x41, 0xFF):
         await bench.refused(Result.BAD_COMMAND, command)
     for command, payload in (
             (Command.IDENTIFY, b"\0"), (Command.STATUS, b"\0"), (Command.STOP, b"\0"),
-            (Command.RUN, run[:-1]), (Command.RUN, RUN.pack(0, 0, 1, 0, 0)),
-            (Command.WRITE, address(0)), (Command.WRITE, address(0) + b"\0"),
-            (Command.READ, address(0)), (Command.READ, address(0) + b"\0"),
-            (Command.READ, address(0) + bytes([MAX_UNITS + 1]))):
+            (Command.RUN, run[:-1]), (Command.RUN, RUN.pack(0, 0, 0, 1, 0, 0)),
+            (Command.RUN, RUN.pack(0, UP5K.sequences, 1, 1, 0, 0)),
+            (Command.WRITE, ADDRESS.pack(0)), (Command.WRITE, ADDRESS.pack(0) + b"\0"),
+            (Command.READ, ADDRESS.pack(0)), (Command.READ, ACCESS.pack(0, 0)),
+            (Command.READ, ACCESS.pack(0, MAX_WORDS + 1))):
         await bench.refused(Result.BAD_LENGTH, command, payload)
     for command, payload in (
-            (Command.WRITE, address(LAST + 1) + one), (Command.WRITE, address(1 << 20) + one),
-            (Command.WRITE, address(LAST) + 2 * one),
-            (Command.READ, address(Space.PROGRAM) + b"\1"),
-            (Command.READ, address(LAST) + b"\2")):
+            (Command.WRITE, ADDRESS.pack(LAST + 1) + one),
+            (Command.WRITE, ADDRESS.pack(WEIGHT_WORDS) + one),
+            (Command.WRITE, ADDRESS.pack(WEIGHT_WORDS - 1) + 2 * one),
+            (Command.READ, ACCESS.pack(Region.PROGRAM, 1)),
+            (Command.READ, ACCESS.pack(LAST + 1, 2))):
         await bench.refused(Result.BAD_ADDRESS, command, payload)
     bench.set_running(True)
     for command, payload in (
-            (Command.WRITE, address(0) + one), (Command.READ, address(0) + b"\1"),
+            (Command.WRITE, ADDRESS.pack(0) + one), (Command.READ, ACCESS.pack(0, 1)),
             (Command.RUN, run)):
         await bench.refused(Result.BUSY, command, payload)
-    await bench.read(Space.TAPE, 2)
+    await bench.read(Region.TAPE, 2)
     assert bench.stops == 0
     await bench.finish()
 
@@ -284,7 +296,7 @@ async def damage(dut: Dut) -> None:
     rng = generator()
     bench = Bench(dut, rng)
     await bench.start()
-    frame = encode_frame(Frame(9, Command.WRITE, address(Space.TAPE) + bytes([1, 2, 3, 4])))
+    frame = encode_frame(Frame(9, Command.WRITE, ADDRESS.pack(Region.TAPE) + bytes([1, 2, 3, 4])))
     for number in range(24):
         cover("link.damage", DAMAGE[number % len(DAMAGE)])
         match number % len(DAMAGE):
@@ -305,10 +317,10 @@ async def damage(dut: Dut) -> None:
             case 4:  # an escape that is none
                 await bench.host.send(bytes([Slip.END, 1, Command.STOP, Slip.ESC, 1, Slip.END]))
             case 5:  # too long
-                payload = address(Space.TAPE) + bytes(MAX_FRAME_BYTES)
+                payload = ADDRESS.pack(Region.TAPE) + bytes(MAX_FRAME_BYTES)
                 await bench.host.send(
                     bytes([Slip.END, 1, Command.WRITE]) + payload + bytes([Slip.END]))
-        await bench.write(Space.TAPE + number, units(rng, int(rng.integers(1, 4))))
+        await bench.write(Region.TAPE + number, units(rng, int(rng.integers(1, 4))))
     assert bench.stops == 0
     await bench.finish()
 
@@ -320,9 +332,9 @@ async def baud_tolerance(dut: Dut, slower: float) -> None:
     rng = generator()
     bench = Bench(dut, rng, slower)
     await bench.start()
-    for length in (MAX_UNITS, 1, 17):
-        await bench.write(Space.TAPE, units(rng, length))
-        await bench.read(Space.TAPE, length)
+    for length in (MAX_WORDS, 1, 17):
+        await bench.write(Region.TAPE, units(rng, length))
+        await bench.read(Region.TAPE, length)
     await bench.identify()
     cover("link.baud", "slower" if slower > 0 else "faster" if slower else "nominal")
     await bench.finish()

@@ -156,12 +156,12 @@ class ReferenceDevice:
             tape[(position + offset) % len(tape)] = token
 
     def run(self, flags: RunFlag, n_feed: int, n_generate: int, temperature: int = 0,
-            seed: int = 0) -> list[tuple[int, int, int]]:
-        """Execute a RUN; return sequence, position and token of each notice."""
-        which = int(RunFlag.SECOND in flags)
-        if not which:
-            self.sequences[1].n_feed = 0
-        sequence = self.sequences[which]
+            seed: int = 0, number: int = 0) -> list[tuple[int, int, int]]:
+        """Execute a RUN about a sequence; return sequence, position and token of each event."""
+        if not number:
+            for other in self.sequences[1:]:
+                other.n_feed = 0
+        sequence = self.sequences[number]
         if RunFlag.RESET in flags:
             sequence.reference.reset()
             sequence.position = 0

@@ -8,8 +8,8 @@ from cocotb.queue import Queue
 from cocotb.triggers import FallingEdge, Timer
 
 from trilight.hw.contract.device import UP5K
-from trilight.hw.contract.protocol import NOTICE, RESPONSE, Result
-from trilight.sw.host.frames import NOTICE_PAYLOAD, Frame, FrameReader, encode_frame
+from trilight.hw.contract.protocol import EVENT, RESPONSE, TOKEN_EVENT, Result
+from trilight.sw.host.frames import Frame, FrameReader, encode_frame
 
 from .streams import CLOCK_NS, NEVER, Dut
 
@@ -93,9 +93,9 @@ class Host:
                 await Timer(self._bit_ps, unit="ps")
             assert int(self._tx.value) == 1, f"no stop bit after {byte:#04x}"
             for frame in self._reader.feed(bytes([byte])):
-                number = frame.command - NOTICE
+                number = frame.command - EVENT
                 if number in range(UP5K.sequences):
                     assert frame.sequence == 0, f"{frame}: notices have sequence number 0"
-                    self.notices.append((number, *NOTICE_PAYLOAD.unpack(frame.payload)))
+                    self.notices.append((number, *TOKEN_EVENT.unpack(frame.payload)))
                 else:
                     self._answers.put_nowait(frame)

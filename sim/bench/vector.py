@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.numbers import NUMBERS
-from trilight.hw.contract.protocol import OP_SCALES, Op
+from trilight.hw.contract.program import SCALES, Op
 from trilight.hw.interfaces import (
     ACTIVATION,
     CHANNEL,
     LOGIT,
     LOGIT_LATENCY,
+    ROW,
     context_layout,
-    row_layout,
 )
 from trilight.hw.vector.timing import GLU_ACT, MIX_ACT, RESIDUAL_ACT
 from trilight.sw.reference.model import rshift, saturate
@@ -51,7 +51,7 @@ def signed_range(bits: int) -> tuple[int, int]:
     return -(1 << bits - 1), (1 << bits - 1) - 1
 
 
-SUMS = signed_range(UP5K.acc_bits)
+SUMS = signed_range(NUMBERS.acc_bits)
 RESIDUAL = signed_range(NUMBERS.residual_bits)
 TAPS = signed_range(NUMBERS.tap_bits)
 INDEX = signed_range(NUMBERS.index_bits)
@@ -176,7 +176,7 @@ class SequenceModel:
         q = self._clip("q", rshift(tapped, NUMBERS.tap_frac))
         total = int(np.abs(q).sum())
         cover("vector.sum of magnitudes", "more" if total else "0")
-        self.not_total = (1 << UP5K.norm_bits) - 1 - total
+        self.not_total = (1 << NUMBERS.norm_bits) - 1 - total
         return q
 
     def shift(self, layer: int) -> Integers:
@@ -236,7 +236,7 @@ class Bench:
         self.dut = dut
         self.rng = rng
         self.rests = rests
-        self.rows = Source(dut, "rows", row_layout(UP5K), rests)
+        self.rows = Source(dut, "rows", ROW, rests)
         self.embedding = Source(dut, "channels", CHANNEL, rests)
         self.acts = InOrderChecker("activation")
         self.act_times = InOrderChecker("cycle of activation")
@@ -267,7 +267,7 @@ class Bench:
 
     def _row_comes(self, bits: int) -> None:
         """Expect the activation or the end that the row leads to."""
-        last = unpack(row_layout(UP5K), bits)["last"]
+        last = unpack(ROW, bits)["last"]
         self._row += 1
         if not self._latency or self._row % self._phases:
             return
@@ -433,7 +433,7 @@ class Bench:
 
     def draw_sums(self, kind: Op, rows: int) -> tuple[Integers, list[int]]:
         """Sums of an operation and its three scales, the second of a RESIDUAL being a tap."""
-        scales = np.clip(2 ** self.rng.uniform(-3, 18, OP_SCALES), 0, MAX_SCALE).astype(int)
+        scales = np.clip(2 ** self.rng.uniform(-3, 18, SCALES), 0, MAX_SCALE).astype(int)
         if kind == Op.RESIDUAL:
             scales[1] = self.rng.integers(1, TAPS[1], endpoint=True)
         return any_of(self.rng, SUMS, rows), scales.tolist()
@@ -527,7 +527,7 @@ class EdgeBench(Bench):
             scales = [MAX_SCALE, 1 << NUMBERS.tap_frac - 1, 0]
         if kind == Op.GLU:  # the greatest scale passes a sum on
             sums[1::2] = self.rng.choice([-257, -256, -255, 255, 256, 257], rows // 2)
-            scales = [MAX_SCALE] * OP_SCALES
+            scales = [MAX_SCALE] * SCALES
         return sums, scales
 
 
@@ -542,7 +542,7 @@ class SweepBench(Bench):
             wanted = index + (index > 0)
             for row in range(3):
                 sums[row::3] = self.rng.permutation(wanted)
-            scales = [MAX_SCALE] * OP_SCALES
+            scales = [MAX_SCALE] * SCALES
         return sums, scales
 
 

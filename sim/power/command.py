@@ -1,7 +1,6 @@
 """The command that says what a token costs, where it goes, and how far to trust it."""
 
 import enum
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import entry_points
@@ -15,8 +14,8 @@ from rich.table import Table
 from trilight.hw.contract.device import UP5K
 from trilight.hw.flow.build import find_board, synthesise, tool_versions
 from trilight.hw.support.terminal import Console
-from trilight.sw.cli.console import check_clock
-from trilight.sw.errors import PowerError, ReportError
+from trilight.sw.cli.console import check_clock, check_folder, write_file, write_json
+from trilight.sw.errors import PowerError
 from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.model import Model
 from trilight.sw.power import (
@@ -104,9 +103,7 @@ def power_command(
     are not included.
     """
     for path in (json_file, plot, curve):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise ReportError(f"cannot write {path}: there is no folder {path.parent}; "
-                              "make it first")
+        check_folder(path)
     for hertz in clock or ():
         check_clock(hertz)
     console = Console(highlight=False)
@@ -122,18 +119,11 @@ def power_command(
         results = _power(console, *_counted(target, model, texts), clock or DEFAULT_CLOCKS, voltage,
                          temperature, chosen)
         if curve is not None:
-            _write(curve, curve_svg(results["curve"], results["source"]))
+            write_file(curve, curve_svg(results["curve"], results["source"]).encode())
         if plot is not None:
-            _write(plot, energy_svg(results["points"][0]["energy"]))
+            write_file(plot, energy_svg(results["points"][0]["energy"]).encode())
     if json_file is not None:
-        _write(json_file, json.dumps(results, indent=2) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ReportError(f"cannot write {path}: {error.strerror}") from error
+        write_json(json_file, results)
 
 
 def _progress(text: str) -> None:

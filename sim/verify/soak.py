@@ -5,7 +5,8 @@ run as a host would: prompts, generations, continuations, one text or two. Every
 traces show, every token and every counter has to equal the integer reference's.
 """
 
-import json
+import shlex
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from rich.table import Table
 
 from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.numbers import NUMBERS
-from trilight.hw.contract.protocol import MAX_UNITS, RUN, STATUS, Command, RunFlag, Space
+from trilight.hw.contract.protocol import MAX_WORDS, RUN, Command, Region, RunFlag, status_struct
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.flow.build import BoardDesign, Hdl, elaborate, find_board, synthesise
 from trilight.hw.support.boards import DEFAULT_BOARD, board_names
@@ -32,7 +33,8 @@ from trilight.sim.bench.core import corner_case
 from trilight.sim.bench.traces import TRACES, ReferenceDevice
 from trilight.sim.board import CHUNK, IDLE, QUIET_BITS
 from trilight.sim.native.compile import NativeBench
-from trilight.sw.cli.console import replace_json, stoppable
+from trilight.sim.verify.journal import Journal
+from trilight.sw.cli.console import stoppable, write_json
 from trilight.sw.errors import SimulationError, TrilightError
 from trilight.sw.host.link import Link, Request, read_request, write_request
 from trilight.sw.host.transport import Transport
@@ -189,16 +191,16 @@ class Session:
         self._link.request(Request(Command.IDENTIFY), sequence=0)
         for address, units in compile_image(model).segments:
             self._write(address, units)
-        self._write(Space.TAPE, np.zeros(UP5K.sequences * UP5K.tape_tokens, np.uint16))
+        self._write(Region.TAPE, np.zeros(UP5K.sequences * UP5K.tape_tokens, np.uint16))
 
     def close(self) -> None:
         self._outcome.cycles = self._bench.cycles
         self._bench.close()
 
     def _write(self, address: int, units: NDArray[Any]) -> None:
-        requests = [write_request(address + start, units[start:start + MAX_UNITS]
+        requests = [write_request(address + start, units[start:start + MAX_WORDS]
                                   .astype("<u2").tobytes())
-                    for start in range(0, len(units), MAX_UNITS)]
+                    for start in range(0, len(units), MAX_WORDS)]
         for answer in self._link.exchange(requests):
             answer.check()
 
@@ -216,7 +218,7 @@ class Session:
         self._link.notices.clear()
         temperature = int(rng.choice(TEMPERATURES))
         for sequence in chosen:
-            flags = RunFlag.SECOND if sequence else RunFlag(0)
+            flags = RunFlag(0)
             if self._fresh[sequence] or rng.random() < 0.3:
                 flags |= RunFlag.RESET | RunFlag.SEED
                 self._fresh[sequence] = False
@@ -228,9 +230,9 @@ class Session:
             position = 0 if RunFlag.RESET in flags else device.positions[sequence]
             self._prompt(sequence, position, n_feed)
             seed = int(rng.choice([0, 1, int(rng.integers(1 << 32))]))
-            notices = device.run(flags, n_feed, n_generate, temperature, seed)
+            notices = device.run(flags, n_feed, n_generate, temperature, seed, sequence)
             self._link.request(Request(Command.RUN, RUN.pack(
-                flags, n_feed, n_generate, temperature, seed))).check()
+                flags, sequence, n_feed, n_generate, temperature, seed))).check()
         self._compare(notices)
         self._outcome.runs += 1
         self._outcome.together += together
@@ -240,7 +242,7 @@ class Session:
         self._device.write_tape(position, tokens.tolist(), sequence)
         tape = UP5K.tape_tokens
         for offset in range(count):
-            self._write(Space.TAPE + sequence * tape + (position + offset) % tape,
+            self._write(Region.TAPE + sequence * tape + (position + offset) % tape,
                         tokens[offset:offset + 1])
 
     def _compare(self, notices: list[tuple[int, int, int]]) -> None:
@@ -249,9 +251,9 @@ class Session:
         while self._bench.values()["running"]:
             self._bench.run(RUNNING_CYCLES)
         self._link.listen(0.1)  # to the last notice
-        running, first, second, _, words, tokens = STATUS.unpack(
+        running, _, words, tokens, *positions = status_struct(UP5K.sequences).unpack(
             self._link.request(Request(Command.STATUS)).check())
-        same("running, positions", [running, first, second], [0, *device.positions])
+        same("running, positions", [running, *positions], [0, *device.positions])
         same("words and tokens", [words, tokens], [device.words, device.tokens])
         same("notices", sorted((n.sequence, n.position, n.token) for n in self._link.notices),
              sorted(notices))
@@ -274,9 +276,9 @@ class Session:
         """Compare all tokens of both tapes."""
         for number, sequence in enumerate(self._device.sequences):
             tape: list[int] = []
-            start = Space.TAPE + number * UP5K.tape_tokens
-            for first in range(0, UP5K.tape_tokens, MAX_UNITS):
-                count = min(MAX_UNITS, UP5K.tape_tokens - first)
+            start = Region.TAPE + number * UP5K.tape_tokens
+            for first in range(0, UP5K.tape_tokens, MAX_WORDS):
+                count = min(MAX_WORDS, UP5K.tape_tokens - first)
                 tape += self._link.request(read_request(start + first, count)).check()[::2]
             same(f"tape of sequence {number}", tape, sequence.tape)
 
@@ -320,12 +322,12 @@ def run_model(hdl: Hdl, seed: int, number: int, most: int | None = None) -> Soak
 
 
 class Campaign:
-    """Outcomes of one seed on one design, kept in a file so that the work can go on later.
+    """Outcomes of one seed on one design, kept in a journal so that the work can go on later.
 
     Parameters
     ----------
     path : pathlib.Path
-        JSON; a file of another design, target or seed is not added to.
+        A journal of another design, target or seed is not added to.
     hdl : Hdl
     seed : int
 
@@ -336,31 +338,21 @@ class Campaign:
     """
 
     def __init__(self, path: Path, hdl: Hdl, seed: int) -> None:
-        self.path = path
-        self.about = {"target": hdl.kind, "seed": seed, "design_sha256": hdl.design_sha256}
-        self.outcomes: list[SoakOutcome] = []
-        self.seconds = 0.0
-        if path.exists():
-            try:
-                kept = json.loads(path.read_text())
-                about = {name: kept[name] for name in self.about}
-                self.outcomes = [SoakOutcome(**each) for each in kept["models"]]
-                self.seconds = kept["seconds"]
-            except (ValueError, KeyError, TypeError) as error:
-                raise SimulationError(f"{path} holds no results of a campaign ({error}); name "
-                                      "another file") from error
-            if about != self.about:
-                raise SimulationError(f"{path} is of {about}, not of {self.about}; name another "
-                                      "file or remove it")
+        self.journal = Journal(path, {"target": hdl.kind, "seed": seed,
+                                      "design_sha256": hdl.design_sha256})
+        self.about = self.journal.about
+        kept = [self.journal.results[number] for number in sorted(self.journal.results, key=int)]
+        self.outcomes = [SoakOutcome(**each["outcome"]) for each in kept]
+        self.seconds = sum(each["seconds"] for each in kept)
 
     @property
     def tokens(self) -> int:
         """Compared so far."""
         return sum(outcome.tokens for outcome in self.outcomes)
 
-    def to_dict(self, models: bool = True) -> dict[str, Any]:
-        """All of it, or all but the single models, ready for JSON."""
-        total: dict[str, Any] = {
+    def to_dict(self) -> dict[str, Any]:
+        """Totals over all models, ready for JSON."""
+        return {
             **self.about, "seconds": round(self.seconds, 1), "tokens": self.tokens,
             "generated": sum(outcome.generated for outcome in self.outcomes),
             "runs": sum(outcome.runs for outcome in self.outcomes),
@@ -372,9 +364,8 @@ class Campaign:
             "differences": 0,
             "shapes": len({tuple(outcome.config.values()) for outcome in self.outcomes}),
             "sizes": {name: [min(sizes), max(sizes)] for name, sizes in self._sizes().items()},
+            "models": len(self.outcomes),
         }
-        return {**total, "models": [vars(outcome) for outcome in self.outcomes]} if models \
-            else {**total, "models": len(self.outcomes)}
 
     def _sizes(self) -> dict[str, list[int]]:
         sizes: dict[str, list[int]] = defaultdict(list)
@@ -384,10 +375,10 @@ class Campaign:
         return sizes
 
     def add(self, outcome: SoakOutcome, seconds: float) -> None:
-        """Take in an outcome, and write the file anew."""
+        """Take in an outcome, and write it down."""
+        self.journal.keep(str(outcome.number), {"outcome": vars(outcome), "seconds": seconds})
         self.outcomes.append(outcome)
         self.seconds += seconds
-        replace_json(self.path, self.to_dict())
 
 
 def soak(hdl: Hdl, campaign: Campaign, tokens: int, progress: Callable[[int], None]) -> None:
@@ -423,7 +414,9 @@ def soak_command(
     seed: Annotated[int, typer.Option(min=0, help="All that is drawn follows from it.")] = 1,
     out: Annotated[Path | None, typer.Option(
         help="File of the results, which a later call goes on with. Default: "
-             "build/soak/TARGET-SEED.json, and BOARD before TARGET for another one.")] = None,
+             "build/soak/TARGET-SEED.jsonl, and BOARD before TARGET for another one.")] = None,
+    json_file: Annotated[Path | None, typer.Option(
+        "--json", metavar="FILE", help="Also write the totals to this file as JSON.")] = None,
     only: Annotated[int | None, typer.Option(
         min=0, help="Run the model of this number alone, for instance one that differed.")] = None,
 ) -> None:
@@ -445,10 +438,13 @@ def soak_command(
             _print(vars(run_model(hdl, seed, only)), Console())
             return
         stem = f"{target}-{seed}" if board == DEFAULT_BOARD else f"{board}-{target}-{seed}"
-        campaign = Campaign(out or Path("build") / "soak" / f"{stem}.json", hdl, seed)
+        campaign = Campaign(out or Path("build") / "soak" / f"{stem}.jsonl", hdl, seed)
         with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                       TextColumn("tokens"), TimeRemainingColumn(), console=console) as bar:
             task = bar.add_task(target, total=tokens, completed=campaign.tokens)
             soak(hdl, campaign, tokens, lambda done: bar.update(task, completed=done))
-        _print(campaign.to_dict(models=False), Console())
-        console.print(f"results of each model: {campaign.path}", style="dim")
+        total = campaign.to_dict()
+        _print(total, Console())
+        console.print(f"results of each model: {campaign.journal.path}", style="dim")
+        if json_file is not None:
+            write_json(json_file, {"command": shlex.join(["trilight", *sys.argv[1:]]), **total})

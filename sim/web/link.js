@@ -113,8 +113,8 @@ class Link {
   }
 
   take({ sequence, command, payload }) {
-    if (sequence === 0 && command >= PROTOCOL.notice && command < PROTOCOL.response) {
-      const [position, token] = unpack(PROTOCOL.formats.notice, payload);
+    if (sequence === 0 && command >= PROTOCOL.event && command < PROTOCOL.response) {
+      const [position, token] = unpack(PROTOCOL.formats.event, payload);
       this.onnotice(position, token);
       return;
     }
@@ -163,18 +163,18 @@ class Link {
 
   read(address, units) {
     return this.request(PROTOCOL.command.READ,
-      joined(pack("<I", address).subarray(0, 3), [units]));
+      pack(PROTOCOL.formats.access, address, units));
   }
 
   // Writes bytes, two to a unit, in frames of which a few are on their way at once.
   async write(address, data, progress = () => {}) {
     const pieces = [];
-    for (let unit = 0; 2 * unit < data.length; unit += PROTOCOL.maxUnits) pieces.push(unit);
+    for (let unit = 0; 2 * unit < data.length; unit += PROTOCOL.maxWords) pieces.push(unit);
     const lane = async () => {
       for (let unit; (unit = pieces.shift()) !== undefined;) {
-        const piece = data.subarray(2 * unit, 2 * (unit + PROTOCOL.maxUnits));
+        const piece = data.subarray(2 * unit, 2 * (unit + PROTOCOL.maxWords));
         await this.request(PROTOCOL.command.WRITE,
-          joined(pack("<I", address + unit).subarray(0, 3), piece));
+          joined(pack(PROTOCOL.formats.address, address + unit), piece));
         progress(piece.length);
       }
     };
@@ -227,8 +227,8 @@ class Board {
     const [[address, weights], ...others] = image;
     const placed = await this.transport.place?.(weights);
     this.crc = crc32(weights);
-    const last = weights.length / PROTOCOL.wordBytes - 1;
-    await this.link.write(PROTOCOL.space.CHECK, pack("<H", last));
+    const last = weights.length / PROTOCOL.weightWordBytes - 1;
+    await this.link.write(PROTOCOL.region.WEIGHT_CRC, pack("<I", last));
     const parts = placed ? others : image;
     const total = parts.reduce((sum, [, data]) => sum + data.length, 0);
     let done = 0;
@@ -240,8 +240,8 @@ class Board {
 
   async confirm() {
     for (;;) {
-      const answer = await this.link.read(PROTOCOL.space.CHECK, sizeOf(PROTOCOL.formats.check) / 2);
-      const [complete, crc] = unpack(PROTOCOL.formats.check, answer);
+      const answer = await this.link.read(PROTOCOL.region.WEIGHT_CRC, sizeOf(PROTOCOL.formats.weightCrc) / 2);
+      const [complete, crc] = unpack(PROTOCOL.formats.weightCrc, answer);
       if (complete && crc === this.crc) return;
       if (complete)
         throw new Error(`the chip's weights have the CRC ${crc.toString(16)}, not ${this.crc.toString(16)}`);
@@ -252,18 +252,18 @@ class Board {
   async run(flags, feed, generate, temperature, seed) {
     const { CLEAR } = PROTOCOL.runFlag;
     await this.link.request(PROTOCOL.command.RUN,
-      pack(PROTOCOL.formats.run, flags | CLEAR, feed, generate, temperature, seed));
+      pack(PROTOCOL.formats.run, flags | CLEAR, 0, feed, generate, temperature, seed));
   }
 
   writeTape(position, tokens) {
     const size = this.identity.tapeTokens;
     const writes = tokens.map((token, index) => this.link.write(
-      PROTOCOL.space.TAPE + ((position + index) % size), pack("<H", token)));
+      PROTOCOL.region.TAPE + ((position + index) % size), pack("<H", token)));
     return Promise.all(writes);
   }
 
   async readTape(position) {
-    const place = PROTOCOL.space.TAPE + (position % this.identity.tapeTokens);
+    const place = PROTOCOL.region.TAPE + (position % this.identity.tapeTokens);
     return (await this.link.read(place, 1))[0];
   }
 

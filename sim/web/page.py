@@ -15,28 +15,30 @@ from typing import Any
 from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.protocol import (
-    CHECK,
+    ACCESS,
+    ADDRESS,
     CRC_BYTES,
+    EVENT,
     IDENTITY,
     MAX_FRAME_BYTES,
-    MAX_UNITS,
+    MAX_WORDS,
     MIN_FRAME_BYTES,
-    NOTICE,
     PROTOCOL_MAGIC,
     PROTOCOL_VERSION,
     RESPONSE,
     RUN,
-    STATUS,
+    TOKEN_EVENT,
+    WEIGHT_CRC,
     Command,
+    Region,
     Result,
     RunFlag,
     Slip,
-    Space,
+    status_struct,
 )
 from trilight.sim.power.activity import token_stages
 from trilight.sim.wasm.library import facts_of
-from trilight.sw.host.frames import NOTICE_PAYLOAD
-from trilight.sw.host.weight_crc import WORD_BYTES
+from trilight.sw.host.weight_crc import WEIGHT_WORD_BYTES
 from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import Model
 from trilight.sw.power import Activity, estimate_power
@@ -44,10 +46,11 @@ from trilight.sw.report.report import Release
 
 __all__ = ["make_page"]
 
-IDENTITY_FIELDS = ("magic", "version", "lanes", "clockHz", "clocksPerBit", "buildId", "weightWords",
-                   "maxRows", "maxColumns", "maxChannels", "programWords", "tapeTokens", "maxVocab",
-                   "sequences")
-STATUS_FIELDS = ("running", "position0", "position1", "cycles", "words", "tokens")
+IDENTITY_FIELDS = ("magic", "version", "trits", "lanes", "clockHz", "clocksPerBit", "buildId",
+                   "weightWords", "maxRows", "maxColumns", "maxChannels", "programWords",
+                   "tapeTokens", "maxVocab", "sequences")
+STATUS_FIELDS = ("running", "cycles", "words", "tokens",
+                 *(f"position{k}" for k in range(UP5K.sequences)))
 
 
 def make_page(code: bytes, release: Release, model: Model) -> str:
@@ -105,17 +108,18 @@ def _protocol() -> dict[str, Any]:
         "command": _members(Command),
         "result": _members(Result),
         "runFlag": _members(RunFlag),
-        "space": _members(Space),
-        "notice": NOTICE,
+        "region": _members(Region),
+        "event": EVENT,
         "response": RESPONSE,
         "crcBytes": CRC_BYTES,
         "minFrameBytes": MIN_FRAME_BYTES,
         "maxFrameBytes": MAX_FRAME_BYTES,
-        "maxUnits": MAX_UNITS,
-        "wordBytes": WORD_BYTES,
+        "maxWords": MAX_WORDS,
+        "weightWordBytes": WEIGHT_WORD_BYTES,
         "temperatureFrac": NUMBERS.temperature_frac,
-        "formats": {"identity": IDENTITY.format, "status": STATUS.format, "run": RUN.format,
-                    "check": CHECK.format, "notice": NOTICE_PAYLOAD.format},
+        "formats": {"identity": IDENTITY.format, "status": status_struct(UP5K.sequences).format,
+                    "run": RUN.format, "address": ADDRESS.format, "access": ACCESS.format,
+                    "weightCrc": WEIGHT_CRC.format, "event": TOKEN_EVENT.format},
         "fields": {"identity": IDENTITY_FIELDS, "status": STATUS_FIELDS},
     }
 

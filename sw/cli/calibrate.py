@@ -24,7 +24,7 @@ from trilight.sw.power import Activity, load_coefficients
 from trilight.sw.power.fit import calibration_points, save_fit
 from trilight.sw.report.report import load_releases
 
-from .meter import check_folder
+from .console import check_folder
 
 __all__ = ["FLASHERS", "calibrate_command"]
 

@@ -1,9 +1,8 @@
 """``trilight meter``: list, read and check meters, and work out kept sessions."""
 
-import json
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -26,6 +25,8 @@ from trilight.sw.meters.base import (
 )
 from trilight.sw.meters.calibrate import check_meter
 from trilight.sw.meters.session import SessionLog, finish
+
+from .console import check_folder, write_json
 
 __all__ = ["meter_commands", "print_measurement"]
 
@@ -137,12 +138,6 @@ def analyse_session(
     print_measurement(measurement, Console())
 
 
-def check_folder(path: Path) -> None:
-    """Refuse a file that cannot be written before the work is done rather than after it."""
-    if not path.absolute().parent.is_dir():
-        raise MeterError(f"cannot write {path}: there is no folder {path.parent}; make it first")
-
-
 def read_file(spec: str) -> Recording:
     """The recording of a meter that is a file; raises ``MeterError`` for any other."""
     meter = open_meter(spec)
@@ -195,11 +190,3 @@ def _quantity(quantity: Quantity) -> str:
     if quantity.value is None or quantity.u_k2 is None:
         return "unknown"
     return f"{quantity.value * 1e6:.5g} µJ ± {quantity.u_k2 * 1e6:.2g} µJ (k = 2)"
-
-
-def write_json(path: Path, data: dict[str, Any]) -> None:
-    """Write a file; raises ``MeterError`` if it cannot be written."""
-    try:
-        path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise MeterError(f"cannot write {path}: {error.strerror}") from error

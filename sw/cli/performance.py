@@ -1,6 +1,5 @@
 """The command that shows the cycles of a model, and where they go."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,12 +9,12 @@ from rich.table import Table
 from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.support.terminal import Console
-from trilight.sw.errors import PerformanceError, ReportError
+from trilight.sw.errors import PerformanceError
 from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.model import Model
 from trilight.sw.report.performance import Performance, predict
 
-from .console import check_clock
+from .console import check_clock, check_folder, write_json
 
 __all__ = ["performance_command"]
 
@@ -53,9 +52,7 @@ def performance_command(
     Computed from the sizes alone and exact to the cycle; nothing is simulated, and the model need
     not exist.
     """
-    if json_file is not None and not json_file.absolute().parent.is_dir():
-        raise ReportError(f"cannot write {json_file}: there is no folder {json_file.parent}; make "
-                          "it first")
+    check_folder(json_file)
     check_clock(clock)
     given = dict(zip(SIZES, (vocab_size, d_model, n_layers, d_hidden), strict=True))
     sizes = {name: value for name, value in given.items() if value is not None}
@@ -71,10 +68,7 @@ def performance_command(
                                  "roofline_tokens_per_s": clock / found.roofline_cycles}
     _print(found, results, Console())
     if json_file is not None:
-        try:
-            json_file.write_text(json.dumps(results, indent=2) + "\n")
-        except OSError as error:
-            raise ReportError(f"cannot write {json_file}: {error.strerror}") from error
+        write_json(json_file, results)
 
 
 def _print(found: Performance, results: dict[str, Any], console: Console) -> None:

@@ -16,7 +16,14 @@ from os import PathLike
 import numpy as np
 
 from trilight.hw.contract.numbers import NUMBERS
-from trilight.hw.contract.protocol import MAX_UNITS, Command, Result, Space
+from trilight.hw.contract.protocol import (
+    ADDRESS,
+    MAX_WORDS,
+    WORD_BYTES,
+    Command,
+    Region,
+    Result,
+)
 from trilight.hw.support.terminal import visible
 from trilight.sw.errors import (
     DeviceError,
@@ -333,7 +340,7 @@ class Board:
 
     def _load_once(self, image: Image, *, verify: bool, progress: Progress | None) -> None:
         segments = [(address, units.astype("<u2").tobytes()) for address, units in image.segments]
-        weights = [(address, data) for address, data in segments if address < Space.PROGRAM]
+        weights = [(address, data) for address, data in segments if address < Region.PROGRAM]
         if self.transport.boots:
             for address, data in weights:
                 self.transport.place(address, data)
@@ -349,7 +356,7 @@ class Board:
 
         def written(answer: Answer) -> None:
             answer.check()
-            count((len(answer.request.payload) - 3) // 2)
+            count((len(answer.request.payload) - ADDRESS.size) // WORD_BYTES)
 
         self.stop()
         # First, for a reset later on takes it back, and so shows in the CRC.
@@ -617,6 +624,6 @@ def _on_sequences(texts: Sequence[Text]) -> list[Text]:
 
 def _pieces(address: int, data: bytes) -> list[tuple[int, bytes]]:
     """A segment in parts that fit a frame."""
-    size = 2 * MAX_UNITS
+    size = WORD_BYTES * MAX_WORDS
     return [(address + start // 2, data[start:start + size])
             for start in range(0, len(data), size)]

@@ -8,35 +8,31 @@ moves when nothing else does.
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trilight.hw.contract.device import UP5K, Device
 from trilight.hw.contract.numbers import NUMBERS
+from trilight.hw.contract.program import Header, Operation, Program, operation_kinds
 from trilight.hw.contract.protocol import (
+    ACCESS,
+    ADDRESS,
+    EVENT,
     IDENTITY,
-    MAX_UNITS,
-    NOTICE,
-    OP_AFTER_SHORT,
-    OP_BLOCKS,
-    OP_SHORT,
-    PROGRAM_HEADER_WORDS,
-    PROGRAM_OP_WORDS,
+    MAX_WORDS,
     PROTOCOL_MAGIC,
     PROTOCOL_VERSION,
+    REGION_WORDS,
     RESPONSE,
     RUN,
-    SPACE_UNITS,
-    STATUS,
+    TOKEN_EVENT,
+    WORD_BYTES,
     Command,
-    Op,
-    ProgramHeader,
+    Region,
     Result,
     RunFlag,
-    Space,
+    status_struct,
 )
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.sw.errors import DeviceError, TargetError
@@ -46,42 +42,26 @@ from trilight.sw.reference.model import ReferenceModel
 from trilight.sw.reference.sampler import Sampler
 from trilight.sw.reference.tables import GUMBEL, SIGMOID, SILU
 
-from .frames import NOTICE_PAYLOAD, Frame, FrameReader, encode_frame
+from .frames import Frame, FrameReader, encode_frame
 from .targets import TargetOptions
 from .transport import Transport
 
 __all__ = ["ReferenceTransport", "reference_target"]
 
 WIDTHS = {
-    Space.PROGRAM: 16,
-    Space.TAPS: 16,
-    Space.FORGET_BIAS: 8,
-    Space.ACTIVATION: 12,
-    Space.GUMBEL: 12,
-    Space.TAPE: 8,
-    Space.CHECK: 14,
+    Region.PROGRAM: 16,
+    Region.HEAD_BIAS: 16,
+    Region.TAPS: 16,
+    Region.FORGET_BIAS: 8,
+    Region.ACTIVATION: 12,
+    Region.GUMBEL: 12,
+    Region.WEIGHT_CRC: 16,
 }
+"""Bits of an entry; those of a token follow from the device."""
 
-Units = NDArray[np.uint16]
+TABLE_ENTRIES = 256
 
-
-@dataclass(frozen=True)
-class _Operation:
-    kind: Op
-    flags: int
-    rows: int
-    words: int
-    parameters: tuple[int, ...]
-    """Scales, and what else comes after them."""
-    trits: NDArray[np.int8]
-    """All of its weight words [rows, columns], padding included."""
-
-    def matrices(self, columns: int) -> list[Matrix]:
-        """The matrices whose rows this operation interleaves."""
-        n = {Op.MIX: 3, Op.GLU: 2}.get(self.kind, 1)
-        if self.trits[:, columns:].any():
-            raise DeviceError(f"the weights that were loaded go on after column {columns - 1}")
-        return [Matrix(self.trits[k::n, :columns], self.parameters[k]) for k in range(n)]
+Words = NDArray[np.uint16]
 
 
 class _Memory:
@@ -89,43 +69,53 @@ class _Memory:
 
     def __init__(self, device: Device) -> None:
         self._device = device
-        self._word_units = device.packing.word_units
-        self._sequences = device.sequences
-        self.weights: Units = np.zeros(self._word_units * device.weight_words, np.uint16)
-        depths = {Space.PROGRAM: device.program_words, Space.ACTIVATION: 256, Space.GUMBEL: 256,
-                  Space.TAPE: device.sequences * device.tape_tokens, Space.CHECK: 1}
-        self.spaces: dict[Space, Units] = {
-            space: np.zeros(depths.get(space, SPACE_UNITS), np.uint16) for space in WIDTHS}
-        self.spaces[Space.CHECK][0] = device.weight_words - 1
+        self._bus_words = device.packing.word_units
+        self._widths = WIDTHS | {Region.TAPE: device.token_bits}
+        self.weights: Words = np.zeros(self._bus_words * device.weight_words, np.uint16)
+        depths = {
+            Region.PROGRAM: device.program_words, Region.HEAD_BIAS: device.program_words,
+            Region.TAPS: device.max_channels, Region.FORGET_BIAS: device.max_channels,
+            Region.ACTIVATION: TABLE_ENTRIES, Region.GUMBEL: TABLE_ENTRIES,
+            Region.TAPE: device.sequences * device.tape_tokens, Region.WEIGHT_CRC: 2}
+        self.regions: dict[Region, Words] = {
+            region: np.zeros(depth, np.uint16) for region, depth in depths.items()}
+        self.regions[Region.WEIGHT_CRC][:] = divmod(device.weight_words - 1, 0x10000)[::-1]
 
-    def find(self, address: int) -> tuple[Space, Units, int] | None:
-        """Space of an address, its memory and the place in it; ``None`` if there is none.
+    def fit(self, region: Region, word: int) -> int:
+        """Return a word as a region keeps it."""
+        return word & (1 << self._widths.get(region, 16)) - 1
 
-        A memory of less than a space repeats in it.
+    def find(self, address: int, offset: int) -> tuple[Region, Words, int] | None:
+        """Region of an access, its memory and the place ``offset`` words on; ``None`` if there is
+        none.
+
+        A memory of less than a region repeats in it, and after its last word comes its first.
         """
-        if address < len(self.weights):
-            return Space.WEIGHTS, self.weights, address
-        if not Space.PROGRAM <= address < Space.CHECK + SPACE_UNITS:
+        try:
+            region = Region.of(address)
+        except ValueError:
             return None
-        space = Space(address - address % SPACE_UNITS)
-        units = self.spaces[space]
-        return space, units, (address - space) % len(units)
+        if region == Region.WEIGHTS:
+            place = address + offset
+            return (region, self.weights, place) if place < len(self.weights) else None
+        words = self.regions[region]
+        return region, words, (address - region + offset) % REGION_WORDS % len(words)
 
-    def tape(self, sequence: int) -> Units:
+    def tape(self, sequence: int) -> Words:
         """Tape of a sequence."""
-        tokens = len(self.spaces[Space.TAPE]) // self._sequences
-        return self.spaces[Space.TAPE][sequence * tokens:(sequence + 1) * tokens]
+        tokens = self._device.tape_tokens
+        return self.regions[Region.TAPE][sequence * tokens:(sequence + 1) * tokens]
 
-    def check(self) -> tuple[int, int, int, int]:
-        """Return what the space of the check reads as; it is complete at once."""
-        used = self.weights[:self._word_units * (int(self.spaces[Space.CHECK][0]) + 1)]
+    def weight_crc(self) -> tuple[int, int, int, int]:
+        """What the region of the weight CRC reads as, again and again: it is complete at once."""
+        low, high = self.regions[Region.WEIGHT_CRC].tolist()
+        used = self.weights[:self._bus_words * ((high << 16 | low) + 1)]
         crc = zlib.crc32(used.astype("<u2").tobytes())
         return 1, crc % 0x10000, crc >> 16, crc >> 16
 
-    def words_per_token(self) -> tuple[int, int]:
-        """Weight words of a token without logits, and of one with them."""
-        words = [operation.words for operation in self._operations()]
-        return sum(words[:-1]), sum(words)
+    def program(self) -> Program:
+        """Decode the program that has been loaded."""
+        return Program.decode(self.regions[Region.PROGRAM].tolist())
 
     def model(self) -> Model:
         """Decode what has been loaded.
@@ -135,95 +125,82 @@ class _Memory:
         DeviceError
             It is no legal model, or its tables are not the reference's.
         """
-        program = self.spaces[Space.PROGRAM]
         half = len(SIGMOID) // 2
         for name, loaded, table in (
-                ("sigmoid", self._signed(Space.ACTIVATION, slice(0, half), 0), SIGMOID[half:]),
-                ("silu", self._signed(Space.ACTIVATION, slice(half, None)), SILU[half:]),
-                ("gumbel", self._signed(Space.GUMBEL, slice(None)), GUMBEL)):
+                ("sigmoid", self._signed(Region.ACTIVATION, slice(0, half), 0), SIGMOID[half:]),
+                ("silu", self._signed(Region.ACTIVATION, slice(half, None)), SILU[half:]),
+                ("gumbel", self._signed(Region.GUMBEL, slice(None)), GUMBEL)):
             if (loaded != table).any():
                 raise DeviceError(f"the {name} table that was loaded is not the reference's")
-        d = int(program[ProgramHeader.CHANNELS]) + 1
-        vocab_size = int(program[ProgramHeader.EMBED_STRIDE])
-        operations = self._operations()
-        *body, head = operations
-        kinds = [operation.kind for operation in body]
-        n_layers = len(body) // 4
-        expected = [Op.MIX, Op.RESIDUAL, Op.GLU, Op.RESIDUAL_SHIFT] * n_layers
-        expected[-1:] = [Op.RESIDUAL]
-        hidden = body[2].rows // 2 if len(body) > 2 else 0
-        if (head.kind, head.rows, kinds) != (Op.HEAD, vocab_size, expected):
-            raise DeviceError(f"the program that was loaded is none of a model: {kinds}, head of "
-                              f"{head.rows} rows for {vocab_size} tokens")
-        base = sum(operation.words for operation in body)
-        if program[ProgramHeader.EMBED_BASE] != base:
-            raise DeviceError("the program that was loaded has the embedding at word "
-                              f"{program[ProgramHeader.EMBED_BASE]}, and the head at {base}")
-        # The embedding makes the first operation's input, out of words such as the head's.
-        embedded = int(program[ProgramHeader.EMBED_FLAGS])
-        flags = [embedded, *(operation.flags for operation in operations)]
-        if (embedded ^ head.flags) & OP_SHORT or any(
-                bool(before & OP_AFTER_SHORT) != bool(after & OP_SHORT)
-                for before, after in pairwise(flags)):
-            raise DeviceError("the program that was loaded contradicts itself on which words are "
-                              "short")
+        program = self.program()
+        d, vocab_size = program.channels, program.vocab_size
+        kinds = [operation.kind for operation in program.operations]
+        n_layers = len(kinds) // 4
+        head = program.operations[-1]
+        if not n_layers or kinds != operation_kinds(n_layers) or head.rows != vocab_size:
+            raise DeviceError(
+                f"the program that was loaded is none of a model: {kinds}, head of "
+                f"{head.rows} rows for {vocab_size} tokens")
+        hidden = program.operations[2].rows // 2
+        matrices = self._matrices(program, d, hidden)
         layers = []
         for number in range(n_layers):
-            mix, mix_out, glu, glu_down = body[4 * number:4 * number + 4]
+            first = 4 * number
             channels = slice(number * d, (number + 1) * d)
-            taps = self.spaces[Space.TAPS][channels]
-            matrices = [*mix.matrices(d), *mix_out.matrices(d), *glu.matrices(d),
-                        *glu_down.matrices(hidden)]
+            taps = self.regions[Region.TAPS][channels]
+            found = [matrix for those in matrices[first:first + 4] for matrix in those]
             layers.append(Layer(
-                **dict(zip(MATRICES, matrices, strict=True)),
+                **dict(zip(MATRICES, found, strict=True)),
                 tap_now=(taps & 0xFF).astype(np.uint8).view(np.int8).astype(np.int16),
                 tap_prev=(taps >> 8).astype(np.uint8).view(np.int8).astype(np.int16),
-                forget_bias=self._signed(Space.FORGET_BIAS, channels).astype(np.int16),
-                glu_tap=mix_out.parameters[1]))
-        [embedding] = head.matrices(d)
+                forget_bias=self._signed(Region.FORGET_BIAS, channels).astype(np.int16),
+                glu_tap=program.operations[first + 1].parameters[1]))
+        [embedding] = matrices[-1]
         return Model(
             config=ModelConfig(vocab_size=vocab_size, d_model=d, n_layers=n_layers,
                                d_hidden=hidden),
             vocab=tuple(chr(0x100 + token) for token in range(vocab_size)),
             embedding=embedding.trits,
-            embed_scale=int(program[ProgramHeader.EMBED_SCALE]),
+            embed_scale=program.embed_scale,
             head_scale=embedding.scale,
-            head_tap=body[-1].parameters[1],
-            head_bias=self._signed(Space.PROGRAM, slice(256 - vocab_size, 256))[::-1],
+            head_tap=program.operations[-2].parameters[1],
+            head_bias=self._signed(Region.HEAD_BIAS, slice(vocab_size)),
             layers=tuple(layers),
             provenance={},
         )
 
-    def _signed(self, space: Space, part: slice, signed: int = 1) -> NDArray[np.int32]:
-        """Entries of a space, sign-extended from its width if ``signed`` is 1."""
-        width = WIDTHS[space]
-        values = self.spaces[space][part].astype(np.int32)
+    def _signed(self, region: Region, part: slice, signed: int = 1) -> NDArray[np.int32]:
+        """Entries of a region, sign-extended from its width if ``signed`` is 1."""
+        width = self._widths[region]
+        values = self.regions[region][part].astype(np.int32)
         return values - ((values >> width - 1 & signed) << width)
 
-    def _operations(self) -> list[_Operation]:
-        program = self.spaces[Space.PROGRAM]
-        operations = []
+    def _matrices(self, program: Program, d: int, hidden: int) -> list[list[Matrix]]:
+        """Matrices of each operation of a program, those whose rows take turns together."""
+        matrices = []
         word = 0
-        for number in range(int(program[ProgramHeader.OPS]) + 1):
-            start = PROGRAM_HEADER_WORDS + number * PROGRAM_OP_WORDS
-            first, rows, *parameters = program[start:start + PROGRAM_OP_WORDS].tolist()
-            rows += 1
-            blocks = (first % OP_SHORT >> OP_BLOCKS) + 1
-            words = blocks * rows
-            units = self.weights[self._word_units * word:self._word_units * (word + words)]
-            if len(units) != words * self._word_units:
-                raise DeviceError("the program that was loaded runs past the end of the weights")
-            short = bool(first & OP_SHORT)
-            tiles = self._device.tiles(rows)
-            ends = np.cumsum([self._word_units * blocks * tile for tile in tiles])
-            trits = np.concatenate([
-                unpack_matrix(part, tile, self._device.packing, short)
-                for part, tile in zip(np.split(units, ends[:-1]), tiles, strict=True)])
-            operations.append(_Operation(
-                Op(first % (1 << OP_BLOCKS)), first & (OP_SHORT | OP_AFTER_SHORT), rows, words,
-                tuple(parameters), trits))
-            word += words
-        return operations
+        for number, operation in enumerate(program.operations):
+            words = self.weights[self._bus_words * word:self._bus_words * (word + operation.words)]
+            columns = hidden if number % 4 == 3 else d
+            trits = self._trits(operation, words)
+            if trits[:, columns:].any():
+                raise DeviceError(
+                    f"the weights that were loaded go on after column {columns - 1}")
+            n = operation.kind.matrices
+            matrices.append([Matrix(trits[k::n, :columns], operation.parameters[k])
+                             for k in range(n)])
+            word += operation.words
+        return matrices
+
+    def _trits(self, operation: Operation, words: Words) -> NDArray[np.int8]:
+        """Weights of an operation [rows, columns], padding included."""
+        if len(words) != self._bus_words * operation.words:
+            raise DeviceError("the program that was loaded runs past the end of the weights")
+        tiles = self._device.tiles(operation.rows)
+        ends = np.cumsum([self._bus_words * operation.blocks * tile for tile in tiles])
+        return np.concatenate([
+            unpack_matrix(part, tile, self._device.packing, operation.short)
+            for part, tile in zip(np.split(words, ends[:-1]), tiles, strict=True)])
 
 
 class _Text:
@@ -324,7 +301,7 @@ class ReferenceTransport(Transport):
             case Command.IDENTIFY:
                 device = self._device
                 return Result.OK, IDENTITY.pack(
-                    PROTOCOL_MAGIC, PROTOCOL_VERSION, device.packing.block, 0, 0, 0,
+                    PROTOCOL_MAGIC, PROTOCOL_VERSION, device.trits, device.lanes, 0, 0, 0,
                     device.weight_words, device.max_rows, device.max_columns, device.max_channels,
                     device.program_words, device.tape_tokens, device.max_vocab, device.sequences)
             case Command.STOP:
@@ -333,13 +310,13 @@ class ReferenceTransport(Transport):
                         text.stop()
                 return Result.OK, b""
             case Command.STATUS:
-                positions = [text.position for text in self._texts] + [0]
-                return Result.OK, STATUS.pack(self._running, *positions[:2],
-                                              self._cycles % (1 << 32), self._words, self._tokens)
+                return Result.OK, status_struct(len(self._texts)).pack(
+                    self._running, self._cycles % (1 << 32), self._words, self._tokens,
+                    *(text.position for text in self._texts))
         return Result.BAD_COMMAND, b""
 
     def _write(self, payload: bytes) -> Result:
-        count, odd = divmod(len(payload) - 3, 2)
+        count, odd = divmod(len(payload) - ADDRESS.size, WORD_BYTES)
         if count < 1 or odd:
             return Result.BAD_LENGTH
         places = self._find(payload, count)
@@ -347,58 +324,60 @@ class ReferenceTransport(Transport):
             return Result.BAD_ADDRESS
         if self._running:
             return Result.BUSY
-        for place, unit in zip(places, np.frombuffer(payload[3:], "<u2"), strict=True):
+        for place, word in zip(places, np.frombuffer(payload[ADDRESS.size:], "<u2"), strict=True):
             if place is not None:
-                space, units, index = place
-                value = unit & (1 << WIDTHS.get(space, 16)) - 1
-                # A state outlives that what is there already is written again.
-                if space not in (Space.TAPE, Space.CHECK) and units[index] != value:
+                region, words, index = place
+                value = self._memory.fit(region, int(word))
+                # Writing what is there already leaves the state as it is.
+                if region not in (Region.TAPE, Region.WEIGHT_CRC) and words[index] != value:
                     self._references = []
-                units[index] = value
+                words[index] = value
         return Result.OK
 
     def _read(self, payload: bytes) -> tuple[Result, bytes]:
-        if len(payload) != 4 or not 1 <= payload[3] <= MAX_UNITS:
+        if len(payload) != ACCESS.size:
+            return Result.BAD_LENGTH, b""
+        start, count = ACCESS.unpack(payload)
+        if not 1 <= count <= MAX_WORDS:
             return Result.BAD_LENGTH, b""
         data: list[int] = []
         busy = False
-        start = int.from_bytes(payload[:3], "little")
-        check = self._memory.check() if start + payload[3] > Space.CHECK else ()
-        for place in self._find(payload, payload[3]):
-            if place is None or place[0] not in (Space.WEIGHTS, Space.TAPE, Space.CHECK):
+        places = self._find(payload, count)
+        crc = self._memory.weight_crc() if start >= Region.WEIGHT_CRC else ()
+        for offset, place in enumerate(places):
+            if place is None or place[0] not in (Region.WEIGHTS, Region.TAPE, Region.WEIGHT_CRC):
                 return Result.BAD_ADDRESS, b""
-            space, units, index = place
-            if space == Space.CHECK:
-                data.append(0 if self._running else check[(start + len(data)) % 4])
+            region, words, index = place
+            if region == Region.WEIGHT_CRC:
+                data.append(0 if self._running else crc[(start + offset) % 4])
             else:
-                data.append(int(units[index]))
-            busy |= self._running and space == Space.WEIGHTS
+                data.append(int(words[index]))
+            busy |= self._running and region == Region.WEIGHTS
         return (Result.BUSY, b"") if busy else (Result.OK, np.array(data, "<u2").tobytes())
 
-    def _find(self, payload: bytes, count: int) -> list[tuple[Space, Units, int] | None]:
-        address = int.from_bytes(payload[:3], "little")
-        return [self._memory.find(address + offset) for offset in range(count)]
+    def _find(self, payload: bytes, count: int) -> list[tuple[Region, Words, int] | None]:
+        [address] = ADDRESS.unpack_from(payload)
+        return [self._memory.find(address, offset) for offset in range(count)]
 
     def _run(self, frame: Frame) -> Result:
         if len(frame.payload) != RUN.size:
             return Result.BAD_LENGTH
         if frame.sequence == self._last_run != 0:
             return Result.OK
-        flags, n_feed, n_generate, temperature, seed = RUN.unpack(frame.payload)
-        if n_feed == 0 or (flags & RunFlag.SECOND and len(self._texts) == 1):
+        flags, number, n_feed, n_generate, temperature, seed = RUN.unpack(frame.payload)
+        if n_feed == 0 or number >= len(self._texts):
             return Result.BAD_LENGTH
         if self._running:
             return Result.BUSY
-        number = int(flags & RunFlag.SECOND != 0)
         self._last_run = frame.sequence
-        if not self._memory.spaces[Space.PROGRAM][ProgramHeader.OPS]:
+        if not self._memory.regions[Region.PROGRAM][Header.OPS]:
             return Result.OK  # no program since power-on: the run ends at once
         if not self._references:
             try:
                 model = self._memory.model()
             except (ValueError, LookupError) as error:
                 raise DeviceError(f"what was loaded is no model: {error}") from error
-            self._words_per_token = self._memory.words_per_token()
+            self._words_per_token = self._memory.program().words_per_token
             self._references = [self._compute(model) for _ in self._texts]
         if not number:
             for other in self._texts[1:]:
@@ -427,7 +406,7 @@ class ReferenceTransport(Transport):
             sampled = text.sampler.sample(reference.step(token)[0])
             tape[text.position % len(tape)] = sampled
             self._output += encode_frame(
-                Frame(0, NOTICE + number, NOTICE_PAYLOAD.pack(text.position, sampled)))
+                Frame(0, EVENT + number, TOKEN_EVENT.pack(text.position, sampled)))
             text.n_generate -= 1
             text.n_feed = int(text.n_generate > 0)
         else:

@@ -4,7 +4,6 @@
 its tests check it against published vectors.
 """
 
-import struct
 import zlib
 from dataclasses import dataclass
 
@@ -12,10 +11,7 @@ import sliplib
 
 from trilight.hw.contract.protocol import CRC_BYTES, MAX_FRAME_BYTES, MIN_FRAME_BYTES
 
-__all__ = ["NOTICE_PAYLOAD", "Frame", "FrameReader", "encode_frame"]
-
-NOTICE_PAYLOAD = struct.Struct("<HB")
-"""position modulo 65536, token."""
+__all__ = ["Frame", "FrameReader", "encode_frame"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +23,7 @@ class Frame:
     sequence : int
         0 ... 255.
     command : int
-        A ``Command``, a ``Command`` with the bit ``RESPONSE``, or ``NOTICE`` plus the number of a
+        A ``Command``, a ``Command`` with the bit ``RESPONSE``, or ``EVENT`` plus the number of a
         sequence.
     payload : bytes
         At most ``MAX_FRAME_BYTES - MIN_FRAME_BYTES`` bytes.

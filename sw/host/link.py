@@ -8,10 +8,18 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from trilight.hw.contract.protocol import NOTICE, RESPONSE, Command, Result
+from trilight.hw.contract.protocol import (
+    ACCESS,
+    ADDRESS,
+    EVENT,
+    RESPONSE,
+    TOKEN_EVENT,
+    Command,
+    Result,
+)
 from trilight.sw.errors import DeviceError, NoAnswerError, WrongDeviceError
 
-from .frames import NOTICE_PAYLOAD, Frame, FrameReader, encode_frame
+from .frames import Frame, FrameReader, encode_frame
 from .transport import Transport
 
 __all__ = ["ATTEMPTS", "TIMEOUT_S", "WINDOWS", "Answer", "Link", "Notice", "Request",
@@ -39,13 +47,13 @@ class Request:
 
 
 def write_request(address: int, data: bytes) -> Request:
-    """WRITE of the units in ``data``, two bytes each, to ``address``."""
-    return Request(Command.WRITE, address.to_bytes(3, "little") + data)
+    """WRITE of the words in ``data``, two bytes each, to ``address``."""
+    return Request(Command.WRITE, ADDRESS.pack(address) + data)
 
 
-def read_request(address: int, units: int) -> Request:
-    """READ of ``units`` from ``address`` on."""
-    return Request(Command.READ, address.to_bytes(3, "little") + bytes((units,)))
+def read_request(address: int, words: int) -> Request:
+    """READ of so many words from ``address`` on."""
+    return Request(Command.READ, ACCESS.pack(address, words))
 
 
 @dataclass(frozen=True)
@@ -253,10 +261,10 @@ class Link:
         answers = []
         for frame in self._reader.feed(data):
             self._frames += 1
-            if NOTICE <= frame.command < RESPONSE and frame.sequence == 0:
-                if len(frame.payload) == NOTICE_PAYLOAD.size:
-                    self.notices.append(Notice(frame.command - NOTICE,
-                                               *NOTICE_PAYLOAD.unpack(frame.payload)))
+            if EVENT <= frame.command < RESPONSE and frame.sequence == 0:
+                if len(frame.payload) == TOKEN_EVENT.size:
+                    self.notices.append(Notice(frame.command - EVENT,
+                                               *TOKEN_EVENT.unpack(frame.payload)))
             else:
                 self.strays += (frame.command == Command.RUN | RESPONSE
                                 and frame.sequence not in self._last_runs)

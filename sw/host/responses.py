@@ -3,43 +3,36 @@
 from dataclasses import dataclass
 from typing import Self
 
-from trilight.hw.contract.device import Device
+from trilight.hw.contract.device import SPRAM_WORDS, Device, WeightMemory
 from trilight.hw.contract.errors import CapacityError
+from trilight.hw.contract.program import HEADER_WORDS, OPERATION_WORDS
 from trilight.hw.contract.protocol import (
     IDENTITY,
-    PROGRAM_HEADER_WORDS,
-    PROGRAM_OP_WORDS,
     PROTOCOL_MAGIC,
     PROTOCOL_VERSION,
-    SPACE_UNITS,
-    STATUS,
-    Space,
+    REGION_WORDS,
+    Region,
+    status_struct,
 )
 from trilight.sw.errors import DeviceError, WrongDeviceError
 
 __all__ = ["Counters", "Identity", "Status"]
 
-SEQUENCES = 2
-"""Sequences that STATUS has a position of."""
-
-UNITS_PER_WORD = 4
-"""16-bit units of a weight word in the address space."""
-
 MIN_TAPE = 2
 """A run feeds a token and generates at least one more, which must not overwrite it."""
 
-MAX_TOKENS = 256
-"""A token is a byte."""
+MAX_TOKENS = 1 << 16
+"""A token has 16 bits."""
 
-TRITS = 5
-"""Trits of a code, of which this version of the protocol knows one kind."""
+SIZES = ("weight_words", "max_rows", "max_columns", "max_channels", "program_words", "tape_tokens",
+         "max_vocab", "sequences")
+"""Fields of a device in the order of ``IDENTITY``."""
 
 
 @dataclass(frozen=True)
 class Identity:
     """Identity and sizes of a device; see ``IDENTITY`` in ``hw/contract/protocol.py``."""
 
-    lanes: int
     clock_hz: int
     """0 for a device without a clock."""
     clocks_per_bit: int
@@ -65,38 +58,33 @@ class Identity:
                 f"{name} speaks protocol version {version} in {len(payload)} bytes, and this "
                 f"program version {PROTOCOL_VERSION} in {IDENTITY.size}; flash the bitstream of "
                 "this release, or install the release of that bitstream")
-        (_, _, lanes, clock_hz, clocks_per_bit, build_id, weight_words, max_rows, max_columns,
-         max_channels, program_words, tape_tokens, max_vocab, sequences) = IDENTITY.unpack(payload)
-        wrong = _contradiction(lanes, weight_words, program_words, tape_tokens, max_vocab,
-                               sequences)
+        (_, _, trits, lanes, clock_hz, clocks_per_bit, build_id, *values) = IDENTITY.unpack(payload)
+        sizes = dict(zip(SIZES, values, strict=True))
         try:
-            if wrong:
+            device = Device(name=name, trits=trits, lanes=lanes,
+                            weight_memory=_memory(sizes["weight_words"]), **sizes)
+            if wrong := _contradiction(device):
                 raise CapacityError(wrong)
-            device = Device(
-                name=name, lanes=lanes // TRITS, trits=TRITS, weight_words=weight_words,
-                max_rows=max_rows, max_columns=max_columns, max_channels=max_channels,
-                program_words=program_words, tape_tokens=tape_tokens, max_vocab=max_vocab,
-                sequences=sequences)
         except CapacityError as error:
             raise WrongDeviceError(f"{name} says of itself what can not be: {error}; flash the "
                                    "bitstream of this release") from error
-        return cls(lanes, clock_hz, clocks_per_bit, build_id, device)
+        return cls(clock_hz, clocks_per_bit, build_id, device)
 
 
-def _contradiction(lanes: int, weight_words: int, program_words: int, tape_tokens: int,
-                   max_vocab: int, sequences: int) -> str | None:
-    """Return what an identity states that no address space has room for, or no run could use."""
-    spaces = (("sequences", sequences, 1, SEQUENCES),
-              ("weight words", weight_words, 1, Space.PROGRAM // UNITS_PER_WORD),
-              ("program words", program_words, PROGRAM_HEADER_WORDS + PROGRAM_OP_WORDS,
-               SPACE_UNITS),
-              ("tape tokens", tape_tokens, MIN_TAPE, SPACE_UNITS // max(sequences, 1)),
-              ("tokens of a vocabulary", max_vocab, 1, MAX_TOKENS))
-    for name, value, least, most in spaces:
+def _memory(weight_words: int) -> WeightMemory:
+    """A memory that holds so many words; which one it is does not matter to the host."""
+    return WeightMemory.SPRAM if weight_words <= SPRAM_WORDS else WeightMemory.BLOCK_RAM
+
+
+def _contradiction(device: Device) -> str | None:
+    """What a device says that no address space has room for, or that no run could do with."""
+    for what, value, least, most in (
+            ("weight words", device.weight_words, 1, Region.PROGRAM // device.packing.word_units),
+            ("program words", device.program_words, HEADER_WORDS + OPERATION_WORDS, REGION_WORDS),
+            ("tape tokens", device.tape_tokens, MIN_TAPE, REGION_WORDS // device.sequences),
+            ("tokens of a vocabulary", device.max_vocab, 1, MAX_TOKENS)):
         if not least <= value <= most:
-            return f"{value:,} {name}, not {least:,} to {most:,}"
-    if not lanes or lanes % TRITS:
-        return f"{lanes} weights at once, not a multiple of {TRITS}"
+            return f"{value:,} {what}, not {least:,} to {most:,}"
     return None
 
 
@@ -123,24 +111,28 @@ class Status:
     positions : tuple of int
         Of each sequence, the tokens fed since its last reset, modulo 65536.
     counters : Counters
-        Over both sequences.
+        Over all sequences.
     """
 
     running: bool
-    positions: tuple[int, int]
+    positions: tuple[int, ...]
     counters: Counters
 
     @classmethod
     def parse(cls, payload: bytes) -> Self:
-        """Take apart the answer to STATUS.
+        """Take apart the answer to STATUS; its length tells the number of sequences.
 
         Raises
         ------
         DeviceError
             It has another length.
         """
-        if len(payload) != STATUS.size:
-            raise DeviceError(f"STATUS must answer {STATUS.size} bytes, not {len(payload)}; "
-                              "reset the board and try again")
-        running, first, second, *counters = STATUS.unpack(payload)
-        return cls(running != 0, (first, second), Counters(*counters))
+        without, one = status_struct(0).size, status_struct(1).size
+        sequences, odd = divmod(len(payload) - without, one - without)
+        if sequences < 1 or odd:
+            raise DeviceError(f"STATUS must answer {one} bytes, or {one - without} more for each "
+                              f"further sequence, not {len(payload)}; reset the board and try "
+                              "again")
+        layout = status_struct(sequences)
+        running, cycles, words, tokens, *positions = layout.unpack(payload)
+        return cls(running != 0, tuple(positions), Counters(cycles, words, tokens))

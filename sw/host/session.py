@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from trilight.hw.contract.device import Device
-from trilight.hw.contract.protocol import RUN, Command, RunFlag, Space
+from trilight.hw.contract.protocol import RUN, Command, Region, RunFlag
 from trilight.sw.errors import DeviceError
 
 from .link import Link, Request, read_request, write_request
@@ -288,12 +288,11 @@ class Runs:
             if not text.generated:
                 # As late as can be: a RUN that comes late may bring another seed.
                 flags |= RunFlag.SEED
-            if text.sequence:
-                flags |= RunFlag.SECOND
             if part is not parts[-1]:
                 flags |= RunFlag.HOLD
             self._link.request(Request(Command.RUN, RUN.pack(
-                flags, part.n_feed, part.n_generate, temperature, text.seed))).check()
+                flags, text.sequence, part.n_feed, part.n_generate, temperature,
+                text.seed))).check()
 
     def _ready(self, part: _Part, status: Status) -> int:
         """Count the missing tokens that are on the tape, less one if not even one is begun.
@@ -343,7 +342,8 @@ class Runs:
         for answer in self._link.exchange([
                 read_request(address, units)
                 for _, address, units in self._tape(sequence, position, count)]):
-            tokens += answer.check()[::2]
+            payload = answer.check()
+            tokens += np.frombuffer(payload[:len(payload) & -2], "<u2").tolist()
         if len(tokens) != count:
             raise DeviceError(f"the device read {len(tokens)} tokens from its tape, not {count}; "
                               "reset the board and try again")
@@ -356,7 +356,7 @@ class Runs:
         while start < count:
             place = (position + start) % size
             units = min(count - start, size - place, TAPE_UNITS)
-            yield start, Space.TAPE + sequence * size + place, units
+            yield start, Region.TAPE + sequence * size + place, units
             start += units
 
 

@@ -6,7 +6,7 @@ knows what it must be.
 
 import zlib
 
-from trilight.hw.contract.protocol import CHECK, Space
+from trilight.hw.contract.protocol import WEIGHT_CRC, WORD_BYTES, Region
 from trilight.sw.errors import DeviceError, WeightsChangedError
 
 from .link import Link, read_request, write_request
@@ -14,7 +14,7 @@ from .session import POLL_S, STALLED_POLLS
 
 __all__ = ["WeightCheck"]
 
-WORD_BYTES = 8
+WEIGHT_WORD_BYTES = 8
 
 
 class WeightCheck:
@@ -37,12 +37,13 @@ class WeightCheck:
         weights : bytes
             Whole words, at least one.
         """
-        words, rest = divmod(len(weights), WORD_BYTES)
+        words, rest = divmod(len(weights), WEIGHT_WORD_BYTES)
         if not words or rest:
-            raise ValueError(f"weights must be whole words of {WORD_BYTES} bytes, "
+            raise ValueError(f"weights must be whole words of {WEIGHT_WORD_BYTES} bytes, "
                              f"not {len(weights)} bytes")
         self._expected = zlib.crc32(weights)
-        self._link.request(write_request(Space.CHECK, (words - 1).to_bytes(2, "little"))).check()
+        last = (words - 1).to_bytes(2 * WORD_BYTES, "little")
+        self._link.request(write_request(Region.WEIGHT_CRC, last)).check()
 
     def confirm(self) -> None:
         """Wait until the device has read its weights, and compare their CRC.
@@ -57,11 +58,12 @@ class WeightCheck:
             The device does not come to an end.
         """
         for _ in range(STALLED_POLLS):
-            payload = self._link.request(read_request(Space.CHECK, CHECK.size // 2)).check()
-            if len(payload) != CHECK.size:
-                raise DeviceError(f"a check must answer {CHECK.size} bytes, not {len(payload)}; "
-                                  "reset the board and try again")
-            complete, found = CHECK.unpack(payload)
+            payload = self._link.request(read_request(
+                Region.WEIGHT_CRC, WEIGHT_CRC.size // WORD_BYTES)).check()
+            if len(payload) != WEIGHT_CRC.size:
+                raise DeviceError(f"a check must answer {WEIGHT_CRC.size} bytes, "
+                                  f"not {len(payload)}; reset the board and try again")
+            complete, found = WEIGHT_CRC.unpack(payload)
             if complete:
                 if found != self._expected:
                     raise WeightsChangedError(

@@ -15,25 +15,20 @@ from numpy.typing import NDArray
 from trilight.hw.contract.device import UP5K, Device
 from trilight.hw.contract.errors import CapacityError
 from trilight.hw.contract.numbers import NUMBERS
+from trilight.hw.contract.program import Op, Operation, Program, operation_kinds
 from trilight.hw.contract.protocol import (
     IMAGE_HEADER,
     IMAGE_MAGIC,
     IMAGE_SEGMENT,
     IMAGE_VERSION,
-    OP_AFTER_SHORT,
-    OP_BLOCKS,
-    OP_SHORT,
-    PROGRAM_HEADER_WORDS,
-    PROGRAM_OP_WORDS,
-    Op,
-    ProgramHeader,
-    Space,
+    REGION_WORDS,
+    Region,
 )
 from trilight.hw.contract.shapes import ModelConfig, OperationShape
 from trilight.sw.errors import ImageError, ModelDoesNotFitError
 from trilight.sw.reference.tables import GUMBEL, SIGMOID, SILU
 
-from .model import Layer, Matrix, Model
+from .model import Matrix, Model
 from .pack import pack_matrix
 
 __all__ = ["Image", "Segment", "compile_image"]
@@ -41,15 +36,6 @@ __all__ = ["Image", "Segment", "compile_image"]
 Segment = tuple[int, NDArray[np.uint16]]
 """Address of the first unit, and the units."""
 
-_SPACE_UNITS = {
-    Space.WEIGHTS: Space.PROGRAM - Space.WEIGHTS,
-    Space.PROGRAM: 256,
-    Space.TAPS: 512,
-    Space.FORGET_BIAS: 512,
-    Space.ACTIVATION: 256,
-    Space.GUMBEL: 256,
-}
-_PROGRAM_UNITS = _SPACE_UNITS[Space.PROGRAM]
 _CRC = struct.Struct("<I")
 
 
@@ -80,7 +66,7 @@ class Image:
 
     @property
     def units(self) -> int:
-        """16-bit units in all segments."""
+        """16-bit words in all segments."""
         return sum(len(units) for _, units in self.segments)
 
     def to_bytes(self) -> bytes:
@@ -147,8 +133,10 @@ def compile_image(model: Model, device: Device = UP5K) -> Image:
         model.config.check_fits(device)
     except CapacityError as error:
         raise ModelDoesNotFitError(str(error)) from error
-    operations = _operations(model, device)
-    weights = np.concatenate([operation.units() for operation in operations])
+    matrices = _matrices(model)
+    program = _program(model, matrices, device)
+    weights = np.concatenate([
+        _weight_words(those, device) for those in matrices])
     layers = model.layers
     taps = [_field(layer.tap_now, 8) | _field(layer.tap_prev, 8) << 8 for layer in layers]
     forget_bias = [_field(layer.forget_bias, NUMBERS.index_bits) for layer in layers]
@@ -156,87 +144,57 @@ def compile_image(model: Model, device: Device = UP5K) -> Image:
     activation = [_field(SIGMOID[half:], NUMBERS.forget_bits),
                   _field(SILU[half:], NUMBERS.gate_bits)]
     return Image(config=model.config, model_sha256=model.sha256, segments=[
-        (Space.WEIGHTS, weights),
-        (Space.PROGRAM, _program(model, operations)),
-        (Space.TAPS, np.concatenate(taps)),
-        (Space.FORGET_BIAS, np.concatenate(forget_bias)),
-        (Space.ACTIVATION, np.concatenate(activation)),
-        (Space.GUMBEL, _field(GUMBEL, NUMBERS.gumbel_bits)),
+        (Region.WEIGHTS, weights),
+        (Region.PROGRAM, np.array(program.encode(), np.uint16)),
+        (Region.HEAD_BIAS, _field(model.head_bias, NUMBERS.logit_bits)),
+        (Region.TAPS, np.concatenate(taps)),
+        (Region.FORGET_BIAS, np.concatenate(forget_bias)),
+        (Region.ACTIVATION, np.concatenate(activation)),
+        (Region.GUMBEL, _field(GUMBEL, NUMBERS.gumbel_bits)),
     ])
 
 
-@dataclass(frozen=True)
-class _Operation:
-    """One pass of the engine: matrices of equal shape whose rows take turns."""
-
-    device: Device
-    kind: Op
-    matrices: tuple[Matrix, ...]
-    norm_tap: int = 0
-    """Tap of the norm that takes the result; 0 without one."""
-
-    @property
-    def shape(self) -> OperationShape:
-        rows, columns = self.matrices[0].trits.shape
-        return OperationShape(len(self.matrices) * rows, columns, self.device.packing)
-
-    def units(self) -> NDArray[np.uint16]:
-        """Weight units, in the engine's order."""
-        shape = self.shape
-        trits = np.stack([matrix.trits for matrix in self.matrices], axis=1)
-        return pack_matrix(trits.reshape(shape.rows, shape.columns), shape,
-                           self.device.tiles(shape.rows))
-
-    def program_words(self, after: OperationShape) -> list[int]:
-        """The operation's words; ``after`` is what takes its results."""
-        scales = [matrix.scale for matrix in self.matrices]
-        if self.norm_tap:
-            scales.append(self.norm_tap)
-        words = [self.kind | self.shape.blocks - 1 << OP_BLOCKS | _flags(self.shape, after),
-                 self.shape.rows - 1, *scales]
-        return words + [0] * (PROGRAM_OP_WORDS - len(words))
+def _matrices(model: Model) -> list[tuple[Matrix, ...]]:
+    """Matrices of each operation, those whose rows take turns together."""
+    return [
+        *(matrices for layer in model.layers for matrices in (
+            (layer.forget, layer.candidate, layer.gate), (layer.mix_out,),
+            (layer.glu_gate, layer.glu_up), (layer.glu_down,))),
+        (Matrix(model.embedding, model.head_scale),),
+    ]
 
 
-def _flags(shape: OperationShape, after: OperationShape) -> int:
-    return OP_SHORT * shape.short | OP_AFTER_SHORT * after.short
+def _shape(matrices: tuple[Matrix, ...], device: Device) -> OperationShape:
+    rows, columns = matrices[0].trits.shape
+    return OperationShape(len(matrices) * rows, columns, device.packing)
 
 
-def _operations(model: Model, device: Device) -> list[_Operation]:
-    def layer_operations(layer: Layer, last: bool) -> list[_Operation]:
-        down = (layer.glu_down,)
-        return [
-            _Operation(device, Op.MIX, (layer.forget, layer.candidate, layer.gate)),
-            _Operation(device, Op.RESIDUAL, (layer.mix_out,), layer.glu_tap),
-            _Operation(device, Op.GLU, (layer.glu_gate, layer.glu_up)),
-            _Operation(device, Op.RESIDUAL, down, model.head_tap) if last
-            else _Operation(device, Op.RESIDUAL_SHIFT, down),
-        ]
-
-    operations = [operation for layer in model.layers
-                  for operation in layer_operations(layer, layer is model.layers[-1])]
-    return [*operations,
-            _Operation(device, Op.HEAD, (Matrix(model.embedding, model.head_scale),))]
-
-
-def _program(model: Model, operations: list[_Operation]) -> NDArray[np.uint16]:
-    """The program space from its first unit: header, operations, unused units, output bias."""
-    d, tokens = model.config.d_model, model.config.vocab_size
-    header = {
-        ProgramHeader.CHANNELS: d - 1,
-        ProgramHeader.EMBED_SCALE: model.embed_scale,
-        ProgramHeader.EMBED_BASE: sum(op.shape.words for op in operations[:-1]),
-        ProgramHeader.EMBED_STRIDE: tokens,
-        ProgramHeader.EMBED_FLAGS: _flags(operations[-1].shape, operations[0].shape),
-        ProgramHeader.OPS: len(operations) - 1,
-    }
-    words = [header[ProgramHeader(index)] for index in range(PROGRAM_HEADER_WORDS)]
+def _program(model: Model, matrices: list[tuple[Matrix, ...]], device: Device) -> Program:
+    """The program of a model, out of the matrices of its operations."""
+    kinds = operation_kinds(model.config.n_layers)
+    shapes = [_shape(those, device) for those in matrices]
+    # The taps of the norms that take a residual as it is.
+    taps = [layer.glu_tap for layer in model.layers]
+    operations = []
     # A head's results go to no operation, but to the sampler.
-    for operation, after in pairwise([*operations, operations[-1]]):
-        words += operation.program_words(after.shape)
-    program = np.zeros(_PROGRAM_UNITS, np.uint16)
-    program[:len(words)] = words
-    program[_PROGRAM_UNITS - tokens:] = _field(model.head_bias, NUMBERS.logit_bits)[::-1]
-    return program
+    for kind, those, (shape, after) in zip(
+            kinds, matrices, pairwise([*shapes, shapes[-1]]), strict=True):
+        parameters = [matrix.scale for matrix in those]
+        if kind is Op.RESIDUAL:
+            parameters.append(taps.pop(0) if taps else model.head_tap)
+        operations.append(Operation(
+            kind=kind, rows=shape.rows, blocks=shape.blocks, short=shape.short,
+            after_short=after.short, parameters=tuple(parameters)))
+    return Program(
+        channels=model.config.d_model, vocab_size=model.config.vocab_size,
+        embed_scale=model.embed_scale, operations=tuple(operations))
+
+
+def _weight_words(matrices: tuple[Matrix, ...], device: Device) -> NDArray[np.uint16]:
+    """The weights of an operation as 16-bit words, in the engine's order."""
+    shape = _shape(matrices, device)
+    trits = np.stack([matrix.trits for matrix in matrices], axis=1)
+    return pack_matrix(trits.reshape(shape.rows, shape.columns), shape, device.tiles(shape.rows))
 
 
 def _field(values: NDArray[Any], bits: int) -> NDArray[np.uint16]:
@@ -245,21 +203,24 @@ def _field(values: NDArray[Any], bits: int) -> NDArray[np.uint16]:
 
 
 def _check_segments(segments: list[Segment]) -> None:
-    """Each segment lies within one space, and no two overlap."""
+    """Each segment lies within one region, and no two overlap."""
     for address, units in segments:
         end = address + len(units)
         if not len(units):
-            raise ImageError(f"a segment must have units, not none at {address:#07x}")
-        space = max((start for start in _SPACE_UNITS if start <= address), default=Space.WEIGHTS)
-        limit = space + _SPACE_UNITS[space]
+            raise ImageError(f"a segment must have units, not none at {address:#010x}")
+        try:
+            region = Region.of(address)
+        except ValueError:
+            raise ImageError(f"a segment must lie in a region, not at {address:#010x}") from None
+        limit = Region.PROGRAM if region is Region.WEIGHTS else region + REGION_WORDS
         if end > limit:
-            raise ImageError(f"a segment of the {space.name} space must end by {limit:#07x}, "
-                             f"not lie at {address:#07x} ... {end - 1:#07x}")
+            raise ImageError(f"a segment of the {region.name} region must end by {limit:#010x}, "
+                             f"not lie at {address:#010x} ... {end - 1:#010x}")
     ordered = sorted((address, len(units)) for address, units in segments)
     for (address, count), (following, _) in pairwise(ordered):
         if address + count > following:
-            raise ImageError(f"segments must not overlap, as those at {address:#07x} "
-                             f"and {following:#07x} do")
+            raise ImageError(f"segments must not overlap, as those at {address:#010x} "
+                             f"and {following:#010x} do")
 
 
 def _read_segments(body: bytes, count: int) -> list[Segment]:

@@ -18,7 +18,7 @@ from itertools import pairwise
 from typing import Any
 
 from trilight.hw.contract.device import Device
-from trilight.hw.contract.protocol import OP_DIVIDED, OP_SCALES, Op
+from trilight.hw.contract.program import SCALES, Op, operation_kinds
 from trilight.hw.contract.shapes import ModelConfig, OperationShape
 from trilight.hw.contract.trits import Packing
 from trilight.hw.control import timing as control
@@ -29,8 +29,8 @@ from trilight.sw.errors import PerformanceError
 __all__ = ["Performance", "Schedule", "SequenceRequest", "Stage", "predict"]
 
 
-NAMES = {Op.MIX: "gates", Op.RESIDUAL: "gates out", Op.GLU: "GLU", Op.RESIDUAL_SHIFT: "GLU out",
-         Op.HEAD: "head"}
+NAMES = ("gates", "gates out", "GLU", "GLU out")
+"""Operations of a layer."""
 
 
 @dataclass(frozen=True)
@@ -79,20 +79,18 @@ class Operation:
     """One pass of the engine, for one sequence."""
 
     kind: Op
-    layer: int | None
     shape: OperationShape
-
-    @property
-    def name(self) -> str:
-        return NAMES[self.kind] + ("" if self.layer is None else f" {self.layer}")
+    name: str
 
 
 def program(model: ModelConfig, packing: Packing) -> list[Operation]:
     """The operations of a generated token, in order."""
-    kinds = (Op.MIX, Op.RESIDUAL, Op.GLU, Op.RESIDUAL_SHIFT)
-    return [*(Operation(kind, layer, shape) for layer in range(model.n_layers)
-              for kind, shape in zip(kinds, model.layer_operations(packing), strict=True)),
-            Operation(Op.HEAD, None, model.head(packing))]
+    layers = range(model.n_layers)
+    names = [*(f"{name} {layer}" for layer in layers for name in NAMES), "head"]
+    shapes = [*(shape for _ in layers for shape in model.layer_operations(packing)),
+              model.head(packing)]
+    return [Operation(*operation) for operation in zip(
+        operation_kinds(model.n_layers), shapes, names, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -159,11 +157,6 @@ class Schedule:
         Sequence and end of each token, in order.
     cycles : int
         Of the run, as the chip counts them.
-
-    Raises
-    ------
-    PerformanceError
-        An operation is worked on in tiles.
     """
 
     def __init__(self, model: ModelConfig, requests: Sequence[SequenceRequest | None],
@@ -175,12 +168,6 @@ class Schedule:
         self.ends: list[int] = []
         self.tokens: list[tuple[int, int]] = []
         self._program = program(model, device.packing)
-        for operation in self._program:
-            if device.tiled and len(device.tiles(operation.shape.rows)) > 1:
-                raise PerformanceError(
-                    f"cycles of operations in tiles are not computed, and one of this model has "
-                    f"{operation.shape.rows:,} rows, more than the {device.row_sums:,} of a tile; "
-                    f"ask for a device with more tile_rows")
         self._lookups: list[Lookup] = []
         self._sequences = [_Sequence(r.feed, r.generate, True, True) if r else
                            _Sequence(0, 0, False, False) for r in requests]
@@ -230,8 +217,8 @@ class Schedule:
             now = now.after("sequencer", 2)  # LOAD-CONTEXT, FETCH-SCALE
             if first:
                 sequence.head = sequence.next_head
-            for scale in range(OP_SCALES):  # START-DIVISION, AWAIT-DIVISION
-                divided = scale < OP_DIVIDED.get(operation.kind, 0)
+            for scale in range(SCALES):  # START-DIVISION, AWAIT-DIVISION
+                divided = scale < operation.kind.divided
                 now = now.after("division" if divided else "sequencer",
                                 1 + (control.DIVISION if divided else control.NO_DIVISION))
             expected = now.after("sequencer", 1)  # ENABLE-ROWS

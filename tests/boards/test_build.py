@@ -1,5 +1,7 @@
 """Boards to bitstreams: clocks, cache, processes, and one small design all the way through."""
 
+import gzip
+import hashlib
 import json
 import os
 import re
@@ -222,6 +224,46 @@ def test_build_command_writes_results_and_release(
 
     with pytest.raises(BuildError, match=r"cannot be written to .*; choose another folder"):
         build_command("icebreaker", out=tmp_path / "icebreaker.json")
+
+
+@pytest.fixture
+def module_hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """A compiler of modules that makes a few bytes, and a board whose design is an echo."""
+    code = b"a module"
+    hook = SimpleNamespace(load=lambda: lambda _netlist, _progress: gzip.compress(code))
+    monkeypatch.setattr(commands, "entry_points",
+                        lambda group: [hook] * (group == commands.RELEASE_MODULE))
+    monkeypatch.setattr(commands, "find_board", lambda *_, **__: Icebreaker(chip=Echo))
+    monkeypatch.setattr(commands, "release_path", lambda board: tmp_path / f"{board}.json")
+    monkeypatch.setattr(commands, "module_path", lambda board: tmp_path / f"{board}.wasm.gz")
+    return code
+
+
+def test_released_design_is_compiled_again(module_hook: bytes, tmp_path: Path,
+                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = {"design_sha256": design_sha256(Icebreaker(chip=Echo)), "seed": 4}
+    monkeypatch.setattr(commands, "load_release", lambda _board: figures)
+    build_command("icebreaker", wasm=True)
+    assert gzip.decompress((tmp_path / "icebreaker.wasm.gz").read_bytes()) == module_hook
+    assert json.loads((tmp_path / "icebreaker.json").read_text()) == {
+        **figures, "module_sha256": hashlib.sha256(module_hook).hexdigest()}
+
+
+@pytest.mark.parametrize("figures", [None, {"design_sha256": "0" * 64}])
+def test_another_design_needs_a_new_release(module_hook: bytes, tmp_path: Path, figures: object,
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "load_release", lambda _board: figures)
+    with pytest.raises(BuildError, match="trilight build icebreaker --release"):
+        build_command("icebreaker", wasm=True)
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_design_is_written_as_verilog(module_hook: bytes, tmp_path: Path) -> None:
+    build_command("icebreaker", verilog=tmp_path / "design.v")
+    text = (tmp_path / "design.v").read_text()
+    board = Icebreaker(chip=Echo)
+    assert all(pin in text for pin in (board.clock_pin, board.rx_pin, board.tx_pin))
+    assert text == elaborate(board).verilog.read_text()
 
 
 @pytest.mark.parametrize(("text", "seeds"), [

@@ -6,19 +6,21 @@ from copy import deepcopy
 from functools import cache
 
 from trilight.hw.contract.protocol import (
+    ACCESS,
+    ADDRESS,
+    EVENT,
     IDENTITY,
     MAX_FRAME_BYTES,
     MIN_FRAME_BYTES,
-    NOTICE,
     PROTOCOL_MAGIC,
     PROTOCOL_VERSION,
     RESPONSE,
     RUN,
-    STATUS,
     Command,
+    Region,
     Result,
     RunFlag,
-    Space,
+    status_struct,
 )
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.sw.errors import DeviceError, LinkError, TokenError, WrongTokenError
@@ -90,7 +92,7 @@ def _check_answer(frame: Frame) -> None:
         Result(frame.payload[0])
     else:
         assert frame.sequence == 0, f"{frame}: notices have sequence number 0"
-        assert frame.command - NOTICE in (0, 1), f"{frame} is no notice"
+        assert frame.command - EVENT in (0, 1), f"{frame} is no notice"
 
 
 def _device_seeds() -> Iterator[bytes]:
@@ -98,19 +100,19 @@ def _device_seeds() -> Iterator[bytes]:
         return b"".join(piece(FRAMED, bytes((number, command)) + payload)
                         for number, (command, payload) in enumerate(parts, 1))
 
-    tape = int(Space.TAPE).to_bytes(3, "little")
+    tape = ADDRESS.pack(Region.TAPE)
     begin = RunFlag.RESET | RunFlag.SEED | RunFlag.CLEAR
     yield b"\1" + frames(
         (Command.IDENTIFY, b""), (Command.WRITE, tape + bytes((1, 0, 2, 0))),
-        (Command.READ, tape + b"\2"), (Command.RUN, RUN.pack(begin, 2, 2, 205, 7)),
+        (Command.READ, tape + b"\2"), (Command.RUN, RUN.pack(begin, 0, 2, 2, 205, 7)),
         (Command.STATUS, b""), (Command.STOP, b""))
-    yield b"\1" + frames((Command.RUN, RUN.pack(begin | RunFlag.HOLD, 1, 1, 0, 1)),
-                         (Command.RUN, RUN.pack(begin | RunFlag.SECOND, 1, 2, 0, 1)),
-                         (Command.READ, bytes((0, 0, 0, 4)))) + piece(READ, b"")
-    yield b"\0" + frames((Command.RUN, RUN.pack(begin, 1, 1, 0, 1)))
-    program = int(Space.PROGRAM).to_bytes(3, "little")
+    yield b"\1" + frames((Command.RUN, RUN.pack(begin | RunFlag.HOLD, 0, 1, 1, 0, 1)),
+                         (Command.RUN, RUN.pack(begin, 1, 1, 2, 0, 1)),
+                         (Command.READ, ACCESS.pack(0, 4))) + piece(READ, b"")
+    yield b"\0" + frames((Command.RUN, RUN.pack(begin, 0, 1, 1, 0, 1)))
+    program = ADDRESS.pack(Region.PROGRAM)
     yield b"\1" + frames((Command.WRITE, program + bytes((15, 0))),
-                         (Command.RUN, RUN.pack(begin, 1, 1, 0, 1)))
+                         (Command.RUN, RUN.pack(begin, 0, 1, 1, 0, 1)))
     yield b"\0" + piece(RAW, encode_frame(Frame(1, Command.IDENTIFY)))
 
 
@@ -192,10 +194,10 @@ def _answer_seeds() -> Iterator[bytes]:
     nothing = piece(PASS, b"")
     yield b"\0" + nothing * 3
     yield b"\1" + nothing * 20
-    identity = IDENTITY.pack(PROTOCOL_MAGIC, PROTOCOL_VERSION, 40, 0, 0, 0, 64, *[1] * 6, 2)
+    identity = IDENTITY.pack(PROTOCOL_MAGIC, PROTOCOL_VERSION, 5, 8, 0, 0, 0, 64, *[1] * 6, 2)
     yield b"\0" + piece(REPLACE, b"\0" + identity)
-    status = piece(REPLACE, bytes((Result.OK, 1)) + bytes(STATUS.size - 1))
-    notice = piece(INSERT, bytes((0, NOTICE, 2, 0, 3)))
+    status = piece(REPLACE, bytes((Result.OK, 1)) + bytes(status_struct(2).size - 1))
+    notice = piece(INSERT, bytes((0, EVENT, 2, 0, 3, 0)))
     yield b"\1" + nothing * 4 + notice + status + nothing + piece(DROP, b"") * 2 + status * 3
     yield b"\1" + piece(TAIL, b"\xc0\xdb\1\xc0") + piece(REPLACE, b"\4") + notice * 3
 

@@ -12,14 +12,8 @@ from numpy.typing import NDArray
 from trilight.boards.icebreaker import Icebreaker
 from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.numbers import NUMBERS
-from trilight.hw.contract.protocol import (
-    OP_BLOCKS,
-    OP_SHORT,
-    PROGRAM_HEADER_WORDS,
-    PROGRAM_OP_WORDS,
-    ProgramHeader,
-    Space,
-)
+from trilight.hw.contract.program import Program
+from trilight.hw.contract.protocol import Region
 from trilight.hw.contract.shapes import ModelConfig, OperationShape
 from trilight.hw.contract.trits import FILE_CODE
 from trilight.hw.flow.build import elaborate
@@ -90,7 +84,7 @@ def models(draw: st.DrawFn) -> Model:
 
 def matrix_of(image: Image, shape: OperationShape, first: int) -> NDArray[np.int8]:
     """A matrix, interleaved rows together, read out of the weights word by word."""
-    units = next(units for address, units in image.segments if address == Space.WEIGHTS)
+    units = next(units for address, units in image.segments if address == Region.WEIGHTS)
     lanes = units.astype("<u2").view(np.uint8).reshape(-1, UP5K.lanes)
     trits = np.zeros((shape.rows, shape.blocks * UP5K.lanes * shape.trits), np.int8)
     for row in range(shape.rows):
@@ -108,25 +102,25 @@ def matrix_of(image: Image, shape: OperationShape, first: int) -> NDArray[np.int
 def test_every_weight_is_where_the_device_looks(model: Model) -> None:
     image = compile_image(model)
     config = model.config
-    program = next(units for address, units in image.segments if address == Space.PROGRAM)
+    program = Program.decode(next(
+        words.tolist() for address, words in image.segments if address == Region.PROGRAM))
     shapes = [*config.layer_operations(UP5K.packing) * config.n_layers, config.head(UP5K.packing)]
     matrices = [[getattr(layer, name) for name in names] for layer in model.layers
                 for names in (MATRICES[:3], MATRICES[3:4], MATRICES[4:6], MATRICES[6:])]
     matrices.append([Matrix(model.embedding, model.head_scale)])
-    assert program[ProgramHeader.OPS] == len(shapes) - 1
+    assert len(program.operations) == len(shapes)
     first = 0
     for number, (shape, stacked) in enumerate(zip(shapes, matrices, strict=True)):
         expected = np.stack([each.trits for each in stacked], axis=1).reshape(shape.rows, -1)
         got = matrix_of(image, shape, first)
         assert (got[:, :shape.columns] == expected).all()
         assert not got[:, shape.columns:].any()
-        kind, rows, *scales = program[
-            PROGRAM_HEADER_WORDS + PROGRAM_OP_WORDS * number:][:PROGRAM_OP_WORDS].tolist()
-        assert (kind >> OP_BLOCKS & 15, bool(kind & OP_SHORT)) == (shape.blocks - 1, shape.short)
-        assert rows == shape.rows - 1
-        assert scales[:len(stacked)] == [each.scale for each in stacked]
+        operation = program.operations[number]
+        assert (operation.rows, operation.blocks, operation.short) == (
+            shape.rows, shape.blocks, shape.short)
+        assert operation.parameters[:len(stacked)] == tuple(each.scale for each in stacked)
         if number == len(shapes) - 1:
-            assert program[ProgramHeader.EMBED_BASE] == first
+            assert program.embed_base == first
         first += shape.words
     assert first == config.weight_words(UP5K.packing)
 

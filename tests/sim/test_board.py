@@ -296,7 +296,7 @@ def test_board_command_ends_with_ctrl_c() -> None:
         assert process.stdout is not None
         path = process.stdout.readline().strip()
         with Board(open_transport(f"serial:{path}")) as board:
-            assert board.identity.lanes == 40
+            assert board.identity.device.lanes == 8
         os.kill(process.pid, signal.SIGINT)
         assert process.wait(60) in (0, 130)
 

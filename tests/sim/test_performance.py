@@ -6,13 +6,25 @@ from collections.abc import Iterator
 import pytest
 
 from trilight.boards.icebreaker import Icebreaker
-from trilight.hw.contract.device import UP5K, Device
-from trilight.hw.contract.protocol import MAX_UNITS, RUN, STATUS, Command, RunFlag, Space
+from trilight.hw.contract.device import UP5K
+from trilight.hw.contract.protocol import (
+    ADDRESS,
+    MAX_WORDS,
+    RUN,
+    Command,
+    Region,
+    RunFlag,
+    status_struct,
+)
 from trilight.hw.contract.shapes import ModelConfig
+from trilight.hw.engine.embedding import LOOKUP_LATENCY
+from trilight.hw.engine.rows import EXPECT_LATENCY, ROW_LATENCY
+from trilight.hw.engine.tables import FILL_LATENCY
+from trilight.hw.engine.timing import EngineTiming
 from trilight.hw.flow.build import elaborate
 from trilight.sim.board import VirtualBoard
 from trilight.sw.host.link import Link
-from trilight.sw.host.link import SequenceRequest as Frame
+from trilight.sw.host.link import Request as Frame
 from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import Model
 from trilight.sw.report.performance import Schedule, SequenceRequest, predict
@@ -30,11 +42,10 @@ SHAPES = {
 
 
 class Chip:
-    """The chip of a device behind its link, by frames."""
+    """The chip behind its link, by frames."""
 
-    def __init__(self, device: Device) -> None:
-        self.device = device
-        self._board = VirtualBoard(elaborate(Icebreaker(device=device)))
+    def __init__(self) -> None:
+        self._board = VirtualBoard(elaborate(Icebreaker()))
         self._link = Link(self._board)
         self._link.request(Frame(Command.IDENTIFY), sequence=0)
 
@@ -43,29 +54,26 @@ class Chip:
 
     def load(self, model: Model) -> None:
         self._link.exchange([
-            Frame(Command.WRITE, (address + start).to_bytes(3, "little")
-                  + units[start:start + MAX_UNITS].astype("<u2").tobytes())
-            for address, units in compile_image(model, self.device).segments
-            for start in range(0, len(units), MAX_UNITS)])
+            Frame(Command.WRITE, ADDRESS.pack(address + start)
+                  + units[start:start + MAX_WORDS].astype("<u2").tobytes())
+            for address, units in compile_image(model).segments
+            for start in range(0, len(units), MAX_WORDS)])
         # The tapes hold whatever they do: any token takes as long.
-        for sequence in range(self.device.sequences):
-            address = Space.TAPE + sequence * self.device.tape_tokens
-            self._link.request(Frame(Command.WRITE, address.to_bytes(3, "little")
-                                     + bytes(2 * 8))).check()
+        for sequence in range(UP5K.sequences):
+            address = Region.TAPE + sequence * UP5K.tape_tokens
+            self._link.request(Frame(Command.WRITE, ADDRESS.pack(address) + bytes(2 * 8))).check()
 
     def run(self, requests: list[SequenceRequest | None]) -> dict[str, int]:
         """Run to the end; the chip's counters."""
         asked = [(k, request) for k, request in enumerate(requests) if request is not None]
         for number, (sequence, request) in enumerate(asked):
             flags = RunFlag.RESET | RunFlag.CLEAR
-            if sequence:
-                flags |= RunFlag.SECOND
             if number < len(asked) - 1:
                 flags |= RunFlag.HOLD
             self._link.request(Frame(Command.RUN, RUN.pack(
-                flags, request.feed, request.generate, 0, 0))).check()
+                flags, sequence, request.feed, request.generate, 0, 0))).check()
         while True:
-            running, _, _, cycles, words, tokens = STATUS.unpack(
+            running, cycles, words, tokens, *_ = status_struct(UP5K.sequences).unpack(
                 self._link.request(Frame(Command.STATUS)).check())
             if not running:
                 return {"cycles": cycles, "words": words, "tokens": tokens}
@@ -74,14 +82,13 @@ class Chip:
 
 @pytest.fixture(scope="module")
 def chip() -> Iterator[Chip]:
-    chip = Chip(UP5K)
+    chip = Chip()
     yield chip
     chip.close()
 
 
-def counted(model: ModelConfig, requests: list[SequenceRequest | None],
-            device: Device = UP5K) -> dict[str, int]:
-    schedule = Schedule(model, requests, device)
+def counted(model: ModelConfig, requests: list[SequenceRequest | None]) -> dict[str, int]:
+    schedule = Schedule(model, requests, UP5K)
     return {"cycles": schedule.cycles, "words": sum(stage.words for stage in schedule.stages),
             "tokens": len(schedule.tokens)}
 
@@ -104,6 +111,12 @@ def test_cycles_and_words_are_the_chips(shape: str, chip: Chip, seed: int) -> No
     chip.load(Model.random(config, seed))
     found = [chip.run(requests) for requests in RUNS]
     assert found == [counted(config, requests) for requests in RUNS]
+
+
+def test_latencies_are_the_gatewares() -> None:
+    t = EngineTiming(UP5K)
+    assert (t.row, t.EXPECT, t.lookup, t.fill) == (
+        ROW_LATENCY, EXPECT_LATENCY, LOOKUP_LATENCY, FILL_LATENCY)
 
 
 @pytest.mark.slow

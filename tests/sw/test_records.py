@@ -128,14 +128,15 @@ def test_report_with_nothing_in_it(tmp_path: Path, change: dict[str, Any]) -> No
 
 
 def test_device_with_a_program_that_is_none() -> None:
-    from trilight.hw.contract.protocol import PROGRAM_HEADER_WORDS, RUN, Command, Space
+    from trilight.hw.contract.program import HEADER_WORDS
+    from trilight.hw.contract.protocol import ADDRESS, RUN, Command, Region
     from trilight.hw.contract.shapes import ModelConfig
     from trilight.sw.model.model import Model
 
     device = ReferenceTransport()
     Board(device).load(Model.random(
         ModelConfig(vocab_size=16, d_model=16, n_layers=1, d_hidden=16), 1))
-    first = (Space.PROGRAM + PROGRAM_HEADER_WORDS).to_bytes(3, "little")
-    device.write(encode_frame(Frame(1, Command.WRITE, first + bytes((0xF, 0)))))
-    with pytest.raises(DeviceError, match="no model: 15 is not a valid Op"):
-        device.write(encode_frame(Frame(2, Command.RUN, RUN.pack(0, 1, 1, 0, 0))))
+    first = ADDRESS.pack(Region.PROGRAM + HEADER_WORDS)
+    device.write(encode_frame(Frame(1, Command.WRITE, first + bytes((7, 0)))))
+    with pytest.raises(DeviceError, match="no model: 7 is not a valid Op"):
+        device.write(encode_frame(Frame(2, Command.RUN, RUN.pack(0, 0, 1, 1, 0, 0))))

@@ -1,6 +1,5 @@
 """Many sessions under faults: in batches, resumable, and summed up by kind."""
 
-import json
 import signal
 import statistics
 from collections import Counter
@@ -17,6 +16,7 @@ import trilight.hw
 import trilight.sim
 import trilight.sw
 from trilight.hw.support.cache import digest
+from trilight.sim.verify.journal import Journal
 from trilight.sw.errors import FaultsError
 
 from .line import EmulatedDevice, HangError
@@ -109,20 +109,11 @@ def run_batches(target: str, seed: int, count: int, folder: Path, *, jobs: int =
     FaultsError
         The folder can not be used.
     """
-    path = folder / f"{target}-{seed}-{_version()[:12]}.jsonl"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lines = path.read_text().splitlines() if path.exists() else []
-        kept = path.open("a")
-    except OSError as error:
-        raise FaultsError(f"results cannot be kept in {folder}: {error}") from error
-    batches: dict[int, list[FaultOutcome]] = {}
-    for line in lines:
-        try:
-            first, outcomes = json.loads(line)
-        except ValueError:
-            continue  # written while the program was ended
-        batches[first] = [FaultOutcome(**outcome) for outcome in outcomes]
+    version = _version()
+    journal = Journal(folder / f"{target}-{seed}-{version[:12]}.jsonl",
+                      {"target": target, "seed": seed, "version": version}, error=FaultsError)
+    batches = {int(first): [FaultOutcome(**outcome) for outcome in outcomes]
+               for first, outcomes in journal.results.items()}
 
     def report() -> None:
         done = [outcome for batch in batches.values() for outcome in batch]
@@ -131,15 +122,14 @@ def run_batches(target: str, seed: int, count: int, folder: Path, *, jobs: int =
 
     report()
     todo = (first for first in range(0, count, BATCH) if first not in batches)
-    with kept, ProcessPoolExecutor(jobs) as pool:
+    with ProcessPoolExecutor(jobs) as pool:
         running = {pool.submit(_batch, target, seed, first, BATCH) for first in islice(todo, jobs)}
         try:
             while running:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     first, outcomes = future.result()
-                    kept.write(json.dumps([first, outcomes], separators=(",", ":")) + "\n")
-                    kept.flush()
+                    journal.keep(str(first), outcomes)
                     batches[first] = [FaultOutcome(**outcome) for outcome in outcomes]
                     running |= {pool.submit(_batch, target, seed, first, BATCH)
                                 for first in islice(todo, 1)}

@@ -9,7 +9,7 @@ from typing import Any
 from amaranth.hdl import Mux, Signal, Value
 
 from trilight.hw.contract.device import UP5K
-from trilight.hw.contract.protocol import MAX_FRAME_BYTES, MAX_UNITS, Result
+from trilight.hw.contract.protocol import MAX_FRAME_BYTES, MAX_WORDS, Result
 
 from .harness import Harness, ranked
 from .prover import Proof
@@ -32,13 +32,14 @@ def _link(gateware: Gateware) -> tuple[Harness, Any, Any]:
     h.lemma(~answering | commands.ongoing("RESPOND"))
     for state in ("RUNNING", "BODY", "BUS-READ", "AWAIT-WORD", "COUNTED"):
         h.lemma(~answers.ongoing(state) | answering)
+    h.lemma(~answers.ongoing("TOKEN-HIGH") | h.signal("is_event"))
     h.lemma(~h.signal("taken") | commands.ongoing("RESPOND"))
     h.lemma(~link.run.request.valid | commands.ongoing("START-RUN"))
-    fits = (index <= words) & (words <= MAX_UNITS)
+    fits = (index <= words) & (words <= MAX_WORDS)
     h.lemma(~commands.ongoing("RESPOND") | ~right | fits)
-    h.lemma(~commands.ongoing("CHECK-ADDRESS") | (right & (index <= MAX_UNITS)))
+    h.lemma(~commands.ongoing("CHECK-ADDRESS") | (right & (index <= MAX_WORDS)))
     h.lemma(~commands.ongoing("REFUSE-OR-ACCEPT")
-            | (right & (h.signal("too_many") | (words <= MAX_UNITS))))
+            | (right & (h.signal("too_many") | (words <= MAX_WORDS))))
     h.lemma(~commands.ongoing("WRITE-LOW") | (right & fits))
     h.lemma(~commands.ongoing("WRITE-HIGH") | (right & fits & (index != words)))
     for state in ("STOP", "CHECK-RUN", "START-RUN"):
@@ -65,12 +66,12 @@ def _link_rests(gateware: Gateware) -> Harness:
     shift, buffer = h.signal("shift"), gateware.module("link.buffer").FrameBuffer
     left = (words - index)[:8]
     fetch_end = (len(shift) // 8 + buffer.START) % MAX_FRAME_BYTES
-    write = 2 * MAX_UNITS + 16
-    check = write + MAX_UNITS + 16
+    write = 2 * MAX_WORDS + 16
+    check = write + MAX_WORDS + 16
     command_rank = ranked(h, commands, {
         "START-RUN": 2, "CHECK-RUN": 3, "STOP": 3, "WRITE-HIGH": 2 + 2 * left,
         "WRITE-LOW": 3 + 2 * left,
-        "REFUSE-OR-ACCEPT": write, "CHECK-ADDRESS": write + 1 + (MAX_UNITS - index)[:8],
+        "REFUSE-OR-ACCEPT": write, "CHECK-ADDRESS": write + 1 + (MAX_WORDS - index)[:8],
         "DECODE": check, "SETTLE": check + 1, "FETCH": check + 2 + (fetch_end - pointer)[:8],
     }, "command_rank")
     answer = 8 << 8
@@ -81,7 +82,7 @@ def _link_rests(gateware: Gateware) -> Harness:
     }, "answer_rank")
     event_rank = ranked(h, answers, {
         state: answer + 5 + k for k, state in enumerate(
-            ("END", "HIGH", "LOW", "RESULT", "COMMAND", "SEQUENCE"))}, "event_rank")
+            ("END", "TOKEN-HIGH", "HIGH", "LOW", "RESULT", "COMMAND", "SEQUENCE"))}, "event_rank")
     sending_event = ~answers.ongoing("IDLE") & h.signal("is_event")
     rank = Signal(17)
     h.m.d.comb += rank.eq(Mux(

@@ -10,13 +10,16 @@ from amaranth.hdl import Array, Cat, Const, Mux, Signal, Value
 from amaranth.lib import data
 
 from trilight.hw.contract.device import UP5K
-from trilight.hw.contract.protocol import PROGRAM_HEADER_WORDS
+from trilight.hw.contract.program import SCALES, Header
 
 from .harness import Harness, implies, ranked
 from .prover import Proof
 from .variant import Edit, Gateware
 
 __all__ = ["PROOFS"]
+
+HEADER_END = Header.OPS + 1
+"""Words of the header that a device of few weights reads."""
 
 ISSUING = "FETCH-OP", "ISSUE-OP"
 FINISHING = "AWAIT-TOKEN", "END-TOKEN"
@@ -90,7 +93,7 @@ def _rests(gateware: Gateware) -> Harness:
     [machine] = h.machines
     r = _Run(h, machine)
     m, is_in = h.m, r.is_in
-    sequences, scales = range(UP5K.sequences), gateware.module("contract.protocol").OP_SCALES
+    sequences, scales = range(UP5K.sequences), SCALES
     h.assume(sequencer.run.request.payload.n_feed != 0)  # the link refuses others
     h.assume_stream(sequencer.run.request)
 
@@ -138,7 +141,7 @@ def _rests(gateware: Gateware) -> Harness:
     h.lemma(implies(r.works & ~r.first_op, r.ops_after != r.op_count))
     h.lemma(implies(r.works & r.first_op,
                     (r.ops_after == r.op_count) | ((r.ops_after == 0) & (r.op_count == 1))))
-    for state, least, most in (("ACCEPT-RUN", 0, 0), ("READ-HEADER", 0, PROGRAM_HEADER_WORDS),
+    for state, least, most in (("ACCEPT-RUN", 0, 0), ("READ-HEADER", 0, HEADER_END),
                                ("FETCH-OP", 0, 2), ("FETCH-SCALE", 0, 0),
                                ("START-DIVISION", 0, scales - 1),
                                ("AWAIT-DIVISION", 1, scales)):
@@ -195,7 +198,7 @@ def _rests(gateware: Gateware) -> Harness:
 
     # ---- The rank.
     step = ranked(h, machine, {
-        "READ-HEADER": 2 + (PROGRAM_HEADER_WORDS - r.word)[:3], "START": 1,
+        "READ-HEADER": 2 + (HEADER_END - r.word)[:3], "START": 1,
         "ADDRESS-TOKEN": 24, "FETCH-OP": 21 + (2 - r.word)[:2], "ISSUE-OP": 20,
         "AWAIT-TOKEN": 19, "END-TOKEN": 18, "WRITE-TOKEN": 17, "READ-TOKEN": 16,
         "EMBED-TOKEN": 15, "LOAD-CONTEXT": 14, "NEXT-SEQUENCE": 14, "FETCH-SCALE": 13,

@@ -17,6 +17,7 @@ from pathlib import Path
 from trilight.hw.flow.build import BoardDesign
 from trilight.hw.support.tools import Progress, no_progress
 from trilight.sim.native.compile import NativeBench
+from trilight.sim.verify.journal import Journal
 from trilight.sw.errors import SimulationError
 
 from .dialogue import Replay
@@ -104,20 +105,17 @@ class Campaign:
             random.Random(seed).shuffle(self.mutants)
         else:
             self.mutants = list(mutants)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / f"gateware-{self.prepared.sha256[:16]}.jsonl"
-        self.outcomes: dict[str, MutantOutcome] = {}
-        if self.path.exists():
-            for line in self.path.read_text().splitlines():
-                fields = json.loads(line)
-                fields |= {name: tuple(fields[name]) for name in ("sources", "parts")}
-                self.outcomes[fields["mutation"]] = MutantOutcome(**fields)
+        self.journal = Journal(folder / f"gateware-{self.prepared.sha256[:16]}.jsonl",
+                               {"prepared_sha256": self.prepared.sha256})
+        self.outcomes = {
+            mutation: MutantOutcome(**fields | {name: tuple(fields[name])
+                                                for name in ("sources", "parts")})
+            for mutation, fields in self.journal.results.items()}
 
     def keep(self, outcome: MutantOutcome) -> None:
         """Write an outcome down; a later one of the same mutant takes its place."""
         self.outcomes[outcome.mutation] = outcome
-        with self.path.open("a") as file:
-            file.write(json.dumps(asdict(outcome)) + "\n")
+        self.journal.keep(outcome.mutation, asdict(outcome))
 
     def run(self, finished: Finished = lambda outcome: None,
             limit: int | None = None) -> list[Fate]:

@@ -94,7 +94,7 @@ def gateware(
         try:
             fates = campaign.run(count, limit)
         except KeyboardInterrupt:
-            say(f"stopped; the same command goes on from {campaign.path}")
+            say(f"stopped; the same command goes on from {campaign.journal.path}")
             raise SystemExit(130) from None
     command = f"trilight mutation gateware --number {number} --seed {seed}"
     if earlier is not None:

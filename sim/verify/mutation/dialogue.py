@@ -15,22 +15,27 @@ from numpy.typing import NDArray
 
 from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.protocol import (
-    CHECK,
-    MAX_UNITS,
-    NOTICE,
+    ACCESS,
+    ADDRESS,
+    EVENT,
+    MAX_WORDS,
     RESPONSE,
     RUN,
-    STATUS,
+    TOKEN_EVENT,
+    WEIGHT_CRC,
+    WORD_BYTES,
     Command,
+    Region,
     Result,
     RunFlag,
-    Space,
+    status_struct,
 )
 from trilight.hw.flow.build import Hdl
+from trilight.hw.memory.spram import WeightMemory
 from trilight.sim.bench.traces import TRACES, ReferenceDevice
 from trilight.sim.native.compile import NativeBench
 from trilight.sw.errors import SimulationError
-from trilight.sw.host.frames import NOTICE_PAYLOAD, Frame, FrameReader, encode_frame
+from trilight.sw.host.frames import Frame, FrameReader, encode_frame
 from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import Model
 
@@ -136,7 +141,7 @@ def _in_order(frames: Iterable[Frame]) -> dict[int, list[Frame]]:
     """Answers in their order, and each sequence's notices in theirs: either may come first."""
     streams: dict[int, list[Frame]] = {}
     for frame in frames:
-        notice = frame.command in range(NOTICE, NOTICE + UP5K.sequences)
+        notice = frame.command in range(EVENT, EVENT + UP5K.sequences)
         streams.setdefault(frame.command if notice else 0, []).append(frame)
     return streams
 
@@ -200,6 +205,9 @@ class _Expected:
     def take(self) -> dict[str, list[int]]:
         taken, self.values = self.values, {name: [] for name in TRACES}
         return taken
+
+
+STATUS = status_struct(UP5K.sequences)
 
 
 class Recorder:
@@ -289,34 +297,33 @@ class Recorder:
 
     def write(self, address: int, units: NDArray[Any], what: str = "write",
               bit: float = 1.0) -> None:
-        for start in range(0, len(units), MAX_UNITS):
-            part = units[start:start + MAX_UNITS].astype("<u2")
-            self.request(Command.WRITE, (address + start).to_bytes(3, "little") + part.tobytes(),
+        for start in range(0, len(units), MAX_WORDS):
+            part = units[start:start + MAX_WORDS].astype("<u2")
+            self.request(Command.WRITE, ADDRESS.pack(address + start) + part.tobytes(),
                          what=what, bit=bit)
             self._memory.update(enumerate(part.tolist(), address + start))
 
-    def read(self, address: int, count: int = MAX_UNITS, what: str = "read",
+    def read(self, address: int, count: int = MAX_WORDS, what: str = "read",
              bit: float = 1.0) -> None:
         """Read units that have been written."""
-        part = self.request(Command.READ, address.to_bytes(3, "little") + bytes([count]), what=what,
-                            bit=bit)
+        part = self.request(Command.READ, ACCESS.pack(address, count), what=what, bit=bit)
         units = [self._memory[address + offset] for offset in range(count)]
         if part != np.array(units, "<u2").tobytes():
             raise SimulationError(f"{what}: {address:#x} is not what was written")
 
     def check(self, words: int, what: str = "check") -> None:
         """Have the first words of the weights checked, whose units have all been written."""
-        self.write(Space.CHECK, np.array([words - 1]), what)
+        self.write(Region.WEIGHT_CRC, np.array([words - 1, 0]), what)
         self._words = words
         self.send(what, b"", settles=True)
         self.compare_check(what)
 
     def compare_check(self, what: str) -> None:
         """Compare the CRC of a check that has come to its end."""
-        units = [self._memory[unit] for unit in range(self._words * UP5K.packing.word_units)]
-        answer = self.request(Command.READ, int(Space.CHECK).to_bytes(3, "little")
-                              + bytes([CHECK.size // 2]), what=what)
-        expected = CHECK.pack(1, zlib.crc32(np.array(units, "<u2").tobytes()))
+        units = [self._memory[unit] for unit in range(self._words * WeightMemory.UNITS)]
+        answer = self.request(Command.READ, ACCESS.pack(
+            Region.WEIGHT_CRC, WEIGHT_CRC.size // WORD_BYTES), what=what)
+        expected = WEIGHT_CRC.pack(1, zlib.crc32(np.array(units, "<u2").tobytes()))
         if answer != expected:
             raise SimulationError(f"{what}: {answer.hex()} instead of {expected.hex()}")
 
@@ -324,8 +331,8 @@ class Recorder:
         """Write a model's image."""
         for address, units in compile_image(model).segments:
             self.write(address, units, f"{name}: load")
-            if address == Space.WEIGHTS:
-                words = len(units) // UP5K.packing.word_units
+            if address == Region.WEIGHTS:
+                words = len(units) // WeightMemory.UNITS
         self.check(words, f"{name}: check")
         self.device = ReferenceDevice(model)
         self.device.traces = self._expected
@@ -335,18 +342,21 @@ class Recorder:
         """Write tokens where the reference's sequence finds them."""
         assert self.device is not None
         self.device.write_tape(position, tokens, sequence)
-        start = Space.TAPE + sequence * UP5K.tape_tokens
+        start = Region.TAPE + sequence * UP5K.tape_tokens
         before_end = UP5K.tape_tokens - position % UP5K.tape_tokens
         for first, part in ((position, tokens[:before_end]), (0, tokens[before_end:])):
             if part:
                 self.write(start + first % UP5K.tape_tokens, np.array(part), f"{self.name}: tape")
 
     def run(self, flags: RunFlag, n_feed: int, n_generate: int, temperature: int = 0,
-            seed: int = 0, sequence: int | None = None, meanwhile: bytes = b"") -> bytes:
+            seed: int = 0, number: int = 0, sequence: int | None = None,
+            meanwhile: bytes = b"") -> bytes:
         """Run to the end; compare stages, notices, counters, positions and tapes.
 
         Parameters
         ----------
+        number : int
+            Of the device's sequence; ``sequence`` is that of the frame.
         meanwhile : bytes
             Sent right after; a notice that waits for an answer may be overtaken by the next.
 
@@ -356,11 +366,11 @@ class Recorder:
             The frame that began it.
         """
         assert self.device is not None
-        notices = self.device.run(flags, n_feed, n_generate, temperature, seed)
+        notices = self.device.run(flags, n_feed, n_generate, temperature, seed, number)
         if sequence is None:
             sequence = self._sequence = self._sequence % 255 + 1
         frame = encode_frame(Frame(sequence, Command.RUN, RUN.pack(
-            flags, n_feed, n_generate, temperature, seed)))
+            flags, number, n_feed, n_generate, temperature, seed)))
         frames = self.send(f"{self.name}: run", frame + meanwhile, settles=True)
         got = self._notices(frames)
         if not set(got) <= set(notices) or (len(got) != len(notices) and not meanwhile):
@@ -389,14 +399,14 @@ class Recorder:
         self._checking = False
         self._sequence = self._sequence % 255 + 1
         frame = encode_frame(Frame(self._sequence, Command.RUN, RUN.pack(
-            flags, n_feed, n_generate, temperature, seed)))
+            flags, 0, n_feed, n_generate, temperature, seed)))
         self.send(f"{self.name}: run", frame)
         meanwhile(frame)
         self.request(Command.STOP, settles=True, what=f"{self.name}: stop")
         status = STATUS.unpack(self.request(Command.STATUS, what=f"{self.name}: status"))
         self._checking = True
         start = 0 if RunFlag.RESET in flags else self.device.positions[0]
-        fed = status[1] - start
+        fed = status[4] - start
         notices = self.device.run(flags, min(fed, n_feed), max(fed - n_feed + 1, 0), temperature,
                                   seed)
         exchanges = self.exchanges[begun:]
@@ -410,7 +420,7 @@ class Recorder:
     @staticmethod
     def _notices(frames: Iterable[Frame]) -> list[tuple[int, int, int]]:
         """Sequence, position and token of each notice."""
-        return [(frame.command - NOTICE, *NOTICE_PAYLOAD.unpack(frame.payload))
+        return [(frame.command - EVENT, *TOKEN_EVENT.unpack(frame.payload))
                 for frame in frames if not frame.command & RESPONSE]
 
     def compare(self) -> None:
@@ -419,13 +429,12 @@ class Recorder:
         assert device is not None
         status = STATUS.unpack(self.request(Command.STATUS, what=f"{self.name}: status"))
         self.compare_check(f"{self.name}: check")
-        running, *positions = status[:1 + UP5K.sequences]
-        words, tokens = status[4:6]
+        running, _, words, tokens, *positions = status
         if (running, positions, words, tokens) != (0, device.positions, device.words,
                                                    device.tokens):
             raise SimulationError(f"{self.name}: status {status} is not that of the reference")
         for number, sequence in enumerate(device.sequences):
-            start = Space.TAPE + number * UP5K.tape_tokens
+            start = Region.TAPE + number * UP5K.tape_tokens
             self._memory.update(enumerate(sequence.tape, start))
             near = max(sequence.position % UP5K.tape_tokens - NEAR // 2, 0)
             self.read(start + min(near, UP5K.tape_tokens - NEAR), NEAR, f"{self.name}: read tape")

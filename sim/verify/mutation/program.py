@@ -16,21 +16,23 @@ import sliplib
 from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.protocol import (
+    ACCESS,
+    ADDRESS,
     CRC_BYTES,
     IDENTITY,
     MAX_FRAME_BYTES,
-    MAX_UNITS,
+    MAX_WORDS,
     MIN_FRAME_BYTES,
     PROTOCOL_MAGIC,
+    REGION_WORDS,
     RESPONSE,
     RUN,
-    SPACE_UNITS,
-    STATUS,
     Command,
+    Region,
     Result,
     RunFlag,
     Slip,
-    Space,
+    status_struct,
 )
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.sim.bench.core import SHAPES, corner_case
@@ -43,9 +45,10 @@ from .dialogue import Exchange, Recorder
 
 __all__ = ["LINK", "ProgramPart", "record"]
 
-WEIGHT_UNITS = UP5K.weight_words * UP5K.lanes // 2
-LAST_TAPE = Space.TAPE + SPACE_UNITS - 1
-LAST = Space.CHECK + SPACE_UNITS - 1
+WEIGHT_WORDS = UP5K.weight_words * UP5K.lanes // 2
+LAST_TAPE = Region.TAPE + UP5K.sequences * UP5K.tape_tokens - 1
+LAST = Region.WEIGHT_CRC + REGION_WORDS - 1
+STATUS = status_struct(UP5K.sequences)
 MAX_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
 BEGIN = RunFlag.RESET | RunFlag.SEED
 
@@ -72,10 +75,6 @@ EDGES = (ModelConfig(vocab_size=24, d_model=48, n_layers=1, d_hidden=16),
            for width in range(17, 26)))
 """Sizes of the embedding with bits that others lack, for several blocks; a width of each remainder
 by four and by five."""
-
-
-def _address(first: int) -> bytes:
-    return first.to_bytes(3, "little")
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,7 @@ def _link(recorder: Recorder, rng: np.random.Generator) -> None:
     identity = IDENTITY.unpack(recorder.request(Command.IDENTIFY, sequence=0, what="identify"))
     hdl = recorder.hdl
     board = hdl.board
-    if identity[0] != PROTOCOL_MAGIC or identity[3:6] != (
+    if identity[0] != PROTOCOL_MAGIC or identity[4:7] != (
             board.clock_hz, board.clocks_per_bit, hdl.build_id):
         raise SimulationError(f"the design says that it is {identity}")
     status = STATUS.unpack(recorder.request(Command.STATUS, what="status"))
@@ -151,15 +150,15 @@ def _link(recorder: Recorder, rng: np.random.Generator) -> None:
     recorder.write(0, _units(rng, 12))
     recorder.check(1)
     recorder.check(3)
-    for address, count in ((0, MAX_UNITS), (WEIGHT_UNITS - MAX_UNITS, MAX_UNITS),
-                           (WEIGHT_UNITS // 2 - 3, 7)):
+    for address, count in ((0, MAX_WORDS), (WEIGHT_WORDS - MAX_WORDS, MAX_WORDS),
+                           (WEIGHT_WORDS // 2 - 3, 7)):
         recorder.write(address, _units(rng, count))
         recorder.read(address, count)
         recorder.read(address + count - 1, 1)
     # A tape's unit is a byte.
-    recorder.write(Space.TAPE, np.arange(1, MAX_UNITS + 1) % 256)
+    recorder.write(Region.TAPE, np.arange(1, MAX_WORDS + 1) % 256)
     recorder.write(LAST_TAPE, np.array([0xC0]))
-    recorder.read(Space.TAPE, MAX_UNITS)
+    recorder.read(Region.TAPE, MAX_WORDS)
     recorder.read(LAST_TAPE, 1)
     # One word at each power of two, so that no two addresses are one.
     for bit in range(2, 16):
@@ -172,7 +171,7 @@ def _link(recorder: Recorder, rng: np.random.Generator) -> None:
 
 def _refusals(recorder: Recorder) -> None:
     one = b"\1\0"
-    run = RUN.pack(RunFlag.RESET, 1, 0, 0, 0)
+    run = RUN.pack(RunFlag.RESET, 0, 1, 0, 0, 0)
     for result, command, payload in (
             *((Result.BAD_COMMAND, command, b"") for command in (0, 0x41, 0xFF)),
             *((Result.BAD_COMMAND, command | bit, b"") for command in Command
@@ -182,36 +181,40 @@ def _refusals(recorder: Recorder) -> None:
             (Result.BAD_LENGTH, Command.STOP, b"\0"),
             (Result.BAD_LENGTH, Command.RUN, run[:-1]),
             (Result.BAD_LENGTH, Command.RUN, run + b"\0"),
-            (Result.BAD_LENGTH, Command.RUN, RUN.pack(0, 0, 1, 0, 0)),
-            (Result.BAD_LENGTH, Command.WRITE, _address(0)),
-            (Result.BAD_LENGTH, Command.WRITE, _address(0) + b"\0"),
-            (Result.BAD_LENGTH, Command.WRITE, _address(0)[:1]),
-            (Result.BAD_LENGTH, Command.READ, _address(0)),
-            (Result.BAD_LENGTH, Command.READ, _address(0) + b"\0"),
-            (Result.BAD_LENGTH, Command.READ, _address(0) + b"\1\1"),
-            (Result.BAD_LENGTH, Command.READ, _address(0) + bytes([MAX_UNITS + 1])),
-            (Result.BAD_LENGTH, Command.READ, _address(0) + b"\xff"),
-            (Result.BAD_ADDRESS, Command.WRITE, _address(LAST + 1) + one),
-            (Result.BAD_ADDRESS, Command.WRITE, _address(LAST) + 2 * one),
-            *((Result.BAD_ADDRESS, Command.WRITE, _address(1 << bit) + one)
-              for bit in range(17, 24)),
-            *((Result.BAD_ADDRESS, Command.READ, _address(space) + b"\1")
-              for space in Space if space not in (Space.WEIGHTS, Space.TAPE, Space.CHECK)),
-            *((Result.BAD_ADDRESS, Command.READ, _address(Space.TAPE + SPACE_UNITS * k) + b"\1")
+            (Result.BAD_LENGTH, Command.RUN, RUN.pack(0, 0, 0, 1, 0, 0)),
+            *((Result.BAD_LENGTH, Command.RUN, RUN.pack(0, 1 << bit, 1, 1, 0, 0))
+              for bit in range(1, 8)),
+            (Result.BAD_LENGTH, Command.WRITE, ADDRESS.pack(0)),
+            (Result.BAD_LENGTH, Command.WRITE, ADDRESS.pack(0) + b"\0"),
+            (Result.BAD_LENGTH, Command.WRITE, ADDRESS.pack(0)[:1]),
+            (Result.BAD_LENGTH, Command.READ, ADDRESS.pack(0)),
+            (Result.BAD_LENGTH, Command.READ, ACCESS.pack(0, 0)),
+            (Result.BAD_LENGTH, Command.READ, ACCESS.pack(0, 1) + b"\1"),
+            (Result.BAD_LENGTH, Command.READ, ACCESS.pack(0, MAX_WORDS + 1)),
+            (Result.BAD_LENGTH, Command.READ, ACCESS.pack(0, 0xFF)),
+            (Result.BAD_ADDRESS, Command.WRITE, ADDRESS.pack(LAST + 1) + one),
+            (Result.BAD_ADDRESS, Command.WRITE, ADDRESS.pack(WEIGHT_WORDS - 1) + 2 * one),
+            *((Result.BAD_ADDRESS, Command.WRITE, ADDRESS.pack(1 << bit) + one)
+              for bit in range(16, 31)),
+            *((Result.BAD_ADDRESS, Command.WRITE, ADDRESS.pack(Region.PROGRAM | 1 << bit) + one)
+              for bit in range(23, 31)),
+            *((Result.BAD_ADDRESS, Command.READ, ACCESS.pack(region, 1))
+              for region in Region
+              if region not in (Region.WEIGHTS, Region.TAPE, Region.WEIGHT_CRC)),
+            *((Result.BAD_ADDRESS, Command.READ, ACCESS.pack(Region.TAPE + REGION_WORDS * k, 1))
               for k in (2, 8, 16, 64)),
-            (Result.BAD_ADDRESS, Command.READ, _address(LAST) + b"\2"),
-            (Result.BAD_ADDRESS, Command.READ, _address(WEIGHT_UNITS - 1) + b"\2")):
+            (Result.BAD_ADDRESS, Command.READ, ACCESS.pack(WEIGHT_WORDS - 1, 2))):
         answer = recorder.request(command, payload, result=result,
                                   what=f"refusal of command {command}")
         if answer:
             raise SimulationError(f"a refusal of command {command} has a payload")
-    recorder.read(Space.TAPE, 2)
+    recorder.read(Region.TAPE, 2)
     recorder.compare_check("check")
 
 
 def _damage(recorder: Recorder, rng: np.random.Generator) -> None:
     """Noise and damaged frames have no effect, and the next one is heard."""
-    frame = encode_frame(Frame(9, Command.WRITE, _address(Space.TAPE) + bytes([1, 2, 3, 4])))
+    frame = encode_frame(Frame(9, Command.WRITE, ADDRESS.pack(Region.TAPE) + bytes([1, 2, 3, 4])))
     end = bytes([Slip.END])
     for bit in range(8):
         damaged = bytearray(frame)
@@ -237,13 +240,13 @@ def _damage(recorder: Recorder, rng: np.random.Generator) -> None:
     for skew in (-MAX_SKEW, MAX_SKEW):
         for _ in range(4):
             units = _units(rng, 8)
-            recorder.write(Space.TAPE, units & 0xFF, bit=1 + skew)
-            recorder.read(Space.TAPE, 8, bit=1 + skew)
+            recorder.write(Region.TAPE, units & 0xFF, bit=1 + skew)
+            recorder.read(Region.TAPE, 8, bit=1 + skew)
     recorder.silence("short frames", 3 * end + bytes([1]) + end + bytes([1, 2, 3]) + end)
     for surplus in (0, 1, 40):
-        recorder.silence("a long frame", end + bytes([1, Command.WRITE]) + _address(Space.TAPE)
-                         + bytes(MAX_FRAME_BYTES - 5 + surplus) + end)
-    recorder.read(Space.TAPE, MAX_UNITS)
+        recorder.silence("a long frame", end + bytes([1, Command.WRITE]) + ADDRESS.pack(Region.TAPE)
+                         + bytes(MAX_FRAME_BYTES - 2 - ADDRESS.size + surplus) + end)
+    recorder.read(Region.TAPE, MAX_WORDS)
 
 
 class _Texts:
@@ -271,7 +274,7 @@ class _Texts:
         run(BEGIN | RunFlag.CLEAR, 2, 2, 205, int(self._rng.integers(1 << 32)))
         self.write(1, 1)
         run(BEGIN | RunFlag.HOLD, 1, 1, 0, self.seed())
-        run(BEGIN | RunFlag.SECOND, 1, 2, MAX_TEMPERATURE, self.seed())
+        run(BEGIN, 1, 2, MAX_TEMPERATURE, self.seed(), 1)
 
     def every_flag(self) -> None:
         """Continuations, sequences that are prepared again or forgotten, what a run refuses, stops.
@@ -279,11 +282,11 @@ class _Texts:
         recorder, run = self._recorder, self._recorder.run
         run(RunFlag(0), 1, 1, 0, 1)
         run(RunFlag.HOLD, 1, 2, 256, 3)
-        run(RunFlag.SECOND | RunFlag.SEED, 1, 1, 1, self.seed())
-        run(RunFlag.SECOND | RunFlag.HOLD, 1, 1, 0, 0)
+        run(RunFlag.SEED, 1, 1, 1, self.seed(), 1)
+        run(RunFlag.HOLD, 1, 1, 0, 0, 1)
         run(RunFlag.CLEAR, 1, 1, 700, 0)
-        run(RunFlag.SECOND, 1, 1, 700, 0)
-        run(RunFlag.RESET | RunFlag.SECOND, 1, 0, 0, 0)
+        run(RunFlag(0), 1, 1, 700, 0, 1)
+        run(RunFlag.RESET, 1, 0, 0, 0, 1)
         self.write(0, 3)
         recorder.stopped_run(BEGIN | RunFlag.CLEAR, 3, 60, 205, self.seed(),
                              lambda frame: _while_running(recorder, frame))
@@ -340,11 +343,11 @@ def _lengths(recorder: Recorder, rng: np.random.Generator) -> None:
     for size in (MAX_FRAME_BYTES + 1, MAX_FRAME_BYTES + 40):
         recorder.silence("a long frame with a good CRC",
                          _framed(bytes([1, Command.STATUS]) + bytes(size - MIN_FRAME_BYTES)))
-    lengths = {Command.IDENTIFY: 0, Command.STATUS: 0, Command.STOP: 0, Command.READ: 4,
+    lengths = {Command.IDENTIFY: 0, Command.STATUS: 0, Command.STOP: 0, Command.READ: ACCESS.size,
                Command.RUN: RUN.size}
     for command, length in lengths.items():
         for bit in range(8):
-            payload = _address(Space.TAPE) + b"\1" + bytes(length ^ (1 << bit))
+            payload = ACCESS.pack(Region.TAPE, 1) + bytes(length ^ (1 << bit))
             recorder.request(command, payload[:length ^ (1 << bit)], result=Result.BAD_LENGTH,
                              what=f"length of command {command}")
 
@@ -365,8 +368,8 @@ def _edges(recorder: Recorder, rng: np.random.Generator) -> None:
                              status + bytes([Slip.END]) * pause + status, settles=True)) > 2:
             raise SimulationError("two frames have three answers")
         _one_delimiter(recorder, [status[1:]])
-    for flags in (RunFlag.RESET, RunFlag.RESET | RunFlag.SECOND):
-        recorder.request(Command.RUN, RUN.pack(flags, 1, 1, 0, 0), settles=True,
+    for number in range(UP5K.sequences):
+        recorder.request(Command.RUN, RUN.pack(RunFlag.RESET, number, 1, 1, 0, 0), settles=True,
                          what="a run without a model")
         if STATUS.unpack(recorder.request(Command.STATUS, what="status"))[0]:
             raise SimulationError("a run without a model does not end")
@@ -399,19 +402,19 @@ def _apart(recorder: Recorder, rng: np.random.Generator) -> None:
     for sequence in range(UP5K.sequences):
         texts.write(sequence, 1)
     recorder.run(BEGIN, 1, 1 << 10, 205, texts.seed())
-    recorder.run(BEGIN | RunFlag.SECOND, 1, 2, 205, texts.seed())
+    recorder.run(BEGIN, 1, 2, 205, texts.seed(), 1)
 
 
 def _unfinished(recorder: Recorder, rng: np.random.Generator) -> None:
     """A run during the check of the weights; a long text beside one that is still fed."""
     config = SHAPES["blocks"]
     texts = _Texts(recorder, rng, _random(config, rng), "unfinished")
-    recorder.write(Space.CHECK, np.array([config.weight_words(UP5K.packing) - 1]))
+    recorder.write(Region.WEIGHT_CRC, np.array([config.weight_words(UP5K.packing) - 1, 0]))
     recorder.run(BEGIN, 1, 2, 205, texts.seed())
     for sequence in range(UP5K.sequences):
         texts.write(sequence, 5)
     recorder.run(BEGIN | RunFlag.HOLD, 5, 2, 205, texts.seed())
-    recorder.run(BEGIN | RunFlag.SECOND, 5, 40, 205, texts.seed())
+    recorder.run(BEGIN, 5, 40, 205, texts.seed(), 1)
 
 
 def _close(recorder: Recorder, rng: np.random.Generator) -> None:
@@ -434,7 +437,7 @@ def _far(recorder: Recorder, rng: np.random.Generator) -> None:
     # Between them, the positions at the ends have every bit below 11 at 0 and at 1.
     for flags, count in ((BEGIN, 0x2AA - 4), (RunFlag(0), 0x555 - 0x2AA - 4)):
         recorder.run(flags | RunFlag.HOLD, count, 5, 205, 7)
-        recorder.run(flags | RunFlag.SECOND, count, 5, 205, 8)
+        recorder.run(flags, count, 5, 205, 8, 1)
 
 
 def _reset(recorder: Recorder, rng: np.random.Generator) -> None:
@@ -453,7 +456,7 @@ def _reset_runs(recorder: Recorder, rng: np.random.Generator, shape: str,
     texts.write(0, 8)
     texts.write(1, 8)
     frame = encode_frame(Frame(33, Command.RUN, RUN.pack(
-        BEGIN | RunFlag.SECOND, 8, 60, 205, 9)))
+        BEGIN, 1, 8, 60, 205, 9)))
     for after in places:
         recorder.run(BEGIN | RunFlag.HOLD, 8, 60, 205, 9)
         status = encode_frame(Frame(34, Command.STATUS))
@@ -462,7 +465,7 @@ def _reset_runs(recorder: Recorder, rng: np.random.Generator, shape: str,
             raise SimulationError("status after a reset is not all zero")
         recorder.check(SHAPES[shape].weight_words(UP5K.packing))
         recorder.run(RunFlag(0), 1, 3, 300, 0)
-        recorder.run(RunFlag.SECOND, 1, 2, 205, 0)
+        recorder.run(RunFlag(0), 1, 2, 205, 0, 1)
 
 
 def _seeds(recorder: Recorder, rng: np.random.Generator) -> None:
@@ -476,12 +479,12 @@ def _seeds(recorder: Recorder, rng: np.random.Generator) -> None:
 def _crowd(recorder: Recorder, rng: np.random.Generator) -> None:
     """Notices of two texts that wait for long answers and for each other."""
     texts = _Texts(recorder, rng, _random(SHAPES["least"], rng), "crowd")
-    read = encode_frame(Frame(35, Command.READ, _address(Space.TAPE) + bytes([9])))
+    read = encode_frame(Frame(35, Command.READ, ACCESS.pack(Region.TAPE, 9)))
     for pause in range(20, 76, 8):
         texts.write(0, 1)
         texts.write(1, 1)
         recorder.run(BEGIN | RunFlag.HOLD, 1, 40, 205, texts.seed())
-        recorder.run(BEGIN | RunFlag.SECOND, 1, 40, 205, texts.seed(),
+        recorder.run(BEGIN, 1, 40, 205, texts.seed(), 1,
                      meanwhile=8 * (read + pause * bytes([Slip.END])))
 
 
@@ -498,8 +501,8 @@ def _round(recorder: Recorder, rng: np.random.Generator) -> None:
     texts = _Texts(recorder, rng, _random(SHAPES["least"], rng), "round")
     texts.write(0, UP5K.tape_tokens)
     recorder.run(BEGIN, UP5K.tape_tokens - 2, 6, 205, 7)
-    for start in range(0, UP5K.tape_tokens, MAX_UNITS):
-        recorder.read(Space.TAPE + start, min(MAX_UNITS, UP5K.tape_tokens - start))
+    for start in range(0, UP5K.tape_tokens, MAX_WORDS):
+        recorder.read(Region.TAPE + start, min(MAX_WORDS, UP5K.tape_tokens - start))
 
 
 def _large(recorder: Recorder, rng: np.random.Generator) -> None:
@@ -532,12 +535,12 @@ def _while_running(recorder: Recorder, frame: bytes) -> None:
     name = recorder.name
     for command, payload, result in (
             (Command.STATUS, b"", Result.OK),
-            (Command.WRITE, _address(0) + one, Result.BUSY),
-            (Command.WRITE, _address(Space.TAPE) + one, Result.BUSY),
-            (Command.WRITE, _address(Space.TAPS) + one, Result.BUSY),
-            (Command.READ, _address(0) + b"\1", Result.BUSY),
-            (Command.READ, _address(LAST_TAPE - 9) + b"\11", Result.OK),
-            (Command.RUN, RUN.pack(RunFlag.RESET, 1, 0, 0, 0), Result.BUSY)):
+            (Command.WRITE, ADDRESS.pack(0) + one, Result.BUSY),
+            (Command.WRITE, ADDRESS.pack(Region.TAPE) + one, Result.BUSY),
+            (Command.WRITE, ADDRESS.pack(Region.TAPS) + one, Result.BUSY),
+            (Command.READ, ACCESS.pack(0, 1), Result.BUSY),
+            (Command.READ, ACCESS.pack(LAST_TAPE - 9, 9), Result.OK),
+            (Command.RUN, RUN.pack(RunFlag.RESET, 0, 1, 0, 0, 0), Result.BUSY)):
         recorder.request(command, payload, result=result, what=f"{name}: command while running")
     recorder.repeat(frame, f"{name}: repeated run")
 

@@ -4,6 +4,7 @@ import struct
 import zlib
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,33 +12,38 @@ import pytest
 import sliplib
 from amaranth.sim import Simulator
 
-from trilight.hw.contract.device import UP5K, Device, WeightMemory
+from trilight.hw.contract.device import UP5K, Device
 from trilight.hw.contract.protocol import (
+    ACCESS,
+    ADDRESS,
+    EVENT,
     IDENTITY,
     MAX_FRAME_BYTES,
-    MAX_UNITS,
-    NOTICE,
+    MAX_WORDS,
     PROTOCOL_MAGIC,
     PROTOCOL_VERSION,
+    REGION_WORDS,
     RESPONSE,
     RUN,
-    STATUS,
+    TOKEN_EVENT,
     Command,
+    Region,
     Result,
     RunFlag,
     Slip,
-    Space,
+    status_struct,
 )
 from trilight.hw.link.link import Link
-from trilight.sw.host.frames import NOTICE_PAYLOAD, Frame, FrameReader, encode_frame
+from trilight.sw.host.frames import Frame, FrameReader, encode_frame
 
 CLOCK_HZ = 25_000_000
 CLOCK_S = 1 / CLOCK_HZ
 CLOCKS_PER_BIT = 4
 BYTE_CYCLES = 10 * CLOCKS_PER_BIT
 BUILD_ID = 0x89ABCDEF
-WEIGHT_UNITS = 4 * UP5K.weight_words
-END_OF_SPACES = Space.CHECK + 512
+WEIGHT_WORDS = 4 * UP5K.weight_words
+END_OF_REGIONS = Region.WEIGHT_CRC + REGION_WORDS
+STATUS = status_struct(UP5K.sequences)
 
 
 async def pulses(ctx: Any, pulse: Any, *values: Any) -> AsyncIterator[tuple[int, ...]]:
@@ -51,6 +57,11 @@ async def pulses(ctx: Any, pulse: Any, *values: Any) -> AsyncIterator[tuple[int,
             yield tuple(sampled)
 
 
+def place(to_weights: int, region: int, word: int) -> int:
+    """Address of a word on the bus."""
+    return word if to_weights else Region.PROGRAM + region * REGION_WORDS + word
+
+
 class Host:
     """The host's end of a simulated link, and everything behind the device's end.
 
@@ -61,6 +72,8 @@ class Host:
                  clocks_per_bit: int = CLOCKS_PER_BIT) -> None:
         self.dut = Link(device=device, clock_hz=CLOCK_HZ, clocks_per_bit=clocks_per_bit,
                         build_id=BUILD_ID)
+        bus = self.dut.bus
+        self.where = bus.to_weights, bus.region, bus.address
         self._events = self.dut.events
         self.bit_s = clocks_per_bit * CLOCK_S
         self.read_latency = read_latency
@@ -93,14 +106,16 @@ class Host:
 
     async def _serve_writes(self, ctx: Any) -> None:
         dut = self.dut
-        async for addr, data in pulses(ctx, dut.bus.write, dut.bus.address, dut.bus.data):
+        async for *where, data in pulses(ctx, dut.bus.write, *self.where, dut.bus.data):
+            addr = place(*where)
             self.writes.append((addr, data))
             self.memory[addr] = data
 
     async def _serve_reads(self, ctx: Any) -> None:
         dut = self.dut
         ctx.set(dut.bus.read_data, 0xDEAD)
-        async for (addr,) in pulses(ctx, dut.bus.read, dut.bus.address):
+        async for where in pulses(ctx, dut.bus.read, *self.where):
+            addr = place(*where)
             self.reads.append(addr)
             if self.read_latency > 1:
                 await ctx.tick().repeat(self.read_latency - 1)
@@ -195,7 +210,7 @@ class Host:
 
 
 def address(value: int) -> bytes:
-    return value.to_bytes(3, "little")
+    return ADDRESS.pack(value)
 
 
 def words(units: Iterable[int]) -> bytes:
@@ -203,7 +218,7 @@ def words(units: Iterable[int]) -> bytes:
 
 
 def notice(position: int, token: int, sequence: int = 0) -> Frame:
-    return Frame(0, NOTICE + sequence, NOTICE_PAYLOAD.pack(position, token))
+    return Frame(0, EVENT + sequence, TOKEN_EVENT.pack(position, token))
 
 
 async def check_alive(host: Host, sequence: int = 0x77) -> None:
@@ -217,7 +232,7 @@ def test_identify_reports_what_was_built() -> None:
     async def script(host: Host) -> None:
         for _ in range(2):
             await host.expect(3, Command.IDENTIFY, answer=IDENTITY.pack(
-                PROTOCOL_MAGIC, PROTOCOL_VERSION, UP5K.packing.block, CLOCK_HZ, CLOCKS_PER_BIT,
+                PROTOCOL_MAGIC, PROTOCOL_VERSION, UP5K.trits, UP5K.lanes, CLOCK_HZ, CLOCKS_PER_BIT,
                 BUILD_ID, UP5K.weight_words, UP5K.max_rows, UP5K.max_columns, UP5K.max_channels,
                 UP5K.program_words, UP5K.tape_tokens, UP5K.max_vocab, UP5K.sequences))
 
@@ -225,9 +240,9 @@ def test_identify_reports_what_was_built() -> None:
 
 
 def test_write_puts_units_on_the_bus(rng: np.random.Generator) -> None:
-    cases = [(0, 1), (WEIGHT_UNITS - MAX_UNITS, MAX_UNITS), (WEIGHT_UNITS - 3, 5),
-             (Space.PROGRAM, 2), (Space.GUMBEL + 511, 3), (END_OF_SPACES - 1, 1),
-             (END_OF_SPACES - MAX_UNITS, MAX_UNITS)]
+    cases = [(0, 1), (WEIGHT_WORDS - MAX_WORDS, MAX_WORDS), (WEIGHT_WORDS - 5, 5),
+             *((region, 2) for region in Region), (Region.GUMBEL + 511, 3),
+             (Region.WEIGHT_CRC + 1000, MAX_WORDS)]
 
     async def script(host: Host) -> None:
         for sequence, (start, n) in enumerate(cases, 1):
@@ -246,7 +261,7 @@ def test_escaped_bytes_in_all_places() -> None:
     async def script(host: Host) -> None:
         for sequence in special:
             await host.expect(sequence, Command.WRITE, address(0xC0DB) + words(units))
-            await host.expect(sequence, Command.READ, address(0xC0DB) + bytes([len(units)]),
+            await host.expect(sequence, Command.READ, ACCESS.pack(0xC0DB, len(units)),
                               answer=words(units))
         assert host.writes == list(zip(itertools.count(0xC0DB), units, strict=False)) * 4
 
@@ -255,9 +270,9 @@ def test_escaped_bytes_in_all_places() -> None:
 
 @pytest.mark.parametrize("latency", [1, 2, 50])
 def test_read_returns_units(rng: np.random.Generator, latency: int) -> None:
-    cases = [(0, 1), (WEIGHT_UNITS - 17, 17), (Space.TAPE, 2), (END_OF_SPACES - 9, 9)]
+    cases = [(0, 1), (WEIGHT_WORDS - 17, 17), (Region.TAPE, 2), (Region.WEIGHT_CRC + 100, 9)]
     if latency == 1:
-        cases.append((0xFFF, MAX_UNITS))
+        cases.append((0xFFF, MAX_WORDS))
 
     async def script(host: Host) -> None:
         for sequence, (start, n) in enumerate(cases, 1):
@@ -265,7 +280,7 @@ def test_read_returns_units(rng: np.random.Generator, latency: int) -> None:
             units = rng.integers(1 << 16, size=n).tolist()
             places = range(start, start + n)
             host.memory.update(zip(places, units, strict=True))
-            await host.expect(sequence, Command.READ, address(start) + bytes([n]),
+            await host.expect(sequence, Command.READ, ACCESS.pack(start, n),
                               answer=words(units))
             assert host.reads == list(places)
         assert host.writes == []
@@ -279,51 +294,52 @@ REFUSALS = [
     (0, 0x07, b"", Result.BAD_COMMAND),
     (0, 0x0A, address(0) + words([1]), Result.BAD_COMMAND),
     (0, RESPONSE | Command.STOP, b"", Result.BAD_COMMAND),
-    (0, NOTICE, b"\0\0\0", Result.BAD_COMMAND),
-    (0, NOTICE + 1, b"\0\0\0", Result.BAD_COMMAND),
+    (0, EVENT, b"\0\0\0", Result.BAD_COMMAND),
+    (0, EVENT + 1, b"\0\0\0", Result.BAD_COMMAND),
     (0, 0xFF, bytes(MAX_FRAME_BYTES - 6), Result.BAD_COMMAND),
     (0, Command.IDENTIFY, b"\0", Result.BAD_LENGTH),
     (0, Command.STOP, b"\0", Result.BAD_LENGTH),
     (0, Command.STATUS, b"\0\0", Result.BAD_LENGTH),
     (0, Command.WRITE, b"", Result.BAD_LENGTH),
     (0, Command.WRITE, address(0), Result.BAD_LENGTH),
-    (0, Command.WRITE, address(0) + b"\0", Result.BAD_LENGTH),
+    (0, Command.WRITE, ACCESS.pack(0, 0), Result.BAD_LENGTH),
     (0, Command.WRITE, address(0) + bytes(3), Result.BAD_LENGTH),
-    (0, Command.WRITE, address(0) + bytes(2 * MAX_UNITS + 1), Result.BAD_LENGTH),
+    (0, Command.WRITE, address(0) + bytes(2 * MAX_WORDS - 1), Result.BAD_LENGTH),
     (0, Command.READ, address(0), Result.BAD_LENGTH),
     (0, Command.READ, address(0) + b"\1\0", Result.BAD_LENGTH),
-    (0, Command.READ, address(0) + b"\0", Result.BAD_LENGTH),
-    (0, Command.READ, address(0) + bytes([MAX_UNITS + 1]), Result.BAD_LENGTH),
-    (0, Command.READ, address(0) + bytes([127]), Result.BAD_LENGTH),
-    (0, Command.READ, address(0) + bytes([129]), Result.BAD_LENGTH),
-    (0, Command.READ, address(0) + bytes([255]), Result.BAD_LENGTH),
-    (0, Command.WRITE, address(END_OF_SPACES) + words([1]), Result.BAD_ADDRESS),
-    (0, Command.WRITE, address(END_OF_SPACES - 1) + words([1, 2]), Result.BAD_ADDRESS),
-    (0, Command.WRITE, address(END_OF_SPACES - MAX_UNITS + 1) + words([1] * MAX_UNITS),
+    (0, Command.READ, ACCESS.pack(0, 0), Result.BAD_LENGTH),
+    (0, Command.READ, ACCESS.pack(0, MAX_WORDS + 1), Result.BAD_LENGTH),
+    (0, Command.READ, ACCESS.pack(0, 127), Result.BAD_LENGTH),
+    (0, Command.READ, ACCESS.pack(0, 129), Result.BAD_LENGTH),
+    (0, Command.READ, ACCESS.pack(0, 255), Result.BAD_LENGTH),
+    (0, Command.WRITE, address(END_OF_REGIONS) + words([1]), Result.BAD_ADDRESS),
+    (0, Command.WRITE, address(WEIGHT_WORDS - 1) + words([1, 2]), Result.BAD_ADDRESS),
+    (0, Command.WRITE, address(WEIGHT_WORDS - MAX_WORDS + 1) + words([1] * MAX_WORDS),
      Result.BAD_ADDRESS),
     (0, Command.WRITE, address(0x1FFFF) + words([1, 2, 3]), Result.BAD_ADDRESS),
     *((0, Command.WRITE, address(1 << bit) + words([1]), Result.BAD_ADDRESS)
-      for bit in range(17, 24)),
-    (0, Command.READ, address(WEIGHT_UNITS) + b"\1", Result.BAD_ADDRESS),
-    (0, Command.READ, address(WEIGHT_UNITS - 1) + b"\2", Result.BAD_ADDRESS),
-    (0, Command.READ, address(Space.TAPE - 1) + b"\2", Result.BAD_ADDRESS),
-    (0, Command.READ, address(END_OF_SPACES - 1) + b"\2", Result.BAD_ADDRESS),
-    (0, Command.READ, address(END_OF_SPACES) + b"\1", Result.BAD_ADDRESS),
-    (0, Command.READ, address(1 << 17) + b"\1", Result.BAD_ADDRESS),
-    (1, Command.READ, address(0) + b"\1", Result.BUSY),
+      for bit in range(16, 31)),
+    *((0, Command.WRITE, address(Region.PROGRAM | 1 << bit) + words([1]), Result.BAD_ADDRESS)
+      for bit in range(23, 31)),
+    (0, Command.READ, ACCESS.pack(WEIGHT_WORDS, 1), Result.BAD_ADDRESS),
+    (0, Command.READ, ACCESS.pack(WEIGHT_WORDS - 1, 2), Result.BAD_ADDRESS),
+    (0, Command.READ, ACCESS.pack(Region.TAPE - 1, 2), Result.BAD_ADDRESS),
+    (0, Command.READ, ACCESS.pack(END_OF_REGIONS, 1), Result.BAD_ADDRESS),
+    (0, Command.READ, ACCESS.pack(1 << 17, 1), Result.BAD_ADDRESS),
+    (1, Command.READ, ACCESS.pack(0, 1), Result.BUSY),
     (1, Command.WRITE, address(5) + words([1]), Result.BUSY),
-    *((1, Command.WRITE, address(space) + words([1]), Result.BUSY)
-      for space in Space if space != Space.TAPE),
-    (1, Command.WRITE, address(Space.TAPE - 1) + words([1, 2]), Result.BUSY),
-    (1, Command.WRITE, address(END_OF_SPACES) + words([1]), Result.BAD_ADDRESS),
-    (1, Command.WRITE, address(WEIGHT_UNITS) + b"\0", Result.BAD_LENGTH),
-    (1, Command.READ, address(WEIGHT_UNITS - 1) + b"\2", Result.BAD_ADDRESS),
-    (1, Command.RUN, RUN.pack(0, 1, 0, 0, 0), Result.BUSY),
-    (0, Command.RUN, RUN.pack(0, 0, 1, 2, 3), Result.BAD_LENGTH),
-    (0, Command.RUN, RUN.pack(RunFlag.SECOND, 0, 1, 2, 3), Result.BAD_LENGTH),
-    (1, Command.RUN, RUN.pack(0, 0, 1, 2, 3), Result.BAD_LENGTH),
-    (0, Command.RUN, RUN.pack(0, 1, 1, 2, 3)[:-1], Result.BAD_LENGTH),
-    (0, Command.RUN, RUN.pack(0, 1, 1, 2, 3) + b"\0", Result.BAD_LENGTH),
+    *((1, Command.WRITE, address(region) + words([1]), Result.BUSY) for region in Region),
+    (1, Command.WRITE, address(Region.TAPE - 1) + words([1, 2]), Result.BUSY),
+    (1, Command.WRITE, address(END_OF_REGIONS) + words([1]), Result.BAD_ADDRESS),
+    (1, Command.WRITE, ACCESS.pack(WEIGHT_WORDS, 0), Result.BAD_LENGTH),
+    (1, Command.READ, ACCESS.pack(WEIGHT_WORDS - 1, 2), Result.BAD_ADDRESS),
+    (1, Command.RUN, RUN.pack(0, 0, 1, 0, 0, 0), Result.BUSY),
+    (0, Command.RUN, RUN.pack(0, 0, 0, 1, 2, 3), Result.BAD_LENGTH),
+    *((0, Command.RUN, RUN.pack(0, 1 << bit, 1, 1, 2, 3), Result.BAD_LENGTH)
+      for bit in range(1, 8)),
+    (1, Command.RUN, RUN.pack(0, 0, 0, 1, 2, 3), Result.BAD_LENGTH),
+    (0, Command.RUN, RUN.pack(0, 0, 1, 1, 2, 3)[:-1], Result.BAD_LENGTH),
+    (0, Command.RUN, RUN.pack(0, 0, 1, 1, 2, 3) + b"\0", Result.BAD_LENGTH),
 ]
 
 
@@ -342,8 +358,8 @@ def test_refusals_have_no_effect() -> None:
 
 @pytest.mark.parametrize(("command", "payload", "cycles"), [
     (Command.STOP, b"", 30),
-    (Command.RUN, RUN.pack(0, 1, 2, 3, 4), 30),
-    (Command.READ, address(0) + bytes([20]), 30 + 20),
+    (Command.RUN, RUN.pack(0, 0, 1, 2, 3, 4), 30),
+    (Command.READ, ACCESS.pack(0, 20), 30 + 20),
     (Command.WRITE, address(0) + words([5] * 20), 30 + 3 * 20),
 ], ids=["STOP", "RUN", "READ", "WRITE"])
 def test_answer_begins_in_time(command: Command, payload: bytes, cycles: int) -> None:
@@ -362,13 +378,13 @@ def test_small_weight_memory_has_a_gap_behind_it() -> None:
 
     async def script(host: Host) -> None:
         await host.expect(1, Command.WRITE, address(1199) + words([7]))
-        await host.expect(2, Command.READ, address(1199) + b"\1", answer=words([7]))
-        for start in (1200, Space.PROGRAM - 1):
+        await host.expect(2, Command.READ, ACCESS.pack(1199, 1), answer=words([7]))
+        for start in (1200, Region.PROGRAM - 1):
             await host.expect(3, Command.WRITE, address(start) + words([7]),
                               result=Result.BAD_ADDRESS)
         await host.expect(4, Command.WRITE, address(1199) + words([7, 8]),
                           result=Result.BAD_ADDRESS)
-        await host.expect(5, Command.READ, address(1199) + b"\2", result=Result.BAD_ADDRESS)
+        await host.expect(5, Command.READ, ACCESS.pack(1199, 2), result=Result.BAD_ADDRESS)
         assert host.writes == [(1199, 7)]
 
     Host(device=device).simulate(script)
@@ -376,23 +392,25 @@ def test_small_weight_memory_has_a_gap_behind_it() -> None:
 
 def test_tape_is_only_read_during_a_run() -> None:
     async def script(host: Host) -> None:
-        await host.expect(1, Command.WRITE, address(Space.TAPE + 255) + words([1, 2]))
+        await host.expect(1, Command.WRITE, address(Region.TAPE + 255) + words([1, 2]))
         written = list(host.writes)
         host.set_running(1)
-        await host.expect(3, Command.WRITE, address(Space.TAPE + 255) + words([3, 4]),
+        await host.expect(3, Command.WRITE, address(Region.TAPE + 255) + words([3, 4]),
                           result=Result.BUSY)
         assert host.writes == written
-        await host.expect(2, Command.READ, address(Space.TAPE + 255) + b"\2", answer=words([1, 2]))
+        await host.expect(2, Command.READ, ACCESS.pack(Region.TAPE + 255, 2), answer=words([1, 2]))
 
     Host().simulate(script)
 
 
 def test_run_is_executed_once(rng: np.random.Generator) -> None:
     reset = RunFlag.RESET
-    fields = {"flags": 5, "n_feed": 0xC0DB, "n_generate": 0x1234, "temperature": 0x56D,
-              "seed": 0x89ABCDEF}
-    other = {"flags": 2, "n_feed": 0x100, "n_generate": 0xFFFF, "temperature": 0, "seed": 0}
-    least = {"flags": int(reset), "n_feed": 1, "n_generate": 0, "temperature": 0x7FF, "seed": 1}
+    fields = {"flags": 5, "sequence": 0, "n_feed": 0xC0DB, "n_generate": 0x1234,
+              "temperature": 0x56D, "seed": 0x89ABCDEF}
+    other = {"flags": 2, "sequence": 1, "n_feed": 0x100, "n_generate": 0xFFFF, "temperature": 0,
+             "seed": 0}
+    least = {"flags": int(reset), "sequence": 0, "n_feed": 1, "n_generate": 0,
+             "temperature": 0x7FF, "seed": 1}
 
     async def script(host: Host) -> None:
         ready = host.dut.run.request.ready
@@ -410,7 +428,7 @@ def test_run_is_executed_once(rng: np.random.Generator) -> None:
         host.set_running(0)
         # Other commands in between, also refused ones, change nothing.
         await host.expect(10, Command.STOP)
-        await host.expect(11, Command.RUN, RUN.pack(0, 0, 0, 0, 0), result=Result.BAD_LENGTH)
+        await host.expect(11, Command.RUN, RUN.pack(0, 0, 0, 0, 0, 0), result=Result.BAD_LENGTH)
         await host.expect(9, Command.RUN, RUN.pack(*other.values()))
         assert host.runs == [fields]
         await host.expect(12, Command.RUN, RUN.pack(*other.values()))
@@ -427,18 +445,23 @@ def test_run_is_executed_once(rng: np.random.Generator) -> None:
     Host().simulate(script)
 
 
+@pytest.mark.parametrize("sequences", [1, 2, 4])
 @pytest.mark.parametrize("flags", [
-    RunFlag.SECOND, RunFlag.HOLD, RunFlag.SECOND | RunFlag.HOLD,
-    RunFlag(sum(flag for flag in RunFlag))], ids=str)
-def test_run_is_about_either_sequence(flags: RunFlag) -> None:
-    fields = {"flags": int(flags), "n_feed": 3, "n_generate": 4, "temperature": 5, "seed": 6}
+    RunFlag(0), RunFlag.HOLD, RunFlag(sum(flag for flag in RunFlag))], ids=str)
+def test_run_is_about_any_sequence(flags: RunFlag, sequences: int) -> None:
+    """The last one of the device; the one after it counts as a wrong length."""
+    fields = {"flags": int(flags), "sequence": sequences - 1, "n_feed": 3, "n_generate": 4,
+              "temperature": 5, "seed": 6}
 
     async def script(host: Host) -> None:
         host.ctx.set(host.dut.run.request.ready, 1)
         await host.expect(1, Command.RUN, RUN.pack(*fields.values()))
         assert host.runs == [fields]
+        await host.expect(2, Command.RUN, RUN.pack(flags, sequences, 3, 4, 5, 6),
+                          result=Result.BAD_LENGTH)
+        assert host.runs == [fields]
 
-    Host().simulate(script)
+    Host(device=replace(UP5K, sequences=sequences)).simulate(script)
 
 
 def test_device_of_one_sequence_has_no_second() -> None:
@@ -450,13 +473,13 @@ def test_device_of_one_sequence_has_no_second() -> None:
         assert IDENTITY.unpack(identity.payload[1:])[-1] == 1
         for running in (0, 1):
             host.set_running(running)
-            for flags in (RunFlag.SECOND, RunFlag.SECOND | RunFlag.HOLD | RunFlag.RESET):
-                await host.expect(2, Command.RUN, RUN.pack(flags, 1, 1, 0, 0),
+            for flags in (RunFlag(0), RunFlag.HOLD | RunFlag.RESET):
+                await host.expect(2, Command.RUN, RUN.pack(flags, 1, 1, 1, 0, 0),
                                   result=Result.BAD_LENGTH)
         assert host.runs == []
         host.set_running(0)
         # Neither does it count as accepted.
-        await host.expect(2, Command.RUN, RUN.pack(RunFlag.HOLD, 1, 1, 0, 0))
+        await host.expect(2, Command.RUN, RUN.pack(RunFlag.HOLD, 0, 1, 1, 0, 0))
         assert [run["flags"] for run in host.runs] == [RunFlag.HOLD]
 
     Host(device=device).simulate(script)
@@ -470,8 +493,8 @@ def test_status_is_of_one_moment() -> None:
 
     def fields(now: int) -> dict[str, int]:
         spread = [0x9E3779B1 * (now + i) & 0xFFFFFFFF for i in range(4)]
-        return {"running": now // period % 2, "position_0": now, "position_1": spread[3] & 0xFFFF,
-                "cycles": spread[0], "words": spread[1], "tokens": spread[2]}
+        return {"running": now // period % 2, "cycles": spread[0], "words": spread[1],
+                "tokens": spread[2], "position_0": now, "position_1": spread[3] & 0xFFFF}
 
     async def clock(ctx: Any) -> None:
         async for *_, position in ctx.tick().sample(status.positions[0]):
@@ -487,7 +510,7 @@ def test_status_is_of_one_moment() -> None:
             got = await host.request(attempt, Command.STATUS)
             assert got.payload[0] == Result.OK
             values = STATUS.unpack(got.payload[1:])
-            assert values == tuple(fields(values[1]).values())
+            assert values == tuple(fields(values[4]).values())
             seen.add(values[0])
         assert seen == {0, 1}
 
@@ -532,9 +555,9 @@ def test_notice_and_answer_share_the_line(delay: int) -> None:
     n = 3
 
     async def script(host: Host) -> None:
-        host.memory.update((Space.TAPE + i, i + 1) for i in range(n))
+        host.memory.update((Region.TAPE + i, i + 1) for i in range(n))
         host.set_running(1)
-        request = encode_frame(Frame(5, Command.READ, address(Space.TAPE) + bytes([n])))
+        request = encode_frame(Frame(5, Command.READ, ACCESS.pack(Region.TAPE, n)))
         early = min(delay, 0) % (len(request) + 1)
         await host.send(request[:early])
         if delay < 0:
@@ -556,8 +579,8 @@ def test_notice_and_answer_share_the_line(delay: int) -> None:
 @pytest.mark.parametrize("leading", [Slip.END.to_bytes(), b""], ids=["END", "no END"])
 def test_full_frames_follow_each_other(rng: np.random.Generator, leading: bytes) -> None:
     """The bytes of a frame come in while the one before is still read from the same buffer."""
-    starts = [0, MAX_UNITS, WEIGHT_UNITS - MAX_UNITS, Space.TAPS]
-    blocks = rng.integers(1 << 16, size=(len(starts), MAX_UNITS)).tolist()
+    starts = [0, MAX_WORDS, WEIGHT_WORDS - MAX_WORDS, Region.TAPS]
+    blocks = rng.integers(1 << 16, size=(len(starts), MAX_WORDS)).tolist()
 
     async def script(host: Host) -> None:
         for sequence, (start, units) in enumerate(zip(starts, blocks, strict=True), 1):
@@ -565,7 +588,7 @@ def test_full_frames_follow_each_other(rng: np.random.Generator, leading: bytes)
             await host.send(leading + frame.lstrip(Slip.END.to_bytes()))
         for sequence in range(1, len(starts) + 1):
             assert await host.frame() == Frame(sequence, Command.WRITE | RESPONSE, b"\0")
-        places = itertools.chain(*(range(start, start + MAX_UNITS) for start in starts))
+        places = itertools.chain(*(range(start, start + MAX_WORDS) for start in starts))
         assert host.writes == list(zip(places, itertools.chain(*blocks), strict=True))
 
     Host().simulate(script)
@@ -574,7 +597,7 @@ def test_full_frames_follow_each_other(rng: np.random.Generator, leading: bytes)
 def test_frame_that_ends_during_an_answer_is_dropped() -> None:
     async def script(host: Host) -> None:
         host.memory.update((i, i) for i in range(8))
-        read = encode_frame(Frame(1, Command.READ, address(0) + b"\x08"))
+        read = encode_frame(Frame(1, Command.READ, ACCESS.pack(0, 8)))
         await host.send(read + encode_frame(Frame(2, Command.STOP)))
         got = await host.frame()
         assert got == Frame(1, Command.READ | RESPONSE, b"\0" + words(range(8)))
@@ -648,7 +671,7 @@ def test_bad_stop_bit_drops_the_frame() -> None:
 
 def test_every_damaged_byte_is_noticed(rng: np.random.Generator) -> None:
     """Bytes of a RUN's frame are changed on the line, delimiters and escapes included."""
-    frame = encode_frame(Frame(7, Command.RUN, RUN.pack(5, 0xDB, 3, 4, 0xC0FFEE)))
+    frame = encode_frame(Frame(7, Command.RUN, RUN.pack(5, 0, 0xDB, 3, 4, 0xC0FFEE)))
 
     async def script(host: Host) -> None:
         host.ctx.set(host.dut.run.request.ready, 1)
@@ -662,7 +685,7 @@ def test_every_damaged_byte_is_noticed(rng: np.random.Generator) -> None:
             await host.send(sliplib.END)
         await host.silence()
         assert (host.line, host.runs) == (b"", [])
-        await host.expect(7, Command.RUN, RUN.pack(5, 0xDB, 3, 4, 0xC0FFEE))
+        await host.expect(7, Command.RUN, RUN.pack(5, 0, 0xDB, 3, 4, 0xC0FFEE))
         assert len(host.runs) == 1
 
     Host().simulate(script)
@@ -688,14 +711,12 @@ def test_noise_does_nothing(rng: np.random.Generator) -> None:
 def test_slower_lines_work(clocks_per_bit: int) -> None:
     async def script(host: Host) -> None:
         await host.expect(1, Command.WRITE, address(3) + words([0x1234]))
-        await host.expect(2, Command.READ, address(3) + b"\1", answer=words([0x1234]))
+        await host.expect(2, Command.READ, ACCESS.pack(3, 1), answer=words([0x1234]))
 
     Host(clocks_per_bit=clocks_per_bit).simulate(script)
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    ({"device": Device(name="big", weight_words=16385, weight_memory=WeightMemory.BLOCK_RAM)},
-     r"^weight memory must hold at most 65536 units, not 65540$"),
     ({"clocks_per_bit": 3}, r"^clocks_per_bit must be at least 4, not 3$"),
     ({"build_id": 1 << 32}, r"^clock_hz=1, clocks_per_bit=4, build_id=4294967296 or .* reported: "),
 ])

@@ -55,13 +55,13 @@ def test_mutants_are_of_every_module(campaign: Campaign) -> None:
 
 def test_a_campaign_goes_on(campaign: Campaign) -> None:
     again = Campaign(Icebreaker(), number=2000, seed=SEED, thorough=False,
-                     folder=campaign.path.parent)
+                     folder=campaign.journal.path.parent)
     assert again.outcomes == campaign.outcomes
-    size = campaign.path.stat().st_size
+    size = campaign.journal.path.stat().st_size
     seen: list[MutantOutcome] = []
     again.run(seen.append, limit=SAMPLE)
     assert sorted(seen, key=str) == sorted(sample(campaign), key=str)
-    assert campaign.path.stat().st_size == size, "a mutant was asked twice"
+    assert campaign.journal.path.stat().st_size == size, "a mutant was asked twice"
 
 
 def test_a_real_fault_is_not_proved_equivalent(campaign: Campaign) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from trilight.hw.contract.protocol import IDENTITY, RUN, STATUS, Command
+from trilight.hw.contract.protocol import IDENTITY, RUN, Command, status_struct
 from trilight.sim.wasm import release
 from trilight.sim.wasm.library import facts_of
 from trilight.sim.web.command import demo_command
@@ -120,10 +120,10 @@ def test_page_keeps_the_language_of_the_link(page: Any, page_file: Path, seed: i
                              list(broken)) == 0
         assert page.evaluate("(bytes) => trilight.crc32(bytes)",
                              list(payload)) == zlib.crc32(payload)
-    values = [1, 2, 300, 40000, 2**32 - 1]
+    values = [1, 0, 2, 300, 40000, 2**32 - 1]
     assert bytes(page.evaluate("([f, v]) => Array.from(trilight.pack(f, ...v))",
                                [RUN.format, values])) == RUN.pack(*values)
-    for layout in (STATUS, IDENTITY):
+    for layout in (status_struct(2), IDENTITY):
         data = bytes(range(1, layout.size + 1))
         values = [value.decode("latin-1") if isinstance(value, bytes) else value
                   for value in layout.unpack(data)]

@@ -1,5 +1,6 @@
 """The driver, against the emulated device behind links of every kind of badness."""
 
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -10,16 +11,18 @@ import pytest
 
 from trilight.hw.contract.device import UP5K, Device
 from trilight.hw.contract.protocol import (
+    ADDRESS,
+    EVENT,
     IDENTITY,
-    MAX_UNITS,
-    NOTICE,
+    MAX_WORDS,
     PROTOCOL_VERSION,
     RESPONSE,
-    STATUS,
+    WORD_BYTES,
     Command,
+    Region,
     Result,
     RunFlag,
-    Space,
+    status_struct,
 )
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.sw import api, open_board
@@ -43,6 +46,7 @@ from trilight.sw.host.transport import Transport
 from trilight.sw.model.model import Model
 from trilight.sw.reference.continuation import continue_text
 
+STATUS = status_struct(UP5K.sequences)
 CONFIG = ModelConfig(vocab_size=24, d_model=48, n_layers=2, d_hidden=90)
 WORDS = CONFIG.weight_words(UP5K.packing)
 MODEL = Model.random(CONFIG, 5)
@@ -189,11 +193,13 @@ def test_the_tape_is_accessed_within_its_length() -> None:
     assert tokens == expected(text, 250)
     ends = []
     for frame in transport.sent:
-        place = int.from_bytes(frame.payload[:3], "little") - Space.TAPE
-        if (0 <= place < Space.CHECK - Space.TAPE
-                and frame.command in (Command.READ, Command.WRITE)):
-            read = frame.command == Command.READ
-            ends.append(place + (frame.payload[3] if read else (len(frame.payload) - 3) // 2))
+        if frame.command not in (Command.READ, Command.WRITE):
+            continue
+        [address] = ADDRESS.unpack_from(frame.payload)
+        if Region.of(address) == Region.TAPE:
+            words = (frame.payload[ADDRESS.size] if frame.command == Command.READ
+                     else (len(frame.payload) - ADDRESS.size) // WORD_BYTES)
+            ends.append(address - Region.TAPE + words)
     assert max(ends) == UP5K.tape_tokens
 
 
@@ -241,7 +247,7 @@ def test_load_writes_and_verifies_every_unit() -> None:
     assert [done for done, _ in steps] == sorted(done for done, _ in steps)
     assert all(isinstance(count, int) for step in steps for count in step), "units are counted"
     assert transport.commands().count(Command.READ) == (
-        -(-4 * WORDS // MAX_UNITS) + 1)
+        -(-4 * WORDS // MAX_WORDS) + 1)
 
 
 def test_a_model_is_loaded_once() -> None:
@@ -257,12 +263,13 @@ def test_a_model_is_loaded_once() -> None:
 
 def test_verify_finds_a_changed_weight() -> None:
     """Whenever they are written; the driver tries more than once."""
-    address = MAX_UNITS
+    address = MAX_WORDS
     loads = 0
 
     def flip(frame: Frame) -> Sequence[Frame]:
         nonlocal loads
-        if frame.command == Command.WRITE and frame.payload[:3] == address.to_bytes(3, "little"):
+        if frame.command == Command.WRITE and frame.payload.startswith(
+                ADDRESS.pack(address)):
             loads += 1
             return [replace(frame, payload=frame.payload[:-1] + bytes((frame.payload[-1] ^ 1,)))]
         return [frame]
@@ -298,7 +305,7 @@ def test_an_interrupted_load_is_done_again() -> None:
     (replace(UP5K, max_columns=47), "columns, d_model: 48 needed, 47 present"),
     (replace(UP5K, max_columns=80), "columns, d_hidden: 90 needed, 80 present"),
     (replace(UP5K, max_channels=95), r"channels, d_model \* n_layers: 96 needed, 95 present"),
-    (replace(UP5K, program_words=64, max_vocab=64), "program words: 75 needed, 64 present"),
+    (replace(UP5K, program_words=64, max_vocab=64), "program words: 76 needed, 64 present"),
     (replace(UP5K, max_vocab=23), "tokens, vocab_size: 24 needed, 23 present"),
 ])
 def test_too_large_in_each_dimension(device: Device, text: str) -> None:
@@ -382,6 +389,17 @@ def test_wrong_device(change: Callable[[bytes], bytes], text: str) -> None:
         Board(Tamper(from_device=answering(Command.IDENTIFY, change)))
 
 
+def test_an_old_chip_is_named_and_refused() -> None:
+    """IDENTITY of protocol version 3 had sizes of 16 bits."""
+    old = struct.pack("<4sBBHIHHHHHHHH", b"TRIL", 3, 40, 0, 0, 0, 16384, 512, 256, 512, 256, 256,
+                      256)
+    transport = Tamper(from_device=answering(Command.IDENTIFY, lambda _: b"\0" + old))
+    with pytest.raises(WrongDeviceError, match=(
+            r"speaks protocol version 3 in .* and this program version 4 in .*; flash the "
+            r"bitstream of this release, or install the release of that bitstream")):
+        Board(transport)
+
+
 def test_no_answer_is_asked_often_enough() -> None:
     transport = Tamper(from_device=lambda frame: [])
     with pytest.raises(NoAnswerError, match=r"^no answer from tampered"):
@@ -403,14 +421,14 @@ def test_an_answer_that_stops_coming() -> None:
 
 def test_open_board_gives_back_what_it_cannot_use(monkeypatch: pytest.MonkeyPatch) -> None:
     transport = Tamper(from_device=lambda frame: [])
-    monkeypatch.setattr(api, "open_transport", lambda target, progress: transport)
+    monkeypatch.setattr(api, "open_transport", lambda *_, **__: transport)
     with pytest.raises(NoAnswerError):
         open_board("anything")
     assert transport.closed
 
 
 def test_a_status_of_another_size() -> None:
-    with pytest.raises(DeviceError, match=f"STATUS must answer {STATUS.size} bytes, not 3"):
+    with pytest.raises(DeviceError, match=r"STATUS must answer 15 bytes, or 2 more .*, not 3"):
         Board(Tamper(from_device=answering(Command.STATUS, lambda payload: bytes(4))))
 
 
@@ -527,9 +545,9 @@ def test_a_token_that_was_damaged_on_its_way() -> None:
 
     def damage(frame: Frame) -> Sequence[Frame]:
         nonlocal once
-        if once and frame.command == NOTICE and frame.payload[0] == 9:
+        if once and frame.command == EVENT and frame.payload[0] == 9:
             once = False
-            return [replace(frame, payload=frame.payload[:2] + bytes((frame.payload[2] ^ 1,)))]
+            return [replace(frame, payload=frame.payload[:2] + bytes((frame.payload[2] ^ 1, 0)))]
         return [frame]
 
     transport = Tamper()
@@ -632,10 +650,11 @@ def test_after_a_failure_that_the_check_of_the_weights_does_not_see_all_is_loade
     spoilt: list[Frame] = []
 
     def spoil(frame: Frame) -> Sequence[Frame]:
-        if spoilt or frame.command != NOTICE:
+        if spoilt or frame.command != EVENT:
             return [frame]
         spoilt.append(frame)
-        return [replace(frame, payload=frame.payload[:-1] + bytes([CONFIG.vocab_size]))]
+        token = CONFIG.vocab_size.to_bytes(2, "little")
+        return [replace(frame, payload=frame.payload[:-2] + token)]
 
     transport = Tamper(from_device=spoil)
     board = loaded(transport)
@@ -666,8 +685,8 @@ def test_after_a_link_that_failed_all_is_loaded_again() -> None:
 
 def test_a_run_that_fed_other_tokens() -> None:
     def miscount(payload: bytes) -> bytes:
-        *rest, tokens = STATUS.unpack(payload[1:])
-        return payload[:1] + STATUS.pack(*rest, max(tokens - 1, 0))
+        running, cycles, words, tokens, *positions = STATUS.unpack(payload[1:])
+        return payload[:1] + STATUS.pack(running, cycles, words, max(tokens - 1, 0), *positions)
 
     transport = Tamper()
     board = loaded(transport)
@@ -688,9 +707,9 @@ def test_a_device_that_is_stuck() -> None:
     stream = board.generate(PROMPT, tokens=40)
     next(stream)
     status = board.status()
-    frozen.append(bytes((Result.OK,)) + STATUS.pack(1, *status.positions, 0, 0, 0))
+    frozen.append(bytes((Result.OK,)) + STATUS.pack(1, 0, 0, 0, *status.positions))
     transport.from_device = lambda frame: (
-        [] if frame.command == NOTICE else answering(Command.STATUS, freeze)(frame))
+        [] if frame.command == EVENT else answering(Command.STATUS, freeze)(frame))
     with pytest.raises(DeviceError, match=f"stuck at position {status.positions[0]}"):
         list(stream)
     with pytest.raises(DeviceError, match="does not stop"):
@@ -698,7 +717,7 @@ def test_a_device_that_is_stuck() -> None:
 
 
 def test_a_prompt_that_never_ends() -> None:
-    running = bytes((Result.OK,)) + STATUS.pack(1, 2, 0, 0, 0, 0)
+    running = bytes((Result.OK,)) + STATUS.pack(1, 0, 0, 0, 2, 0)
     transport = Tamper()
     board = loaded(transport)
 
@@ -721,7 +740,7 @@ def test_lost_answers_do_not_run_twice() -> None:
 
     def lose_once(frame: Frame) -> Sequence[Frame]:
         key = (frame.command, frame.sequence)
-        if frame.command == NOTICE or key in lost:
+        if frame.command == EVENT or key in lost:
             return [frame]
         lost.add(key)
         return []
@@ -826,7 +845,7 @@ def test_lost_notices_are_read_from_the_tape(kept: int) -> None:
 
     def lose(frame: Frame) -> Sequence[Frame]:
         nonlocal notices
-        if frame.command != NOTICE:
+        if frame.command != EVENT:
             return [frame]
         notices += 1
         return [frame] if kept and notices % kept == 0 else []
@@ -840,7 +859,7 @@ def test_late_notices_of_a_run_that_was_stopped() -> None:
     late: list[Frame] = []
 
     def delay(frame: Frame) -> Sequence[Frame]:
-        if frame.command == NOTICE:
+        if frame.command == EVENT:
             late.append(frame)
             return []
         held, late[:] = list(late), []
@@ -1070,9 +1089,9 @@ def test_prompts_are_run_once_and_in_pairs() -> None:
     transport = Tamper()
     board = loaded(transport)
     many(board, [PROMPT[:1]] * 5, 3)
-    flags = [RunFlag(frame.payload[0]) & (RunFlag.HOLD | RunFlag.SECOND)
-             for frame in transport.sent if frame.command == Command.RUN]
-    assert flags == [RunFlag.HOLD, RunFlag.SECOND] * 2 + [RunFlag(0)]
+    runs = [(RunFlag(frame.payload[0]) & RunFlag.HOLD, frame.payload[1])
+            for frame in transport.sent if frame.command == Command.RUN]
+    assert runs == [(RunFlag.HOLD, 0), (RunFlag(0), 1)] * 2 + [(RunFlag(0), 0)]
 
 
 def test_seeds_differ_unless_given() -> None:
@@ -1090,8 +1109,8 @@ def test_one_sequence_takes_prompts_one_after_the_other(rng: np.random.Generator
     assert many(board, prompts, [9, 300, 5]) == alone(prompts, [9, 300, 5], range(3))
     assert board.last_run is not None
     assert board.last_run.sequences == 1
-    flags = {frame.payload[0] for frame in transport.sent if frame.command == Command.RUN}
-    assert not any(flag & (RunFlag.SECOND | RunFlag.HOLD) for flag in flags)
+    runs = [frame.payload for frame in transport.sent if frame.command == Command.RUN]
+    assert not any(run[0] & RunFlag.HOLD or run[1] for run in runs)
 
 
 def test_cycles_are_over_all_prompts() -> None:
@@ -1101,18 +1120,18 @@ def test_cycles_are_over_all_prompts() -> None:
     def watch(frame: Frame) -> Sequence[Frame]:
         nonlocal both
         if frame.command == Command.RUN:
-            both = bool(frame.payload[0] & RunFlag.SECOND)
+            both = bool(frame.payload[1])
         return [frame]
 
     def clocked(frame: Frame) -> Sequence[Frame]:
         if frame.command == Command.STATUS | RESPONSE:
-            running, *positions, _, words, tokens = STATUS.unpack(frame.payload[1:])
+            running, _, words, tokens, *positions = STATUS.unpack(frame.payload[1:])
             cycles = (600 if both else 1000) * tokens
             return [replace(frame, payload=b"\0" + STATUS.pack(
-                running, *positions, cycles, words, tokens))]
+                running, cycles, words, tokens, *positions))]
         if frame.command == Command.IDENTIFY | RESPONSE:
             fields = list(IDENTITY.unpack(frame.payload[1:]))
-            fields[3] = 24_000_000
+            fields[4] = 24_000_000
             return [replace(frame, payload=b"\0" + IDENTITY.pack(*fields))]
         return [frame]
 
@@ -1150,7 +1169,7 @@ def test_doubled_frames_of_two_texts() -> None:
     assert many(board, prompts, 300) == alone(prompts, [300, 300], range(2))
 
 
-@pytest.mark.parametrize("lost", [{NOTICE}, {NOTICE + 1}, {NOTICE, NOTICE + 1}])
+@pytest.mark.parametrize("lost", [{EVENT}, {EVENT + 1}, {EVENT, EVENT + 1}])
 def test_lost_notices_of_either_text_are_read_from_its_tape(lost: set[int]) -> None:
     board = loaded(Tamper(from_device=lambda frame: [] if frame.command in lost else [frame]))
     prompts, tokens = [PROMPT, PROMPT[:3]], [300, 270]
@@ -1162,7 +1181,7 @@ def test_every_third_notice_arrives() -> None:
 
     def lose(frame: Frame) -> Sequence[Frame]:
         nonlocal notices
-        if not NOTICE <= frame.command < RESPONSE:
+        if not EVENT <= frame.command < RESPONSE:
             return [frame]
         notices += 1
         return [frame] if notices % 3 == 0 else []
@@ -1175,7 +1194,7 @@ def test_every_third_notice_arrives() -> None:
 def test_notices_of_a_sequence_that_does_not_run_are_ignored() -> None:
     def mislead(frame: Frame) -> Sequence[Frame]:
         other = replace(frame, command=frame.command ^ 1)
-        return [other, replace(other, command=NOTICE + 5), frame] if frame.command == NOTICE else [
+        return [other, replace(other, command=EVENT + 5), frame] if frame.command == EVENT else [
             frame]
 
     board = loaded(Tamper(from_device=mislead))
@@ -1265,9 +1284,9 @@ def test_one_text_that_is_stuck() -> None:
     stream = board.generate_many([PROMPT, PROMPT[:3]], tokens=40)
     next(stream)
     status = board.status()
-    frozen = bytes((Result.OK,)) + STATUS.pack(1, *status.positions, 0, 0, 0)
+    frozen = bytes((Result.OK,)) + STATUS.pack(1, 0, 0, 0, *status.positions)
     transport.from_device = lambda frame: (
-        [] if NOTICE <= frame.command < RESPONSE
+        [] if EVENT <= frame.command < RESPONSE
         else answering(Command.STATUS, lambda payload: frozen)(frame))
     first, second = status.positions
     with pytest.raises(DeviceError, match=f"stuck at position {first} and {second}"):
@@ -1305,12 +1324,12 @@ def test_counters_are_of_the_generated_tokens_alone() -> None:
         nonlocal runs
         runs += frame.command == Command.RUN | RESPONSE
         if frame.command == Command.STATUS | RESPONSE:
-            running, *positions, _, words, tokens = STATUS.unpack(frame.payload[1:])
+            running, _, words, tokens, *positions = STATUS.unpack(frame.payload[1:])
             return [replace(frame, payload=b"\0" + STATUS.pack(
-                running, *positions, 1000 * tokens + 10, words, tokens))]
+                running, 1000 * tokens + 10, words, tokens, *positions))]
         if frame.command == Command.IDENTIFY | RESPONSE:
             fields = list(IDENTITY.unpack(frame.payload[1:]))
-            fields[3] = 24_000_000
+            fields[4] = 24_000_000
             return [replace(frame, payload=b"\0" + IDENTITY.pack(*fields))]
         return [frame]
 
@@ -1390,6 +1409,6 @@ def test_a_babbling_device_is_asked_nevertheless(monkeypatch: pytest.MonkeyPatch
         def read(self, timeout_s: float) -> bytes:
             return super().read(timeout_s) or b"\xc0?"
 
-    transport = Babbling(from_device=lambda frame: [] if frame.command == NOTICE else [frame])
+    transport = Babbling(from_device=lambda frame: [] if frame.command == EVENT else [frame])
     board = loaded(transport)
     assert generate(board) == expected(PROMPT, 40)

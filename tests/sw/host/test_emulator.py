@@ -8,20 +8,24 @@ import numpy as np
 import pytest
 
 from trilight.hw.contract.device import UP5K
+from trilight.hw.contract.program import HEADER_WORDS, OPERATION_WORDS, Header
 from trilight.hw.contract.protocol import (
+    ACCESS,
+    ADDRESS,
+    EVENT,
     IDENTITY,
-    MAX_UNITS,
-    NOTICE,
+    MAX_WORDS,
     PROTOCOL_MAGIC,
     PROTOCOL_VERSION,
+    REGION_WORDS,
     RESPONSE,
     RUN,
-    STATUS,
+    TOKEN_EVENT,
     Command,
-    ProgramHeader,
+    Region,
     Result,
     RunFlag,
-    Space,
+    status_struct,
 )
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.sw.errors import DeviceError
@@ -58,22 +62,25 @@ class Host:
         return answer.payload[0], answer.payload[1:]
 
     def write(self, address: int, units: list[int]) -> int:
-        return self.ask(Command.WRITE, address.to_bytes(3, "little")
+        return self.ask(Command.WRITE, ADDRESS.pack(address)
                         + struct.pack(f"<{len(units)}H", *units))[0]
 
     def read(self, address: int, units: int) -> tuple[int, list[int]]:
-        result, data = self.ask(Command.READ, address.to_bytes(3, "little") + bytes((units,)))
+        result, data = self.ask(Command.READ, ACCESS.pack(address, units))
         return result, list(struct.unpack(f"<{len(data) // 2}H", data))
 
-    def run(self, flags: int, n_feed: int, n_generate: int, sequence: int | None = None,
-            seed: int = SEED) -> int:
-        return self.ask(Command.RUN, RUN.pack(flags, n_feed, n_generate, TEMPERATURE, seed),
-                        sequence)[0]
+    def run(self, flags: int, n_feed: int, n_generate: int, number: int | None = None,
+            seed: int = SEED, sequence: int = 0) -> int:
+        """Send a RUN about a sequence, under a frame's sequence number."""
+        return self.ask(Command.RUN, RUN.pack(flags, sequence, n_feed, n_generate, TEMPERATURE,
+                                              seed), number)[0]
 
     def status(self) -> tuple[int, ...]:
         result, data = self.ask(Command.STATUS)
         assert result == Result.OK
-        return STATUS.unpack(data)
+        layout = status_struct((len(data) - status_struct(0).size) // 2)
+        running, cycles, words, tokens, *positions = layout.unpack(data)
+        return (running, *positions, cycles, words, tokens)
 
     def listen(self, tokens: int) -> None:
         """Let the device feed some tokens."""
@@ -82,16 +89,16 @@ class Host:
 
     def load(self, model: Model) -> None:
         for address, units in compile_image(model).segments:
-            for start in range(0, len(units), MAX_UNITS):
-                piece = units[start:start + MAX_UNITS].tolist()
+            for start in range(0, len(units), MAX_WORDS):
+                piece = units[start:start + MAX_WORDS].tolist()
                 assert self.write(address + start, piece) == Result.OK
 
     def _read(self) -> list[Frame]:
         frames = self._reader.feed(self.device.read(0))
-        for command, notices in ((NOTICE, self.notices), (NOTICE + 1, self.second)):
-            notices += [struct.unpack("<HB", frame.payload)
+        for command, notices in ((EVENT, self.notices), (EVENT + 1, self.second)):
+            notices += [TOKEN_EVENT.unpack(frame.payload)
                         for frame in frames if frame.command == command]
-        return [frame for frame in frames if frame.command not in (NOTICE, NOTICE + 1)]
+        return [frame for frame in frames if frame.command not in (EVENT, EVENT + 1)]
 
 
 @pytest.fixture
@@ -121,7 +128,7 @@ def expected_tokens(prompt: list[int], n: int, seed: int = SEED) -> list[int]:
 def test_a_run_without_a_program_ends_at_once() -> None:
     host = Host()
     assert host.run(RunFlag.RESET | RunFlag.SEED | RunFlag.HOLD, 3, 2) == Result.OK
-    assert host.run(RunFlag.RESET | RunFlag.SEED | RunFlag.SECOND, 2, 2) == Result.OK
+    assert host.run(RunFlag.RESET | RunFlag.SEED, 2, 2, sequence=1) == Result.OK
     host.listen(2)
     assert host.status() == (0, 0, 0, 0, 0, 0)
 
@@ -129,26 +136,26 @@ def test_a_run_without_a_program_ends_at_once() -> None:
 def test_identity(host: Host) -> None:
     result, data = host.ask(Command.IDENTIFY, sequence=0)
     assert result == Result.OK
-    magic, version, lanes, clock, *_ = IDENTITY.unpack(data)
-    assert (magic, version, lanes, clock) == (PROTOCOL_MAGIC, PROTOCOL_VERSION, 40, 0)
-    assert IDENTITY.unpack(data)[6:] == (
+    magic, version, trits, lanes, clock, *_ = IDENTITY.unpack(data)
+    assert (magic, version, trits, lanes, clock) == (PROTOCOL_MAGIC, PROTOCOL_VERSION, 5, 8, 0)
+    assert IDENTITY.unpack(data)[7:] == (
         UP5K.weight_words, UP5K.max_rows, UP5K.max_columns, UP5K.max_channels,
         UP5K.program_words, UP5K.tape_tokens, UP5K.max_vocab, UP5K.sequences)
 
 
-@pytest.mark.parametrize(("address", "mask"), [(0, 0xFFFF), (0xFFFF, 0xFFFF), (Space.TAPE, 0xFF)])
+@pytest.mark.parametrize(("address", "mask"), [(0, 0xFFFF), (0xFFFF, 0xFFFF), (Region.TAPE, 0xFF)])
 def test_what_is_written_is_read(host: Host, address: int, mask: int) -> None:
     units = [0xA5C3] if address == 0xFFFF else [0xA5C3, 0x1234, 0xFFFF]
     assert host.write(address, units) == Result.OK
     assert host.read(address, len(units)) == (Result.OK, [unit & mask for unit in units])
 
 
-def test_tape_repeats_in_its_space(host: Host) -> None:
-    """That of a device with one sequence, which fills half of it."""
+def test_a_memory_repeats_in_its_region(host: Host) -> None:
     host.device = ReferenceTransport(replace(UP5K, sequences=1))
-    assert host.write(Space.TAPE + 255, [1, 2]) == Result.OK
-    assert host.read(Space.TAPE, 1) == (Result.OK, [2])
-    assert host.read(Space.TAPE + 511, 1) == (Result.OK, [1])
+    assert host.write(Region.TAPE + 255, [1, 2]) == Result.OK
+    assert host.read(Region.TAPE, 1) == (Result.OK, [2])
+    assert host.read(Region.TAPE + 511, 1) == (Result.OK, [1])
+    assert host.read(Region.TAPE + REGION_WORDS - 1, 2) == (Result.OK, [1, 2])
 
 
 @pytest.mark.parametrize(("command", "payload", "expected"), [
@@ -158,18 +165,20 @@ def test_tape_repeats_in_its_space(host: Host) -> None:
     (Command.STOP, b"?", Result.BAD_LENGTH),
     (Command.STATUS, b"?", Result.BAD_LENGTH),
     (Command.WRITE, b"", Result.BAD_LENGTH),
-    (Command.WRITE, bytes(3), Result.BAD_LENGTH),
     (Command.WRITE, bytes(4), Result.BAD_LENGTH),
-    (Command.READ, bytes(3), Result.BAD_LENGTH),
+    (Command.WRITE, bytes(5), Result.BAD_LENGTH),
     (Command.READ, bytes(4), Result.BAD_LENGTH),
-    (Command.READ, bytes((0, 0, 0, MAX_UNITS + 1)), Result.BAD_LENGTH),
+    (Command.READ, bytes(5), Result.BAD_LENGTH),
+    (Command.READ, ACCESS.pack(0, MAX_WORDS + 1), Result.BAD_LENGTH),
     (Command.RUN, bytes(RUN.size - 1), Result.BAD_LENGTH),
-    (Command.RUN, RUN.pack(RunFlag.RESET, 0, 5, 0, 0), Result.BAD_LENGTH),
-    (Command.WRITE, (Space.CHECK + 511).to_bytes(3, "little") + bytes(4), Result.BAD_ADDRESS),
-    (Command.WRITE, bytes((0, 0, 2)) + bytes(2), Result.BAD_ADDRESS),
-    (Command.READ, Space.PROGRAM.to_bytes(3, "little") + b"\x01", Result.BAD_ADDRESS),
-    (Command.READ, b"\xff\xff\x00\x02", Result.BAD_ADDRESS),
-    (Command.READ, b"\x00\x00\x02\x01", Result.BAD_ADDRESS),
+    (Command.RUN, RUN.pack(RunFlag.RESET, 0, 0, 5, 0, 0), Result.BAD_LENGTH),
+    (Command.RUN, RUN.pack(RunFlag.RESET, 2, 1, 5, 0, 0), Result.BAD_LENGTH),
+    (Command.WRITE, ADDRESS.pack(Region.WEIGHT_CRC + REGION_WORDS) + bytes(4), Result.BAD_ADDRESS),
+    (Command.WRITE, ADDRESS.pack(0x20000) + bytes(2), Result.BAD_ADDRESS),
+    (Command.READ, ACCESS.pack(Region.PROGRAM, 1), Result.BAD_ADDRESS),
+    (Command.READ, ACCESS.pack(0xFFFF, 2), Result.BAD_ADDRESS),
+    (Command.READ, ACCESS.pack(0x10000, 1), Result.BAD_ADDRESS),
+    (Command.READ, ACCESS.pack(0xFFFFFFFF, 1), Result.BAD_ADDRESS),
 ])
 def test_refusals(host: Host, command: int, payload: bytes, expected: Result) -> None:
     assert host.ask(command, payload) == (expected, b"")
@@ -184,14 +193,14 @@ def test_small_weight_memory_ends_where_it_ends() -> None:
 
 def test_run_feeds_and_generates(loaded: Host) -> None:
     prompt = [3, 1, 4, 1, 5]
-    assert loaded.write(Space.TAPE, prompt) == Result.OK
+    assert loaded.write(Region.TAPE, prompt) == Result.OK
     assert loaded.run(RunFlag.RESET | RunFlag.SEED | RunFlag.CLEAR, 5, 20) == Result.OK
     assert loaded.status()[0] == 1
     loaded.listen(30)
     tokens = expected_tokens(prompt, 20)
     assert len(set(tokens)) > 5
     assert loaded.notices == list(enumerate(tokens, len(prompt)))
-    assert loaded.read(Space.TAPE, 25) == (Result.OK, prompt + tokens)
+    assert loaded.read(Region.TAPE, 25) == (Result.OK, prompt + tokens)
     head = CONFIG.head(UP5K.packing).words
     body = CONFIG.weight_words(UP5K.packing) - head
     # Looked at once for each token, and once by STATUS.
@@ -199,7 +208,7 @@ def test_run_feeds_and_generates(loaded: Host) -> None:
 
 
 def test_a_device_that_hangs_answers_and_counts(loaded: Host) -> None:
-    assert loaded.write(Space.TAPE, [3, 1, 4]) == Result.OK
+    assert loaded.write(Region.TAPE, [3, 1, 4]) == Result.OK
     assert loaded.run(RunFlag.RESET | RunFlag.SEED | RunFlag.CLEAR, 3, 20) == Result.OK
     loaded.listen(4)
     running, *before = loaded.status()
@@ -213,7 +222,7 @@ def test_a_device_that_hangs_answers_and_counts(loaded: Host) -> None:
 
 
 def test_a_continuation_feeds_one_token(loaded: Host) -> None:
-    loaded.write(Space.TAPE, [7])
+    loaded.write(Region.TAPE, [7])
     loaded.run(RunFlag.RESET | RunFlag.SEED, 1, 8)
     loaded.listen(10)
     loaded.run(RunFlag.CLEAR, 1, 8)
@@ -224,33 +233,33 @@ def test_a_continuation_feeds_one_token(loaded: Host) -> None:
 
 
 def test_a_repeated_run_is_acknowledged_only(loaded: Host) -> None:
-    loaded.write(Space.TAPE, [7])
+    loaded.write(Region.TAPE, [7])
     flags = RunFlag.RESET | RunFlag.SEED | RunFlag.CLEAR
-    assert loaded.run(flags, 1, 3, sequence=200) == Result.OK
-    assert loaded.run(flags, 1, 3, sequence=200) == Result.OK
+    assert loaded.run(flags, 1, 3, number=200) == Result.OK
+    assert loaded.run(flags, 1, 3, number=200) == Result.OK
     loaded.listen(5)
-    assert loaded.run(flags, 1, 3, sequence=200) == Result.OK
+    assert loaded.run(flags, 1, 3, number=200) == Result.OK
     loaded.listen(5)
     assert len(loaded.notices) == 3
     # Sequence number 0 makes the device forget.
     loaded.ask(Command.IDENTIFY, sequence=0)
-    loaded.run(flags, 1, 3, sequence=200)
+    loaded.run(flags, 1, 3, number=200)
     loaded.listen(5)
     assert len(loaded.notices) == 6
 
 
 def test_refused_while_running(loaded: Host) -> None:
-    loaded.write(Space.TAPE, [7])
-    loaded.run(RunFlag.RESET, 1, 50, sequence=200)
+    loaded.write(Region.TAPE, [7])
+    loaded.run(RunFlag.RESET, 1, 50, number=200)
     assert loaded.write(0, [1]) == Result.BUSY
-    assert loaded.write(Space.TAPE, [1]) == Result.BUSY
+    assert loaded.write(Region.TAPE, [1]) == Result.BUSY
     assert loaded.read(0, 1) == (Result.BUSY, [])
-    assert loaded.read(Space.TAPE, 1) == (Result.OK, [7])
-    assert loaded.run(RunFlag.RESET, 1, 50, sequence=201) == Result.BUSY
+    assert loaded.read(Region.TAPE, 1) == (Result.OK, [7])
+    assert loaded.run(RunFlag.RESET, 1, 50, number=201) == Result.BUSY
 
 
 def test_stop(loaded: Host) -> None:
-    loaded.write(Space.TAPE, [7])
+    loaded.write(Region.TAPE, [7])
     loaded.run(RunFlag.RESET | RunFlag.SEED, 1, 200)
     loaded.listen(5)
     assert loaded.ask(Command.STOP) == (Result.OK, b"")
@@ -267,7 +276,7 @@ def test_a_model_is_read_out_of_memory(loaded: Host) -> None:
     loaded.notices.clear()
     other = Model.random(ModelConfig(vocab_size=33, d_model=80, n_layers=3, d_hidden=41), 6)
     loaded.load(other)
-    loaded.write(Space.TAPE, [30])
+    loaded.write(Region.TAPE, [30])
     loaded.run(RunFlag.RESET | RunFlag.SEED, 1, 10)
     loaded.listen(12)
     reference, sampler, token = ReferenceModel(other), Sampler(SEED, TEMPERATURE / 256), 30
@@ -277,20 +286,20 @@ def test_a_model_is_read_out_of_memory(loaded: Host) -> None:
 
 
 @pytest.mark.parametrize(("address", "bit", "text"), [
-    (Space.ACTIVATION + 100, 0, "the sigmoid table that was loaded is not the reference's"),
-    (Space.ACTIVATION + 200, 0, "the silu table"),
-    (Space.GUMBEL, 0, "the gumbel table"),
-    (Space.PROGRAM + 6, 0, "the program that was loaded is none of a model"),
-    (Space.PROGRAM + ProgramHeader.EMBED_BASE, 0, "has the embedding at word"),
-    (Space.PROGRAM + ProgramHeader.EMBED_FLAGS, 8, "contradicts itself on which words are short"),
-    (Space.PROGRAM + ProgramHeader.EMBED_FLAGS, 9, "contradicts itself on which words are short"),
-    (Space.PROGRAM + 6 + 5, 9, "contradicts itself on which words are short"),
-    (Space.PROGRAM + ProgramHeader.CHANNELS, 0, "the weights that were loaded go on after column"),
+    (Region.ACTIVATION + 100, 0, "the sigmoid table that was loaded is not the reference's"),
+    (Region.ACTIVATION + 200, 0, "the silu table"),
+    (Region.GUMBEL, 0, "the gumbel table"),
+    (Region.PROGRAM + HEADER_WORDS, 0, "the program that was loaded is none of a model"),
+    (Region.PROGRAM + Header.EMBED_BASE, 0, "has the embedding at word"),
+    (Region.PROGRAM + Header.EMBED_FLAGS, 3, "contradicts itself on which weight words are"),
+    (Region.PROGRAM + Header.EMBED_FLAGS, 4, "contradicts itself on which weight words are"),
+    (Region.PROGRAM + HEADER_WORDS + OPERATION_WORDS, 4, "contradicts itself on which weight"),
+    (Region.PROGRAM + Header.CHANNELS, 0, "the weights that were loaded go on after column"),
 ])
 def test_only_legal_models_run(loaded: Host, address: int, bit: int, text: str) -> None:
     program = dict(compile_image(MODEL).segments)
-    space = max(start for start in program if start <= address)
-    changed = int(program[space][address - space]) ^ 1 << bit
+    region = Region.of(address)
+    changed = int(program[region][address - region]) ^ 1 << bit
     assert loaded.write(address, [changed]) == Result.OK
     with pytest.raises(DeviceError, match=text):
         loaded.run(RunFlag.RESET, 1, 1)
@@ -302,8 +311,8 @@ START = RunFlag.RESET | RunFlag.SEED
 
 
 def prepare(host: Host, first: list[int], second: list[int]) -> None:
-    assert host.write(Space.TAPE, first) == Result.OK
-    assert host.write(Space.TAPE + 256, second) == Result.OK
+    assert host.write(Region.TAPE, first) == Result.OK
+    assert host.write(Region.TAPE + 256, second) == Result.OK
 
 
 @pytest.mark.parametrize(("first", "second"), [((1, 20), (5, 20)), ((7, 3), (1, 30)),
@@ -317,15 +326,15 @@ def test_two_sequences_are_as_each_alone(loaded: Host, first: tuple[int, int],
     assert loaded.status()[:3] == (0, 0, 0)
     loaded.listen(2)
     assert loaded.status()[:3] == (0, 0, 0)
-    assert loaded.run(START | RunFlag.CLEAR | RunFlag.SECOND, *second, seed=5) == Result.OK
+    assert loaded.run(START | RunFlag.CLEAR, *second, seed=5, sequence=1) == Result.OK
     loaded.listen(1)
     assert loaded.status()[:3] == (1, 1, 1)
     loaded.listen(40)
     tokens = expected_tokens(prompts[0], first[1]), expected_tokens(prompts[1], second[1], 5)
     assert loaded.notices == list(enumerate(tokens[0], first[0]))
     assert loaded.second == list(enumerate(tokens[1], second[0]))
-    assert loaded.read(Space.TAPE, sum(first)) == (Result.OK, prompts[0] + tokens[0])
-    assert loaded.read(Space.TAPE + 256, sum(second)) == (Result.OK, prompts[1] + tokens[1])
+    assert loaded.read(Region.TAPE, sum(first)) == (Result.OK, prompts[0] + tokens[0])
+    assert loaded.read(Region.TAPE + 256, sum(second)) == (Result.OK, prompts[1] + tokens[1])
     fed = [sum(first) - 1, sum(second) - 1]
     head = CONFIG.head(UP5K.packing).words
     words = sum(fed) * (CONFIG.weight_words(UP5K.packing) - head) + (first[1] + second[1]) * head
@@ -334,7 +343,7 @@ def test_two_sequences_are_as_each_alone(loaded: Host, first: tuple[int, int],
 
 def test_a_run_about_sequence_0_forgets_what_was_prepared(loaded: Host) -> None:
     prepare(loaded, [7], [8])
-    loaded.run(START | RunFlag.SECOND | RunFlag.HOLD, 1, 9)
+    loaded.run(START | RunFlag.HOLD, 1, 9, sequence=1)
     assert loaded.run(START, 1, 3) == Result.OK
     loaded.listen(12)
     assert len(loaded.notices) == 3
@@ -342,9 +351,9 @@ def test_a_run_about_sequence_0_forgets_what_was_prepared(loaded: Host) -> None:
     # A prepared sequence 0 starts with the second one, and only once; STOP is about runs.
     loaded.run(START | RunFlag.HOLD, 1, 4)
     loaded.ask(Command.STOP)
-    loaded.run(START | RunFlag.SECOND, 1, 2)
+    loaded.run(START, 1, 2, sequence=1)
     loaded.listen(12)
-    loaded.run(START | RunFlag.SECOND, 1, 2)
+    loaded.run(START, 1, 2, sequence=1)
     loaded.listen(12)
     assert (len(loaded.notices), len(loaded.second)) == (3 + 4, 2 + 2)
 
@@ -353,12 +362,12 @@ def test_each_sequence_keeps_its_own_state(loaded: Host) -> None:
     """Sequence 1 goes on where it was after sequence 0 has started again."""
     prepare(loaded, [7], [8])
     loaded.run(START | RunFlag.HOLD, 1, 5)
-    loaded.run(START | RunFlag.SECOND, 1, 5, seed=6)
+    loaded.run(START, 1, 5, seed=6, sequence=1)
     loaded.listen(7)
-    loaded.write(Space.TAPE, [9])
+    loaded.write(Region.TAPE, [9])
     loaded.run(START, 1, 5)
     loaded.listen(7)
-    loaded.run(RunFlag.SECOND, 1, 5)
+    loaded.run(RunFlag(0), 1, 5, sequence=1)
     loaded.listen(7)
     assert [token for _, token in loaded.second] == expected_tokens([8], 10, 6)
     assert [token for _, token in loaded.notices[5:]] == expected_tokens([9], 5)
@@ -367,7 +376,7 @@ def test_each_sequence_keeps_its_own_state(loaded: Host) -> None:
 def test_stop_ends_both_sequences(loaded: Host) -> None:
     prepare(loaded, [7], [8])
     loaded.run(START | RunFlag.HOLD, 1, 200)
-    loaded.run(START | RunFlag.SECOND, 1, 200)
+    loaded.run(START, 1, 200, sequence=1)
     loaded.listen(5)
     assert loaded.ask(Command.STOP) == (Result.OK, b"")
     loaded.listen(3)
@@ -381,12 +390,12 @@ def test_a_device_with_one_sequence() -> None:
     host = Host()
     host.device = ReferenceTransport(replace(UP5K, sequences=1))
     host.load(MODEL)
-    assert host.write(Space.TAPE, [7]) == Result.OK
-    assert host.run(START | RunFlag.SECOND, 1, 5) == Result.BAD_LENGTH
+    assert host.write(Region.TAPE, [7]) == Result.OK
+    assert host.run(START, 1, 5, sequence=1) == Result.BAD_LENGTH
     assert host.run(START, 1, 5) == Result.OK
     host.listen(7)
     assert [token for _, token in host.notices] == expected_tokens([7], 5)
-    assert host.status()[:3] == (0, 5, 0)
+    assert host.status()[:2] == (0, 5)
 
 
 def test_damaged_frames_get_no_answer(host: Host, rng: np.random.Generator) -> None:
@@ -402,11 +411,12 @@ def test_a_state_outlives_that_a_table_is_written_again() -> None:
     for again in (False, True):
         host = Host()
         host.load(MODEL)
-        host.write(Space.TAPE, [3, 1, 4])
+        host.write(Region.TAPE, [3, 1, 4])
         assert host.run(RunFlag.RESET | RunFlag.SEED, 2, 0) == Result.OK
         host.listen(2)
         if again:
-            host.write(Space.GUMBEL, dict(compile_image(MODEL).segments)[Space.GUMBEL].tolist()[:9])
+            gumbel = dict(compile_image(MODEL).segments)[Region.GUMBEL].tolist()
+            host.write(Region.GUMBEL, gumbel[:9])
         host.notices.clear()
         assert host.run(RunFlag(0), 1, 5) == Result.OK
         host.listen(5)

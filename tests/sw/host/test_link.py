@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from trilight.hw.contract.protocol import NOTICE, RESPONSE, Command, Result
+from trilight.hw.contract.protocol import EVENT, RESPONSE, TOKEN_EVENT, Command, Result
 from trilight.sw.errors import DeviceError
-from trilight.sw.host.frames import NOTICE_PAYLOAD, Frame, FrameReader, encode_frame
+from trilight.sw.host.frames import Frame, FrameReader, encode_frame
 from trilight.sw.host.link import TIMEOUT_S, Answer, Link, Notice, Request
 from trilight.sw.host.transport import Transport
 
@@ -79,7 +79,7 @@ def test_silence_of_a_timeout_has_a_request_sent_again() -> None:
 def test_listening_for_no_time_hears_nothing() -> None:
     transport = Script()
     link = Link(transport)
-    transport.arriving.append(encode_frame(Frame(0, NOTICE, NOTICE_PAYLOAD.pack(3, 4))))
+    transport.arriving.append(encode_frame(Frame(0, EVENT, TOKEN_EVENT.pack(3, 4))))
     assert not link.listen(0)
     assert transport.reads == 0
     assert link.listen(1)
@@ -87,10 +87,10 @@ def test_listening_for_no_time_hears_nothing() -> None:
 
 
 @pytest.mark.parametrize("frame", [
-    Frame(0, RESPONSE, NOTICE_PAYLOAD.pack(3, 4)),
-    Frame(1, NOTICE, NOTICE_PAYLOAD.pack(3, 4)),
-    Frame(0, NOTICE - 1, NOTICE_PAYLOAD.pack(3, 4)),
-    Frame(0, NOTICE, NOTICE_PAYLOAD.pack(3, 4) + b"\0"),
+    Frame(0, RESPONSE, TOKEN_EVENT.pack(3, 4)),
+    Frame(1, EVENT, TOKEN_EVENT.pack(3, 4)),
+    Frame(0, EVENT - 1, TOKEN_EVENT.pack(3, 4)),
+    Frame(0, EVENT, TOKEN_EVENT.pack(3, 4) + b"\0"),
 ], ids=["answer", "numbered", "below", "long"])
 def test_other_frames_are_no_notices(frame: Frame) -> None:
     transport = Script()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trilight.hw.contract.protocol import IDENTITY, NOTICE, RESPONSE, Command, Result
+from trilight.hw.contract.protocol import EVENT, IDENTITY, RESPONSE, TOKEN_EVENT, Command, Result
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.sw.api import open_board, report
 from trilight.sw.errors import (
@@ -29,7 +29,7 @@ from trilight.sw.errors import (
 )
 from trilight.sw.host.driver import MAX_TOKENS, Board
 from trilight.sw.host.emulator import ReferenceTransport
-from trilight.sw.host.frames import NOTICE_PAYLOAD, Frame, FrameReader, encode_frame
+from trilight.sw.host.frames import Frame, FrameReader, encode_frame
 from trilight.sw.model.model import Model
 
 MODEL = Model.random(ModelConfig(vocab_size=24, d_model=48, n_layers=2, d_hidden=90), 5)
@@ -162,9 +162,9 @@ def test_board_and_model_in_one_line(board: Board) -> None:
 
 # ---- Identities that no chip has
 
-FIELDS = ("magic", "version", "lanes", "clock_hz", "clocks_per_bit", "build_id", "weight_words",
-          "max_rows", "max_columns", "max_channels", "program_words", "tape_tokens", "max_vocab",
-          "sequences")
+FIELDS = ("magic", "version", "trits", "lanes", "clock_hz", "clocks_per_bit", "build_id",
+          "weight_words", "max_rows", "max_columns", "max_channels", "program_words", "tape_tokens",
+          "max_vocab", "sequences")
 
 
 class Posing(ReferenceTransport):
@@ -189,11 +189,12 @@ class Posing(ReferenceTransport):
 
 @pytest.mark.parametrize("changes", [
     {"sequences": 0}, {"sequences": 3}, {"sequences": 65535}, {"tape_tokens": 0},
-    {"tape_tokens": 1}, {"tape_tokens": 100}, {"tape_tokens": 512}, {"tape_tokens": 65535},
-    {"weight_words": 0}, {"weight_words": 16385}, {"weight_words": 65535}, {"lanes": 0},
-    {"lanes": 39}, {"max_rows": 0}, {"max_rows": 1}, {"max_columns": 0}, {"max_channels": 0},
-    {"program_words": 0}, {"program_words": 10}, {"program_words": 513}, {"max_vocab": 0},
-    {"max_vocab": 257},
+    {"tape_tokens": 1}, {"tape_tokens": 100}, {"tape_tokens": 1 << 20}, {"weight_words": 0},
+    {"weight_words": 1 << 30}, {"weight_words": 0xFFFFFFFF}, {"lanes": 0}, {"lanes": 1},
+    {"lanes": 65}, {"trits": 4}, {"max_rows": 0}, {"max_rows": 1}, {"max_columns": 0},
+    {"max_channels": 0},
+    {"program_words": 0}, {"program_words": 10}, {"program_words": 1 << 21}, {"max_vocab": 0},
+    {"max_vocab": 257}, {"max_vocab": 1 << 17},
 ], ids=json.dumps)
 def test_an_identity_that_no_chip_has(changes: dict[str, int]) -> None:
     with pytest.raises(WrongDeviceError, match="says of itself what can not be"):
@@ -204,7 +205,7 @@ def test_an_identity_that_no_chip_has(changes: dict[str, int]) -> None:
 @pytest.mark.parametrize("value", [0, 1, 2, 3, 7, 255, 256, 0xFFFF])
 def test_no_identity_crashes_the_driver(field: str, value: int) -> None:
     """Of any number in any field: an error of our own, or the right tokens."""
-    if field == "lanes":
+    if field == "trits":
         value = min(value, 255)
     board = Board(ReferenceTransport())
     board.load(MODEL)
@@ -232,11 +233,11 @@ class Misreading(ReferenceTransport):
     def read(self, timeout_s: float) -> bytes:
         out = b""
         for frame in self._frames.feed(super().read(timeout_s)):
-            if NOTICE <= frame.command < RESPONSE:
+            if EVENT <= frame.command < RESPONSE:
                 self.left -= 1
                 if self.left == -1:
-                    position, token = NOTICE_PAYLOAD.unpack(frame.payload)
-                    frame = replace(frame, payload=NOTICE_PAYLOAD.pack(position, token ^ 1))
+                    position, token = TOKEN_EVENT.unpack(frame.payload)
+                    frame = replace(frame, payload=TOKEN_EVENT.pack(position, token ^ 1))
             out += encode_frame(frame)
         return out
 

@@ -6,9 +6,16 @@ from itertools import chain, count, cycle, repeat
 import pytest
 
 from trilight.hw.contract.device import UP5K
-from trilight.hw.contract.protocol import NOTICE, RESPONSE, STATUS, Command, Result
+from trilight.hw.contract.protocol import (
+    EVENT,
+    RESPONSE,
+    TOKEN_EVENT,
+    Command,
+    Result,
+    status_struct,
+)
 from trilight.sw.errors import DeviceError
-from trilight.sw.host.frames import NOTICE_PAYLOAD, Frame, encode_frame
+from trilight.sw.host.frames import Frame, encode_frame
 from trilight.sw.host.link import Link
 from trilight.sw.host.session import IDLE_READINGS, SILENCE_S, STALLED_POLLS, Runs, Text
 
@@ -28,7 +35,7 @@ class Device(Script):
         cycles, words = count(), words or repeat(0)
 
         def respond(frame: Frame) -> Sequence[Frame]:
-            payload = (STATUS.pack(1, next(positions), 0, next(cycles), next(words), 0)
+            payload = (status_struct(2).pack(1, next(cycles), next(words), 0, next(positions), 0)
                        if frame.command == Command.STATUS else b"")
             return [Frame(frame.sequence, frame.command | RESPONSE, OK + payload)]
 
@@ -94,7 +101,7 @@ def test_a_device_that_announces_what_is_known_is_asked_nevertheless() -> None:
         def read(self, timeout_s: float) -> bytes:
             if not self.arriving:
                 self.time += timeout_s
-            stale = encode_frame(Frame(0, NOTICE, NOTICE_PAYLOAD.pack(0xffff, 3)))
+            stale = encode_frame(Frame(0, EVENT, TOKEN_EVENT.pack(0xffff, 3)))
             return stale + (self.arriving.popleft() if self.arriving else b"")
 
     transport = Repeating(repeat(0))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from trilight.hw.contract.protocol import CHECK, Command, Result, Space
+from trilight.hw.contract.protocol import ADDRESS, WEIGHT_CRC, Command, Region, Result
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.sw.errors import DeviceError, WeightsChangedError
 from trilight.sw.host import weight_crc as check
@@ -19,7 +19,7 @@ from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import Model
 
 MODEL = Model.random(ModelConfig(vocab_size=20, d_model=24, n_layers=2, d_hidden=30), 3)
-WEIGHTS = dict(compile_image(MODEL).segments)[Space.WEIGHTS].astype("<u2").tobytes()
+WEIGHTS = dict(compile_image(MODEL).segments)[Region.WEIGHTS].astype("<u2").tobytes()
 
 
 class Answers(ReferenceTransport):
@@ -32,8 +32,8 @@ class Answers(ReferenceTransport):
 
     def write(self, data: bytes) -> None:
         for frame in self._frames.feed(data):
-            address = int.from_bytes(frame.payload[:3], "little")
-            if frame.command == Command.READ and address == Space.CHECK:
+            address = int.from_bytes(frame.payload[:ADDRESS.size], "little")
+            if frame.command == Command.READ and address == Region.WEIGHT_CRC:
                 payload = bytes((Result.OK,)) + next(self._answers)
                 self._output += encode_frame(Frame(frame.sequence, 0x80 | Command.READ, payload))
             else:
@@ -98,7 +98,7 @@ def test_what_lies_behind_the_last_word_does_not_matter(board: Board) -> None:
 
 def test_it_waits_until_the_check_is_complete() -> None:
     crc = zlib.crc32(WEIGHTS)
-    transport = Answers([CHECK.pack(0, 0), CHECK.pack(0, crc), CHECK.pack(1, crc)])
+    transport = Answers([WEIGHT_CRC.pack(0, 0), WEIGHT_CRC.pack(0, crc), WEIGHT_CRC.pack(1, crc)])
     weight_check = WeightCheck(Link(transport))
     weight_check.expect(WEIGHTS)
     weight_check.confirm()
@@ -108,7 +108,7 @@ def test_it_waits_until_the_check_is_complete() -> None:
 
 def test_a_check_without_end_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "STALLED_POLLS", 5)
-    weight_check = WeightCheck(Link(Answers([CHECK.pack(0, 0)] * 5)))
+    weight_check = WeightCheck(Link(Answers([WEIGHT_CRC.pack(0, 0)] * 5)))
     weight_check.expect(WEIGHTS)
     with pytest.raises(DeviceError, match="does not finish the check"):
         weight_check.confirm()

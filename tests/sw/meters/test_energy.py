@@ -1,5 +1,6 @@
 """Energy of a window, against sums that are written out by hand over the readings."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -51,3 +52,37 @@ def test_readings_of_moments_reach_to_the_edges(rng: np.random.Generator) -> Non
         expected = sum((b - a) * (p + q) / 2 for (a, p), (b, q) in pairwise(points))
         assert window.joules == pytest.approx(expected, rel=1e-9)
         assert window.samples == len(inside)
+
+
+def test_noise_while_idle_widens_what_is_above_idle() -> None:
+    """By the standard error of the idle readings, which is all that is uncertain here."""
+    t_s = 0.05 + np.arange(120) * 0.1
+    idle = (t_s < START) | (t_s > START + 3 * SECONDS)
+    for noise_w in (0.0, 0.02):
+        watts = np.where(idle, 0.4 + noise_w * np.where(np.arange(120) % 2, 1, -1), 0.5)
+        result = analyse(PHASES, record(t_s, watts, averaging=False))
+        assert result.above_idle.value == pytest.approx(0.1 * SECONDS / TOKENS)
+        error = watts[idle].std(ddof=1) / np.sqrt(idle.sum())
+        assert result.above_idle.u_k2 == pytest.approx(2 * error * SECONDS / TOKENS, abs=1e-12)
+
+
+@pytest.mark.parametrize("calibration", [None, "a resistor of 120 ohm"])
+def test_unchecked_meter_is_said(calibration: str | None, rng: np.random.Generator) -> None:
+    recording = record(0.05 + np.arange(120) * 0.1, rng.uniform(0.3, 3.0, 120), averaging=False)
+    result = analyse(PHASES, replace(recording, facts=replace(recording.facts,
+                                                             calibration=calibration)))
+    assert any("not checked with a known load" in text
+               for text in result.warnings) == (calibration is None)
+
+
+@pytest.mark.parametrize(("range_a", "range_w", "said"), [
+    (0.1, 9.0, True), (9.0, 0.5, True), (9.0, 9.0, False)])
+def test_either_end_of_the_range_is_said(range_a: float, range_w: float, said: bool) -> None:
+    """One reading of a window is at the end of the current's range, or of the power's."""
+    watts = np.full(2000, 0.4)
+    watts[600] = 0.5
+    recording = record(0.003 + np.arange(2000) * 0.006, watts, averaging=False)
+    recording = replace(recording, amperes=watts / 5.0, facts=replace(
+        recording.facts, range_a=range_a, range_w=range_w))
+    warnings = analyse(PHASES, recording).warnings
+    assert any("end of the meter's range" in text for text in warnings) == said

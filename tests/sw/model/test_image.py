@@ -11,7 +11,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from trilight.hw.contract.device import UP5K, WeightMemory
-from trilight.hw.contract.protocol import IMAGE_HEADER, Op, Space
+from trilight.hw.contract.program import Op
+from trilight.hw.contract.protocol import IMAGE_HEADER, REGION_WORDS, Region
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.contract.trits import FILE_CODE
 from trilight.sw.errors import ImageError, ModelDoesNotFitError
@@ -48,7 +49,7 @@ class Device:
                 self.units[address + offset] = unit
 
     def program(self, index: int) -> int:
-        return self.units[Space.PROGRAM + index]
+        return self.units[Region.PROGRAM + index]
 
     def word_trits(self, word: int, short: bool) -> list[int]:
         """The 40 trits of a weight word, or the 32 of a short one."""
@@ -73,23 +74,24 @@ def rebuild(image: Image) -> Model:
     """The model that an image holds, checking the program on the way."""
     device, config = Device(image.segments), image.config
     d, n, layers = config.d_model, config.vocab_size, config.n_layers
-    channels, embed_scale, embed_base, stride, embed_flags, last_op = map(device.program, range(6))
-    assert (channels, stride, last_op) == (d - 1, n, 4 * layers)
+    channels, embed_scale, embed_base, stride, embed_flags, last_op, base_high = map(
+        device.program, range(7))
+    assert (channels, stride, last_op, base_high) == (d - 1, n, 4 * layers, 0)
 
     kinds, matrices, taps, start = [], [], [], 0
-    after_short = embed_flags >> 9 == 1
+    after_short = embed_flags >> 4 == 1
     for number in range(last_op + 1):
-        first, last_row, *scales = (device.program(6 + 5 * number + k) for k in range(5))
-        kind, blocks, rows = Op(first & 15), (first >> 4 & 15) + 1, last_row + 1
+        first, last_row, *scales = (device.program(7 + 5 * number + k) for k in range(5))
+        kind, blocks, rows = Op(first & 7), (first >> 5) + 1, last_row + 1
         residual = "mix_out" if number % 4 == 1 else "glu_down"
         names = ROWS_OF.get(kind, (residual,))
         columns = config.d_hidden if names == ("glu_down",) else d
-        short = first >> 8 & 1 == 1
+        short = first >> 3 & 1 == 1
         assert short == is_short(rows, columns) == after_short
-        after_short = first >> 9 == 1
+        after_short = first >> 4 & 1 == 1
         if kind is Op.HEAD:
             assert start == embed_base
-            assert short == embed_flags >> 8 & 1
+            assert short == embed_flags >> 3 & 1
             for token in (0, n - 1):
                 row = [t for b in range(blocks)
                        for t in device.word_trits(embed_base + b * stride + token, short)]
@@ -108,15 +110,15 @@ def rebuild(image: Image) -> Model:
     per_layer = [Op.MIX, Op.RESIDUAL, Op.GLU, Op.RESIDUAL_SHIFT]
     assert kinds == [*per_layer * (layers - 1), *per_layer[:3], Op.RESIDUAL, Op.HEAD]
     assert start == config.weight_words(UP5K.packing)
-    assert 6 + 5 * (last_op + 1) + n == config.program_words <= UP5K.program_words
+    assert 7 + 5 * (last_op + 1) + n == config.program_words <= UP5K.program_words
 
     def layer(number: int) -> Layer:
         named = {name: matrix for part in matrices[4 * number:4 * number + 4]
                  for name, matrix in part.items()}
         assert sorted(named) == sorted(MATRICES)
         index = range(number * d, (number + 1) * d)
-        shift = [device.units[Space.TAPS + i] for i in index]
-        bias = [device.units[Space.FORGET_BIAS + i] for i in index]
+        shift = [device.units[Region.TAPS + i] for i in index]
+        bias = [device.units[Region.FORGET_BIAS + i] for i in index]
         return Layer(**named, tap_now=np.array([signed(tap & 0xFF, 8) for tap in shift]),
                      tap_prev=np.array([signed(tap >> 8, 8) for tap in shift]),
                      forget_bias=np.array([signed(unit, 8) for unit in bias]),
@@ -126,7 +128,7 @@ def rebuild(image: Image) -> Model:
     return Model(
         config=config, vocab=Model.random(config, 0).vocab, embedding=head.trits,
         embed_scale=embed_scale, head_scale=head.scale, head_tap=taps[-1],
-        head_bias=np.array([signed(device.program(255 - t), 16) for t in range(n)]),
+        head_bias=np.array([signed(device.units[Region.HEAD_BIAS + t], 16) for t in range(n)]),
         layers=tuple(layer(number) for number in range(layers)), provenance={})
 
 
@@ -145,21 +147,21 @@ def test_negative_parameters_stay_in_their_fields(seed: int) -> None:
                                        forget_bias=np.full(d, -2)) for layer in base.layers)
     model = dataclasses.replace(base, layers=layers, head_bias=np.full(20, -32768))
     device = Device(compile_image(model).segments)
-    assert device.units[Space.TAPS] == 0xFF80
-    assert device.units[Space.FORGET_BIAS] == 0xFE
-    assert device.program(255) == 0x8000
+    assert device.units[Region.TAPS] == 0xFF80
+    assert device.units[Region.FORGET_BIAS] == 0xFE
+    assert device.units[Region.HEAD_BIAS] == 0x8000
 
 
 def test_tables_are_in_the_image(seed: int) -> None:
     device = Device(compile_image(Model.random(CONFIGS[0], seed)).segments)
-    activation = [device.units[Space.ACTIVATION + i] for i in range(256)]
+    activation = [device.units[Region.ACTIVATION + i] for i in range(256)]
     assert activation[:128] == SIGMOID[128:].tolist()
     assert max(activation) < 4096
     assert [signed(unit, 12) for unit in activation[128:]] == SILU[128:].tolist()
-    gumbel = [device.units[Space.GUMBEL + i] for i in range(256)]
+    gumbel = [device.units[Region.GUMBEL + i] for i in range(256)]
     assert max(gumbel) < 4096
     assert [signed(unit, 12) for unit in gumbel] == GUMBEL.tolist()
-    assert not [address for address in device.units if address >= Space.TAPE]
+    assert not [address for address in device.units if address >= Region.TAPE]
 
 
 @pytest.fixture(scope="module")
@@ -187,18 +189,17 @@ def with_crc(body: bytes) -> bytes:
 
 
 def encoded(*segments: tuple[int, int], count: int | None = None, sizes: tuple[int, ...] = (
-        16, 16, 1, 16), version: int = 2) -> bytes:
+        16, 16, 1, 16), version: int = 3) -> bytes:
     """An image with zeros in segments of the given addresses and lengths."""
-    body = struct.pack("<8sHHHHHH32s", b"TRILIMG\0", version,
+    body = struct.pack("<8sHHIIII32s", b"TRILIMG\0", version,
                        len(segments) if count is None else count, *sizes, bytes(32))
     return with_crc(body + b"".join(
         struct.pack("<II", address, length) + bytes(2 * length) for address, length in segments))
 
 
 def test_smallest_and_fullest_segments_are_legal() -> None:
-    whole = [(0, 0x10000), (0x10000, 256), (0x10200, 512), (0x10400, 512), (0x10600, 256),
-             (0x10800, 256)]
-    assert Image.from_bytes(encoded(*whole)).units == 0x10000 + 2 * 512 + 3 * 256
+    whole = [(0, 0x10000), *((region, REGION_WORDS) for region in Region if region)]
+    assert Image.from_bytes(encoded(*whole)).units == 0x10000 + (len(Region) - 1) * REGION_WORDS
     assert Image.from_bytes(encoded()).segments == []
     assert Image.from_bytes(encoded((8, 8), (0, 8))).units == 16
 
@@ -206,28 +207,28 @@ def test_smallest_and_fullest_segments_are_legal() -> None:
 @pytest.mark.parametrize(("data", "message"), [
     (b"", "an image must begin with b'TRILIMG\\x00', not b''"),
     (b"\x7fELF" * 40, "an image must begin with b'TRILIMG\\x00', not b'\\x7fELF\\x7fELF'"),
-    (b"TRILIMG\0" + bytes(47), "an image must have at least 56 bytes, not 55; it is cut off"),
-    (encoded(version=1), "image version must be 2, not 1; compile the image again"),
+    (b"TRILIMG\0" + bytes(55), "an image must have at least 64 bytes, not 63; it is cut off"),
+    (encoded(version=1), "image version must be 3, not 1; compile the image again"),
     (encoded((0, 4))[:-1], "an image's CRC-32 must match its bytes, "),
     (encoded(sizes=(16, 0, 1, 16)), "image header: d_model must be a positive integer, not 0"),
     (encoded((0, 4), count=2), "an image must hold 2 segments, not 1"),
     (encoded((0, 4), count=0), "an image must end after its 0 segments, not 16 bytes later"),
     (with_crc(encoded((0, 4))[:-6]), "segment 0 must fit the 6 bytes left, not have 4 units"),
-    (encoded((0, 0)), "a segment must have units, not none at 0x00000"),
-    (encoded((0xFFFF, 2)),
-     "a segment of the WEIGHTS space must end by 0x10000, not lie at 0x0ffff ... 0x10000"),
-    (encoded((0x10080, 129)),
-     "a segment of the PROGRAM space must end by 0x10100, not lie at 0x10080 ... 0x10100"),
-    (encoded((0x10200, 513)),
-     "a segment of the TAPS space must end by 0x10400, not lie at 0x10200 ... 0x10400"),
-    (encoded((0x10600, 257)),
-     "a segment of the ACTIVATION space must end by 0x10700, not lie at 0x10600 ... 0x10700"),
-    (encoded((0x10A00, 1)),
-     "a segment of the GUMBEL space must end by 0x10900, not lie at 0x10a00 ... 0x10a00"),
-    (encoded((0xFFFFFFFF, 1)),
-     "a segment of the GUMBEL space must end by 0x10900, not lie at 0xffffffff ... 0xffffffff"),
-    (encoded((0, 8), (7, 1)), "segments must not overlap, as those at 0x00000 and 0x00007 do"),
-    (encoded((4, 4), (4, 4)), "segments must not overlap, as those at 0x00004 and 0x00004 do"),
+    (encoded((0, 0)), "a segment must have units, not none at 0x00000000"),
+    (encoded((0x7FFFFFFF, 2)),
+     "a segment of the WEIGHTS region must end by 0x80000000, not lie at 0x7fffffff ... 0x80000000"
+     ),
+    (encoded((0x80080000, 0x80001)),
+     "a segment of the PROGRAM region must end by 0x80100000, not lie at 0x80080000 ... 0x80100000"
+     ),
+    (encoded((0x807FFFFF, 2)),
+     "a segment of the WEIGHT_CRC region must end by 0x80800000, not lie at 0x807fffff"),
+    (encoded((0x80800000, 1)), "a segment must lie in a region, not at 0x80800000"),
+    (encoded((0xFFFFFFFF, 1)), "a segment must lie in a region, not at 0xffffffff"),
+    (encoded((0, 8), (7, 1)),
+     "segments must not overlap, as those at 0x00000000 and 0x00000007 do"),
+    (encoded((4, 4), (4, 4)),
+     "segments must not overlap, as those at 0x00000004 and 0x00000004 do"),
 ])
 def test_illegal_image(data: bytes, message: str) -> None:
     with pytest.raises(ImageError) as caught:
@@ -237,7 +238,7 @@ def test_illegal_image(data: bytes, message: str) -> None:
 
 def test_every_flipped_bit_is_found(image: Image, rng: np.random.Generator) -> None:
     data = image.to_bytes()
-    for position in [*range(8 * 56), *rng.integers(0, 8 * len(data), 300).tolist()]:
+    for position in [*range(8 * 64), *rng.integers(0, 8 * len(data), 300).tolist()]:
         damaged = bytearray(data)
         damaged[position // 8] ^= 1 << position % 8
         with pytest.raises(ImageError):
@@ -273,5 +274,4 @@ def test_a_model_too_large_is_refused_with_numbers(seed: int) -> None:
         compile_image(model)
     larger = dataclasses.replace(UP5K, name="larger", weight_words=1 << 14 | 1 << 10,
                                  weight_memory=WeightMemory.BLOCK_RAM)
-    with pytest.raises(ImageError, match=r"the WEIGHTS space must end by 0x10000"):
-        compile_image(model, larger)
+    assert len(compile_image(model, larger).segments[0][1]) == 4 * words

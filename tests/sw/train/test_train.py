@@ -389,7 +389,7 @@ def test_passes_and_seeds_start_at_other_places(
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    ({"version": 99}, "must be of version 3, not 99"),
+    ({"version": 99}, "must be of version 4, not 99"),
     ({"corpus": "0" * 64}, "was made with another corpus"),
     (None, "is damaged or no checkpoint"),
 ])
