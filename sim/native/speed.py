@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from trilight.hw.contract.protocol import MAX_UNITS, RUN, Command, RunFlag
+from trilight.hw.contract.protocol import ADDRESS, MAX_WORDS, RUN, Command, RunFlag
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.flow.build import BoardDesign, Hdl, elaborate, find_board, synthesise
 from trilight.hw.support.terminal import Console
@@ -80,14 +80,14 @@ NETLIST_RECIPES = {"gates for LUTs (Yosys' abc -g)": CompileRecipe(yosys=GATES)}
 
 def _frames(model: Model) -> tuple[bytes, bytes]:
     """Bytes that load a model, and those that start a run which does not end soon."""
-    pieces = [(address + start, units[start:start + MAX_UNITS])
+    pieces = [(address + start, units[start:start + MAX_WORDS])
               for address, units in compile_image(model).segments
-              for start in range(0, len(units), MAX_UNITS)]
+              for start in range(0, len(units), MAX_WORDS)]
     load = b"".join(
         encode_frame(Frame(1 + number % 255, Command.WRITE,
-                           address.to_bytes(3, "little") + units.astype("<u2").tobytes()))
+                           ADDRESS.pack(address) + units.astype("<u2").tobytes()))
         for number, (address, units) in enumerate(pieces))
-    run = RUN.pack(RunFlag.RESET | RunFlag.SEED | RunFlag.CLEAR, 1, 60_000, 256, 1)
+    run = RUN.pack(RunFlag.RESET | RunFlag.SEED | RunFlag.CLEAR, 0, 1, 60_000, 256, 1)
     return load, encode_frame(Frame(254 if len(pieces) % 255 != 254 else 1, Command.RUN, run))
 
 
