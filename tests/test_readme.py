@@ -58,7 +58,7 @@ def test_figures_of_performance_are_computed() -> None:
     one, two = (predict(config, sequences=count, device=UP5K) for count in (1, 2))
     for value, form in ((lambda p: p.cycles_per_token, ",.0f"), (lambda p: p.utilisation, ".3f"),
                         (lambda p: clock / p.cycles_per_token, ",.0f")):
-        assert f"| {value(one):{form}}; {value(two):{form}} with two texts" in README
+        assert f"| {value(one):{form}}; {value(two):{form}} with two sequences" in README
 
 
 def test_quality_is_that_of_the_model() -> None:

@@ -51,9 +51,9 @@ def explore_command(
     model: Annotated[list[str] | None, typer.Option(
         "--model", metavar="NAME=N,N", help="Sizes of the model, such as d_model=120,160; may be "
                                             "repeated. Default: those of the bundled "
-                                            "along.")] = None,
+                                            "model.")] = None,
     sequences: Annotated[str | None, typer.Option(
-        "--sequences", metavar=NUMBERS_METAVAR, help="Texts generated at once.")] = None,
+        "--sequences", metavar=NUMBERS_METAVAR, help="Sequences generated at once.")] = None,
     out: Annotated[Path, typer.Option(
         "--out", "-o", metavar="FOLDER", help="Where results are kept and the table, the JSON and "
                                               "the plot go.")] = Path("build/explore"),

@@ -59,7 +59,7 @@ class Point:
     design: SweepDesign
     model: ModelConfig
     sequences: int = 1
-    """Texts generated at once."""
+    """Sequences generated at once."""
 
     def to_dict(self) -> dict[str, Any]:
         return {**self.design.to_dict(), "model": asdict(self.model), "sequences": self.sequences}
@@ -76,7 +76,7 @@ class Sweep:
     seeds : tuple of int
         Of the placement. They are tries of one design, not designs.
     sequences : tuple of int
-        Texts generated at once.
+        Sequences generated at once.
     device : mapping
         By field of ``Device``, values to try.
     model : mapping

@@ -67,10 +67,10 @@ def power_command(
                                "simulate the chip now.")] = PowerTarget.RELEASE,
     model: Annotated[Path | None, typer.Option(
         "--model", "-m", metavar="FILE", help="Model to simulate, with --target netlist. Default: "
-                                              "the one that comes along.")] = None,
+                                              "the bundled one.")] = None,
     texts: Annotated[int, typer.Option(
-        "--texts", min=1, max=UP5K.sequences,
-        help="Texts to generate at once, with --target netlist.")] = 1,
+        "--sequences", min=1, max=UP5K.sequences,
+        help="Sequences to generate at once, with --target netlist.")] = 1,
     clock: Annotated[list[float] | None, typer.Option(
         "--clock", "-c", metavar="HZ", help="Clock of the chip; may be repeated. Default: 12, 24 "
                                             "and 48 MHz.")] = None,
@@ -137,7 +137,7 @@ def _counted(target: PowerTarget, model: Path | None, texts: int,
     fmax: dict[str, float] = release.get("fmax_hz", {})
     if target is PowerTarget.RELEASE:
         source = (f"release of {BOARD}, netlist {release['netlist_sha256'][:12]}, "
-                  f"texts at once: {release.get('sequences', 1)}")
+                  f"sequences at once: {release.get('sequences', 1)}")
         return dict(release["activity"]), max(fmax.values(), default=None), source
     netlist = synthesise(find_board(BOARD), _progress)
     loaded = Model.load(model or default_model_path())
@@ -145,7 +145,7 @@ def _counted(target: PowerTarget, model: Path | None, texts: int,
                                 progress=_progress).to_dict()
     known = netlist.sha256 == release["netlist_sha256"]
     source = (f"netlist {netlist.sha256[:12]}, model {loaded.sha256[:12]}, "
-              f"texts at once: {texts}")
+              f"sequences at once: {texts}")
     return activity, max(fmax.values(), default=None) if known else None, source
 
 
@@ -257,7 +257,7 @@ def _check(console: Console, coefficients: CoefficientSet, *, update: bool) -> d
     for name, design in counted.items():
         if not update and design.netlist_sha256 != load_designs()[name].netlist_sha256:
             console.print(f"{name} is another netlist here than the one whose counts are kept, "
-                          "which happens with other versions of the tools; counted anew.")
+                          "which happens with other versions of the tools; counted again.")
     rows = check_published({name: design.activity for name, design in counted.items()},
                            coefficients)
     worst = print_checks(console, rows)

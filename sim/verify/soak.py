@@ -1,7 +1,7 @@
 """Tokens by the hundred thousand: compiled design against reference, every stage, many models.
 
 Models of random legal shapes and parameters are loaded through the pins, one after the other, and
-run as a host would: prompts, generations, continuations, one text or two. Everything that the
+run as a host would: prompts, generations, continuations, one sequence or two. Everything that the
 traces show, every token and every counter has to equal the integer reference's.
 """
 
@@ -130,7 +130,7 @@ class SoakOutcome:
         Tokens generated.
     runs : int
     together : int
-        Runs of two texts at once.
+        Runs of two sequences at once.
     values : dict
         Values compared, by stage.
     cycles : int
@@ -205,7 +205,7 @@ class Session:
             answer.check()
 
     def run(self, together: bool, longest: int = LONGEST_GENERATION) -> None:
-        """A prompt and a generation for one text or for two, drawn at random, and compared.
+        """A prompt and a generation for one sequence or for two, drawn at random, and compared.
 
         Raises
         ------

@@ -61,7 +61,7 @@ EPILOG = """
 
   trilight generate --prompt "ROMEO:" --tokens 200 --seed 7
 
-  trilight generate --prompt "ROMEO:" --prompt "JULIET:"     two texts at once
+  trilight generate --prompt "ROMEO:" --prompt "JULIET:"     two sequences at once
 
   trilight generate --prompt "ROMEO:" --target netlist       the chip, simulated
 
@@ -95,7 +95,7 @@ QuietOption = Annotated[bool, typer.Option(
 def generate(
     prompt: Annotated[list[str], typer.Option(
         "--prompt", "-p", help="Text to go on from, at least one character. Given more than once, "
-                               "two texts are worked on at a time.")],
+                               "two sequences are worked on at a time.")],
     tokens: Annotated[int, typer.Option(
         "--tokens", "-n", help=f"Characters to generate, at most {MAX_TOKENS:,}.")] = 200,
     temperature: Annotated[float, typer.Option(
@@ -319,7 +319,8 @@ GROUPS = {
 
 OTHERS = "Of other packages"
 
-RENAMED = {"train": RENAMED_OPTIONS}
+RENAMED = {"train": RENAMED_OPTIONS,
+           **{name: {"--texts": "--sequences"} for name in ("plan", "power")}}
 """Options of earlier releases by command, and what they are called now."""
 
 

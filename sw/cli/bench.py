@@ -48,8 +48,8 @@ def bench_command(
         "--clock", metavar="HZ", help="Also model the target at this clock; may be repeated.",
         )] = None,
     prompts: Annotated[Path | None, typer.Option(
-        "--prompts", metavar="FILE", help="Prompts, one on each line. Default: five that come "
-                                          "along.")] = None,
+        "--prompts", metavar="FILE", help="Prompts, one on each line. Default: five bundled "
+                                          "ones.")] = None,
     tokens: Annotated[int, typer.Option(
         "--tokens", "-n", help="Characters to generate after each prompt.")] = TOKENS,
     temperature: Annotated[float, typer.Option("--temperature", "-t")] = TEMPERATURE,

@@ -41,7 +41,7 @@ def performance_command(
         "--vocab-size", metavar="N", max=MOST_WIDE,
         help="Tokens, instead of the model's.")] = None,
     sequences: Annotated[int, typer.Option(
-        "--sequences", metavar="N", help="Texts that are generated at once.")] = 1,
+        "--sequences", metavar="N", help="Sequences that are generated at once.")] = 1,
     clock: Annotated[float, typer.Option(
         "--clock", metavar="HZ", help="Clock, for tokens per second.")] = 48e6,
     json_file: Annotated[Path | None, typer.Option(
@@ -73,7 +73,7 @@ def performance_command(
 
 def _print(found: Performance, results: dict[str, Any], console: Console) -> None:
     sizes = ", ".join(f"{name} {value}" for name, value in found.model.to_dict().items())
-    console.print(f"{sizes}; texts at once: {found.sequences}", highlight=False)
+    console.print(f"{sizes}; sequences at once: {found.sequences}", highlight=False)
     console.print()
     table = Table("stage", box=None)
     for heading in ("cycles", "words", "used"):

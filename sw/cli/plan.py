@@ -36,13 +36,13 @@ def plan_command(
                                         help="How many of them.")] = 1,
     split: Annotated[Split, typer.Option(
         "--split", help="layers: each board has some layers whole, which multiplies throughput, "
-                        "never the speed of one text. rows: each has a part of every matrix, "
-                        "which speeds up one text and needs busier links.")] = Split.LAYERS,
+                        "never the speed of one sequence. rows: each has a part of every matrix, "
+                        "which speeds up one sequence and needs busier links.")] = Split.LAYERS,
     lanes: Annotated[int | None, typer.Option(
         "--lanes", min=1, max=4096, help="Weight bytes a cycle. Default: as many as the memory "
                                          "feeds.")] = None,
     texts: Annotated[int, typer.Option(
-        "--texts", min=1, max=1024, help="Texts that share each weight word.")] = 16,
+        "--sequences", min=1, max=1024, help="Sequences that share each weight word.")] = 16,
     link: Annotated[float, typer.Option(
         "--link", min=0.001, help="Link between boards, Mbit/s.")] = 50.0,
     json_file: Annotated[Path | None, typer.Option(
@@ -53,8 +53,9 @@ def plan_command(
     """Say what any number of boards would do with a MatMul-free model.
 
     Computed from sizes: nothing is run. Which board has which layers and what bounds it, tokens a
-    second for one text and for many, joules with what is assumed of the boards, and beside it what
-    others publish and what their figures cover. The embedding stays on the host in every figure.
+    second for one sequence and for many, joules with what is assumed of the boards, and beside it
+    what others publish and what their figures cover. The embedding stays on the host in every
+    figure.
     """
     check_folder(json_file)
     shape = named_shape(model) if model in SHAPES else _shape_of(model)
@@ -123,15 +124,17 @@ def _load_table(plan: Plan) -> Table:
 
 
 def _speed_lines(plan: Plan) -> str:
-    one = f"one text {plan.one_text_per_s:.2f} tokens/s ({1e3 / plan.one_text_per_s:.0f} ms a token"
-    many = (f"{plan.texts_per_word} texts on each word {plan.many_texts_per_s:.0f} tokens/s")
+    one = (f"one sequence {plan.one_text_per_s:.2f} tokens/s "
+           f"({1e3 / plan.one_text_per_s:.0f} ms a token")
+    many = (f"{plan.texts_per_word} sequences on each word {plan.many_texts_per_s:.0f} tokens/s")
     if plan.split == "rows":
         return (f"links  {plan.hop_bytes / 1e3:.0f} kB a token, {plan.link_milliseconds:.1f} ms\n"
-                f"{one}) | {many}\nrows split speed up one text; links are busy with every matrix")
+                f"{one}) | {many}\n"
+                "rows split speed up one sequence; links are busy with every matrix")
     links = (f"links  {plan.hop_bytes / 1e3:.1f} kB a hop, {plan.link_milliseconds:.2f} ms a "
              "token in all\n" if len(plan.loads) > 1 else "")
     return (f"{links}{one}) | {len(plan.loads)} texts {plan.full_per_s:.1f} tokens/s | {many}\n"
-            "layers split multiply throughput, never the speed of one text (see --split rows)")
+            "layers split multiply throughput, never the speed of one sequence (see --split rows)")
 
 
 def _joules_line(plan: Plan) -> str:

@@ -124,7 +124,7 @@ class BoardLoad:
         Its layers, such as ``0-1`` or ``22-23, head``.
     work : Work
     milliseconds : float
-        For one token of one text.
+        For one token of one sequence.
     bound : str
     """
 
@@ -157,7 +157,7 @@ class Plan:
     texts_per_word : int
         Texts that each weight word serves, in ``many_texts_per_s``.
     one_text_per_s, full_per_s, many_texts_per_s : float
-        Tokens a second: one text; as many texts as boards; the same with ``texts_per_word``.
+        Tokens a second: one sequence; as many as boards; the same with ``texts_per_word``.
     """
 
     shape: Shape
@@ -245,7 +245,7 @@ def make_plan(shape: Shape, board: PlanBoard, boards: int, *, split: str = "laye
 
 def _many(loads: Sequence[BoardLoad], board: PlanBoard, texts: int, split: str, hop: int,
           per_ms: float) -> float:
-    """Tokens a second where each weight word serves several texts, and links carry them all."""
+    """Tokens a second where each weight word serves several sequences, and links carry them all."""
     slowest = max(load.milliseconds for load in loads)
     links = texts * hop / per_ms if len(loads) > 1 else 0.0
     return 1e3 * texts / (max(slowest, links) if split == "layers" else slowest + links)

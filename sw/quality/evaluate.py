@@ -147,7 +147,7 @@ def character_losses(model: Model, text: str, protocol: str = "streamed", *, str
 
 def quality(model: Model, text: str, *, streams: int = 64,
             progress: Progress | None = None) -> dict[str, dict[str, Any]]:
-    """Results of ``evaluate`` by protocol; ``progress`` counts each protocol anew."""
+    """Results of ``evaluate`` by protocol; ``progress`` counts each protocol again."""
     return {protocol: evaluate(model, text, protocol, streams=streams, progress=progress)
             for protocol in PROTOCOLS}
 

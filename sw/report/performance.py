@@ -416,7 +416,7 @@ def predict(model: ModelConfig, *, sequences: int = 1, device: Device) -> Perfor
     ----------
     model : ModelConfig
     sequences : int
-        Texts that are generated at once.
+        Sequences that are generated at once.
     device : Device
 
     Raises
@@ -425,8 +425,8 @@ def predict(model: ModelConfig, *, sequences: int = 1, device: Device) -> Perfor
         The device can not work on so many texts.
     """
     if not 1 <= sequences <= device.sequences:
-        raise PerformanceError(f"{device.name} generates 1 to {device.sequences} texts at once, "
-                               f"not {sequences}")
+        raise PerformanceError(f"{device.name} generates 1 to {device.sequences} sequences at "
+                               f"once, not {sequences}")
     run = Schedule(model, [SequenceRequest(1, STEADY_TOKENS)] * sequences, device)
     prompt = Schedule(model, [SequenceRequest(STEADY_TOKENS)] * sequences, device)
     token = len(program(model, device.packing)) * sequences

@@ -166,7 +166,8 @@ class _Build:
     @property
     def texts(self) -> str:
         """The same in words."""
-        return f"{self.sequences} texts at once" if self.sequences > 1 else "1 text at a time"
+        return (f"{self.sequences} sequences at once" if self.sequences > 1
+                else "1 sequence at a time")
 
 
 def _find_build(run: Run, releases: Mapping[str, Release]) -> _Build | None:
@@ -185,7 +186,7 @@ def _cycles(run: Run, build: _Build | None) -> Figure:
             return Figure.missing(unit, f"the device's counters disagree: {counted.words} weight "
                                         f"words are not {counted.tokens} whole tokens, which "
                                         f"take {expected}")
-        at_once = f", {counted.sequences} texts at once" if counted.sequences > 1 else ""
+        at_once = f", {counted.sequences} sequences at once" if counted.sequences > 1 else ""
         return Figure(value=counted.cycles_per_token, unit=unit, provenance="counted",
                       boundary="chip", source=f"by the device, {counted.cycles:,} cycles in "
                                               f"{counted.tokens} generated tokens{at_once}")
@@ -200,7 +201,7 @@ def _cycles(run: Run, build: _Build | None) -> Figure:
 
 
 def _computed_cycles(run: Run, build: _Build) -> Figure:
-    """Cycles of a token with another number of texts at once than the release was counted with."""
+    """Cycles of a token with another number of sequences than the release was counted with."""
     # Computes nothing unless it is asked for.
     from .performance import predict
 
@@ -208,7 +209,7 @@ def _computed_cycles(run: Run, build: _Build) -> Figure:
     return Figure(value=predict(run.model.config, sequences=at_once,
                                 device=UP5K).cycles_per_token,
                   unit="cycles/token", provenance="modelled", boundary="chip",
-                  source=f"computed to the cycle for {at_once} texts at once, as trilight "
+                  source=f"computed to the cycle for {at_once} sequences at once, as trilight "
                          f"performance does; the released build was counted with {build.texts}")
 
 

@@ -157,7 +157,7 @@ def test_a_model_compiles_exactly_if_it_fits(config: ModelConfig) -> None:
 @given(model=models(), runs=st.lists(st.booleans(), min_size=1, max_size=2),
        seed=st.integers(0, 2**32 - 1))
 def test_the_chip_equals_the_reference(model: Model, runs: list[bool], seed: int) -> None:
-    """Every stage of every token of one text or two."""
+    """Every stage of every token of one sequence or two."""
     outcome = SoakOutcome(number=0, config=model.config.to_dict(), corner_case=True)
     session = Session(elaborate(Icebreaker()), model, np.random.default_rng(seed), outcome)
     try:

@@ -67,7 +67,7 @@ def link(
 ) -> None:
     """Faults of the line, of other programs and of the power, under a driver at work.
 
-    A session opens a device, loads a model and generates after one text or two, ten times; each
+    A session opens a device, loads a model and generates after one sequence or two, ten times; each
     request has one to eight faults of one kind. All tokens are compared with the integer reference.
     After an error, requests without faults follow until their tokens are right. It fails if a token
     was wrong without an error, if a request did not end, or if the device did not come back.

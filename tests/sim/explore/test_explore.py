@@ -196,7 +196,7 @@ def test_figures_and_front(address: str, ran: list[Task], tmp_path: Path) -> Non
     best = pareto(outcomes)
     assert fast in best
     assert found[48e6, 2, 1] not in best
-    assert found[24e6, 2, 1] not in best  # larger than with one text, and no faster
+    assert found[24e6, 2, 1] not in best  # larger than with one sequence, and no faster
     rows = list(csv.DictReader(io.StringIO(csv_text(outcomes, best))))
     assert [row["pareto"] for row in rows] == [str(o in best) for o in outcomes]
     json.dumps([o.to_dict() for o in outcomes])

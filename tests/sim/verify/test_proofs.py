@@ -60,7 +60,7 @@ def test_an_induction_that_fails_is_no_verdict() -> None:
 
 
 def test_results_are_of_these_proofs(root: Path) -> None:
-    """``make formal ARGS="--json docs/results/proofs.json"`` writes them anew."""
+    """``make formal ARGS="--json docs/results/proofs.json"`` writes them again."""
     kept = json.loads((root / "docs/results/proofs.json").read_text())["proofs"]
     verdict, fault = Verdict(True, 0.0, ""), Verdict(False, 0.0, "")
     times = {"seconds": 0.0, "seconds_with_fault": 0.0}

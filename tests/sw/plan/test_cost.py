@@ -105,7 +105,7 @@ def test_what_boards_do() -> None:
     assert (one.lanes, one.fewest_boards, one.on_chip_boards) == (2, 3, 196)
     assert one.one_text_per_s == pytest.approx(2.6, abs=0.05)
     assert three.full_per_s == pytest.approx(7.7, abs=0.2)
-    # More boards never make one text faster; the links make it a little slower.
+    # More boards never make one sequence faster; the links make it a little slower.
     assert twelve.one_text_per_s < three.one_text_per_s < one.one_text_per_s
     assert twelve.full_per_s > 2.5 * three.full_per_s
     assert twelve.many_texts_per_s == pytest.approx(16 * twelve.full_per_s)

@@ -123,7 +123,7 @@ def test_voltage_and_temperature_of_the_measurement() -> None:
     moved = {name: c.value * (1.15 / 1.219) ** 2 for name, c in truth.coefficients.items()}
     for name in IDENTIFIED:
         assert got.coefficients[name].value == pytest.approx(moved[name], rel=0.1), name
-    # What was not measured is only stated anew.
+    # What was not measured is only stated again.
     assert got.coefficients["pll"].value == pytest.approx(moved["pll"])
     leakage = truth.coefficients["leakage"].value * 2 ** (
         20 / truth.coefficients["leakage_doubling"].value)

@@ -51,7 +51,7 @@ def test_model_that_does_not_fit_is_computed_all_the_same() -> None:
 
 @pytest.mark.parametrize("sequences", [0, 3])
 def test_as_many_sequences_as_there_are(sequences: int) -> None:
-    with pytest.raises(PerformanceError, match=f"1 to 2 texts at once, not {sequences}"):
+    with pytest.raises(PerformanceError, match=f"1 to 2 sequences at once, not {sequences}"):
         predict(CONFIG, sequences=sequences, device=UP5K)
 
 
@@ -77,7 +77,7 @@ def test_sizes_come_from_a_model_file(capsys: pytest.CaptureFixture[str]) -> Non
 
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--d-model", "0"], "d_model must be a positive integer, not 0"),
-    (["--sequences", "3"], "1 to 2 texts at once"),
+    (["--sequences", "3"], "1 to 2 sequences at once"),
     (["--clock", "0"], "positive number of hertz"),
     (["--clock", "1e12"], "at most 1e+09, not 1e+12"),
     (["--clock", "nan"], "positive number of hertz"),

@@ -85,7 +85,7 @@ def test_figures_of_two_texts_are_over_both() -> None:
     assert got["cycles_per_token"] == CYCLES / 7
     assert got["tokens_per_s"] == 30e6 * 7 / CYCLES
     figures = got["figures"]
-    assert "2 texts at once" in figures["cycles_per_token"]["source"]
+    assert "2 sequences at once" in figures["cycles_per_token"]["source"]
     assert figures["host_tokens_per_s"]["value"] == 7 / 0.25
     assert figures["joules_per_byte"]["value"] == pytest.approx(
         figures["joules_per_token"]["value"] * 7 / 8)
@@ -98,7 +98,7 @@ def test_cycles_of_a_release_are_of_as_many_texts(release: Release, counted: int
     run = replace(REFERENCE, generation=replace(REFERENCE.generation, sequences=sequences))
     figures = report_of(run, release)["figures"]
     cycles = figures["cycles_per_token"]
-    texts = {1: "1 text at a time", 2: "2 texts at once"}[counted]
+    texts = {1: "1 sequence at a time", 2: "2 sequences at once"}[counted]
     assert texts in figures["power_mw"]["source"]
     if counted == sequences:
         assert cycles["value"] == 620
@@ -355,7 +355,7 @@ def test_the_short_report_has_twelve_lines(run: Run, width: int) -> None:
 
 
 def test_two_texts_have_their_speed() -> None:
-    """Computed, where the release was counted with one text at a time."""
+    """Computed, where the release was counted with one sequence at a time."""
     two = replace(REFERENCE.generation, sequences=2)
     got = report_of(replace(REFERENCE, generation=two))
     figures = got["figures"]

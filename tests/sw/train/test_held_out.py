@@ -30,7 +30,7 @@ def torch_side() -> SimpleNamespace:
 
 @pytest.fixture
 def twins(tmp_path: Path, rng: np.random.Generator) -> tuple[Corpus, Corpus]:
-    """Two texts with one training part, and held-out parts that differ in every character."""
+    """Two sequences with one training part, and held-out parts that differ in every character."""
     path = tmp_path / "text.txt"
     path.write_text("".join(rng.permutation(list(TEXT))) * 220)
     one = read_corpus(path, max_vocab=64)
