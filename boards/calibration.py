@@ -200,7 +200,7 @@ class CalibrationDesign:
     settle: int = 64
     length: int = 1 << 16
     button: bool = False
-    """Whether its logic has an ``enable``, which is a button."""
+    """True if its logic has an ``enable``, which is a button."""
 
 
 PUBLISHED = {

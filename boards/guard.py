@@ -15,7 +15,7 @@ __all__ = ["GUARDED", "Comparison", "Guarded", "Record", "check", "compare", "lo
 
 
 class Record(TypedDict):
-    """What is kept of a build."""
+    """Recorded figures of a build."""
 
     board: str
     figures: dict[str, float]
@@ -61,7 +61,7 @@ class Guarded:
     needs: str = "clock_hz"
 
     def applies(self, figures: Mapping[str, Any]) -> bool:
-        """Whether a build has this figure."""
+        """Tell if a build has this figure."""
         return self.needs in figures and (not self.of or self.of in figures["resources"])
 
 
@@ -98,7 +98,7 @@ class Comparison:
         return f"{100 * (self.found / self.recorded - 1):+.2f} %"
 
     def sentence(self) -> str:
-        """What is wrong, with numbers."""
+        """Sentence that says what is wrong, with numbers."""
         guarded = self.guarded
         unit = f" {guarded.unit}" if guarded.unit else ""
         limit = f"{100 * guarded.tolerance:g} %" if guarded.tolerance or not guarded.slack else (

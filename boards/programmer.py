@@ -46,7 +46,7 @@ def find_programmer(board: BoardDesign) -> list[str]:
 
 
 def _wheel_starts() -> bool:
-    """Whether the program of the package runs here, which takes libraries of the system."""
+    """Tell if the program of the package runs here, which takes libraries of the system."""
     if importlib.util.find_spec(WHEEL) is None:
         return False
     return subprocess.run([sys.executable, "-m", WHEEL, "--Version"], check=False,

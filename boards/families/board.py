@@ -1,4 +1,4 @@
-"""What every board has, whatever its FPGA: a clock, a reset, a serial port, a lamp, a chip."""
+"""Parts of every board, whatever its FPGA: a clock, a reset, a serial port, a lamp, a chip."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -153,7 +153,7 @@ class FamilyBoard:
     """Name that its maker gave it."""
     part: ClassVar[str]
     part_options: ClassVar[Sequence[str]]
-    """What tells the placer, and the packer, which part it is."""
+    """Options that tell placer and packer which part it is."""
     oscillator: ClassVar[Oscillator | None]
     """Clock at a pin; ``None`` for the part's own."""
     default_hz: ClassVar[int]
@@ -170,7 +170,7 @@ class FamilyBoard:
     loader: ClassVar[Sequence[str]] = ()
     """Options of openFPGALoader that name the board or its cable."""
     loader_hint: ClassVar[str] = ""
-    """How to write the flash memory of a board that openFPGALoader does not know."""
+    """Instructions to write the flash memory of a board that openFPGALoader does not know."""
     usb: ClassVar[tuple[int, int] | None] = None
     """Vendor and product of the bridge to USB, by which a computer knows the board."""
 
@@ -180,7 +180,7 @@ class FamilyBoard:
     max_hz: ClassVar[int]
     max_hz_reason: ClassVar[str]
     reset_seconds: ClassVar[float]
-    """How long memories of the part may not be read after configuration, with a margin."""
+    """Seconds for which memories of the part may not be read after configuration, with a margin."""
 
     top = "trilight"
     rx_pin = "uart_0__rx__io"
@@ -263,7 +263,7 @@ class FamilyBoard:
 
     @property
     def clock_source(self) -> str:
-        """Where the clock comes from, as part of a sentence."""
+        """Source of the clock, as part of a sentence."""
         if self.oscillator is None:
             return f"internal oscillator, {100 * self.clock_tolerance:g} % more or less"
         source = f"{self.oscillator.hz / 1e6:g} MHz oscillator of the board"

@@ -20,7 +20,7 @@ PACKAGES = {"BG256": "CABGA256", "MG285": "CSFBGA285", "BG381": "CABGA381", "BG5
 DEVICES = {size: replace(UP5K, name=f"ecp5-{size.lower()}", weight_words=words,
                          weight_memory=WeightMemory.BLOCK_RAM)
            for size, words in (("12F", 8192), ("25F", 8192), ("45F", 16384), ("85F", 16384))}
-"""What a part of each size holds."""
+"""Device of each size of part."""
 
 
 @dataclass(frozen=True)

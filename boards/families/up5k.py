@@ -19,7 +19,7 @@ HFOSC_HZ = {48_000_000: "0b00", 24_000_000: "0b01", 12_000_000: "0b10", 6_000_00
 """Frequencies of the internal oscillator, and the divider that makes each."""
 
 HFOSC_TOLERANCE = 0.10
-"""Of the internal oscillator, commercial temperatures: Lattice FPGA-DS-02008, table of the
+"""Tolerance of the internal oscillator, commercial grade: Lattice FPGA-DS-02008, table of the
 high-frequency oscillator."""
 
 
@@ -86,7 +86,7 @@ class UP5KBoard(FamilyBoard):
     # Block RAM of an iCE40 reads as zero for some 3 us after configuration; five times that.
     reset_seconds = 15e-6
     clock_on_pad: ClassVar[bool] = True
-    """Whether the oscillator is at the pin that reaches the PLL directly."""
+    """True if the oscillator is at the pin that reaches the PLL directly."""
 
     @property
     def clock_tolerance(self) -> float:

@@ -13,7 +13,7 @@ __all__ = ["icebreaker", "icebreaker_module", "load_release", "module_path", "re
 
 
 def release_path(board: str) -> Path:
-    """Where the figures of a board lie."""
+    """Return the path of a board's figures."""
     return Path(str(files(__name__) / f"{board}.json"))
 
 
@@ -27,7 +27,7 @@ def load_release(board: str) -> dict[str, Any] | None:
 
 
 def module_path(board: str) -> Path:
-    """Where the simulated chip of a board's build lies: its netlist as WebAssembly, compressed."""
+    """Return the path of a board's simulated chip: its netlist as WebAssembly, compressed."""
     return Path(str(files(__name__) / f"{board}.wasm.gz"))
 
 

@@ -1,4 +1,4 @@
-"""Where the ports of the part's larger blocks are: wires of the tiles around them.
+"""Ports of the part's larger blocks: wires of the tiles around them.
 
 The tables are those of Project IceStorm's documentation of the UltraPlus. The database has them
 too, and ``tests/sim/bitstream/test_bitstream.py`` compares both.

@@ -132,7 +132,7 @@ def _offset(dtype: np.dtype[np.void], field: str) -> int:
 
 
 class Chip:
-    """What is known of the part.
+    """Database of the part.
 
     Attributes
     ----------

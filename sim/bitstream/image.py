@@ -38,7 +38,7 @@ CRC_START = 0xffff
 
 @dataclass(frozen=True)
 class Image:
-    """What a bitstream writes into the part.
+    """Content that a bitstream writes into the part.
 
     Parameters
     ----------

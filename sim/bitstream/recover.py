@@ -83,7 +83,7 @@ class PllSetting:
 
 @dataclass(frozen=True)
 class RecoveredDesign:
-    """What a bitstream configures.
+    """Design that a bitstream configures.
 
     Parameters
     ----------
@@ -410,7 +410,7 @@ class _Recovery:
                                      "is not set up to connect it")
 
     def passes(self, x: int, y: int, z: int) -> bool:
-        """Whether a place of a logic cell beside a block passes a signal on.
+        """Tell if a place of a logic cell beside a block passes a signal on.
 
         No other setting of it is known.
         """

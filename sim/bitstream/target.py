@@ -42,7 +42,7 @@ class Recovered(Hdl):
 
     bitstream_sha256: str
     clock_hz: float
-    """What the PLL makes of the oscillator of the board."""
+    """Clock that the PLL makes of the board's oscillator."""
     cells: dict[str, int]
     """Number of cells by kind."""
 

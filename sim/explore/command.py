@@ -33,7 +33,7 @@ __all__ = ["explore_command"]
 NUMBERS_METAVAR = "N,N,..."
 
 FILE_WIDTH = 180
-"""Of a table that goes into a file."""
+"""Width of a table that goes into a file."""
 
 
 def explore_command(

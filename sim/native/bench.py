@@ -44,13 +44,13 @@ class Trace:
 
     @property
     def short(self) -> str:
-        """What follows ``trace_`` in its name."""
+        """Name without ``trace_``."""
         return self.name.rpartition("trace_")[2]
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What else a bench counts, in each cycle.
+    """Further counts of a bench, in each cycle.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ class Bench:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What is known of the design, as fields of ``trilight.sw.report.Run``."""
+        """Build info of the design, as fields of ``trilight.sw.report.Run``."""
         return {}
 
     def restart(self, mutant: int = 0) -> None:

@@ -39,7 +39,7 @@ __all__ = [
 WHOLE_FLAGS = ("--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert",
                "--top-module", "bench", "--prefix", "Vbench", "--Mdir", ".",
                "-Wno-fatal", "-Wno-PINMISSING", "-Wno-WIDTH")
-"""Of Verilator, for C++ in few files."""
+"""Options of Verilator for C++ in few files."""
 
 VERILATOR_FLAGS = (*WHOLE_FLAGS, "--output-split", "20000")
 
@@ -61,7 +61,7 @@ RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
 
 @dataclass(frozen=True, kw_only=True)
 class CompileRecipe:
-    """How a design becomes native code; ``sim/native/speed.py`` compares some ways.
+    """Recipe by which a design becomes native code; ``sim/native/speed.py`` compares some ways.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ RECIPE = CompileRecipe()
 
 
 def _host() -> str:
-    """What the compiled code depends on besides its source: it uses this processor's extensions."""
+    """Return what code depends on besides its source, as it uses this processor's extensions."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""What a bench calls: the functions of a compiled harness, in native code."""
+"""Functions of a compiled harness, in native code."""
 
 import ctypes
 from collections.abc import Mapping
@@ -58,7 +58,7 @@ _CORE: _Signatures = {
 }
 
 CORE_FUNCTIONS = tuple(_CORE)
-"""What every harness has."""
+"""Functions that every harness has."""
 
 _SIGNATURES: _Signatures = {
     **_CORE,

@@ -1,4 +1,4 @@
-"""How fast the virtual board is, and what some ways to compile it would make of that.
+"""Speed of the virtual board, and of some ways to compile it.
 
 ``python -m trilight.sim.native.speed`` compiles the design in each way and runs all of them in turn
 with the same bytes on the pins, so that what else the computer does hits all alike. Each must send
@@ -58,7 +58,7 @@ RECIPES = {
     "two threads (--threads 2)": CompileRecipe(verilator=(*VERILATOR_FLAGS, "--threads", "2")),
     "CXXRTL": CompileRecipe(yosys=WRITE_CXXRTL, verilator=()),
 }
-"""What is compared, by name."""
+"""Recipes that are compared, by name."""
 
 GATES = """
 read_verilog -lib -D ICE40_U +/ice40/cells_sim.v
@@ -75,7 +75,7 @@ write_verilog -noattr design.v
 multipliers made again, of gates."""
 
 NETLIST_RECIPES = {"gates for LUTs (Yosys' abc -g)": CompileRecipe(yosys=GATES)}
-"""What is compared besides, of a netlist: other ways to write its cells."""
+"""Recipes that are compared besides, of a netlist: other ways to write its cells."""
 
 
 def _frames(model: Model) -> tuple[bytes, bytes]:

@@ -1,4 +1,4 @@
-"""What the chip does in a clock cycle, counted at the gates on real tokens.
+"""Activity of the chip in a clock cycle, counted at the gates on real tokens.
 
 Without gate delays, so without glitches: the way of counting that the power model's energies were
 derived with.

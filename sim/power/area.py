@@ -66,5 +66,5 @@ def logic_cells(netlist: Netlist) -> dict[str, int]:
 
 
 def release_area(netlist: Netlist, _progress: Progress) -> dict[str, Any]:
-    """What a release says of its area; parts of the chip are told apart in cells of an iCE40."""
+    """Return a release's area; parts of the chip are told apart in cells of an iCE40."""
     return {"logic_cells": logic_cells(netlist)} if netlist.board.toolchain is ICE40 else {}

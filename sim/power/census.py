@@ -1,4 +1,4 @@
-"""What there is to count in a netlist, and how to add it up."""
+"""Netlist instrumentation: what is counted, and how it adds up."""
 
 import json
 from collections import defaultdict
@@ -23,7 +23,7 @@ LOW, HIGH, ALL = slice(8), slice(8, 16), slice(None)
 
 @dataclass(frozen=True, kw_only=True)
 class Census:
-    """What there is to count in a netlist: the probe, and which cell each of its counts is of."""
+    """Instrumentation of a netlist: the probe, and the cell of each of its counts."""
 
     probe: Probe
     """Nets: those that are routed. Events: accesses of block RAM, then of SPRAM. Groups: operands
@@ -31,7 +31,7 @@ class Census:
     drivers: tuple[str, ...]
     """Cells that drive the nets."""
     counts: tuple[tuple[str, str], ...]
-    """Of the probe's events, groups and repeats: cell and field of ``Activity``."""
+    """Meaning of the probe's events, groups and repeats: cell and field of ``Activity``."""
     fan_in: Mapping[str, frozenset[str]]
     """For each cell those that drive its inputs."""
     clock_nets: int
@@ -68,7 +68,7 @@ class Census:
 
 
 def _is_packed(driver: tuple[str, str], sinks: list[tuple[str, str]]) -> bool:
-    """Whether a net stays inside a logic cell, or in the carry chain from one to the next."""
+    """Tell if a net stays inside a logic cell, or in the carry chain from one to the next."""
     if driver == ("SB_LUT4", "O"):
         return len(sinks) == 1 and sinks[0][0].startswith("SB_DFF") and sinks[0][1] == "D"
     if driver == ("SB_CARRY", "CO"):
@@ -105,7 +105,7 @@ def take_census(netlist: Netlist) -> Census:
 
     def literals(cell: dict[str, Any], ones: tuple[str, ...], zeros: tuple[str, ...] = (),
                  ) -> list[int] | None:
-        """What has to hold for a cell to do something; ``None`` if it never can."""
+        """Return what has to hold for a cell to do something; ``None`` if it never can."""
         found = []
         for port, wanted in [*((port, "1") for port in ones), *((port, "0") for port in zeros)]:
             bit = cell["connections"][port][0]

@@ -55,7 +55,7 @@ DEFAULT_CLOCKS = [12e6, 24e6, 48e6]
 
 
 class PowerTarget(enum.StrEnum):
-    """Where activity comes from."""
+    """Source of the activity."""
 
     RELEASE = "release"
     NETLIST = "netlist"

@@ -34,7 +34,7 @@ Watch = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What is run beside the workload, and what the user states."""
+    """Settings of a benchmark: what runs beside the workload, and what the user states."""
 
     target: str = "reference"
     meter: str | None = None

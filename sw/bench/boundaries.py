@@ -1,4 +1,4 @@
-"""What a figure of power or energy covers: the names that may stand under ``boundary``."""
+"""Boundaries of figures of power and energy: the names that may stand under ``boundary``."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ __all__ = ["BOUNDARIES", "Boundary"]
 
 @dataclass(frozen=True)
 class Boundary:
-    """What is inside a boundary, and what of the same system is outside."""
+    """Boundary of a figure: what is inside, and what of the same system is outside."""
 
     title: str
     included: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What may be compared with what, and the warning where it may not."""
+"""Rules of what may be compared with what, and the warning where it may not."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -31,7 +31,7 @@ SCHEMA = "trilight/bench/v1"
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How energy is measured, after MLPerf Tiny: windows of seconds, whose median counts."""
+    """Protocol of measuring energy, after MLPerf Tiny: windows of seconds, whose median counts."""
 
     warmup_s: float = 2.0
     windows: int = 5

@@ -15,14 +15,14 @@ __all__ = ["STATUSES", "Rival", "Status", "load_field", "rival_entry"]
 Status = Literal["measured", "claimed", "vendor estimate", "projected", "assumed"]
 
 STATUSES: tuple[Status, ...] = ("measured", "claimed", "vendor estimate", "projected", "assumed")
-"""How a published number came about, the strongest first."""
+"""Provenance of published numbers, the strongest first."""
 
 Range = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rival:
-    """What a source says of one system."""
+    """Published figures of one system."""
 
     name: str
     device: str
@@ -40,7 +40,7 @@ class Rival:
     boundary: str
     bits_per_byte: float | None
     quality_data: str | None
-    """What the bits per byte were measured on."""
+    """Data that the bits per byte were measured on."""
     note: str
     stated_joules_per_token: Range | None
     """Only where the source gives it in place of speed and power."""

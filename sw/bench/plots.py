@@ -269,7 +269,7 @@ def plot_quality(document: Mapping[str, Any], width: float) -> str | None:
 
 def _goes_below(row: Mapping[str, Any], points: Sequence[Mapping[str, Any]],
                 placed: Sequence[tuple[Mapping[str, Any], bool]]) -> bool:
-    """Whether a name is written below its point, since another one is in the way above it."""
+    """Tell if a name is written below its point, since another one is in the way above it."""
     def near(other: Mapping[str, Any]) -> bool:
         return (other is not row and abs(math.log10(other["value"] / row["value"])) < 1.5
                 and abs(other["bits_per_byte"] - row["bits_per_byte"]) < 0.5)

@@ -50,7 +50,7 @@ class Expected:
     tokens: tuple[tuple[int, ...], ...]
 
     def compare(self, runs: Sequence[LastRun]) -> dict[str, Any]:
-        """Whether runs of the same queries gave the same tokens, and where they first did not."""
+        """Tell if runs of the same queries gave the same tokens, and where they first did not."""
         difference = next(
             (f"query {number + 1}, token {place + 1}"
              for number, (run, expected) in enumerate(zip(runs, self.tokens, strict=True))
@@ -338,5 +338,5 @@ def _device_warnings(report: Mapping[str, Any], release: Mapping[str, Any] | Non
 
 
 def is_simulated(target: str) -> bool:
-    """Whether a target computes on this computer, where no meter of a board can see it."""
+    """Tell if a target computes on this computer, where no meter of a board can see it."""
     return target.partition(":")[0] in SIMULATED

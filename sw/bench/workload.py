@@ -1,4 +1,4 @@
-"""What a benchmark runs: prompts, number of tokens, temperature, seeds."""
+"""Workload of a benchmark: prompts, number of tokens, temperature, seeds."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ class Workload:
     """To generate after each prompt."""
     temperature: float = TEMPERATURE
     seed: int = SEED
-    """Of the first prompt; each further one adds 1."""
+    """Seed of the first prompt; each further one adds 1."""
 
     @property
     def requests(self) -> tuple[Query, ...]:
@@ -45,7 +45,7 @@ class Workload:
 
     @property
     def sha256(self) -> str:
-        """Of everything that decides which tokens a model generates."""
+        """SHA-256 of everything that decides which tokens a model generates."""
         canonical = json.dumps([self.prompts, self.tokens, self.temperature, self.seed])
         return hashlib.sha256(canonical.encode()).hexdigest()
 

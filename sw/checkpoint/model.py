@@ -142,7 +142,7 @@ class ImportedModel:
 
 
 def is_imported(path: Path) -> bool:
-    """Whether a file is an imported model, judged by its metadata."""
+    """Tell if a file is an imported model, judged by its metadata."""
     try:
         _, metadata = open_safetensors(path)
         return bool(json.loads(metadata[_KEY]).get("format") == _FORMAT)

@@ -1,4 +1,4 @@
-"""What commands share: a progress bar, and files that can or cannot be written."""
+"""Helpers that commands share: a progress bar, and files that can or cannot be written."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence

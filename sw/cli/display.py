@@ -15,7 +15,7 @@ from trilight.sw.host.driver import Token
 __all__ = ["TextDisplay"]
 
 _FRAME_LINES = 2
-"""Of a panel, beside its text."""
+"""Lines of a panel besides its text."""
 
 
 class TextDisplay:

@@ -1,4 +1,4 @@
-"""What of Trilight works on this computer, and what to do about the rest: ``trilight doctor``."""
+"""Check of what works on this computer, and what to do about the rest: ``trilight doctor``."""
 
 import importlib.util
 import json
@@ -90,7 +90,7 @@ PURPOSES = {
     "mypy": "types of the source",
     "amaranth-stubs": "types of the source",
 }
-"""What each package that Trilight names is for."""
+"""Purpose of each package that Trilight names."""
 
 UDEV_COMMAND = "trilight doctor --udev | sudo tee /etc/udev/rules.d/70-trilight.rules"
 """What installs ``udev_rules``; only before number 73 does the tag mean anything."""
@@ -199,7 +199,7 @@ def _boards_by_usb() -> dict[tuple[int, int], str]:
 
 
 def _check_ports() -> Check:
-    """Whether ports can be looked for; another package may be in pyserial's place."""
+    """Tell if ports can be looked for; another package may be in pyserial's place."""
     remedy = pip_install("pyserial", "--force-reinstall")
     try:
         version = str(serial_package().VERSION)

@@ -38,7 +38,7 @@ meter_commands = typer.Typer(
            "host or gpu, and correction=FILE, which trilight meter check writes.")
 
 CHECK_S = 5.0
-"""How long a meter is read with nothing and with the known load."""
+"""Seconds for which a meter is read with nothing and with the known load."""
 
 MeterArgument = Annotated[str, typer.Argument(
     metavar="METER", help="NAME[:ARGUMENT][,key=value...]; trilight meter list shows the names.")]

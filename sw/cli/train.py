@@ -47,7 +47,7 @@ __all__ = ["CHECKPOINT_NAME", "train_command"]
 CHECKPOINT_NAME = "trilight-training.pt"
 
 MAX_WIDE, MAX_LAYERS = 8192, 128
-"""Of a network that is trained: far more than a board holds or a computer trains in a year."""
+"""Largest width and depth: far more than a board holds or a computer trains in a year."""
 
 _INTERRUPTED = 130
 _LOG_EVERY_S = 30.0
@@ -66,7 +66,7 @@ many characters as of the others."""
 
 
 class Accelerator(StrEnum):
-    """Where the network is trained."""
+    """Device that trains the network."""
 
     AUTO = "auto"
     CPU = "cpu"
@@ -74,7 +74,7 @@ class Accelerator(StrEnum):
 
 
 class NetworkKind(StrEnum):
-    """What is trained."""
+    """Kind of network that is trained."""
 
     TERNARY = "ternary"
     FLOAT = "float"
@@ -82,14 +82,14 @@ class NetworkKind(StrEnum):
 
 
 class Optimizer(StrEnum):
-    """What steps the matrices; ``adamw`` steps all else."""
+    """Optimizer of the matrices; ``adamw`` steps all else."""
 
     ADAMW = "adamw"
     MUON = "muon"
 
 
 class Compile(StrEnum):
-    """Whether the network runs as compiled code."""
+    """Choice of compiled code."""
 
     AUTO = "auto"
     ON = "on"

@@ -35,13 +35,13 @@ DRIFT_WORTH_A_WORD = 200e-6
 
 @dataclass(frozen=True)
 class Alignment:
-    """How a recording was brought to the host's clock."""
+    """Alignment of a recording with the host's clock."""
 
     method: str
     offset_s: float
     """Host's clock minus the recording's, at the session's start."""
     drift_ppm: float
-    """How much faster than the host's the recording's clock runs."""
+    """Drift: how much faster than the host's the recording's clock runs."""
     u_s: float
     """Standard uncertainty of a time, in seconds."""
     steps: int = 0

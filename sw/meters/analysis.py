@@ -1,4 +1,4 @@
-"""From the readings of a session to joules per token, with its uncertainty.
+"""Analysis of a session: readings to joules per token, with its uncertainty.
 
 Uncertainties are combined as the GUM does (JCGM 100:2008): standard uncertainties in quadrature,
 doubled for ``u_k2``, which about 95 % of results keep within.
@@ -21,7 +21,7 @@ from .phases import Phase
 __all__ = ["Measurement", "Quantity", "Window", "analyse", "student_factor"]
 
 MIN_WINDOWS = 3
-"""Of the windows of a measurement, so many have to be usable; all of them if there are fewer."""
+"""Usable windows that a measurement needs, or all of them if there are fewer."""
 
 MIN_SECONDS = 10.0
 MIN_SAMPLES = 10

@@ -1,4 +1,4 @@
-"""What a meter is, what it records, and how one is opened by name.
+"""Meters: their interface, their recordings, and opening one by name.
 
 A meter is written ``NAME[:ARGUMENT][,key=value...]``, for example ``ina226:1/0x40,shunt=1.0`` or
 ``csv:supply.csv,current=I[mA]``. Packages add meters through the entry points group
@@ -102,7 +102,7 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True)
 class MeterFacts:
-    """What is known of the instrument, as it goes into a report."""
+    """Metadata of the instrument, as it goes into a report."""
 
     type: str
     serial: str | None = None
@@ -117,17 +117,17 @@ class MeterFacts:
     offset_limit_w: float
     """Limit of its error at zero, in watts."""
     accuracy: str
-    """Where the two limits come from."""
+    """Source of the two limits."""
     calibration: str | None = None
-    """How it was checked; ``None`` if it was not."""
+    """Check of the instrument; ``None`` without one."""
     burden_v: float | None = None
     """Volts that it takes from the supply, at the mean current."""
     sync: str
     """How its time is tied to the host's."""
     raw_sha256: str | None = None
-    """Of the samples, or of the file that they came in."""
+    """SHA-256 of the samples, or of the file that they came in."""
     synthetic: bool = False
-    """Whether it makes its readings up."""
+    """True if it makes its readings up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +146,7 @@ class Recording:
     amperes: Floats | None = None
     marks: tuple[Mark, ...] = ()
     averaging: bool = False
-    """Whether a reading is the mean since the one before; else it is of its moment."""
+    """True if a reading is the mean since the one before; else it is of its moment."""
     clock: ClockName = "host"
     """``host``: the monotonic clock of the session; ``epoch``: seconds since 1970; ``own``: any."""
     sync_u_s: float = 0.005
@@ -210,7 +210,7 @@ class Meter(Protocol):
 
     @property
     def boundary(self) -> Boundary:
-        """What is behind the meter."""
+        """Boundary of what is behind the meter."""
         ...
 
     def start(self) -> None:
@@ -237,11 +237,11 @@ class Recorded(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class MeterOptions:
-    """What a meter is made from."""
+    """Options of a meter."""
 
     spec: str
     argument: str = ""
-    """What follows the colon."""
+    """Argument after the colon."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """The settings after it, by key."""
     ask: Callable[[str], str] = ask_on_terminal

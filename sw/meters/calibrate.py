@@ -95,7 +95,7 @@ class Accelerator:
 
 @dataclass
 class Calibration:
-    """How far a calibration is; kept in a file after every step."""
+    """State of a calibration; kept in a file after every step."""
 
     meter: str
     board: str
@@ -103,10 +103,10 @@ class Calibration:
     correction: Correction | None = None
     readings: dict[str, Reading] = field(default_factory=dict)
     prediction: dict[str, Any] | None = None
-    """Of the accelerator's watts, kept before it is measured."""
+    """Prediction of the accelerator's watts, kept before it is measured."""
     accelerator: Accelerator | None = None
     facts: dict[str, Any] | None = None
-    """Of the meter."""
+    """Metadata of the meter."""
 
     @classmethod
     def begin(cls, meter: str, board: str) -> "Calibration":

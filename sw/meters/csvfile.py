@@ -314,7 +314,7 @@ def _stated(quantity: Quantity, table: Table, index: int, scale: float | None) -
 
 
 def _are_words(cells: Sequence[str]) -> bool:
-    """Whether a column has dates or times of day."""
+    """Tell if a column has dates or times of day."""
     return any(":" in cell for cell in cells[:10])
 
 

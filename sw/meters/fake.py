@@ -18,7 +18,7 @@ OWN_ZERO_S = 1000.0
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """What it pretends to be, and what goes wrong with it."""
+    """Profile of a pretended meter, and what goes wrong with it."""
 
     boundary: Boundary
     volts: float

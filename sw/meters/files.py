@@ -1,4 +1,4 @@
-"""What a measurement keeps, as JSON files."""
+"""JSON files that a measurement keeps."""
 
 import json
 from collections.abc import Callable

@@ -23,7 +23,7 @@ TEXAS_INSTRUMENTS = 0x5449  # "TI"
 
 
 class Bus(Protocol):
-    """What is used of ``smbus2.SMBus``; words are little-endian on it."""
+    """Part of ``smbus2.SMBus`` that is used; words are little-endian on it."""
 
     def read_word_data(self, i2c_addr: int, register: int) -> int:
         """A word; raises ``OSError`` if no chip answers."""
@@ -36,7 +36,7 @@ class Bus(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Chip:
-    """What differs between the chips."""
+    """Differences between the chips."""
 
     name: str
     configuration: int
@@ -47,7 +47,7 @@ class Chip:
     """Of the module that is usually sold; ``None``: the user has to say."""
     internal_shunt: bool = False
     shunt_lsb: float
-    """Of register 1: volts, or amperes with an internal shunt."""
+    """Step of register 1: volts, or amperes with an internal shunt."""
     shunt_full_scale: float
     """Volts, or amperes with an internal shunt."""
     bus_lsb_v: float

@@ -1,4 +1,4 @@
-"""How a measurement goes: idle, warm-up, windows of computing with pauses between them, idle.
+"""Course of a measurement: idle, warm-up, windows of computing with pauses between them, idle.
 
 After the protocol of MLPerf Tiny: warm-up, then five windows of at least ten seconds, of which the
 median counts. The pauses are of unequal lengths, so that a recording made on another clock fits in
@@ -39,7 +39,7 @@ def _to_stderr(text: str) -> None:
 
 @dataclass
 class SessionLog:
-    """What happened in a session, in a form that can be kept in a file.
+    """Log of a session, in a form that can be kept in a file.
 
     All times are seconds on the host's monotonic clock.
     """

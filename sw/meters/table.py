@@ -163,24 +163,24 @@ def _uncomment(line: str, delimiter: str, path: Path) -> list[str]:
 
 
 def _is_data(row: Sequence[str], fewest: int) -> bool:
-    """Whether a line is of data: a time or number first or second, and enough of them."""
+    """Tell if a line is of data: a time or number first or second, and enough of them."""
     good = [_is_number(cell) for cell in row]
     return sum(good) >= fewest and any(good[:2])
 
 
 def _is_number(cell: str) -> bool:
-    """Whether a cell is a number, with a unit or without, or a time."""
+    """Tell if a cell is a number, with a unit or without, or a time."""
     return _cell(cell)[0] is not None or bool(_DATE.fullmatch(cell))
 
 
 def _begins(cells: Sequence[Sequence[str]], n: int, fewest: int) -> bool:
-    """Whether the data begin at line ``n``: a header with numbers has no data right after it."""
+    """Tell if the data begin at line ``n``: a header with numbers has no data right after it."""
     after = [row for row in cells[n + 1:n + 4] if any(row)][:2]
     return all(_is_data(row, fewest) for row in (cells[n], *after))
 
 
 def _are_units(row: Sequence[str]) -> bool:
-    """Whether a line is of units: no name of a quantity, and more than half units of one."""
+    """Tell if a line is of units: no name of a quantity, and more than half units of one."""
     cells = [re.sub(r"[\[\](){}]", "", cell) for cell in row if cell]
     found = [column for cell in cells for quantity in QUANTITIES
              if (column := read_header(quantity, cell)) is not None]

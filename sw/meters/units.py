@@ -64,16 +64,16 @@ _ZONES = frozenset({"utc", "gmt", "z", "zulu"})
 
 @dataclass(frozen=True)
 class Column:
-    """What a header says of its column, for one quantity."""
+    """Reading of a column's header, for one quantity."""
 
     named: bool
-    """Whether it has the quantity's name; else only its unit."""
+    """True if it has the quantity's name; else only its unit."""
     scale: float | None
     """What turns its numbers into the SI unit; ``None`` if the unit is not known or not given."""
     unknown: str | None = None
     """A unit that is written and not known."""
     utc: bool = False
-    """Whether times of day are said to be UTC."""
+    """True if times of day are said to be UTC."""
 
 
 def unit_scale(quantity: Quantity, text: str) -> float | None:

@@ -1,4 +1,4 @@
-"""How each kind of meter is put into a core rail, in words for the terminal."""
+"""Wiring of each kind of meter into a core rail, in words for the terminal."""
 
 __all__ = ["wiring"]
 
@@ -28,6 +28,6 @@ _TEXTS = {
 
 
 def wiring(meter: str) -> str:
-    """What to connect for a meter as the user writes it."""
+    """Return what to connect for a meter as the user writes it."""
     name = meter.partition(":")[0].partition(",")[0]
     return _TEXTS.get(name, f"{_RAIL}\n\nPut the meter between the two pads.")

@@ -1,4 +1,4 @@
-"""What a design does in a clock cycle: the counts that the model multiplies by energies."""
+"""Activity of a design in a clock cycle: the counts that the model multiplies by energies."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields

@@ -35,7 +35,7 @@ class CountedDesign:
     """A design and what it does in a cycle."""
 
     netlist_sha256: str
-    """Of the netlist that the activity was counted on."""
+    """SHA-256 of the netlist that the activity was counted on."""
     cells: dict[str, int]
     clocks_hz: list[int]
     """Clocks at which a board is calibrated with it; none for a published one."""
@@ -104,7 +104,7 @@ class PowerCheck:
 
     @property
     def inside(self) -> bool:
-        """Whether the measurement lies in the model's 90 % interval."""
+        """True if the measurement lies in the model's 90 % interval."""
         return self.modelled_mw.p05 <= self.measurement.measured_mw <= self.modelled_mw.p95
 
 

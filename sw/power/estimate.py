@@ -24,7 +24,7 @@ __all__ = ["ACTIVITY", "BOUNDARY", "Conditions", "Interval", "PowerEstimate", "d
            "estimate_power", "ratio_interval", "scales_uw"]
 
 BOUNDARY = "fpga_core"
-"""What every figure of this module covers: the rails VCC and VCCPLL of the FPGA, nothing else."""
+"""Boundary of every figure of this module: the rails VCC and VCCPLL of the FPGA, nothing else."""
 
 DRAWS = 5000
 SEED = 20_117
@@ -108,7 +108,7 @@ class PowerEstimate:
 
     @property
     def calibration(self) -> Calibration:
-        """What the coefficients rest on."""
+        """Calibration that the coefficients rest on."""
         return self.coefficients.calibration
 
 

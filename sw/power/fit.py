@@ -29,7 +29,7 @@ PLAUSIBLE = 10.0
 band is a factor of 3 at its widest."""
 
 SIGMAS = 5.0
-"""How far a fitted coefficient may be from its prior."""
+"""Distance that a fitted coefficient may have from its prior, in standard deviations."""
 
 STEPS = 100
 TOLERANCE = 1e-10
@@ -40,12 +40,12 @@ class Point:
     """A calibration design at a clock: one value of power to measure."""
 
     name: str
-    """Of the bitstream, for example ``ff-64@48MHz``."""
+    """Name of the bitstream, for example ``ff-64@48MHz``."""
     clock_hz: float
     """Nominal; replace it by the measured one where that is known."""
     activity: Activity
     hfosc: bool = True
-    """Whether the clock is the internal oscillator's."""
+    """True if the clock is the internal oscillator's."""
 
     @property
     def design(self) -> str:

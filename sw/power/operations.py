@@ -25,7 +25,7 @@ from .estimate import DRAWS, SEED, Interval
 __all__ = ["BOUNDARY", "MemoryRead", "Work", "WorkEnergy", "energy_of_work"]
 
 BOUNDARY = "arithmetic_and_memory_reads"
-"""What these energies cover."""
+"""Boundary of these energies."""
 
 FILE = "operations_45nm.json"
 
@@ -40,10 +40,10 @@ class MemoryRead:
 
 @dataclass(frozen=True)
 class Work:
-    """What a computation does."""
+    """Operations of a computation."""
 
     operations: Mapping[str, float]
-    """How often each operation of the table is done, such as ``add_int16``."""
+    """Count of each operation of the table, such as ``add_int16``."""
     reads: tuple[MemoryRead, ...]
 
     def count(self, what: str) -> float:
@@ -59,7 +59,7 @@ class WorkEnergy:
     memory_nj: float
     """Both at central values."""
     samples_nj: NDArray[np.float64]
-    """Of the sum; all energies of a process share their draws."""
+    """Samples of the sum; all energies of a process share their draws."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return figure, interval and what they rest on, ready for JSON."""

@@ -33,13 +33,13 @@ PART_OF_TERM = {"leakage": LEAKAGE, "hfosc": OSCILLATOR, "pll": OSCILLATOR,
 
 @dataclass(frozen=True, kw_only=True)
 class StageCounts:
-    """What happened during one stage of a token, summed over all tokens that were counted."""
+    """Counts of one stage of a token, summed over all tokens that were counted."""
 
     stage: str
     layer: int | None
     """Counted from 0; ``None`` for embedding and head."""
     reading: bool
-    """Whether these are the cycles in which weights are read, or the others."""
+    """True if these are the cycles in which weights are read, or the others."""
     cycles: int
     events: Mapping[str, Mapping[str, float]]
     """By part of the design, the names and numbers of ``COUNTED`` events that are not 0."""
@@ -51,7 +51,7 @@ class StageCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class Breakdown:
-    """What happened, by part and stage, while a number of tokens was generated."""
+    """Counts by part and stage, while a number of tokens was generated."""
 
     tokens: int
     clock_nets: float

@@ -42,7 +42,7 @@ class Topic:
     seed: int | None = None
     """Seed of its random choices."""
     command: str | None = None
-    """What makes it again."""
+    """Command that makes it again."""
 
 
 def write_topic(topic: str, title: str, rows: Iterable[Row], *, seed: int | None = None,

@@ -1,4 +1,4 @@
-"""How fast this computer trains: ``make bench-train``.
+"""Speed of training on this computer: ``make bench-train``.
 
 Prints characters per second of one core for the model that fills the UP5K, as written and compiled.
 The core's own time counts, so that other programs slow the run down but hardly change the figure.

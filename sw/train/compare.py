@@ -126,7 +126,7 @@ def _method(command: str) -> str:
 
 
 def _is_ternary(path: Path) -> bool:
-    """Whether it is no network in floating point; a file that is neither is ``Model``'s matter."""
+    """Tell if it is no network in floating point; a file that is neither is ``Model``'s matter."""
     try:
         with safe_open(path, "np") as file:
             return (file.metadata() or {}).get("format") != FORMAT

@@ -54,7 +54,7 @@ class Corpus:
 
     @property
     def split(self) -> str:
-        """How the text was divided, in words."""
+        """Split of the text, in words."""
         return f"{self.held_out_part} held out, what is before trained on"
 
 

@@ -1,4 +1,4 @@
-"""From a trained network's arrays to the integer model. Needs no PyTorch."""
+"""Export of a trained network's arrays as an integer model. Needs no PyTorch."""
 
 from collections.abc import Mapping
 from typing import Any

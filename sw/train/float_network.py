@@ -59,7 +59,7 @@ class _Products(nn.Module):
 
     bf16: bool
     int8_inputs = False
-    """Whether inputs are rounded to 8 bits, each vector with a scale of its own."""
+    """True if inputs are rounded to 8 bits, each vector with a scale of its own."""
 
     def _product(self, x: Tensor, weight: Tensor) -> Tensor:
         if self.int8_inputs:

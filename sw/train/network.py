@@ -38,7 +38,7 @@ _NORM_COUNTS = 24.0
 
 
 class State(NamedTuple):
-    """What the network carries from one character to the next."""
+    """State that the network carries from one character to the next."""
 
     h: Tensor
     """Hidden state, ``[L, B, d]``."""
@@ -94,7 +94,7 @@ def _fixed(x: Tensor, frac: int, low: int, high: int) -> Tensor:
 
 
 def _tap(x: Tensor) -> Tensor:
-    """What a unit of the residual stream is in counts, for a tap."""
+    """Return counts of a unit of the residual stream, for a tap."""
     limit = 2 ** (NUMBERS.tap_bits - 1)
     return _fixed(x, NUMBERS.tap_frac, -limit, limit - 1) * 2.0**NUMBERS.residual_frac
 

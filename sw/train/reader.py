@@ -22,7 +22,7 @@ class Chunk(NamedTuple):
     log_probs: Tensor | None
     """Soft targets: log-probabilities by the teachers, ``[T, B, V]``."""
     first: bool
-    """Whether a pass begins, so that the state of before means nothing."""
+    """True if a pass begins, so that the state of before means nothing."""
 
 
 class Reader:

@@ -26,10 +26,10 @@ _SUFFIX = ".toml"
 _TABLES = {"about", "memory", "train"}
 
 _MAX = {"max_columns": 256, "max_vocab": 256}
-"""What the number formats allow, whatever the memory: sums of 16 bits, tokens of 8."""
+"""Limits of the number formats, whatever the memory: sums of 16 bits, tokens of 8."""
 
 _MAX_UNITS = 1 << 24
-"""Of all else: 128 MiB of weights."""
+"""Limit of all else: 128 MiB of weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Recipe:
     train: Mapping[str, Any]
     """Options of ``trilight train``, by name."""
     memory: Device | None
-    """What is to hold the model; ``None`` leaves it to ``--board``."""
+    """Device that is to hold the model; ``None`` leaves it to ``--board``."""
 
 
 def recipe_names() -> list[str]:

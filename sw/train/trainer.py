@@ -37,22 +37,22 @@ _EVALUATED_TOGETHER = 128
 
 NETWORKS: dict[str, type[Network | FloatNetwork | Transformer]] = {
     "ternary": Network, **KINDS}
-"""What can be trained, by name."""
+"""Kinds of network, by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What decides the outcome of a training run, besides corpus, shape and teachers."""
+    """Options that decide the outcome of a training run, besides corpus, shape and teachers."""
 
     network: str = "ternary"
-    """Of ``NETWORKS``."""
+    """Kind of network, in ``NETWORKS``."""
     characters: int = 15_000_000
     """Characters to train on; the corpus is read again and again."""
     seed: int = 1
     batch_size: int = 16
     """Sequences of the corpus that are read side by side."""
     synthetic_batch: int = 15
-    """How many of these are synthetic text, if there is any."""
+    """Number of these that are synthetic, if there is synthetic text."""
     bptt_length: int = 128
     """Length of truncated backpropagation through time; the state is carried on across it."""
     optimizer: str = "adamw"
@@ -72,9 +72,9 @@ class Options:
     ema_decay: float = 0.995
     """Decay of the exponential moving average of the weights, which becomes the model."""
     bf16: bool = False
-    """Whether matrix products run in bfloat16 instead of float32."""
+    """True if matrix products run in bfloat16 instead of float32."""
     compiled: bool = False
-    """Whether the network runs as compiled code."""
+    """True if the network runs as compiled code."""
 
     @property
     def steps(self) -> int:
@@ -90,7 +90,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands."""
+    """Progress of a run."""
 
     step: int
     steps: int

@@ -1,4 +1,4 @@
-"""What one character costs each kind of network: operations, and weights read. Needs no PyTorch.
+"""Cost of one character for each kind of network: operations, and weights read. Needs no PyTorch.
 
 Left out of all kinds alike: functions that are looked up or computed (sigmoid, root, exponential),
 control, and activations, which registers hold. Weights are read once for each character, from an
@@ -13,7 +13,7 @@ from trilight.sw.quality.evaluate import BLOCK_CHARACTERS
 __all__ = ["FORMATS", "WEIGHT_BITS", "work_per_character"]
 
 WEIGHT_BITS = {"float32": 32, "int8": 8}
-"""Of the formats of networks in floating point."""
+"""Bits of a weight in the formats of networks in floating point."""
 
 FORMATS = ("trits", *WEIGHT_BITS)
 

@@ -81,7 +81,7 @@ def _batch(target: str, seed: int, first: int, count: int) -> tuple[int, list[di
 
 
 def _version() -> str:
-    """Of everything that what becomes of a fault depends on."""
+    """Return a digest of all sources that the outcome of a fault depends on."""
     files = sorted(path for package in (trilight.hw, trilight.sw, trilight.sim)
                    for folder in package.__path__ for path in Path(folder).rglob("*.py"))
     return digest(*(path.read_text() for path in files))

@@ -112,7 +112,7 @@ def loss(
     seed: Seed = 1,
     out: Out = Path("build/faults"),
 ) -> None:
-    """What a flipped bit costs in nats per character, by the integer reference.
+    """Measure what a flipped bit costs in nats per character, by the integer reference.
 
     One bit is flipped at a time: of a weight, a multiplier, a table, or of the state of a text in
     progress. It plots the distributions if matplotlib is installed.

@@ -1,4 +1,4 @@
-"""What a flipped bit costs: change of the loss on a text, by the integer reference."""
+"""Cost of a flipped bit: change of the loss on a text, by the integer reference."""
 
 import random
 from collections.abc import Callable, Mapping

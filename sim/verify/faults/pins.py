@@ -40,7 +40,7 @@ def _design(target: str) -> Hdl:
 
 
 def open_pins(target: str) -> Callable[[], "PinDevice"]:
-    """What makes chips of target ``rtl`` or ``netlist``."""
+    """Return a maker of chips of target ``rtl`` or ``netlist``."""
     return lambda: PinDevice(_design(target))
 
 
@@ -142,7 +142,7 @@ class PinDevice(Device):
 
     @property
     def upset_is_due(self) -> bool:
-        """Whether the bit has not been flipped yet."""
+        """True if the bit has not been flipped yet."""
         return self._upset is not None
 
     def set_rate(self, ratio: float, seconds: float) -> None:

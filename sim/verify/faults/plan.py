@@ -10,7 +10,7 @@ HOST, DEVICE = "host", "device"
 """Who has sent the bytes that a fault concerns."""
 
 MAX_FAULTS = 8
-"""Of one kind in one request, at most."""
+"""Faults of one kind in one request, at most."""
 
 @dataclass(frozen=True)
 class Kind:

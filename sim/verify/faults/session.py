@@ -24,7 +24,7 @@ GENERATIONS = {**{f"one text {k}": (1, 6) for k in range(1, 5)},
 """Requests with prompts of their own: how many texts, and how many tokens of each."""
 
 REQUESTS = 10
-"""How often a session generates."""
+"""Generations of a session."""
 
 ATTEMPTS = 3
 """Requests after which a device that still gives none right is given up."""
@@ -44,7 +44,7 @@ OUTCOMES = {
 
 @dataclass(frozen=True)
 class FaultOutcome:
-    """What became of a request.
+    """Outcome of a request.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class FaultOutcome:
 
     @property
     def bad(self) -> bool:
-        """Whether it must not happen."""
+        """True if it must not happen."""
         return self.outcome in ("lost", "silent", "hung", "crashed")
 
     def to_dict(self) -> dict[str, Any]:
@@ -100,7 +100,7 @@ class Sessions:
         Makes a device as it is after power-on.
     seed : int
     requests : int
-        How often a session generates.
+        Generations of a session.
     apart : bool
         Of the kinds that have a campaign of their own.
     """
@@ -145,7 +145,7 @@ class Sessions:
 
     @property
     def recoveries(self) -> int:
-        """How often the driver had to begin the last generation again."""
+        """Retries of the last generation by the driver."""
         run = self._board.last_run if self._board else None
         return run.recoveries if run else 0
 

@@ -12,7 +12,7 @@ from .session import AFTERWARDS, GENERATIONS, LOAD, OPEN, FaultOutcome, Sessions
 __all__ = ["CHECKED", "Upsets"]
 
 CHECKED = "core.weights"
-"""What the names of the memories begin with that the chip checks."""
+"""Prefix of the memories that the chip checks."""
 
 
 class Upsets(Sessions):

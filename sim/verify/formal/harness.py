@@ -212,7 +212,7 @@ def count_while(harness: Harness, condition: Value, most: int, name: str) -> Sig
 
 
 def implies(condition: Value, claim: Value) -> Value:
-    """Whether a claim, one bit, holds where a condition does."""
+    """Tell if a claim, one bit, holds where a condition does."""
     return ~condition | claim
 
 
@@ -226,7 +226,7 @@ def ranked(harness: Harness, machine: Any, ranks: "dict[str, Value | int]", name
 
 
 def at_most(signed_value: Value, magnitude: Any) -> Value:
-    """Whether a signed value lies within ± a magnitude."""
+    """Tell if a signed value lies within ± a magnitude."""
     return (signed_value <= magnitude) & (signed_value >= -magnitude)
 
 

@@ -1,4 +1,4 @@
-"""From a harness to a verdict: SymbiYosys, which hands the work to an SMT solver.
+"""Prover: a harness to a verdict, by SymbiYosys, which hands the work to an SMT solver.
 
 All of it comes from PyPI. A verdict is kept in the cache by the content of what was asked.
 """
@@ -101,7 +101,7 @@ class Proof:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of a proof.
+    """Verdict of a proof.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ def _environment(work: Path) -> Mapping[str, str]:
 
 
 def _processor_seconds() -> float:
-    """Of all that this process has started and that has ended."""
+    """Return the processor time of all ended children of this process."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

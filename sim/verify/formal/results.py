@@ -1,4 +1,4 @@
-"""What came of the proofs, as files and on a page."""
+"""Results of the proofs, as files and on a page."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -31,7 +31,7 @@ def row(proof: Proof, verdict: Verdict, fault: Verdict) -> dict[str, Any]:
 
 
 def stands(result: Mapping[str, Any]) -> bool:
-    """Whether a proof holds, and not with its fault."""
+    """Tell if a proof holds, and not with its fault."""
     return (result["verdict"], result["with_fault"]) == ("holds", "refuted")
 
 

@@ -41,11 +41,11 @@ class _Path:
         return _chosen((digit for digit, _ in self._steps), index)
 
     def negative(self, index: Value) -> Value:
-        """Whether it is taken away."""
+        """Tell if it is taken away."""
         return _chosen((int(direction < 0) for _, direction in self._steps), index)
 
     def sum(self, acts: list[Signal], index: Value) -> Value:
-        """What a table holds at an entry: the sum of its trits times activations."""
+        """Return the entry of a table: the sum of its trits times activations."""
         total: Value = Const(0, signed(2))
         for digit, act in enumerate(acts):
             nonzero = _chosen((trits[digit] & 1 for trits in self._path), index)

@@ -18,13 +18,13 @@ __all__ = ["Baseline", "BaselineFacts", "baseline_names", "open_baseline"]
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineFacts:
-    """What is known of a baseline before it runs."""
+    """Description of a baseline before it runs."""
 
     name: str
     arithmetic: str
     device: str
     boundary: Literal["host", "gpu"]
-    """What a meter of its energy sees."""
+    """Boundary of a meter of its energy."""
     meter: str
     """The meter that is tried for it, as ``--meter`` writes it."""
     software: Mapping[str, str]
@@ -36,7 +36,7 @@ class Baseline(Protocol):
 
     @property
     def facts(self) -> BaselineFacts:
-        """What it is."""
+        """Description of the baseline."""
         ...
 
     def generate(self, prompt: Sequence[int], *, tokens: int, temperature: float,
