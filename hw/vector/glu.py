@@ -21,10 +21,10 @@ def add_gate_product(m: Module, stages: Stages, looked_up: Signal, value: Signal
         linear branch (b)           < b >  < b >  < b >
         product                                                 < a*b >
 
-        stage of MIX's gate row     6      7      8      9
+        stage of MIX's gate row     6      7      8      9      10     11
         gate (g)                    < g >  held
-        h                                  ready since
-        product                                          < g*h >
+        h                                                < h >  held
+        product                                                        < g*h >
     """
     n = NUMBERS
     tag = stages.row[6]
