@@ -14,8 +14,8 @@ from amaranth.sim import Simulator
 from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.contract.trits import FILE_CODE
+from trilight.hw.interfaces import LOGIT_LATENCY
 from trilight.hw.sampler import Sampler as SamplerGateware
-from trilight.hw.vector.unit import LOGIT_LATENCY
 from trilight.sw.host.driver import Board
 from trilight.sw.host.emulator import ReferenceTransport
 from trilight.sw.model.image import Image, compile_image
@@ -101,17 +101,17 @@ def test_5_the_gateware_gives_the_token(logits: Integers) -> None:
     found: list[int] = []
 
     async def testbench(ctx: Any) -> None:
-        last = len(logits) - 1
+        vector, last = sampler.logits, len(logits) - 1
         for cycle in range(last + LOGIT_LATENCY + 4):
             index = cycle - LOGIT_LATENCY
-            ctx.set(sampler.draw, cycle <= last)
-            ctx.set(sampler.logits.valid, 0 <= index <= last)
+            ctx.set(vector.draw, cycle <= last)
+            ctx.set(vector.logits.valid, 0 <= index <= last)
             if 0 <= index <= last:
-                ctx.set(sampler.logits.payload, {"value": int(logits[index]),
-                                                 "last": index == last})
+                ctx.set(vector.logits.payload, {"value": int(logits[index]),
+                                                "last": index == last})
             await ctx.tick()
-            if ctx.get(sampler.token.valid):
-                found.append(ctx.get(sampler.token.payload))
+            if ctx.get(sampler.done):
+                found.append(ctx.get(sampler.sampling.token))
 
     simulator = Simulator(sampler)
     simulator.add_clock(1e-6)
