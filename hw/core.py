@@ -16,15 +16,13 @@ from .interfaces import (
     StatusSignature,
     token_events,
 )
-from .memory.scrub import WeightCheck
-from .memory.spram import WeightMemory
-from .memory.weights import weight_memory
+from .memory.weights import UNIT_LATENCY, WeightStore
 from .sampler import Sampler
 from .vector.unit import VectorUnit
 
 __all__ = ["READ_LATENCY", "RESTART_LATENCY", "Core"]
 
-READ_LATENCY = WeightMemory.LATENCY + 2
+READ_LATENCY = UNIT_LATENCY + 1
 """Cycles from a read on the bus to its answer."""
 
 RESTART_LATENCY = 2
@@ -150,55 +148,36 @@ class Core(wiring.Component):
         The memory is the engine's during a run, and else the host's. What the host does not need
         of it, the check has.
         """
-        m.submodules.weights = weights = weight_memory(self._device)
-        m.submodules.check = check = WeightCheck()
-        host = Signal()
-        reads_weights = bus.read & bus.to_weights
-        writes_weights = bus.write & bus.to_weights
-        writes_check = bus.writes(m, Region.WEIGHT_CRC)
-        host_addr = Mux(reads_weights | writes_weights, bus.address[2:], check.addr)
+        m.submodules.weights = weights = WeightStore(device=self._device)
+        connect(m, weights.words, engine.words)
+        connect(m, weights.fetch, engine.fetch)
         m.d.comb += [
-            host.eq(~running),
-            weights.addr.eq(Mux(host, host_addr, engine.weight_addr)),
-            weights.read.eq(Mux(host, reads_weights | (check.read & ~writes_weights),
-                                engine.weight_read)),
-            weights.write.eq(host & writes_weights),
-            weights.unit.eq(bus.address[:2]),
+            weights.running.eq(running),
+            weights.addr.eq(bus.address),
+            weights.read.eq(bus.read & bus.to_weights),
+            weights.write.eq(bus.write & bus.to_weights),
             weights.unit_data.eq(bus.data),
-            engine.weight_data.eq(weights.data),
-            check.last_word.eq(bus.data),
-            check.write_last_word.eq(writes_check & ~bus.address[0]),
-            self.checking.eq(host & ~check.complete),
+            weights.write_check.eq(bus.writes(m, Region.WEIGHT_CRC) & ~bus.address[0]),
+            self.checking.eq(weights.checking),
         ]
-        m.d.sync += check.restart.eq(~host | reads_weights | writes_weights | writes_check)
 
         # Of the other regions, the tape and this one can be read.
         in_check = bus.region[0]
         assert Region.TAPE.number % 2 == 0 != Region.WEIGHT_CRC.number % 2
-        selected = Signal.like(check.selected, reset_less=True)
-        word = Signal(BUS_BITS, reset_less=True)
         from_tape = Signal.like(tape_data, reset_less=True)
         other = Signal(BUS_BITS, reset_less=True)
-        assert WeightMemory.LATENCY == 2
         reading = Signal()
         read = Signal()
         m.d.sync += [
             from_tape.eq(tape_data),
-            other.eq(Mux(in_check, Mux(bus.address[1], check.crc[16:],
-                                       Mux(bus.address[0], check.crc[:16], check.complete)),
+            other.eq(Mux(in_check, Mux(bus.address[1], weights.crc[16:],
+                                       Mux(bus.address[0], weights.crc[:16], weights.complete)),
                          from_tape)),
-            selected.eq(Mux(check.selects, check.selected, bus.address[:2])),
             reading.eq(bus.read),
             read.eq(reading),
             self.bus.read_valid.eq(read),
         ]
-        # During a run what is behind it rests.
-        with m.If(host):
-            m.d.sync += word.eq(weights.data.word_select(selected, BUS_BITS))
-        m.d.comb += [
-            check.unit.eq(word),
-            self.bus.read_data.eq(Mux(bus.to_weights, word, other)),
-        ]
+        m.d.comb += self.bus.read_data.eq(Mux(bus.to_weights, weights.unit, other))
 
 
 class _RegisteredBus:

@@ -20,13 +20,14 @@ __all__ = [
     "CHANNEL",
     "LOGIT",
     "LOGIT_LATENCY",
-    "ROW",
     "ActivationSignature",
     "BusSignature",
     "ContextSignature",
     "EmbeddingSignature",
+    "FetchSignature",
     "HeadBiasSignature",
     "LogitSignature",
+    "MemorySignature",
     "OperationSignature",
     "ProgramSignature",
     "RunSignature",
@@ -34,9 +35,11 @@ __all__ = [
     "StatusSignature",
     "TableWriteSignature",
     "TapeSignature",
+    "WeightStreamSignature",
     "bus_address_bits",
     "context_layout",
     "operation_layout",
+    "row_layout",
     "run_layout",
     "token_event_layout",
     "token_events",
@@ -315,7 +318,7 @@ class ContextSignature(wiring.Signature):
             "load": Out(1),
             "scale": Out(NUMBERS.scale_bits),
             "push_scale": Out(1),
-            "not_total": In(NUMBERS.norm_bits),
+            "not_total": In(device.norm_bits),
         })
 
 
@@ -344,8 +347,10 @@ class SamplingSignature(wiring.Signature):
 
 # ---- Engine to vector unit and back, vector unit to sampler
 
-ROW = data.StructLayout({"sum": signed(NUMBERS.acc_bits), "last": 1})
-"""Finished row: its dot product, and whether it is the operation's last."""
+def row_layout(device: Device) -> data.StructLayout:
+    """Finished row: its dot product, and whether it is the operation's last."""
+    return data.StructLayout({"sum": signed(device.acc_bits), "last": 1})
+
 
 CHANNEL = data.StructLayout({"value": signed(NUMBERS.residual_bits), "last": 1})
 """Channel of the residual stream, channels in order."""
@@ -413,4 +418,99 @@ class HeadBiasSignature(wiring.Signature):
             "addr": Out(device.token_bits),
             "read": Out(1),
             "data": In(signed(NUMBERS.logit_bits)),
+        })
+
+
+# ---- Weight words on their way to the engine
+
+
+class WeightStreamSignature(wiring.Signature):
+    """Stream of weight words in the program's order, as its source sees it.
+
+    Valid and ready are those of ``amaranth.lib.stream``: a word is transferred in a cycle with
+    both. Its payload follows ``Device.read_latency`` cycles later, so that a memory with registers
+    around it needs none for words that wait; with a latency of 0 this is a stream like any other.
+    ::
+
+        cycle      0      1      2      3
+        valid      1      1      0      1
+        ready      1      1      1      1
+        transfer   w0     w1            w2
+        payload                  w0     w1        at a latency of 2
+
+    After an operation's last word come those of the next one, unless ``jumps`` asks for others.
+
+    Members
+    -------
+    valid : Out(1)
+        A word can be transferred. It may depend on ``FetchSignature.read``, and on nothing else of
+        the same cycle.
+    ready : In(1)
+    payload : Out
+        The word transferred last, ``Device.read_latency`` cycles after its transfer.
+    opens : In(1)
+        The word is an operation's first: the one that ``jumps`` can come back to.
+    jumps, rewinds : In(1)
+        With a transfer, or while the engine ``rests``: the next word is word 0 (``rewinds``), or
+        once more the first one of the last operation, for another sequence.
+    rests : In(1)
+        No operation is in progress.
+    """
+
+    def __init__(self, device: Device) -> None:
+        super().__init__({
+            "valid": Out(1),
+            "ready": In(1),
+            "payload": Out(device.packing.word_bits),
+            "opens": In(1),
+            "jumps": In(1),
+            "rewinds": In(1),
+            "rests": In(1),
+        })
+
+
+class FetchSignature(wiring.Signature):
+    """Reads of single words, as their source sees them; they go before the stream's.
+
+    Members
+    -------
+    read : In(1)
+    addr : In
+    data : Out
+        The word that was read, ``Device.read_latency`` cycles after ``read``.
+    """
+
+    def __init__(self, device: Device) -> None:
+        super().__init__({
+            "read": In(1),
+            "addr": In(device.address_bits),
+            "data": Out(device.packing.word_bits),
+        })
+
+
+class MemorySignature(wiring.Signature):
+    """A weight memory as it sees itself: read as words, written as units of 16 bits.
+
+    Members
+    -------
+    addr : In
+        Word.
+    read : In(1)
+        Read enable; without it the memory rests.
+    data : Out
+        The word last read, ``Device.read_latency`` cycles after its address.
+    write : In(1)
+        Write ``unit_data`` to unit ``unit`` of the word; excludes ``read``.
+    unit : In
+    unit_data : In(16)
+    """
+
+    def __init__(self, device: Device) -> None:
+        super().__init__({
+            "addr": In(device.address_bits),
+            "read": In(1),
+            "data": Out(-(-device.packing.word_bits // BUS_BITS) * BUS_BITS),
+            "write": In(1),
+            "unit": In(range(device.packing.word_units)),
+            "unit_data": In(BUS_BITS),
         })

@@ -108,6 +108,9 @@ class Device:
         if self.tile_rows and not 2 * self.min_rows <= self.tile_rows <= self.max_rows:
             yield (f"tile_rows must be {2 * self.min_rows:,} to the max_rows of "
                    f"{self.max_rows:,}, or 0, not {self.tile_rows:,}")
+        if self.tiled and self.max_vocab > self.row_sums:
+            yield (f"a token is looked up in a single tile, so max_vocab must be at most the "
+                   f"{self.row_sums:,} rows of one, not {self.max_vocab:,}")
 
     # ---- Weight words
 
@@ -142,7 +145,7 @@ class Device:
         """Rows of each tile of an operation: as many as there is memory for, but that the last one
         has at least ``min_rows``."""
         tiles = []
-        while rows > self.row_sums:
+        while self.tiled and rows > self.row_sums:
             tiles.append(self.row_sums if rows >= self.row_sums + self.min_rows
                          else self.row_sums - self.min_rows)
             rows -= tiles[-1]

@@ -16,8 +16,6 @@ class NumberFormats:
     act_bits: int = 8
     """Matrix-product inputs ``q, u, v``, in [-127, 127]."""
     act_max: int = 127
-    acc_bits: int = 16
-    """Accumulators: exact for up to 258 columns of magnitude 127."""
     scale_bits: int = 15
     """Unsigned requantisation multipliers ``m``."""
     scale_frac: int = 15
@@ -29,8 +27,6 @@ class NumberFormats:
     """``x_prev = clip127(rshift(x, prev_shift))``."""
     tap_bits: int = 8
     tap_frac: int = 7
-    norm_bits: int = 15
-    """``sum|q|`` of a vector: at most 256 columns of 127."""
     norm_shift: int = 12
     """``m_eff = (m << norm_shift) // sum|q|``: a vector whose magnitudes add up to 4096 leaves
     ``m`` as it is."""
@@ -57,15 +53,6 @@ class NumberFormats:
     rng_taps: tuple[int, ...] = (0, 1, 2, 3, 5, 7)
     rng_step: int = 8
     rng_zero_seed: int = 0x5EED5EED
-    trits_per_byte: int = 5
-    short_trits: int = 4
-    """Trits of a byte in a short word, whose table fills in a third of the time."""
-    bytes_per_word: int = 8
-
-    @property
-    def block(self) -> int:
-        """Columns of a matrix that one weight word covers."""
-        return self.trits_per_byte * self.bytes_per_word
 
 
 NUMBERS = NumberFormats()

@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from trilight.hw.contract.device import Device
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.lib.arith import add_carry
 
@@ -42,12 +43,13 @@ class EffectiveScale(wiring.Component):
 
     CYCLES = DIVISION
 
-    def __init__(self) -> None:
+    def __init__(self, *, device: Device) -> None:
+        self._norm_bits = device.norm_bits
         super().__init__({
             "start": In(1),
             "scale": In(NUMBERS.scale_bits),
             "divide": In(1),
-            "not_total": In(NUMBERS.norm_bits),
+            "not_total": In(device.norm_bits),
             "done": Out(1),
             "result": Out(NUMBERS.scale_bits),
         })
@@ -57,10 +59,10 @@ class EffectiveScale(wiring.Component):
         # Without restoring: a difference that fell below zero has the divisor added in the next
         # step, not taken away, which comes to the same. So a step ends with its sum, and what
         # depends on the sum's sign waits for the next one.
-        bits = NUMBERS.norm_bits + 2
+        bits = self._norm_bits + 2
         difference = Signal(bits, reset_less=True)
         low = Signal(NUMBERS.scale_bits, reset_less=True)
-        not_total = Signal(NUMBERS.norm_bits, reset_less=True)
+        not_total = Signal(self._norm_bits, reset_less=True)
         result = Signal(NUMBERS.scale_bits, reset_less=True)
         steps_left = Signal(range(self.CYCLES + 1))
         stepping = Signal()

@@ -82,7 +82,7 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         device = self._device
-        m.submodules.divider = divider = EffectiveScale()
+        m.submodules.divider = divider = EffectiveScale(device=self._device)
         sequences = Sequences(m, device)
         reader = ProgramReader(m, self.program)
         scheduler = Scheduler(m, device, sequences, reader)

@@ -6,24 +6,20 @@ from amaranth.lib.wiring import In, Out
 
 from trilight.hw.contract.device import Device
 from trilight.hw.contract.numbers import NUMBERS
-from trilight.hw.interfaces import CHANNEL
-from trilight.hw.memory.spram import WeightMemory
+from trilight.hw.interfaces import CHANNEL, FetchSignature
 
-from .tables import INDEX_BITS, STEP
+from .tables import step_layout
 
-__all__ = ["LOOKUP_LATENCY", "EmbeddingLookup"]
-
-LOOKUP_LATENCY = WeightMemory.LATENCY + 3
-"""Cycles from ``start`` to the first channel."""
+__all__ = ["EmbeddingLookup"]
 
 
 class EmbeddingLookup(wiring.Component):
     """``x = embedding[token] * scale``, channel by channel.
 
     The token's trits are one row of the head's matrix, in the same code as all weights; the
-    ``TritRom`` decodes a byte. Each byte's word is read again, so that no word has to be kept while
-    other reads go on. The first channel comes ``LOOKUP_LATENCY`` cycles after ``start``, and then
-    one every cycle.
+    ``TritRom`` decodes a code. Each code's word is read again, so that no word has to be kept while
+    other reads go on. The first channel comes ``EngineTiming.lookup`` cycles after ``start``, and
+    then one every cycle.
 
     Members
     -------
@@ -34,8 +30,7 @@ class EmbeddingLookup(wiring.Component):
         number of channels - 1; ``scale`` is Q5.6.
     short : In(1)
         The words are short.
-    weight_addr, weight_read, weight_data : Out, Out, In
-        Weight memory; must be served at once.
+    fetch : In(FetchSignature)
     rom_index, rom_read, rom_step : Out, Out, In
         The shared ``TritRom``; must be served at once.
     channels : Out(stream of CHANNEL, always ready)
@@ -48,65 +43,63 @@ class EmbeddingLookup(wiring.Component):
     channel_count: Signal
     scale: Signal
     short: Signal
-    weight_addr: Signal
-    weight_read: Signal
-    weight_data: Signal
+    fetch: wiring.PureInterface
     rom_index: Signal
     rom_read: Signal
     rom_step: data.View
     channels: stream.Interface
 
     def __init__(self, *, device: Device) -> None:
-        self._addr_bits = (device.weight_words - 1).bit_length()
+        self._device = device
         super().__init__({
             "start": In(1),
-            "base": In(self._addr_bits),
+            "base": In(device.address_bits),
             "stride": In(device.max_rows.bit_length()),
-            "token": In((device.max_vocab - 1).bit_length()),
-            "channel_count": In((device.max_columns - 1).bit_length()),
+            "token": In(device.token_bits),
+            "channel_count": In(device.column_bits),
             "scale": In(NUMBERS.residual_bits - 1),
             "short": In(1),
-            "weight_addr": Out(self._addr_bits),
-            "weight_read": Out(1),
-            "weight_data": In(8 * NUMBERS.bytes_per_word),
-            "rom_index": Out(INDEX_BITS),
+            "fetch": In(FetchSignature(device)),
+            "rom_index": Out(device.packing.code.index_bits),
             "rom_read": Out(1),
-            "rom_step": In(STEP),
+            "rom_step": In(step_layout(device)),
             "channels": Out(stream.Signature(CHANNEL, always_ready=True)),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        digits = NUMBERS.trits_per_byte
-        addr = Signal(self._addr_bits, reset_less=True)
-        lane = Signal(range(NUMBERS.bytes_per_word), reset_less=True)
+        device = self._device
+        coding = device.packing.code
+        digits = device.trits
+        addr = Signal(device.address_bits, reset_less=True)
+        lane = Signal(range(device.lanes), reset_less=True)
         digit = Signal(range(digits), reset_less=True)
         left = Signal.like(self.channel_count, reset_less=True)
         looking = Signal()
         asking = Signal()
         emitting = Signal()
-        end_of_byte = digit == Mux(self.short, NUMBERS.short_trits - 1, digits - 1)
+        end_of_code = digit == Mux(self.short, device.packing.short_trits - 1, digits - 1)
 
-        # A byte's word is read at its digit 0 and is there before its last; it goes to the rom,
-        # and a cycle later, maybe in the next byte's time, the trits are loaded.
-        assert NUMBERS.short_trits > WeightMemory.LATENCY
-        code = self.weight_data.word_select(lane, 8)
+        # A code's word is read at its digit 0 and is there before its last; it goes to the rom,
+        # and a cycle later, maybe in the next code's time, the trits are loaded.
+        assert device.packing.short_trits > device.read_latency
+        code = self.fetch.data.word_select(lane, coding.bits)
         m.d.comb += [
-            self.weight_addr.eq(addr),
-            self.weight_read.eq(asking),
-            self.rom_index.eq(code[:INDEX_BITS]),
-            self.rom_read.eq(looking & (digit == WeightMemory.LATENCY)),
+            self.fetch.addr.eq(addr),
+            self.fetch.read.eq(asking),
+            self.rom_index.eq(code[:coding.index_bits]),
+            self.rom_read.eq(looking & (digit == device.read_latency)),
         ]
         negative = Signal(reset_less=True)
         load = Signal()
-        m.d.sync += [negative.eq(code[INDEX_BITS]), load.eq(self.rom_read)]
+        m.d.sync += [negative.eq(code[coding.index_bits]), load.eq(self.rom_read)]
         with m.If(looking):
-            m.d.sync += digit.eq(Mux(end_of_byte, 0, digit + 1))
-            with m.If(end_of_byte):
+            m.d.sync += digit.eq(Mux(end_of_code, 0, digit + 1))
+            with m.If(end_of_code):
                 m.d.sync += lane.eq(lane + 1)
-                with m.If(lane.all()):
-                    m.d.sync += addr.eq(addr + self.stride)
-        m.d.sync += asking.eq(self.start | (looking & end_of_byte))
+                with m.If(lane == device.lanes - 1):
+                    m.d.sync += [lane.eq(0), addr.eq(addr + self.stride)]
+        m.d.sync += asking.eq(self.start | (looking & end_of_code))
         with m.If(self.start):
             m.d.sync += [
                 looking.eq(1), digit.eq(0), lane.eq(0), addr.eq(self.base + self.token),

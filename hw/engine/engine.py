@@ -7,15 +7,18 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from trilight.hw.contract.device import Device
 from trilight.hw.interfaces import (
     CHANNEL,
-    ROW,
     ActivationSignature,
     EmbeddingSignature,
+    FetchSignature,
     OperationSignature,
+    WeightStreamSignature,
+    row_layout,
 )
 
 from .embedding import EmbeddingLookup
 from .rows import RowStream
 from .tables import PartialSumTables, TritRom
+from .tiles import Tiler
 
 __all__ = ["Engine"]
 
@@ -26,8 +29,8 @@ class Engine(wiring.Component):
     Operations are taken in order. Each consumes one vector of activations and a run of weight
     words, block after block of columns and all rows of a block in order, and emits a row sum per
     cycle during its last block. With all activations present an operation of b blocks and r rows
-    takes ``b * max(r, entries + FILL_LATENCY + 1)`` cycles or a few more, the first table hidden
-    behind the operation before where its activations came early enough.
+    takes ``b * max(r, entries + EngineTiming.fill + 1)`` cycles or a few more, the first table
+    hidden behind the operation before where its activations came early enough.
 
     Members
     -------
@@ -35,60 +38,40 @@ class Engine(wiring.Component):
         An operation is taken when the tables of the one before have filled, so that its own can
         fill while that one's last rows stream.
     acts : In(ActivationSignature)
-    rows : Out(stream of ROW, always ready)
+    rows : Out(stream of row_layout, always ready)
     embedding : In(EmbeddingSignature)
-        See ``EmbeddingLookup``, whose reads go before those of rows and fillings.
+        See ``EmbeddingLookup``, whose reads of the rom go before those of fillings.
     channels : Out(stream of CHANNEL, always ready)
-    weight_addr, weight_read, weight_data : Out, Out, In
-        Weight memory; data ``WeightMemory.LATENCY`` cycles after the address.
+    words : In(WeightStreamSignature), fetch : In(FetchSignature)
+        Weight words, of operations in their order and of look-ups.
     """
 
     def __init__(self, *, device: Device) -> None:
-        self._tables = PartialSumTables(device=device)
-        self._rows = RowStream(device=device)
-        self._embedding = EmbeddingLookup(device=device)
-        lookup = self._embedding
+        self._device = device
         super().__init__({
             "operations": In(OperationSignature(device)),
             "acts": In(ActivationSignature(device)),
-            "rows": Out(stream.Signature(ROW, always_ready=True)),
+            "rows": Out(stream.Signature(row_layout(device), always_ready=True)),
             "embedding": In(EmbeddingSignature(device)),
             "channels": Out(stream.Signature(CHANNEL, always_ready=True)),
-            "weight_addr": Out(lookup.weight_addr.shape()),
-            "weight_read": Out(1),
-            "weight_data": In(self._rows.weight_data.shape()),
+            "words": In(WeightStreamSignature(device)),
+            "fetch": In(FetchSignature(device)),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.tables = tables = self._tables
-        m.submodules.rows = rows = self._rows
-        m.submodules.embedding = lookup = self._embedding
-        m.submodules.rom = rom = TritRom()
+        m.submodules.tables = tables = PartialSumTables(device=self._device)
+        m.submodules.rows = rows = RowStream(device=self._device)
+        m.submodules.embedding = lookup = EmbeddingLookup(device=self._device)
+        m.submodules.rom = rom = TritRom(device=self._device)
 
         connect(m, flipped(self.acts.acts), tables.acts)
         connect(m, rows.rows, flipped(self.rows))
         connect(m, lookup.channels, flipped(self.channels))
 
-        ops = self.operations.ops
-        # The tables take an operation first, the row stream when it has done with the one before.
-        pending = Signal.like(ops.payload, reset_less=True)
-        pending_valid = Signal()
-        take = ops.valid & ops.ready
-        m.d.comb += [
-            ops.ready.eq(tables.vectors.ready & ~pending_valid),
-            tables.vectors.payload.eq(ops.payload.vector),
-            tables.vectors.valid.eq(ops.valid & ~pending_valid),
-            rows.ops.payload.eq(pending),
-            rows.ops.valid.eq(pending_valid),
-        ]
-        # Taken back a cycle late: no operation is as short as that.
-        begun = Signal()
-        m.d.sync += begun.eq(pending_valid & rows.ops.ready)
-        with m.If(begun):
-            m.d.sync += pending_valid.eq(0)
-        with m.If(take):
-            m.d.sync += [pending_valid.eq(1), pending.eq(ops.payload)]
+        connect(m, flipped(self.words), rows.words)
+        connect(m, flipped(self.fetch), lookup.fetch)
+        self._hand_over(m, rows, tables)
 
         m.d.comb += [
             tables.act_short.eq(self.acts.short),
@@ -102,6 +85,7 @@ class Engine(wiring.Component):
             rows.full.eq(tables.full),
             rows.rows_enabled.eq(self.operations.rows_enabled),
             self.operations.ends.eq(rows.op_ends),
+            self.operations.word_used.eq(rows.words.ready & rows.words.valid),
         ]
         m.d.comb += [
             lookup.start.eq(self.embedding.start),
@@ -111,19 +95,37 @@ class Engine(wiring.Component):
             lookup.channel_count.eq(self.embedding.channels),
             lookup.scale.eq(self.embedding.scale),
             lookup.short.eq(self.embedding.short),
-            lookup.weight_data.eq(self.weight_data),
         ]
-
         m.d.comb += [
             rom.read.eq(lookup.rom_read | tables.rom_read),
             rom.index.eq(Mux(lookup.rom_read, lookup.rom_index, tables.rom_index)),
             tables.rom_step.eq(rom.step),
             tables.rom_taken.eq(lookup.rom_read),
             lookup.rom_step.eq(rom.step),
-            self.weight_addr.eq(Mux(lookup.weight_read, lookup.weight_addr, rows.weight_addr)),
-            self.weight_read.eq(lookup.weight_read | rows.weight_read),
-            rows.taken.eq(lookup.weight_read),
-            rows.weight_data.eq(self.weight_data),
-            self.operations.word_used.eq(rows.weight_read),
         ]
         return m
+
+    def _hand_over(self, m: Module, rows: RowStream, tables: PartialSumTables) -> None:
+        """Hand passes on: the tables take one first, the row stream when the one before is done."""
+        passes = self.operations.ops
+        if self._device.tiled:
+            m.submodules.tiler = tiler = Tiler(device=self._device)
+            connect(m, flipped(self.operations.ops), tiler.ops)
+            passes = tiler.passes
+        pending = Signal.like(rows.passes.payload, reset_less=True)
+        pending_valid = Signal()
+        take = passes.valid & passes.ready
+        m.d.comb += [
+            passes.ready.eq(tables.vectors.ready & ~pending_valid),
+            tables.vectors.payload.eq(passes.payload.vector),
+            tables.vectors.valid.eq(passes.valid & ~pending_valid),
+            rows.passes.payload.eq(pending),
+            rows.passes.valid.eq(pending_valid),
+        ]
+        # Taken back a cycle late: no pass is as short as that.
+        begun = Signal()
+        m.d.sync += begun.eq(pending_valid & rows.passes.ready)
+        with m.If(begun):
+            m.d.sync += pending_valid.eq(0)
+        with m.If(take):
+            m.d.sync += [pending_valid.eq(1), pending.eq(passes.payload)]

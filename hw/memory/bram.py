@@ -1,31 +1,24 @@
-"""A weight memory of block RAM, for parts without SPRAM: any toolchain infers it."""
+"""Weight memory that any toolchain infers block RAM from."""
 
-from amaranth.hdl import Module, Signal, unsigned
+from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
 
-from .spram import WeightMemory
+from trilight.hw.contract.device import Device
+from trilight.hw.interfaces import BUS_BITS, MemorySignature
 
-__all__ = ["BlockRamWeights"]
+__all__ = ["BlockRamMemory"]
 
 
-class BlockRamWeights(wiring.Component):
-    """Words of 64 bits in block RAM, with the face of ``WeightMemory``.
+class BlockRamMemory(wiring.Component):
+    """Words in block RAM, whose data are registered behind it.
 
-    A block RAM of an ECP5 gives its data late in the cycle, so they are registered behind the
-    memory, where the SPRAM registers the address: a read takes ``LATENCY`` cycles in both.
+    The address goes straight into the memory: an output without a register takes most of a cycle
+    on an ECP5. A read's data follow two cycles after its address and hold until those of the next
+    read.
 
-    Parameters
-    ----------
-    words : int
-        Depth, at most that of the SPRAM. Addresses beyond it read and write what is not used.
+    The members are those of ``MemorySignature``.
     """
-
-    LATENCY = WeightMemory.LATENCY
-    UNITS = WeightMemory.UNITS
-    UNIT_BITS = WeightMemory.UNIT_BITS
-    ADDR_BITS = WeightMemory.ADDR_BITS
 
     addr: Signal
     read: Signal
@@ -34,34 +27,29 @@ class BlockRamWeights(wiring.Component):
     unit: Signal
     unit_data: Signal
 
-    def __init__(self, words: int) -> None:
-        self._words = words
-        super().__init__({
-            "addr": In(self.ADDR_BITS),
-            "read": In(1),
-            "data": Out(self.UNITS * self.UNIT_BITS),
-            "write": In(1),
-            "unit": In(range(self.UNITS)),
-            "unit_data": In(self.UNIT_BITS),
-        })
+    def __init__(self, *, device: Device) -> None:
+        self._device = device
+        super().__init__(MemorySignature(device))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        reading = Signal()
-        m.d.sync += reading.eq(self.read)
-        for k in range(self.UNITS):
-            memory = Memory(shape=unsigned(self.UNIT_BITS), depth=self._words, init=[])
-            m.submodules[f"unit_{k}"] = memory
+        units = -(-len(self.data) // BUS_BITS)
+        arrived = Signal()
+        m.d.sync += arrived.eq(self.read)
+        # A memory for each unit, as each is written by itself.
+        for k in range(units):
+            m.submodules[f"unit_{k}"] = memory = Memory(
+                shape=BUS_BITS, depth=self._device.weight_words, init=[])
             read, write = memory.read_port(), memory.write_port()
-            data = Signal(self.UNIT_BITS, name=f"data_{k}", reset_less=True)
+            out = Signal(BUS_BITS, name=f"out_{k}", reset_less=True)
+            with m.If(arrived):
+                m.d.sync += out.eq(read.data)
             m.d.comb += [
                 read.addr.eq(self.addr),
                 read.en.eq(self.read),
                 write.addr.eq(self.addr),
                 write.data.eq(self.unit_data),
                 write.en.eq(self.write & (self.unit == k)),
-                self.data.word_select(k, self.UNIT_BITS).eq(data),
+                self.data.word_select(k, BUS_BITS).eq(out),
             ]
-            with m.If(reading):
-                m.d.sync += data.eq(read.data)
         return m

@@ -4,37 +4,36 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from trilight.hw.contract.device import Device
+from trilight.hw.interfaces import BUS_BITS
 from trilight.hw.lib.crc import CRC_BITS, CRC_INIT, crc32_step
 
-from .spram import WeightMemory
+__all__ = ["WeightCheck", "check_cycles"]
 
-__all__ = ["CHECK_LATENCY", "CYCLES_PER_WORD", "WeightCheck"]
 
-CYCLES_PER_WORD = 8
-"""A byte per cycle."""
-
-CHECK_LATENCY = CYCLES_PER_WORD + 4
-"""Cycles of a check besides ``CYCLES_PER_WORD`` for each word."""
+def check_cycles(device: Device, words: int) -> int:
+    """Cycles of a check of some words: one for each byte, and those of its beginning and end."""
+    return 2 * device.packing.word_units * (words + 1) + 4
 
 
 class WeightCheck(wiring.Component):
     """Reads the weight memory from word 0 on, once after each ``restart``, and works out its CRC.
 
-    The check of n words is complete ``CYCLES_PER_WORD * n + CHECK_LATENCY`` cycles after the last
-    ``restart``; then the memory rests. No data are asked for in the first cycles after a
+    The check of n words is complete ``check_cycles`` after the last ``restart``; then the memory
+    rests. No data are asked for in the first cycles after a
     ``restart``, so that a reading that goes before it can still be answered.
 
     Members
     -------
     restart : In(1)
         Restart: the memory is written to, read or used by others.
-    last_word : In(14), write_last_word : In(1)
+    last_word : In, write_last_word : In(1)
         Pulse: the check ends with this word. Comes with ``restart``.
-    addr : Out(14), read : Out(1)
-        Weight memory; data ``WeightMemory.LATENCY`` cycles after the address.
+    addr : Out, read : Out(1)
+        Weight memory; data two cycles after the address.
     selects : Out(1)
         ``unit`` has to be that of number ``selected``, two cycles later.
-    selected : Out(2)
+    selected : Out
     unit : In(16)
         Unit of a word that was read, its number that of two cycles ago.
     complete : Out(1)
@@ -53,16 +52,19 @@ class WeightCheck(wiring.Component):
     complete: Signal
     crc: Signal
 
-    def __init__(self) -> None:
+    def __init__(self, *, device: Device) -> None:
+        # What reads units counts on it.
+        assert device.read_latency == 2
+        self._units = device.packing.word_units
         super().__init__({
             "restart": In(1),
-            "last_word": In(WeightMemory.ADDR_BITS),
+            "last_word": In(device.address_bits),
             "write_last_word": In(1),
-            "addr": Out(WeightMemory.ADDR_BITS),
+            "addr": Out(device.address_bits),
             "read": Out(1),
             "selects": Out(1),
-            "selected": Out(range(WeightMemory.UNITS)),
-            "unit": In(WeightMemory.UNIT_BITS),
+            "selected": Out(range(self._units)),
+            "unit": In(BUS_BITS),
             "complete": Out(1),
             "crc": Out(CRC_BITS),
         })
@@ -73,21 +75,23 @@ class WeightCheck(wiring.Component):
         with m.If(self.write_last_word):
             m.d.sync += last_word.eq(self.last_word)
 
-        # The word that is asked for in the last of these steps is taken in during the next eight. A
-        # byte is selected in its step, and three cycles later it is here.
-        step = Signal(range(CYCLES_PER_WORD))
+        # A byte in each step, and a power of two of them. The word that is asked for in the last of
+        # these steps is taken in during the next ones. A byte is selected in its step, and three
+        # cycles later it is here.
+        steps = 2 * self._units
+        step = Signal(range(steps))
         is_last = Signal(reset_less=True)
         primed = Signal()
         done = Signal()
         selecting = Signal(3)
         taking = selecting[-1]
         byte = Signal(8, reset_less=True)
-        ends = step == CYCLES_PER_WORD - 1
+        ends = step == steps - 1
         m.d.comb += [
             self.read.eq(ends & ~done),
             self.selects.eq(primed & ~self.restart),
             self.selected.eq(step[1:]),
-            self.complete.eq(done & ~taking),
+            self.complete.eq(done & ~selecting.any()),
         ]
         m.d.sync += [
             selecting.eq(Cat(primed & ~done, selecting)),
@@ -101,7 +105,7 @@ class WeightCheck(wiring.Component):
                 self.addr.eq(self.addr + 1),
                 primed.eq(1),
                 is_last.eq(self.addr == last_word),
-                done.eq(primed & is_last),
+                done.eq(done | (primed & is_last)),
             ]
         raw = Signal(CRC_BITS)
         with m.If(taking):

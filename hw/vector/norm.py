@@ -49,8 +49,8 @@ def add_sum(m: Module, device: Device, stages: Stages, act: Signal, valid: Signa
         result                                           < ~sum >
     """
     n = NUMBERS
-    not_total = Signal(n.norm_bits, init=-1)
-    not_totals = Array(Signal(n.norm_bits, name=f"not_total_{k}", reset_less=True)
+    not_total = Signal(device.norm_bits, init=-1)
+    not_totals = Array(Signal(device.norm_bits, name=f"not_total_{k}", reset_less=True)
                        for k in range(device.sequences))
     summed = Signal()
     m.d.sync += summed.eq(done & stages.enters_residual)
@@ -59,7 +59,7 @@ def add_sum(m: Module, device: Device, stages: Stages, act: Signal, valid: Signa
         m.d.sync += not_total.eq(add_carry(
             not_total.as_signed(),
             (act.as_unsigned() ^ (~negative).replicate(n.act_bits)).as_signed(),
-            ~negative, width=n.norm_bits))
+            ~negative, width=device.norm_bits))
     with m.If(summed):
         m.d.sync += not_totals[stages.context.sequence].eq(not_total)
     with m.If(load):

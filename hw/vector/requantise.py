@@ -58,7 +58,8 @@ def add_requantisation(m: Module, stages: Stages, rows: "stream.Interface", scal
         Index into an activation table.
     """
     n = NUMBERS
-    m.submodules.requant = requant = Multiplier(a_width=n.acc_bits, b_width=n.scale_bits + 1)
+    acc_bits = len(rows.payload.sum)
+    m.submodules.requant = requant = Multiplier(a_width=acc_bits, b_width=n.scale_bits + 1)
     m.d.comb += [
         # Sums of the blocks before the last pass too, and would keep all that follows busy.
         requant.a.eq(Mux(rows.valid, rows.payload.sum, 0)),
@@ -72,7 +73,7 @@ def add_requantisation(m: Module, stages: Stages, rows: "stream.Interface", scal
         m.d.comb += addend.eq(residual)
     with m.Elif(stages.is_head):
         m.d.comb += addend.eq(head_bias)
-    sum_bits = n.logit_bits + 1
+    sum_bits = max(acc_bits, n.logit_bits) + 1
     total = Signal(signed(sum_bits), reset_less=True)
     # A table's index is rounded down, because the entry is that of the middle of a step.
     looks_up = stages.is_mix | (stages.is_glu & (tag.phase == 0))

@@ -26,7 +26,7 @@ class Stages:
     context : View(context_layout)
     load : Signal
         Pulse in the first cycle of a context.
-    rows : stream of ROW
+    rows : stream of row_layout
     count : int
         Stages to tag.
 

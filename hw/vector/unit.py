@@ -8,12 +8,12 @@ from trilight.hw.contract.device import Device
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.interfaces import (
     CHANNEL,
-    ROW,
     ActivationSignature,
     ContextSignature,
     HeadBiasSignature,
     LogitSignature,
     TableWriteSignature,
+    row_layout,
 )
 
 from .activation import add_activation
@@ -50,7 +50,7 @@ class VectorUnit(wiring.Component):
     -------
     context : In(ContextSignature)
         ``not_total`` is up to date two cycles after a vector's last activation.
-    rows : In(stream of ROW, always ready)
+    rows : In(stream of row_layout, always ready)
     channels : In(stream of CHANNEL, always ready)
         Embedding; enters as a new residual.
     head_bias : Out(HeadBiasSignature)
@@ -66,7 +66,7 @@ class VectorUnit(wiring.Component):
         self._device = device
         super().__init__({
             "context": In(ContextSignature(device)),
-            "rows": In(stream.Signature(ROW, always_ready=True)),
+            "rows": In(stream.Signature(row_layout(device), always_ready=True)),
             "channels": In(stream.Signature(CHANNEL, always_ready=True)),
             "head_bias": Out(HeadBiasSignature(device)),
             "acts": Out(ActivationSignature(device)),

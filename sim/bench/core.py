@@ -22,8 +22,7 @@ from trilight.hw.contract.protocol import Region, RunFlag
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.core import READ_LATENCY, RESTART_LATENCY
 from trilight.hw.interfaces import run_layout, token_event_layout
-from trilight.hw.memory.scrub import CHECK_LATENCY, CYCLES_PER_WORD
-from trilight.hw.memory.spram import WeightMemory
+from trilight.hw.memory.scrub import check_cycles
 from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import MATRICES, Layer, Matrix, Model
 
@@ -48,6 +47,9 @@ SHAPES = {
     "blocks": ModelConfig(vocab_size=50, d_model=41, n_layers=2, d_hidden=121),
     "wide": ModelConfig(vocab_size=128, d_model=121, n_layers=1, d_hidden=200),
 }
+
+WORD_CYCLES = check_cycles(UP5K, 1) - check_cycles(UP5K, 0)
+"""Of a word's check."""
 
 
 def corner_case(model: Model, rng: np.random.Generator) -> Model:
@@ -338,7 +340,7 @@ async def check_of_the_weights(dut: Dut) -> None:
     await bench.write(Region.WEIGHTS, weights.tolist())
 
     async def compare(words: int) -> None:
-        used = weights[:WeightMemory.UNITS * words].astype("<u2").tobytes()
+        used = weights[:UP5K.packing.word_units * words].astype("<u2").tobytes()
         found = [await bench.read(Region.WEIGHT_CRC + place) for place in range(3)]
         cover("core.check", "complete")
         assert found == [1, *np.frombuffer(zlib.crc32(used).to_bytes(4, "little"), "<u2")], words
@@ -348,10 +350,10 @@ async def check_of_the_weights(dut: Dut) -> None:
         cover("core.check", "not complete")
         await FallingEdge(dut.checking)
         took = cycle() - since - RESTART_LATENCY
-        assert took == CYCLES_PER_WORD * words + CHECK_LATENCY
+        assert took == check_cycles(UP5K, words)
         await compare(words)
 
-    last = len(weights) // WeightMemory.UNITS
+    last = len(weights) // UP5K.packing.word_units
     for words in (1, 2, int(rng.integers(3, last)), last):
         await bench.write(Region.WEIGHT_CRC, [words - 1])
         await completes(words, cycle() - 1)
@@ -359,12 +361,12 @@ async def check_of_the_weights(dut: Dut) -> None:
     await bench.write(Region.WEIGHT_CRC, [last - 1])
     since = cycle() - 1
     for _ in range(20):
-        await bench.write(Region.TAPE + 5, [0] * int(rng.integers(1, 2 * CYCLES_PER_WORD)))
+        await bench.write(Region.TAPE + 5, [0] * int(rng.integers(1, 2 * WORD_CYCLES)))
         assert await bench.read(Region.TAPE + 5) == 0
     await completes(last, since)
     # Whatever touches the weights restarts it, however far it is.
     for _ in range(20):
-        await ClockCycles(dut.clk, int(rng.integers(1, 3 * CYCLES_PER_WORD)))
+        await ClockCycles(dut.clk, int(rng.integers(1, 3 * WORD_CYCLES)))
         place = int(rng.integers(len(weights)))
         if rng.integers(2):
             weights[place] ^= 1 << rng.integers(16)

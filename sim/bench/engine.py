@@ -7,25 +7,71 @@ any time.
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import cocotb
 import numpy as np
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
 from cocotb.triggers import ClockCycles, Event, FallingEdge, RisingEdge
 from numpy.typing import NDArray
 
-from trilight.hw.contract.device import UP5K
+from trilight.hw.contract.device import UP5K, Device
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.shapes import OperationShape
-from trilight.hw.engine.embedding import LOOKUP_LATENCY
-from trilight.hw.engine.rows import EXPECT_LATENCY, ROW_LATENCY
-from trilight.hw.engine.tables import ENTRIES, FILL_LATENCY, SHORT_ENTRIES
-from trilight.hw.interfaces import ACTIVATION, CHANNEL, ROW, operation_layout
-from trilight.hw.memory.spram import WeightMemory
+from trilight.hw.contract.trits import TritCode
+from trilight.hw.engine.engine import Engine
+from trilight.hw.engine.timing import EngineTiming
+from trilight.hw.interfaces import ACTIVATION, CHANNEL, operation_layout, row_layout
+from trilight.hw.memory.reader import WordReader
 from trilight.sw.model.model import pack_trits
 
 from .checker import InOrderChecker
 from .coverage import cover, ends
 from .streams import NEVER, Dut, Source, Watch, cycle, generator, pauses, start, unpack
+
+
+class EngineOnMemory(wiring.Component):  # type: ignore[type-arg]  # no generic when it runs
+    """The engine, and the reader that makes a stream of a memory's words: the bench is the memory.
+
+    The members are the engine's, but for its words: ``weight_addr``, ``weight_read``,
+    ``weight_data`` are the reader's port to the memory.
+    """
+
+    def __init__(self, *, device: Device) -> None:
+        self._engine: Any = Engine(device=device)
+        self._reader: Any = WordReader(device=device)
+        inner = self._engine.signature.members
+        super().__init__({
+            **{name: member for name, member in inner.items() if name not in ("words", "fetch")},
+            "weight_addr": Out(device.address_bits),
+            "weight_read": Out(1),
+            "weight_data": In(device.packing.word_bits),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.engine = engine = self._engine
+        m.submodules.reader = reader = self._reader
+        connect(m, reader.words, engine.words)
+        connect(m, reader.fetch, engine.fetch)
+        for name, member in engine.signature.members.items():
+            inner, outer = getattr(engine, name), getattr(self, name, None)
+            if outer is None:
+                continue
+            if member.is_signature:
+                connect(m, flipped(outer), inner)
+            else:
+                m.d.comb += inner.eq(outer) if member.flow is In else outer.eq(inner)
+        ports: Any = self
+        m.d.comb += [
+            ports.weight_addr.eq(reader.addr),
+            ports.weight_read.eq(reader.read),
+            reader.data.eq(ports.weight_data),
+        ]
+        return m
+
 
 SLACK = 16
 """Cycles of hand-shakes and pipeline that an operation may take besides."""
@@ -42,9 +88,14 @@ EMBEDDING_WORDS = UP5K.max_vocab * -(
 """Of the largest embedding."""
 
 OP_LAYOUT = operation_layout(UP5K)
+ROW = row_layout(UP5K)
+
+TIMING = EngineTiming(UP5K)
+ENTRIES = UP5K.packing.code.entries
+SHORT_ENTRIES = TritCode(UP5K.packing.short_trits).entries
 
 SHAPES = [(UP5K.min_rows, UP5K.max_columns), (UP5K.max_rows, UP5K.packing.block + 1),
-          (ENTRIES + FILL_LATENCY + 1, 2 * UP5K.packing.block), (SHORT_ENTRIES + FILL_LATENCY, 64),
+          (ENTRIES + TIMING.fill + 1, 2 * UP5K.packing.block), (SHORT_ENTRIES + TIMING.fill, 64),
           (UP5K.min_rows, 1)]
 """Rows and columns at the ends of their ranges, and rows that just do not hide the filling."""
 
@@ -84,7 +135,7 @@ class Weights:
     def cycles(self) -> int:
         """Cycles of a pass whose first table has filled before."""
         entries = SHORT_ENTRIES if self.short else ENTRIES
-        return self.blocks * max(self.rows, entries + FILL_LATENCY + 1)
+        return self.blocks * max(self.rows, entries + TIMING.fill + 1)
 
 
 @dataclass(frozen=True)
@@ -228,7 +279,7 @@ class Bench:
     async def _serve_weights(self) -> None:
         """Answer reads as the memory does, which holds each answer until the next."""
         dut = self.dut
-        answers: deque[int | None] = deque([None] * (WeightMemory.LATENCY - 1))
+        answers: deque[int | None] = deque([None] * (UP5K.read_latency - 1))
         while True:
             await FallingEdge(dut.clk)
             used = bool(dut.operations__word_used.value)
@@ -263,7 +314,7 @@ class Bench:
         if word.finishes:
             assert int(self.dut.operations__rows_enabled.value), \
                 f"weight address {address}: not expected yet"
-            self.row_times.expect([now + ROW_LATENCY])
+            self.row_times.expect([now + TIMING.row])
         self._read_at = now
 
     def _look_up(self, address: int) -> None:
@@ -297,7 +348,7 @@ class Bench:
         trits = embedding.trits[number]
         last = embedding.columns - 1
         self.channels.expect((int(trit) * scale, int(k == last)) for k, trit in enumerate(trits))
-        self.channel_times.expect(cycle() + LOOKUP_LATENCY + k for k in range(last + 1))
+        self.channel_times.expect(cycle() + TIMING.lookup + k for k in range(last + 1))
         ends("engine.embed scale", [scale], 0, MAX_EMBED_SCALE)
         lanes = UP5K.lanes
         self.looked_up.extend(base + number + byte // lanes * embedding.rows
@@ -518,7 +569,7 @@ async def sequences_hide_each_others_filling(dut: Dut) -> None:
     ]
     begin = cycle()
     await bench.run(operations)
-    before = matrices[0].columns + ENTRIES + FILL_LATENCY
+    before = matrices[0].columns + ENTRIES + TIMING.fill
     most = before + sum(op.weights.cycles() for op in operations) + SLACK
     assert bench.row_at - begin <= most, f"{bench.row_at - begin} cycles, at most {most}"
     await bench.finish()
@@ -541,5 +592,5 @@ async def rows_wait_until_expected(dut: Dut) -> None:
         dut.operations__rows_enabled.value = 1
         begin = cycle()
         await run
-        assert bench.row_at == begin + EXPECT_LATENCY + rows - 1 + ROW_LATENCY
+        assert bench.row_at == begin + TIMING.EXPECT + rows - 1 + TIMING.row
     await bench.finish()

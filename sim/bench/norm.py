@@ -16,7 +16,7 @@ from .streams import NEVER, Dut, Watch, cycle, generator, pauses, start
 
 MAX_SCALE = (1 << NUMBERS.scale_bits) - 1
 MAX_TOTAL = UP5K.max_columns * NUMBERS.act_max
-ALL_ONES = (1 << NUMBERS.norm_bits) - 1
+ALL_ONES = (1 << UP5K.norm_bits) - 1
 
 UNCHANGED = 1 << NUMBERS.norm_shift
 """The sum that leaves a multiplier as it is."""

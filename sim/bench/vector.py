@@ -22,8 +22,8 @@ from trilight.hw.interfaces import (
     CHANNEL,
     LOGIT,
     LOGIT_LATENCY,
-    ROW,
     context_layout,
+    row_layout,
 )
 from trilight.hw.vector.timing import GLU_ACT, MIX_ACT, RESIDUAL_ACT
 from trilight.sw.reference.model import rshift, saturate
@@ -51,7 +51,7 @@ def signed_range(bits: int) -> tuple[int, int]:
     return -(1 << bits - 1), (1 << bits - 1) - 1
 
 
-SUMS = signed_range(NUMBERS.acc_bits)
+SUMS = signed_range(UP5K.acc_bits)
 RESIDUAL = signed_range(NUMBERS.residual_bits)
 TAPS = signed_range(NUMBERS.tap_bits)
 INDEX = signed_range(NUMBERS.index_bits)
@@ -176,7 +176,7 @@ class SequenceModel:
         q = self._clip("q", rshift(tapped, NUMBERS.tap_frac))
         total = int(np.abs(q).sum())
         cover("vector.sum of magnitudes", "more" if total else "0")
-        self.not_total = (1 << NUMBERS.norm_bits) - 1 - total
+        self.not_total = (1 << UP5K.norm_bits) - 1 - total
         return q
 
     def shift(self, layer: int) -> Integers:
@@ -236,7 +236,7 @@ class Bench:
         self.dut = dut
         self.rng = rng
         self.rests = rests
-        self.rows = Source(dut, "rows", ROW, rests)
+        self.rows = Source(dut, "rows", row_layout(UP5K), rests)
         self.embedding = Source(dut, "channels", CHANNEL, rests)
         self.acts = InOrderChecker("activation")
         self.act_times = InOrderChecker("cycle of activation")
@@ -267,7 +267,7 @@ class Bench:
 
     def _row_comes(self, bits: int) -> None:
         """Expect the activation or the end that the row leads to."""
-        last = unpack(ROW, bits)["last"]
+        last = unpack(row_layout(UP5K), bits)["last"]
         self._row += 1
         if not self._latency or self._row % self._phases:
             return

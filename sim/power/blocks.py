@@ -24,7 +24,6 @@ PARTS = {
     "chip.core.sequencer": "sequencer",
     "chip.core.program": "sequencer",
     "chip.core.tape": "sequencer",
-    "chip.core.check": "weight_memory",
     "chip.link": "link",
     "rx": "link",
     "tx": "link",

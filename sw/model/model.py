@@ -139,7 +139,7 @@ _TAP = _signed(NUMBERS.tap_bits)
 _NORM_TAP = (1, _TAP[1])
 _FORGET_BIAS = _signed(NUMBERS.index_bits)
 _HEAD_BIAS = _signed(NUMBERS.logit_bits)
-_MAX_COLUMNS = _signed(NUMBERS.acc_bits)[1] // NUMBERS.act_max
+_MAX_COLUMNS = _signed(16)[1] // NUMBERS.act_max
 _MAX_TOKENS = 256
 
 

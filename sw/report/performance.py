@@ -157,6 +157,11 @@ class Schedule:
         Sequence and end of each token, in order.
     cycles : int
         Of the run, as the chip counts them.
+
+    Raises
+    ------
+    PerformanceError
+        An operation is worked on in tiles.
     """
 
     def __init__(self, model: ModelConfig, requests: Sequence[SequenceRequest | None],
@@ -168,6 +173,12 @@ class Schedule:
         self.ends: list[int] = []
         self.tokens: list[tuple[int, int]] = []
         self._program = program(model, device.packing)
+        for operation in self._program:
+            if device.tiled and len(device.tiles(operation.shape.rows)) > 1:
+                raise PerformanceError(
+                    f"cycles of operations in tiles are not computed, and one of this model has "
+                    f"{operation.shape.rows:,} rows, more than the {device.row_sums:,} of a tile; "
+                    f"ask for a device with more tile_rows")
         self._lookups: list[Lookup] = []
         self._sequences = [_Sequence(r.feed, r.generate, True, True) if r else
                            _Sequence(0, 0, False, False) for r in requests]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from trilight.boards.icebreaker import Icebreaker
-from trilight.hw.contract.device import UP5K
+from trilight.hw.contract.device import UP5K, Device
 from trilight.hw.contract.protocol import (
     ADDRESS,
     MAX_WORDS,
@@ -17,10 +17,6 @@ from trilight.hw.contract.protocol import (
     status_struct,
 )
 from trilight.hw.contract.shapes import ModelConfig
-from trilight.hw.engine.embedding import LOOKUP_LATENCY
-from trilight.hw.engine.rows import EXPECT_LATENCY, ROW_LATENCY
-from trilight.hw.engine.tables import FILL_LATENCY
-from trilight.hw.engine.timing import EngineTiming
 from trilight.hw.flow.build import elaborate
 from trilight.sim.board import VirtualBoard
 from trilight.sw.host.link import Link
@@ -42,10 +38,11 @@ SHAPES = {
 
 
 class Chip:
-    """The chip behind its link, by frames."""
+    """The chip of a device behind its link, by frames."""
 
-    def __init__(self) -> None:
-        self._board = VirtualBoard(elaborate(Icebreaker()))
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self._board = VirtualBoard(elaborate(Icebreaker(device=device)))
         self._link = Link(self._board)
         self._link.request(Frame(Command.IDENTIFY), sequence=0)
 
@@ -82,13 +79,14 @@ class Chip:
 
 @pytest.fixture(scope="module")
 def chip() -> Iterator[Chip]:
-    chip = Chip()
+    chip = Chip(UP5K)
     yield chip
     chip.close()
 
 
-def counted(model: ModelConfig, requests: list[SequenceRequest | None]) -> dict[str, int]:
-    schedule = Schedule(model, requests, UP5K)
+def counted(model: ModelConfig, requests: list[SequenceRequest | None],
+            device: Device = UP5K) -> dict[str, int]:
+    schedule = Schedule(model, requests, device)
     return {"cycles": schedule.cycles, "words": sum(stage.words for stage in schedule.stages),
             "tokens": len(schedule.tokens)}
 
@@ -111,12 +109,6 @@ def test_cycles_and_words_are_the_chips(shape: str, chip: Chip, seed: int) -> No
     chip.load(Model.random(config, seed))
     found = [chip.run(requests) for requests in RUNS]
     assert found == [counted(config, requests) for requests in RUNS]
-
-
-def test_latencies_are_the_gatewares() -> None:
-    t = EngineTiming(UP5K)
-    assert (t.row, t.EXPECT, t.lookup, t.fill) == (
-        ROW_LATENCY, EXPECT_LATENCY, LOOKUP_LATENCY, FILL_LATENCY)
 
 
 @pytest.mark.slow

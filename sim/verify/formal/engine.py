@@ -20,15 +20,15 @@ def _operations_pass(gateware: Gateware) -> Harness:
     h.assume_stream(engine.operations.ops)
     h.claim_stream(tables.vectors)
     accepted = engine.operations.ops.valid & engine.operations.ops.ready
-    taken = rows.ops.valid & rows.ops.ready
-    h.assume(~h.register(taken) | ~rows.ops.ready)
+    taken = rows.passes.valid & rows.passes.ready
+    h.assume(~h.register(taken) | ~rows.passes.ready)
     under_way = Signal(2)
     last = Signal(len(Value.cast(engine.operations.ops.payload)))
     h.m.d.sync += under_way.eq(under_way + accepted - taken)
     with h.m.If(accepted):
         h.m.d.sync += last.eq(engine.operations.ops.payload)
     h.claim(under_way <= 1)
-    h.claim(~taken | ((under_way == 1) & (Value.cast(rows.ops.payload) == last)))
+    h.claim(~taken | ((under_way == 1) & (Value.cast(rows.passes.payload) == last)))
     h.claim((tables.vectors.valid & tables.vectors.ready) == accepted)
     h.claim(h.signal("pending_valid") == ((under_way == 1) | h.signal("begun")))
     h.claim(~h.signal("begun") | (under_way == 0))
@@ -42,18 +42,18 @@ def _sums_fit(gateware: Gateware) -> Harness:
     memory = h.block("sums_memory")
     h.cut("sums_memory")
     most = UP5K.trits * NUMBERS.act_max
-    level: list[Value] = [h.signal(f"term_{j}") for j in range(UP5K.lanes)]
+    level: list[Value] = [h.signal(f"tree.term_{j}") for j in range(UP5K.lanes)]
     for j, term in enumerate(level):
         partial = Value.cast(rows.sums[j]).as_signed()
         h.assume(at_most(partial, most))
         # A negative sum is inverted here, and has its one added by some adder below.
-        sign = h.signal("signs_1")[j]
+        sign = h.signal("signs")[j]
         h.claim(~h.started | (term == h.register(Mux(sign, -partial - 1, partial))))
-    stage, used = 2, 0
+    stage, used = 1, 0
     while len(level) > 1:
-        signs, nodes = h.signal(f"signs_{stage}"), []
+        signs, nodes = h.signal(f"tree.signs_{stage}"), []
         for k in range(0, len(level), 2):
-            node = h.signal(f"tree_{stage}_{k // 2}")
+            node = h.signal(f"tree.tree_{stage}_{k // 2}")
             exact = level[k] + level[k + 1] + signs[used]
             h.claim(~h.started | (node == h.register(exact)))
             nodes.append(node)
@@ -61,10 +61,11 @@ def _sums_fit(gateware: Gateware) -> Harness:
         level, stage = [*nodes], stage + 1
     # 127 times the columns of a word, and 127 times those before it: together at most 127 times
     # what a device holds.
-    max_word, max_before = (h.constant(15, name) for name in ("max_word", "max_before"))
+    max_word, max_before = (
+        h.constant(UP5K.norm_bits, name) for name in ("max_word", "max_before"))
     limit = max_word + max_before
     h.assume(limit <= NUMBERS.act_max * UP5K.max_columns)
-    word = level[0] + h.signal(f"signs_{stage}")[used]
+    word = level[0] + h.signal(f"tree.signs_{stage}")[used]
     so_far = Value.cast(memory.read_ports[0].data).as_signed()
     h.assume(at_most(word, max_word))
     h.assume(at_most(so_far, max_before))
@@ -82,11 +83,12 @@ def _rows_take_turns(gateware: Gateware) -> Harness:
     before, reading = Signal(), Signal()
     h.m.d.comb += reading.eq(before ^ rows.release)
     h.m.d.sync += before.eq(reading)
-    issued = h.register(rows.weight_read)
-    h.claim(implies(rows.weight_read, rows.full.bit_select(reading, 1)))
+    taken = rows.words.valid & rows.words.ready
+    issued = h.register(taken)
+    h.claim(implies(taken, rows.full.bit_select(reading, 1)))
     last_block = h.signal("last_block")
-    h.claim(implies(rows.op_ends, rows.weight_read & last_block))
-    h.claim(implies(rows.weight_read & last_block, rows.rows_enabled))
+    h.claim(implies(rows.op_ends, taken & last_block))
+    h.claim(implies(taken & last_block, rows.rows_enabled))
     h.claim(implies(rows.release, issued & (rows.release_half == before)))
     h.claim(rows.read == h.register(issued))
     h.claim(implies(rows.read, rows.read_half == h.register(before)))
@@ -112,5 +114,6 @@ PROOFS = [
     Proof(name="rows.sums_fit", build=_sums_fit, method="every state", depth=3,
           claim="No adder on the way to a row's sum overflows, nor does the sum, as long as the "
                 f"columns so far are at most {UP5K.max_columns}.",
-          fault=Edit("engine/rows.py", "width = len(level[0]) + 1", "width = len(level[0])")),
+          fault=Edit("engine/adder_tree.py", "carry, width=len(node)))",
+                     "carry, width=len(node) - 1))")),
 ]

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -85,8 +85,8 @@ class Proof:
         power-on, or from any state where that is the method.
     shows : int, optional
         Cycles in which it is; ``depth`` unless given.
-    sizes : sequence of Edit
-        Smaller constants, where the real ones have too many states.
+    small : bool
+        Whether it is about a smaller device, as the released one has too many states.
     """
 
     name: str
@@ -96,7 +96,7 @@ class Proof:
     depth: int
     fault: Edit
     shows: int | None = None
-    sizes: Sequence[Edit] = ()
+    small: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def prove(proof: Proof, *, broken: bool = False) -> Verdict:
     SimulationError
         The gateware has changed under the harness, or a tool failed.
     """
-    edits = [*proof.sizes, *([proof.fault] if broken else [])]
+    edits = [proof.fault] if broken else []
     text = proof.build(Gateware(edits) if edits else REAL).rtlil(lemmas=not broken)
     # Only a run refutes: that an induction fails may be for want of a lemma.
     mode = "prove" if proof.method == "induction" and not broken else "bmc"

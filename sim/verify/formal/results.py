@@ -20,7 +20,7 @@ def row(proof: Proof, verdict: Verdict, fault: Verdict) -> dict[str, Any]:
         "claim": proof.claim,
         "method": proof.method,
         "cycles": proof.depth,
-        "small": bool(proof.sizes),
+        "small": proof.small,
         "verdict": VERDICTS[verdict.holds],
         "seconds": verdict.seconds,
         "fault": f"hw/{proof.fault.file}: {proof.fault.new.strip()!r} "

@@ -8,8 +8,12 @@ take any value whenever they are read.
 from collections.abc import Iterable
 
 from amaranth.hdl import Array, Cat, Const, Mux, Signal, Value, signed
+from amaranth.lib import data
 
-from trilight.hw.contract.device import UP5K
+from trilight.hw.contract.device import Device, WeightMemory
+from trilight.hw.contract.numbers import NUMBERS
+from trilight.hw.contract.trits import TritCode
+from trilight.hw.engine.adder_tree import sum_bits
 
 from .harness import Harness, at_most, implies
 from .prover import Proof
@@ -17,22 +21,17 @@ from .variant import Edit, Gateware
 
 __all__ = ["PROOFS"]
 
-SEQUENCES = UP5K.sequences
+DEVICE = Device(name="small", lanes=2, trits=3, max_columns=24, weight_words=4096,
+                weight_memory=WeightMemory.BLOCK_RAM)
+"""Three trits in a code, and few lanes and columns; whatever follows is as released."""
 
-SIZES = (
-    Edit("contract/numbers.py", "trits_per_byte: int = 5", "trits_per_byte: int = 2"),
-    Edit("contract/numbers.py", "short_trits: int = 4", "short_trits: int = 1"),
-    Edit("engine/tables.py", "INDEX_BITS = 7", "INDEX_BITS = 3"),
-    Edit("engine/tables.py", "DIGIT_BITS = 3", "DIGIT_BITS = 1"),
-)
-"""Two trits in a byte, or one in short words; all else is as released."""
+SEQUENCES = DEVICE.sequences
 
 
 class _Path:
     """The entries of a table, and the steps that lead to them."""
 
-    def __init__(self, gateware: Gateware) -> None:
-        code = gateware.module("engine.tables").CODE
+    def __init__(self, code: TritCode) -> None:
         self._path, self._steps = code.path, ((0, 1), *code.steps)
         self.entries = len(self._path)
 
@@ -63,18 +62,18 @@ def _chosen(values: Iterable[int], index: Value) -> Value:
 
 
 def _keep_apart(gateware: Gateware) -> Harness:
-    module, path = gateware.module("engine.tables"), _Path(gateware)
-    numbers = gateware.module("contract.numbers").NUMBERS
-    trits, lanes = numbers.trits_per_byte, numbers.bytes_per_word
-    tables = module.PartialSumTables(device=gateware.module("contract.device").UP5K)
+    coding, short_trits = DEVICE.packing.code, DEVICE.packing.short_trits
+    path, trits, lanes = _Path(coding), DEVICE.trits, DEVICE.lanes
+    tables = gateware.module("engine.tables").PartialSumTables(device=DEVICE)
+    digit_bits = (trits - 1).bit_length()
     h = Harness(tables, gateware)
     m = h.m
-    acts, vectors, layout = tables.acts, tables.vectors, tables.vector_layout
+    acts, vectors, layout = tables.acts, tables.vectors, tables.fill_layout
     block_bits = layout["blocks"].width
 
     # ---- What the solver chooses: the word of a table, and whose activations it may hold.
     lane = h.constant(range(lanes), "lane")
-    entry_chosen = h.constant(module.INDEX_BITS, "chosen_entry")
+    entry_chosen = h.constant(coding.index_bits, "chosen_entry")
     half_chosen = h.constant(1, "chosen_half")
     block_chosen = h.constant(block_bits, "chosen_block")
     sequence_chosen = h.constant(1, "chosen_sequence")
@@ -85,19 +84,19 @@ def _keep_apart(gateware: Gateware) -> Harness:
     [write], [read] = memory.write_ports, memory.read_ports
     act: list[Signal] = []
     for digit in range(trits):
-        cell = Signal(signed(numbers.act_bits), name=f"act_{digit}")
-        at = Cat(Const(digit, module.DIGIT_BITS), block_chosen, sequence_chosen)
+        cell = Signal(signed(NUMBERS.act_bits), name=f"act_{digit}")
+        at = Cat(Const(digit, digit_bits), block_chosen, sequence_chosen)
         written = write.en.bit_select(lane, 1) & (write.addr == at)
         with m.If(written):
-            m.d.sync += cell.eq(write.data.word_select(lane, numbers.act_bits))
+            m.d.sync += cell.eq(write.data.word_select(lane, NUMBERS.act_bits))
         h.assume(implies(h.register(read.en & (read.addr == at) & ~written),
-                         read.data.word_select(lane, numbers.act_bits).as_signed()
+                         read.data.word_select(lane, NUMBERS.act_bits).as_signed()
                          == h.register(cell)))
         act.append(cell)
     words = [h.block(f"table_{j}") for j in range(lanes)]
     h.cut(*(f"table_{j}" for j in range(lanes)))
     [table_write], [table_read] = words[0].write_ports, words[0].read_ports
-    word = Signal(signed(module.SUM_BITS))
+    word = Signal(signed(sum_bits(DEVICE)))
     at = Cat(entry_chosen, half_chosen)
     written = table_write.en & (table_write.addr == at)
     with m.If(written):
@@ -132,14 +131,14 @@ def _keep_apart(gateware: Gateware) -> Harness:
                      & (vectors.payload.short == short[vectors.payload.sequence])))
 
     # ---- Writing: a vector at a time, to its last activation, which may come before a block's end.
-    at_digit, at_lane = Signal(module.DIGIT_BITS), Signal(range(lanes))
+    at_digit, at_lane = Signal(digit_bits), Signal(range(lanes))
     writes = tables.act_sequence
-    end_of_lane = at_digit == Mux(tables.act_short, numbers.short_trits, trits) - 1
+    end_of_lane = at_digit == Mux(tables.act_short, short_trits, trits) - 1
     end_of_block = end_of_lane & (at_lane == lanes - 1)
     in_last = written_blocks[writes] == blocks[writes]
     with m.If(acts.valid):
         h.assume(tables.act_short == short[writes])
-        h.assume(at_most(acts.payload.value, numbers.act_max))
+        h.assume(at_most(acts.payload.value, NUMBERS.act_max))
         h.assume(written_blocks[writes] <= blocks[writes])
         h.assume(implies(writing, writes == writing_sequence))
         h.assume(Mux(end_of_block, acts.payload.last == in_last, ~acts.payload.last | in_last))
@@ -177,14 +176,14 @@ def _keep_apart(gateware: Gateware) -> Harness:
     issued, issued_half = h.register(issue), h.register(reading)
     m.d.comb += [tables.release.eq(h.register(ends)), tables.release_half.eq(issued_half),
                  tables.read.eq(h.register(issued)), tables.read_half.eq(h.register(issued_half))]
-    entries = module.SHORT_ENTRIES, path.entries
+    entries = TritCode(short_trits).entries, path.entries
     h.assume(implies(looks_up, entry_chosen < Mux(held_short, *entries)))
     h.claim(implies(h.register(looks_up & mine),
                     looked_up == h.register(path.sum(held, entry_chosen))))
 
     # ---- What is true of every state that can be reached.
     for cell in act:
-        h.lemma(at_most(cell, numbers.act_max))
+        h.lemma(at_most(cell, NUMBERS.act_max))
     # Writing.
     written_now = written_blocks[writing_sequence]
     h.lemma(h.signal("write_digit") == at_digit)
@@ -192,13 +191,13 @@ def _keep_apart(gateware: Gateware) -> Harness:
     h.lemma(h.signal("write_block") == Mux(writing, written_now, 0))
     h.lemma(implies(~writing, (at_digit == 0) & (at_lane == 0)))
     h.lemma(implies(writing, (written_now <= blocks[writing_sequence])
-                    & (at_digit < Mux(short[writing_sequence], numbers.short_trits, trits))))
+                    & (at_digit < Mux(short[writing_sequence], short_trits, trits))))
     # The pipeline of a filling: `index[k]` is the entry that its stage k is about.
     busy, filling, stepping = (h.signal(name) for name in ("busy", "filling", "stepping"))
     vector = tables.vectors.payload.shape()(h.signal("vector"))
     fill_block, step, entry = (h.signal(name) for name in ("fill_block", "step", "entry"))
     half = h.signal("half")
-    stage = [module.data.View(module.data.StructLayout({"valid": 1, "first": 1, "last": 1}),
+    stage = [data.View(data.StructLayout({"valid": 1, "first": 1, "last": 1}),
                               h.signal(f"fill_{k}")) for k in range(5)]
     index = {4: entry}
     for k in (3, 2, 1, 0):
@@ -257,10 +256,10 @@ def _keep_apart(gateware: Gateware) -> Harness:
     with m.If(filling & (half == half_chosen) & is_chosen):
         signed_act = [Array(act)[path.digit(index[k])].as_signed() for k in (2, 3)]
         h.lemma(implies(stage[2].valid, (negative[0] == path.negative(index[2])) & (
-            read.data.word_select(lane, numbers.act_bits).as_signed() == signed_act[0])))
+            read.data.word_select(lane, NUMBERS.act_bits).as_signed() == signed_act[0])))
         h.lemma(implies(stage[3].valid, (negative[1] == path.negative(index[3])) & (
             value == Mux(path.negative(index[3]), -signed_act[1] - 1, signed_act[1]))))
-        so_far = (entry - ~stage[4].valid)[:module.INDEX_BITS]
+        so_far = (entry - ~stage[4].valid)[:coding.index_bits]
         h.lemma(implies(stage[4].valid | (entry != 0), total == path.sum(act, so_far)))
         h.lemma(implies(entry > entry_chosen, word == path.sum(act, entry_chosen)))
     at_end = stage[4].last & (half == half_chosen)
@@ -282,5 +281,5 @@ PROOFS = [
                 "sequences' vectors, and that sum is exact. Halves are filled in turn, each only "
                 "with a block that has been written.",
           fault=Edit("engine/tables.py", "some_wait.bit_select(vector.sequence, 1)",
-                     "some_wait.any()"), shows=20, sizes=SIZES),
+                     "some_wait.any()"), shows=20, small=True),
 ]

@@ -36,10 +36,10 @@ def _norm_fits(gateware: Gateware) -> Harness:
 
 
 def _divider_divides(gateware: Gateware) -> Harness:
-    divider = gateware.module("control.divider").EffectiveScale()
+    divider = gateware.module("control.divider").EffectiveScale(device=UP5K)
     h = Harness(divider, gateware)
     m = h.m
-    scale_bits, norm_bits = NUMBERS.scale_bits, NUMBERS.norm_bits
+    scale_bits, norm_bits = NUMBERS.scale_bits, UP5K.norm_bits
     numerator_bits = scale_bits + NUMBERS.norm_shift
     busy, divides = Signal(), Signal()
     scale, total = Signal(scale_bits, name="asked_scale"), Signal(norm_bits, name="asked_total")
@@ -92,7 +92,7 @@ def _divider_divides(gateware: Gateware) -> Harness:
 
 
 def _divider_answers(gateware: Gateware) -> Harness:
-    divider = gateware.module("control.divider").EffectiveScale()
+    divider = gateware.module("control.divider").EffectiveScale(device=UP5K)
     h = Harness(divider, gateware)
     h.assume(~divider.start | (h.signal("steps_left") <= 1))  # one at a time
     since = count_while(h, ~divider.start, divider.CYCLES + 1, "since")
@@ -107,8 +107,8 @@ def _divider_answers(gateware: Gateware) -> Harness:
 PROOFS = [
     Proof(name="vector.norm_fits", build=_norm_fits, method="induction", depth=2,
           claim="Activations are within ±127, and the sum of their magnitudes is exact and fits.",
-          fault=Edit("vector/norm.py", "~negative, width=n.norm_bits))",
-                     "Const(1, 1), width=n.norm_bits))"), shows=12),
+          fault=Edit("vector/norm.py", "~negative, width=device.norm_bits))",
+                     "Const(1, 1), width=device.norm_bits))"), shows=12),
     Proof(name="divider.divides", build=_divider_divides, method="induction", depth=2,
           claim="The quotient is the largest that is not too large, or the largest that fits.",
           fault=Edit("control/divider.py", "Cat(low[-1], difference[:-1]), addend, ~negative",

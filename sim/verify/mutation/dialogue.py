@@ -31,7 +31,6 @@ from trilight.hw.contract.protocol import (
     status_struct,
 )
 from trilight.hw.flow.build import Hdl
-from trilight.hw.memory.spram import WeightMemory
 from trilight.sim.bench.traces import TRACES, ReferenceDevice
 from trilight.sim.native.compile import NativeBench
 from trilight.sw.errors import SimulationError
@@ -320,7 +319,7 @@ class Recorder:
 
     def compare_check(self, what: str) -> None:
         """Compare the CRC of a check that has come to its end."""
-        units = [self._memory[unit] for unit in range(self._words * WeightMemory.UNITS)]
+        units = [self._memory[unit] for unit in range(self._words * UP5K.packing.word_units)]
         answer = self.request(Command.READ, ACCESS.pack(
             Region.WEIGHT_CRC, WEIGHT_CRC.size // WORD_BYTES), what=what)
         expected = WEIGHT_CRC.pack(1, zlib.crc32(np.array(units, "<u2").tobytes()))
@@ -332,7 +331,7 @@ class Recorder:
         for address, units in compile_image(model).segments:
             self.write(address, units, f"{name}: load")
             if address == Region.WEIGHTS:
-                words = len(units) // WeightMemory.UNITS
+                words = len(units) // UP5K.packing.word_units
         self.check(words, f"{name}: check")
         self.device = ReferenceDevice(model)
         self.device.traces = self._expected

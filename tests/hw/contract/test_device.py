@@ -53,7 +53,7 @@ def test_words_are_as_wide_as_their_codes(lanes: int, trits: int, bits: int, uni
 
 @pytest.mark.parametrize("rows", [22, 64, 65, 85, 86, 128, 129, 1000])
 def test_tiles_are_neither_too_long_nor_too_short(rows: int) -> None:
-    device = make(lanes=64, tile_rows=64, max_rows=1024)
+    device = make(lanes=64, tile_rows=64, max_rows=1024, max_vocab=64)
     tiles = device.tiles(rows)
     assert device.tiled
     assert sum(tiles) == rows
@@ -78,6 +78,9 @@ def test_tiles_are_neither_too_long_nor_too_short(rows: int) -> None:
     ({"max_columns": 512, "max_vocab": 4096, "max_rows": 4096, "sequences": 4},
      ("the program memory holds the output bias of each token, so max_vocab must be at most the "
       "program_words of 256, not 4,096")),
+    ({"tile_rows": 100},
+     ("a token is looked up in a single tile, so max_vocab must be at most the 100 rows of one, "
+      "not 256")),
     ({"tile_rows": 31}, "tile_rows must be 32 to the max_rows of 512, or 0, not 31"),
     ({"tile_rows": 513}, "tile_rows must be 32 to the max_rows of 512, or 0, not 513"),
 ])

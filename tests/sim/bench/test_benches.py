@@ -11,7 +11,6 @@ from trilight.boards.icebreaker import Icebreaker
 from trilight.hw.contract.device import UP5K
 from trilight.hw.control.divider import EffectiveScale
 from trilight.hw.core import Core
-from trilight.hw.engine.engine import Engine
 from trilight.hw.flow.build import Hdl, elaborate, synthesise
 from trilight.hw.link.link import Link
 from trilight.hw.sampler import Sampler
@@ -27,6 +26,7 @@ from trilight.sim.bench.build import (
     installed,
     run_bench,
 )
+from trilight.sim.bench.engine import EngineOnMemory
 from trilight.sw.errors import SimulationError
 from trilight.sw.report.summary import write_topic
 
@@ -34,9 +34,9 @@ from trilight.sw.report.summary import write_topic
 pytestmark = pytest.mark.timeout(900)
 
 COMPONENTS: dict[str, Callable[[], wiring.Component]] = {
-    "engine": lambda: Engine(device=UP5K),
+    "engine": lambda: EngineOnMemory(device=UP5K),
     "vector": lambda: VectorUnit(device=UP5K),
-    "norm": EffectiveScale,
+    "norm": lambda: EffectiveScale(device=UP5K),
     "sampler": lambda: Sampler(device=UP5K),
     "link": lambda: Link(device=UP5K, clock_hz=bench_link.CLOCK_HZ,
                          clocks_per_bit=bench_link.CLOCKS_PER_BIT, build_id=bench_link.BUILD_ID),

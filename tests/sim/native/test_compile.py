@@ -56,7 +56,7 @@ def test_key_depends_on(changed: str, echo: Hdl, keys: list[str], tmp_path: Path
     elif changed == "tools":
         monkeypatch.setattr(native, "tool_versions", lambda *_, **__: {"verilator": "tomorrow"})
     elif changed == "host":
-        monkeypatch.setattr(native, "_host", lambda: "another processor")
+        monkeypatch.setattr(native, "host_key", lambda: "another processor")
     elif changed == "design":
         path = tmp_path / "design.v"
         path.write_text(echo.verilog.read_text() + "\n")

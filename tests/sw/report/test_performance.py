@@ -1,6 +1,7 @@
 """What the performance model says of itself; tests/sim/ compares it with the chip."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,9 @@ def test_command_refuses(arguments: list[str], message: str,
                          capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["performance", *arguments]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_tiles_are_refused() -> None:
+    device = replace(UP5K, tile_rows=100, max_vocab=100)
+    with pytest.raises(PerformanceError, match=r"has \d+ rows, more than the 100 of a tile"):
+        predict(CONFIG, device=device)
