@@ -41,7 +41,7 @@ class Work:
     Attributes
     ----------
     cycles : int
-        Of the engine.
+        Of the engine; ``trilight verify-layer`` counts as many on its RTL.
     bytes : int
         Weights with their padding.
     weights : int
