@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from trilight.sw.host.driver import Board
     from trilight.sw.model.model import Model
 
-    from .api import open_board, report
+    from .api import open_board
 
-__all__ = ["Board", "Model", "open_board", "report"]
+__all__ = ["Board", "Model", "open_board"]
 
-_HOMES = {"Board": "host.driver", "Model": "model.model", "open_board": "api", "report": "api"}
+_HOMES = {"Board": "host.driver", "Model": "model.model", "open_board": "api"}
 
 
 def __getattr__(name: str) -> Any:
