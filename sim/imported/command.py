@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from trilight.hw.support.terminal import Console
+from trilight.hw.support.terminal import Console, visible
 from trilight.sw.checkpoint.model import ImportedModel
 from trilight.sw.checkpoint.shape import SHAPES, named_shape
 from trilight.sw.cli.console import check_folder, progress_bar, write_json
@@ -79,13 +79,15 @@ def _report(model: ImportedModel, layers: list[int] | None, lanes: int,
 
 
 def _show(result: Verification) -> None:
-    print(f"{result.rows:,} rows of {result.weights:,} ternary weights: {result.wrong:,} differ "
-          "from the reference")
+    lines = [(f"{result.rows:,} rows of {result.weights:,} ternary weights: {result.wrong:,} differ "
+             "from the reference")]
     if result.block_values:
-        print(f"{result.block_values:,} results of the vector unit's blocks: "
-              f"{result.wrong_values:,} differ")
-    print(f"{result.cycles:,} cycles counted on RTL with {result.lanes} byte lanes, "
-          f"{result.planned:,} planned; {result.words / result.cycles:.2%} took a weight word")
-    print(f"{result.compile_s:.1f} s to compile, {result.run_s:.1f} s to run; embedding of "
-          "the reference")
-    print("passed" if result.passed else "FAILED")
+        lines.append(f"{result.block_values:,} results of the vector unit's blocks: "
+                     f"{result.wrong_values:,} differ")
+    lines += [
+        (f"{result.cycles:,} cycles counted on RTL with {result.lanes} byte lanes, "
+        f"{result.planned:,} planned; {result.words / result.cycles:.2%} took a weight word"),
+        (f"{result.compile_s:.1f} s to compile, {result.run_s:.1f} s to run; embedding of the "
+        "reference"),
+        "passed" if result.passed else "FAILED"]
+    print(visible("\n".join(lines)))
