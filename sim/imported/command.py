@@ -79,15 +79,14 @@ def _report(model: ImportedModel, layers: list[int] | None, lanes: int,
 
 
 def _show(result: Verification) -> None:
-    lines = [(f"{result.rows:,} rows of {result.weights:,} ternary weights: {result.wrong:,} differ "
-             "from the reference")]
-    if result.block_values:
-        lines.append(f"{result.block_values:,} results of the vector unit's blocks: "
-                     f"{result.wrong_values:,} differ")
-    lines += [
-        (f"{result.cycles:,} cycles counted on RTL with {result.lanes} byte lanes, "
-        f"{result.planned:,} planned; {result.words / result.cycles:.2%} took a weight word"),
-        (f"{result.compile_s:.1f} s to compile, {result.run_s:.1f} s to run; embedding of the "
-        "reference"),
-        "passed" if result.passed else "FAILED"]
-    print(visible("\n".join(lines)))
+    used = result.words / result.cycles
+    blocks = (f"""
+{result.block_values:,} results of the vector unit's blocks: {result.wrong_values:,} differ"""
+              if result.block_values else "")
+    print(visible(
+        f"""{result.rows:,} rows of {result.weights:,} ternary weights: {result.wrong:,} differ \
+from the reference{blocks}
+{result.cycles:,} cycles counted on RTL with {result.lanes} byte lanes, {result.planned:,} \
+planned; {used:.2%} took a weight word
+{result.compile_s:.1f} s to compile, {result.run_s:.1f} s to run; embedding of the reference
+{"passed" if result.passed else "FAILED"}"""))

@@ -14,7 +14,7 @@ import pytest
 
 from trilight.boards.ulx3s import Ulx3s45F
 from trilight.hw.flow.build import Hdl, run_yosys
-from trilight.sim.native import NativeBench
+from trilight.sim.native.compile import NativeBench
 
 from .pairs import Pairs
 
