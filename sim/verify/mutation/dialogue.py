@@ -6,8 +6,9 @@ recorded would have failed that comparison.
 """
 
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from trilight.hw.contract.protocol import (
     status_struct,
 )
 from trilight.hw.flow.build import Hdl
+from trilight.hw.lib.uart import DATA_BITS
 from trilight.sim.bench.traces import TRACES, ReferenceDevice
 from trilight.sim.native.compile import NativeBench
 from trilight.sw.errors import SimulationError
@@ -38,7 +40,7 @@ from trilight.sw.host.frames import Frame, FrameReader, encode_frame
 from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import Model
 
-__all__ = ["Exchange", "Recorder", "Replay"]
+__all__ = ["Exchange", "Recorder", "Replay", "lost_events"]
 
 QUIET = 12
 """Bits without a byte after which an answer is over."""
@@ -47,7 +49,7 @@ IDLE = 600
 """Cycles without anything to do after which nothing more comes: an answer takes fewer."""
 
 CHUNK = 4000
-"""Cycles between two looks at what a mutant does."""
+"""Cycles between two looks at what a mutant does until it has nothing more to do."""
 
 PATIENCE = 1.25
 """How much longer than recorded an answer may take; ``cycles`` of STATUS tells of less."""
@@ -57,6 +59,12 @@ NEAR = 8
 
 SLACK = 1000
 """Cycles that it may take besides."""
+
+BYTE_BITS = DATA_BITS + 2
+"""Bits of a byte on the line, with start and stop."""
+
+TokenEvent = tuple[int, int, int]
+"""Sequence, position and token."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +101,42 @@ class Exchange:
     reset: int = 0
 
 
+def lost_events(expected: Iterable[TokenEvent], came: Collection[TokenEvent],
+                ends: Iterable[int], wait: int) -> list[TokenEvent]:
+    """Events that should have come and did not.
+
+    The device holds one event of each sequence, so a token that ends before the sequence's event
+    before has been sent has none (``docs/protocol.md``). No other event may be missing.
+
+    Parameters
+    ----------
+    expected : iterable of events
+        As their tokens end.
+    came : collection of events
+    ends : iterable of int
+        Cycles in which these tokens end.
+    wait : int
+        Most cycles from the end of a token until its event has been sent.
+    """
+    lost: list[TokenEvent] = []
+    held: dict[int, int] = {}
+    for event, end in zip(expected, ends, strict=True):
+        number = event[0]
+        if event in came:
+            held[number] = end
+        elif number not in held or end - held[number] >= wait:
+            lost.append(event)
+    return lost
+
+
 class _Chip:
-    """A design with its traces watched."""
+    """A design with its traces watched.
+
+    Attributes
+    ----------
+    logit_cycles : uint64 array
+        Cycles of the logits that were taken last.
+    """
 
     def __init__(self, bench: NativeBench) -> None:
         self.bench = bench
@@ -104,6 +146,7 @@ class _Chip:
                                   if trace.name.rpartition("trace_")[2] == name)
                        for name in TRACES}
         self.quiet = QUIET * bench.hdl.board.clocks_per_bit
+        self.logit_cycles = np.zeros(0, np.uint64)
 
     def write(self, data: bytes, bit: float) -> None:
         self.bench.set_bit_length(bit * self.bench.hdl.board.clocks_per_bit)
@@ -129,7 +172,9 @@ class _Chip:
     def traces(self) -> dict[str, NDArray[np.int64]]:
         taken = {}
         for name, recorder in self.recorders.items():
-            _, values = self.bench.take(recorder)
+            cycles, values = self.bench.take(recorder)
+            if name == "logit":
+                self.logit_cycles = cycles
             # All of them are signed, whatever the design declares.
             width = self.widths[name]
             taken[name] = values - ((values >> width - 1 & 1) << width) * (values >= 0)
@@ -177,7 +222,9 @@ class Replay:
         while not over:
             if bench.cycles >= end:
                 return "does not end"
-            got, over = chip.run(CHUNK, exchange.settles)
+            # What waits for silence on the line is not interrupted, and so ends as it was recorded.
+            most = CHUNK if exchange.settles else end - bench.cycles
+            got, over = chip.run(most, exchange.settles)
             frames += got
             for name, values in chip.traces().items():
                 expected = exchange.traces[name][seen[name]:seen[name] + len(values)]
@@ -336,6 +383,7 @@ class Recorder:
         self.device = ReferenceDevice(model)
         self.device.traces = self._expected
         self.name = name
+        self._vocabulary = model.config.vocab_size
 
     def write_tape(self, sequence: int, position: int, tokens: list[int]) -> None:
         """Write tokens where the reference's sequence finds them."""
@@ -357,7 +405,8 @@ class Recorder:
         number : int
             Of the device's sequence; ``sequence`` is that of the frame.
         meanwhile : bytes
-            Sent right after; a notice that waits for an answer may be overtaken by the next.
+            Sent right after; any event may then be kept so long by answers that the next of its
+            sequence is not sent.
 
         Returns
         -------
@@ -372,10 +421,24 @@ class Recorder:
             flags, number, n_feed, n_generate, temperature, seed)))
         frames = self.send(f"{self.name}: run", frame + meanwhile, settles=True)
         got = self._notices(frames)
-        if not set(got) <= set(notices) or (len(got) != len(notices) and not meanwhile):
+        in_order = [notice for notice in notices if notice in got]
+        # Those of each sequence come in their order.
+        if (sorted(got, key=itemgetter(0)) != sorted(in_order, key=itemgetter(0))
+                or (not meanwhile and self._lost(notices, got, frames))):
             raise SimulationError(f"{self.name}: notices {got} instead of {notices}")
         self.compare()
         return frame
+
+    def _lost(self, expected: list[TokenEvent], came: list[TokenEvent],
+              frames: Iterable[Frame]) -> list[TokenEvent]:
+        """Events of the run that was sent last which nothing on the line has kept from coming."""
+        # An event waits for at most one of each other sequence.
+        longest = max((len(encode_frame(frame)) for frame in frames
+                       if not frame.command & RESPONSE), default=0)
+        cycles = longest * BYTE_BITS * self.hdl.board.clocks_per_bit
+        wait = len({number for number, *_ in expected}) * cycles
+        ends = self._chip.logit_cycles[self._vocabulary - 1::self._vocabulary]
+        return lost_events(expected, came, ends.tolist(), wait)
 
     def repeat(self, frame: bytes, what: str) -> None:
         """Send a RUN again, which is acknowledged and not executed."""
@@ -410,14 +473,14 @@ class Recorder:
                                   seed)
         exchanges = self.exchanges[begun:]
         self._compare_traces(f"{self.name}: stopped", exchanges)
-        # One that waits for a long answer is overtaken by the next token, and not sent.
+        # While one waits for a long answer, those of the next tokens are not sent.
         got = self._notices(frame for exchange in exchanges for frame in exchange.frames)
         if not set(got) <= set(notices):
             raise SimulationError(f"{self.name}: notices {got}, not all of them of {notices}")
         self.compare()
 
     @staticmethod
-    def _notices(frames: Iterable[Frame]) -> list[tuple[int, int, int]]:
+    def _notices(frames: Iterable[Frame]) -> list[TokenEvent]:
         """Sequence, position and token of each notice."""
         return [(frame.command - EVENT, *TOKEN_EVENT.unpack(frame.payload))
                 for frame in frames if not frame.command & RESPONSE]

@@ -1,6 +1,7 @@
 """A small, fixed sample of a mutation campaign (docs/mutation.md), and the campaign's own parts."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,11 +9,14 @@ import pytest
 from typer.testing import CliRunner
 
 from trilight.boards.icebreaker import Icebreaker
+from trilight.sim.native.compile import NativeBench
 from trilight.sim.verify.mutation import host
 from trilight.sim.verify.mutation.campaign import Campaign, MutantOutcome
 from trilight.sim.verify.mutation.command import mutation_commands
+from trilight.sim.verify.mutation.dialogue import Recorder, TokenEvent, lost_events
 from trilight.sim.verify.mutation.equivalence import prove
-from trilight.sim.verify.mutation.mutants import Mutant
+from trilight.sim.verify.mutation.mutants import Mutant, batch
+from trilight.sim.verify.mutation.program import record
 from trilight.sim.verify.mutation.results import Fate, asked_again, document, summarise, survivors
 from trilight.sw.errors import SimulationError
 
@@ -68,6 +72,40 @@ def test_a_real_fault_is_not_proved_equivalent(campaign: Campaign) -> None:
     killed = [mutant for mutant in campaign.mutants[:SAMPLE]
               if campaign.outcomes[mutant.mutation].verdict == "killed"][:3]
     assert list(prove(campaign.prepared, killed)) == []
+
+
+EVENTS = [(0, 1, 11), (1, 1, 13), (1, 2, 17), (1, 3, 19)]
+ENDS = [100, 110, 650, 1190]
+
+
+@pytest.mark.parametrize(("came", "wait", "lost"), [
+    ([0, 1, 2, 3], 0, []),
+    ([0, 1, 3], 541, []),             # the second event of sequence 1 ends before the first is sent
+    ([0, 1, 3], 540, [2]),
+    ([0, 1], 1081, []),               # the first is still being sent, which keeps both
+    ([0, 1], 1080, [3]),
+    ([0, 1, 2], 541, []),
+    ([1, 2, 3], 10_000, [0]),         # nothing keeps a sequence's first
+    ([0], 10_000, [1, 2, 3]),
+])
+def test_lost_events(came: list[int], wait: int, lost: list[int]) -> None:
+    assert lost_events(EVENTS, [EVENTS[k] for k in came], ENDS, wait) == [EVENTS[k] for k in lost]
+
+
+@pytest.mark.parametrize("damage", [
+    lambda events: events[:-1], lambda events: [*events, *events[-1:]], lambda events: events[::-1],
+], ids=["lost", "twice", "out of order"])
+def test_events_that_are_not_the_references(
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch,
+    damage: Callable[[list[TokenEvent]], list[TokenEvent]],
+) -> None:
+    """The first run of all generates two tokens of one sequence, whose events are sent in time."""
+    notices = Recorder._notices
+    monkeypatch.setattr(Recorder, "_notices", staticmethod(lambda frames: damage(notices(frames))))
+    bench = NativeBench(batch(campaign.prepared, campaign.mutants[:SAMPLE]))
+    with pytest.raises(SimulationError, match="least: notices"):
+        record(bench, SEED, thorough=False)
+    bench.close()
 
 
 def test_mutant_of_a_line() -> None:
