@@ -65,16 +65,17 @@ TALL = ModelConfig(vocab_size=20, d_model=40, n_layers=11, d_hidden=16)
 BROAD = ModelConfig(vocab_size=16, d_model=100, n_layers=1, d_hidden=16)
 """With large norms of which not all have the same upper bits as those of ``LARGE``."""
 
-LARGE = ModelConfig(vocab_size=225, d_model=170, n_layers=1, d_hidden=256)
+LARGE = ModelConfig(vocab_size=224, d_model=170, n_layers=1, d_hidden=256)
 """As many rows, columns, tokens and words of the program as there may be, and more than half of
 all words of weights."""
 
-EDGES = (ModelConfig(vocab_size=24, d_model=48, n_layers=1, d_hidden=16),
-         ModelConfig(vocab_size=200, d_model=48, n_layers=1, d_hidden=16),
-         *(ModelConfig(vocab_size=16, d_model=width, n_layers=1, d_hidden=16)
-           for width in range(17, 26)))
-"""Sizes of the embedding with bits that others lack, for several blocks; a width of each remainder
-by four and by five."""
+EMBEDDINGS = tuple(ModelConfig(vocab_size=size, d_model=48, n_layers=1, d_hidden=16)
+                   for size in (24, 200))
+"""Sizes of the embedding with bits that others lack, for several blocks."""
+
+WIDTHS = tuple(ModelConfig(vocab_size=16, d_model=width, n_layers=1, d_hidden=16)
+               for width in range(17, 26))
+"""A width of each remainder by four and by five."""
 
 
 @dataclass(frozen=True)
@@ -288,7 +289,8 @@ class _Texts:
         run(RunFlag(0), 1, 1, 700, 0, 1)
         run(RunFlag.RESET, 1, 0, 0, 0, 1)
         self.write(0, 3)
-        recorder.stopped_run(BEGIN | RunFlag.CLEAR, 3, 60, 205, self.seed(),
+        # Each command waits for a gap between events, which at the fastest is 9 tokens later.
+        recorder.stopped_run(BEGIN | RunFlag.CLEAR, 3, 200, 205, self.seed(),
                              lambda frame: _while_running(recorder, frame))
         frame = run(RunFlag(0), 1, 1, 0, 0, sequence=77)
         recorder.repeat(frame, "a RUN that has come already")
@@ -550,14 +552,18 @@ Step = Callable[[Recorder, np.random.Generator], None]
 LINK = "link"
 """The part without a model."""
 
+
+def _shapes(configs: Iterable[ModelConfig]) -> dict[str, Step]:
+    return {f"shape {config.vocab_size} {config.d_model}": partial(_shape, config)
+            for config in configs}
+
+
 PARTS: dict[str, Step] = {
     "least": _least, LINK: _link, "noise": _noise, "round": _round, "long": _long,
-    "deep": _deep, "blocks": _blocks}
+    "deep": _deep, "blocks": _blocks, **_shapes(EMBEDDINGS)}
 LARGE_PARTS: dict[str, Step] = {
     "lengths": _lengths, "close": _close, "seeds": _seeds, "crowd": _crowd,
     "reset": _reset, "broad": _broad, "far": _far, "tall": _tall,
     "large": _large, "edges": _edges, "resets": _resets, "further": _further,
-    "unfinished": _unfinished, "apart": _apart,
-    **{f"shape {config.vocab_size} {config.d_model}": partial(_shape, config)
-       for config in EDGES}}
+    "unfinished": _unfinished, "apart": _apart, **_shapes(WIDTHS)}
 """Parts by name: those that kill most for the least time come first."""
