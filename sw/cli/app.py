@@ -313,7 +313,8 @@ GROUPS = {
     "Train": ("train", "compare"),
     "Build": ("build", "flash", "explore"),
     "Measure": ("bench", "performance", "power", "meter", "calibrate", "field"),
-    "Verify": ("guard", "release-check", "soak", "formal", "faults", "mutation"),
+    "Verify": ("guard", "release-check", "soak", "formal", "faults", "mutation",
+               "verify-layer", "verify-token"),
 }
 """Commands as ``trilight --help`` shows them; those of other packages come last."""
 
