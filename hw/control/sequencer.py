@@ -1,5 +1,7 @@
 """Sequencer: walks the tokens of a run through engine, vector unit and sampler."""
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -19,6 +21,7 @@ from trilight.hw.interfaces import (
     TapeSignature,
     token_events,
 )
+from trilight.hw.lib.arith import Counter
 from trilight.hw.lib.fsm import OneHotFSM
 from trilight.hw.lib.select import lowest
 
@@ -94,10 +97,8 @@ class Sequencer(wiring.Component):
         status = self.status
         m.d.comb += [position.eq(sequences.position[k])
                      for k, position in enumerate(status.positions)]
-        with m.If(status.running):
-            m.d.sync += status.cycles.eq(status.cycles + 1)
-        with m.If(self.operations.word_used):
-            m.d.sync += status.words.eq(status.words + 1)
+        counters = (Counter(m, status.cycles, status.running),
+                    Counter(m, status.words, self.operations.word_used))
         with m.If(self.run.stop):
             m.d.sync += stopping.eq(1)
         with m.If(self.done):
@@ -109,7 +110,7 @@ class Sequencer(wiring.Component):
             "ISSUE-OP", "AWAIT-TOKEN", "END-TOKEN", "WRITE-TOKEN", "READ-TOKEN", "EMBED-TOKEN",
             "NEXT-SEQUENCE", "LOAD-CONTEXT", "FETCH-SCALE", "START-DIVISION", "AWAIT-DIVISION",
             "ENABLE-ROWS", "SETTLE", "SELECT-OP")
-        self._add_run_states(m, fsm, sequences, reader, stopping)
+        self._add_run_states(m, fsm, sequences, reader, stopping, counters)
         self._add_header_states(m, fsm, reader, scheduler, after_embedding_short)
         with fsm.State("START"):
             scheduler.start(m)
@@ -145,7 +146,8 @@ class Sequencer(wiring.Component):
         return m
 
     def _add_run_states(self, m: Module, fsm: OneHotFSM, sequences: Sequences,
-                        reader: ProgramReader, stopping: Signal) -> None:
+                        reader: ProgramReader, stopping: Signal,
+                        counters: Sequence[Counter]) -> None:
         """Add the states that take a RUN, and begin unless it is to be held."""
         request, status, sampling = self.run.request, self.status, self.sampling
         m.d.comb += sampling.seed.eq(request.payload.seed)
@@ -177,7 +179,9 @@ class Sequencer(wiring.Component):
                 m.d.sync += [
                     sequences.position[sequence].eq(0), sequences.zero_state[sequence].eq(1)]
             with m.If(flag(RunFlag.CLEAR)):
-                m.d.sync += [status.cycles.eq(0), status.words.eq(0), status.tokens.eq(0)]
+                m.d.sync += status.tokens.eq(0)
+                for counter in counters:
+                    counter.clear(m)
             fsm.next = "IDLE"
             with m.If(~flag(RunFlag.HOLD)):
                 m.d.sync += status.running.eq(1)

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Multiplier", "add_carry", "clip_symmetric", "round_add", "saturate"]
+__all__ = ["Counter", "Multiplier", "add_carry", "clip_symmetric", "round_add", "saturate"]
 
 
 def _extend(value: Value, width: int) -> Value:
@@ -46,6 +46,37 @@ def clip_symmetric(value: Value, bits: int) -> Value:
     lowest = sign & ~value[:bits - 1].any()
     limit = Cat(Const(1, 1), (~sign).replicate(bits - 2), sign)
     return Mux(fits & ~lowest, value[:bits], limit).as_signed()
+
+
+class Counter:
+    """A wide counter whose carry chain is half as long as the counter.
+
+    Whether the lower half is all ones is a register, and is the carry into the upper half. The
+    value is exact in every cycle.
+
+    Parameters
+    ----------
+    m : Module
+        Where the logic goes.
+    value : Signal
+        The counter, a register of two bits or more.
+    enable : Value
+        Count in this cycle.
+    """
+
+    def __init__(self, m: Module, value: Signal, enable: Value) -> None:
+        half = len(value) // 2
+        low, high = value[:half], value[half:]
+        full = Signal(name=f"{value.name}_half_full")
+        self._cleared = [value.eq(0), full.eq(0)]
+        # Of the next cycle's value: all ones but the last, which enable turns around.
+        m.d.sync += full.eq(low[1:].all() & (low[0] ^ enable))
+        with m.If(enable):
+            m.d.sync += [low.eq(low + 1), high.eq(high + full)]
+
+    def clear(self, m: Module) -> None:
+        """Zero the counter at the end of this cycle, under the conditions that ``m`` is in."""
+        m.d.sync += self._cleared
 
 
 class Multiplier(wiring.Component):
