@@ -130,7 +130,7 @@ def test_analyse_needs_a_file(session: Path, capsys: pytest.CaptureFixture[str])
 
 def test_meter_that_needs_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
     def factory(_options: MeterOptions) -> None:
-        raise ModuleNotFoundError("No module named 'pynvml'")
+        raise ModuleNotFoundError("No module named 'pynvml'", name="pynvml")
 
     entry = type("Entry", (), {"load": lambda self: factory, "name": "nvml"})()
     monkeypatch.setattr(base, "entry_points", lambda **_: [entry])

@@ -31,7 +31,7 @@ def model(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("command", [
     ["generate", "-p", "ab", "-n", "60", "-t", "7"],
     ["generate", "-p", "ab", "-p", "a", "-n", "60", "-t", "7"],
-    ["generate", "-p", "ab\x1b", "-n", "5", "-t", "7"],
+    ["generate", "-p", "ab\x1b", "-n", "60", "-t", "7"],
     ["generate", "-p", "ab\u2067", "-n", "5"],
     ["info"],
 ], ids=lambda command: ascii(" ".join(command)))

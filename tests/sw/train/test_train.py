@@ -19,6 +19,7 @@ from typer.testing import CliRunner, Result
 
 from trilight.hw.contract.device import UP5K, Device
 from trilight.hw.contract.numbers import NUMBERS
+from trilight.hw.contract.program import HEADER_WORDS, OPERATION_WORDS, operation_kinds
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.sw.cli import train as command
 from trilight.sw.errors import (
@@ -120,8 +121,12 @@ def test_corpus_with_too_many_characters_names_the_rarest(tmp_path: Path) -> Non
 
 # Shape
 
+LARGEST_VOCABULARY = (UP5K.program_words - HEADER_WORDS
+                      - OPERATION_WORDS * len(operation_kinds(n_layers=3)))
+"""Beside a program of three layers; the output bias takes a program word for each token."""
 
-@pytest.mark.parametrize("vocab_size", [16, 65, 96, 128, 185])
+
+@pytest.mark.parametrize("vocab_size", [16, 65, 96, 128, LARGEST_VOCABULARY])
 def test_chosen_shape_fills_the_board(vocab_size: int) -> None:
     chip = shape.board_device("icebreaker")
     config = shape.choose_config(vocab_size, chip)
