@@ -82,6 +82,11 @@ class VirtualBoard(Transport):
         self._thread.start()
 
     @property
+    def clocks_per_bit(self) -> int:
+        """Cycles of the chip's clock in a bit of its serial line."""
+        return self._bench.clocks_per_bit
+
+    @property
     def name(self) -> str:
         return self._name
 

@@ -18,13 +18,13 @@ import cocotb
 
 @cocotb.test()
 async def passes(dut):
-    dut.draw.value = 1
+    dut.logits__draw.value = 1
 """
 
 FAILS = PASSES + """
 @cocotb.test()
 async def fails(dut):
-    assert len(dut.token__payload) == 0
+    assert len(dut.sampling__token) == 0
 """
 
 BREAKS = PASSES + "raise ImportError"
@@ -43,7 +43,7 @@ def run(design: BenchDesign, source: str, name: str, folder: Path, seed: int,
 
 
 def test_design_has_its_ports(design: BenchDesign) -> None:
-    assert {"clk", "rst", "table", "logits__payload", "token__valid"} <= set(design.ports)
+    assert {"clk", "rst", "write_gumbel__en", "logits__logits__payload", "done"} <= set(design.ports)
 
 
 def test_bench_passes(design: BenchDesign, tmp_path: Path, seed: int,
