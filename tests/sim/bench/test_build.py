@@ -43,7 +43,8 @@ def run(design: BenchDesign, source: str, name: str, folder: Path, seed: int,
 
 
 def test_design_has_its_ports(design: BenchDesign) -> None:
-    assert {"clk", "rst", "write_gumbel__en", "logits__logits__payload", "done"} <= set(design.ports)
+    ports = {"clk", "rst", "write_gumbel__en", "logits__logits__payload", "done"}
+    assert ports <= set(design.ports)
 
 
 def test_bench_passes(design: BenchDesign, tmp_path: Path, seed: int,
