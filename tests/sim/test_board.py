@@ -310,7 +310,7 @@ def test_evaluate_finds_the_chip_equal_to_the_reference(
     files = {name: tmp_path / name for name in ("model", "corpus", "json")}
     model.save(files["model"])
     files["corpus"].write_text(text, encoding="utf-8", newline="")
-    arguments = ["evaluate", "--quiet", "--split", "all", "--target", target, "--sample", "16",
+    arguments = ["evaluate", "--split", "all", "--target", target, "--sample", "16",
                  *(f"--{name}={path}" for name, path in files.items())]
     assert main(arguments) == 0
     agreement = json.loads(files["json"].read_text())["agreement"]

@@ -39,7 +39,7 @@ def test_random_bytes(chip: Transport, rng: np.random.Generator) -> None:
 
 def test_every_damaged_byte_of_a_run(chip: Transport) -> None:
     """Each byte of a valid RUN, delimiters apart, in turn takes each wrong value."""
-    run = encode_frame(Frame(1, Command.RUN, RUN.pack(RunFlag.RESET, 1, 1, 0, 1)))
+    run = encode_frame(Frame(1, Command.RUN, RUN.pack(RunFlag.RESET, 0, 1, 1, 0, 1)))
     for place in range(1, len(run) - 1):
         damaged = bytearray(run)
         for wrong in range(256):
@@ -52,7 +52,7 @@ def test_every_damaged_byte_of_a_run(chip: Transport) -> None:
 
 
 def test_host_that_stops_in_a_frame(chip: Transport) -> None:
-    run = encode_frame(Frame(1, Command.RUN, RUN.pack(RunFlag.RESET, 1, 1, 0, 1)))
+    run = encode_frame(Frame(1, Command.RUN, RUN.pack(RunFlag.RESET, 0, 1, 1, 0, 1)))
     for length in range(1, len(run) - 1):
         chip.write(run[:length])
         assert answers(chip) == b""
