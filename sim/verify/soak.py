@@ -33,6 +33,7 @@ from trilight.sim.bench.core import corner_case
 from trilight.sim.bench.traces import TRACES, ReferenceDevice
 from trilight.sim.board import CHUNK, IDLE, QUIET_BITS
 from trilight.sim.native.compile import NativeBench
+from trilight.sim.verify.events import TokenEvent, event_cycles, in_order, lost_events
 from trilight.sim.verify.journal import Journal
 from trilight.sw.cli.console import stoppable, write_json
 from trilight.sw.errors import SimulationError, TrilightError
@@ -255,12 +256,11 @@ class Session:
             self._link.request(Request(Command.STATUS)).check())
         same("running, positions", [running, *positions], [0, *device.positions])
         same("words and tokens", [words, tokens], [device.words, device.tokens])
-        same("notices", sorted((n.sequence, n.position, n.token) for n in self._link.notices),
-             sorted(notices))
+        taken = {name: self._bench.take(recorder) for name, recorder in self._recorders.items()}
+        self._compare_events(notices, taken["logit"][0])
         outcome.generated += len(notices)
         channels = self._model.config.d_model * (2 * self._model.config.n_layers + 1)
-        for name, recorder in self._recorders.items():
-            _, got = self._bench.take(recorder)
+        for name, (_, got) in taken.items():
             got -= got >> self._widths[name] - 1 << self._widths[name]
             expected = self._expected.take(name)
             same(f"number of values of {name}", len(got), len(expected))
@@ -271,6 +271,18 @@ class Session:
             outcome.values[name] = outcome.values.get(name, 0) + len(got)
             if name == "x":
                 outcome.tokens += len(got) // channels
+
+    def _compare_events(self, expected: list[TokenEvent], logit_cycles: NDArray[Any]) -> None:
+        """Compare the events of a run: all have come, but for those the line had no time for."""
+        came = [(n.sequence, n.position, n.token) for n in self._link.notices]
+        if not in_order(expected, came):
+            raise SimulationError(f"events: {came} != {expected} (expected)")
+        # The response to RUN and an event of each other sequence go before an event.
+        wait = (1 + len({number for number, *_ in expected})) * event_cycles(
+            came, self._bench.hdl.board.clocks_per_bit)
+        vocabulary = self._model.config.vocab_size
+        ends = logit_cycles[vocabulary - 1::vocabulary].tolist()
+        same("events that are missing", lost_events(expected, came, ends, wait), [])
 
     def compare_tapes(self) -> None:
         """Compare all tokens of both tapes."""

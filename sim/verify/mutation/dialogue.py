@@ -6,9 +6,8 @@ recorded would have failed that comparison.
 """
 
 import zlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -32,15 +31,15 @@ from trilight.hw.contract.protocol import (
     status_struct,
 )
 from trilight.hw.flow.build import Hdl
-from trilight.hw.lib.uart import DATA_BITS
 from trilight.sim.bench.traces import TRACES, ReferenceDevice
 from trilight.sim.native.compile import NativeBench
+from trilight.sim.verify.events import TokenEvent, event_cycles, in_order, lost_events
 from trilight.sw.errors import SimulationError
 from trilight.sw.host.frames import Frame, FrameReader, encode_frame
 from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import Model
 
-__all__ = ["Exchange", "Recorder", "Replay", "lost_events"]
+__all__ = ["Exchange", "Recorder", "Replay"]
 
 QUIET = 12
 """Bits without a byte after which an answer is over."""
@@ -60,11 +59,7 @@ NEAR = 8
 SLACK = 1000
 """Cycles that it may take besides."""
 
-BYTE_BITS = DATA_BITS + 2
-"""Bits of a byte on the line, with start and stop."""
 
-TokenEvent = tuple[int, int, int]
-"""Sequence, position and token."""
 
 
 @dataclass(frozen=True)
@@ -99,34 +94,6 @@ class Exchange:
     cycles: int
     bit: float = 1.0
     reset: int = 0
-
-
-def lost_events(expected: Iterable[TokenEvent], came: Collection[TokenEvent],
-                ends: Iterable[int], wait: int) -> list[TokenEvent]:
-    """Events that should have come and did not.
-
-    The device holds one event of each sequence, so a token that ends before the sequence's event
-    before has been sent has none (``docs/protocol.md``). No other event may be missing.
-
-    Parameters
-    ----------
-    expected : iterable of events
-        As their tokens end.
-    came : collection of events
-    ends : iterable of int
-        Cycles in which these tokens end.
-    wait : int
-        Most cycles from the end of a token until its event has been sent.
-    """
-    lost: list[TokenEvent] = []
-    held: dict[int, int] = {}
-    for event, end in zip(expected, ends, strict=True):
-        number = event[0]
-        if event in came:
-            held[number] = end
-        elif number not in held or end - held[number] >= wait:
-            lost.append(event)
-    return lost
 
 
 class _Chip:
@@ -421,22 +388,16 @@ class Recorder:
             flags, number, n_feed, n_generate, temperature, seed)))
         frames = self.send(f"{self.name}: run", frame + meanwhile, settles=True)
         got = self._notices(frames)
-        in_order = [notice for notice in notices if notice in got]
-        # Those of each sequence come in their order.
-        if (sorted(got, key=itemgetter(0)) != sorted(in_order, key=itemgetter(0))
-                or (not meanwhile and self._lost(notices, got, frames))):
+        if not in_order(notices, got) or (not meanwhile and self._lost(notices, got)):
             raise SimulationError(f"{self.name}: notices {got} instead of {notices}")
         self.compare()
         return frame
 
-    def _lost(self, expected: list[TokenEvent], came: list[TokenEvent],
-              frames: Iterable[Frame]) -> list[TokenEvent]:
+    def _lost(self, expected: list[TokenEvent], came: list[TokenEvent]) -> list[TokenEvent]:
         """Events of the run that was sent last which nothing on the line has kept from coming."""
         # An event waits for at most one of each other sequence.
-        longest = max((len(encode_frame(frame)) for frame in frames
-                       if not frame.command & RESPONSE), default=0)
-        cycles = longest * BYTE_BITS * self.hdl.board.clocks_per_bit
-        wait = len({number for number, *_ in expected}) * cycles
+        wait = len({number for number, *_ in expected}) * event_cycles(
+            came, self.hdl.board.clocks_per_bit)
         ends = self._chip.logit_cycles[self._vocabulary - 1::self._vocabulary]
         return lost_events(expected, came, ends.tolist(), wait)
 

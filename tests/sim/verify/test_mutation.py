@@ -12,10 +12,11 @@ from typer.testing import CliRunner
 
 from trilight.boards.icebreaker import Icebreaker
 from trilight.sim.native.compile import NativeBench
+from trilight.sim.verify.events import TokenEvent, lost_events
 from trilight.sim.verify.mutation import host
 from trilight.sim.verify.mutation.campaign import Campaign, MutantOutcome
 from trilight.sim.verify.mutation.command import mutation_commands
-from trilight.sim.verify.mutation.dialogue import Recorder, TokenEvent, lost_events
+from trilight.sim.verify.mutation.dialogue import Recorder
 from trilight.sim.verify.mutation.equivalence import prove
 from trilight.sim.verify.mutation.mutants import Mutant, batch
 from trilight.sim.verify.mutation.program import record
