@@ -174,8 +174,8 @@ def test_oldest_releases_are_the_lower_bounds() -> None:
     project = PROJECT["project"]
     extras = project["optional-dependencies"]
     requirements = [*project["dependencies"], *(requirement for extra in (
-        "gateware", "sim", "build", "plots", "baselines", "explore", "cluster", "tokens",
-        "test")
+        "gateware", "sim", "build", "ecp5", "gowin", "plots", "baselines", "explore", "cluster",
+        "tokens", "test")
         for requirement in extras[extra])]
     bounds = {match[1]: match[2] for requirement in requirements
               if (match := re.match(r"([\w-]+)>=([\d.]+)", requirement))}
