@@ -21,6 +21,13 @@ BACKWARDS = "\u202etxt.exe"
 STRANGE = [TITLE, "\x9b31m", BACKWARDS, "\rOverwritten", "\x08\x08", "\u2066\u200b\ufeff"]
 
 
+@pytest.fixture(autouse=True)
+def _terminal_of_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Colours and pictures that move, whatever the terminal of the tests can do."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+
+
 def test_every_acting_character_is_an_escape() -> None:
     assert {"\x1b", "\x9b", "\x7f", "\r", "\u202e", "\u2028", "\ud800", "\U000e0001"} < set(ACTING)
     for character in ACTING:
