@@ -308,7 +308,7 @@ def image(
 OWN = (generate, evaluate, info, image)
 
 GROUPS = {
-    "Run": ("generate", "demo", "board", "doctor"),
+    "Run": ("generate", "classify", "demo", "board", "doctor"),
     "Model": ("info", "image", "import", "export", "plan", "evaluate"),
     "Train": ("train", "compare"),
     "Build": ("build", "flash", "explore"),

@@ -29,7 +29,8 @@ from trilight.sw.errors import TrainingError
 from trilight.sw.model.model import Model
 from trilight.sw.quality.evaluate import BLOCK_CHARACTERS, PROTOCOLS, evaluate
 from trilight.sw.reference.continuation import continue_text
-from trilight.sw.train.corpus import Corpus, read_corpus
+from trilight.sw.task.classifier import accuracy, decide
+from trilight.sw.train.corpus import Corpus, read_corpus, read_labelled
 from trilight.sw.train.export import build_model
 from trilight.sw.train.recipe import load_recipe, recipe_names
 from trilight.sw.train.shape import board_device, choose_config, memory_fill
@@ -60,6 +61,8 @@ _FEWEST_TO_COMPILE = 3_000_000
 """Compiling takes as long as about this many characters save."""
 _TARGET_FILES = "soft-targets-*.safetensors"
 _FLOAT_SHAPE = {"d_model": 256, "layers": 4, "hidden": 512}
+_LINES_TOGETHER = 64
+"""Labelled lines of a step."""
 _TRANSFORMER_WINDOW = {"bptt_length": BLOCK_CHARACTERS, "batch_size": 8}
 """It knows only positions that it was trained on: as many as it is measured on. A step reads as
 many characters as of the others."""
@@ -181,6 +184,14 @@ def train_command(
     ema: Annotated[float, typer.Option(
         min=0.0, max=0.9999, help="Decay of the exponential moving average (EMA) of the weights, "
                                   "which becomes the model; 0 takes the last weights.")] = 0.995,
+    label_weight: Annotated[float | None, typer.Option(
+        min=0.01, max=1000.0, metavar="W",
+        help="The corpus is a file of lines, each a text, a tab and a label, and the model is to "
+             "tell the labels (trilight classify): their weight beside all other characters; "
+             "10 is a start.")] = None,
+    held_out_lines: Annotated[int | None, typer.Option(
+        min=1, help="Of labelled lines: how many of the last are held out. "
+                    "\\[default: a twentieth]")] = None,
     development: Annotated[bool, typer.Option(
         "--development", help="For choosing between methods: leave the last 10 % of the text "
                               "alone and hold out the last 5 % of what remains.")] = False,
@@ -216,7 +227,13 @@ def train_command(
     saved = folder / CHECKPOINT_NAME
     _check_paths(out, saved, resume=resume, force=force)
     chip = context.obj.memory if recipe and context.obj.memory else board_device(board)
-    text = read_corpus(corpus, max_vocab=chip.max_vocab, development=development)
+    if label_weight and (teachers or network is not NetworkKind.TERNARY):
+        raise TrainingError("--label-weight goes with --network ternary and without --teacher")
+    if held_out_lines and not label_weight:
+        raise TrainingError("--held-out-lines needs --label-weight")
+    text = (read_labelled(corpus, max_vocab=chip.max_vocab, held_out=held_out_lines,
+                          development=development) if label_weight else
+            read_corpus(corpus, max_vocab=chip.max_vocab, development=development))
     tell_changes(text.changes, corpus.name)
 
     import torch
@@ -264,12 +281,14 @@ def train_command(
             learning_rate=given(learning_rate, model=5e-3, other=2e-3),
             weight_decay=given(weight_decay, model=0.05, other=0.1),
             dropout=given(dropout, model=0.0 if ensemble else 0.1, other=0.3),
-            state_reset=given(state_reset, model=0.125, other=0.0),
+            state_reset=given(state_reset, model=0.0 if label_weight else 0.125, other=0.0),
             ternary_threshold=ternary_threshold,
             synthetic_batch=synthetic_batch or Options.synthetic_batch,
             **(_TRANSFORMER_WINDOW if network is NetworkKind.TRANSFORMER else {}),
+            **(_labelled_batch(text, label_weight) if label_weight else {}),
             bf16=bf16,
-            compiled=(length >= _FEWEST_TO_COMPILE and minutes is None and compiler_works(place)
+            compiled=(length >= _FEWEST_TO_COMPILE and minutes is None and not label_weight
+                      and compiler_works(place)
                       if compile_ is Compile.AUTO else compile_ is Compile.ON),
             characters=length)
         if minutes is not None:
@@ -301,6 +320,16 @@ def train_command(
         _show(console, model, out, _prompt(text))
     else:
         _show_float(console, model, out)
+
+
+def _labelled_batch(corpus: Corpus, label_weight: float) -> dict[str, Any]:
+    """Return options of a training on labelled lines, whose steps have lines of about one length.
+
+    ``bptt_length`` is their mean, by which characters are counted.
+    """
+    lines = corpus.train.tolist().count(corpus.vocab.index("\n"))
+    return {"label_weight": label_weight, "batch_size": _LINES_TOGETHER,
+            "bptt_length": max(1, round(len(corpus.train) / lines))}
 
 
 def _resume_line(context: typer.Context) -> str:
@@ -529,6 +558,9 @@ def _reproduce(run: _Run) -> str:
              *(["--ternary-threshold", f"{options.ternary_threshold:g}"]
                if options.ternary_threshold != Options.ternary_threshold else []),
              *(["--recipe", Path(run.recipe).name] if run.recipe else []),
+             *(["--label-weight", f"{options.label_weight:g}",
+                "--held-out-lines", len(trainer.corpus.held_out_lines)]
+               if options.label_weight else []),
              "--device", trainer.device.type, "--precision", "bf16" if options.bf16 else "fp32",
              "--compile", "on" if options.compiled else "off",
              "--threads", torch.get_num_threads()]
@@ -564,6 +596,12 @@ def _finish(console: Console, run: _Run) -> "Model | FloatModel":
                 **evaluate(model, corpus.held_out_text, protocol),
             }
     nats = results["streamed"]["nats_per_char"]
+    if corpus.labels:
+        provenance["labels"] = dict(corpus.labels)
+        unmeasured = build_model(config, corpus.vocab, arrays, provenance)
+        provenance["task"] = {"dataset": corpus.name, "split": corpus.held_out_part, **accuracy(
+            decide(unmeasured, [line.text for line in corpus.held_out_lines]),
+            corpus.held_out_lines)}
     return build_model(config, corpus.vocab, arrays, {
         **provenance,
         "integer_nats_per_char": nats,
@@ -610,6 +648,14 @@ def _prompt(corpus: Corpus) -> str:
 
 def _show(console: Console, model: Model, out: Path, prompt: str) -> None:
     about = model.provenance
+    if task := about.get("task"):
+        console.print(
+            f"\n{task['lines']:,} held-out lines, integer model: [bold]{task['accuracy']:.1%}[/] "
+            f"told right, standard error {task['standard_error']:.1%}\n"
+            f"{escape(str(out))}: {out.stat().st_size:,} bytes, {about['ternary_weights']:,} "
+            f"ternary weights. Ask it with\n  trilight classify --model {escape(quote(str(out)))} "
+            "TEXT", highlight=False, soft_wrap=True)
+        return
     streamed, blocks = about["quality"], about["quality_blocks"]
     tokens = continue_text(model, prompt, 300, seed=1, temperature=0.8)
     console.print(prompt + model.decode(tokens), style="italic", markup=False, highlight=False)

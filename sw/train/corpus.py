@@ -2,7 +2,8 @@
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,16 @@ from numpy.typing import NDArray
 
 from trilight.sw.errors import CorpusError
 from trilight.sw.model.text import read_text
+from trilight.sw.task.lines import SEPARATOR, LabelledLine, label_characters, read_lines
 
-__all__ = ["FEWEST_CHARACTERS", "Corpus", "read_corpus"]
+__all__ = ["FEWEST_CHARACTERS", "Corpus", "read_corpus", "read_labelled"]
 
 FEWEST_CHARACTERS = 10_000
 """A shorter text teaches nothing, and its held-out part measures nothing."""
+
+_HELD_OUT_LINES = 0.05
+"""Share of labelled lines that is held out, where no number is given."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Corpus:
@@ -36,6 +42,10 @@ class Corpus:
         Whether it was divided for choosing between methods; see ``read_corpus``.
     changes : tuple of str
         What is other than in the file, a clause each.
+    labels : mapping of str to str
+        Of labelled lines: the label of each character that stands for one; empty of a plain text.
+    held_out_lines : tuple of LabelledLine
+        Of labelled lines: the held-out part.
     """
 
     name: str
@@ -46,10 +56,15 @@ class Corpus:
     held_out_text: str
     development: bool = False
     changes: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    held_out_lines: tuple[LabelledLine, ...] = ()
 
     @property
     def held_out_part(self) -> str:
         """Which part of the text is held out, in words."""
+        if self.held_out_lines:
+            return (f"{len(self.held_out_lines):,} lines"
+                    f"{' before those of the result' if self.development else ', the last'}")
         return "last 5 % of the first 90 %" if self.development else "last 10 %"
 
     @property
@@ -86,16 +101,8 @@ def read_corpus(path: str | os.PathLike[str], *, max_vocab: int,
     if len(text) < FEWEST_CHARACTERS:
         raise CorpusError(f"corpus {path} must have at least {FEWEST_CHARACTERS:,} characters, "
                           f"not {len(text):,}; a good model takes about a million")
-    counts = Counter(text)
-    if len(counts) > max_vocab:
-        rare = sorted(counts, key=lambda c: (counts[c], c))[:len(counts) - max_vocab]
-        shown = " ".join(f"{c!r} ({counts[c]:,}x)" for c in rare[:12])
-        raise CorpusError(f"corpus {path} has {len(counts)} distinct characters, but the device "
-                          f"can hold {max_vocab}; replace or remove the {len(rare)} rarest: "
-                          f"{shown}{' ...' if len(rare) > 12 else ''}")
-    vocab = tuple(sorted(counts))
-    token_of = {character: token for token, character in enumerate(vocab)}
-    tokens = np.array([token_of[character] for character in text], np.int64)
+    vocab = _vocabulary(path, text, max_vocab)
+    tokens = _encode(text, vocab)
     end = len(text)
     split = end * 9 // 10
     if development:
@@ -104,3 +111,77 @@ def read_corpus(path: str | os.PathLike[str], *, max_vocab: int,
                   train=tokens[:split], held_out=tokens[split:end],
                   held_out_text=text[split:end], development=development,
                   changes=read.changes)
+
+
+def read_labelled(path: str | os.PathLike[str], *, max_vocab: int, held_out: int | None = None,
+                  development: bool = False) -> Corpus:
+    """Read a UTF-8 file of lines ``text TAB label``; the last lines are held out.
+
+    Lines to train on whose text is held out too, for the result or for choosing between methods,
+    are left out.
+
+    Parameters
+    ----------
+    path
+        The file.
+    max_vocab
+        Most distinct characters that the device can hold, those of labels included.
+    held_out
+        Lines; a twentieth unless given.
+    development
+        For choosing between methods: the last lines are left alone, and as many before them are
+        held out.
+
+    Raises
+    ------
+    CorpusError
+        The file cannot be read, holds other lines, or too few.
+    """
+    path = Path(path)
+    read = read_lines(path)
+    count = held_out or max(1, round(len(read.lines) * _HELD_OUT_LINES))
+    if len(read.lines) < (2 + development) * count:
+        raise CorpusError(f"{path} has {len(read.lines):,} lines, too few to hold out {count:,}"
+                          f"{' twice' if development else ''}; hold out fewer")
+    train, tested = read.lines[:-count], read.lines[-count:]
+    unseen = {line.text for line in tested}
+    if development:
+        train, tested = train[:-count], train[-count:]
+        unseen |= {line.text for line in tested}
+    kept = [line for line in train if line.text not in unseen]
+    changes = list(read.changes)
+    if repeated := len(train) - len(kept):
+        changes.append(f"{repeated:,} lines left out that repeat a held-out one")
+    labels = label_characters((line.label for line in read.lines),
+                              set().union(*(line.text for line in read.lines)) | {SEPARATOR})
+    texts = [_joined(part, {name: key for key, name in labels.items()})
+             for part in (kept, tested)]
+    if len(texts[0]) < FEWEST_CHARACTERS:
+        raise CorpusError(f"{path} must have at least {FEWEST_CHARACTERS:,} characters to train "
+                          f"on, not {len(texts[0]):,}")
+    vocab = _vocabulary(path, "".join(texts), max_vocab)
+    return Corpus(name=path.name, sha256=read.sha256, vocab=vocab, train=_encode(texts[0], vocab),
+                  held_out=_encode(texts[1], vocab), held_out_text=texts[1],
+                  development=development, changes=tuple(changes), labels=labels,
+                  held_out_lines=tuple(tested))
+
+
+def _joined(lines: Sequence[LabelledLine], character_of: Mapping[str, str]) -> str:
+    return "".join(f"{line.text}{SEPARATOR}{character_of[line.label]}\n" for line in lines)
+
+
+def _vocabulary(path: Path, text: str, max_vocab: int) -> tuple[str, ...]:
+    """Return the distinct characters of a text, or refuse more than the device can hold."""
+    counts = Counter(text)
+    if len(counts) > max_vocab:
+        rare = sorted(counts, key=lambda c: (counts[c], c))[:len(counts) - max_vocab]
+        shown = " ".join(f"{c!r} ({counts[c]:,}x)" for c in rare[:12])
+        raise CorpusError(f"corpus {path} has {len(counts)} distinct characters, but the device "
+                          f"can hold {max_vocab}; replace or remove the {len(rare)} rarest: "
+                          f"{shown}{' ...' if len(rare) > 12 else ''}")
+    return tuple(sorted(counts))
+
+
+def _encode(text: str, vocab: Sequence[str]) -> NDArray[np.int64]:
+    token_of = {character: token for token, character in enumerate(vocab)}
+    return np.array([token_of[character] for character in text], np.int64)

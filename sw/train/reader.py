@@ -9,7 +9,10 @@ from torch import Tensor
 
 from .distill import DistillationData
 
-__all__ = ["Chunk", "Reader"]
+__all__ = ["Chunk", "LineReader", "Reader"]
+
+_SORTED_TOGETHER = 8
+"""Batches of lines that are sorted by length together, so that little of them is padding."""
 
 
 class Chunk(NamedTuple):
@@ -23,6 +26,8 @@ class Chunk(NamedTuple):
     """Soft targets: log-probabilities by the teachers, ``[T, B, V]``."""
     first: bool
     """True if a pass begins, so that the state of before means nothing."""
+    weights: Tensor | None = None
+    """Share of each target in the loss, ``[T, B]``, adding up to 1; equal ones unless given."""
 
 
 class Reader:
@@ -73,3 +78,53 @@ class Reader:
             tokens[:-1], tokens[1:],
             None if log_probs is None else torch.from_numpy(log_probs[places[:-1]]).float(),
             window == 0)
+
+
+class LineReader:
+    """Reads lines in random order, each from a clean state, with more weight on their labels.
+
+    The label is the last character but one of a line, after a tab. Lines of about one length are
+    read together; what the shorter ones lack is padding without weight.
+
+    Parameters
+    ----------
+    tokens
+        Lines, each ended by ``newline``.
+    newline
+        Token of the line end.
+    batch_size
+        Lines of a step.
+    label_weight
+        Weight of the labels beside all other characters together.
+    seed
+    """
+
+    def __init__(self, tokens: NDArray[np.int64], *, newline: int, batch_size: int,
+                 label_weight: float, seed: int) -> None:
+        self.batch_size = batch_size
+        ends = np.flatnonzero(tokens == newline)
+        self._lines = [line[:-1] for line in np.split(tokens, ends + 1)[:len(ends)]]
+        self._newline = newline
+        self._label_share = label_weight / (label_weight + 1)
+        self._seed = seed
+
+    def window(self, step: int) -> Chunk:
+        """Return what is read in a step, counted from 0."""
+        group, number = divmod(step, _SORTED_TOGETHER)
+        rng = np.random.default_rng([self._seed, group])
+        together = self.batch_size * _SORTED_TOGETHER
+        drawn = rng.choice(len(self._lines), together, replace=len(self._lines) < together)
+        chosen = sorted(drawn.tolist(), key=lambda i: len(self._lines[i]))
+        begin = int(rng.permutation(_SORTED_TOGETHER)[number]) * self.batch_size
+        lines = [self._lines[i] for i in chosen[begin:begin + self.batch_size]]
+        longest = max(map(len, lines))
+        padded = np.full((longest, len(lines)), self._newline)
+        weights = np.zeros((longest - 1, len(lines)))
+        others = sum(len(line) - 2 for line in lines)
+        for column, line in enumerate(lines):
+            padded[:len(line), column] = line
+            weights[:len(line) - 2, column] = (1 - self._label_share) / others
+            weights[len(line) - 2, column] = self._label_share / len(lines)
+        tokens = torch.from_numpy(padded)
+        return Chunk(tokens[:-1], tokens[1:], None, first=True,
+                     weights=torch.from_numpy(weights).float())

@@ -25,7 +25,7 @@ from .distill import DistillationData
 from .float_file import KINDS
 from .float_network import FloatNetwork, Transformer
 from .network import Network, State
-from .reader import Chunk, Reader
+from .reader import Chunk, LineReader, Reader
 
 __all__ = ["NETWORKS", "Options", "Progress", "Trainer", "bf16_is_faster", "blocks_loss",
            "characters_in", "compiler_works", "streamed_loss"]
@@ -71,6 +71,8 @@ class Options:
     """Largest norm of the gradient."""
     ema_decay: float = 0.995
     """Decay of the exponential moving average of the weights, which becomes the model."""
+    label_weight: float = 0.0
+    """Of labelled lines: weight of the labels in the loss beside all other characters."""
     bf16: bool = False
     """True if matrix products run in bfloat16 instead of float32."""
     compiled: bool = False
@@ -198,7 +200,11 @@ class Trainer:
         return [torch.optim.Muon(muon, lr=options.learning_rate, adjust_lr_fn="match_rms_adamw",
                                  weight_decay=options.weight_decay), adamw]
 
-    def _reader(self, distillation: DistillationData, batch_size: int) -> Reader:
+    def _reader(self, distillation: DistillationData, batch_size: int) -> Reader | LineReader:
+        if self.options.label_weight:
+            return LineReader(distillation.tokens, newline=self.corpus.vocab.index("\n"),
+                              batch_size=batch_size, label_weight=self.options.label_weight,
+                              seed=self.options.seed)
         return Reader(distillation, batch_size=batch_size, bptt_length=self.options.bptt_length,
                       seed=self.options.seed)
 
@@ -260,7 +266,12 @@ class Trainer:
         for window in windows:
             batch_size = window.tokens.shape[1]
             part = logits[:, begin:begin + batch_size].flatten(0, 1)
-            hard = functional.cross_entropy(part, window.targets.flatten().to(self.device))
+            targets = window.targets.flatten().to(self.device)
+            if window.weights is None:
+                hard = functional.cross_entropy(part, targets)
+            else:
+                hard = functional.cross_entropy(part, targets, reduction="none") @ (
+                    window.weights.flatten().to(self.device))
             if window.log_probs is None:
                 loss = loss + hard * (batch_size / self.options.batch_size)
             else:

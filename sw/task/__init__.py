@@ -1,0 +1,1 @@
+"""Tasks that a small model does beside text: lines that are told apart."""
