@@ -23,33 +23,38 @@ class ImportedFormats:
     """Gain of a channel in the mean square, signed."""
     max_norm_frac: int = 28
     """Fraction bits of that gain at most: then the epsilon is at most all of the mean square."""
-    y_bits: int = 26
+    y_bits: int = 28
     """Magnitude of a value when it is quantised."""
-    reciprocal_bits: int = 22
+    reciprocal_bits: int = 24
     """Width of 127 / max|y|."""
-    square_bits: int = 18
+    square_bits: int = 22
     """Magnitude of a value that is squared."""
-    root_bits: int = 20
+    root_bits: int = 24
     """Width of a square root; its argument has twice as many bits."""
-    scale_bits: int = 20
+    scale_bits: int = 24
     """Mantissa of a scale."""
-    z_bits: int = 28
-    z_frac: int = 20
+    z_bits: int = 32
+    z_frac: int = 24
     """Pre-activations, results of SiLU, and the recurrent state."""
-    sigmoid_bits: int = 20
+    sigmoid_bits: int = 24
     """Fraction bits of a sigmoid, and of forget gates and their lower bounds."""
     table_range: int = 16
     table_steps: int = 8
     """Entries of the sigmoid's table for a unit: two to the power of it."""
-    product_shift: int = 6
+    product_shift: int = 10
     """Right shift of the product of a SiLU and a sum."""
-    epsilon_shift: int = 20
-    """The norms' 1e-6 as a power of two."""
+    epsilon: int = 537
+    epsilon_shift: int = 29
+    """The norms' 1e-6 is the first over two to the power of the second, within 3e-4 of it."""
+    epsilon_drop: int = 12
+    """Low bits that a sum of squares loses before it is multiplied by the epsilon."""
+    inverse_bits: int = 18
+    """Width of a mantissa's reciprocal, which brings the epsilon to the unit of ``down``."""
     max_epsilon: int = 1 << 60
     """Largest share of epsilon in a sum of squares, so that the sum fits 64 bits."""
     logit_bits: int = 32
     logit_frac: int = 16
-    max_left_shift: int = 22
+    max_left_shift: int = 18
     """Largest left shift of a row's scale: beyond it every sum but 0 leaves its range."""
 
     @property

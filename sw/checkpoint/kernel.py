@@ -33,11 +33,14 @@ SQUARE_BITS, NORM_SHIFT, ROOT_BITS = FORMATS.square_bits, FORMATS.norm_bits - 1,
 SCALE_BITS, Z_FRAC, Z_BITS = FORMATS.scale_bits, FORMATS.z_frac, FORMATS.z_bits
 SIGMOID_BITS, ONE = FORMATS.sigmoid_bits, 1 << FORMATS.sigmoid_bits
 INSIDE, ENTRIES = FORMATS.z_frac - FORMATS.table_steps, FORMATS.table_entries
-PRODUCT_SHIFT, EPSILON_SHIFT = FORMATS.product_shift, FORMATS.epsilon_shift
+PRODUCT_SHIFT = FORMATS.product_shift
+EPSILON, EPSILON_SHIFT = FORMATS.epsilon, FORMATS.epsilon_shift
+EPSILON_DROP = FORMATS.epsilon_drop
 MAX_EPSILON, MAX_LEFT = FORMATS.max_epsilon, FORMATS.max_left_shift
 RESIDUAL_BITS = FORMATS.residual_bits
 LOGIT_BITS, LOGIT_FRAC = FORMATS.logit_bits, FORMATS.logit_frac
-PRODUCT_FRAC = 2 * (Z_FRAC - PRODUCT_SHIFT) - EPSILON_SHIFT
+PRODUCT_FRAC = 2 * (Z_FRAC - PRODUCT_SHIFT)
+INVERSE_UNIT = FORMATS.scale_bits + FORMATS.inverse_bits - 2
 COUNTED = ("i", "f", "gate", "residual", "logits")
 KINDS = len(COUNTED)
 _OWN = 0
@@ -113,9 +116,10 @@ def _quantise(values: Int64, gain: Int32, gain_frac: int, norm: Int32, norm_frac
         plain += small * small
     unit = square_down + NORM_SHIFT - norm_frac if len(norm) else square_down
     if mode == _OWN:
-        total += _shifted(plain, 2 * (square_down - unit) - EPSILON_SHIFT)
+        total += _shifted((plain >> EPSILON_DROP) * EPSILON,
+                          2 * (square_down - unit) - EPSILON_SHIFT + EPSILON_DROP)
     else:
-        total += _share(extra, extra_shift - 2 * unit)
+        total += _share(extra * EPSILON, extra_shift - 2 * unit - EPSILON_SHIFT)
     total = max(total, 1)
     even = (2 * ROOT_BITS - _length(total)) // 2
     quotient = peak * scale // _root(_shifted(total, 2 * even))
@@ -332,8 +336,8 @@ class CompiledReference:
         mantissa, fraction = self._product(matrices["gate"], x)
         inner = self.model.shape.inner
         _gated(self._sums, inner, mantissa, fraction - Z_FRAC, counts, self._gated)
-        inverse = (1 << 2 * SCALE_BITS) // max(mantissa, 1 << SCALE_BITS - 1)
+        inverse = (1 << INVERSE_UNIT) // max(mantissa, 1 << SCALE_BITS - 1)
         mantissa, fraction = self._product(
             matrices["down"], self._gated, _GIVEN, inner * inverse * inverse,
-            2 * fraction - 4 * SCALE_BITS + PRODUCT_FRAC)
+            2 * (fraction - INVERSE_UNIT) + PRODUCT_FRAC)
         _add(x, self._sums, mantissa, fraction - self.model.residual_frac, counts)

@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 _FORMAT = "trilight-imported-model"
-_VERSION = 1
+_VERSION = 2
 _KEY = "trilight"
 
 Progress = Callable[[int, int], None]

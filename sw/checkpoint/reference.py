@@ -48,7 +48,7 @@ def _tail() -> Integers:
 
 
 SIGMOID_TAIL = _tail()
-"""``round(2**20 * sigmoid(-k / 256))`` for k from 0, and 0 at the end."""
+"""``round(2**24 * sigmoid(-k / 256))`` for k from 0, and 0 at the end."""
 
 _TRITS = np.zeros((256, 5), np.int64)
 for _code, _trits in FILE_CODE.to_trits.items():
@@ -131,8 +131,8 @@ def quantise(values: Integers, matrix: ImportedMatrix, extra: int | None = None,
         In any unit: it cancels.
     matrix : ImportedMatrix
     extra, extra_shift : int
-        ``extra * 2**extra_shift`` is the epsilon's share of the sum of squares, in squares of the
-        unit of ``values``. Behind a block's norm it follows from the values, and is not given.
+        ``extra * 2**extra_shift`` is what the epsilon is a share of, in squares of the unit of
+        ``values``. Behind a block's norm it follows from the values, and is not given.
     """
     y = values * matrix.gain
     peak = int(np.abs(y).max())
@@ -171,9 +171,12 @@ def _sum_of_squares(values: Integers, matrix: ImportedMatrix, extra: int | None,
     total = int((gained * gained).sum())
     if extra is None:
         # The norm before leaves a mean square of 1, gains aside: the epsilon's share of it.
-        share = int((small * small).sum()) >> FORMATS.epsilon_shift - 2 * (down - unit)
+        own = int((small * small).sum()) >> FORMATS.epsilon_drop
+        share = shifted(own * FORMATS.epsilon,
+                        2 * (down - unit) - FORMATS.epsilon_shift + FORMATS.epsilon_drop)
     else:
-        share = min(shifted(extra, extra_shift - 2 * unit), FORMATS.max_epsilon)
+        share = min(shifted(extra * FORMATS.epsilon,
+                            extra_shift - 2 * unit - FORMATS.epsilon_shift), FORMATS.max_epsilon)
     return max(total + share, 1), unit
 
 
@@ -203,7 +206,7 @@ def scale_rows(sums: Integers, quantised: Quantised, frac: int) -> Integers:
 
 
 def sigmoid(z: Integers) -> Integers:
-    """Sigmoid of pre-activations, in [0, 2**20], interpolated between table entries."""
+    """Sigmoid of pre-activations, in [0, 2**24], interpolated between table entries."""
     inside = FORMATS.z_frac - FORMATS.table_steps
     magnitude = np.abs(z)
     index = np.minimum(magnitude >> inside, FORMATS.table_entries - 1)
@@ -329,7 +332,7 @@ class ImportedReference:
         # The gate's norm leaves its mean square as the unit of the epsilon.
         x = self._add(x, *self._product(
             matrices["o"], "o", layer, mixed, show, int((gate * gate).sum()),
-            2 * (FORMATS.z_frac - FORMATS.product_shift) - FORMATS.epsilon_shift))
+            2 * (FORMATS.z_frac - FORMATS.product_shift)))
         show("residual", layer, x)
         return x
 
@@ -348,7 +351,7 @@ class ImportedReference:
 
 
 def down_epsilon(quantised: Quantised, columns: int) -> tuple[int, int]:
-    """The epsilon's share of the squares that ``down`` sums, and its shift.
+    """What the epsilon is a share of in the squares that ``down`` sums, and its shift.
 
     Parameters
     ----------
@@ -357,9 +360,9 @@ def down_epsilon(quantised: Quantised, columns: int) -> tuple[int, int]:
     columns : int
     """
     least = 1 << FORMATS.scale_bits - 1
-    inverse = (1 << 2 * FORMATS.scale_bits) // max(quantised.mantissa, least)
-    shift = (2 * quantised.fraction - 4 * FORMATS.scale_bits
-             + 2 * (FORMATS.z_frac - FORMATS.product_shift) - FORMATS.epsilon_shift)
+    unit = FORMATS.scale_bits + FORMATS.inverse_bits - 2
+    inverse = (1 << unit) // max(quantised.mantissa, least)
+    shift = 2 * (quantised.fraction - unit + FORMATS.z_frac - FORMATS.product_shift)
     return columns * inverse * inverse, shift
 
 

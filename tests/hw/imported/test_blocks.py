@@ -104,8 +104,9 @@ def test_sigmoids_of_the_contract(rng: np.random.Generator) -> None:
 
 def row_cases(rng: np.random.Generator) -> Iterator[tuple[int, int, int]]:
     most = 1 << FORMATS.acc_bits - 1
-    for shift in (-22, -21, -8, -1, 0, 1, 2, 7, 8, 9, 20, 40, 41, 42, 62,
-                  *rng.integers(-22, 63, 30).tolist()):
+    left = FORMATS.max_left_shift
+    for shift in (-left, 1 - left, -8, -1, 0, 1, 2, 7, 8, 9, 20, 40, 41, 42, 62,
+                  *rng.integers(-left, 63, 30).tolist()):
         for total in (0, 1, -1, most - 1, -most, *rng.integers(-most, most, 4).tolist()):
             low = 1 << FORMATS.scale_bits - 1
             yield total, int(rng.integers(low, 2 * low)), shift
