@@ -49,6 +49,10 @@ class NumberFormats:
     temperature_frac: int = 8
     noise_shift: int = 10
     """``gumbel_frac + temperature_frac - logit_frac``."""
+    adapt_bits: int = 8
+    """Biases that are learnt while reading."""
+    adapt_shift: int = 3
+    """Logits have this many more fraction bits: a unit of a bias is an eighth of a nat."""
     rng_bits: int = 32
     rng_taps: tuple[int, ...] = (0, 1, 2, 3, 5, 7)
     rng_step: int = 8

@@ -31,9 +31,11 @@ from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import Model
 from trilight.sw.model.text import prompt_for, read_text
+from trilight.sw.quality.adaptive import adaptive_summary, read_losses
 from trilight.sw.quality.agreement import check_agreement
 from trilight.sw.quality.buckets import frequency_buckets, print_quality
 from trilight.sw.quality.evaluate import PROTOCOLS, PredictorFactory, character_losses, summary
+from trilight.sw.reference.adaptation import Adaptation
 from trilight.sw.report.report import print_report
 from trilight.sw.train.renamed import RENAMED_OPTIONS
 
@@ -181,6 +183,14 @@ def evaluate(
                          "netlist, draws the same tokens as the reference.")] = None,
     sample: Annotated[int, typer.Option(
         "--sample", min=1, help="Tokens of that check.")] = 64,
+    adapt: Annotated[bool, typer.Option(
+        "--adapt", help="Also read the text once, as one sequence, and let the model learn from it "
+                        "while it reads: figures of their own, beside those of the model "
+                        "alone.")] = False,
+    adapt_rows: Annotated[int, typer.Option(
+        "--adapt-rows", min=0, metavar="ROWS",
+        help="Rows that --adapt keeps for pairs of characters, a power of two; 0 keeps those of "
+             "single characters alone.")] = 256,
     max_tokens: Annotated[int | None, typer.Option(
         "--max-tokens", min=1, help="Of an imported model: score no more tokens than "
                                     "this.")] = None,
@@ -234,6 +244,8 @@ def evaluate(
     if float_file is not None:
         results["float_nats_per_char"] = {
             protocol: float(np.nanmean(nats["float"])) for protocol, nats in losses.items()}
+    if adapt:
+        results["adaptive"] = _read_once(loaded, text, adapt_rows, console)
     if target is not None:
         with open_board(target, progress=lambda message: console.print(
                 escape(message), style="dim")) as board:
@@ -308,7 +320,7 @@ def image(
 OWN = (generate, evaluate, info, image)
 
 GROUPS = {
-    "Run": ("generate", "classify", "demo", "board", "doctor"),
+    "Run": ("generate", "classify", "score", "demo", "board", "doctor"),
     "Model": ("info", "image", "import", "export", "plan", "evaluate"),
     "Train": ("train", "compare"),
     "Build": ("build", "flash", "explore"),
@@ -458,6 +470,23 @@ def _evaluate_imported(model: Path | None, corpus: Path | None, against: Path | 
     text, _ = _part(read.text, split)
     return {"corpus": corpus.name, "split": split.value,
             **evaluate_text(model, text, max_tokens, console)}
+
+
+def _read_once(model: Model, text: str, rows: int, console: Console) -> dict[str, Any]:
+    """What the text costs a model that reads it once, without and with learning from it."""
+    if rows & rows - 1:
+        raise EvaluationError(f"--adapt-rows must be a power of two or 0, not {rows:,}")
+    found: dict[str, Any] = {}
+    learning = {"static": None, "order_1": Adaptation(model.config.vocab_size)}
+    if rows:
+        learning["orders_1_and_2"] = Adaptation(model.config.vocab_size, rows=rows)
+    for name, adaptation in learning.items():
+        with progress_bar(console, f"Reading {len(text):,} characters, "
+                                   f"{name.replace('_', ' ')}") as advance:
+            nats = read_losses(model, text, adaptation=adaptation, progress=advance)
+        found[name] = {**adaptive_summary(text, nats),
+                       "bytes": 0 if adaptation is None else len(adaptation.to_bytes())}
+    return found
 
 
 def _float_predictor(path: Path, model: Model) -> PredictorFactory:

@@ -18,6 +18,9 @@ BUCKETS = ("frequent", "middle", "rare")
 CUTS = {"characters": (0.80, 0.98), "words": (0.50, 0.90)}
 """Shares of the known text that the frequent kinds make up, and these with the middle ones."""
 
+_LEARNING = {"static": "nothing", "order_1": "biases by the last character",
+             "orders_1_and_2": "and by the last two"}
+
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
 
 
@@ -121,6 +124,15 @@ def print_quality(results: Mapping[str, Any], console: Console) -> None:
             if floats:
                 cells.append(f"{nats[0] / nats[1] - 1:+.1%}" if row["occurrences"] else "")
             table.add_row(row["bucket"], f"{row['kinds']:,}", f"{row['share']:.1%}", *cells)
+        console.print(table)
+    if adaptive := results.get("adaptive"):
+        table = Table("\nread once, learning", "\nbytes", "\nnats/char", "standard\nerror",
+                      "\nbits/byte", box=None)
+        for name, figures in adaptive.items():
+            error = figures["standard_error"]
+            table.add_row(_LEARNING[name], f"{figures['bytes']:,}",
+                          f"{figures['nats_per_char']:.4f}", f"{error:.3f}" if error else "",
+                          f"{figures['bits_per_byte']:.4f}")
         console.print(table)
     if agreement := results.get("agreement"):
         console.print(f"\n{agreement['target']} drew the {agreement['tokens_compared']} tokens of "
