@@ -91,7 +91,7 @@ class VirtualBoard(Transport):
         return self._name
 
     @property
-    def patience(self) -> float:
+    def timeout_scale(self) -> float:
         """For a chip that never rests: otherwise a timeout ends when nothing is left to do."""
         return 50.0
 
@@ -101,8 +101,8 @@ class VirtualBoard(Transport):
         return self._cycles
 
     @property
-    def facts(self) -> Mapping[str, Any]:
-        return self._bench.facts
+    def build_info(self) -> Mapping[str, Any]:
+        return self._bench.build_info
 
     @property
     def boots(self) -> bool:

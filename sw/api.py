@@ -59,5 +59,5 @@ def report(board: Board) -> dict[str, Any]:
         raise ReportError("there is nothing to report yet; generate some tokens first")
     run = Run(model=board.model, target=board.transport.name, generation=board.last_run,
               clock_hz=board.identity.clock_hz, build_id=board.identity.build_id,
-              **board.transport.facts)
+              **board.transport.build_info)
     return build_report(run, load_releases())

@@ -35,7 +35,7 @@ __all__ = [
     "ModelDoesNotFitError",
     "ModelError",
     "ModelFileError",
-    "NoAnswerError",
+    "NoResponseError",
     "PerformanceError",
     "PlanError",
     "PortBusyError",
@@ -97,7 +97,7 @@ class UnpluggedError(LinkError):
     """The device was there and has gone."""
 
 
-class NoAnswerError(LinkError):
+class NoResponseError(LinkError):
     """The device does not answer, however often it is asked."""
 
 

@@ -25,7 +25,8 @@ def read_record(kind: type[Record], data: object, error: type[TrilightError], wh
     ----------
     kind : type
         A dataclass. Its fields are numbers, texts, float64 arrays of one dimension, containers, or
-        such dataclasses. Its own checks of its values apply as well.
+        such dataclasses. Its own checks of its values apply as well. Keys that had another name in
+        earlier versions stand in its ``RENAMED``, if it has one: old name to new.
     data
         What ``json.loads`` returned.
     error : type
@@ -38,6 +39,9 @@ def read_record(kind: type[Record], data: object, error: type[TrilightError], wh
     if not isinstance(data, Mapping):
         raise error(f"no {what}: it is {type(data).__name__}, not an object")
     known = {field.name for field in fields(kind)}  # type: ignore[arg-type]  # any dataclass
+    for old, new in getattr(kind, "RENAMED", {}).items():
+        if old in data and old not in known:
+            raise error(f"no {what}: {old!r} is called {new!r} now; rename it in the file")
     if unknown := set(data) - known:
         raise error(f"no {what}: it has no {', '.join(sorted(map(repr, unknown)))}")
     try:

@@ -74,7 +74,7 @@ def test_2_weights_are_trits(model: Model) -> None:
 def test_3_a_model_is_words_of_memory(model: Model) -> None:
     """The image compiler lays out weights, program, tables and biases as a device keeps them."""
     image = compile_image(model)
-    assert model.config.misfits(UP5K) == []
+    assert model.config.violations(UP5K) == []
     data = image.to_bytes()
     assert Image.from_bytes(data).to_bytes() == data
 

@@ -174,7 +174,7 @@ class FamilyBoard:
     usb: ClassVar[tuple[int, int] | None] = None
     """Vendor and product of the bridge to USB, by which a computer knows the board."""
 
-    # Facts of a family.
+    # Data of a family.
     toolchain: ClassVar[Toolchain]
     device: ClassVar[Device]
     max_hz: ClassVar[int]
@@ -223,7 +223,7 @@ class FamilyBoard:
                 f"{baud:,.0f}; leave out the serial speed for the fastest that both can do")
         return clocks
 
-    # What a family answers.
+    # What a family supplies.
 
     def _choose_clock(self, frequency: float) -> Pll | None:
         """Return the PLL's settings for a frequency; ``None`` if none is needed."""

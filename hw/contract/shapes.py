@@ -112,7 +112,7 @@ class ModelConfig:
         ops = 4 * self.n_layers + 1
         return HEADER_WORDS + OPERATION_WORDS * ops + self.vocab_size
 
-    def misfits(self, device: Device) -> list[str]:
+    def violations(self, device: Device) -> list[str]:
         """Every limit of ``device`` that this model breaks, one plain sentence each."""
         rows = {
             "3 * d_model": 3 * self.d_model,
@@ -137,7 +137,7 @@ class ModelConfig:
 
     def check_fits(self, device: Device) -> None:
         """Raise ``CapacityError`` unless the model fits ``device``."""
-        if broken := self.misfits(device):
+        if broken := self.violations(device):
             raise CapacityError(
                 f"model {self} does not fit {device.name}:\n  " + "\n  ".join(broken))
 

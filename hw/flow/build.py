@@ -147,7 +147,7 @@ class Hdl:
     """Build id in the chip's identity: a digest of the rest of the design."""
 
     @property
-    def facts(self) -> dict[str, str]:
+    def build_info(self) -> dict[str, str]:
         """Digests by which a report knows the design."""
         return {"design_sha256": self.design_sha256}
 
@@ -164,8 +164,8 @@ class Netlist(Hdl):
     """Paths of the modules that the design consisted of before it was flattened."""
 
     @property
-    def facts(self) -> dict[str, str]:
-        return {**super().facts, "netlist_sha256": self.sha256}
+    def build_info(self) -> dict[str, str]:
+        return {**super().build_info, "netlist_sha256": self.sha256}
 
 
 @dataclass(frozen=True)

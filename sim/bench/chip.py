@@ -1,7 +1,7 @@
 """A chip by its pins against the reference: load, prompt, generate, continue, one text or two.
 
 The same bench runs on the design before synthesis and on the netlist of iCE40 cells. It compares
-every stage of every token, the notices, the tape and the counters.
+every stage of every token, the events, the tape and the counters.
 """
 
 import os
@@ -114,11 +114,11 @@ class Bench:
 
     async def run(self, flags: RunFlag, n_feed: int, n_generate: int, temperature: int,
                   seed: int, sequence: int = 0) -> None:
-        """Run to the end, or prepare a run; compare notices, tapes and counters."""
+        """Run to the end, or prepare a run; compare events, tapes and counters."""
         if RunFlag.CLEAR in flags:
             self.cycles = 0
-        notices = self.device.run(flags, n_feed, n_generate, temperature, seed, sequence)
-        self.host.notices.clear()
+        events = self.device.run(flags, n_feed, n_generate, temperature, seed, sequence)
+        self.host.events.clear()
         await self.do(Command.RUN, RUN.pack(
             flags, sequence, n_feed, n_generate, temperature, seed))
         if RunFlag.HOLD not in flags:
@@ -129,12 +129,12 @@ class Bench:
         for number, one in enumerate(device.sequences):
             part = await self.do(Command.READ, ACCESS.pack(tape(number), MAX_WORDS))
             assert part == np.array(one.tape[:MAX_WORDS], "<u2").tobytes()
-        assert self.host.notices == notices
+        assert self.host.events == events
         cover_flags("chip.flag", flags)
         cover("chip.temperature", temperature_bin(temperature))
-        cover("chip.notice", *(notice[0] for notice in notices))
+        cover("chip.event", *(event[0] for event in events))
         if RunFlag.HOLD not in flags:
-            cover("chip.run", TURNS[len({notice[0] for notice in notices}) - 1])
+            cover("chip.run", TURNS[len({event[0] for event in events}) - 1])
         assert not self.traces.pending, "values are missing"
 
     async def run_without_model(self) -> None:

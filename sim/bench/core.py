@@ -36,7 +36,7 @@ ALL_FLAGS = RunFlag.RESET | RunFlag.SEED | RunFlag.CLEAR
 MAX_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
 
 LONGEST_PAUSE = 200
-"""Cycles; a link is done with a notice long before the next token."""
+"""Cycles; a link is done with an event long before the next token."""
 
 TOKEN_CYCLES = 1000
 """About what a token of the least model takes."""
@@ -83,7 +83,7 @@ class Bench:
         self.dut = dut
         self.rng = rng
         self.announced: list[tuple[int, int, int]] = []
-        """Sequence, position and token of each notice since the last run began."""
+        """Sequence, position and token of each event since the last run began."""
         self.traces: TraceChecker | None = None
         self.held = False
         """Sequence 0 has been prepared."""
@@ -92,15 +92,15 @@ class Bench:
         dut = self.dut
         self.runs = Source(dut, "run__request", run_layout(UP5K), pauses(self.rng, 0.5))
         for number in range(UP5K.sequences):
-            Sink(dut, f"events__{number}", partial(self._notice, number),
+            Sink(dut, f"events__{number}", partial(self._on_event, number),
                  pauses(self.rng, 0.7, LONGEST_PAUSE))
         await start(dut, bus__address=0, bus__region=0, bus__to_weights=0, bus__data=0,
                     bus__write=0, bus__read=0, run__stop=0)
 
-    def _notice(self, sequence: int, bits: int) -> None:
-        notice = unpack(TOKEN_EVENT, bits)
-        self.announced.append((sequence, notice["position"], notice["token"]))
-        cover("core.notice", sequence)
+    def _on_event(self, sequence: int, bits: int) -> None:
+        event = unpack(TOKEN_EVENT, bits)
+        self.announced.append((sequence, event["position"], event["token"]))
+        cover("core.event", sequence)
 
     def address(self, address: int) -> None:
         """Put the address of a word on the bus."""
@@ -127,7 +127,7 @@ class Bench:
         dut.bus__read.value = 0
         await ClockCycles(dut.clk, READ_LATENCY - 1)
         await FallingEdge(dut.clk)
-        assert int(dut.bus__read_valid.value), f"no answer to a read of {address:#x}"
+        assert int(dut.bus__read_valid.value), f"no response to a read of {address:#x}"
         unit = int(dut.bus__read_data.value)
         await RisingEdge(dut.clk)
         return unit
@@ -178,10 +178,10 @@ class Bench:
 
     async def run(self, flags: RunFlag, n_feed: int, n_generate: int, temperature: int = 0,
                   seed: int = 0, sequence: int = 0) -> None:
-        """Run to the end and compare notices and counters; traces are compared as they come."""
+        """Run to the end and compare events and counters; traces are compared as they come."""
         dut = self.dut
         cycles = 0 if RunFlag.CLEAR in flags else int(dut.status__cycles.value)
-        notices = self.device.run(flags, n_feed, n_generate, temperature, seed, sequence)
+        events = self.device.run(flags, n_feed, n_generate, temperature, seed, sequence)
         await self.begin(flags, n_feed, n_generate, temperature, seed, sequence)
         if RunFlag.HOLD in flags:
             return
@@ -189,8 +189,8 @@ class Bench:
         await FallingEdge(dut.status__running)
         cycles += cycle() - begin
         await ClockCycles(dut.clk, LONGEST_PAUSE + 10)
-        # Notices of two sequences wait for each other, so only those of one have an order.
-        assert sorted(self.announced) == sorted(notices)
+        # Events of two sequences wait for each other, so only those of one have an order.
+        assert sorted(self.announced) == sorted(events)
         device = self.device
         counted = {name: int(dut[f"status__{name}"].value)
                    for name in ("cycles", "words", "tokens")}
@@ -322,8 +322,8 @@ async def stops_after_a_token(dut: Dut) -> None:
         generated = max(fed - len(prompt) + 1, 0)
         device = bench.device
         await ClockCycles(dut.clk, LONGEST_PAUSE + 10)
-        notices = device.run(ALL_FLAGS, min(fed, len(prompt)), generated, **parameters)
-        assert bench.announced == notices
+        events = device.run(ALL_FLAGS, min(fed, len(prompt)), generated, **parameters)
+        assert bench.announced == events
         counted = (int(dut.status__tokens.value), int(dut.status__words.value))
         assert counted == (device.tokens, device.words)
         cover("core.run", "stopped")

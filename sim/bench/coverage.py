@@ -69,7 +69,7 @@ _DECLARED: dict[str, Iterable[object]] = {
     "link.damage": DAMAGE,
     "link.escaped": [f"{Slip(byte).name} {way}" for byte in (Slip.END, Slip.ESC)
                      for way in ("received", "sent")],
-    "link.notice": SEQUENCES,
+    "link.event": SEQUENCES,
     "link.baud": ("slower", "nominal", "faster"),
     **_streams("link", ("after a pause",), "run.request"),
     **_streams("link", ("producer waits", "after a pause"), *(f"events.{k}" for k in SEQUENCES)),
@@ -120,7 +120,7 @@ _DECLARED: dict[str, Iterable[object]] = {
     "core.operation": OPERATIONS,
     "core.temperature": TEMPERATURES,
     "core.seed": SEEDS,
-    "core.notice": SEQUENCES,
+    "core.event": SEQUENCES,
     "core.tape": ("wraps", "read while running"),
     "core.check": ("complete", "not complete"),
     **_streams("core", ("producer waits", "after a pause"), "run.request"),
@@ -130,7 +130,7 @@ _DECLARED: dict[str, Iterable[object]] = {
                                                   Command.RUN, Command.STATUS)],
     "chip.flag": FLAGS,
     "chip.temperature": TEMPERATURES[:2],
-    "chip.notice": SEQUENCES,
+    "chip.event": SEQUENCES,
     "chip.run": TURNS,
 }
 

@@ -1,6 +1,6 @@
-"""Link by its pins against the protocol: every command and refusal, damage, notices, pauses.
+"""Link by its pins against the protocol: every command and refusal, damage, events, pauses.
 
-Behind the link are a memory that answers late, and notices of two sequences that come at any time,
+Behind the link are a memory that answers late, and events of two sequences that come at any time,
 also at once.
 """
 
@@ -64,7 +64,7 @@ def cover_escapes(data: bytes, way: str) -> None:
 
 
 class Bench:
-    """The host on one side; memory, runs and notices on the other."""
+    """The host on one side; memory, runs and events on the other."""
 
     def __init__(self, dut: Dut, rng: np.random.Generator, slower: float = 0) -> None:
         self.dut = dut
@@ -80,7 +80,7 @@ class Bench:
 
     async def start(self) -> None:
         dut = self.dut
-        self.notices = [Source(dut, f"events__{k}", token_event_layout(UP5K)) for k in SEQUENCES]
+        self.events = [Source(dut, f"events__{k}", token_event_layout(UP5K)) for k in SEQUENCES]
         await start(dut, bus__read_data=0, bus__read_valid=0, status__running=0,
                     status__positions=0, status__cycles=0, status__words=0, status__tokens=0,
                     run__request__ready=1)
@@ -124,7 +124,7 @@ class Bench:
             position = int(self.rng.integers(1 << 16))
             token = int(self.rng.integers(UP5K.max_vocab))
             self.announced[sequence].append((sequence, position, token))
-            await self.notices[sequence].send([{"position": position, "token": token}])
+            await self.events[sequence].send([{"position": position, "token": token}])
 
     def set_running(self, running: bool) -> None:
         self.dut.status__running.value = int(running)
@@ -140,13 +140,13 @@ class Bench:
               else f"{result.name} {Command(command).name}")
 
     async def accepted(self, command: Command, payload: bytes = b"") -> bytes:
-        """Make a request that must succeed; return the payload of its answer."""
-        result, answer = await self.request(command, payload)
+        """Make a request that must succeed; return the payload of its response."""
+        result, response = await self.request(command, payload)
         assert result == Result.OK, f"{command.name} is refused: {result}"
         cover("link.command", command.name)
         cover_escapes(payload, "received")
-        cover_escapes(answer, "sent")
-        return answer
+        cover_escapes(response, "sent")
+        return response
 
     async def write(self, first: int, units: list[int]) -> None:
         places = [place(first, k) for k in range(len(units))]
@@ -158,8 +158,8 @@ class Bench:
 
     async def read(self, first: int, count: int) -> None:
         units = [self.memory[place(first, k)] for k in range(count)]
-        answer = await self.accepted(Command.READ, ACCESS.pack(first, count))
-        assert answer == np.array(units, "<u2").tobytes()
+        response = await self.accepted(Command.READ, ACCESS.pack(first, count))
+        assert response == np.array(units, "<u2").tobytes()
         cover("link.read", Region.of(first).name)
 
     async def run(self, flags: int, *, repeats: int = 0) -> None:
@@ -176,8 +176,9 @@ class Bench:
         cover_flags("link.flag", fields["flags"])
         for _ in range(repeats):
             self.set_running(True)
-            answer = await self.host.request(self.sequence, Command.RUN, RUN.pack(*fields.values()))
-            assert answer == (Result.OK, b"")
+            response = await self.host.request(self.sequence, Command.RUN,
+                                               RUN.pack(*fields.values()))
+            assert response == (Result.OK, b"")
             cover("link.repeated RUN", "acknowledged")
         self.set_running(False)
 
@@ -212,11 +213,11 @@ class Bench:
         self.host.finish()
         self.writes.finish()
         assert not self.runs.pending, "a run was not executed"
-        # Of two sequences' notices either may come first.
-        by_sequence = [[notice for notice in self.host.notices if notice[0] == sequence]
+        # Of two sequences' events either may come first.
+        by_sequence = [[event for event in self.host.events if event[0] == sequence]
                        for sequence in SEQUENCES]
         assert by_sequence == self.announced
-        cover("link.notice", *(notice[0] for notice in self.host.notices))
+        cover("link.event", *(event[0] for event in self.host.events))
 
 
 def units(rng: np.random.Generator, count: int) -> list[int]:

@@ -176,7 +176,7 @@ class ReferenceDevice:
 
     def _go(self) -> list[tuple[int, int, int]]:
         """Sequences take turns; one that has done with a token embeds its next at once."""
-        notices = []
+        events = []
         tokens = {number: self._embed(number)
                   for number, one in enumerate(self.sequences) if one.n_feed}
         while tokens:
@@ -191,12 +191,12 @@ class ReferenceDevice:
                     sequence = self.sequences[number]
                     token = sequence.advance(logits)
                     if token is not None:
-                        notices.append((number, sequence.position, token))
+                        events.append((number, sequence.position, token))
                     if sequence.n_feed:
                         following[number] = self._embed(number)
             # By number again: one without a head may have finished before one with a head.
             tokens = dict(sorted(following.items()))
-        return notices
+        return events
 
     def _embed(self, number: int) -> tuple[list[Step], NDArray[Any]]:
         """Begin a token; return the steps of its operations, and its logits."""

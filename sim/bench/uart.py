@@ -1,4 +1,4 @@
-"""The host's end of the link in a bench: bytes on pins, frames, requests and answers."""
+"""The host's end of the link in a bench: bytes on pins, frames, requests and responses."""
 
 from collections.abc import Iterator
 from itertools import groupby
@@ -17,7 +17,7 @@ __all__ = ["Host"]
 
 
 class Host:
-    """Sends requests to a design by its receive pin, and takes answers from its transmit pin.
+    """Sends requests to a design by its receive pin, and takes responses from its transmit pin.
 
     Parameters
     ----------
@@ -31,8 +31,8 @@ class Host:
 
     Attributes
     ----------
-    notices : list of (int, int, int)
-        Sequence, position and token of each notice so far.
+    events : list of (int, int, int)
+        Sequence, position and token of each event so far.
     """
 
     def __init__(self, rx: Dut, tx: Dut, clocks_per_bit: int,
@@ -42,7 +42,7 @@ class Host:
         self._pauses = pauses
         self._reader = FrameReader()
         self._answers: Queue[Frame] = Queue()
-        self.notices: list[tuple[int, int, int]] = []
+        self.events: list[tuple[int, int, int]] = []
         self._rx.value = 1
         cocotb.start_soon(self._listen())
 
@@ -60,26 +60,27 @@ class Host:
     async def send_frame(self, sequence: int, command: int, payload: bytes = b"") -> None:
         await self.send(encode_frame(Frame(sequence, command, payload)))
 
-    async def answer(self) -> Frame:
-        """Return the next answer."""
+    async def response(self) -> Frame:
+        """Return the next response."""
         return await self._answers.get()
 
     async def request(self, sequence: int, command: int, payload: bytes = b"") -> tuple[int, bytes]:
-        """Send a request; return the result and the payload of its answer."""
+        """Send a request; return the result and the payload of its response."""
         await self.send_frame(sequence, command, payload)
-        answer = await self.answer()
+        response = await self.response()
         expected = (sequence, command | RESPONSE)
-        assert (answer.sequence, answer.command) == expected, f"{answer} (expected {expected})"
-        return answer.payload[0], answer.payload[1:]
+        assert (response.sequence, response.command) == expected, (
+            f"{response} (expected {expected})")
+        return response.payload[0], response.payload[1:]
 
     async def do(self, sequence: int, command: int, payload: bytes = b"") -> bytes:
-        """Make a request that must succeed; return the payload of its answer."""
-        result, answer = await self.request(sequence, command, payload)
+        """Make a request that must succeed; return the payload of its response."""
+        result, response = await self.request(sequence, command, payload)
         assert result == Result.OK, f"command {command}: result {result}"
-        return answer
+        return response
 
     def finish(self) -> None:
-        """Raise ``AssertionError`` if an answer was not asked for, or a frame came damaged."""
+        """Raise ``AssertionError`` if a response was not asked for, or a frame came damaged."""
         assert self._answers.empty(), f"{self._answers.get_nowait()} (nothing expected)"
         assert self._reader.damaged == 0, "the design sent a damaged frame"
 
@@ -95,7 +96,7 @@ class Host:
             for frame in self._reader.feed(bytes([byte])):
                 number = frame.command - EVENT
                 if number in range(UP5K.sequences):
-                    assert frame.sequence == 0, f"{frame}: notices have sequence number 0"
-                    self.notices.append((number, *TOKEN_EVENT.unpack(frame.payload)))
+                    assert frame.sequence == 0, f"{frame}: events have sequence number 0"
+                    self.events.append((number, *TOKEN_EVENT.unpack(frame.payload)))
                 else:
                     self._answers.put_nowait(frame)

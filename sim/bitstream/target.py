@@ -47,7 +47,7 @@ class Recovered(Hdl):
     """Number of cells by kind."""
 
     @property
-    def facts(self) -> dict[str, str]:
+    def build_info(self) -> dict[str, str]:
         return {"bitstream_sha256": self.bitstream_sha256}
 
 
@@ -85,11 +85,11 @@ def recover_hdl(board: BoardDesign, data: bytes, progress: Progress = no_progres
             "clock_hz": design.clock_hz(board.oscillator_hz), "cells": design.count()}))
 
     folder = cached("recovered", key, make)
-    facts = json.loads((folder / "facts.json").read_text())
+    build_info = json.loads((folder / "facts.json").read_text())
     verilog = folder / "design.v"
     return Recovered(kind="bitstream", board=board, verilog=verilog,
                      sha256=sha256(verilog.read_bytes()).hexdigest(), design_sha256="", build_id=0,
-                     bitstream_sha256=sha256(data).hexdigest(), **facts)
+                     bitstream_sha256=sha256(data).hexdigest(), **build_info)
 
 
 def released_bitstream(progress: Progress = no_progress) -> tuple[bytes, BoardDesign]:

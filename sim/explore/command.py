@@ -135,7 +135,7 @@ def _caption(sweep: Sweep) -> str:
 
 
 def _print(outcomes: list[SweepResult], best: list[SweepResult], console: Console) -> None:
-    table = Table("", "clock", "device", "model", "texts", box=None)
+    table = Table("", "clock", "device", "model", "sequences", box=None)
     for heading in ("LC", "EBR", "max MHz", "cycles", "used", "tokens/s", "mW", "tokens/J"):
         table.add_column(heading, justify="right")
     table.add_column("")
@@ -184,9 +184,9 @@ def _ranges(text: str) -> list[int]:
     return found
 
 
-def _assignments(texts: list[str] | None) -> dict[str, list[int]]:
+def _assignments(assignments: list[str] | None) -> dict[str, list[int]]:
     found = {}
-    for text in texts or []:
+    for text in assignments or []:
         name, equals, values = text.partition("=")
         if not equals:
             raise ExploreError(f"NAME=N,N is wanted, such as sequences=1,2, not {text!r}")

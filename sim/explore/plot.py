@@ -97,17 +97,17 @@ SHORT = {"vocab_size": "V", "d_model": "d", "n_layers": "L", "d_hidden": "H"}
 
 def _names(points: Sequence[Point]) -> dict[Point, str]:
     """Names that tell the points apart, and say no more than that; colours tell the clocks."""
-    facts = {point: {
+    settings = {point: {
         **{SHORT[name]: str(value) for name, value in point.model.to_dict().items()},
         **{f"{name} ": str(getattr(point.design.device_config, name))
            for other in points for name, _ in other.design.device},
-        " text": f"{point.sequences}"} for point in points}
-    varying = [name for name in facts[points[0]]
-               if len({fact[name] for fact in facts.values()}) > 1]
+        " sequence": f"{point.sequences}"} for point in points}
+    varying = [name for name in settings[points[0]]
+               if len({values[name] for values in settings.values()}) > 1]
     return {point: ", ".join(
-        f"{fact[name]}{name}{'s' * (fact[name] != '1')}" if name == " text"
-        else f"{name}{fact[name]}" for name in varying) or f"{point.design.clock_hz / 1e6:g} MHz"
-            for point, fact in facts.items()}
+        f"{values[name]}{name}{'s' * (values[name] != '1')}" if name == " sequence"
+        else f"{name}{values[name]}" for name in varying) or f"{point.design.clock_hz / 1e6:g} MHz"
+            for point, values in settings.items()}
 
 
 def _style(axes: Axes, title: str, x: str, y: str) -> None:

@@ -88,8 +88,8 @@ def _outcome(point: Point, sweep: Sweep, store: Store) -> SweepResult | None:
     resources = next(iter(placed.values()))["resources"]
     fmax = {seed: float(result["fmax_hz"][str(seed)]) for seed, result in placed.items()}
     built = replace(computed, lc=resources["lc"], resources=resources, fmax_hz=fmax)
-    if performance.misfits:
-        return replace(built, failed="the model does not fit: " + performance.misfits[0])
+    if performance.violations:
+        return replace(built, failed="the model does not fit: " + performance.violations[0])
     if not built.seeds_met:
         return replace(built, failed=f"misses {design.clock_hz / 1e6:g} MHz: "
                                    f"{max(fmax.values()) / 1e6:.1f} MHz at best")

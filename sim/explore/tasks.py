@@ -126,7 +126,7 @@ def tasks_of(sweep: Sweep, *, activity: bool) -> dict[SweepDesign, list[Task]]:
                  *(Task(kind="placement", design=design, seed=seed) for seed in sweep.seeds)]
         if activity:
             tasks += [Task(kind="activity", design=design, model=model)
-                      for model in sweep.models() if not model.misfits(design.device_config)]
+                      for model in sweep.models() if not model.violations(design.device_config)]
         found[design] = tasks
     return found
 

@@ -138,7 +138,7 @@ class Bench:
         self.restart()
 
     @property
-    def facts(self) -> Mapping[str, Any]:
+    def build_info(self) -> Mapping[str, Any]:
         """Build info of the design, as fields of ``trilight.sw.report.Run``."""
         return {}
 

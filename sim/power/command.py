@@ -68,7 +68,7 @@ def power_command(
     model: Annotated[Path | None, typer.Option(
         "--model", "-m", metavar="FILE", help="Model to simulate, with --target netlist. Default: "
                                               "the bundled one.")] = None,
-    texts: Annotated[int, typer.Option(
+    sequences: Annotated[int, typer.Option(
         "--sequences", min=1, max=UP5K.sequences,
         help="Sequences to generate at once, with --target netlist.")] = 1,
     clock: Annotated[list[float] | None, typer.Option(
@@ -116,8 +116,8 @@ def power_command(
         if model is not None and target is PowerTarget.RELEASE:
             raise PowerError("a release was counted with its own model; to count another one, add "
                              "--target netlist")
-        results = _power(console, *_counted(target, model, texts), clock or DEFAULT_CLOCKS, voltage,
-                         temperature, chosen)
+        results = _power(console, *_counted(target, model, sequences), clock or DEFAULT_CLOCKS,
+                         voltage, temperature, chosen)
         if curve is not None:
             write_file(curve, curve_svg(results["curve"], results["source"]).encode())
         if plot is not None:
@@ -130,7 +130,7 @@ def _progress(text: str) -> None:
     Console(stderr=True).print(escape(text), style="dim")
 
 
-def _counted(target: PowerTarget, model: Path | None, texts: int,
+def _counted(target: PowerTarget, model: Path | None, sequences: int,
              ) -> tuple[dict[str, Any], float | None, str]:
     """Activity as JSON, the clock that timing analysis allows, and a sentence on the source."""
     release = cast(dict[str, Any], load_releases()[BOARD])
@@ -141,11 +141,11 @@ def _counted(target: PowerTarget, model: Path | None, texts: int,
         return dict(release["activity"]), max(fmax.values(), default=None), source
     netlist = synthesise(find_board(BOARD), _progress)
     loaded = Model.load(model or default_model_path())
-    activity = measure_activity(netlist, loaded, sequences=texts,
+    activity = measure_activity(netlist, loaded, sequences=sequences,
                                 progress=_progress).to_dict()
     known = netlist.sha256 == release["netlist_sha256"]
     source = (f"netlist {netlist.sha256[:12]}, model {loaded.sha256[:12]}, "
-              f"sequences at once: {texts}")
+              f"sequences at once: {sequences}")
     return activity, max(fmax.values(), default=None) if known else None, source
 
 

@@ -20,7 +20,7 @@ from rich.table import Table
 from trilight.hw.flow.build import BoardDesign, build, design_sha256, find_board, synthesise
 from trilight.hw.support.terminal import Console
 from trilight.hw.support.tools import Progress
-from trilight.sim.wasm.library import facts_of
+from trilight.sim.wasm.library import build_info_of
 from trilight.sim.wasm.release import (
     has_same_sources,
     is_released,
@@ -153,8 +153,8 @@ def _check_module(name: str, board: BoardDesign, rebuild: bool, progress: Progre
         code = load_module(name)
         if code is None:
             return
-        record = Record.of(what, facts_of(code)["design_sha256"], [design_sha256(board)], command,
-                           release=True)
+        record = Record.of(what, build_info_of(code)["design_sha256"], [design_sha256(board)],
+                           command, release=True)
     except SimulationError as error:
         yield Record(name=what, release=True, origin=Origin.UNNAMED, reason=str(error),
                      command=command)
@@ -162,7 +162,7 @@ def _check_module(name: str, board: BoardDesign, rebuild: bool, progress: Progre
     reason = ""
     if not is_released(code, name):
         reason = "its SHA-256 is not that in the figures of the release"
-    elif record.origin is Origin.PRESENT and not has_same_sources(facts_of(code)):
+    elif record.origin is Origin.PRESENT and not has_same_sources(build_info_of(code)):
         reason = "its sources have changed, though not the design; without Amaranth nobody knows"
         record = Record(**vars(record) | {"command": f"trilight build {name} --wasm"})
     elif record.origin is Origin.PRESENT and rebuild:
@@ -174,7 +174,7 @@ def _check_module(name: str, board: BoardDesign, rebuild: bool, progress: Progre
 
 def _difference(code: bytes, made: bytes) -> str:
     """Say what is known of why a module that was compiled again has other bytes."""
-    old, new = facts_of(code), facts_of(made)
+    old, new = build_info_of(code), build_info_of(made)
     for name in ("tools", "netlist_sha256", "sources_sha256"):
         if old[name] != new[name]:
             return f"compiled again it is another one: its {name} was {old[name]}, is {new[name]}"

@@ -83,7 +83,7 @@ class SteppedBoard(Transport):
         return f"the {self._bench.hdl.kind}"
 
     @property
-    def patience(self) -> float:
+    def timeout_scale(self) -> float:
         """What the host's clock says is nothing to a simulation on a busy computer."""
         return 1000.0
 
@@ -163,7 +163,7 @@ def draw_config(rng: np.random.Generator) -> ModelConfig:
             for most in (UP5K.max_vocab, UP5K.max_rows // 3, UP5K.max_columns))
         config = ModelConfig(vocab_size=vocab_size, d_model=d_model, d_hidden=d_hidden,
                              n_layers=int(rng.integers(1, 4 if small else 9)))
-        if not config.misfits(UP5K):
+        if not config.violations(UP5K):
             return config
 
 
@@ -202,8 +202,8 @@ class Session:
         requests = [write_request(address + start, units[start:start + MAX_WORDS]
                                   .astype("<u2").tobytes())
                     for start in range(0, len(units), MAX_WORDS)]
-        for answer in self._link.exchange(requests):
-            answer.check()
+        for response in self._link.exchange(requests):
+            response.check()
 
     def run(self, together: bool, longest: int = LONGEST_GENERATION) -> None:
         """A prompt and a generation for one sequence or for two, drawn at random, and compared.
@@ -215,8 +215,8 @@ class Session:
         """
         rng, device = self._rng, self._device
         chosen = [0, 1] if together else [int(rng.integers(2)) if not any(self._fresh) else 0]
-        notices: list[tuple[int, int, int]] = []
-        self._link.notices.clear()
+        events: list[tuple[int, int, int]] = []
+        self._link.events.clear()
         temperature = int(rng.choice(TEMPERATURES))
         for sequence in chosen:
             flags = RunFlag(0)
@@ -231,10 +231,10 @@ class Session:
             position = 0 if RunFlag.RESET in flags else device.positions[sequence]
             self._prompt(sequence, position, n_feed)
             seed = int(rng.choice([0, 1, int(rng.integers(1 << 32))]))
-            notices = device.run(flags, n_feed, n_generate, temperature, seed, sequence)
+            events = device.run(flags, n_feed, n_generate, temperature, seed, sequence)
             self._link.request(Request(Command.RUN, RUN.pack(
                 flags, sequence, n_feed, n_generate, temperature, seed))).check()
-        self._compare(notices)
+        self._compare(events)
         self._outcome.runs += 1
         self._outcome.together += together
 
@@ -246,19 +246,19 @@ class Session:
             self._write(Region.TAPE + sequence * tape + (position + offset) % tape,
                         tokens[offset:offset + 1])
 
-    def _compare(self, notices: list[tuple[int, int, int]]) -> None:
-        """Wait for the end of the run; compare notices, positions, counters and traces."""
+    def _compare(self, events: list[tuple[int, int, int]]) -> None:
+        """Wait for the end of the run; compare events, positions, counters and traces."""
         device, outcome = self._device, self._outcome
         while self._bench.values()["running"]:
             self._bench.run(RUNNING_CYCLES)
-        self._link.listen(0.1)  # to the last notice
+        self._link.listen(0.1)  # to the last event
         running, _, words, tokens, *positions = status_struct(UP5K.sequences).unpack(
             self._link.request(Request(Command.STATUS)).check())
         same("running, positions", [running, *positions], [0, *device.positions])
         same("words and tokens", [words, tokens], [device.words, device.tokens])
         taken = {name: self._bench.take(recorder) for name, recorder in self._recorders.items()}
-        self._compare_events(notices, taken["logit"][0])
-        outcome.generated += len(notices)
+        self._compare_events(events, taken["logit"][0])
+        outcome.generated += len(events)
         channels = self._model.config.d_model * (2 * self._model.config.n_layers + 1)
         for name, (_, got) in taken.items():
             got -= got >> self._widths[name] - 1 << self._widths[name]
@@ -274,7 +274,7 @@ class Session:
 
     def _compare_events(self, expected: list[TokenEvent], logit_cycles: NDArray[Any]) -> None:
         """Compare the events of a run: all have come, but for those the line had no time for."""
-        came = [(n.sequence, n.position, n.token) for n in self._link.notices]
+        came = [(n.sequence, n.position, n.token) for n in self._link.events]
         if not in_order(expected, came):
             raise SimulationError(f"events: {came} != {expected} (expected)")
         # The response to RUN and an event of each other sequence go before an event.
@@ -368,7 +368,7 @@ class Campaign:
             **self.about, "seconds": round(self.seconds, 1), "tokens": self.tokens,
             "generated": sum(outcome.generated for outcome in self.outcomes),
             "runs": sum(outcome.runs for outcome in self.outcomes),
-            "runs_of_two_texts": sum(outcome.together for outcome in self.outcomes),
+            "runs_of_two_sequences": sum(outcome.together for outcome in self.outcomes),
             "corner_case_models": sum(outcome.corner_case for outcome in self.outcomes),
             "cycles": sum(outcome.cycles for outcome in self.outcomes),
             "values": {name: sum(outcome.values.get(name, 0) for outcome in self.outcomes)

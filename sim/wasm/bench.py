@@ -5,7 +5,7 @@ from typing import Any
 
 from trilight.sim.native.bench import Bench, Trace
 
-from .library import WasmLibrary, facts_of
+from .library import WasmLibrary, build_info_of
 
 __all__ = ["WasmBench"]
 
@@ -25,15 +25,16 @@ class WasmBench(Bench):
     """
 
     def __init__(self, code: bytes) -> None:
-        known = facts_of(code)
-        self._facts = known
+        known = build_info_of(code)
+        self._build_info = known
         self._stopped = False
         super().__init__(WasmLibrary(code), [Trace(*trace) for trace in known["traces"]],
                          known["clocks_per_bit"], weights=range(known["weights"]))
 
     @property
-    def facts(self) -> Mapping[str, Any]:
-        return {name: self._facts[name] for name in ("design_sha256", "netlist_sha256", "tools")}
+    def build_info(self) -> Mapping[str, Any]:
+        return {name: self._build_info[name]
+                for name in ("design_sha256", "netlist_sha256", "tools")}
 
     def run(self, most: int, *, quiet: int | None = None, idle: int | None = None) -> int:
         return 0 if self._stopped else super().run(most, quiet=quiet, idle=idle)

@@ -25,7 +25,7 @@ from trilight.sim.native.compile import (
 from trilight.sim.native.library import CORE_FUNCTIONS
 from trilight.sim.native.verilog import bench_verilog, reading_traces, traces_of, weight_memories
 
-from .library import with_facts
+from .library import with_build_info
 
 __all__ = ["compile_module"]
 
@@ -83,7 +83,7 @@ def compile_module(netlist: Netlist, progress: Progress = no_progress,
     key = digest(*sources.values(), *WHOLE_FLAGS, *flags, *link, str(tools))
     folder = cached("wasm", key, lambda work: _make(
         work, sources, key, flags, link, netlist.board.name, progress))
-    return with_facts((folder / "bench.wasm").read_bytes(), {
+    return with_build_info((folder / "bench.wasm").read_bytes(), {
         "board": netlist.board.name,
         "design_sha256": netlist.design_sha256,
         "netlist_sha256": netlist.sha256,

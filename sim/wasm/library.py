@@ -10,9 +10,9 @@ import wasmtime
 from trilight.sim.native.library import Argument
 from trilight.sw.errors import SimulationError
 
-__all__ = ["FACTS", "WasmLibrary", "facts_of", "with_facts"]
+__all__ = ["BUILD_INFO", "WasmLibrary", "build_info_of", "with_build_info"]
 
-FACTS = "trilight"
+BUILD_INFO = "trilight"
 """Custom section of a module that says, in JSON, what it was made from."""
 
 _HEADER = b"\0asm\1\0\0\0"
@@ -89,23 +89,23 @@ def _bits(kind: wasmtime.ValType) -> int:
     return 64 if kind == wasmtime.ValType.i64() else 32
 
 
-def with_facts(code: bytes, facts: dict[str, Any]) -> bytes:
-    """Return a module with a custom section that holds ``facts``."""
-    name = FACTS.encode()
+def with_build_info(code: bytes, build_info: dict[str, Any]) -> bytes:
+    """Return a module with a custom section that holds ``build_info``."""
+    name = BUILD_INFO.encode()
     body = (_leb128(len(name)) + name
-            + json.dumps(facts, separators=(",", ":"), sort_keys=True).encode())
+            + json.dumps(build_info, separators=(",", ":"), sort_keys=True).encode())
     return code + b"\0" + _leb128(len(body)) + body
 
 
-def facts_of(code: bytes) -> dict[str, Any]:
-    """Return what ``with_facts`` has added.
+def build_info_of(code: bytes) -> dict[str, Any]:
+    """Return what ``with_build_info`` has added.
 
     Raises
     ------
     SimulationError
         The module is none, or has no such section.
     """
-    name = FACTS.encode()
+    name = BUILD_INFO.encode()
     try:
         for kind, body in _sections(code):
             size, start = _read_leb128(body, 0)

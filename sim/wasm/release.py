@@ -22,7 +22,7 @@ from trilight.hw.support.tools import Progress, no_progress
 from trilight.sw.errors import SimulationError
 from trilight.sw.report.report import load_releases
 
-from .library import facts_of
+from .library import build_info_of
 
 __all__ = ["MODULES", "has_same_sources", "is_current", "is_released", "load_module",
            "release_module", "released_module"]
@@ -91,27 +91,27 @@ def is_released(code: bytes, board: str) -> bool:
             and hashlib.sha256(code).hexdigest() == release.get("module_sha256"))
 
 
-def has_same_sources(facts: Mapping[str, Any]) -> bool:
+def has_same_sources(build_info: Mapping[str, Any]) -> bool:
     """Whether the sources that a module's design was made from are those which are installed."""
     try:
-        return bool(sources_sha256(facts["sources"]) == facts["sources_sha256"])
+        return bool(sources_sha256(build_info["sources"]) == build_info["sources_sha256"])
     except (OSError, SyntaxError):
         # A source has gone, or is being worked on.
         return False
 
 
-def is_current(facts: Mapping[str, Any]) -> bool:
+def is_current(build_info: Mapping[str, Any]) -> bool:
     """Whether a module's design is that of the sources which are installed."""
-    if has_same_sources(facts):
+    if has_same_sources(build_info):
         return True
     if find_spec("amaranth") is None or find_spec("amaranth_boards") is None:
         return False
-    return bool(design_sha256(find_board(facts["board"])) == facts["design_sha256"])
+    return bool(design_sha256(find_board(build_info["board"])) == build_info["design_sha256"])
 
 
 def released_module(board: str) -> bytes | None:
     """Return the module of a board's release, if the design is still the released one."""
     code = load_module(board)
-    if code and is_released(code, board) and is_current(facts_of(code)):
+    if code and is_released(code, board) and is_current(build_info_of(code)):
         return code
     return None

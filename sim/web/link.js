@@ -108,14 +108,14 @@ class Link {
     this.waiting = new Map();
     this.sequence = 0;
     this.lastRun = 0;
-    this.onnotice = () => {};
+    this.ontoken = () => {};
     transport.onbytes = (bytes) => this.reader.feed(bytes).forEach((frame) => this.take(frame));
   }
 
   take({ sequence, command, payload }) {
     if (sequence === 0 && command >= PROTOCOL.event && command < PROTOCOL.response) {
       const [position, token] = unpack(PROTOCOL.formats.event, payload);
-      this.onnotice(position, token);
+      this.ontoken(position, token);
       return;
     }
     const sent = this.waiting.get(sequence);
@@ -295,7 +295,7 @@ class Board {
       const flags = (fed ? 0 : RESET) | (made ? 0 : SEED);
       let news = () => {};
       const heard = [];
-      this.link.onnotice = (position, token) => {
+      this.link.ontoken = (position, token) => {
         heard.push([position, token]);
         news();
       };
@@ -308,7 +308,7 @@ class Board {
           if (!heard.length && !(await this.status()).running && !heard.length) break;
         }
         for (const [position, token] of heard.splice(0)) {
-          // What a lost notice would have said is on the tape.
+          // What a lost event would have said is on the tape.
           const ahead = (position - (prompt.length + made)) & 0xffff;
           if (ahead >= end - made) continue;
           for (let k = 0; k < ahead; k++) ontoken(await this.readTape(prompt.length + made++));

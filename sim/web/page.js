@@ -1,6 +1,6 @@
 // The page: a chip in a worker or a board on a serial port, a text that grows, and what it took.
 
-const FACTS = JSON.parse(document.getElementById("facts").textContent);
+const BUILD_INFO = JSON.parse(document.getElementById("build-info").textContent);
 const $ = (id) => document.getElementById(id);
 const LOOK_MS = 90; // between two changes of the lights
 const results = { runs: [] };
@@ -38,7 +38,7 @@ class SimulatedChip {
 
   async start() {
     const bytes = await unzipped($("module").textContent);
-    return this.ask("ready", { start: { bytes, first: FACTS.stages.first, rest: FACTS.stages.rest.map(
+    return this.ask("ready", { start: { bytes, first: BUILD_INFO.stages.first, rest: BUILD_INFO.stages.rest.map(
       ([, trace, pulses]) => [trace, pulses]) } });
   }
 
@@ -59,7 +59,7 @@ class SerialBoard {
     if (!navigator.serial)
       throw new Error("this browser has no WebSerial; Chrome and Edge have it");
     const port = await navigator.serial.requestPort();
-    await port.open({ baudRate: FACTS.baud, bufferSize: 1 << 16 });
+    await port.open({ baudRate: BUILD_INFO.baud, bufferSize: 1 << 16 });
     const board = new SerialBoard(port);
     board.writer = port.writable.getWriter();
     board.listen();
@@ -97,13 +97,13 @@ const number = (value, digits = 0) => value.toLocaleString("en", {
 
 // Energy of a token at the clock of the release: power while it computes, times its time.
 function energy(cycles) {
-  return FACTS.power_mw?.map((power) => (1e3 * power * cycles) / FACTS.clock_hz);
+  return BUILD_INFO.power_mw?.map((power) => (1e3 * power * cycles) / BUILD_INFO.clock_hz);
 }
 
 // Strips of the stages, and how long ago each was lit.
-const strips = FACTS.stages.rest.map(([name, , , words], index) => {
+const strips = BUILD_INFO.stages.rest.map(([name, , , words], index) => {
   const strip = document.createElement("div");
-  strip.style.flexGrow = Math.max(words, FACTS.stages.total / 100);
+  strip.style.flexGrow = Math.max(words, BUILD_INFO.stages.total / 100);
   strip.title = name;
   if (index && name.startsWith("mix")) strip.classList.add("begins");
   $("token").append(strip);
@@ -137,7 +137,7 @@ function look(now) {
   const { ran, counts, stages } = light;
   const share = (...names) => names.reduce((sum, name) => sum + (counts[name] ?? 0), 0) / (ran || 1);
   const shares = {
-    link: Math.min(1, (light.bytes * 10 * FACTS.clocks_per_bit) / (ran || 1)),
+    link: Math.min(1, (light.bytes * 10 * BUILD_INFO.clocks_per_bit) / (ran || 1)),
     sequencer: share("running"), memory: share("reading"), engine: share("reading"),
     vector: share("act_valid", "h_valid", "x_valid"), sampler: share("logit_valid"),
   };
@@ -156,7 +156,7 @@ const chip = new SimulatedChip(news);
 let board, current, stopping = false;
 
 function image() {
-  return Promise.all(FACTS.image.map(async ([address, data]) => [address, await unzipped(data)]));
+  return Promise.all(BUILD_INFO.image.map(async ([address, data]) => [address, await unzipped(data)]));
 }
 
 // The board of the target that is chosen, with the model in it.
@@ -186,12 +186,12 @@ async function connect() {
 }
 
 function encoded(text) {
-  const tokens = [...text].map((letter) => FACTS.vocabulary.indexOf(letter));
+  const tokens = [...text].map((letter) => BUILD_INFO.vocabulary.indexOf(letter));
   const unknown = [...text].filter((_, index) => tokens[index] < 0);
   if (!tokens.length) throw new Error("the prompt must have at least one character");
   if (unknown.length)
     throw new Error(`the model does not know ${JSON.stringify(unknown[0])}; it was trained on `
-      + JSON.stringify(FACTS.vocabulary.join("")));
+      + JSON.stringify(BUILD_INFO.vocabulary.join("")));
   return tokens;
 }
 
@@ -199,7 +199,7 @@ function encoded(text) {
 function tell(cycles) {
   const joules = energy(cycles);
   $("cycles").textContent = number(cycles);
-  $("fast").textContent = number(FACTS.clock_hz / cycles);
+  $("fast").textContent = number(BUILD_INFO.clock_hz / cycles);
   $("energy").textContent = joules ? number(joules[1], 1) : "–";
   $("interval").textContent = joules ? `${number(joules[0], 1)} to ${number(joules[2], 1)}`
     : "not known of a design that was not released";
@@ -218,7 +218,7 @@ async function generate() {
     ids.push(token);
     const box = $("text");
     const follows = box.scrollTop + box.clientHeight > box.scrollHeight - 40;
-    $("made").append(FACTS.vocabulary[token]);
+    $("made").append(BUILD_INFO.vocabulary[token]);
     if (follows) box.scrollTop = box.scrollHeight;
     const now = performance.now();
     const running = whole.counts.running ?? 0;
@@ -232,7 +232,7 @@ async function generate() {
   const counted = await device.generate({ ...request, ontoken, stopped: () => stopping });
   const seconds = (performance.now() - start) / 1e3;
   if (counted.tokens) tell(counted.cycles / counted.tokens);
-  results.runs.push({ ...request, ids, text: ids.map((id) => FACTS.vocabulary[id]).join(""), seconds,
+  results.runs.push({ ...request, ids, text: ids.map((id) => BUILD_INFO.vocabulary[id]).join(""), seconds,
     ...counted, target: current });
   const ended = stopping ? "Stopped after" : "Generated";
   show(`${ended} ${number(ids.length)} characters in ${number(seconds, 1)} s; the chip says that its `

@@ -37,7 +37,7 @@ from trilight.hw.contract.protocol import (
     status_struct,
 )
 from trilight.sim.power.activity import token_stages
-from trilight.sim.wasm.library import facts_of
+from trilight.sim.wasm.library import build_info_of
 from trilight.sw.host.weight_crc import WEIGHT_WORD_BYTES
 from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import Model
@@ -65,7 +65,7 @@ def make_page(code: bytes, release: Release, model: Model) -> str:
     model : Model
         What the chip is loaded with.
     """
-    known = facts_of(code)
+    known = build_info_of(code)
     texts = {name: (resources.files(__package__) / name).read_text(encoding="utf-8")
              for name in ("page.html", "page.css", "page.js", "link.js", "worker.js")}
     values = {
@@ -74,7 +74,7 @@ def make_page(code: bytes, release: Release, model: Model) -> str:
         "page": texts["page.js"],
         "worker": texts["worker.js"],
         "protocol": _json(_protocol()),
-        "facts": _json(_facts(known, release, model)),
+        "build_info": _json(_build_info(known, release, model)),
         "module": _packed(code),
         "clock_mhz": f"{known['clock_hz'] / 1e6:g}",
         "cells": f"{sum(known['cells'].values()):,}",
@@ -124,7 +124,7 @@ def _protocol() -> dict[str, Any]:
     }
 
 
-def _facts(known: Mapping[str, Any], release: Release, model: Model) -> dict[str, Any]:
+def _build_info(known: Mapping[str, Any], release: Release, model: Model) -> dict[str, Any]:
     activity = release["activity"]
     # Of another design than the released one nothing is known.
     power = known["design_sha256"] == release["design_sha256"] and estimate_power(

@@ -7,7 +7,7 @@ const SLICE_MS = 12; // of simulation between two looks at messages
 const QUIET_BITS = 12; // a frame is whole when the line has been quiet for longer than a byte
 const IDLE = 2000; // cycles after which nothing more happens by itself
 
-let chip, memory, bench, facts, stages, stage;
+let chip, memory, bench, build_info, stages, stage;
 let asleep = true;
 const wake = new MessageChannel();
 wake.port1.onmessage = () => simulate();
@@ -32,29 +32,29 @@ function imports(module) {
 async function start({ bytes, first, rest }) {
   const module = await WebAssembly.compile(bytes);
   const [section] = WebAssembly.Module.customSections(module, "trilight");
-  facts = JSON.parse(new TextDecoder().decode(section));
-  const names = facts.traces.map(([name]) => name);
+  build_info = JSON.parse(new TextDecoder().decode(section));
+  const names = build_info.traces.map(([name]) => name);
   const instance = await WebAssembly.instantiate(module, imports(module));
   chip = instance.exports;
   chip._initialize();
   memory = chip.malloc(1 << 20);
-  bench = chip.bench_new(facts.clocks_per_bit, names.indexOf("running"), names.indexOf("checking"));
-  chip.bench_run(bench, BigInt(facts.reset_cycles), NEVER, NEVER);
+  bench = chip.bench_new(build_info.clocks_per_bit, names.indexOf("running"), names.indexOf("checking"));
+  chip.bench_run(bench, BigInt(build_info.reset_cycles), NEVER, NEVER);
   const number = (list) => list.map(([name, pulses]) => [names.indexOf(name), pulses]);
   stages = { first: number(first), rest: number(rest) };
   stage = { index: -1, seen: 0, cycles: new Array(rest.length).fill(0) };
-  postMessage({ ready: facts });
+  postMessage({ ready: build_info });
 }
 
 function pulses() {
-  chip.bench_pulses(bench, memory, BigInt(facts.traces.length));
-  return Array.from(new BigUint64Array(chip.memory.buffer, memory, facts.traces.length), Number);
+  chip.bench_pulses(bench, memory, BigInt(build_info.traces.length));
+  return Array.from(new BigUint64Array(chip.memory.buffer, memory, build_info.traces.length), Number);
 }
 
 // Which stage of a token the chip is in, from the vectors that have been written. Negative before
 // the first operation.
 function follow(before, after) {
-  const running = facts.traces.findIndex(([name]) => name === "running");
+  const running = build_info.traces.findIndex(([name]) => name === "running");
   const ran = after[running] - before[running];
   if (!ran) {
     stage.index = -stages.first.length;
@@ -80,7 +80,7 @@ function follow(before, after) {
 }
 
 function simulate() {
-  const quiet = BigInt(QUIET_BITS * facts.clocks_per_bit);
+  const quiet = BigInt(QUIET_BITS * build_info.clocks_per_bit);
   const began = performance.now();
   const before = pulses();
   const cycles = Number(chip.bench_cycles(bench));
@@ -97,7 +97,7 @@ function simulate() {
     count = Number(chip.bench_read(bench, memory, 4096n));
     asleep = !count && idle >= IDLE;
   } while (!count && !asleep && performance.now() - began < SLICE_MS);
-  const names = facts.traces.map(([name]) => name);
+  const names = build_info.traces.map(([name]) => name);
   const lights = Object.fromEntries(names.map((name, trace) => [name, last[trace] - before[trace]]));
   postMessage({
     bytes: new Uint8Array(chip.memory.buffer, memory, count).slice(),
@@ -118,7 +118,7 @@ function write(bytes) {
 // Puts 16-bit units into the weight memory from outside, as a boot from flash does.
 function place(bytes) {
   const units = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2);
-  const lanes = facts.weights;
+  const lanes = build_info.weights;
   for (let lane = 0; lane < lanes; lane++) {
     const values = BigUint64Array.from(
       { length: Math.ceil((units.length - lane) / lanes) }, (_, k) => BigInt(units[k * lanes + lane]));

@@ -103,7 +103,7 @@ def _report(board: Board, model: Model, runs: Sequence[LastRun],
     report = build_report(Run(
         model=model, target=board.transport.name, generation=merge(runs),
         clock_hz=board.identity.clock_hz, build_id=board.identity.build_id,
-        **board.transport.facts), releases)
+        **board.transport.build_info), releases)
     found = report["release"]
     return report, next((dict(release) for release in releases.values()
                          if found and release["board"] == found["board"]), None)
@@ -120,10 +120,10 @@ def _measure(spec: str, system: System, workload: Workload, protocol: Protocol, 
 
 def _run_baseline(baseline: Baseline, model: Model, workload: Workload, settings: Settings,
                   expected: Expected, quality: dict[str, Any], watch: Watch) -> dict[str, Any]:
-    facts = baseline.facts
+    info = baseline.info
     system = LocalSystem(baseline, model)
     passes: list[list[LastRun]] = []
-    with watch(f"Running baseline {facts.name}") as progress:
+    with watch(f"Running baseline {info.name}") as progress:
         # The first pass fills caches and is not counted.
         run_once(system, workload, progress)
         end = time.monotonic() + PASS_SECONDS
@@ -131,9 +131,9 @@ def _run_baseline(baseline: Baseline, model: Model, workload: Workload, settings
             passes.append(run_once(system, workload, progress))
     measurement, reason = None, ""
     try:
-        measurement = _measure(facts.meter, system, workload, settings.protocol, watch)
+        measurement = _measure(info.meter, system, workload, settings.protocol, watch)
     except MeterError as error:
         reason = (f"no meter sees it ({error}), and no watts were stated: "
                   "--host-watts with --host-watts-source")
-    return local_system(facts, passes, expected, quality, power=settings.host_power,
+    return local_system(info, passes, expected, quality, power=settings.host_power,
                         measurement=measurement, no_energy=reason, carbon=settings.carbon)

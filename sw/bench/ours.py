@@ -75,7 +75,7 @@ def entry_of_file(path: Path) -> dict[str, Any] | None:
 def entry_of_release(model: Model) -> dict[str, Any] | None:
     """The released build with a model; ``None`` if it was not counted with that model."""
     text = Generated(prompt="", text="", token_ids=(), seed=0)
-    nothing = LastRun(texts=(text,), sequences=1, temperature=0, cycles=None, words=0, tokens=0,
+    nothing = LastRun(generated=(text,), sequences=1, temperature=0, cycles=None, words=0, tokens=0,
                       prompt_cycles=None, host_seconds=0, repeats=0)
     report = build_report(Run(model=model, target="reference", generation=nothing),
                           load_releases())

@@ -64,8 +64,8 @@ class LocalSystem:
         seconds = time.monotonic() - started
         text = Generated(prompt=request.prompt, text=self._model.decode(ids),
                          token_ids=tuple(ids), seed=request.seed)
-        return LastRun(texts=(text,), sequences=1, temperature=temperature, cycles=None, words=0,
-                       tokens=tokens, prompt_cycles=None, host_seconds=seconds, repeats=0)
+        return LastRun(generated=(text,), sequences=1, temperature=temperature, cycles=None,
+                       words=0, tokens=tokens, prompt_cycles=None, host_seconds=seconds, repeats=0)
 
 
 def run_once(system: System, workload: Workload, progress: Progress) -> list[LastRun]:
@@ -106,13 +106,14 @@ def run_for(system: System, workload: Workload) -> Callable[[float], int]:
 
 
 def merge(runs: Sequence[LastRun]) -> LastRun:
-    """All queries as one run: counters and times added up, texts beside each other."""
+    """All queries as one run: counters and times added up, generated texts beside each other."""
     def total(values: list[int | None]) -> int | None:
         return None if None in values else sum(value or 0 for value in values)
 
     return LastRun(
-        texts=tuple(text for run in runs for text in run.texts), sequences=runs[0].sequences,
-        temperature=runs[0].temperature, cycles=total([run.cycles for run in runs]),
+        generated=tuple(each for run in runs for each in run.generated),
+        sequences=runs[0].sequences, temperature=runs[0].temperature,
+        cycles=total([run.cycles for run in runs]),
         words=sum(run.words for run in runs), tokens=sum(run.tokens for run in runs),
         prompt_cycles=total([run.prompt_cycles for run in runs]),
         host_seconds=sum(run.host_seconds for run in runs),

@@ -14,7 +14,7 @@ from trilight.sw.power import Activity, estimate_power
 from trilight.sw.power.estimate import ACTIVITY
 from trilight.sw.report.report import Figure, Provenance
 
-from .baselines import BaselineFacts
+from .baselines import BaselineInfo
 from .boundaries import BOUNDARIES
 from .figures import read_figure, reciprocal, scaled
 from .host import host_processor
@@ -111,7 +111,7 @@ def device_system(report: Mapping[str, Any], runs: Sequence[LastRun], expected: 
         hashes=report["hashes"], hashes_missing=report["hashes_missing"])
 
 
-def local_system(facts: BaselineFacts, passes: Sequence[Sequence[LastRun]], expected: Expected,
+def local_system(info: BaselineInfo, passes: Sequence[Sequence[LastRun]], expected: Expected,
                  quality: Mapping[str, Any], *, power: AssumedPower | None,
                  measurement: Mapping[str, Any] | None, no_energy: str,
                  carbon: Carbon | None) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def local_system(facts: BaselineFacts, passes: Sequence[Sequence[LastRun]], expe
 
     Parameters
     ----------
-    facts
+    info
         The baseline.
     passes
         Runs of the whole workload, one after the other; the median of their speeds counts.
@@ -150,10 +150,10 @@ def local_system(facts: BaselineFacts, passes: Sequence[Sequence[LastRun]], expe
     elif power:
         stated = f"{power.watts:g} W assumed ({power.source})"
         figures["power_mw"] = Figure(value=power.watts * 1e3, unit="mW", provenance="assumed",
-                                     boundary=facts.boundary, source=stated)
+                                     boundary=info.boundary, source=stated)
         figures["joules_per_token"] = Figure(
             value=power.watts / rate, unit="J/token", provenance="modelled",
-            boundary=facts.boundary, source=f"{stated} / measured tokens per second")
+            boundary=info.boundary, source=f"{stated} / measured tokens per second")
         warnings.append(f"no meter: energy rests on {stated}")
     else:
         figures["power_mw"] = Figure.missing("mW", no_energy)
@@ -165,11 +165,11 @@ def local_system(facts: BaselineFacts, passes: Sequence[Sequence[LastRun]], expe
             data["unit"], f"tokens differ from the reference's at {tokens['first_difference']}, "
                           "and the quality of this arithmetic was not evaluated")
     return _system(
-        name=facts.name, kind="baseline", arithmetic=facts.arithmetic, figures=figures,
+        name=info.name, kind="baseline", arithmetic=info.arithmetic, figures=figures,
         tokens=tokens, measurement=measurement,
         timeline=_windows(measurement) if measurement else _segments(runs, None),
-        software=facts.software, warnings=warnings,
-        device={"description": facts.device, "target": facts.name, "host": host_processor()})
+        software=info.software, warnings=warnings,
+        device={"description": info.device, "target": info.name, "host": host_processor()})
 
 
 def _system(*, figures: Mapping[str, Figure], software: Mapping[str, str],

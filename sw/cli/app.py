@@ -276,14 +276,14 @@ def info(
         return
     loaded = Model.load(path)
     config = loaded.config
-    misfits = config.misfits(UP5K)
+    violations = config.violations(UP5K)
     results = {
         "sha256": loaded.sha256,
         **config.to_dict(),
         "ternary_weights": config.ternary_weights,
         "weight_words": config.weight_words(UP5K.packing),
         "weight_words_of": UP5K.weight_words,
-        "misfits": misfits,
+        "violations": violations,
         "vocab": "".join(loaded.vocab),
         "provenance": dict(loaded.provenance),
     }
@@ -296,7 +296,7 @@ def info(
     table.add_row("ternary weights", f"{config.ternary_weights:,}")
     words = config.weight_words(UP5K.packing)
     table.add_row("weight memory", f"{words:,} of {UP5K.weight_words:,} words")
-    table.add_row(f"fits {UP5K.name}", "yes" if not misfits else "no: " + "\n".join(misfits))
+    table.add_row(f"fits {UP5K.name}", "yes" if not violations else "no: " + "\n".join(violations))
     table.add_row("characters", escape(repr(results["vocab"])))
     for name, value in loaded.provenance.items():
         table.add_row(escape(name), escape(value if isinstance(value, str) else json.dumps(value)))

@@ -70,7 +70,7 @@ def read_meter(
     if json_file is not None:
         check_folder(json_file)
     recording = record(meter, seconds)
-    facts = recording.facts
+    metadata = recording.metadata
     table = Table("", "mean", "scatter", "least", "most", box=None)
     for name, unit, values in (("voltage", "V", recording.volts),
                                ("current", "A", recording.amperes),
@@ -80,9 +80,9 @@ def read_meter(
                 values.mean(), values.std(), values.min(), values.max())))
     console = Console()
     console.print(table)
-    rate = "" if facts.rate_hz is None else f", {facts.rate_hz:.3g} a second"
+    rate = "" if metadata.rate_hz is None else f", {metadata.rate_hz:.3g} a second"
     console.print(f"{recording.t_s.size:,} readings{rate}; boundary {recording.boundary}; "
-                  f"{facts.type}: {facts.accuracy}", highlight=False, markup=False)
+                  f"{metadata.type}: {metadata.accuracy}", highlight=False, markup=False)
     for warning in recording.warnings:
         console.print(f"Note: {warning}", style="yellow", markup=False)
     if json_file is not None:

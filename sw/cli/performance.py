@@ -99,5 +99,5 @@ def _print(found: Performance, results: dict[str, Any], console: Console) -> Non
     summary.add_row("weight memory", f"{found.model.weight_words(UP5K.packing):,}",
                     f"of {UP5K.weight_words:,} words")
     console.print(summary)
-    for misfit in found.misfits:
-        console.print(f"Does not fit {UP5K.name}: {misfit}")
+    for violation in found.violations:
+        console.print(f"Does not fit {UP5K.name}: {violation}")

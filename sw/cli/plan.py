@@ -41,7 +41,7 @@ def plan_command(
     lanes: Annotated[int | None, typer.Option(
         "--lanes", min=1, max=4096, help="Weight bytes a cycle. Default: as many as the memory "
                                          "feeds.")] = None,
-    texts: Annotated[int, typer.Option(
+    sequences: Annotated[int, typer.Option(
         "--sequences", min=1, max=1024, help="Sequences that share each weight word.")] = 16,
     link: Annotated[float, typer.Option(
         "--link", min=0.001, help="Link between boards, Mbit/s.")] = 50.0,
@@ -60,7 +60,7 @@ def plan_command(
     check_folder(json_file)
     shape = named_shape(model) if model in SHAPES else _shape_of(model)
     plan = make_plan(shape, plan_board(board), boards, split=split.value, lanes=lanes,
-                     texts_per_word=texts, link_mbit_s=link)
+                     sequences_per_word=sequences, link_mbit_s=link)
     print_plan(model, plan, why=why, console=Console())
     if json_file is not None:
         write_json(json_file, {"model": model, **plan_results(plan),
@@ -124,16 +124,16 @@ def _load_table(plan: Plan) -> Table:
 
 
 def _speed_lines(plan: Plan) -> str:
-    one = (f"one sequence {plan.one_text_per_s:.2f} tokens/s "
-           f"({1e3 / plan.one_text_per_s:.0f} ms a token")
-    many = (f"{plan.texts_per_word} sequences on each word {plan.many_texts_per_s:.0f} tokens/s")
+    one = (f"one sequence {plan.one_sequence_per_s:.2f} tokens/s "
+           f"({1e3 / plan.one_sequence_per_s:.0f} ms a token")
+    many = (f"{plan.sequences_per_word} sequences on each word {plan.batch_per_s:.0f} tokens/s")
     if plan.split == "rows":
         return (f"links  {plan.hop_bytes / 1e3:.0f} kB a token, {plan.link_milliseconds:.1f} ms\n"
                 f"{one}) | {many}\n"
                 "rows split speed up one sequence; links are busy with every matrix")
     links = (f"links  {plan.hop_bytes / 1e3:.1f} kB a hop, {plan.link_milliseconds:.2f} ms a "
              "token in all\n" if len(plan.loads) > 1 else "")
-    return (f"{links}{one}) | {len(plan.loads)} texts {plan.full_per_s:.1f} tokens/s | {many}\n"
+    return (f"{links}{one}) | {len(plan.loads)} sequences {plan.full_per_s:.1f} tokens/s | {many}\n"
             "layers split multiply throughput, never the speed of one sequence (see --split rows)")
 
 
@@ -143,9 +143,9 @@ def _joules_line(plan: Plan) -> str:
         return f"{expected:.3g} ({low:.3g} to {high:.3g})"
 
     watts, (low, high) = plan.board.watts, plan.board.watts_from_to
-    return (f"joules per token, modelled: {rate(plan.full_per_s)} with {len(plan.loads)} texts, "
-            f"{rate(plan.many_texts_per_s)} with {plan.texts_per_word} on each word; boards "
-            f"{watts.value:g} W ({watts.kind}, {low:g} to {high:g}), host not counted")
+    return (f"joules per token, modelled: {rate(plan.full_per_s)} with {len(plan.loads)} "
+            f"sequences, {rate(plan.batch_per_s)} with {plan.sequences_per_word} on each word; "
+            f"boards {watts.value:g} W ({watts.kind}, {low:g} to {high:g}), host not counted")
 
 
 def _field_lines() -> str:

@@ -3,9 +3,9 @@
 It sees a device through a ``Transport`` only, so a board, a simulated one and the emulated one are
 driven by the same code.
 
-What goes wrong meanwhile it puts right by itself where it can: a request gives the same tokens each
-time, so a device that was reset is loaded again and retries, and tokens that have been given
-out already are compared.
+It recovers from errors by itself where it can: a request gives the same tokens each time, so a
+device that was reset is loaded again and the request retried. Tokens that have been yielded already
+are compared.
 """
 
 import time
@@ -40,9 +40,9 @@ from trilight.sw.model.image import Image, compile_image
 from trilight.sw.model.model import Model
 from trilight.sw.reference.sampler import Sampler, temperature_to_fixed
 
-from .link import Answer, Link, Request, read_request, write_request
+from .link import Link, Request, Response, read_request, write_request
 from .responses import Counters, Identity, Status
-from .session import Runs, Text
+from .session import Runs, SequenceState
 from .transport import Transport
 from .weight_crc import WeightCheck
 
@@ -56,7 +56,7 @@ RECOVERIES = 3
 """Retries of a request before its error is raised."""
 
 Progress = Callable[[int, int], None]
-"""Called with the units done and the units in all."""
+"""Called with the 16-bit words done and the words in all."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,10 @@ class LastRun:
 
     Parameters
     ----------
-    texts : tuple of Generated
+    generated : tuple of Generated
         One for each prompt, at least one.
     sequences : int
-        How many of them the device worked on at once.
+        Number of them that ran at once.
     temperature : float
         As rounded to the device's format.
     cycles : int or None
@@ -131,7 +131,7 @@ class LastRun:
         above are of the last time alone.
     """
 
-    texts: tuple[Generated, ...]
+    generated: tuple[Generated, ...]
     sequences: int
     temperature: float
     cycles: int | None
@@ -145,26 +145,26 @@ class LastRun:
     @property
     def prompt(self) -> str:
         """The first prompt."""
-        return self.texts[0].prompt
+        return self.generated[0].prompt
 
     @property
     def text(self) -> str:
         """Text generated after the first prompt."""
-        return self.texts[0].text
+        return self.generated[0].text
 
     @property
     def token_ids(self) -> tuple[int, ...]:
         """Tokens that were generated after the first prompt."""
-        return self.texts[0].token_ids
+        return self.generated[0].token_ids
 
     @property
     def seed(self) -> int:
         """Seed of the first prompt."""
-        return self.texts[0].seed
+        return self.generated[0].seed
 
     @property
     def cycles_per_token(self) -> float | None:
-        """Clock cycles per generated token, whichever text it belongs to."""
+        """Clock cycles per generated token, whichever prompt it belongs to."""
         return self.cycles / self.tokens if self.cycles is not None and self.tokens else None
 
 
@@ -215,7 +215,7 @@ class Board:
 
     Raises
     ------
-    NoAnswerError, WrongDeviceError
+    NoResponseError, WrongDeviceError
         No Trilight of this protocol version answers.
     """
 
@@ -248,11 +248,11 @@ class Board:
 
     def _identify(self) -> Identity:
         # Sequence number 0 makes the device forget the last RUN of a former host.
-        answer = self._link.request(Request(Command.IDENTIFY), sequence=0)
-        if answer.result != Result.OK:
+        response = self._link.request(Request(Command.IDENTIFY), sequence=0)
+        if response.result != Result.OK:
             raise WrongDeviceError(f"{self.transport.name} does not know IDENTIFY (result "
-                                   f"{answer.result}); choose another port")
-        return Identity.parse(answer.payload, self.transport.name)
+                                   f"{response.result}); choose another port")
+        return Identity.parse(response.payload, self.transport.name)
 
     def __enter__(self) -> "Board":
         return self
@@ -301,7 +301,7 @@ class Board:
         verify : bool
             Read the weights back too, to learn where a difference lies.
         progress : callable, optional
-            Called with the units moved so far and the units in all.
+            Called with the 16-bit words moved so far and the words in all.
 
         Raises
         ------
@@ -339,7 +339,7 @@ class Board:
         self._sound = True
 
     def _load_once(self, image: Image, *, verify: bool, progress: Progress | None) -> None:
-        segments = [(address, units.astype("<u2").tobytes()) for address, units in image.segments]
+        segments = [(address, words.astype("<u2").tobytes()) for address, words in image.segments]
         weights = [(address, data) for address, data in segments if address < Region.PROGRAM]
         if self.transport.boots:
             for address, data in weights:
@@ -348,36 +348,36 @@ class Board:
         total = sum(len(data) for _, data in segments + (weights if verify else [])) // 2
         done = 0
 
-        def count(units: int) -> None:
+        def count(words: int) -> None:
             nonlocal done
-            done += units
+            done += words
             if progress is not None:
                 progress(done, total)
 
-        def written(answer: Answer) -> None:
-            answer.check()
-            count((len(answer.request.payload) - ADDRESS.size) // WORD_BYTES)
+        def written(response: Response) -> None:
+            response.check()
+            count((len(response.request.payload) - ADDRESS.size) // WORD_BYTES)
 
         self.stop()
         # First, for a reset later on takes it back, and so shows in the CRC.
         self._check.expect(b"".join(data for _, data in weights))
         pieces = [piece for address, data in segments for piece in _pieces(address, data)]
-        self._link.exchange([write_request(*piece) for piece in pieces], answered=written)
+        self._link.exchange([write_request(*piece) for piece in pieces], on_response=written)
         if verify:
             self._compare(weights, count)
         self._check.confirm()
 
     def _compare(self, segments: Sequence[tuple[int, bytes]], count: Callable[[int], None]) -> None:
-        """Read segments back; ``count`` is called with the units of each answer."""
+        """Read segments back; ``count`` is called with the words of each response."""
         pieces = [piece for address, data in segments for piece in _pieces(address, data)]
 
-        def read(answer: Answer) -> None:
-            count(len(answer.check()) // 2)
+        def read(response: Response) -> None:
+            count(len(response.check()) // 2)
 
-        answers = self._link.exchange(
-            [read_request(address, len(data) // 2) for address, data in pieces], answered=read)
-        for (address, data), answer in zip(pieces, answers, strict=True):
-            if answer.payload != data:
+        responses = self._link.exchange(
+            [read_request(address, len(data) // 2) for address, data in pieces], on_response=read)
+        for (address, data), response in zip(pieces, responses, strict=True):
+            if response.payload != data:
                 raise DeviceError(f"the device holds other weights at {address:#x} than were "
                                   "written; load again, and suspect its memory if it persists")
 
@@ -472,19 +472,19 @@ class Board:
             if len(given) != len(prompts):
                 raise PromptError(f"{name} must be {len(prompts)} numbers, one for each prompt, "
                                   f"not {len(given)}")
-        texts = []
+        states = []
         for number, (prompt, count, seed) in enumerate(zip(prompts, counts, seeds, strict=True)):
             check_request(self.model, prompt, tokens=count, temperature=temperature, seed=seed)
-            texts.append(Text(number=number, prompt=self.model.encode(prompt), tokens=count,
-                              seed=seed))
+            states.append(SequenceState(number=number, prompt=self.model.encode(prompt),
+                                        tokens=count, seed=seed))
         self._generation += 1
-        return self._generate(self.model, texts, temperature_to_fixed(temperature),
+        return self._generate(self.model, states, temperature_to_fixed(temperature),
                               self._generation)
 
-    def _generate(self, model: Model, texts: list[Text], temperature: int,
+    def _generate(self, model: Model, states: list[SequenceState], temperature: int,
                   generation: int) -> Generator[Token, None, None]:
         self._check_current(generation)
-        work = _Work(model, texts, temperature, generation, self._link.repeats)
+        work = _Work(model, states, temperature, generation, self._link.repeats)
         first: DeviceError | None = None
         try:
             while True:
@@ -510,25 +510,25 @@ class Board:
             raise
 
     def _attempt(self, work: "_Work") -> Generator[Token, None, None]:
-        """Generate from the beginning; yield the tokens that have not been given out."""
+        """Generate from the beginning; yield the tokens that have not been yielded before."""
         model, runs, size = work.model, self._runs, self.identity.device.sequences
         work.begin()
         self.stop()
         if not self._still_sound():
             self._restore(model)
-        for start in range(0, len(work.texts), size):
-            group = _on_sequences(work.texts[start:start + size])
+        for start in range(0, len(work.states), size):
+            group = _on_sequences(work.states[start:start + size])
             work.prompt_spent += runs.feed(group)
-            while group := [text for text in group if text.left]:
+            while group := [state for state in group if state.left]:
                 runs.start(group, work.temperature)
                 work.running = True
-                for text in runs.listen():
-                    token = text.generated[-1]
+                for state in runs.listen():
+                    token = state.generated[-1]
                     if token >= len(model.vocab):
                         raise DeviceError(f"the device generated token {token} of a vocabulary "
                                           f"of {len(model.vocab)}; load the model again")
-                    if work.give_out(text):
-                        yield Token(token, model.vocab[token], text.position - 1, text.number)
+                    if work.emit(state):
+                        yield Token(token, model.vocab[token], state.position - 1, state.number)
                         self._check_current(work.generation)
                 work.spent += runs.settle()
                 work.running = False
@@ -549,10 +549,10 @@ class Board:
         model = work.model
         clock = self.identity.clock_hz != 0
         self.last_run = LastRun(
-            texts=tuple(Generated(prompt=model.decode(text.prompt), text=model.decode(tokens),
-                                  token_ids=tuple(tokens), seed=text.seed)
-                        for text, tokens in zip(work.texts, work.given, strict=True)),
-            sequences=min(self.identity.device.sequences, len(work.texts)),
+            generated=tuple(Generated(prompt=model.decode(state.prompt), text=model.decode(tokens),
+                                      token_ids=tuple(tokens), seed=state.seed)
+                            for state, tokens in zip(work.states, work.emitted, strict=True)),
+            sequences=min(self.identity.device.sequences, len(work.states)),
             temperature=work.temperature / (1 << NUMBERS.temperature_frac),
             cycles=work.spent.cycles if clock else None, words=work.spent.words,
             tokens=work.spent.tokens, prompt_cycles=work.prompt_spent.cycles if clock else None,
@@ -567,58 +567,59 @@ class Board:
 
 
 class _Work:
-    """A generation: what was asked for, what has been given out, and what it took."""
+    """A generation in progress: its request, the tokens yielded so far, and its counters."""
 
-    def __init__(self, model: Model, texts: list[Text], temperature: int, generation: int,
+    def __init__(self, model: Model, states: list[SequenceState], temperature: int, generation: int,
                  repeats: int) -> None:
         self.model = model
-        self.texts = texts
+        self.states = states
         self.temperature = temperature
         self.generation = generation
         self.repeats = repeats
         """Repeats of the link before the request."""
         self.recoveries = 0
-        self.given: list[list[int]] = [[] for _ in texts]
-        """Tokens of each text."""
+        self.emitted: list[list[int]] = [[] for _ in states]
+        """Tokens yielded so far, a list for each sequence."""
         self.started = self.finished = time.monotonic()
         self.begin()
 
     def begin(self) -> None:
-        """Begin again with the first token."""
-        self.texts = [replace(text, fed=0, generated=[]) for text in self.texts]
+        """Restart with the first token."""
+        self.states = [replace(state, fed=0, generated=[]) for state in self.states]
         self.spent = self.prompt_spent = Counters()
         self.running = False
 
-    def give_out(self, text: Text) -> bool:
+    def emit(self, state: SequenceState) -> bool:
         """Tell if the newest token of a sequence is to be yielded; it then counts as yielded.
 
         Raises
         ------
         WrongTokenError
-            Another one has been given out in its place.
+            Another one has been yielded in its place.
         """
-        number, token, given = len(text.generated) - 1, text.generated[-1], self.given[text.number]
-        if number < len(given):
-            if given[number] != token:
+        number, token = len(state.generated) - 1, state.generated[-1]
+        emitted = self.emitted[state.number]
+        if number < len(emitted):
+            if emitted[number] != token:
                 raise WrongTokenError(
-                    f"token {number} after prompt {text.number} came as {given[number]}, and as "
+                    f"token {number} after prompt {state.number} came as {emitted[number]}, and as "
                     f"{token} when it was generated again, so one of them is wrong; discard the "
                     "text and run it again")
             return False
-        given.append(token)
+        emitted.append(token)
         self.finished = time.monotonic()
         return True
 
 
-def _on_sequences(texts: Sequence[Text]) -> list[Text]:
-    """Assign texts to the device's sequences, and return them in the order of those.
+def _on_sequences(states: Sequence[SequenceState]) -> list[SequenceState]:
+    """Assign the states to the device's sequences, and return them in the order of those.
 
     The longest prompt goes first, so that the first run is about sequence 0 in any case: it makes
     the device forget what an interrupted host may have prepared.
     """
-    ordered = sorted(texts, key=lambda text: len(text.prompt), reverse=True)
-    for sequence, text in enumerate(ordered):
-        text.sequence = sequence
+    ordered = sorted(states, key=lambda state: len(state.prompt), reverse=True)
+    for sequence, state in enumerate(ordered):
+        state.sequence = sequence
     return ordered
 
 

@@ -203,7 +203,7 @@ class _Memory:
             for part, tile in zip(np.split(words, ends[:-1]), tiles, strict=True)])
 
 
-class _Text:
+class _SequenceState:
     """One of the sequences that a device works on, apart from model and tape."""
 
     def __init__(self) -> None:
@@ -239,7 +239,7 @@ class ReferenceTransport(Transport):
         self._memory = _Memory(device)
         self._reader = FrameReader()
         self._output = bytearray()
-        self._texts = [_Text() for _ in range(device.sequences)]
+        self._states = [_SequenceState() for _ in range(device.sequences)]
         self._references: list[ReferenceModel] = []
         """One for each sequence, none before a model has run."""
         self._words_per_token = (0, 0)
@@ -275,10 +275,10 @@ class ReferenceTransport(Transport):
         if self._running and not self._output:
             self._cycles += 1
             if not self._hung:
-                for number, text in enumerate(self._texts):
-                    if text.n_feed:
-                        self._step(number, text)
-                self._running = any(text.n_feed for text in self._texts)
+                for number, state in enumerate(self._states):
+                    if state.n_feed:
+                        self._step(number, state)
+                self._running = any(state.n_feed for state in self._states)
         data = bytes(self._output)
         self._output.clear()
         return data
@@ -306,13 +306,13 @@ class ReferenceTransport(Transport):
                     device.program_words, device.tape_tokens, device.max_vocab, device.sequences)
             case Command.STOP:
                 if self._running:
-                    for text in self._texts:
-                        text.stop()
+                    for state in self._states:
+                        state.stop()
                 return Result.OK, b""
             case Command.STATUS:
-                return Result.OK, status_struct(len(self._texts)).pack(
+                return Result.OK, status_struct(len(self._states)).pack(
                     self._running, self._cycles % (1 << 32), self._words, self._tokens,
-                    *(text.position for text in self._texts))
+                    *(state.position for state in self._states))
         return Result.BAD_COMMAND, b""
 
     def _write(self, payload: bytes) -> Result:
@@ -365,7 +365,7 @@ class ReferenceTransport(Transport):
         if frame.sequence == self._last_run != 0:
             return Result.OK
         flags, number, n_feed, n_generate, temperature, seed = RUN.unpack(frame.payload)
-        if n_feed == 0 or number >= len(self._texts):
+        if n_feed == 0 or number >= len(self._states):
             return Result.BAD_LENGTH
         if self._running:
             return Result.BUSY
@@ -378,40 +378,40 @@ class ReferenceTransport(Transport):
             except (ValueError, LookupError) as error:
                 raise DeviceError(f"what was loaded is no model: {error}") from error
             self._words_per_token = self._memory.program().words_per_token
-            self._references = [self._compute(model) for _ in self._texts]
+            self._references = [self._compute(model) for _ in self._states]
         if not number:
-            for other in self._texts[1:]:
+            for other in self._states[1:]:
                 other.n_feed = 0
-        text = self._texts[number]
-        text.n_feed, text.n_generate = n_feed, n_generate
+        state = self._states[number]
+        state.n_feed, state.n_generate = n_feed, n_generate
         if flags & RunFlag.RESET:
             self._references[number].reset()
-            text.position = 0
+            state.position = 0
         if flags & RunFlag.SEED:
-            text.sampler = Sampler(seed, 0)
+            state.sampler = Sampler(seed, 0)
         if flags & RunFlag.CLEAR:
             self._cycles = self._words = self._tokens = 0
-        for each in self._texts:
+        for each in self._states:
             each.sampler.temperature = temperature & (1 << NUMBERS.temperature_bits) - 1
         self._running = not flags & RunFlag.HOLD
         return Result.OK
 
-    def _step(self, number: int, text: _Text) -> None:
+    def _step(self, number: int, state: _SequenceState) -> None:
         """Feed the token at a sequence's position; generate the next one if the run says so."""
         reference, tape = self._references[number], self._memory.tape(number)
-        token = [int(tape[text.position % len(tape)])]
-        head = text.n_feed == 1 and text.n_generate > 0
-        text.position = (text.position + 1) % 0x10000
+        token = [int(tape[state.position % len(tape)])]
+        head = state.n_feed == 1 and state.n_generate > 0
+        state.position = (state.position + 1) % 0x10000
         if head:
-            sampled = text.sampler.sample(reference.step(token)[0])
-            tape[text.position % len(tape)] = sampled
+            sampled = state.sampler.sample(reference.step(token)[0])
+            tape[state.position % len(tape)] = sampled
             self._output += encode_frame(
-                Frame(0, EVENT + number, TOKEN_EVENT.pack(text.position, sampled)))
-            text.n_generate -= 1
-            text.n_feed = int(text.n_generate > 0)
+                Frame(0, EVENT + number, TOKEN_EVENT.pack(state.position, sampled)))
+            state.n_generate -= 1
+            state.n_feed = int(state.n_generate > 0)
         else:
             reference.feed(token)
-            text.n_feed -= 1
+            state.n_feed -= 1
         self._tokens += 1
         self._words += self._words_per_token[head]
 

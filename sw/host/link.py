@@ -1,4 +1,4 @@
-"""Requests and answers over a transport that may lose, damage, insert or repeat bytes.
+"""Requests and responses over a transport that may lose, damage, insert or repeat bytes.
 
 A request is repeated until it is answered, so it must be one that may be executed twice; the
 protocol makes RUN such a one by its sequence number. Every wait is bounded.
@@ -17,12 +17,12 @@ from trilight.hw.contract.protocol import (
     Command,
     Result,
 )
-from trilight.sw.errors import DeviceError, NoAnswerError, WrongDeviceError
+from trilight.sw.errors import DeviceError, NoResponseError, WrongDeviceError
 
 from .frames import Frame, FrameReader, encode_frame
 from .transport import Transport
 
-__all__ = ["ATTEMPTS", "TIMEOUT_S", "WINDOWS", "Answer", "Link", "Notice", "Request",
+__all__ = ["ATTEMPTS", "TIMEOUT_S", "WINDOWS", "Link", "Request", "Response", "TokenEvent",
            "read_request", "write_request"]
 
 TIMEOUT_S = 0.25
@@ -31,9 +31,9 @@ TIMEOUT_S = 0.25
 ATTEMPTS = 12
 
 WINDOWS = {Command.WRITE: 4}
-"""Requests on their way at once, so that the link stays full while answers travel.
+"""Requests on their way at once, so that the link stays full while responses travel.
 
-One of a command that is not listed: its answer may take longer than the next request to arrive,
+One of a command that is not listed: its response may take longer than the next request to arrive,
 which the device would then drop.
 """
 
@@ -57,7 +57,7 @@ def read_request(address: int, words: int) -> Request:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """Response of the device to a request.
 
     Parameters
@@ -91,7 +91,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Notice:
+class TokenEvent:
     """A token that the device announced.
 
     Parameters
@@ -126,19 +126,20 @@ class Link:
 
     Attributes
     ----------
-    notices : deque of Notice
+    events : deque of TokenEvent
         Tokens announced and not yet taken, oldest first.
     repeats : int
         Requests sent again so far.
-    strays : int
-        Answers so far to a RUN before the last two: one that came late, and may have been executed.
+    stale : int
+        Stale responses so far: to a RUN before the last two, which came late and may have been
+        executed.
     """
 
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
-        self.notices: deque[Notice] = deque()
+        self.events: deque[TokenEvent] = deque()
         self.repeats = 0
-        self.strays = 0
+        self.stale = 0
         self._reader = FrameReader()
         self._frames = 0
         self._sequence = 0
@@ -151,8 +152,8 @@ class Link:
         """Frames from the device that were dropped so far."""
         return self._reader.damaged
 
-    def request(self, request: Request, sequence: int | None = None) -> Answer:
-        """Send ``request`` and return its answer.
+    def request(self, request: Request, sequence: int | None = None) -> Response:
+        """Send ``request`` and return its response.
 
         Parameters
         ----------
@@ -162,8 +163,8 @@ class Link:
         return self.exchange([request], sequence=sequence)[0]
 
     def exchange(self, requests: Iterable[Request], *, sequence: int | None = None,
-                 answered: Callable[[Answer], None] | None = None) -> list[Answer]:
-        """Send ``requests`` in order and return their answers in order.
+                 on_response: Callable[[Response], None] | None = None) -> list[Response]:
+        """Send ``requests`` in order and return their responses in order.
 
         A request is repeated when a later one is answered first, for the device answers in order,
         or when nothing arrives for a while.
@@ -172,19 +173,19 @@ class Link:
         ----------
         sequence : int, optional
             Sequence number of the first request.
-        answered : callable, optional
-            Called with each answer as it arrives.
+        on_response : callable, optional
+            Called with each response as it arrives.
 
         Raises
         ------
-        NoAnswerError
+        NoResponseError
             A request stays unanswered.
         WrongDeviceError
             Bytes arrive that have never made up a frame.
         """
         todo = deque(requests)
         waiting: dict[int, _Sent] = {}
-        answers: dict[int, Answer] = {}
+        responses: dict[int, Response] = {}
         number = 0
         deadline = 0.0
         while True:
@@ -200,7 +201,7 @@ class Link:
                 self._send(key, sent)
                 deadline = self._deadline()
             if not waiting:
-                return [answers[index] for index in range(number)]
+                return [responses[index] for index in range(number)]
             frames = self._receive(deadline - self.transport.now())
             if frames is None:
                 for key, sent in waiting.items():
@@ -214,10 +215,10 @@ class Link:
                 if not frame.payload:
                     continue
                 del waiting[frame.sequence]
-                answer = Answer(done.request, frame.payload[0], frame.payload[1:])
-                answers[done.index] = answer
-                if answered is not None:
-                    answered(answer)
+                response = Response(done.request, frame.payload[0], frame.payload[1:])
+                responses[done.index] = response
+                if on_response is not None:
+                    on_response(response)
                 for key, other in waiting.items():
                     if other.order < done.order:
                         self._send(key, other)
@@ -226,12 +227,13 @@ class Link:
     def listen(self, timeout_s: float) -> bool:
         """Take in what arrives within ``timeout_s`` seconds, and return whether anything did.
 
-        The time is multiplied by the transport's patience; the wait ends at the first byte.
+        The time is multiplied by the transport's ``timeout_scale``; the wait ends at the first
+        byte.
         """
-        return self._receive(timeout_s * self.transport.patience) is not None
+        return self._receive(timeout_s * self.transport.timeout_scale) is not None
 
     def _deadline(self) -> float:
-        return self.transport.now() + TIMEOUT_S * self.transport.patience
+        return self.transport.now() + TIMEOUT_S * self.transport.timeout_scale
 
     def _next_sequence(self, waiting: dict[int, _Sent]) -> int:
         """Next number from 1 to 255 that no request waits on and that the last RUN did not have.
@@ -245,7 +247,7 @@ class Link:
 
     def _send(self, sequence: int, sent: _Sent) -> None:
         if sent.attempts == ATTEMPTS:
-            raise self._no_answer(sent.request)
+            raise self._no_response(sent.request)
         self.repeats += sent.attempts > 0
         sent.attempts += 1
         self._order += 1
@@ -254,32 +256,32 @@ class Link:
             encode_frame(Frame(sequence, sent.request.command, sent.request.payload)))
 
     def _receive(self, timeout_s: float) -> list[Frame] | None:
-        """Answers that arrive; ``None`` after ``timeout_s`` of silence. Notices are put aside."""
+        """Return responses that arrive; ``None`` after ``timeout_s`` of silence. Keep events."""
         data = self.transport.read(timeout_s) if timeout_s > 0 else b""
         if not data:
             return None
-        answers = []
+        responses = []
         for frame in self._reader.feed(data):
             self._frames += 1
             if EVENT <= frame.command < RESPONSE and frame.sequence == 0:
                 if len(frame.payload) == TOKEN_EVENT.size:
-                    self.notices.append(Notice(frame.command - EVENT,
-                                               *TOKEN_EVENT.unpack(frame.payload)))
+                    self.events.append(TokenEvent(frame.command - EVENT,
+                                                  *TOKEN_EVENT.unpack(frame.payload)))
             else:
-                self.strays += (frame.command == Command.RUN | RESPONSE
+                self.stale += (frame.command == Command.RUN | RESPONSE
                                 and frame.sequence not in self._last_runs)
-                answers.append(frame)
-        return answers
+                responses.append(frame)
+        return responses
 
-    def _no_answer(self, request: Request) -> NoAnswerError | WrongDeviceError:
+    def _no_response(self, request: Request) -> NoResponseError | WrongDeviceError:
         name = self.transport.name
         if self._frames:
-            return NoAnswerError(f"{name} no longer answers ({request.command.name} sent "
+            return NoResponseError(f"{name} no longer answers ({request.command.name} sent "
                                  f"{ATTEMPTS} times); reset the board and try again")
         if self._reader.received:
             return WrongDeviceError(
                 f"{name} sends bytes, but not one frame of {self._reader.received} bytes is valid; "
                 "choose another port, or check the baud rate and the cable")
-        return NoAnswerError(
+        return NoResponseError(
             f"no answer from {name}; check that the board has power and Trilight's bitstream, that "
             "this is its second port if it has two, and the baud rate (serial:PORT@BAUD)")

@@ -1,6 +1,6 @@
 """Runs of a device: tokens onto its tapes, RUN, and the tokens that it generates, none lost.
 
-A run is about one text, or about two at once where the device has two sequences. What the link
+A run is about one sequence, or about as many at once as the device has. What the link
 loses is read from the tape. When a run is over, what is on the tape must be what was sent and
 announced: a request that came late, after its repeat had been answered, shows there.
 """
@@ -17,7 +17,8 @@ from trilight.sw.errors import DeviceError
 from .link import Link, Request, read_request, write_request
 from .responses import Counters, Status
 
-__all__ = ["IDLE_READINGS", "POLL_S", "SILENCE_S", "STALLED_POLLS", "TAPE_UNITS", "Runs", "Text"]
+__all__ = ["IDLE_READINGS", "POLL_S", "SILENCE_S", "STALLED_POLLS", "TAPE_WORDS", "Runs",
+           "SequenceState"]
 
 SILENCE_S = 0.05
 """Silence during a run after which the device is asked how far it is."""
@@ -25,32 +26,32 @@ SILENCE_S = 0.05
 POLL_S = 0.01
 
 STALLED_POLLS = 200
-"""Answers without progress before a run is taken for stuck: 2 s, over 1000 tokens of the UP5K."""
+"""Responses without progress before a run is taken for stuck: 2 s, over 1000 tokens of the UP5K."""
 
 IDLE_READINGS = 2
 """Readings of all weights of all sequences without a token fed after which words are no progress.
 """
 
 
-TAPE_UNITS = 32
-"""Most tokens of a tape in one frame: short frames get through a noisy line more often."""
+TAPE_WORDS = 32
+"""Maximum of tokens of a tape in one frame: short frames get through a noisy line more often."""
 
 
 @dataclass(kw_only=True, eq=False)
-class Text:
-    """A text in the making.
+class SequenceState:
+    """A prompt and what has been generated after it so far.
 
     Parameters
     ----------
     number : int
-        Its place in the request.
+        Index of its prompt in the request.
     prompt : sequence of int
         At least one token.
     tokens : int
-        How many to generate.
+        Number of tokens to generate.
     seed : int
     sequence : int
-        Which of the device's sequences works on it.
+        Number of the sequence of the device that computes it.
     fed : int
         Tokens that the device has been fed in runs that are over.
     generated : list of int
@@ -77,32 +78,32 @@ class Text:
 
 
 class _Part:
-    """A text's share of a run."""
+    """A sequence's share of a run."""
 
-    def __init__(self, text: Text, n_feed: int, n_generate: int) -> None:
-        self.text = text
+    def __init__(self, state: SequenceState, n_feed: int, n_generate: int) -> None:
+        self.state = state
         self.n_feed = n_feed
         self.n_generate = n_generate
         self.fed = n_feed + max(n_generate - 1, 0)
         """Tokens fed: the last one that is generated is not."""
-        self.start = text.fed
+        self.start = state.fed
         """Position of the sequence before."""
-        self.end = text.fed + self.fed
+        self.end = state.fed + self.fed
         """Position of the sequence when the run is over."""
-        self._left_after = text.left - n_generate
+        self._left_after = state.left - n_generate
 
     @property
     def missing(self) -> int:
         """Tokens of this run that have not arrived."""
-        return self.text.left - self._left_after
+        return self.state.left - self._left_after
 
 
-class _Patience:
-    """Counts answers to STATUS that show no progress of a run.
+class _StallDetector:
+    """Counts responses to STATUS that show no progress of a run.
 
     Progress is a token fed, or weights read on the way to the next one. The cycle counter tells
     nothing: it moves in a chip that hangs as well. Nothing counts twice, so that no device is
-    waited for without end, whatever it answers.
+    waited for without end, whatever it sends.
 
     Parameters
     ----------
@@ -129,7 +130,7 @@ class _Patience:
 
     def ended(self, status: Status) -> bool:
         """Tell if this response is one too many without progress."""
-        left = sum(max(_difference(part.end, status.positions[part.text.sequence]), 0)
+        left = sum(max(_difference(part.end, status.positions[part.state.sequence]), 0)
                    for part in self._parts)
         words = (status.counters.words - self._words) % (1 << 32)
         if self._left is None or left < self._left:
@@ -144,7 +145,7 @@ class _Patience:
 
 
 class Runs:
-    """Runs texts on a device, one run at a time.
+    """Runs sequences on a device, one run at a time.
 
     Parameters
     ----------
@@ -157,7 +158,7 @@ class Runs:
         self._link = link
         self._device = device
         self._parts: list[_Part] = []
-        self._strays = 0
+        self._stale = 0
 
     def status(self) -> Status:
         """Return the state of the device."""
@@ -177,64 +178,64 @@ class Runs:
                 raise DeviceError("the device does not stop; reset the board and try again")
         return status
 
-    def feed(self, texts: Sequence[Text]) -> Counters:
+    def feed(self, states: Sequence[SequenceState]) -> Counters:
         """Feed all tokens of the prompts but the last ones, from a clean state.
 
         It computes no logits.
         """
         spent = Counters()
-        self._strays = self._link.strays
-        while unfed := [text for text in texts if text.fed < len(text.prompt) - 1]:
+        self._stale = self._link.stale
+        while unfed := [state for state in states if state.fed < len(state.prompt) - 1]:
             parts = []
-            for text in unfed:
-                end = min(text.fed + self._device.tape_tokens, len(text.prompt) - 1)
-                piece = text.prompt[text.fed:end]
-                self._write_tape(text, piece)
-                parts.append(_Part(text, len(piece), 0))
+            for state in unfed:
+                end = min(state.fed + self._device.tape_tokens, len(state.prompt) - 1)
+                piece = state.prompt[state.fed:end]
+                self._write_tape(state, piece)
+                parts.append(_Part(state, len(piece), 0))
             self._run(parts, 0)
             spent += self.settle()
         return spent
 
-    def start(self, texts: Sequence[Text], temperature: int) -> None:
-        """Start to generate tokens of texts whose prompts have been fed.
+    def start(self, states: Sequence[SequenceState], temperature: int) -> None:
+        """Start to generate tokens of sequences whose prompts have been fed.
 
-        Of each no more than the tape holds beside the token that is fed first: a token whose notice
+        Of each no more than the tape holds beside the token that is fed first: a token whose event
         is lost is then still there, however late it is asked for.
         """
-        for text in texts:
-            if not text.generated:
-                self._write_tape(text, text.prompt[-1:])
-        self._run([_Part(text, 1, min(text.left, self._device.tape_tokens - 1))
-                   for text in texts], temperature)
+        for state in states:
+            if not state.generated:
+                self._write_tape(state, state.prompt[-1:])
+        self._run([_Part(state, 1, min(state.left, self._device.tape_tokens - 1))
+                   for state in states], temperature)
 
-    def listen(self) -> Iterator[Text]:
-        """Take in the tokens of the run as they arrive; yield the text that each was added to."""
+    def listen(self) -> Iterator[SequenceState]:
+        """Take in the tokens of the run as they arrive; yield the sequence that each belongs to."""
         link = self._link
-        parts = {part.text.sequence: part for part in self._parts}
+        parts = {part.state.sequence: part for part in self._parts}
         heard = link.transport.now()
-        patience = self._patience()
+        stalled = self._stall_detector()
         while any(part.missing for part in self._parts):
-            if link.notices:
-                notice = link.notices.popleft()
-                part = parts.get(notice.sequence)
-                lost = _difference(notice.position, part.text.position) if part else -1
+            if link.events:
+                event = link.events.popleft()
+                part = parts.get(event.sequence)
+                lost = _difference(event.position, part.state.position) if part else -1
                 if part and 0 <= lost < part.missing:
-                    yield from self._add(part.text, self._next_tokens(part.text, lost))
-                    yield from self._add(part.text, [notice.token])
+                    yield from self._add(part.state, self._next_tokens(part.state, lost))
+                    yield from self._add(part.state, [event.token])
                     heard = link.transport.now()
-                    patience.renew()
+                    stalled.renew()
                 continue
             if (link.listen(SILENCE_S)
-                    and link.transport.now() - heard < SILENCE_S * link.transport.patience):
+                    and link.transport.now() - heard < SILENCE_S * link.transport.timeout_scale):
                 continue
             status = self.status()
-            if patience.ended(status):
+            if stalled.ended(status):
                 raise self._stuck(status)
-            if link.notices:
+            if link.events:
                 continue
             ready = [self._ready(part, status) for part in self._parts]
             for part, count in zip(self._parts, ready, strict=True):
-                yield from self._add(part.text, self._next_tokens(part.text, max(count, 0)))
+                yield from self._add(part.state, self._next_tokens(part.state, max(count, 0)))
 
     def settle(self) -> Counters:
         """Wait for the end of the run, check it, and return what it took.
@@ -244,32 +245,32 @@ class Runs:
         DeviceError
             The device is stuck, or has done something else than it was asked for.
         """
-        patience = self._patience()
+        stalled = self._stall_detector()
         while (status := self.status()).running:
-            if patience.ended(status):
+            if stalled.ended(status):
                 raise self._stuck(status)
             self._link.listen(POLL_S)
         fed = sum(part.fed for part in self._parts)
         if status.counters.tokens != fed or any(
-                _difference(status.positions[part.text.sequence], part.end)
+                _difference(status.positions[part.state.sequence], part.end)
                 for part in self._parts):
             raise DeviceError(
                 f"the run fed {status.counters.tokens} tokens up to {self._where(status)}, not "
                 f"{fed} up to {_listed(part.end for part in self._parts)}; was the board reset? "
                 "Load the model again")
-        if self._link.strays != self._strays:
+        if self._link.stale != self._stale:
             raise DeviceError("an earlier RUN came late, and may have been executed; run it again")
         for part in self._parts:
             self._check_tape(part)
-            part.text.fed = part.end
+            part.state.fed = part.end
         return status.counters
 
     def _check_tape(self, part: _Part) -> None:
         """Compare the tape with what the run was to be fed and has announced."""
-        text = part.text
+        state = part.state
         count = part.n_feed + part.n_generate
-        known = [*text.prompt, *text.generated][part.start:part.start + count]
-        there = self._read_tape(text.sequence, part.start, count)
+        known = [*state.prompt, *state.generated][part.start:part.start + count]
+        there = self._read_tape(state.sequence, part.start, count)
         for offset, (token, found) in enumerate(zip(known, there, strict=True)):
             if token != found:
                 raise DeviceError(
@@ -278,29 +279,29 @@ class Runs:
 
     def _run(self, parts: list[_Part], temperature: int) -> None:
         """Start a run with cleared counters."""
-        self._link.notices.clear()
+        self._link.events.clear()
         self._parts = parts
         for part in parts:
-            text = part.text
+            state = part.state
             flags = RunFlag.CLEAR
-            if not text.fed:
+            if not state.fed:
                 flags |= RunFlag.RESET
-            if not text.generated:
+            if not state.generated:
                 # As late as can be: a RUN that comes late may bring another seed.
                 flags |= RunFlag.SEED
             if part is not parts[-1]:
                 flags |= RunFlag.HOLD
             self._link.request(Request(Command.RUN, RUN.pack(
-                flags, text.sequence, part.n_feed, part.n_generate, temperature,
-                text.seed))).check()
+                flags, state.sequence, part.n_feed, part.n_generate, temperature,
+                state.seed))).check()
 
     def _ready(self, part: _Part, status: Status) -> int:
         """Count the missing tokens that are on the tape, less one if not even one is begun.
 
         A token that was fed is on the tape, and so is the last one of a run that has ended.
         """
-        position = status.positions[part.text.sequence]
-        ready = _difference(position, part.text.position) + (not status.running)
+        position = status.positions[part.state.sequence]
+        ready = _difference(position, part.state.position) + (not status.running)
         if ready > part.missing or not (status.running or ready == part.missing):
             raise DeviceError(
                 f"the run ended at position {position}, not {part.end}; was the board reset? "
@@ -308,41 +309,41 @@ class Runs:
         return ready
 
     @staticmethod
-    def _add(text: Text, tokens: Sequence[int]) -> Iterator[Text]:
+    def _add(state: SequenceState, tokens: Sequence[int]) -> Iterator[SequenceState]:
         for token in tokens:
-            text.generated.append(token)
-            yield text
+            state.generated.append(token)
+            yield state
 
-    def _patience(self) -> _Patience:
+    def _stall_detector(self) -> _StallDetector:
         device = self._device
-        return _Patience(self._parts, IDLE_READINGS * device.sequences * device.weight_words)
+        return _StallDetector(self._parts, IDLE_READINGS * device.sequences * device.weight_words)
 
     def _where(self, status: Status) -> str:
-        return "position " + _listed(status.positions[part.text.sequence] for part in self._parts)
+        return "position " + _listed(status.positions[part.state.sequence] for part in self._parts)
 
     def _stuck(self, status: Status) -> DeviceError:
         return DeviceError(f"the device is stuck at {self._where(status)}; reset the board and "
                            "load the model again")
 
-    def _write_tape(self, text: Text, tokens: Sequence[int]) -> None:
-        """Write ``tokens`` where the text will be fed next."""
+    def _write_tape(self, state: SequenceState, tokens: Sequence[int]) -> None:
+        """Write ``tokens`` where the sequence will be fed next."""
         data = np.asarray(tokens, "<u2").tobytes()
-        for answer in self._link.exchange([
-                write_request(address, data[2 * start:2 * (start + units)])
-                for start, address, units in self._tape(text.sequence, text.fed, len(tokens))]):
-            answer.check()
+        for response in self._link.exchange([
+                write_request(address, data[2 * start:2 * (start + words)])
+                for start, address, words in self._tape(state.sequence, state.fed, len(tokens))]):
+            response.check()
 
-    def _next_tokens(self, text: Text, count: int) -> list[int]:
-        """Read the next ``count`` generated tokens of a text."""
-        return self._read_tape(text.sequence, text.position, count)
+    def _next_tokens(self, state: SequenceState, count: int) -> list[int]:
+        """Read the next ``count`` generated tokens of a sequence."""
+        return self._read_tape(state.sequence, state.position, count)
 
     def _read_tape(self, sequence: int, position: int, count: int) -> list[int]:
         """Read ``count`` tokens from a position on."""
         tokens: list[int] = []
-        for answer in self._link.exchange([
-                read_request(address, units)
-                for _, address, units in self._tape(sequence, position, count)]):
-            payload = answer.check()
+        for response in self._link.exchange([
+                read_request(address, words)
+                for _, address, words in self._tape(sequence, position, count)]):
+            payload = response.check()
             tokens += np.frombuffer(payload[:len(payload) & -2], "<u2").tolist()
         if len(tokens) != count:
             raise DeviceError(f"the device read {len(tokens)} tokens from its tape, not {count}; "
@@ -350,14 +351,14 @@ class Runs:
         return tokens
 
     def _tape(self, sequence: int, position: int, count: int) -> Iterator[tuple[int, int, int]]:
-        """Parts of a stretch of tape that do not wrap: offset in it, address, units."""
+        """Parts of a stretch of tape that do not wrap: offset in it, address, words."""
         size = self._device.tape_tokens
         start = 0
         while start < count:
             place = (position + start) % size
-            units = min(count - start, size - place, TAPE_UNITS)
-            yield start, Region.TAPE + sequence * size + place, units
-            start += units
+            words = min(count - start, size - place, TAPE_WORDS)
+            yield start, Region.TAPE + sequence * size + place, words
+            start += words
 
 
 def _difference(position: int, other: int) -> int:

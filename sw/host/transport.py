@@ -82,7 +82,7 @@ class Transport(abc.ABC):
         """Name of the device in messages, for example ``serial:/dev/ttyUSB1``."""
 
     @property
-    def patience(self) -> float:
+    def timeout_scale(self) -> float:
         """Factor, at least 1, on every timeout: how much slower than real time the device may be.
         """
         return 1.0
@@ -96,7 +96,7 @@ class Transport(abc.ABC):
         return time.monotonic()
 
     @property
-    def facts(self) -> Mapping[str, Any]:
+    def build_info(self) -> Mapping[str, Any]:
         """Build info of the design that runs, as fields of ``trilight.sw.report.report.Run``.
 
         Such as ``netlist_sha256``; ``activity`` once a run has ended.

@@ -70,7 +70,7 @@ def align(recording: Recording, phases: Phases, start_s: float, end_s: float,
         The pattern is not in the recording, or there more than once.
     """
     if recording.clock == "host":
-        return recording, Alignment(recording.facts.sync, 0.0, 0.0, recording.sync_u_s)
+        return recording, Alignment(recording.metadata.sync, 0.0, 0.0, recording.sync_u_s)
     by_day = recording.clock == "epoch" and host_minus_epoch_s is not None
     try:
         rough = _correlate(recording, phases, start_s, end_s,

@@ -15,7 +15,7 @@ import numpy as np
 from trilight.sw.errors import MeterError
 
 from .align import Alignment, align
-from .base import Boundary, MeterFacts, Recording, check_plausible
+from .base import Boundary, MeterMetadata, Recording, check_plausible
 from .phases import Phase
 
 __all__ = ["Measurement", "Quantity", "Window", "analyse", "student_factor"]
@@ -87,7 +87,7 @@ class Measurement:
     budget: dict[str, float]
     """Standard uncertainties of the joules per token by origin."""
     alignment: Alignment
-    meter: MeterFacts
+    meter: MeterMetadata
     boundary: Boundary
     provenance: Literal["measured", "assumed"]
     """``assumed`` if the meter makes its readings up."""
@@ -145,13 +145,13 @@ def analyse(phases: Sequence[Phase], recording: Recording, *,
                              f"{phase.start_s:g} s like {phase.name or phase.kind!r}; the session "
                              "is not as it was written")
     if recording.t_s.size == 0:
-        raise MeterError(f"meter {recording.facts.type} recorded nothing")
+        raise MeterError(f"meter {recording.metadata.type} recorded nothing")
     busy = [(p.start_s, p.end_s) for p in phases if p.kind in ("warm-up", "window")]
     # A meter that was lost recorded a part of the pattern only.
     recording, alignment = align(recording, busy, phases[0].start_s, phases[-1].end_s,
                                  host_minus_epoch_s)
     warnings = list(recording.warnings)
-    if not recording.facts.synthetic:
+    if not recording.metadata.synthetic:
         for run in runs:
             check_plausible(recording, run.start_s, run.end_s)
     reader = _Reader(recording, alignment)
@@ -169,23 +169,23 @@ def analyse(phases: Sequence[Phase], recording: Recording, *,
     if idle_warning:
         warnings.append(idle_warning)
 
-    total, budget = _combine(used, [w.joules or 0.0 for w in used], recording.facts, 0.0)
+    total, budget = _combine(used, [w.joules or 0.0 for w in used], recording.metadata, 0.0)
     if idle_w is None:
         above = Quantity(None, None, ())
     else:
         above, _ = _combine(used, [(w.joules or 0.0) - idle_w * w.seconds for w in used],
-                            recording.facts, u_idle, offset=False)
+                            recording.metadata, u_idle, offset=False)
     return Measurement(
         joules_per_token=total, above_idle=above, idle_w=idle_w,
         active_w=median(w.watts or 0.0 for w in used),
         tokens_per_s=median(w.tokens / w.seconds for w in used), windows=windows, budget=budget,
-        alignment=alignment, meter=recording.facts, boundary=recording.boundary,
-        provenance="assumed" if recording.facts.synthetic else "measured",
+        alignment=alignment, meter=recording.metadata, boundary=recording.boundary,
+        provenance="assumed" if recording.metadata.synthetic else "measured",
         warnings=tuple(warnings))
 
 
-def _combine(used: Sequence[Window], joules: Sequence[float], facts: MeterFacts, u_idle_w: float,
-             *, offset: bool = True) -> tuple[Quantity, dict[str, float]]:
+def _combine(used: Sequence[Window], joules: Sequence[float], metadata: MeterMetadata,
+             u_idle_w: float, *, offset: bool = True) -> tuple[Quantity, dict[str, float]]:
     """Median of the windows' joules per token, its uncertainty, and where that comes from."""
     values = [j / w.tokens for j, w in zip(joules, used, strict=True)]
     middle, n = median(values), len(values)
@@ -196,9 +196,9 @@ def _combine(used: Sequence[Window], joules: Sequence[float], facts: MeterFacts,
     root3 = math.sqrt(3)  # from the limits of an error to its standard uncertainty
     budget = {
         "spread": spread,
-        "gain": facts.gain_limit / root3 * abs(middle),
+        "gain": metadata.gain_limit / root3 * abs(middle),
         # The same error of zero is in the idle power too, and leaves their difference.
-        "offset": facts.offset_limit_w / root3 * per_token_s if offset else 0.0,
+        "offset": metadata.offset_limit_w / root3 * per_token_s if offset else 0.0,
         # One bad window widens the whole result, although a median might have left it out.
         "window": math.sqrt(fmean((w.u_j / w.tokens) ** 2 for w in used)),
         "idle": u_idle_w * per_token_s,
@@ -224,10 +224,10 @@ def _idle(reader: "_Reader", phases: Sequence[Phase]) -> tuple[float | None, flo
 def _warnings(windows: Sequence[Window], recording: Recording,
               interrupted: str | None) -> list[str]:
     warnings = []
-    facts = recording.facts
-    if facts.synthetic:
+    metadata = recording.metadata
+    if metadata.synthetic:
         warnings.append("the readings are made up: this is no measurement")
-    if facts.calibration is None and not facts.synthetic:
+    if metadata.calibration is None and not metadata.synthetic:
         warnings.append("the meter was not checked with a known load")
     if early := interrupted or recording.lost:
         warnings.append(f"the session ended early: {early}")
@@ -238,7 +238,7 @@ def _warnings(windows: Sequence[Window], recording: Recording,
             warnings.append(f"{window.name} has {window.gap_s:.2f} s without readings")
     if min(w.seconds for w in used) < MIN_SECONDS * 0.99:
         warnings.append(f"windows are shorter than {MIN_SECONDS:g} s")
-    if facts.rate_hz is not None and (fewest := min(w.samples for w in used)) < MIN_SAMPLES:
+    if metadata.rate_hz is not None and (fewest := min(w.samples for w in used)) < MIN_SAMPLES:
         warnings.append(f"the meter is slow for the windows: {fewest} readings in one")
     if _at_limit(recording)[np.logical_or.reduce([
             recording.between(w.start_s, w.start_s + w.seconds) for w in used])].any():
@@ -259,10 +259,10 @@ def _unused(windows: Sequence[Window]) -> list[str]:
 def _at_limit(recording: Recording) -> np.ndarray:
     """Which readings are at the end of the range."""
     hit = np.zeros(recording.t_s.shape, dtype=bool)
-    if recording.facts.range_a is not None and recording.amperes is not None:
-        hit |= recording.amperes >= AT_LIMIT * recording.facts.range_a
-    if recording.facts.range_w is not None:
-        hit |= recording.watts >= AT_LIMIT * recording.facts.range_w
+    if recording.metadata.range_a is not None and recording.amperes is not None:
+        hit |= recording.amperes >= AT_LIMIT * recording.metadata.range_a
+    if recording.metadata.range_w is not None:
+        hit |= recording.watts >= AT_LIMIT * recording.metadata.range_w
     return hit
 
 

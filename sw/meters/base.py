@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from trilight.sw.errors import MeterError
 from trilight.sw.records import read_record
 
 __all__ = ["BEGIN", "BOUNDARIES", "END", "GROUP", "SYSTEM_CLOCK", "Boundary", "Clock", "ClockName",
-           "Mark", "Meter", "MeterFacts", "MeterOptions", "Recorded", "Recording",
+           "Mark", "Meter", "MeterMetadata", "MeterOptions", "Recorded", "Recording",
            "ask_on_terminal", "check_plausible", "meter_names", "open_meter"]
 
 GROUP = "trilight.meters"
@@ -101,7 +101,7 @@ class Mark:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeterFacts:
+class MeterMetadata:
     """Metadata of the instrument, as it goes into a report."""
 
     type: str
@@ -137,11 +137,13 @@ class Recording:
     Raises ``MeterError`` for arrays that do not belong together.
     """
 
+    RENAMED: ClassVar[Mapping[str, str]] = {"facts": "metadata"}
+
     t_s: Floats
     """Seconds, strictly rising, on the clock that ``clock`` names."""
     watts: Floats
     boundary: Boundary
-    facts: MeterFacts
+    metadata: MeterMetadata
     volts: Floats | None = None
     amperes: Floats | None = None
     marks: tuple[Mark, ...] = ()
@@ -170,7 +172,7 @@ class Recording:
     @property
     def interval_s(self) -> float | None:
         """Usual time between two samples; ``None`` with fewer than two or no fixed rate."""
-        if self.t_s.size < 2 or self.facts.rate_hz is None:
+        if self.t_s.size < 2 or self.metadata.rate_hz is None:
             return None
         return float(np.median(np.diff(self.t_s)))
 
@@ -184,7 +186,7 @@ class Recording:
 
         return {"t_s": numbers(self.t_s), "watts": numbers(self.watts),
                 "volts": numbers(self.volts), "amperes": numbers(self.amperes),
-                "boundary": self.boundary, "facts": asdict(self.facts),
+                "boundary": self.boundary, "metadata": asdict(self.metadata),
                 "marks": [asdict(mark) for mark in self.marks], "averaging": self.averaging,
                 "clock": self.clock, "sync_u_s": self.sync_u_s, "lost": self.lost,
                 "warnings": list(self.warnings)}

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from trilight.sw.errors import CalibrationError, MeterError
 from trilight.sw.records import read_record
@@ -97,6 +97,8 @@ class Accelerator:
 class Calibration:
     """State of a calibration; kept in a file after every step."""
 
+    RENAMED: ClassVar[Mapping[str, str]] = {"facts": "metadata"}
+
     meter: str
     board: str
     utc: str
@@ -105,7 +107,7 @@ class Calibration:
     prediction: dict[str, Any] | None = None
     """Prediction of the accelerator's watts, kept before it is measured."""
     accelerator: Accelerator | None = None
-    facts: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
     """Metadata of the meter."""
 
     @classmethod
@@ -229,7 +231,7 @@ def measure_point(meter: Meter, point: NamedPoint, *, repeats: int, settle_s: fl
     if recording.clock != "host":
         raise MeterError("a calibration needs a meter that this program reads itself, or manual, "
                          "not a recording on another clock")
-    if not recording.facts.synthetic:
+    if not recording.metadata.synthetic:
         check_plausible(recording, spans[0][0], spans[-1][1])
     runs = []
     for begin, end in spans:
@@ -239,9 +241,9 @@ def measure_point(meter: Meter, point: NamedPoint, *, repeats: int, settle_s: fl
         runs.append(float(recording.watts[inside].mean()))
     watts = fmean(runs)
     spread = student_factor(repeats) * stdev(runs) / math.sqrt(repeats) if repeats > 2 else 0.0
-    facts = recording.facts
-    sigma = math.hypot(spread, facts.gain_limit * watts / math.sqrt(3),
-                       facts.offset_limit_w / math.sqrt(3))
+    metadata = recording.metadata
+    sigma = math.hypot(spread, metadata.gain_limit * watts / math.sqrt(3),
+                       metadata.offset_limit_w / math.sqrt(3))
     volts = None if recording.volts is None else float(recording.volts.mean())
     return Reading(point=point.name, clock_hz=point.clock_hz, watts=watts, sigma_w=sigma,
                    runs_w=tuple(runs), volts=volts, utc=_now()), recording
@@ -282,7 +284,7 @@ def run_points(calibration: Calibration, points: Sequence[NamedPoint], meter: Me
         reading, recording = measure_point(meter, point, repeats=repeats, settle_s=settle_s,
                                            average_s=average_s, clock=clock, tick=tick)
         calibration.readings[point.name] = reading
-        calibration.facts = asdict(recording.facts)
+        calibration.metadata = asdict(recording.metadata)
         save()
 
 

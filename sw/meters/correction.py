@@ -54,17 +54,17 @@ class Correction:
         """Correct a recording; raises ``MeterError`` if it lacks volts and amperes."""
         if recording.volts is None or recording.amperes is None:
             raise MeterError("a correction is of the current: it needs a meter that records volts "
-                             f"and amperes, and {recording.facts.type} records power alone")
+                             f"and amperes, and {recording.metadata.type} records power alone")
         amperes = self.gain * (recording.amperes - self.offset_a)
-        root3 = math.sqrt(3)  # facts hold limits, of which a standard uncertainty is 1/sqrt(3)
+        root3 = math.sqrt(3)  # metadata hold limits, of which a standard uncertainty is 1/sqrt(3)
         volts = float(recording.volts.mean()) if recording.volts.size else 0.0
-        facts = replace(
-            recording.facts, calibration=f"{self.method}, {self.utc}",
+        metadata = replace(
+            recording.metadata, calibration=f"{self.method}, {self.utc}",
             gain_limit=self.u_gain * root3, offset_limit_w=self.u_offset_a * root3 * volts,
-            accuracy=f"known-load check; the meter's own: {recording.facts.accuracy}")
+            accuracy=f"known-load check; the meter's own: {recording.metadata.accuracy}")
         warnings = (*recording.warnings, *([self.warning] if self.warning else []))
-        return replace(recording, amperes=amperes, watts=recording.volts * amperes, facts=facts,
-                       warnings=warnings)
+        return replace(recording, amperes=amperes, watts=recording.volts * amperes,
+                       metadata=metadata, warnings=warnings)
 
     def save(self, path: Path) -> None:
         """Write the correction as JSON; raises ``MeterError`` if the file cannot be written."""
@@ -105,7 +105,7 @@ def correction_from(open_circuit: Recording, loaded: Recording, *, ohms: float,
     for what, recording in (("open circuit", open_circuit), ("resistor", loaded)):
         if recording.volts is None or recording.amperes is None or recording.t_s.size < 2:
             raise MeterError(f"the check needs two or more readings of volts and amperes with the "
-                             f"{what}, and {recording.facts.type} gave {recording.t_s.size} of "
+                             f"{what}, and {recording.metadata.type} gave {recording.t_s.size} of "
                              + ("power" if recording.amperes is None else "both"))
         means.append((float(recording.volts.mean()), float(recording.amperes.mean())))
         errors.append(float(np.std(recording.amperes, ddof=1)) / math.sqrt(recording.t_s.size))
@@ -120,7 +120,7 @@ def correction_from(open_circuit: Recording, loaded: Recording, *, ohms: float,
                          "meter, and its value between a tenth and ten times the device's load?")
     gain = expected / (reading - offset)
     return Correction(
-        gain=gain, offset_a=offset, u_offset_a=errors[0], meter=loaded.facts.type,
+        gain=gain, offset_a=offset, u_offset_a=errors[0], meter=loaded.metadata.type,
         u_gain=math.hypot(tolerance / math.sqrt(3), math.hypot(*errors) / (reading - offset)),
         method=f"{ohms:g} ohm ({tolerance:.3g} relative tolerance) at {volts:.4g} V, "
                f"{reading:.6g} A read for {expected:.6g} A",

@@ -25,7 +25,7 @@ from .base import (
     Floats,
     Mark,
     Meter,
-    MeterFacts,
+    MeterMetadata,
     MeterOptions,
     Recording,
 )
@@ -124,7 +124,7 @@ def read_csv(path: Path, options: MeterOptions) -> Recording:
     return Recording(
         t_s=t_s, watts=watts, volts=volts, amperes=amperes, boundary=options.boundary("board"),
         clock=clock, warnings=tuple(warnings),
-        facts=MeterFacts(
+        metadata=MeterMetadata(
             type=options.settings.get("type", "csv"), serial=options.settings.get("serial"),
             rate_hz=rate, range_a=(options.positive("range", 1.0) if "range" in options.settings
                                    else None),

@@ -7,7 +7,7 @@ import numpy as np
 
 from trilight.sw.errors import MeterError, MeterLostError
 
-from .base import BEGIN, END, Boundary, Mark, Meter, MeterFacts, MeterOptions, Recording
+from .base import BEGIN, END, Boundary, Mark, Meter, MeterMetadata, MeterOptions, Recording
 from .polling import sha256_of
 
 __all__ = ["PROFILES", "FakeMeter", "Profile", "SimulatedClock", "fake_meter"]
@@ -142,7 +142,7 @@ class FakeMeter:
             t_s=t_s, watts=volts * amperes, volts=volts, amperes=amperes,
             boundary=profile.boundary, marks=tuple(self._marks), clock="own" if own else "host",
             lost="unplugged" if end < now else None,
-            facts=MeterFacts(
+            metadata=MeterMetadata(
                 type="fake", serial=f"seed {profile.seed:g}", rate_hz=profile.rate,
                 range_a=profile.range if math.isfinite(profile.range) else None,
                 gain_limit=profile.gain, offset_limit_w=0.0, accuracy="made up",

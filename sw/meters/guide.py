@@ -114,7 +114,7 @@ class Guide:
         calibration = self.calibration
         fitted = fit(self.points, watts, sigma, self.prior,
                      voltage_v=float(np.mean(volts)) if volts else None,
-                     conditions={"board": calibration.board, "meter": calibration.facts,
+                     conditions={"board": calibration.board, "meter": calibration.metadata,
                                  "correction": calibration.correction and asdict(
                                      calibration.correction), "date": calibration.utc})
         table = Table("term", "unit", "published", "this board", "90 % band", box=None)

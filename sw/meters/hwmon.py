@@ -4,7 +4,7 @@ from pathlib import Path
 
 from trilight.sw.errors import MeterError
 
-from .base import Meter, MeterFacts, MeterOptions
+from .base import Meter, MeterMetadata, MeterOptions
 from .ina import CHIPS, missing_shunt
 from .polling import ElectricalMeter
 
@@ -60,7 +60,7 @@ class HwmonMeter(ElectricalMeter):
         return (int(_text(self._volts)) * 1e-3,
                 int(_text(self._amperes)) * 1e-3 * self._scale)
 
-    def facts(self, volts: float, amperes: float, sha256: str) -> MeterFacts:
+    def metadata(self, volts: float, amperes: float, sha256: str) -> MeterMetadata:
         chip = self._chip
         step_a = 1e-3 * self._scale  # the kernel shows whole milliamperes
         if chip is None or not self._known:
@@ -72,7 +72,7 @@ class HwmonMeter(ElectricalMeter):
             offset_a = chip.shunt_offset_limit / per_ampere + step_a / 2
             accuracy = (f"data sheet limits, shunt {self._ohms:g} ohm to {self._tolerance:g}, "
                         f"kernel's step of {step_a * 1e3:g} mA")
-        return MeterFacts(
+        return MeterMetadata(
             type=f"hwmon {self._type}", serial=self._folder.name, rate_hz=self.rate_hz,
             range_a=(None if chip is None or not self._known else
                      chip.shunt_full_scale / (1.0 if chip.internal_shunt else self._ohms)),

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from trilight.sw.errors import MeterError
 
-from .base import Meter, MeterFacts, MeterOptions
+from .base import Meter, MeterMetadata, MeterOptions
 from .polling import ElectricalMeter
 
 __all__ = ["CHIPS", "Bus", "Chip", "InaMeter", "ina219_meter", "ina226_meter", "ina260_meter",
@@ -133,10 +133,10 @@ class InaMeter(ElectricalMeter):
         per_ampere = 1.0 if self._chip.internal_shunt else self._ohms
         return volts * self._chip.bus_lsb_v, shunt * self._chip.shunt_lsb / per_ampere
 
-    def facts(self, volts: float, amperes: float, sha256: str) -> MeterFacts:
+    def metadata(self, volts: float, amperes: float, sha256: str) -> MeterMetadata:
         chip = self._chip
         per_ampere = 1.0 if chip.internal_shunt else self._ohms
-        return MeterFacts(
+        return MeterMetadata(
             type=chip.name, serial=f"i2c-{self._bus_number}/{self._address:#04x}",
             rate_hz=self.rate_hz, range_a=chip.shunt_full_scale / per_ampere,
             gain_limit=chip.shunt_gain_limit + chip.bus_gain_limit + self._tolerance,

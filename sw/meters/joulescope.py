@@ -12,7 +12,7 @@ import numpy as np
 
 from trilight.sw.errors import MeterError, MeterLostError
 
-from .base import Clock, Mark, Meter, MeterFacts, MeterOptions, Recording
+from .base import Clock, Mark, Meter, MeterMetadata, MeterOptions, Recording
 from .polling import sha256_of
 
 __all__ = ["JoulescopeMeter", "joulescope_meter"]
@@ -109,7 +109,7 @@ class JoulescopeMeter:
         return Recording(
             t_s=t_s, watts=watts, volts=volts, amperes=amperes, averaging=True, lost=lost,
             boundary=self.boundary, marks=tuple(self._marks), sync_u_s=LATENCY_U_S,
-            facts=MeterFacts(
+            metadata=MeterMetadata(
                 type=f"Joulescope {self._model.upper()}", serial=self._path.split("/")[-1],
                 rate_hz=self._rate_hz, gain_limit=gain,
                 offset_limit_w=offset_a * float(volts.mean() if volts.size else 0),

@@ -7,7 +7,7 @@ import numpy as np
 
 from trilight.sw.errors import MeterError
 
-from .base import BEGIN, END, Mark, Meter, MeterFacts, MeterOptions, Recording
+from .base import BEGIN, END, Mark, Meter, MeterMetadata, MeterOptions, Recording
 
 __all__ = ["ManualMeter", "manual_meter"]
 
@@ -74,7 +74,7 @@ class ManualMeter:
         return Recording(
             t_s=t_s, watts=self._volts * amperes, volts=np.full_like(t_s, self._volts),
             amperes=amperes, boundary=self.boundary, marks=tuple(self._marks), averaging=True,
-            facts=MeterFacts(
+            metadata=MeterMetadata(
                 type="manual", gain_limit=0.0, offset_limit_w=self._limit_a * self._volts,
                 accuracy=f"as entered: {self._limit_a:g} A", sync="read by a person"))
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from trilight.sw.errors import MeterError
 
-from .base import Meter, MeterFacts, MeterOptions
+from .base import Meter, MeterMetadata, MeterOptions
 from .polling import EnergyCounter
 
 __all__ = ["NvmlMeter", "nvml_meter"]
@@ -52,8 +52,8 @@ class NvmlMeter(EnergyCounter):
             raise MeterError(f"{self._gpu_name} gives no energy: {error}; there is a counter "
                              "since the generation Volta") from error
 
-    def facts(self, sha256: str) -> MeterFacts:
-        return MeterFacts(
+    def metadata(self, sha256: str) -> MeterMetadata:
+        return MeterMetadata(
             type=f"nvml {self._gpu_name}", serial=self._serial, rate_hz=self.rate_hz,
             gain_limit=GAIN_LIMIT, offset_limit_w=0.0,
             accuracy="5 % of the reading, as the maker states", burden_v=0.0,

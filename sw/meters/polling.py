@@ -9,7 +9,7 @@ import numpy as np
 
 from trilight.sw.errors import MeterError, MeterLostError
 
-from .base import SYSTEM_CLOCK, Boundary, Clock, Floats, Mark, MeterFacts, Recording
+from .base import SYSTEM_CLOCK, Boundary, Clock, Floats, Mark, MeterMetadata, Recording
 
 __all__ = ["ElectricalMeter", "EnergyCounter", "PollingMeter", "sha256_of"]
 
@@ -112,12 +112,12 @@ class ElectricalMeter(PollingMeter):
         volts, amperes = rows[:, 0].copy(), rows[:, 1].copy()
         return Recording(t_s=t_s, watts=volts * amperes, volts=volts, amperes=amperes,
                          boundary=self.boundary, marks=tuple(marks), lost=lost,
-                         facts=self.facts(float(volts.mean()), float(amperes.mean()),
+                         metadata=self.metadata(float(volts.mean()), float(amperes.mean()),
                                           sha256_of(t_s, volts, amperes)))
 
     @abc.abstractmethod
-    def facts(self, volts: float, amperes: float, sha256: str) -> MeterFacts:
-        """Facts of the meter at a mean voltage and current."""
+    def metadata(self, volts: float, amperes: float, sha256: str) -> MeterMetadata:
+        """Metadata of the meter at a mean voltage and current."""
 
 
 class EnergyCounter(PollingMeter):
@@ -132,8 +132,9 @@ class EnergyCounter(PollingMeter):
         else:
             watts = np.zeros_like(t_s)
         return Recording(t_s=t_s, watts=watts, averaging=True, boundary=self.boundary,
-                         marks=tuple(marks), lost=lost, facts=self.facts(sha256_of(t_s, joules)))
+                         marks=tuple(marks), lost=lost,
+                         metadata=self.metadata(sha256_of(t_s, joules)))
 
     @abc.abstractmethod
-    def facts(self, sha256: str) -> MeterFacts:
-        """Facts of the meter."""
+    def metadata(self, sha256: str) -> MeterMetadata:
+        """Metadata of the meter."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from trilight.sw.errors import MeterError
 
-from .base import Meter, MeterFacts, MeterOptions
+from .base import Meter, MeterMetadata, MeterOptions
 from .polling import EnergyCounter
 
 __all__ = ["RaplMeter", "rapl_meter"]
@@ -72,8 +72,8 @@ class RaplMeter(EnergyCounter):
     def read(self) -> tuple[float]:
         return (sum(counter.joules() for counter in self._counters),)
 
-    def facts(self, sha256: str) -> MeterFacts:
-        return MeterFacts(
+    def metadata(self, sha256: str) -> MeterMetadata:
+        return MeterMetadata(
             type="rapl", serial=", ".join(counter.name for counter in self._counters),
             rate_hz=self.rate_hz, gain_limit=GAIN_LIMIT, offset_limit_w=0.0,
             accuracy="assumed: 5 % of the reading; the maker states none", burden_v=0.0,

@@ -154,10 +154,10 @@ class Plan:
         That go from board to board for a token, or, rows split, over all links.
     link_milliseconds : float
         Of a token.
-    texts_per_word : int
-        Texts that each weight word serves, in ``many_texts_per_s``.
-    one_text_per_s, full_per_s, many_texts_per_s : float
-        Tokens a second: one sequence; as many as boards; the same with ``texts_per_word``.
+    sequences_per_word : int
+        Sequences that each weight word serves, in ``batch_per_s``.
+    one_sequence_per_s, full_per_s, batch_per_s : float
+        Tokens a second: one sequence; as many as boards; the same with ``sequences_per_word``.
     """
 
     shape: Shape
@@ -171,10 +171,10 @@ class Plan:
     loads: tuple[BoardLoad, ...]
     hop_bytes: int
     link_milliseconds: float
-    texts_per_word: int
-    one_text_per_s: float
+    sequences_per_word: int
+    one_sequence_per_s: float
     full_per_s: float
-    many_texts_per_s: float
+    batch_per_s: float
 
     @property
     def fits(self) -> bool:
@@ -190,7 +190,7 @@ class Plan:
 
 
 def make_plan(shape: Shape, board: PlanBoard, boards: int, *, split: str = "layers",
-              lanes: int | None = None, texts_per_word: int = 16,
+              lanes: int | None = None, sequences_per_word: int = 16,
               link_mbit_s: float = 50.0) -> Plan:
     """Plan a model on boards.
 
@@ -203,7 +203,7 @@ def make_plan(shape: Shape, board: PlanBoard, boards: int, *, split: str = "laye
         ``layers``: each board has some layers whole. ``rows``: each has a part of every matrix.
     lanes : int, optional
         Byte lanes of the engine. Default: as many as the memory feeds.
-    texts_per_word : int
+    sequences_per_word : int
     link_mbit_s : float
         Of a link between neighbours.
 
@@ -212,9 +212,9 @@ def make_plan(shape: Shape, board: PlanBoard, boards: int, *, split: str = "laye
     PlanError
         A number is not positive, or the split unknown.
     """
-    if boards < 1 or texts_per_word < 1 or not link_mbit_s > 0 or (
+    if boards < 1 or sequences_per_word < 1 or not link_mbit_s > 0 or (
             lanes is not None and lanes < 1):
-        raise PlanError("boards, lanes, texts and link speed must be positive")
+        raise PlanError("boards, lanes, sequences and link speed must be positive")
     if split not in ("layers", "rows"):
         raise PlanError(f"a model is split by layers or rows, not by {split!r}")
     width = board.lanes if lanes is None else lanes
@@ -239,16 +239,16 @@ def make_plan(shape: Shape, board: PlanBoard, boards: int, *, split: str = "laye
                 fewest_boards=_fewest(shape, width, capacity),
                 on_chip_boards=-int(-whole.bytes // board.weight_bytes_on_chip.value),
                 loads=loads, hop_bytes=hop, link_milliseconds=link_ms,
-                texts_per_word=texts_per_word, one_text_per_s=one, full_per_s=full,
-                many_texts_per_s=_many(loads, board, texts_per_word, split, hop, per_ms))
+                sequences_per_word=sequences_per_word, one_sequence_per_s=one, full_per_s=full,
+                batch_per_s=_many(loads, board, sequences_per_word, split, hop, per_ms))
 
 
-def _many(loads: Sequence[BoardLoad], board: PlanBoard, texts: int, split: str, hop: int,
+def _many(loads: Sequence[BoardLoad], board: PlanBoard, sequences: int, split: str, hop: int,
           per_ms: float) -> float:
     """Tokens a second where each weight word serves several sequences, and links carry them all."""
     slowest = max(load.milliseconds for load in loads)
-    links = texts * hop / per_ms if len(loads) > 1 else 0.0
-    return 1e3 * texts / (max(slowest, links) if split == "layers" else slowest + links)
+    links = sequences * hop / per_ms if len(loads) > 1 else 0.0
+    return 1e3 * sequences / (max(slowest, links) if split == "layers" else slowest + links)
 
 
 def _fewest(shape: Shape, lanes: int, capacity: float) -> int:
@@ -315,8 +315,8 @@ def _cut_rows(shape: Shape, board: PlanBoard, boards: int, lanes: int) -> tuple[
 def plan_results(plan: Plan) -> dict[str, Any]:
     """A plan ready for JSON, with what is assumed."""
     board = plan.board
-    rates = {"one_text": plan.one_text_per_s, "pipeline_full": plan.full_per_s,
-             "texts_per_word": plan.many_texts_per_s}
+    rates = {"one_sequence": plan.one_sequence_per_s, "pipeline_full": plan.full_per_s,
+             "batch": plan.batch_per_s}
     return {
         "shape": plan.shape.to_dict(), "ternary_weights": plan.shape.ternary_weights,
         "bytes": plan.whole.bytes, "cycles": plan.whole.cycles,
@@ -328,8 +328,8 @@ def plan_results(plan: Plan) -> dict[str, Any]:
                    "milliseconds": load.milliseconds, "bound": load.bound}
                   for load in plan.loads],
         "link": {"bytes": plan.hop_bytes, "milliseconds": plan.link_milliseconds},
-        "texts_per_word": plan.texts_per_word, "tokens_per_s": rates,
-        "joules_per_token": {name: dict(zip(("expected", "least", "most"), plan.joules(rate),
+        "sequences_per_word": plan.sequences_per_word, "tokens_per_s": rates,
+        "joules_per_token": {name: dict(zip(("expected", "min", "max"), plan.joules(rate),
                                             strict=True)) for name, rate in rates.items()},
         "boundary": "boards only; the embedding is looked up on the host",
         "kind": "roofline" if board.roofline else "modelled",

@@ -353,7 +353,7 @@ class Performance:
     """Stages of a token of each sequence."""
     prompt_cycles_per_token: float
     """Cycles of a token that is fed without a head."""
-    misfits: list[str] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
     """Limits of the device that the model breaks."""
 
     @property
@@ -406,7 +406,7 @@ class Performance:
                 "program_words": self.model.program_words,
                 "channels": self.model.d_model * self.model.n_layers,
             },
-            "misfits": self.misfits,
+            "violations": self.violations,
         }
 
 
@@ -433,7 +433,7 @@ def predict(model: ModelConfig, *, sequences: int = 1, device: Device) -> Perfor
     Raises
     ------
     PerformanceError
-        The device can not work on so many texts.
+        The device can not work on so many sequences.
     """
     if not 1 <= sequences <= device.sequences:
         raise PerformanceError(f"{device.name} generates 1 to {device.sequences} sequences at "
@@ -447,4 +447,4 @@ def predict(model: ModelConfig, *, sequences: int = 1, device: Device) -> Perfor
     assert all(a <= b for a, b in pairwise(run.ends))
     return Performance(
         model=model, device=device, sequences=sequences, stages=tuple(stages),
-        prompt_cycles_per_token=_period(prompt) / sequences, misfits=model.misfits(device))
+        prompt_cycles_per_token=_period(prompt) / sequences, violations=model.violations(device))

@@ -75,7 +75,7 @@ class Release(TypedDict):
     cycles_per_token: float
     activity: ReleaseActivity
     sequences: NotRequired[int]
-    """Texts at once while cycles and activity were counted; 1 unless given."""
+    """Sequences at once while cycles and activity were counted; 1 unless given."""
     tools: dict[str, str]
     module_sha256: NotRequired[str]
     """SHA-256 of its netlist as WebAssembly, if that was compiled too."""
@@ -160,11 +160,11 @@ class _Build:
 
     @property
     def sequences(self) -> int:
-        """Texts at once while it was counted."""
+        """Sequences at once while it was counted."""
         return self.release.get("sequences", 1)
 
     @property
-    def texts(self) -> str:
+    def batch(self) -> str:
         """The same in words."""
         return (f"{self.sequences} sequences at once" if self.sequences > 1
                 else "1 sequence at a time")
@@ -195,7 +195,7 @@ def _cycles(run: Run, build: _Build | None) -> Figure:
             return _computed_cycles(run, build)
         return Figure(value=build.release["cycles_per_token"], unit=unit, provenance="counted",
                       boundary="chip",
-                      source=f"on the released netlist with this model, {build.texts}")
+                      source=f"on the released netlist with this model, {build.batch}")
     return Figure.missing(unit, f"target {run.target} counted no cycles, and no released build "
                                 "was counted with this model; try target netlist")
 
@@ -210,7 +210,7 @@ def _computed_cycles(run: Run, build: _Build) -> Figure:
                                 device=UP5K).cycles_per_token,
                   unit="cycles/token", provenance="modelled", boundary="chip",
                   source=f"computed to the cycle for {at_once} sequences at once, as trilight "
-                         f"performance does; the released build was counted with {build.texts}")
+                         f"performance does; the released build was counted with {build.batch}")
 
 
 def _clock(run: Run, build: _Build | None) -> Figure:
@@ -234,9 +234,9 @@ def _speed(clock: Figure, cycles: Figure) -> Figure:
 
 def _generated(run: Run) -> tuple[int, int]:
     """Return how many tokens were generated, and the bytes of their text."""
-    texts = run.generation.texts
-    return (sum(len(text.token_ids) for text in texts),
-            sum(len(text.text.encode()) for text in texts))
+    generated = run.generation.generated
+    return (sum(len(text.token_ids) for text in generated),
+            sum(len(text.text.encode()) for text in generated))
 
 
 def _host_speed(run: Run) -> Figure:
@@ -268,7 +268,7 @@ def _activity(run: Run, build: _Build | None) -> tuple[Activity, str] | None:
         return None
     activity = Activity.from_dict(build.release["activity"]["busy"])
     which = "this" if build.release["model_sha256"] == run.model.sha256 else "another"
-    return activity, (f"counted on the released netlist with {which} model, {build.texts}, "
+    return activity, (f"counted on the released netlist with {which} model, {build.batch}, "
                       f"{activity.cycles:,} cycles")
 
 
@@ -433,7 +433,7 @@ def build_report(run: Run, releases: Mapping[str, Release]) -> dict[str, Any]:
         **{name: figures[name].value for name in (
             "cycles_per_token", "utilisation", "clock_hz", "tokens_per_s", "tokens_per_joule")},
         "texts": [{**asdict(text), "token_ids": list(text.token_ids)}
-                  for text in run.generation.texts],
+                  for text in run.generation.generated],
         "sequences": run.generation.sequences,
         "prompt": run.generation.prompt,
         "target": run.target,

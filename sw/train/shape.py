@@ -60,7 +60,7 @@ def choose_config(vocab_size: int, device: Device, *, d_model: int | None = None
         for width in widths:
             shapes = (ModelConfig(vocab_size=vocab_size, d_model=width, n_layers=depth,
                                   d_hidden=unit) for unit in units)
-            fits = next((shape for shape in shapes if not shape.misfits(device)), None)
+            fits = next((shape for shape in shapes if not shape.violations(device)), None)
             if fits and (best is None or fits.ternary_weights > best.ternary_weights):
                 best = fits
     if best is None:

@@ -24,7 +24,7 @@ from trilight.sw.errors import (
     ModelFileError,
     PowerError,
 )
-from trilight.sw.meters.base import Mark, MeterFacts, MeterOptions, Recording
+from trilight.sw.meters.base import Mark, MeterMetadata, MeterOptions, Recording
 from trilight.sw.meters.calibrate import Accelerator, Calibration, Reading
 from trilight.sw.meters.correction import Correction
 from trilight.sw.meters.csvfile import read_csv
@@ -224,8 +224,8 @@ def _recording() -> Recording:
     return Recording(
         t_s=t_s, watts=volts * amperes, boundary="board", volts=volts, amperes=amperes,
         marks=(Mark("begin window 1", 15.0),),
-        facts=MeterFacts(type="csv", rate_hz=2.0, gain_limit=0.01, offset_limit_w=0.001,
-                         accuracy="assumed", sync="the host's clock"))
+        metadata=MeterMetadata(type="csv", rate_hz=2.0, gain_limit=0.01, offset_limit_w=0.001,
+                               accuracy="assumed", sync="the host's clock"))
 
 
 CORRECTION = Correction(gain=1.01, offset_a=0.001, u_gain=0.002, u_offset_a=1e-4,

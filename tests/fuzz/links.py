@@ -82,17 +82,17 @@ def _device(data: bytes) -> None:
     for _ in range(8):
         device.read(0)
     device.write(encode_frame(Frame(8, Command.STATUS)))
-    [answer] = FrameReader().feed(device.read(0))
-    assert (answer.sequence, answer.command, answer.payload[:2]) == (
-        8, Command.STATUS | RESPONSE, bytes((Result.OK, 0))), f"{answer} after a STOP"
+    [response] = FrameReader().feed(device.read(0))
+    assert (response.sequence, response.command, response.payload[:2]) == (
+        8, Command.STATUS | RESPONSE, bytes((Result.OK, 0))), f"{response} after a STOP"
 
 
 def _check_answer(frame: Frame) -> None:
     if frame.command & RESPONSE:
         Result(frame.payload[0])
     else:
-        assert frame.sequence == 0, f"{frame}: notices have sequence number 0"
-        assert frame.command - EVENT in (0, 1), f"{frame} is no notice"
+        assert frame.sequence == 0, f"{frame}: events have sequence number 0"
+        assert frame.command - EVENT in (0, 1), f"{frame} is no event"
 
 
 def _device_seeds() -> Iterator[bytes]:
@@ -123,12 +123,12 @@ DEVICE = Target(what="a host's bytes at a device (ReferenceTransport)", parse=_d
 # The host's end
 
 PASS, REPLACE, DROP, INSERT, TAIL = range(5)
-"""What becomes of an answer on its way: nothing; another payload; it is lost; bytes come before it;
-other bytes come in its place."""
+"""Fate of a response on its way: none; another payload; it is lost; bytes come before it; other
+bytes come in its place."""
 
 
 class _Meddler(Transport):
-    """Carries bytes to a device, and its answers back as an input says."""
+    """Carries bytes to a device, and its responses back as an input says."""
 
     def __init__(self, device: Transport, changes: Iterator[tuple[int, bytes]]) -> None:
         self._device = device
@@ -171,7 +171,7 @@ class _Meddler(Transport):
 
 
 def _answers(data: bytes) -> None:
-    """Open a board whose answers are meddled with, generate on it, and go on if that fails.
+    """Open a board whose responses are meddled with, generate on it, and go on if that fails.
 
     Only a token that the device announced may be wrong: the link has a CRC for that.
     """
@@ -197,9 +197,9 @@ def _answer_seeds() -> Iterator[bytes]:
     identity = IDENTITY.pack(PROTOCOL_MAGIC, PROTOCOL_VERSION, 5, 8, 0, 0, 0, 64, *[1] * 6, 2)
     yield b"\0" + piece(REPLACE, b"\0" + identity)
     status = piece(REPLACE, bytes((Result.OK, 1)) + bytes(status_struct(2).size - 1))
-    notice = piece(INSERT, bytes((0, EVENT, 2, 0, 3, 0)))
-    yield b"\1" + nothing * 4 + notice + status + nothing + piece(DROP, b"") * 2 + status * 3
-    yield b"\1" + piece(TAIL, b"\xc0\xdb\1\xc0") + piece(REPLACE, b"\4") + notice * 3
+    event = piece(INSERT, bytes((0, EVENT, 2, 0, 3, 0)))
+    yield b"\1" + nothing * 4 + event + status + nothing + piece(DROP, b"") * 2 + status * 3
+    yield b"\1" + piece(TAIL, b"\xc0\xdb\1\xc0") + piece(REPLACE, b"\4") + event * 3
 
 
 ANSWERS = Target(what="a device's bytes at the host (Board)", parse=_answers,

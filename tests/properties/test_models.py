@@ -37,7 +37,7 @@ def configs(draw: st.DrawFn) -> ModelConfig:
     size = st.sampled_from(EDGES) | st.integers(UP5K.min_rows, 90)
     config = ModelConfig(vocab_size=draw(size), d_model=draw(size), d_hidden=draw(size),
                          n_layers=draw(st.integers(1, 3)))
-    while config.misfits(UP5K):
+    while config.violations(UP5K):
         config = replace(config, n_layers=config.n_layers - 1)
     return config
 
@@ -144,7 +144,7 @@ def test_an_image_is_read_back_or_refused(model: Model, where: float, flip: int)
 @given(st.builds(ModelConfig, vocab_size=st.integers(1, 300), d_model=st.integers(1, 300),
                  n_layers=st.integers(1, 20), d_hidden=st.integers(1, 300)))
 def test_a_model_compiles_exactly_if_it_fits(config: ModelConfig) -> None:
-    if config.misfits(UP5K):
+    if config.violations(UP5K):
         with pytest.raises(ModelDoesNotFitError):
             compile_image(SimpleNamespace(config=config))  # type: ignore[arg-type]  # no more is looked at
     else:
@@ -181,7 +181,7 @@ def test_models_of_a_campaign(seed: int) -> None:
 
 def test_drawn_sizes_are_legal_and_reach_the_limits(rng: np.random.Generator) -> None:
     drawn = [draw_config(rng) for _ in range(400)]
-    assert not any(config.misfits(UP5K) for config in drawn)
+    assert not any(config.violations(UP5K) for config in drawn)
     assert min(config.d_model for config in drawn) == UP5K.min_rows
     assert max(config.d_model for config in drawn) > 160
     assert max(config.weight_words(UP5K.packing) for config in drawn) > UP5K.weight_words * 3 // 4

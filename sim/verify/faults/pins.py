@@ -12,7 +12,7 @@ from trilight.sim.native.compile import NativeBench
 
 from .line import Device
 
-__all__ = ["Memory", "PinDevice", "design_facts", "memories_of_rtl", "open_pins", "open_upsets"]
+__all__ = ["Memory", "PinDevice", "design_info", "memories_of_rtl", "open_pins", "open_upsets"]
 
 MAX_CYCLES = 50_000
 """After which a reset comes, at most, when bytes are on their way."""
@@ -44,11 +44,11 @@ def open_pins(target: str) -> Callable[[], "PinDevice"]:
     return lambda: PinDevice(_design(target))
 
 
-def design_facts(target: str) -> dict[str, str]:
+def design_info(target: str) -> dict[str, str]:
     """Digests by which the design of a target or of its memories is known; none of ``device``."""
     if target == "device":
         return {}
-    return _design("netlist" if target == "netlist" else "rtl").facts
+    return _design("netlist" if target == "netlist" else "rtl").build_info
 
 
 def memories_of_rtl() -> dict[str, Memory]:

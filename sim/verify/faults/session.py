@@ -20,8 +20,8 @@ CONFIG = ModelConfig(vocab_size=16, d_model=16, n_layers=1, d_hidden=16)
 TEMPERATURE = 4.0
 OPEN, LOAD, AFTERWARDS = "open", "load", "afterwards"
 GENERATIONS = {**{f"one text {k}": (1, 6) for k in range(1, 5)},
-               **{f"two texts {k}": (2, 3) for k in range(1, 5)}}
-"""Requests with prompts of their own: how many texts, and how many tokens of each."""
+               **{f"two sequences {k}": (2, 3) for k in range(1, 5)}}
+"""Requests with prompts of their own: how many sequences, and how many tokens of each."""
 
 REQUESTS = 10
 """Generations of a session."""
@@ -114,9 +114,9 @@ class Sessions:
         self._other = Model.random(CONFIG, seed + 1)
         rng = random.Random(seed)
         self._requests: dict[str, tuple[Sequence[str], int, Sequence[int]]] = {}
-        for name, (texts, tokens) in {**GENERATIONS, AFTERWARDS: (1, 3)}.items():
+        for name, (count, tokens) in {**GENERATIONS, AFTERWARDS: (1, 3)}.items():
             prompts = [self.model.decode([rng.randrange(16) for _ in range(rng.randint(3, 6))])
-                       for _ in range(texts)]
+                       for _ in range(count)]
             self._requests[name] = prompts, tokens, [rng.randrange(1 << 32) for _ in prompts]
         self._expected = {
             name: [continue_text(self.model, prompt, tokens, seed=seed, temperature=TEMPERATURE)

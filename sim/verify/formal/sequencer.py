@@ -227,7 +227,7 @@ def _rests(gateware: Gateware) -> Harness:
 
 PROOFS = [
     Proof(name="sequencer.keeps", build=_keeps, method="induction", depth=2,
-          claim="An operation and notices that are offered stay as they are until they are taken.",
+          claim="An operation and events that are offered stay as they are until they are taken.",
           fault=Edit("control/scheduler.py", """            with m.If(ops.ready):
                 m.d.sync += ops.valid.eq(0)
 """, """            m.d.sync += ops.valid.eq(0)

@@ -1,7 +1,7 @@
 """What a host says to a chip and must hear and see: recorded once, then asked of every mutant.
 
-The recording is made with the design without a fault, while every answer, notice, tape, counter and
-traced value is compared with the integer reference. A mutant that does anything else than was
+The recording is made with the design without a fault, while every response, event, tape, counter
+and traced value is compared with the integer reference. A mutant that does anything else than was
 recorded would have failed that comparison.
 """
 
@@ -42,16 +42,16 @@ from trilight.sw.model.model import Model
 __all__ = ["Exchange", "Recorder", "Replay"]
 
 QUIET = 12
-"""Bits without a byte after which an answer is over."""
+"""Bits without a byte after which a response is over."""
 
 IDLE = 600
-"""Cycles without anything to do after which nothing more comes: an answer takes fewer."""
+"""Cycles without anything to do after which nothing more comes: a response takes fewer."""
 
 CHUNK = 4000
 """Cycles between two looks at what a mutant does until it has nothing more to do."""
 
 PATIENCE = 1.25
-"""How much longer than recorded an answer may take; ``cycles`` of STATUS tells of less."""
+"""How much longer than recorded a response may take; ``cycles`` of STATUS tells of less."""
 
 NEAR = 8
 """Tokens of a tape that are read after each run, around its end."""
@@ -73,9 +73,9 @@ class Exchange:
     data : bytes
         Sent at once.
     settles : bool
-        Whether to wait until the chip has nothing more to do, or for an answer only.
+        Whether to wait until the chip has nothing more to do, or for a response only.
     frames : tuple of Frame
-        Answers and notices that must come.
+        Responses and events that must come.
     traces : dict of str to int64 array
         Values that must be seen, by trace.
     cycles : int
@@ -149,11 +149,11 @@ class _Chip:
 
 
 def _in_order(frames: Iterable[Frame]) -> dict[int, list[Frame]]:
-    """Answers in their order, and each sequence's notices in theirs: either may come first."""
+    """Responses in their order, and each sequence's events in theirs: either may come first."""
     streams: dict[int, list[Frame]] = {}
     for frame in frames:
-        notice = frame.command in range(EVENT, EVENT + UP5K.sequences)
-        streams.setdefault(frame.command if notice else 0, []).append(frame)
+        event = frame.command in range(EVENT, EVENT + UP5K.sequences)
+        streams.setdefault(frame.command if event else 0, []).append(frame)
     return streams
 
 
@@ -199,7 +199,7 @@ class Replay:
                 if not np.array_equal(values, expected):
                     return f"{name} differs"
         if _in_order(frames) != _in_order(exchange.frames):
-            return "answer differs" if frames else "no answer"
+            return "response differs" if frames else "no answer"
         for name, count in seen.items():
             if count != len(exchange.traces[name]):
                 return f"{name} missing"
@@ -224,7 +224,7 @@ STATUS = status_struct(UP5K.sequences)
 
 
 class Recorder:
-    """A host whose words and answers are kept, and compared with the reference.
+    """A host whose words and responses are kept, and compared with the reference.
 
     Parameters
     ----------
@@ -285,15 +285,15 @@ class Recorder:
     def request(self, command: int, payload: bytes = b"", *, what: str = "",
                 sequence: int | None = None, settles: bool = False,
                 result: int = Result.OK, bit: float = 1.0) -> bytes:
-        """Make a request with this result; return the answer's payload."""
+        """Make a request with this result; return the response's payload."""
         if sequence is None:
             sequence = self._sequence = self._sequence % 255 + 1
         what = what or f"command {command}"
         frames = self.send(what, encode_frame(Frame(sequence, command, payload)), settles, bit)
-        answers = [frame for frame in frames if frame.command & RESPONSE]
-        if len(answers) != 1 or answers[0].payload[0] != result:
+        responses = [frame for frame in frames if frame.command & RESPONSE]
+        if len(responses) != 1 or responses[0].payload[0] != result:
             raise SimulationError(f"{what}: {frames} instead of result {result}")
-        return answers[0].payload[1:]
+        return responses[0].payload[1:]
 
     def silence(self, what: str, data: bytes, bit: float = 1.0) -> None:
         """Send bytes that must be ignored, or not yet answered."""
@@ -334,11 +334,11 @@ class Recorder:
     def compare_check(self, what: str) -> None:
         """Compare the CRC of a check that has come to its end."""
         units = [self._memory[unit] for unit in range(self._words * UP5K.packing.word_units)]
-        answer = self.request(Command.READ, ACCESS.pack(
+        response = self.request(Command.READ, ACCESS.pack(
             Region.WEIGHT_CRC, WEIGHT_CRC.size // WORD_BYTES), what=what)
         expected = WEIGHT_CRC.pack(1, zlib.crc32(np.array(units, "<u2").tobytes()))
-        if answer != expected:
-            raise SimulationError(f"{what}: {answer.hex()} instead of {expected.hex()}")
+        if response != expected:
+            raise SimulationError(f"{what}: {response.hex()} instead of {expected.hex()}")
 
     def load(self, model: Model, name: str) -> None:
         """Write a model's image."""
@@ -365,14 +365,14 @@ class Recorder:
     def run(self, flags: RunFlag, n_feed: int, n_generate: int, temperature: int = 0,
             seed: int = 0, number: int = 0, sequence: int | None = None,
             meanwhile: bytes = b"") -> bytes:
-        """Run to the end; compare stages, notices, counters, positions and tapes.
+        """Run to the end; compare stages, events, counters, positions and tapes.
 
         Parameters
         ----------
         number : int
             Of the device's sequence; ``sequence`` is that of the frame.
         meanwhile : bytes
-            Sent right after; any event may then be kept so long by answers that the next of its
+            Sent right after; any event may then be kept so long by responses that the next of its
             sequence is not sent.
 
         Returns
@@ -381,15 +381,15 @@ class Recorder:
             The frame that began it.
         """
         assert self.device is not None
-        notices = self.device.run(flags, n_feed, n_generate, temperature, seed, number)
+        events = self.device.run(flags, n_feed, n_generate, temperature, seed, number)
         if sequence is None:
             sequence = self._sequence = self._sequence % 255 + 1
         frame = encode_frame(Frame(sequence, Command.RUN, RUN.pack(
             flags, number, n_feed, n_generate, temperature, seed)))
         frames = self.send(f"{self.name}: run", frame + meanwhile, settles=True)
-        got = self._notices(frames)
-        if not in_order(notices, got) or (not meanwhile and self._lost(notices, got)):
-            raise SimulationError(f"{self.name}: notices {got} instead of {notices}")
+        got = self._events(frames)
+        if not in_order(events, got) or (not meanwhile and self._lost(events, got)):
+            raise SimulationError(f"{self.name}: events {got} instead of {events}")
         self.compare()
         return frame
 
@@ -403,10 +403,10 @@ class Recorder:
 
     def repeat(self, frame: bytes, what: str) -> None:
         """Send a RUN again, which is acknowledged and not executed."""
-        answers = [answer for answer in self.send(what, frame)
-                   if answer.command & RESPONSE]
-        if [answer.payload for answer in answers] != [bytes([Result.OK])]:
-            raise SimulationError(f"{what}: {answers} instead of an acknowledgement")
+        responses = [response for response in self.send(what, frame)
+                     if response.command & RESPONSE]
+        if [response.payload for response in responses] != [bytes([Result.OK])]:
+            raise SimulationError(f"{what}: {responses} instead of an acknowledgement")
 
     def stopped_run(self, flags: RunFlag, n_feed: int, n_generate: int, temperature: int,
                     seed: int, meanwhile: Callable[[bytes], None]) -> None:
@@ -430,19 +430,19 @@ class Recorder:
         self._checking = True
         start = 0 if RunFlag.RESET in flags else self.device.positions[0]
         fed = status[4] - start
-        notices = self.device.run(flags, min(fed, n_feed), max(fed - n_feed + 1, 0), temperature,
+        events = self.device.run(flags, min(fed, n_feed), max(fed - n_feed + 1, 0), temperature,
                                   seed)
         exchanges = self.exchanges[begun:]
         self._compare_traces(f"{self.name}: stopped", exchanges)
-        # While one waits for a long answer, those of the next tokens are not sent.
-        got = self._notices(frame for exchange in exchanges for frame in exchange.frames)
-        if not set(got) <= set(notices):
-            raise SimulationError(f"{self.name}: notices {got}, not all of them of {notices}")
+        # While one waits for a long response, those of the next tokens are not sent.
+        got = self._events(frame for exchange in exchanges for frame in exchange.frames)
+        if not set(got) <= set(events):
+            raise SimulationError(f"{self.name}: events {got}, not all of them of {events}")
         self.compare()
 
     @staticmethod
-    def _notices(frames: Iterable[Frame]) -> list[TokenEvent]:
-        """Sequence, position and token of each notice."""
+    def _events(frames: Iterable[Frame]) -> list[TokenEvent]:
+        """Sequence, position and token of each event."""
         return [(frame.command - EVENT, *TOKEN_EVENT.unpack(frame.payload))
                 for frame in frames if not frame.command & RESPONSE]
 

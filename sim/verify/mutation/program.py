@@ -205,9 +205,9 @@ def _refusals(recorder: Recorder) -> None:
             *((Result.BAD_ADDRESS, Command.READ, ACCESS.pack(Region.TAPE + REGION_WORDS * k, 1))
               for k in (2, 8, 16, 64)),
             (Result.BAD_ADDRESS, Command.READ, ACCESS.pack(WEIGHT_WORDS - 1, 2))):
-        answer = recorder.request(command, payload, result=result,
+        response = recorder.request(command, payload, result=result,
                                   what=f"refusal of command {command}")
-        if answer:
+        if response:
             raise SimulationError(f"a refusal of command {command} has a payload")
     recorder.read(Region.TAPE, 2)
     recorder.compare_check("check")
@@ -234,10 +234,11 @@ def _damage(recorder: Recorder, rng: np.random.Generator) -> None:
     recorder.silence("the other half", status[4:])
     recorder.silence("half a frame", status[:4])
     recorder.silence("a pulse that is no start bit", b"\xff", bit=SHORT)
-    answers = recorder.send("the other half", status[4:])
-    answers += recorder.send("two frames at once", 2 * status, settles=True)
-    if len(answers) < 2 or {answer.command for answer in answers} != {Command.STATUS | RESPONSE}:
-        raise SimulationError(f"{answers} instead of answers to STATUS")
+    responses = recorder.send("the other half", status[4:])
+    responses += recorder.send("two frames at once", 2 * status, settles=True)
+    commands = {response.command for response in responses}
+    if len(responses) < 2 or commands != {Command.STATUS | RESPONSE}:
+        raise SimulationError(f"{responses} instead of responses to STATUS")
     for skew in (-MAX_SKEW, MAX_SKEW):
         for _ in range(4):
             units = _units(rng, 8)
@@ -250,7 +251,7 @@ def _damage(recorder: Recorder, rng: np.random.Generator) -> None:
     recorder.read(Region.TAPE, MAX_WORDS)
 
 
-class _Texts:
+class _Sequences:
     """A loaded model, and random prompts and seeds for it."""
 
     def __init__(self, recorder: Recorder, rng: np.random.Generator, model: Model,
@@ -300,25 +301,26 @@ class _Texts:
 
 
 def _least(recorder: Recorder, rng: np.random.Generator) -> None:
-    texts = _Texts(recorder, rng, corner_case(_random(SHAPES["least"], rng), rng), "least")
-    texts.one_and_two()
-    texts.every_flag()
+    sequences = _Sequences(recorder, rng, corner_case(_random(SHAPES["least"], rng), rng), "least")
+    sequences.one_and_two()
+    sequences.every_flag()
 
 
 def _deep(recorder: Recorder, rng: np.random.Generator) -> None:
-    texts = _Texts(recorder, rng, _random(SHAPES["deep"], rng), "deep")
-    texts.one_and_two()
-    texts.every_flag()
+    sequences = _Sequences(recorder, rng, _random(SHAPES["deep"], rng), "deep")
+    sequences.one_and_two()
+    sequences.every_flag()
 
 
 def _blocks(recorder: Recorder, rng: np.random.Generator) -> None:
-    _Texts(recorder, rng, corner_case(_random(SHAPES["blocks"], rng), rng), "blocks").one_and_two()
+    model = corner_case(_random(SHAPES["blocks"], rng), rng)
+    _Sequences(recorder, rng, model, "blocks").one_and_two()
 
 
 def _long(recorder: Recorder, rng: np.random.Generator) -> None:
     """Runs of as many tokens as there may be, stopped soon."""
-    texts = _Texts(recorder, rng, _random(SHAPES["least"], rng), "long")
-    texts.write(0, 8)
+    sequences = _Sequences(recorder, rng, _random(SHAPES["least"], rng), "long")
+    sequences.write(0, 8)
     for bit in range(8, 16):
         for n_feed, n_generate in (((1 << bit) + 1, 0), (1, (1 << bit) + 1)):
             recorder.stopped_run(BEGIN | RunFlag.CLEAR, n_feed, n_generate, 205, bit,
@@ -366,9 +368,9 @@ def _edges(recorder: Recorder, rng: np.random.Generator) -> None:
                 bytes([Slip.ESC, code]), bytes([Slip.ESC, code ^ (1 << bit)])))
     status = encode_frame(Frame(37, Command.STATUS))
     for pause in range(0, 24, 3):
-        if len(recorder.send("a frame during an answer",
+        if len(recorder.send("a frame during a response",
                              status + bytes([Slip.END]) * pause + status, settles=True)) > 2:
-            raise SimulationError("two frames have three answers")
+            raise SimulationError("two frames have three responses")
         _one_delimiter(recorder, [status[1:]])
     for number in range(UP5K.sequences):
         recorder.request(Command.RUN, RUN.pack(RunFlag.RESET, number, 1, 1, 0, 0), settles=True,
@@ -378,7 +380,7 @@ def _edges(recorder: Recorder, rng: np.random.Generator) -> None:
 
 
 def _shape(config: ModelConfig, recorder: Recorder, rng: np.random.Generator) -> None:
-    _Texts(recorder, rng, corner_case(_random(config, rng), rng), "shape").one_and_two()
+    _Sequences(recorder, rng, corner_case(_random(config, rng), rng), "shape").one_and_two()
 
 
 def _further(recorder: Recorder, rng: np.random.Generator) -> None:
@@ -391,32 +393,32 @@ def _further(recorder: Recorder, rng: np.random.Generator) -> None:
     layers = tuple(replace(layer, mix_out=finer(layer.mix_out, bit),
                            glu_down=finer(layer.glu_down, bit))
                    for bit, layer in enumerate(model.layers, 10))
-    texts = _Texts(recorder, rng, replace(model, layers=layers, head_scale=40), "further")
+    sequences = _Sequences(recorder, rng, replace(model, layers=layers, head_scale=40), "further")
     for temperature in (1040, 1500, MAX_TEMPERATURE):
-        texts.write(0, 1)
-        recorder.run(BEGIN, 1, 1100, temperature, texts.seed())
+        sequences.write(0, 1)
+        recorder.run(BEGIN, 1, 1100, temperature, sequences.seed())
     recorder.run(RunFlag(0), 1, 3, 300, 0)
 
 
 def _apart(recorder: Recorder, rng: np.random.Generator) -> None:
     """A text starts again beside one that is far on."""
-    texts = _Texts(recorder, rng, _random(SHAPES["least"], rng), "apart")
+    sequences = _Sequences(recorder, rng, _random(SHAPES["least"], rng), "apart")
     for sequence in range(UP5K.sequences):
-        texts.write(sequence, 1)
-    recorder.run(BEGIN, 1, 1 << 10, 205, texts.seed())
-    recorder.run(BEGIN, 1, 2, 205, texts.seed(), 1)
+        sequences.write(sequence, 1)
+    recorder.run(BEGIN, 1, 1 << 10, 205, sequences.seed())
+    recorder.run(BEGIN, 1, 2, 205, sequences.seed(), 1)
 
 
 def _unfinished(recorder: Recorder, rng: np.random.Generator) -> None:
     """A run during the check of the weights; a long text beside one that is still fed."""
     config = SHAPES["blocks"]
-    texts = _Texts(recorder, rng, _random(config, rng), "unfinished")
+    sequences = _Sequences(recorder, rng, _random(config, rng), "unfinished")
     recorder.write(Region.WEIGHT_CRC, np.array([config.weight_words(UP5K.packing) - 1, 0]))
-    recorder.run(BEGIN, 1, 2, 205, texts.seed())
+    recorder.run(BEGIN, 1, 2, 205, sequences.seed())
     for sequence in range(UP5K.sequences):
-        texts.write(sequence, 5)
-    recorder.run(BEGIN | RunFlag.HOLD, 5, 2, 205, texts.seed())
-    recorder.run(BEGIN, 5, 40, 205, texts.seed(), 1)
+        sequences.write(sequence, 5)
+    recorder.run(BEGIN | RunFlag.HOLD, 5, 2, 205, sequences.seed())
+    recorder.run(BEGIN, 5, 40, 205, sequences.seed(), 1)
 
 
 def _close(recorder: Recorder, rng: np.random.Generator) -> None:
@@ -432,10 +434,10 @@ def _close(recorder: Recorder, rng: np.random.Generator) -> None:
 
 
 def _far(recorder: Recorder, rng: np.random.Generator) -> None:
-    """Two texts many times round their tapes."""
-    texts = _Texts(recorder, rng, _random(SHAPES["least"], rng), "far")
+    """Two sequences many times round their tapes."""
+    sequences = _Sequences(recorder, rng, _random(SHAPES["least"], rng), "far")
     for sequence in range(UP5K.sequences):
-        texts.write(sequence, UP5K.tape_tokens)
+        sequences.write(sequence, UP5K.tape_tokens)
     # Between them, the positions at the ends have every bit below 11 at 0 and at 1.
     for flags, count in ((BEGIN, 0x2AA - 4), (RunFlag(0), 0x555 - 0x2AA - 4)):
         recorder.run(flags | RunFlag.HOLD, count, 5, 205, 7)
@@ -454,9 +456,9 @@ def _resets(recorder: Recorder, rng: np.random.Generator) -> None:
 
 def _reset_runs(recorder: Recorder, rng: np.random.Generator, shape: str,
                 places: Iterable[int]) -> None:
-    texts = _Texts(recorder, rng, _random(SHAPES[shape], rng), "reset")
-    texts.write(0, 8)
-    texts.write(1, 8)
+    sequences = _Sequences(recorder, rng, _random(SHAPES[shape], rng), "reset")
+    sequences.write(0, 8)
+    sequences.write(1, 8)
     frame = encode_frame(Frame(33, Command.RUN, RUN.pack(
         BEGIN, 1, 8, 60, 205, 9)))
     for after in places:
@@ -472,36 +474,37 @@ def _reset_runs(recorder: Recorder, rng: np.random.Generator, shape: str,
 
 def _seeds(recorder: Recorder, rng: np.random.Generator) -> None:
     """A seed of each bit alone."""
-    texts = _Texts(recorder, rng, replace(_random(SHAPES["least"], rng), head_scale=40), "seeds")
-    texts.write(0, 1)
+    model = replace(_random(SHAPES["least"], rng), head_scale=40)
+    sequences = _Sequences(recorder, rng, model, "seeds")
+    sequences.write(0, 1)
     for bit in range(NUMBERS.rng_bits):
         recorder.run(BEGIN, 1, 6, MAX_TEMPERATURE, 1 << bit)
 
 
 def _crowd(recorder: Recorder, rng: np.random.Generator) -> None:
-    """Notices of two texts that wait for long answers and for each other."""
-    texts = _Texts(recorder, rng, _random(SHAPES["least"], rng), "crowd")
+    """Events of two sequences that wait for long responses and for each other."""
+    sequences = _Sequences(recorder, rng, _random(SHAPES["least"], rng), "crowd")
     read = encode_frame(Frame(35, Command.READ, ACCESS.pack(Region.TAPE, 9)))
     for pause in range(20, 76, 8):
-        texts.write(0, 1)
-        texts.write(1, 1)
-        recorder.run(BEGIN | RunFlag.HOLD, 1, 40, 205, texts.seed())
-        recorder.run(BEGIN, 1, 40, 205, texts.seed(), 1,
+        sequences.write(0, 1)
+        sequences.write(1, 1)
+        recorder.run(BEGIN | RunFlag.HOLD, 1, 40, 205, sequences.seed())
+        recorder.run(BEGIN, 1, 40, 205, sequences.seed(), 1,
                      meanwhile=8 * (read + pause * bytes([Slip.END])))
 
 
 def _broad(recorder: Recorder, rng: np.random.Generator) -> None:
-    _Texts(recorder, rng, corner_case(_random(BROAD, rng), rng), "broad").one_and_two()
+    _Sequences(recorder, rng, corner_case(_random(BROAD, rng), rng), "broad").one_and_two()
 
 
 def _tall(recorder: Recorder, rng: np.random.Generator) -> None:
-    _Texts(recorder, rng, _random(TALL, rng), "tall").one_and_two()
+    _Sequences(recorder, rng, _random(TALL, rng), "tall").one_and_two()
 
 
 def _round(recorder: Recorder, rng: np.random.Generator) -> None:
     """Round the tape's end: tokens are written where the first ones were."""
-    texts = _Texts(recorder, rng, _random(SHAPES["least"], rng), "round")
-    texts.write(0, UP5K.tape_tokens)
+    sequences = _Sequences(recorder, rng, _random(SHAPES["least"], rng), "round")
+    sequences.write(0, UP5K.tape_tokens)
     recorder.run(BEGIN, UP5K.tape_tokens - 2, 6, 205, 7)
     for start in range(0, UP5K.tape_tokens, MAX_WORDS):
         recorder.read(Region.TAPE + start, min(MAX_WORDS, UP5K.tape_tokens - start))
@@ -511,7 +514,7 @@ def _large(recorder: Recorder, rng: np.random.Generator) -> None:
     model = corner_case(_random(LARGE, rng), rng)
     bias = model.head_bias.copy()
     bias[:-8] = np.iinfo(np.int16).min
-    _Texts(recorder, rng, replace(model, head_bias=bias), "large").one_and_two()
+    _Sequences(recorder, rng, replace(model, head_bias=bias), "large").one_and_two()
 
 
 def _noise(recorder: Recorder, rng: np.random.Generator) -> None:

@@ -55,7 +55,7 @@ def _figures(counted: Counter[str]) -> dict[str, Any]:
 
 
 def document(fates: Sequence[Fate], *, chosen: int, seed: int, command: str,
-             **facts: Any) -> dict[str, Any]:
+             **design: Any) -> dict[str, Any]:
     """Figures by module, and every mutant that was not killed; JSON-able.
 
     Parameters
@@ -67,7 +67,7 @@ def document(fates: Sequence[Fate], *, chosen: int, seed: int, command: str,
     seed : int
     command : str
         What made it.
-    facts : JSON-able
+    design : JSON-able
         Added as they are.
     """
     modules = sorted({fate.module for fate in fates})
@@ -76,7 +76,7 @@ def document(fates: Sequence[Fate], *, chosen: int, seed: int, command: str,
         "quality": "counted",
         "seed": seed,
         "chosen": chosen,
-        **facts,
+        **design,
         "all": _count(fates),
         "modules": {module: _count(fate for fate in fates if fate.module == module)
                     for module in modules},

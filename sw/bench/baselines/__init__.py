@@ -13,11 +13,11 @@ from trilight.hw.support.extras import pip_install
 from trilight.sw.errors import BenchError
 from trilight.sw.model.model import Model
 
-__all__ = ["Baseline", "BaselineFacts", "baseline_names", "open_baseline"]
+__all__ = ["Baseline", "BaselineInfo", "baseline_names", "open_baseline"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaselineFacts:
+class BaselineInfo:
     """Description of a baseline before it runs."""
 
     name: str
@@ -35,7 +35,7 @@ class Baseline(Protocol):
     """Generates a model's tokens on this computer."""
 
     @property
-    def facts(self) -> BaselineFacts:
+    def info(self) -> BaselineInfo:
         """Description of the baseline."""
         ...
 

@@ -19,7 +19,7 @@ from trilight.sw.model.model import Matrix, Model
 from trilight.sw.reference.sampler import Rng, temperature_to_fixed
 from trilight.sw.reference.tables import GUMBEL, SIGMOID, SILU
 
-from . import BaselineFacts
+from . import BaselineInfo
 
 __all__ = ["CompiledBaseline", "open_baseline"]
 
@@ -229,8 +229,8 @@ class CompiledBaseline:
         self.generate([0], tokens=1, temperature=0, seed=0)  # compiles
 
     @property
-    def facts(self) -> BaselineFacts:
-        return BaselineFacts(
+    def info(self) -> BaselineInfo:
+        return BaselineInfo(
             name="numba", arithmetic="integers, compiled by LLVM", boundary="host", meter="rapl",
             device=f"{host_processor()}, one core",
             software={name: version(name) for name in ("numba", "llvmlite", "numpy")})

@@ -9,7 +9,7 @@ from trilight.sw.export.library import CProgram, c_compiler
 from trilight.sw.model.model import Model
 
 from ..host import host_processor
-from . import BaselineFacts
+from . import BaselineInfo
 
 __all__ = ["ExportedBaseline", "open_baseline"]
 
@@ -21,8 +21,8 @@ class ExportedBaseline:
         self.generate = CProgram(model).generate
 
     @property
-    def facts(self) -> BaselineFacts:
-        return BaselineFacts(
+    def info(self) -> BaselineInfo:
+        return BaselineInfo(
             name="c", arithmetic="integers in C99, look-up of partial sums", boundary="host",
             meter="rapl", device=f"{host_processor()}, one core", software=_compiler())
 

@@ -19,7 +19,7 @@ from trilight.sw.bench.host import host_processor
 from trilight.sw.errors import BenchError
 from trilight.sw.model.model import Layer, Matrix, Model
 
-from . import BaselineFacts
+from . import BaselineInfo
 from .stepwise import generate
 
 __all__ = ["FloatBaseline", "Network", "Stepper", "open_baseline"]
@@ -158,9 +158,9 @@ class FloatBaseline:
         self._stepper = Stepper(Network(model).to(place))
 
     @property
-    def facts(self) -> BaselineFacts:
+    def info(self) -> BaselineInfo:
         gpu = self._place == "cuda"
-        return BaselineFacts(
+        return BaselineInfo(
             name="cuda" if gpu else "torch", arithmetic="float32",
             device=torch.cuda.get_device_name() if gpu else f"{host_processor()}, one core",
             boundary="gpu" if gpu else "host", meter="nvml" if gpu else "rapl",

@@ -11,7 +11,7 @@ from trilight.sw.bench.host import host_processor
 from trilight.sw.model.model import Model
 from trilight.sw.reference.model import ReferenceModel
 
-from . import BaselineFacts
+from . import BaselineInfo
 from .stepwise import generate
 
 __all__ = ["ReferenceBaseline", "Stepper", "open_baseline"]
@@ -39,8 +39,8 @@ class ReferenceBaseline:
         self._stepper = Stepper(model)
 
     @property
-    def facts(self) -> BaselineFacts:
-        return BaselineFacts(
+    def info(self) -> BaselineInfo:
+        return BaselineInfo(
             name="numpy", arithmetic="integers (products as exact float32 in BLAS)",
             device=f"{host_processor()}, one core", boundary="host", meter="rapl",
             software={"numpy": version("numpy")})

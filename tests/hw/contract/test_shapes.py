@@ -69,7 +69,7 @@ def test_weights_are_those_of_the_model(config: ModelConfig, seed: int) -> None:
 
 def test_a_model_that_fits() -> None:
     for config in CONFIGS:
-        assert config.misfits(UP5K) == []
+        assert config.violations(UP5K) == []
         config.check_fits(UP5K)
 
 
@@ -87,7 +87,7 @@ def test_a_model_that_fits() -> None:
 ])
 def test_every_broken_limit_is_named(change: dict[str, int], message: str) -> None:
     config = dataclasses.replace(CONFIGS[-1], **change)
-    assert message in config.misfits(UP5K)
+    assert message in config.violations(UP5K)
     with pytest.raises(CapacityError) as caught:
         config.check_fits(UP5K)
     assert message in str(caught.value)

@@ -185,28 +185,28 @@ class Host:
         return await self.frame()
 
     async def expect(self, sequence: int, command: int, payload: bytes = b"", *,
-                     result: Result = Result.OK, answer: bytes = b"") -> None:
-        """Send a request and check its answer."""
+                     result: Result = Result.OK, response: bytes = b"") -> None:
+        """Send a request and check its response."""
         got = await self.request(sequence, command, payload)
-        assert got == Frame(sequence, command | RESPONSE, bytes([result]) + answer)
+        assert got == Frame(sequence, command | RESPONSE, bytes([result]) + response)
 
     def set_running(self, running: int) -> None:
         self.ctx.set(self.dut.status.running, running)
 
-    def set_notice(self, position: int, token: int, sequence: int = 0) -> None:
-        notice = self._events[sequence]
-        self.ctx.set(notice.payload, {"position": position, "token": token})
-        self.ctx.set(notice.valid, 1)
+    def set_event(self, position: int, token: int, sequence: int = 0) -> None:
+        event = self._events[sequence]
+        self.ctx.set(event.payload, {"position": position, "token": token})
+        self.ctx.set(event.valid, 1)
 
-    async def notice_taken(self, sequence: int = 0) -> None:
+    async def event_taken(self, sequence: int = 0) -> None:
         for _ in range(100 * BYTE_CYCLES):
             *_, mine, other = await self.ctx.tick().sample(
                 self._events[sequence].ready, self._events[1 - sequence].ready)
-            assert not other, "the other sequence's notice is taken"
+            assert not other, "the other sequence's event is taken"
             if mine:
                 self.ctx.set(self._events[sequence].valid, 0)
                 return
-        raise AssertionError("the notice is not taken")
+        raise AssertionError("the event is not taken")
 
 
 def address(value: int) -> bytes:
@@ -217,7 +217,7 @@ def words(units: Iterable[int]) -> bytes:
     return b"".join(struct.pack("<H", unit) for unit in units)
 
 
-def notice(position: int, token: int, sequence: int = 0) -> Frame:
+def event(position: int, token: int, sequence: int = 0) -> Frame:
     return Frame(0, EVENT + sequence, TOKEN_EVENT.pack(position, token))
 
 
@@ -231,7 +231,7 @@ async def check_alive(host: Host, sequence: int = 0x77) -> None:
 def test_identify_reports_what_was_built() -> None:
     async def script(host: Host) -> None:
         for _ in range(2):
-            await host.expect(3, Command.IDENTIFY, answer=IDENTITY.pack(
+            await host.expect(3, Command.IDENTIFY, response=IDENTITY.pack(
                 PROTOCOL_MAGIC, PROTOCOL_VERSION, UP5K.trits, UP5K.lanes, CLOCK_HZ, CLOCKS_PER_BIT,
                 BUILD_ID, UP5K.weight_words, UP5K.max_rows, UP5K.max_columns, UP5K.max_channels,
                 UP5K.program_words, UP5K.tape_tokens, UP5K.max_vocab, UP5K.sequences))
@@ -262,7 +262,7 @@ def test_escaped_bytes_in_all_places() -> None:
         for sequence in special:
             await host.expect(sequence, Command.WRITE, address(0xC0DB) + words(units))
             await host.expect(sequence, Command.READ, ACCESS.pack(0xC0DB, len(units)),
-                              answer=words(units))
+                              response=words(units))
         assert host.writes == list(zip(itertools.count(0xC0DB), units, strict=False)) * 4
 
     Host().simulate(script)
@@ -281,7 +281,7 @@ def test_read_returns_units(rng: np.random.Generator, latency: int) -> None:
             places = range(start, start + n)
             host.memory.update(zip(places, units, strict=True))
             await host.expect(sequence, Command.READ, ACCESS.pack(start, n),
-                              answer=words(units))
+                              response=words(units))
             assert host.reads == list(places)
         assert host.writes == []
 
@@ -378,7 +378,7 @@ def test_small_weight_memory_has_a_gap_behind_it() -> None:
 
     async def script(host: Host) -> None:
         await host.expect(1, Command.WRITE, address(1199) + words([7]))
-        await host.expect(2, Command.READ, ACCESS.pack(1199, 1), answer=words([7]))
+        await host.expect(2, Command.READ, ACCESS.pack(1199, 1), response=words([7]))
         for start in (1200, Region.PROGRAM - 1):
             await host.expect(3, Command.WRITE, address(start) + words([7]),
                               result=Result.BAD_ADDRESS)
@@ -398,7 +398,8 @@ def test_tape_is_only_read_during_a_run() -> None:
         await host.expect(3, Command.WRITE, address(Region.TAPE + 255) + words([3, 4]),
                           result=Result.BUSY)
         assert host.writes == written
-        await host.expect(2, Command.READ, ACCESS.pack(Region.TAPE + 255, 2), answer=words([1, 2]))
+        await host.expect(2, Command.READ, ACCESS.pack(Region.TAPE + 255, 2),
+                          response=words([1, 2]))
 
     Host().simulate(script)
 
@@ -486,7 +487,7 @@ def test_device_of_one_sequence_has_no_second() -> None:
 
 
 def test_status_is_of_one_moment() -> None:
-    """Every field follows one clock, so that an answer of two moments contradicts itself."""
+    """Every field follows one clock, so that a response of two moments contradicts itself."""
     period = 3 * BYTE_CYCLES
     host = Host()
     status = host.dut.status
@@ -517,41 +518,41 @@ def test_status_is_of_one_moment() -> None:
     host.simulate(script, clock)
 
 
-def test_notices_are_sent_whole_and_taken_once_sent() -> None:
+def test_events_are_sent_whole_and_taken_once_sent() -> None:
     tokens = [(0, 0, 0), (0xC0DB, 0xC0, 1), (0xFFFF, 0xDB, 1), (0x0102, 3, 0), (0x0102, 3, 1)]
 
     async def script(host: Host) -> None:
         for token in tokens:
-            host.set_notice(*token)
-            await host.notice_taken(token[-1])
-        assert [await host.frame() for _ in tokens] == [notice(*token) for token in tokens]
+            host.set_event(*token)
+            await host.event_taken(token[-1])
+        assert [await host.frame() for _ in tokens] == [event(*token) for token in tokens]
 
     Host().simulate(script)
 
 
 @pytest.mark.parametrize("first", [0, 1])
 @pytest.mark.parametrize("delay", [0, 1, 2, 10, 2 * BYTE_CYCLES])
-def test_notices_of_two_sequences_share_the_line(first: int, delay: int) -> None:
+def test_events_of_two_sequences_share_the_line(first: int, delay: int) -> None:
     """One comes ``delay`` cycles after the other; each is sent whole, and then taken."""
     second = 1 - first
 
     async def script(host: Host) -> None:
-        host.set_notice(0x1234, 0x56, first)
+        host.set_event(0x1234, 0x56, first)
         await host.wait(delay)
-        host.set_notice(0xABCD, 0xEF, second)
+        host.set_event(0xABCD, 0xEF, second)
         begun = first if delay else 0
         for sequence in (begun, 1 - begun):
-            await host.notice_taken(sequence)
+            await host.event_taken(sequence)
         assert [await host.frame(), await host.frame()] == [
-            notice(*((0x1234, 0x56) if sequence == first else (0xABCD, 0xEF)), sequence)
+            event(*((0x1234, 0x56) if sequence == first else (0xABCD, 0xEF)), sequence)
             for sequence in (begun, 1 - begun)]
 
     Host().simulate(script)
 
 
 @pytest.mark.parametrize("delay", range(-4, 14, 3), ids=lambda delay: f"{delay} bytes")
-def test_notice_and_answer_share_the_line(delay: int) -> None:
-    """The notice comes ``delay`` bytes after the end of a request."""
+def test_event_and_answer_share_the_line(delay: int) -> None:
+    """The event comes ``delay`` bytes after the end of a request."""
     n = 3
 
     async def script(host: Host) -> None:
@@ -561,16 +562,16 @@ def test_notice_and_answer_share_the_line(delay: int) -> None:
         early = min(delay, 0) % (len(request) + 1)
         await host.send(request[:early])
         if delay < 0:
-            host.set_notice(0x1234, 0x56)
+            host.set_event(0x1234, 0x56)
             await host.send(request[early:])
         else:
             await host.send(request[early:])
             await host.wait(delay * BYTE_CYCLES)
-            host.set_notice(0x1234, 0x56)
-        await host.notice_taken()
+            host.set_event(0x1234, 0x56)
+        await host.event_taken()
         got = [await host.frame(), await host.frame()]
         assert sorted(got, key=lambda frame: frame.sequence) == [
-            notice(0x1234, 0x56),
+            event(0x1234, 0x56),
             Frame(5, Command.READ | RESPONSE, bytes([Result.OK]) + words(range(1, n + 1)))]
 
     Host().simulate(script)
@@ -711,7 +712,7 @@ def test_noise_does_nothing(rng: np.random.Generator) -> None:
 def test_slower_lines_work(clocks_per_bit: int) -> None:
     async def script(host: Host) -> None:
         await host.expect(1, Command.WRITE, address(3) + words([0x1234]))
-        await host.expect(2, Command.READ, ACCESS.pack(3, 1), answer=words([0x1234]))
+        await host.expect(2, Command.READ, ACCESS.pack(3, 1), response=words([0x1234]))
 
     Host(clocks_per_bit=clocks_per_bit).simulate(script)
 

@@ -371,7 +371,7 @@ def test_echo_from_its_bitstream(echo: Build, rng: np.random.Generator) -> None:
         received += part
     assert received == data
     assert 12_000_000 * board.clocks_per_bit == 48_000_000
-    assert board.facts["bitstream_sha256"] == echo.figures["bitstream_sha256"]
+    assert board.build_info["bitstream_sha256"] == echo.figures["bitstream_sha256"]
     # It rests in the end, although it does not tell when it works.
     assert board.read(60) == b""
     cycles = board.cycles

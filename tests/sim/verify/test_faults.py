@@ -98,7 +98,7 @@ def test_a_chip_that_hangs_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.append(status)
         return len(seen) > STALLED_POLLS and len(set(seen[-STALLED_POLLS - 1:])) == 1
 
-    monkeypatch.setattr("trilight.sw.host.session._Patience.ended", by_all_of_it)
+    monkeypatch.setattr("trilight.sw.host.session._StallDetector.ended", by_all_of_it)
     assert any(outcome.outcome == "hung" for number in range(5) for outcome in sessions.run(number))
 
 

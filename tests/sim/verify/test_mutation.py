@@ -116,10 +116,10 @@ def test_events_that_are_not_the_references(
     damage: Callable[[list[TokenEvent]], list[TokenEvent]],
 ) -> None:
     """The first run of all generates two tokens of one sequence, whose events are sent in time."""
-    notices = Recorder._notices
-    monkeypatch.setattr(Recorder, "_notices", staticmethod(lambda frames: damage(notices(frames))))
+    events = Recorder._events
+    monkeypatch.setattr(Recorder, "_events", staticmethod(lambda frames: damage(events(frames))))
     bench = NativeBench(batch(campaign.prepared, campaign.mutants[:SAMPLE]))
-    with pytest.raises(SimulationError, match="least: notices"):
+    with pytest.raises(SimulationError, match="least: events"):
         record(bench, SEED, thorough=False)
     bench.close()
 

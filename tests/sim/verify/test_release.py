@@ -12,7 +12,7 @@ from trilight.hw.support.boards import DEFAULT_BOARD
 from trilight.hw.support.tools import no_progress
 from trilight.sim.verify import release
 from trilight.sim.verify.release import Origin, campaign_records, check_modules, check_releases
-from trilight.sim.wasm.library import with_facts
+from trilight.sim.wasm.library import with_build_info
 from trilight.sw.cli.app import main
 from trilight.sw.errors import ReportError
 from trilight.sw.report.report import Release, load_releases
@@ -56,14 +56,14 @@ def test_a_release_of_another_design_is_named(present: str) -> None:
 
 
 def module(monkeypatch: pytest.MonkeyPatch, present: str, *, released: bool = True,
-           **facts: Any) -> bytes:
-    """A module with facts of its own, in the place of the one that came along."""
-    code = with_facts(b"\0asm\1\0\0\0", {
+           **build_info: Any) -> bytes:
+    """A module with build info of its own, in the place of the one that came along."""
+    code = with_build_info(b"\0asm\1\0\0\0", {
         "design_sha256": present, "netlist_sha256": "n", "sources_sha256": "s", "tools": {},
-        **facts})
+        **build_info})
     monkeypatch.setattr(release, "load_module", lambda _board: code)
     monkeypatch.setattr(release, "is_released", lambda _code, _board: released)
-    monkeypatch.setattr(release, "has_same_sources", lambda _facts: True)
+    monkeypatch.setattr(release, "has_same_sources", lambda _build_info: True)
     return code
 
 
@@ -86,7 +86,7 @@ def test_a_module_of_another_design_is_named(present: str, monkeypatch: pytest.M
 
 def test_a_module_of_other_sources_is_named(present: str, monkeypatch: pytest.MonkeyPatch) -> None:
     module(monkeypatch, present)
-    monkeypatch.setattr(release, "has_same_sources", lambda _facts: False)
+    monkeypatch.setattr(release, "has_same_sources", lambda _build_info: False)
     [record] = check_modules(changed(present), progress=no_progress)
     assert (record.origin, record.command) == (
         Origin.OTHER, f"trilight build {DEFAULT_BOARD} --wasm")

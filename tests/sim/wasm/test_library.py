@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import wasmtime
 
-from trilight.sim.wasm.library import WasmLibrary, facts_of, with_facts
+from trilight.sim.wasm.library import WasmLibrary, build_info_of, with_build_info
 from trilight.sw.errors import SimulationError
 
 # Functions as a harness has them: numbers of both sizes, bytes to read, words to write.
@@ -59,28 +59,28 @@ def test_bytes_go_in_and_arrays_come_back(library: WasmLibrary) -> None:
     assert library.call("freed") == 2
 
 
-def test_facts_come_back(code: bytes) -> None:
-    facts = {"board": "some", "traces": [["running", 1, False]], "long": "x" * 300}
-    told = with_facts(code, facts)
-    assert facts_of(told) == facts
+def test_build_info_comes_back(code: bytes) -> None:
+    build_info = {"board": "some", "traces": [["running", 1, False]], "long": "x" * 300}
+    told = with_build_info(code, build_info)
+    assert build_info_of(told) == build_info
     assert WasmLibrary(told).call("same", 3) == 3
 
 
-def test_module_without_facts_is_refused(code: bytes) -> None:
+def test_module_without_build_info_is_refused(code: bytes) -> None:
     with pytest.raises(SimulationError, match="must say what it was made from"):
-        facts_of(code)
+        build_info_of(code)
 
 
 @pytest.mark.parametrize("damage", [b"", b"\0asm", b"no module at all"])
 def test_what_is_no_module_is_refused(damage: bytes) -> None:
     with pytest.raises(SimulationError, match=r"is damaged|must say"):
-        facts_of(damage)
+        build_info_of(damage)
     with pytest.raises(SimulationError, match="cannot be run"):
         WasmLibrary(damage)
 
 
 def test_any_cut_is_noticed(code: bytes) -> None:
-    told = with_facts(code, {"board": "some"})
+    told = with_build_info(code, {"board": "some"})
     for end in range(len(code) + 1, len(told)):
         with pytest.raises(SimulationError):
-            facts_of(told[:end])
+            build_info_of(told[:end])

@@ -17,7 +17,7 @@ from trilight.sim.native.compile import NativeBench
 from trilight.sim.wasm import release
 from trilight.sim.wasm.bench import WasmBench
 from trilight.sim.wasm.compile import compile_module
-from trilight.sim.wasm.library import facts_of
+from trilight.sim.wasm.library import build_info_of
 from trilight.sw.api import open_board
 from trilight.sw.errors import SimulationError, TargetError, WeightsChangedError
 from trilight.sw.host.driver import Board
@@ -36,8 +36,8 @@ def code() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def facts(code: bytes) -> dict[str, Any]:
-    return facts_of(code)
+def build_info(code: bytes) -> dict[str, Any]:
+    return build_info_of(code)
 
 
 @pytest.fixture
@@ -47,12 +47,12 @@ def bench(code: bytes) -> Iterator[WasmBench]:
     bench.close()
 
 
-def test_release_states_the_module(code: bytes, facts: dict[str, Any]) -> None:
+def test_release_states_the_module(code: bytes, build_info: dict[str, Any]) -> None:
     assert release.is_released(code, BOARD)
     stated = release.load_releases()[BOARD]
-    assert {name: facts[name] for name in ("design_sha256", "netlist_sha256", "build_id")} == {
+    assert {name: build_info[name] for name in ("design_sha256", "netlist_sha256", "build_id")} == {
         name: stated[name] for name in ("design_sha256", "netlist_sha256", "build_id")}
-    assert facts["clock_hz"] == stated["clock_hz"]
+    assert build_info["clock_hz"] == stated["clock_hz"]
 
 
 def test_bench_runs_and_starts_anew(bench: WasmBench) -> None:
@@ -85,23 +85,24 @@ def test_reads_of_the_memory_are_seen(bench: WasmBench) -> None:
     assert after["running"] == 0
 
 
-def test_released_chip_generates_what_the_reference_does(facts: dict[str, Any]) -> None:
-    if not release.is_current(facts):
+def test_released_chip_generates_what_the_reference_does(build_info: dict[str, Any]) -> None:
+    if not release.is_current(build_info):
         pytest.skip("the design is another than the released one, and may speak another protocol; "
                     "trilight build icebreaker --release makes it the released one")
     texts = []
     for target, boot in (("netlist", True), ("reference", False)):
         with open_board(target, boot=boot) as device:
             if boot:
-                assert dict(device.transport.facts)["netlist_sha256"] == facts["netlist_sha256"]
+                assert (dict(device.transport.build_info)["netlist_sha256"]
+                        == build_info["netlist_sha256"])
             device.load()
             texts.append("".join(map(str, device.generate("ROMEO:", tokens=6, seed=3))))
     assert texts[0] == texts[1]
 
 
-def test_wrong_weights_do_not_pass_the_check(code: bytes, facts: dict[str, Any],
+def test_wrong_weights_do_not_pass_the_check(code: bytes, build_info: dict[str, Any],
                                              monkeypatch: pytest.MonkeyPatch) -> None:
-    if not release.is_current(facts):
+    if not release.is_current(build_info):
         pytest.skip("the design is another than the released one, and may speak another protocol")
     place = VirtualBoard.place
 
@@ -119,7 +120,7 @@ def test_wrong_weights_do_not_pass_the_check(code: bytes, facts: dict[str, Any],
 def test_netlist_target_takes_the_module_of_the_same_design(
         code: bytes, monkeypatch: pytest.MonkeyPatch, current: bool, from_source: bool) -> None:
     made = []
-    monkeypatch.setattr(release, "is_current", lambda _facts: current)
+    monkeypatch.setattr(release, "is_current", lambda _build_info: current)
 
     def compiled(*_: object) -> VirtualBoard:
         made.append(True)
@@ -130,23 +131,23 @@ def test_netlist_target_takes_the_module_of_the_same_design(
     assert made == ([True] if from_source or not current else [])
 
 
-def test_changed_sources_are_another_design(facts: dict[str, Any],
+def test_changed_sources_are_another_design(build_info: dict[str, Any],
                                             monkeypatch: pytest.MonkeyPatch) -> None:
-    other = {**facts, "sources_sha256": "", "design_sha256": ""}
+    other = {**build_info, "sources_sha256": "", "design_sha256": ""}
     assert not release.is_current(other)
     monkeypatch.setattr(release, "find_spec", lambda _name: None)
-    assert not release.is_current({**facts, "sources_sha256": ""})
-    assert not release.is_current({**facts, "sources": ["trilight.hw/none.py"]})
+    assert not release.is_current({**build_info, "sources_sha256": ""})
+    assert not release.is_current({**build_info, "sources": ["trilight.hw/none.py"]})
 
 
-def test_equal_design_of_other_sources_is_the_same(facts: dict[str, Any],
+def test_equal_design_of_other_sources_is_the_same(build_info: dict[str, Any],
                                                    monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(release, "design_sha256", lambda _board: facts["design_sha256"])
-    assert release.is_current({**facts, "sources_sha256": ""})
+    monkeypatch.setattr(release, "design_sha256", lambda _board: build_info["design_sha256"])
+    assert release.is_current({**build_info, "sources_sha256": ""})
 
 
 def test_module_of_other_figures_is_not_taken(code: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(release, "is_current", lambda _facts: True)
+    monkeypatch.setattr(release, "is_current", lambda _build_info: True)
     assert release.released_module(BOARD) == code
     monkeypatch.setattr(release, "load_releases", lambda: {BOARD: {"module_sha256": "0" * 64}})
     assert release.released_module(BOARD) is None

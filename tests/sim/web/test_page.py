@@ -15,7 +15,7 @@ import pytest
 
 from trilight.hw.contract.protocol import IDENTITY, RUN, Command, status_struct
 from trilight.sim.wasm import release
-from trilight.sim.wasm.library import facts_of
+from trilight.sim.wasm.library import build_info_of
 from trilight.sim.web.command import demo_command
 from trilight.sim.web.page import make_page
 from trilight.sw.api import open_board
@@ -95,8 +95,8 @@ def test_page_is_one_small_file(page_file: Path) -> None:
 
 def test_page_says_what_was_made_before(page_file: Path, code: bytes) -> None:
     text = page_file.read_text(encoding="utf-8")
-    facts = facts_of(code)
-    for digest in (facts["design_sha256"], facts["netlist_sha256"],
+    build_info = build_info_of(code)
+    for digest in (build_info["design_sha256"], build_info["netlist_sha256"],
                    Model.load(default_model_path()).sha256):
         assert digest in text
 
@@ -133,7 +133,7 @@ def test_page_keeps_the_language_of_the_link(page: Any, page_file: Path, seed: i
 
 def test_chip_in_the_page_generates_what_the_reference_does(
         page: Any, page_file: Path, code: bytes, expected: list[int]) -> None:
-    if not release.is_current(facts_of(code)):
+    if not release.is_current(build_info_of(code)):
         pytest.skip("the chip in the page is the released one, and this design is another")
     page.goto(f"{page_file.as_uri()}#prompt={PROMPT}&seed={SEED}&tokens={TOKENS}&run")
     results = finished(page)

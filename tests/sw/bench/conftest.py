@@ -101,11 +101,11 @@ def expected(reference: list[LastRun]) -> Expected:
 
 @pytest.fixture(scope="session")
 def report_of() -> Callable[..., dict[str, Any]]:
-    """Makes the report of all queries; facts of the run may be replaced."""
+    """Makes the report of all queries; data of the run may be replaced."""
     def report_of(runs: list[LastRun], **changes: Any) -> dict[str, Any]:
-        facts = {"target": "netlist:icebreaker", "clock_hz": 30e6, "build_id": 77,
+        about = {"target": "netlist:icebreaker", "clock_hz": 30e6, "build_id": 77,
                  "design_sha256": "d" * 64, "netlist_sha256": "e" * 64, **changes}
-        return build_report(Run(model=MODEL, generation=merge(runs), **facts),
+        return build_report(Run(model=MODEL, generation=merge(runs), **about),
                             {"icebreaker": RELEASE})
 
     return report_of
@@ -138,10 +138,10 @@ def describe_local(report: dict[str, Any], reference: list[LastRun], expected: E
     def describe(**changes: Any) -> dict[str, Any]:
         quality = {name: report["figures"][name] for name in ("bits_per_byte", "nats_per_char")}
         arguments: dict[str, Any] = {
-            "facts": open_baseline("numpy", MODEL).facts, "passes": [reference] * 3,
+            "info": open_baseline("numpy", MODEL).info, "passes": [reference] * 3,
             "expected": expected, "quality": quality, "power": None, "measurement": None,
             "no_energy": "there is no counter", "carbon": None, **changes}
-        positional = [arguments.pop(name) for name in ("facts", "passes", "expected", "quality")]
+        positional = [arguments.pop(name) for name in ("info", "passes", "expected", "quality")]
         return local_system(*positional, **arguments)
 
     return describe

@@ -29,8 +29,8 @@ class Clocked:
         n = len(self.asked)
         text = Generated(prompt=request.prompt, text="x" * tokens, token_ids=(n,) * tokens,
                          seed=request.seed)
-        return LastRun(texts=(text,), sequences=1, temperature=temperature, cycles=10 * n, words=n,
-                       tokens=tokens, prompt_cycles=n, host_seconds=tokens, repeats=0)
+        return LastRun(generated=(text,), sequences=1, temperature=temperature, cycles=10 * n,
+                       words=n, tokens=tokens, prompt_cycles=n, host_seconds=tokens, repeats=0)
 
 
 @pytest.fixture
@@ -69,8 +69,8 @@ def test_merge_adds_up(system: Clocked) -> None:
     whole = merge(runs)
     assert (whole.cycles, whole.prompt_cycles, whole.words) == (30, 3, 3)
     assert (whole.tokens, whole.host_seconds) == (8, 8)
-    assert [text.prompt for text in whole.texts] == ["a", "bc"]
-    assert [text.token_ids for text in whole.texts] == [(1,) * 4, (2,) * 4]
+    assert [text.prompt for text in whole.generated] == ["a", "bc"]
+    assert [text.token_ids for text in whole.generated] == [(1,) * 4, (2,) * 4]
 
 
 def test_a_run_without_cycles_leaves_none(system: Clocked) -> None:

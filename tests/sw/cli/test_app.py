@@ -208,7 +208,7 @@ def test_info(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert cli.main(["info", model, "--json", str(json_file)]) == 0
     results = json.loads(json_file.read_text())
     assert results["sha256"] == MODEL.sha256
-    assert results["misfits"] == []
+    assert results["violations"] == []
     assert results["ternary_weights"] == 60 * 48 + 2 * (4 * 48 * 48 + 3 * 48 * 90)
     assert f"{results['ternary_weights']:,}" in capsys.readouterr().out
 

@@ -132,7 +132,7 @@ def test_plans(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixtu
     shown = capsys.readouterr().out
     plan = json.loads(result.read_text())
     assert f"{plan['ternary_weights']:,} ternary weights" in shown
-    assert f"one sequence {plan['tokens_per_s']['one_text']:.2f} tokens/s" in shown
+    assert f"one sequence {plan['tokens_per_s']['one_sequence']:.2f} tokens/s" in shown
     assert ("ROOFLINE" in shown) == plan["roofline"] == ("u280" in arguments)
     assert "ternip" in shown
     assert len(plan["field"]) >= 5

@@ -30,7 +30,7 @@ from trilight.sw.errors import (
     DeviceError,
     ModelDoesNotFitError,
     ModelFileError,
-    NoAnswerError,
+    NoResponseError,
     PromptError,
     ReportError,
     UnknownCharacterError,
@@ -402,7 +402,7 @@ def test_an_old_chip_is_named_and_refused() -> None:
 
 def test_no_answer_is_asked_often_enough() -> None:
     transport = Tamper(from_device=lambda frame: [])
-    with pytest.raises(NoAnswerError, match=r"^no answer from tampered"):
+    with pytest.raises(NoResponseError, match=r"^no answer from tampered"):
         Board(transport)
     assert transport.commands() == [Command.IDENTIFY] * ATTEMPTS
 
@@ -413,7 +413,7 @@ def test_an_answer_that_stops_coming() -> None:
     stream = board.generate(PROMPT, tokens=40)
     next(stream)
     transport.from_device = lambda frame: []
-    with pytest.raises(NoAnswerError, match=f"no longer answers .STATUS sent {ATTEMPTS} times"):
+    with pytest.raises(NoResponseError, match=f"no longer answers .STATUS sent {ATTEMPTS} times"):
         list(stream)
     transport.device, transport.from_device = ReferenceTransport(), unchanged
     assert generate(board) == expected(PROMPT, 40)
@@ -422,7 +422,7 @@ def test_an_answer_that_stops_coming() -> None:
 def test_open_board_gives_back_what_it_cannot_use(monkeypatch: pytest.MonkeyPatch) -> None:
     transport = Tamper(from_device=lambda frame: [])
     monkeypatch.setattr(api, "open_transport", lambda *_, **__: transport)
-    with pytest.raises(NoAnswerError):
+    with pytest.raises(NoResponseError):
         open_board("anything")
     assert transport.closed
 
@@ -675,7 +675,7 @@ def test_after_a_link_that_failed_all_is_loaded_again() -> None:
     stream = board.generate(PROMPT, tokens=300, temperature=TEMPERATURE, seed=SEED)
     next(stream)
     transport.from_device = lambda frame: []
-    with pytest.raises(NoAnswerError):
+    with pytest.raises(NoResponseError):
         list(stream)
     transport.from_device = unchanged
     transport.sent.clear()
@@ -839,22 +839,22 @@ def test_doubled_frames() -> None:
 
 
 @pytest.mark.parametrize("kept", [0, 3, 50])
-def test_lost_notices_are_read_from_the_tape(kept: int) -> None:
-    """Only every so many notices arrive, or none."""
-    notices = 0
+def test_lost_events_are_read_from_the_tape(kept: int) -> None:
+    """Only every so many events arrive, or none."""
+    events = 0
 
     def lose(frame: Frame) -> Sequence[Frame]:
-        nonlocal notices
+        nonlocal events
         if frame.command != EVENT:
             return [frame]
-        notices += 1
-        return [frame] if kept and notices % kept == 0 else []
+        events += 1
+        return [frame] if kept and events % kept == 0 else []
 
     board = loaded(Tamper(from_device=lose))
     assert generate(board, PROMPT, 300) == expected(PROMPT, 300)
 
 
-def test_late_notices_of_a_run_that_was_stopped() -> None:
+def test_late_events_of_a_run_that_was_stopped() -> None:
     """They name positions that the next run generates too."""
     late: list[Frame] = []
 
@@ -877,7 +877,7 @@ def test_late_notices_of_a_run_that_was_stopped() -> None:
     assert generate(board) == expected(PROMPT, 40)
 
 
-def test_notices_do_not_pile_up_unread() -> None:
+def test_events_do_not_pile_up_unread() -> None:
     """A host that is slow to take its tokens gets all of them nevertheless."""
     device = ReferenceTransport()
     board = loaded(device)
@@ -1043,15 +1043,16 @@ def test_each_prompt_gets_what_it_would_get_alone(
     assert run.tokens == sum(tokens)
     assert run.words == sum(tokens) * WORDS
     assert run.sequences == min(2, len(prompts))
-    assert [text.prompt for text in run.texts] == prompts
-    assert [list(text.token_ids) for text in run.texts] == alone(prompts, tokens, seeds)
-    assert [text.text for text in run.texts] == [MODEL.decode(text.token_ids) for text in run.texts]
-    assert [text.seed for text in run.texts] == list(seeds)
+    assert [text.prompt for text in run.generated] == prompts
+    assert [list(text.token_ids) for text in run.generated] == alone(prompts, tokens, seeds)
+    assert [text.text for text in run.generated] == [
+        MODEL.decode(text.token_ids) for text in run.generated]
+    assert [text.seed for text in run.generated] == list(seeds)
     assert board.status().running is False
 
 
 def test_prompts_take_turns() -> None:
-    """Both texts grow together, and positions are those of their own text."""
+    """Both sequences grow together, and positions are those of their own."""
     board = loaded(ReferenceTransport())
     tokens = list(board.generate_many([PROMPT, PROMPT[:2]], tokens=20, temperature=TEMPERATURE))
     for number, length in ((0, 5), (1, 2)):
@@ -1145,7 +1146,7 @@ def test_cycles_are_over_all_prompts() -> None:
     results = api.report(board)
     assert results["cycles_per_token"] == 600
     assert results["sequences"] == 2
-    assert [text["text"] for text in results["texts"]] == [text.text for text in run.texts]
+    assert [text["text"] for text in results["texts"]] == [text.text for text in run.generated]
 
 
 def test_many_lost_requests_and_answers(rng: np.random.Generator) -> None:
@@ -1163,35 +1164,35 @@ def test_many_lost_requests_and_answers(rng: np.random.Generator) -> None:
     assert board.last_run.tokens == sum(tokens)
 
 
-def test_doubled_frames_of_two_texts() -> None:
+def test_doubled_frames_of_two_sequences() -> None:
     board = loaded(Tamper(lambda frame: [frame, frame], lambda frame: [frame, frame]))
     prompts = [PROMPT, PROMPT[:3]]
     assert many(board, prompts, 300) == alone(prompts, [300, 300], range(2))
 
 
 @pytest.mark.parametrize("lost", [{EVENT}, {EVENT + 1}, {EVENT, EVENT + 1}])
-def test_lost_notices_of_either_text_are_read_from_its_tape(lost: set[int]) -> None:
+def test_lost_events_of_either_sequence_are_read_from_its_tape(lost: set[int]) -> None:
     board = loaded(Tamper(from_device=lambda frame: [] if frame.command in lost else [frame]))
     prompts, tokens = [PROMPT, PROMPT[:3]], [300, 270]
     assert many(board, prompts, tokens) == alone(prompts, tokens, range(2))
 
 
-def test_every_third_notice_arrives() -> None:
-    notices = 0
+def test_every_third_event_arrives() -> None:
+    events = 0
 
     def lose(frame: Frame) -> Sequence[Frame]:
-        nonlocal notices
+        nonlocal events
         if not EVENT <= frame.command < RESPONSE:
             return [frame]
-        notices += 1
-        return [frame] if notices % 3 == 0 else []
+        events += 1
+        return [frame] if events % 3 == 0 else []
 
     board = loaded(Tamper(from_device=lose))
     prompts, tokens = [PROMPT, PROMPT[:3]], [100, 270]
     assert many(board, prompts, tokens) == alone(prompts, tokens, range(2))
 
 
-def test_notices_of_a_sequence_that_does_not_run_are_ignored() -> None:
+def test_events_of_a_sequence_that_does_not_run_are_ignored() -> None:
     def mislead(frame: Frame) -> Sequence[Frame]:
         other = replace(frame, command=frame.command ^ 1)
         return [other, replace(other, command=EVENT + 5), frame] if frame.command == EVENT else [
@@ -1202,7 +1203,7 @@ def test_notices_of_a_sequence_that_does_not_run_are_ignored() -> None:
 
 
 @pytest.mark.parametrize("kind", ["drop", "flip", "duplicate", "insert"])
-def test_noise_on_two_texts(kind: str, rng: np.random.Generator) -> None:
+def test_noise_on_two_sequences(kind: str, rng: np.random.Generator) -> None:
     transport = Noise(kind, "out in", rng)
     board = loaded(transport)
     transport.rate = 0.01
@@ -1212,7 +1213,7 @@ def test_noise_on_two_texts(kind: str, rng: np.random.Generator) -> None:
     assert transport.faults > 10
 
 
-def test_closing_stops_both_texts() -> None:
+def test_closing_stops_both_sequences() -> None:
     board = loaded(ReferenceTransport())
     prompts = [PROMPT, PROMPT[:3]]
     stream = board.generate_many(prompts, tokens=200, temperature=TEMPERATURE)
@@ -1226,12 +1227,12 @@ def test_closing_stops_both_texts() -> None:
     assert got == alone(prompts, [len(tokens) for tokens in got], range(2))
     run = board.last_run
     assert run is not None
-    assert [list(text.token_ids) for text in run.texts] == got
+    assert [list(text.token_ids) for text in run.generated] == got
     assert 11 <= run.tokens <= 16
     assert many(board, prompts, 20) == alone(prompts, [20, 20], range(2))
 
 
-def test_ctrl_c_at_any_moment_of_two_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_at_any_moment_of_two_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the two RUNs too: what is prepared then must not join the next generation."""
     device = ReferenceTransport()
     board = loaded(device)
@@ -1256,14 +1257,14 @@ def test_ctrl_c_at_any_moment_of_two_texts(monkeypatch: pytest.MonkeyPatch) -> N
         finally:
             monkeypatch.undo()
         assert not board.status().running
-        # Texts of which the second only has a prompt to be fed.
+        # Sequences of which the second only has a prompt to be fed.
         following = [PROMPT[:1], PROMPT[:3]]
         assert many(board, following, 4) == alone(following, [4, 4], range(2))
         assert generate(board, PROMPT, 6) == expected(PROMPT, 6)
     assert moment > 10
 
 
-def test_a_reset_while_two_texts_run() -> None:
+def test_a_reset_while_two_sequences_run() -> None:
     transport = Tamper()
     board = loaded(transport)
     stream = board.generate_many([PROMPT, PROMPT[:3]], tokens=40, temperature=TEMPERATURE)
@@ -1271,14 +1272,14 @@ def test_a_reset_while_two_texts_run() -> None:
     transport.device = ReferenceTransport()
     list(stream)
     assert board.last_run is not None
-    assert [list(text.token_ids) for text in board.last_run.texts] == alone(
+    assert [list(text.token_ids) for text in board.last_run.generated] == alone(
         [PROMPT, PROMPT[:3]], [40, 40], range(2))
     assert board.last_run.recoveries == 1
     assert many(board, [PROMPT], 9) == alone([PROMPT], [9], [0])
 
 
 def test_one_text_that_is_stuck() -> None:
-    """The device says that it runs, and neither text gets any further."""
+    """The device says that it runs, and neither sequence gets any further."""
     transport = Tamper()
     board = loaded(transport)
     stream = board.generate_many([PROMPT, PROMPT[:3]], tokens=40)
@@ -1394,15 +1395,15 @@ def test_report_of_a_run() -> None:
 
 
 def test_patience_stretches_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Tamper, "patience", 3.0)
+    monkeypatch.setattr(Tamper, "timeout_scale", 3.0)
     transport = Tamper(from_device=lambda frame: [])
-    with pytest.raises(NoAnswerError):
+    with pytest.raises(NoResponseError):
         Board(transport)
     assert all(2.9 * TIMEOUT_S < timeout <= 3 * TIMEOUT_S for timeout in transport.timeouts)
 
 
 def test_a_babbling_device_is_asked_nevertheless(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bytes without meaning keep arriving during the run, and no notice does."""
+    """Bytes without meaning keep arriving during the run, and no event does."""
     monkeypatch.setattr(runs, "SILENCE_S", 0.005)
 
     class Babbling(Tamper):

@@ -47,9 +47,9 @@ class Host:
 
     def __init__(self) -> None:
         self.device = ReferenceTransport()
-        self.notices: list[tuple[int, int]] = []
+        self.events: list[tuple[int, int]] = []
         self.second: list[tuple[int, int]] = []
-        """Notices of sequence 1."""
+        """Events of sequence 1."""
         self._reader = FrameReader()
         self._sequences = count(1)
 
@@ -57,9 +57,9 @@ class Host:
             ) -> tuple[int, bytes]:
         number = next(self._sequences) % 256 if sequence is None else sequence
         self.device.write(encode_frame(Frame(number, command, payload)))
-        [answer] = self._read()
-        assert (answer.sequence, answer.command) == (number, command | RESPONSE)
-        return answer.payload[0], answer.payload[1:]
+        [response] = self._read()
+        assert (response.sequence, response.command) == (number, command | RESPONSE)
+        return response.payload[0], response.payload[1:]
 
     def write(self, address: int, units: list[int]) -> int:
         return self.ask(Command.WRITE, ADDRESS.pack(address)
@@ -95,8 +95,8 @@ class Host:
 
     def _read(self) -> list[Frame]:
         frames = self._reader.feed(self.device.read(0))
-        for command, notices in ((EVENT, self.notices), (EVENT + 1, self.second)):
-            notices += [TOKEN_EVENT.unpack(frame.payload)
+        for command, events in ((EVENT, self.events), (EVENT + 1, self.second)):
+            events += [TOKEN_EVENT.unpack(frame.payload)
                         for frame in frames if frame.command == command]
         return [frame for frame in frames if frame.command not in (EVENT, EVENT + 1)]
 
@@ -199,7 +199,7 @@ def test_run_feeds_and_generates(loaded: Host) -> None:
     loaded.listen(30)
     tokens = expected_tokens(prompt, 20)
     assert len(set(tokens)) > 5
-    assert loaded.notices == list(enumerate(tokens, len(prompt)))
+    assert loaded.events == list(enumerate(tokens, len(prompt)))
     assert loaded.read(Region.TAPE, 25) == (Result.OK, prompt + tokens)
     head = CONFIG.head(UP5K.packing).words
     body = CONFIG.weight_words(UP5K.packing) - head
@@ -214,9 +214,9 @@ def test_a_device_that_hangs_answers_and_counts(loaded: Host) -> None:
     running, *before = loaded.status()
     loaded.device.hang()
     loaded.listen(5)
-    notices = len(loaded.notices)
+    events = len(loaded.events)
     still, *after = loaded.status()
-    assert (running, still, len(loaded.notices)) == (1, 1, notices)
+    assert (running, still, len(loaded.events)) == (1, 1, events)
     position, second, cycles, words, tokens = before
     assert after == [position, second, cycles + 5 + 1, words, tokens]
 
@@ -227,7 +227,7 @@ def test_a_continuation_feeds_one_token(loaded: Host) -> None:
     loaded.listen(10)
     loaded.run(RunFlag.CLEAR, 1, 8)
     loaded.listen(10)
-    assert [token for _, token in loaded.notices] == expected_tokens([7], 16)
+    assert [token for _, token in loaded.events] == expected_tokens([7], 16)
     assert loaded.status()[1] == 16
     assert loaded.status()[5] == 8
 
@@ -240,12 +240,12 @@ def test_a_repeated_run_is_acknowledged_only(loaded: Host) -> None:
     loaded.listen(5)
     assert loaded.run(flags, 1, 3, number=200) == Result.OK
     loaded.listen(5)
-    assert len(loaded.notices) == 3
+    assert len(loaded.events) == 3
     # Sequence number 0 makes the device forget.
     loaded.ask(Command.IDENTIFY, sequence=0)
     loaded.run(flags, 1, 3, number=200)
     loaded.listen(5)
-    assert len(loaded.notices) == 6
+    assert len(loaded.events) == 6
 
 
 def test_refused_while_running(loaded: Host) -> None:
@@ -273,14 +273,14 @@ def test_a_model_is_read_out_of_memory(loaded: Host) -> None:
     """Two models in turn, of different shapes: nothing of the first remains."""
     loaded.run(RunFlag.RESET | RunFlag.SEED, 1, 3)
     loaded.listen(5)
-    loaded.notices.clear()
+    loaded.events.clear()
     other = Model.random(ModelConfig(vocab_size=33, d_model=80, n_layers=3, d_hidden=41), 6)
     loaded.load(other)
     loaded.write(Region.TAPE, [30])
     loaded.run(RunFlag.RESET | RunFlag.SEED, 1, 10)
     loaded.listen(12)
     reference, sampler, token = ReferenceModel(other), Sampler(SEED, TEMPERATURE / 256), 30
-    for _, got in loaded.notices:
+    for _, got in loaded.events:
         token = sampler.sample(reference.step([token])[0])
         assert got == token
 
@@ -331,7 +331,7 @@ def test_two_sequences_are_as_each_alone(loaded: Host, first: tuple[int, int],
     assert loaded.status()[:3] == (1, 1, 1)
     loaded.listen(40)
     tokens = expected_tokens(prompts[0], first[1]), expected_tokens(prompts[1], second[1], 5)
-    assert loaded.notices == list(enumerate(tokens[0], first[0]))
+    assert loaded.events == list(enumerate(tokens[0], first[0]))
     assert loaded.second == list(enumerate(tokens[1], second[0]))
     assert loaded.read(Region.TAPE, sum(first)) == (Result.OK, prompts[0] + tokens[0])
     assert loaded.read(Region.TAPE + 256, sum(second)) == (Result.OK, prompts[1] + tokens[1])
@@ -346,7 +346,7 @@ def test_a_run_about_sequence_0_forgets_what_was_prepared(loaded: Host) -> None:
     loaded.run(START | RunFlag.HOLD, 1, 9, sequence=1)
     assert loaded.run(START, 1, 3) == Result.OK
     loaded.listen(12)
-    assert len(loaded.notices) == 3
+    assert len(loaded.events) == 3
     assert loaded.second == []
     # A prepared sequence 0 starts with the second one, and only once; STOP is about runs.
     loaded.run(START | RunFlag.HOLD, 1, 4)
@@ -355,7 +355,7 @@ def test_a_run_about_sequence_0_forgets_what_was_prepared(loaded: Host) -> None:
     loaded.listen(12)
     loaded.run(START, 1, 2, sequence=1)
     loaded.listen(12)
-    assert (len(loaded.notices), len(loaded.second)) == (3 + 4, 2 + 2)
+    assert (len(loaded.events), len(loaded.second)) == (3 + 4, 2 + 2)
 
 
 def test_each_sequence_keeps_its_own_state(loaded: Host) -> None:
@@ -370,7 +370,7 @@ def test_each_sequence_keeps_its_own_state(loaded: Host) -> None:
     loaded.run(RunFlag(0), 1, 5, sequence=1)
     loaded.listen(7)
     assert [token for _, token in loaded.second] == expected_tokens([8], 10, 6)
-    assert [token for _, token in loaded.notices[5:]] == expected_tokens([9], 5)
+    assert [token for _, token in loaded.events[5:]] == expected_tokens([9], 5)
 
 
 def test_stop_ends_both_sequences(loaded: Host) -> None:
@@ -383,7 +383,7 @@ def test_stop_ends_both_sequences(loaded: Host) -> None:
     running, *positions = loaded.status()[:3]
     assert running == 0
     assert set(positions) <= {5, 6}
-    assert (len(loaded.notices), len(loaded.second)) == (5, 5)
+    assert (len(loaded.events), len(loaded.second)) == (5, 5)
 
 
 def test_a_device_with_one_sequence() -> None:
@@ -394,7 +394,7 @@ def test_a_device_with_one_sequence() -> None:
     assert host.run(START, 1, 5, sequence=1) == Result.BAD_LENGTH
     assert host.run(START, 1, 5) == Result.OK
     host.listen(7)
-    assert [token for _, token in host.notices] == expected_tokens([7], 5)
+    assert [token for _, token in host.events] == expected_tokens([7], 5)
     assert host.status()[:2] == (0, 5)
 
 
@@ -417,8 +417,8 @@ def test_a_state_outlives_that_a_table_is_written_again() -> None:
         if again:
             gumbel = dict(compile_image(MODEL).segments)[Region.GUMBEL].tolist()
             host.write(Region.GUMBEL, gumbel[:9])
-        host.notices.clear()
+        host.events.clear()
         assert host.run(RunFlag(0), 1, 5) == Result.OK
         host.listen(5)
-        tokens.append(list(host.notices))
+        tokens.append(list(host.events))
     assert tokens[0] == tokens[1] != []

@@ -1,4 +1,4 @@
-"""The host's end of the link alone: numbers, counters, notices and answers."""
+"""The host's end of the link alone: numbers, counters, events and responses."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -8,20 +8,20 @@ import pytest
 from trilight.hw.contract.protocol import EVENT, RESPONSE, TOKEN_EVENT, Command, Result
 from trilight.sw.errors import DeviceError
 from trilight.sw.host.frames import Frame, FrameReader, encode_frame
-from trilight.sw.host.link import TIMEOUT_S, Answer, Link, Notice, Request
+from trilight.sw.host.link import TIMEOUT_S, Link, Request, Response, TokenEvent
 from trilight.sw.host.transport import Transport
 
 OK = bytes([Result.OK])
 
 
-def answer(frame: Frame) -> Sequence[Frame]:
+def response(frame: Frame) -> Sequence[Frame]:
     return [Frame(frame.sequence, frame.command | RESPONSE, OK)]
 
 
 class Script(Transport):
     """Answers each request with frames; a read that finds none takes all of its time."""
 
-    def __init__(self, respond: Callable[[Frame], Sequence[Frame]] = answer) -> None:
+    def __init__(self, respond: Callable[[Frame], Sequence[Frame]] = response) -> None:
         self.respond = respond
         self.sent: list[Frame] = []
         self.arriving: deque[bytes] = deque()
@@ -54,7 +54,7 @@ class Script(Transport):
 
 def test_nothing_is_counted_at_first() -> None:
     link = Link(Script())
-    assert (link.repeats, link.strays, link.damaged, list(link.notices)) == (0, 0, 0, [])
+    assert (link.repeats, link.stale, link.damaged, list(link.events)) == (0, 0, 0, [])
 
 
 def test_requests_are_numbered_from_1_to_255_round() -> None:
@@ -67,7 +67,7 @@ def test_requests_are_numbered_from_1_to_255_round() -> None:
 
 def test_silence_of_a_timeout_has_a_request_sent_again() -> None:
     lost = 3
-    transport = Script(lambda frame: answer(frame) if len(transport.sent) > lost else [])
+    transport = Script(lambda frame: response(frame) if len(transport.sent) > lost else [])
     link = Link(transport)
     assert link.request(Request(Command.STATUS)).payload == b""
     assert link.repeats == lost
@@ -83,7 +83,7 @@ def test_listening_for_no_time_hears_nothing() -> None:
     assert not link.listen(0)
     assert transport.reads == 0
     assert link.listen(1)
-    assert list(link.notices) == [Notice(0, 3, 4)]
+    assert list(link.events) == [TokenEvent(0, 3, 4)]
 
 
 @pytest.mark.parametrize("frame", [
@@ -91,17 +91,17 @@ def test_listening_for_no_time_hears_nothing() -> None:
     Frame(1, EVENT, TOKEN_EVENT.pack(3, 4)),
     Frame(0, EVENT - 1, TOKEN_EVENT.pack(3, 4)),
     Frame(0, EVENT, TOKEN_EVENT.pack(3, 4) + b"\0"),
-], ids=["answer", "numbered", "below", "long"])
+], ids=["response", "numbered", "below", "long"])
 def test_other_frames_are_no_notices(frame: Frame) -> None:
     transport = Script()
     link = Link(transport)
     transport.arriving.append(encode_frame(frame))
     assert link.listen(1)
-    assert not link.notices
+    assert not link.events
 
 
 def test_answers_to_forgotten_runs_are_strays() -> None:
-    """The last two RUNs may be answered twice; an answer to one before them is counted."""
+    """The last two RUNs may be answered twice; a response to one before them is counted."""
     transport = Script()
     link = Link(transport)
     for _ in range(4):
@@ -110,11 +110,11 @@ def test_answers_to_forgotten_runs_are_strays() -> None:
     for expected, number in enumerate(reversed(numbers), -1):
         transport.arriving.append(encode_frame(Frame(number, Command.RUN | RESPONSE, OK)))
         assert link.listen(1)
-        assert link.strays == max(expected, 0)
+        assert link.stale == max(expected, 0)
 
 
 @pytest.mark.parametrize(("result", "text"), [
     (Result.BUSY, r"the device refused RUN 01 02: BUSY$"), (77, "result 77$")])
 def test_a_refusal_says_what_was_refused_and_why(result: int, text: str) -> None:
     with pytest.raises(DeviceError, match=text):
-        Answer(Request(Command.RUN, b"\1\2"), result, b"").check()
+        Response(Request(Command.RUN, b"\1\2"), result, b"").check()

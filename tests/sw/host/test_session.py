@@ -17,7 +17,7 @@ from trilight.hw.contract.protocol import (
 from trilight.sw.errors import DeviceError
 from trilight.sw.host.frames import Frame, encode_frame
 from trilight.sw.host.link import Link
-from trilight.sw.host.session import IDLE_READINGS, SILENCE_S, STALLED_POLLS, Runs, Text
+from trilight.sw.host.session import IDLE_READINGS, SILENCE_S, STALLED_POLLS, Runs, SequenceState
 
 from .test_link import Script
 
@@ -44,7 +44,7 @@ class Device(Script):
 
 def started(transport: Script) -> Runs:
     runs = Runs(Link(transport), UP5K)
-    runs.start([Text(number=0, prompt=[1], tokens=200, seed=1)], 0)
+    runs.start([SequenceState(number=0, prompt=[1], tokens=200, seed=1)], 0)
     transport.sent.clear()
     return runs
 
@@ -96,7 +96,7 @@ def test_what_leads_to_no_token_is_no_progress(wait: Callable[[Runs], object],
 
 
 def test_a_device_that_announces_what_is_known_is_asked_nevertheless() -> None:
-    """A notice out of the run's order comes with each answer."""
+    """An event out of the run's order comes with each answer."""
     class Repeating(Device):
         def read(self, timeout_s: float) -> bytes:
             if not self.arriving:

@@ -21,7 +21,7 @@ from trilight.sw.api import open_board
 from trilight.sw.errors import (
     LinkError,
     MissingPackageError,
-    NoAnswerError,
+    NoResponseError,
     PortBusyError,
     TargetError,
     UnpluggedError,
@@ -197,7 +197,7 @@ def test_an_error_that_is_none_of_the_systems(cable: Cable, monkeypatch: pytest.
 
 def test_nothing_answers(cable: Cable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link, "TIMEOUT_S", 0.01)
-    with pytest.raises(NoAnswerError, match=r"no answer from serial:.*check that the board has"):
+    with pytest.raises(NoResponseError, match=r"no answer from serial:.*check that the board has"):
         open_board(f"serial:{cable.port}")
     # The port was given back.
     SerialTransport(cable.port).close()

@@ -244,10 +244,10 @@ def test_known_load_corrects_the_meter(bench: Bench) -> None:
     for name, reading in bench.guide.calibration.readings.items():
         bench.flash(name)
         assert reading.watts == pytest.approx(meter.profile.busy, abs=3 * reading.sigma_w)
-    facts = bench.guide.calibration.facts
-    assert facts is not None
-    assert facts["calibration"].startswith("120 ohm (0.001 relative tolerance)")
-    assert facts["gain_limit"] == pytest.approx(correction.u_gain * math.sqrt(3))
+    metadata = bench.guide.calibration.metadata
+    assert metadata is not None
+    assert metadata["calibration"].startswith("120 ohm (0.001 relative tolerance)")
+    assert metadata["gain_limit"] == pytest.approx(correction.u_gain * math.sqrt(3))
 
 
 def test_shunt_of_another_value_is_said(bench: Bench) -> None:
@@ -306,7 +306,7 @@ def test_correction_is_a_setting_of_every_meter(tmp_path: Path) -> None:
     assert recording.amperes is not None
     assert recording.amperes == pytest.approx(0.97 * (reading - 0.0004))
     assert recording.watts == pytest.approx(1.2 * recording.amperes)
-    assert recording.facts.calibration == "test, 2026-01-01"
+    assert recording.metadata.calibration == "test, 2026-01-01"
 
 
 @pytest.mark.parametrize("text", [None, "", "{}", '{"gain": 1}'])

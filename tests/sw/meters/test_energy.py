@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from trilight.sw.meters.analysis import analyse
-from trilight.sw.meters.base import MeterFacts, Recording
+from trilight.sw.meters.base import MeterMetadata, Recording
 from trilight.sw.meters.phases import Phase
 
 START, SECONDS, TOKENS = 3.0, 2.0, 1000
@@ -19,9 +19,9 @@ PHASES = [Phase("idle", "idle", 0.0, 3.0),
 
 def record(t_s: np.ndarray, watts: np.ndarray, *, averaging: bool) -> Recording:
     return Recording(t_s=t_s, watts=watts, boundary="board", averaging=averaging, sync_u_s=0.0,
-                     facts=MeterFacts(type="exact", rate_hz=1 / float(np.median(np.diff(t_s))),
-                                      gain_limit=0.0, offset_limit_w=0.0, accuracy="exact",
-                                      sync="the host's clock"))
+                     metadata=MeterMetadata(
+                         type="exact", rate_hz=1 / float(np.median(np.diff(t_s))), gain_limit=0.0,
+                         offset_limit_w=0.0, accuracy="exact", sync="the host's clock"))
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.013, 0.05])
@@ -69,7 +69,7 @@ def test_noise_while_idle_widens_what_is_above_idle() -> None:
 @pytest.mark.parametrize("calibration", [None, "a resistor of 120 ohm"])
 def test_unchecked_meter_is_said(calibration: str | None, rng: np.random.Generator) -> None:
     recording = record(0.05 + np.arange(120) * 0.1, rng.uniform(0.3, 3.0, 120), averaging=False)
-    result = analyse(PHASES, replace(recording, facts=replace(recording.facts,
+    result = analyse(PHASES, replace(recording, metadata=replace(recording.metadata,
                                                              calibration=calibration)))
     assert any("not checked with a known load" in text
                for text in result.warnings) == (calibration is None)
@@ -82,7 +82,7 @@ def test_either_end_of_the_range_is_said(range_a: float, range_w: float, said: b
     watts = np.full(2000, 0.4)
     watts[600] = 0.5
     recording = record(0.003 + np.arange(2000) * 0.006, watts, averaging=False)
-    recording = replace(recording, amperes=watts / 5.0, facts=replace(
-        recording.facts, range_a=range_a, range_w=range_w))
+    recording = replace(recording, amperes=watts / 5.0, metadata=replace(
+        recording.metadata, range_a=range_a, range_w=range_w))
     warnings = analyse(PHASES, recording).warnings
     assert any("end of the meter's range" in text for text in warnings) == said

@@ -70,12 +70,12 @@ def test_ina226(volts: float, amperes: float, ohms: float) -> None:
     assert recording.amperes is not None
     np.testing.assert_allclose(recording.volts, volts, atol=1.25e-3 / 2)
     np.testing.assert_allclose(recording.amperes, amperes, atol=2.5e-6 / ohms / 2)
-    facts = recording.facts
-    assert facts.range_a == pytest.approx(0.08192 / ohms)
-    assert facts.burden_v == pytest.approx(amperes * ohms, abs=2e-6)
+    metadata = recording.metadata
+    assert metadata.range_a == pytest.approx(0.08192 / ohms)
+    assert metadata.burden_v == pytest.approx(amperes * ohms, abs=2e-6)
     # 10 uV of offset over the shunt, at the supply's voltage.
-    assert facts.offset_limit_w == pytest.approx(10e-6 / ohms * volts, rel=1e-2)
-    assert facts.gain_limit == pytest.approx(0.001 + 0.001 + 0.01)  # both channels, shunt of 1 %
+    assert metadata.offset_limit_w == pytest.approx(10e-6 / ohms * volts, rel=1e-2)
+    assert metadata.gain_limit == pytest.approx(0.001 + 0.001 + 0.01)  # both channels, shunt of 1 %
 
 
 def test_ina226_configuration() -> None:
@@ -117,7 +117,7 @@ def test_ina260() -> None:
     assert recording.amperes is not None
     np.testing.assert_allclose(recording.amperes, amperes, atol=0.625e-3)
     np.testing.assert_allclose(recording.watts, volts * amperes, rtol=1e-3)
-    assert recording.facts.burden_v == pytest.approx(amperes * 2e-3, rel=1e-3)
+    assert recording.metadata.burden_v == pytest.approx(amperes * 2e-3, rel=1e-3)
 
 
 def test_ina226_needs_its_shunt() -> None:
@@ -188,9 +188,9 @@ def test_hwmon(hwmon: Path, wanted: str) -> None:
     recording = record(HwmonMeter(options(f"hwmon:{wanted}"), hwmon))
     np.testing.assert_allclose(recording.watts, 1.201 * 0.014)
     assert recording.boundary == "fpga_core"
-    assert recording.facts.range_a == pytest.approx(0.08192)
+    assert recording.metadata.range_a == pytest.approx(0.08192)
     # Whole milliamperes: half a step, besides 10 uV over 1 ohm.
-    assert recording.facts.offset_limit_w == pytest.approx((0.5e-3 + 10e-6) * 1.201)
+    assert recording.metadata.offset_limit_w == pytest.approx((0.5e-3 + 10e-6) * 1.201)
 
 
 def test_hwmon_with_another_shunt(hwmon: Path) -> None:
@@ -199,7 +199,7 @@ def test_hwmon_with_another_shunt(hwmon: Path) -> None:
     (hwmon / "hwmon1" / "curr1_input").write_text("1400\n")
     recording = record(HwmonMeter(options("hwmon:ina226", shunt="1.0"), hwmon))
     np.testing.assert_allclose(recording.watts, 1.201 * 0.014)
-    assert recording.facts.offset_limit_w == pytest.approx((5e-6 + 10e-6) * 1.201)
+    assert recording.metadata.offset_limit_w == pytest.approx((5e-6 + 10e-6) * 1.201)
 
 
 def test_hwmon_missing(hwmon: Path) -> None:
@@ -262,7 +262,7 @@ def test_rapl_over_its_range(rapl: Path) -> None:
     recording = meter.stop()
     np.testing.assert_allclose(recording.watts, 0.4 / 0.5)
     assert recording.averaging
-    assert recording.facts.serial == "package-0, package-1"
+    assert recording.metadata.serial == "package-0, package-1"
 
 
 def test_rapl_domains(rapl: Path) -> None:
@@ -328,7 +328,7 @@ def test_nvml() -> None:
     recording = meter.stop()
     np.testing.assert_allclose(recording.watts, 120.0)
     assert recording.boundary == "gpu"
-    assert recording.facts.type == "nvml GPU of the test"
+    assert recording.metadata.type == "nvml GPU of the test"
     nvml.broken = True
     with pytest.raises(MeterError, match="gives no energy: Not Supported"):
         meter.start()
@@ -387,7 +387,7 @@ def test_joulescope(path: str, rate: float) -> None:
     recording = meter.stop()
     assert recording.t_s.size == 10
     np.testing.assert_allclose(recording.watts, 1.2 * 0.0137)
-    assert recording.facts.serial == path.split("/")[-1]
+    assert recording.metadata.serial == path.split("/")[-1]
     assert recording.averaging
     assert recording.lost is None
 
@@ -443,7 +443,7 @@ def test_manual() -> None:
     np.testing.assert_array_equal(recording.watts[inside], 0.0855 * 5.02)
     assert recording.amperes[0] == 0.0751
     assert recording.amperes[-1] == 0.0752
-    assert recording.facts.offset_limit_w == pytest.approx(0.0005 * 5.02)
+    assert recording.metadata.offset_limit_w == pytest.approx(0.0005 * 5.02)
 
 
 def test_manual_asks_until_it_is_a_number() -> None:

@@ -103,28 +103,28 @@ def test_what_boards_do() -> None:
     one, three, twelve = ulx3s(1), ulx3s(3), ulx3s(12)
     assert (one.fits, three.fits, twelve.fits) == (False, True, True)
     assert (one.lanes, one.fewest_boards, one.on_chip_boards) == (2, 3, 196)
-    assert one.one_text_per_s == pytest.approx(2.6, abs=0.05)
+    assert one.one_sequence_per_s == pytest.approx(2.6, abs=0.05)
     assert three.full_per_s == pytest.approx(7.7, abs=0.2)
     # More boards never make one sequence faster; the links make it a little slower.
-    assert twelve.one_text_per_s < three.one_text_per_s < one.one_text_per_s
+    assert twelve.one_sequence_per_s < three.one_sequence_per_s < one.one_sequence_per_s
     assert twelve.full_per_s > 2.5 * three.full_per_s
-    assert twelve.many_texts_per_s == pytest.approx(16 * twelve.full_per_s)
+    assert twelve.batch_per_s == pytest.approx(16 * twelve.full_per_s)
     rows = ulx3s(12, split="rows")
-    assert rows.one_text_per_s == pytest.approx(14.3, rel=0.1)
+    assert rows.one_sequence_per_s == pytest.approx(14.3, rel=0.1)
     assert rows.hop_bytes == pytest.approx(240e3, rel=0.01)
 
 
 def test_lanes_and_links() -> None:
     wide = ulx3s(1, lanes=96)
     assert wide.loads[0].bound == "memory"
-    assert wide.one_text_per_s < ulx3s(1).one_text_per_s
+    assert wide.one_sequence_per_s < ulx3s(1).one_sequence_per_s
     narrow = ulx3s(1, lanes=1)
     assert narrow.loads[0].bound == "engine"
     slow = ulx3s(12, link_mbit_s=0.05)
     assert slow.full_per_s == pytest.approx(1e6 * 0.05 / 8 / slow.hop_bytes, rel=0.01)
 
 
-@pytest.mark.parametrize("options", [{"boards": 0}, {"lanes": 0}, {"texts_per_word": 0},
+@pytest.mark.parametrize("options", [{"boards": 0}, {"lanes": 0}, {"sequences_per_word": 0},
                                      {"link_mbit_s": 0}, {"split": "columns"}])
 def test_plans_that_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(PlanError, match=r"must be positive|by layers or rows, not by 'columns'"):
@@ -144,6 +144,6 @@ def test_results_are_json() -> None:
     assert results["kind"] == "modelled"
     assert results["boundary"].startswith("boards only")
     assert results["cycles"] == sum(load["cycles"] for load in results["loads"])
-    joules = results["joules_per_token"]["one_text"]
-    assert joules["least"] < joules["expected"] < joules["most"]
+    joules = results["joules_per_token"]["one_sequence"]
+    assert joules["min"] < joules["expected"] < joules["max"]
     assert plan_results(make_plan(SHAPES["370M"], plan_board("v80"), 1))["kind"] == "roofline"

@@ -47,7 +47,7 @@ def test_run_is_its_tokens() -> None:
 
 def test_model_that_does_not_fit_is_computed_all_the_same() -> None:
     big = ModelConfig(vocab_size=65, d_model=200, n_layers=3, d_hidden=256)
-    assert predict(big, device=UP5K).misfits == big.misfits(UP5K) != []
+    assert predict(big, device=UP5K).violations == big.violations(UP5K) != []
 
 
 @pytest.mark.parametrize("sequences", [0, 3])

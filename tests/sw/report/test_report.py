@@ -43,7 +43,7 @@ RELEASE = Release(
 TOKENS, CYCLES = 5, 3000
 TEXT = Generated(prompt="ab", text="caf\u00e9!", token_ids=(3, 1, 4, 1, 5), seed=9)
 GENERATION = LastRun(
-    texts=(TEXT,), sequences=1, temperature=0.75, cycles=CYCLES, words=TOKENS * WEIGHT_WORDS,
+    generated=(TEXT,), sequences=1, temperature=0.75, cycles=CYCLES, words=TOKENS * WEIGHT_WORDS,
     tokens=TOKENS, prompt_cycles=500, host_seconds=0.25, repeats=0)
 NETLIST = Run(model=MODEL, target="netlist", generation=GENERATION, clock_hz=30e6, build_id=77,
               design_sha256="d" * 64, netlist_sha256="e" * 64)
@@ -72,9 +72,9 @@ def test_plain_keys_of_a_netlist_run() -> None:
     assert got["tokens_per_joule"] == pytest.approx(got["tokens_per_s"] / watts)
 
 
-def test_figures_of_two_texts_are_over_both() -> None:
+def test_figures_of_two_sequences_are_over_both() -> None:
     other = Generated(prompt="c", text="ab", token_ids=(7, 8), seed=10)
-    two = replace(GENERATION, texts=(TEXT, other), sequences=2, tokens=7, cycles=CYCLES,
+    two = replace(GENERATION, generated=(TEXT, other), sequences=2, tokens=7, cycles=CYCLES,
                   words=7 * WEIGHT_WORDS)
     got = report_of(replace(NETLIST, generation=two))
     assert got["sequences"] == 2
@@ -127,7 +127,8 @@ def test_figures_agree_with_each_other() -> None:
     replace(NETLIST, netlist_sha256="0" * 64, design_sha256="0" * 64),
     replace(NETLIST, generation=replace(GENERATION, words=1)),
     replace(NETLIST, generation=replace(
-        GENERATION, texts=(replace(TEXT, text="", token_ids=()),), tokens=0, cycles=0, words=0)),
+        GENERATION, generated=(replace(TEXT, text="", token_ids=()),), tokens=0, cycles=0,
+        words=0)),
 ], ids=["netlist", "reference", "no quality", "other netlist", "bad counters", "no token"])
 @pytest.mark.parametrize("release", [RELEASE, None], ids=["release", "no release"])
 def test_every_figure_has_its_origin_or_a_reason(run: Run, release: Release | None) -> None:
@@ -236,7 +237,7 @@ def test_counters_that_cover_other_tokens_give_no_figure() -> None:
 
 
 def test_cycles_of_another_model_are_not_borrowed() -> None:
-    nothing = replace(GENERATION, texts=(replace(TEXT, text="", token_ids=()),), tokens=0,
+    nothing = replace(GENERATION, generated=(replace(TEXT, text="", token_ids=()),), tokens=0,
                       words=0, cycles=0)
     assert report_of(replace(NETLIST, generation=nothing))["cycles_per_token"] == 620
     other = Model.random(MODEL.config, seed=2)
@@ -354,7 +355,7 @@ def test_the_short_report_has_twelve_lines(run: Run, width: int) -> None:
     assert "alone" in shown
 
 
-def test_two_texts_have_their_speed() -> None:
+def test_two_sequences_have_their_speed() -> None:
     """Computed, where the release was counted with one sequence at a time."""
     two = replace(REFERENCE.generation, sequences=2)
     got = report_of(replace(REFERENCE, generation=two))

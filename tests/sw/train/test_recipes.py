@@ -120,7 +120,7 @@ def test_training_takes_the_recipe_and_what_is_typed_before_it(
     assert (about["seed"], about["weight_words_present"]) == (6, 400)
     assert (model.config.n_layers, model.config.d_model) == (2, 24)
     larger = dataclasses.replace(model.config, d_hidden=model.config.d_hidden + 1)
-    assert larger.misfits(Device(name="mine", weight_words=400))
+    assert larger.violations(Device(name="mine", weight_words=400))
     assert f"--recipe {mine.name}" in about["command"]
 
 

@@ -132,7 +132,7 @@ def test_chosen_shape_fills_the_board(vocab_size: int) -> None:
     config = shape.choose_config(vocab_size, chip)
     config.check_fits(chip)
     larger = ModelConfig(**{**config.to_dict(), "d_hidden": config.d_hidden + 1})
-    assert larger.misfits(chip)
+    assert larger.violations(chip)
     assert shape.memory_fill(config, chip) >= 0.97
     assert shape.memory_fill(config, chip) == config.ternary_weights / (40 * chip.weight_words)
 
