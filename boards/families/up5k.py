@@ -108,12 +108,12 @@ class UP5KBoard(FamilyBoard):
         for field in fields(Device):
             if field.name in ("name", "weight_memory"):
                 continue
-            value, most = getattr(device, field.name), getattr(UP5K, field.name)
+            value, maximum = getattr(device, field.name), getattr(UP5K, field.name)
             # The SPRAMs are there or not, and the protocol knows one kind of weight words.
             fixed = ("weight_words", "lanes", "trits", "tile_rows")
-            least = most if field.name in fixed else 1
-            if not least <= value <= most:
-                allowed = f"{most:,}" if least == most else f"{least} to {most:,}"
+            minimum = maximum if field.name in fixed else 1
+            if not minimum <= value <= maximum:
+                allowed = f"{maximum:,}" if minimum == maximum else f"{minimum} to {maximum:,}"
                 raise BoardError(f"{field.name} of this chip must be {allowed}, not {value:,}")
 
     def bitstream_problem(self, data: bytes) -> str | None:

@@ -214,11 +214,11 @@ class Pace:
             cover(self._point, one)
 
 
-def ends(point: str, values: Iterable[int], least: int, greatest: int) -> None:
+def ends(point: str, values: Iterable[int], minimum: int, greatest: int) -> None:
     """Note which ends of their range some values reach."""
     values = [int(value) for value in values]
     if values:
-        cover(point, *(["least"] * (min(values) == least)
+        cover(point, *(["least"] * (min(values) == minimum)
                        + ["greatest"] * (max(values) == greatest)))
 
 

@@ -187,13 +187,13 @@ def random_weights(rng: np.random.Generator, rows: int, columns: int, short: boo
 
 def random_acts(rng: np.random.Generator, columns: int) -> NDArray[np.int64]:
     """Any activations, often all at one end of their range."""
-    most = NUMBERS.act_max
+    maximum = NUMBERS.act_max
     kind = rng.random()
     if kind < 0.3:
-        return np.full(columns, rng.choice([-most, most]))
+        return np.full(columns, rng.choice([-maximum, maximum]))
     if kind < 0.5:
-        return rng.choice([-most, most], columns)
-    return rng.integers(-most, most, columns, endpoint=True)
+        return rng.choice([-maximum, maximum], columns)
+    return rng.integers(-maximum, maximum, columns, endpoint=True)
 
 
 def token(rng: np.random.Generator, matrices: list[Weights],
@@ -373,8 +373,8 @@ class Bench:
         rng = self.rng
         while True:
             columns, tokens = (
-                int(np.clip(rng.integers(-most // 4, most + most // 4), 1, most))
-                for most in (UP5K.max_columns, UP5K.max_vocab))
+                int(np.clip(rng.integers(-maximum // 4, maximum + maximum // 4), 1, maximum))
+                for maximum in (UP5K.max_columns, UP5K.max_vocab))
             embedding = random_weights(rng, tokens, columns, bool(rng.integers(2)))
             stored = embedding.words()
             base = int(rng.integers(UP5K.weight_words - EMBEDDING_WORDS,
@@ -389,12 +389,12 @@ class Bench:
 
     @staticmethod
     def _cover(operations: list[EngineOperation]) -> None:
-        most = NUMBERS.act_max
+        maximum = NUMBERS.act_max
         for op in operations:
             weights = op.weights
-            ends("engine.activation", op.acts, -most, most)
+            ends("engine.activation", op.acts, -maximum, maximum)
             ends("engine.sum", (total for total, _ in op.results()),
-                 -most * UP5K.max_columns, most * UP5K.max_columns)
+                 -maximum * UP5K.max_columns, maximum * UP5K.max_columns)
             cover("engine.weights", *(f"all {trit:+d}".replace("+0", "0") for trit in (-1, 0, 1)
                                       if (weights.trits == trit).all()))
             cover("engine.words", "short" if weights.short else "long")
@@ -541,9 +541,9 @@ async def cycles_per_operation(dut: Dut) -> None:
             begin = cycle()
             await bench.run([op])
             entries = SHORT_ENTRIES if short else ENTRIES
-            most = columns + entries + op.weights.cycles() + SLACK
+            maximum = columns + entries + op.weights.cycles() + SLACK
             taken = bench.row_at - begin
-            assert taken <= most, f"{rows} x {columns}: {taken} cycles, at most {most}"
+            assert taken <= maximum, f"{rows} x {columns}: {taken} cycles, at most {maximum}"
     await bench.finish()
 
 
@@ -570,8 +570,8 @@ async def sequences_hide_each_others_filling(dut: Dut) -> None:
     begin = cycle()
     await bench.run(operations)
     before = matrices[0].columns + ENTRIES + TIMING.fill
-    most = before + sum(op.weights.cycles() for op in operations) + SLACK
-    assert bench.row_at - begin <= most, f"{bench.row_at - begin} cycles, at most {most}"
+    maximum = before + sum(op.weights.cycles() for op in operations) + SLACK
+    assert bench.row_at - begin <= maximum, f"{bench.row_at - begin} cycles, at most {maximum}"
     await bench.finish()
 
 

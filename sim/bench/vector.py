@@ -115,8 +115,8 @@ class Parameters:
         self.silu = np.concatenate([(silu - MIRROR)[::-1], silu])
 
 
-def _cover_saturation(name: str, values: Integers, least: int, greatest: int) -> None:
-    cover(f"vector.saturated {name}", *["low"] * bool((values < least).any()),
+def _cover_saturation(name: str, values: Integers, minimum: int, greatest: int) -> None:
+    cover(f"vector.saturated {name}", *["low"] * bool((values < minimum).any()),
           *["high"] * bool((values > greatest).any()))
 
 
@@ -515,8 +515,9 @@ class EdgeBench(Bench):
             share = self.rng.choice([0, 0.2, 0.6])
             ones = (self.rng.random(channels) < share) * self.rng.choice([-1, 1], channels)
             return np.asarray(ones, np.int32)
-        most = NUMBERS.act_max << NUMBERS.prev_shift
-        values = self.rng.choice([127, 128, 129, most, most + 4, most + 8, -RESIDUAL[0]], channels)
+        maximum = NUMBERS.act_max << NUMBERS.prev_shift
+        values = self.rng.choice(
+            [127, 128, 129, maximum, maximum + 4, maximum + 8, -RESIDUAL[0]], channels)
         signs = self.rng.choice([-1, 1], channels)
         return np.asarray(np.clip(values * signs, *RESIDUAL), np.int32)
 

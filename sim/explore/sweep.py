@@ -164,8 +164,8 @@ def parse_sweep(path: Path | None, options: Mapping[str, Any],
             given = text.get(name, {})
             if not isinstance(given, dict):
                 raise ExploreError(f"sweep {path}: {name} is a table, [{name}], not {given!r}")
-            most = MAX_SIZE if name == "model" else MAX
-            merged[name] = {key: _values(value, int, f"{name}.{key}", most=most)
+            maximum = MAX_SIZE if name == "model" else MAX
+            merged[name] = {key: _values(value, int, f"{name}.{key}", maximum=maximum)
                             for key, value in {**given, **options.get(name, {})}.items()}
         elif name == "board":
             merged[name] = options.get(name, text.get(name, Sweep.board))
@@ -173,21 +173,21 @@ def parse_sweep(path: Path | None, options: Mapping[str, Any],
                 raise ExploreError(f"sweep {path}: board is a name, not {merged[name]!r}")
         elif (value := options.get(name, text.get(name))) is not None:
             merged[name] = _values(value, float if name == "clock_hz" else int, name,
-                                   least=int(name != "seeds"))
+                                   minimum=int(name != "seeds"))
     merged["model"] = {name: merged["model"].get(name, (value,))
                        for name, value in default_model.to_dict().items()} | merged["model"]
     return Sweep(**merged)
 
 
-def _values(value: Any, kind: type, name: str, *, least: int = 1,
-            most: int = MAX) -> tuple[Any, ...]:
+def _values(value: Any, kind: type, name: str, *, minimum: int = 1,
+            maximum: int = MAX) -> tuple[Any, ...]:
     """A value or a list of them as a tuple, each once."""
     values = value if isinstance(value, list | tuple) else [value]
     try:
-        if any(isinstance(one, bool | str) or kind(one) != one or not least <= one <= most
+        if any(isinstance(one, bool | str) or kind(one) != one or not minimum <= one <= maximum
                for one in values):
             raise TypeError
         return tuple(dict.fromkeys(kind(one) for one in values))
     except (TypeError, ValueError, OverflowError) as error:
-        raise ExploreError(f"{name} has to be numbers from {least} to {most:,}, not {value!r}"
+        raise ExploreError(f"{name} has to be numbers from {minimum} to {maximum:,}, not {value!r}"
                            ) from error

@@ -253,7 +253,7 @@ class Bench:
         self._call("lock", True)
         self.run(self.RESET_CYCLES)
 
-    def run(self, most: int, *, quiet: int | None = None, idle: int | None = None) -> int:
+    def run(self, maximum: int, *, quiet: int | None = None, idle: int | None = None) -> int:
         """Run the clock.
 
         Parameters
@@ -272,7 +272,8 @@ class Bench:
         """
         never = 2**64 - 1
         before = self.cycles
-        self._call("run", most, never if quiet is None else quiet, never if idle is None else idle)
+        self._call("run", maximum, never if quiet is None else quiet,
+                   never if idle is None else idle)
         return self.cycles - before
 
     def stop(self) -> None:

@@ -184,13 +184,13 @@ class NativeEngine:
         sums = np.zeros(sum(shape.rows for shape in shapes), np.int64)
         channels = np.zeros(sum(shapes[row.product].columns for row in rows), np.int64)
         figures = np.zeros(2, np.uint64)
-        most = 1000 + 20 * sum(shape.columns + 200 * (shape.blocks + 1) + shape.words
+        maximum = 1000 + 20 * sum(shape.columns + 200 * (shape.blocks + 1) + shape.words
                                for shape in shapes) + 200 * len(channels)
         wrong = self._library.engine_run(
             self._handle, operations, ctypes.c_uint64(len(products)), _pointer(acts),
             _pointer(words), ctypes.c_uint64(len(words)), lookups, ctypes.c_uint64(len(rows)),
             ctypes.c_uint64(2 * seed + 1), ctypes.c_uint32(round(256 * pauses)),
-            ctypes.c_uint64(most), _pointer(sums), _pointer(channels), _pointer(figures))
+            ctypes.c_uint64(maximum), _pointer(sums), _pointer(channels), _pointer(figures))
         if wrong:
             raise SimulationError(f"the engine of {self.device.name} failed: {_WRONG[wrong]}")
         return (_parts(sums, [shape.rows for shape in shapes]),

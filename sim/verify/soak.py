@@ -151,16 +151,16 @@ class SoakOutcome:
 
 def draw_config(rng: np.random.Generator) -> ModelConfig:
     """Sizes of a model that the UP5K holds; most are small, and edges come often."""
-    def size(most: int) -> int:
+    def size(maximum: int) -> int:
         if rng.random() < 0.4:
-            return int(rng.choice([edge for edge in EDGES if edge <= most]))
-        return int(np.exp(rng.uniform(np.log(UP5K.min_rows), np.log(most + 1))))
+            return int(rng.choice([edge for edge in EDGES if edge <= maximum]))
+        return int(np.exp(rng.uniform(np.log(UP5K.min_rows), np.log(maximum + 1))))
 
     while True:
         small = rng.random() < 0.6
         vocab_size, d_model, d_hidden = (
-            size(SMALL if small else most)
-            for most in (UP5K.max_vocab, UP5K.max_rows // 3, UP5K.max_columns))
+            size(SMALL if small else maximum)
+            for maximum in (UP5K.max_vocab, UP5K.max_rows // 3, UP5K.max_columns))
         config = ModelConfig(vocab_size=vocab_size, d_model=d_model, d_hidden=d_hidden,
                              n_layers=int(rng.integers(1, 4 if small else 9)))
         if not config.violations(UP5K):
@@ -301,7 +301,7 @@ def same(what: str, got: object, expected: object) -> None:
         raise SimulationError(f"{what}: {got} != {expected} (expected)")
 
 
-def run_model(hdl: Hdl, seed: int, number: int, most: int | None = None) -> SoakOutcome:
+def run_model(hdl: Hdl, seed: int, number: int, maximum: int | None = None) -> SoakOutcome:
     """Run model ``number`` of the campaign ``seed``, until ``most`` tokens are through or more.
 
     Raises
@@ -317,7 +317,7 @@ def run_model(hdl: Hdl, seed: int, number: int, most: int | None = None) -> Soak
     )
     if outcome.corner_case:
         model = corner_case(model, rng)
-    tokens = _tokens(config) if most is None else min(most, _tokens(config))
+    tokens = _tokens(config) if maximum is None else min(maximum, _tokens(config))
     session = Session(hdl, model, rng, outcome)
     try:
         while outcome.tokens < tokens:

@@ -36,8 +36,8 @@ class WasmBench(Bench):
         return {name: self._build_info[name]
                 for name in ("design_sha256", "netlist_sha256", "tools")}
 
-    def run(self, most: int, *, quiet: int | None = None, idle: int | None = None) -> int:
-        return 0 if self._stopped else super().run(most, quiet=quiet, idle=idle)
+    def run(self, maximum: int, *, quiet: int | None = None, idle: int | None = None) -> int:
+        return 0 if self._stopped else super().run(maximum, quiet=quiet, idle=idle)
 
     def stop(self) -> None:
         """Make all later calls of ``run`` return at once; one that runs comes to its end.

@@ -71,7 +71,7 @@ def read_meter(
         check_folder(json_file)
     recording = record(meter, seconds)
     metadata = recording.metadata
-    table = Table("", "mean", "scatter", "least", "most", box=None)
+    table = Table("", "mean", "scatter", "min", "max", box=None)
     for name, unit, values in (("voltage", "V", recording.volts),
                                ("current", "A", recording.amperes),
                                ("power", "W", recording.watts)):

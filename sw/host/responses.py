@@ -78,13 +78,13 @@ def _memory(weight_words: int) -> WeightMemory:
 
 def _contradiction(device: Device) -> str | None:
     """What a device says that no address space has room for, or that no run could do with."""
-    for what, value, least, most in (
+    for what, value, minimum, maximum in (
             ("weight words", device.weight_words, 1, Region.PROGRAM // device.packing.word_units),
             ("program words", device.program_words, HEADER_WORDS + OPERATION_WORDS, REGION_WORDS),
             ("tape tokens", device.tape_tokens, MIN_TAPE, REGION_WORDS // device.sequences),
             ("tokens of a vocabulary", device.max_vocab, 1, MAX_TOKENS)):
-        if not least <= value <= most:
-            return f"{value:,} {what}, not {least:,} to {most:,}"
+        if not minimum <= value <= maximum:
+            return f"{value:,} {what}, not {minimum:,} to {maximum:,}"
     return None
 
 

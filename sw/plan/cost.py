@@ -178,8 +178,8 @@ class Plan:
 
     @property
     def fits(self) -> bool:
-        most = max(load.work.bytes for load in self.loads)
-        return most <= self.board.megabytes.value * 1e6
+        maximum = max(load.work.bytes for load in self.loads)
+        return maximum <= self.board.megabytes.value * 1e6
 
     def joules(self, tokens_per_s: float) -> tuple[float, float, float]:
         """Joules of a token at a rate: expected, least and most, by the boards' power alone."""
@@ -257,12 +257,12 @@ def _fewest(shape: Shape, lanes: int, capacity: float) -> int:
     return 0 if max(units) > capacity else len(list(_packed(units, capacity)))
 
 
-def _packed(units: Sequence[float], most: float) -> Iterator[list[int]]:
+def _packed(units: Sequence[float], maximum: float) -> Iterator[list[int]]:
     """Runs of units, each as long as it may be with a sum of at most ``most``."""
     run: list[int] = []
     total = 0.0
     for number, size in enumerate(units):
-        if run and total + size > most:
+        if run and total + size > maximum:
             yield run
             run, total = [], 0.0
         run.append(number)

@@ -213,9 +213,10 @@ class ReferenceModel:
         if array.shape != (self.streams,) or not np.issubdtype(array.dtype, np.integer):
             raise TokenError(f"tokens must be {self.streams} integers, one for each stream, "
                              f"not {array.dtype} {list(array.shape)}")
-        most = self.model.config.vocab_size - 1
-        if array.min() < 0 or array.max() > most:
-            raise TokenError(f"tokens must be in [0, {most}], not {array.min()} ... {array.max()}")
+        maximum = self.model.config.vocab_size - 1
+        if array.min() < 0 or array.max() > maximum:
+            raise TokenError(f"tokens must be in [0, {maximum}], "
+                             f"not {array.min()} ... {array.max()}")
         return array
 
 

@@ -26,9 +26,9 @@ def temperature_to_fixed(temperature: float) -> int:
     PromptError
         If it is not in [0, 7.99].
     """
-    most = _MAX_TEMPERATURE / (1 << NUMBERS.temperature_frac)
-    if not 0 <= temperature <= most:
-        raise PromptError(f"temperature must be in [0, {math.floor(most * 100) / 100}], "
+    maximum = _MAX_TEMPERATURE / (1 << NUMBERS.temperature_frac)
+    if not 0 <= temperature <= maximum:
+        raise PromptError(f"temperature must be in [0, {math.floor(maximum * 100) / 100}], "
                           f"not {temperature}; 0 always takes the likeliest token, 1 follows the "
                           "model's own probabilities")
     return round(temperature * (1 << NUMBERS.temperature_frac))

@@ -40,7 +40,7 @@ def reached(target: Target, data: bytes) -> set[Step]:
     return steps
 
 
-def keep(target: Target, found: Path, kept: dict[str, bytes], most: int) -> int:
+def keep(target: Target, found: Path, kept: dict[str, bytes], maximum: int) -> int:
     """Add to the kept inputs what reaches more, smallest first; return how many bytes are kept.
 
     Parameters
@@ -59,7 +59,7 @@ def keep(target: Target, found: Path, kept: dict[str, bytes], most: int) -> int:
         known |= reached(target, data)
     total = sum(map(len, kept.values()))
     for data in sorted((path.read_bytes() for path in found.iterdir()), key=len):
-        if total + len(data) > most:
+        if total + len(data) > maximum:
             break
         if new := reached(target, data) - known:
             known |= new

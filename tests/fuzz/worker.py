@@ -42,12 +42,12 @@ def main() -> None:
         spent = time.process_time() - began
         assert spent < INPUT_SECONDS, f"{spent:.1f} s of processor time for {len(data)} bytes"
 
-    def mutate(data: bytes, most: int, seed: int) -> bytes:
+    def mutate(data: bytes, maximum: int, seed: int) -> bytes:
         if target.mutate is not None and seed % MUTATED == 0:
             mutated = target.mutate(data, seed)
-            if mutated is not None and len(mutated) <= most:
+            if mutated is not None and len(mutated) <= maximum:
                 return mutated
-        return atheris.Mutate(data, most)
+        return atheris.Mutate(data, maximum)
 
     atheris.Setup([f"fuzz {name}", *arguments], test, custom_mutator=mutate)
     atheris.Fuzz()

@@ -21,8 +21,8 @@ MAX = (1 << NUMBERS.scale_bits) - 1
 def test_the_state_stays_between_its_ends() -> None:
     """h = c + rshift(f (h - c), 12) for every f and every difference: so it never saturates."""
     forget = np.arange(1 << NUMBERS.forget_bits, dtype=np.int32)
-    most = (1 << NUMBERS.gate_bits) - 1
-    for change in range(-most, most + 1):
+    maximum = (1 << NUMBERS.gate_bits) - 1
+    for change in range(-maximum, maximum + 1):
         step = rshift(forget * change, NUMBERS.forget_bits)
         low, high = min(change, 0), max(change, 0)
         assert low <= step.min()

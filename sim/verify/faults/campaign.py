@@ -186,4 +186,4 @@ def _seconds(seconds: list[float]) -> dict[str, float] | None:
     """Virtual time until all was right again, beyond that of a session without a fault."""
     if not seconds:
         return None
-    return {"median": round(statistics.median(seconds), 6), "most": round(max(seconds), 6)}
+    return {"median": round(statistics.median(seconds), 6), "max": round(max(seconds), 6)}

@@ -132,10 +132,10 @@ def loss(
                 "model_sha256": chosen.sha256, "nats_per_char": losses.nats,
                 "kinds": summarise_losses(changes), "changes": changes}
     replace_json(out / "loss.json", document)
-    table = Table("bit of", "flips", "mean", "median", "p90", "most", "above 0.01")
+    table = Table("bit of", "flips", "mean", "median", "p90", "max", "above 0.01")
     for kind, row in summarise_losses(changes).items():
         table.add_row(kind, f"{row['flips']:.0f}",
-                      *(f"{row[name]:+.4f}" for name in ("mean", "median", "p90", "most")),
+                      *(f"{row[name]:+.4f}" for name in ("mean", "median", "p90", "max")),
                       f"{row['above_0.01']:.0%}")
     Console().print(table)
     console.print(f"change in nats per character, from {losses.nats:.3f}; seed {seed}; "
@@ -179,7 +179,7 @@ def _campaign(target: str, seed: int, count: int, jobs: int, out: Path) -> None:
     _leave_topic(out, seed)
     table = Table("kind", "faults", "requests", *OUTCOMES, "median s", "most s")
     for name, row in [*document["kinds"].items(), ("all", {**document, "seconds": None})]:
-        seconds = row["seconds"] or {"median": float("nan"), "most": float("nan")}
+        seconds = row["seconds"] or {"median": float("nan"), "max": float("nan")}
         table.add_row(name, *(f"{number:,}" for number in (
             row["injected"], row["requests"], *row["outcomes"].values())),
             *(f"{value:.3f}" for value in seconds.values()))

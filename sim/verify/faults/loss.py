@@ -213,7 +213,7 @@ def summarise(changes: Mapping[str, list[float]]) -> dict[str, dict[str, float]]
         "mean": float(np.mean(some)),
         "median": float(np.median(some)),
         "p90": float(np.quantile(some, 0.9)),
-        "most": float(np.max(some)),
+        "max": float(np.max(some)),
         "above_0.01": float(np.mean(np.array(some) > 0.01)),
     } for kind, some in changes.items()}
 

@@ -105,13 +105,13 @@ class PinDevice(Device):
         while not self._output and (left := end - self.now()) > 0:
             if self._right_rate_at and self.now() >= self._right_rate_at:
                 self.set_rate(1, 0)
-            most = max(1, round(left * self.hz))
+            maximum = max(1, round(left * self.hz))
             if self._upset:
-                most = max(1, min(most, self._upset[0] - self._bench.cycles))
-            ran = self._bench.run(most, quiet=QUIET_BITS * self._hdl.board.clocks_per_bit,
+                maximum = max(1, min(maximum, self._upset[0] - self._bench.cycles))
+            ran = self._bench.run(maximum, quiet=QUIET_BITS * self._hdl.board.clocks_per_bit,
                                   idle=IDLE)
             self._output += self._bench.read()
-            idle = ran < most and not self._output
+            idle = ran < maximum and not self._output
             if self._upset and (idle or self._bench.cycles >= self._upset[0]):
                 self._bench.upset(*self._upset[1:])
                 self._upset = None

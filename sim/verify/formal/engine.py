@@ -41,11 +41,11 @@ def _sums_fit(gateware: Gateware) -> Harness:
     h = Harness(rows, gateware)
     memory = h.block("sums_memory")
     h.cut("sums_memory")
-    most = UP5K.trits * NUMBERS.act_max
+    maximum = UP5K.trits * NUMBERS.act_max
     level: list[Value] = [h.signal(f"tree.term_{j}") for j in range(UP5K.lanes)]
     for j, term in enumerate(level):
         partial = Value.cast(rows.sums[j]).as_signed()
-        h.assume(at_most(partial, most))
+        h.assume(at_most(partial, maximum))
         # A negative sum is inverted here, and has its one added by some adder below.
         sign = h.signal("signs")[j]
         h.claim(~h.started | (term == h.register(Mux(sign, -partial - 1, partial))))

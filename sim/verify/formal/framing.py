@@ -54,9 +54,9 @@ def _encoder_takes(gateware: Gateware) -> Harness:
     h = Harness(encoder, gateware)
     h.assume_stream(encoder.i)
     h.answers_within(encoder.o.valid, encoder.o.ready, PATIENCE, "patience")
-    most = 2 * (PATIENCE + 1) + 1
-    waits = count_while(h, encoder.i.valid & ~encoder.i.ready, most + 1, "waits")
-    h.claim(waits <= most)
+    maximum = 2 * (PATIENCE + 1) + 1
+    waits = count_while(h, encoder.i.valid & ~encoder.i.ready, maximum + 1, "waits")
+    h.claim(waits <= maximum)
     return h
 
 
@@ -74,9 +74,9 @@ def _sender_takes(gateware: Gateware) -> Harness:
     h = Harness(sender, gateware)
     h.assume_offered(sender.i)
     h.answers_within(sender.o.valid, sender.o.ready, PATIENCE, "patience")
-    most = LINE_BYTES * (PATIENCE + 3)
-    busy = count_while(h, ~sender.i.ready, most + 1, "busy")
-    h.claim(busy <= most)
+    maximum = LINE_BYTES * (PATIENCE + 3)
+    busy = count_while(h, ~sender.i.ready, maximum + 1, "busy")
+    h.claim(busy <= maximum)
     return h
 
 

@@ -177,10 +177,10 @@ class Harness:
         waited = self.register(given.valid & ~given.ready)
         return self._offered(given) & (~waited | (payload == self.register(payload)))
 
-    def answers_within(self, asked: Value, answered: Value, most: int, name: str) -> None:
+    def answers_within(self, asked: Value, answered: Value, maximum: int, name: str) -> None:
         """Assume that an answer comes at most ``most`` cycles after it was asked for."""
-        waiting = count_while(self, asked & ~answered, most + 1, name)
-        self.assume(waiting <= most)
+        waiting = count_while(self, asked & ~answered, maximum + 1, name)
+        self.assume(waiting <= maximum)
 
     def rtlil(self, *, lemmas: bool) -> str:
         """The whole of it in Yosys' own language, with its lemmas or without."""
@@ -201,12 +201,12 @@ class Harness:
         return fragment
 
 
-def count_while(harness: Harness, condition: Value, most: int, name: str) -> Signal:
+def count_while(harness: Harness, condition: Value, maximum: int, name: str) -> Signal:
     """For how many cycles a condition has held without a break; stays at ``most``."""
-    count = Signal(range(most + 1), name=name)
+    count = Signal(range(maximum + 1), name=name)
     with harness.m.If(~condition):
         harness.m.d.sync += count.eq(0)
-    with harness.m.Elif(count != most):
+    with harness.m.Elif(count != maximum):
         harness.m.d.sync += count.eq(count + 1)
     return count
 

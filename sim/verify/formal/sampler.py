@@ -63,12 +63,12 @@ def _takes_largest(gateware: Gateware) -> Harness:
     h.lemma(h.signal("index") == h.register(index))
     h.lemma(implies(some_before, best == h.register(largest)))
     h.lemma(implies(some_before, h.signal("best_index") == result))
-    least = -1 << len(best) - 1
-    h.lemma(implies(~first & ~begun & ~some_before, best == least))
-    h.lemma(implies(h.started & ~arrived, h.signal("score") == Mux(begun, -least, least)))
+    minimum = -1 << len(best) - 1
+    h.lemma(implies(~first & ~begun & ~some_before, best == minimum))
+    h.lemma(implies(h.started & ~arrived, h.signal("score") == Mux(begun, -minimum, minimum)))
     h.lemma(implies(arrived, h.signal("score") == h.register(score)))
-    h.lemma(implies(arrived, at_most(h.signal("score"), -least - 1)))
-    h.lemma(at_most(largest, -least - 1))
+    h.lemma(implies(arrived, at_most(h.signal("score"), -minimum - 1)))
+    h.lemma(at_most(largest, -minimum - 1))
     return h
 
 

@@ -141,11 +141,11 @@ def _rests(gateware: Gateware) -> Harness:
     h.lemma(implies(r.works & ~r.first_op, r.ops_after != r.op_count))
     h.lemma(implies(r.works & r.first_op,
                     (r.ops_after == r.op_count) | ((r.ops_after == 0) & (r.op_count == 1))))
-    for state, least, most in (("ACCEPT-RUN", 0, 0), ("READ-HEADER", 0, HEADER_END),
+    for state, minimum, maximum in (("ACCEPT-RUN", 0, 0), ("READ-HEADER", 0, HEADER_END),
                                ("FETCH-OP", 0, 2), ("FETCH-SCALE", 0, 0),
                                ("START-DIVISION", 0, scales - 1),
                                ("AWAIT-DIVISION", 1, scales)):
-        h.lemma(implies(is_in(state), (r.word >= least) & (r.word <= most)))
+        h.lemma(implies(is_in(state), (r.word >= minimum) & (r.word <= maximum)))
     h.lemma(implies(is_in("READ-HEADER", "START"), Cat(*r.requested).any()))
 
     # What was worked out in the cycle before.

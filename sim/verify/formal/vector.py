@@ -63,8 +63,8 @@ def _divider_divides(gateware: Gateware) -> Harness:
     with m.Elif(h.signal("stepping")):
         m.d.sync += [quotient.eq(Cat(bit, quotient)),
                      product.eq((product << 1) + Mux(bit, total, 0))]
-    most = (1 << scale_bits) - 1
-    limited = Mux(quotient > most, most, quotient)
+    maximum = (1 << scale_bits) - 1
+    limited = Mux(quotient > maximum, maximum, quotient)
     h.claim(implies(divider.done & ~divides, divider.result == scale))
     h.claim(implies(divider.done & divides & (total != 0),
                     (product <= numerator[1:]) & (numerator[1:] < product + total)
@@ -81,7 +81,7 @@ def _divider_divides(gateware: Gateware) -> Harness:
         h.lemma(h.signal("low") == (scale << (divider.CYCLES - steps_left)
                                     .as_unsigned())[:scale_bits])
         h.lemma(result == limited)
-        h.lemma(h.signal("saturated") == (quotient > most))
+        h.lemma(h.signal("saturated") == (quotient > maximum))
         h.lemma(first | (quotient >> (divider.CYCLES - 1 - steps_left).as_unsigned() == 0))
         with m.If(first):
             h.lemma((difference == 0) & (quotient == 0) & (product == 0))

@@ -119,14 +119,14 @@ class _Chip:
         self.bench.set_bit_length(bit * self.bench.hdl.board.clocks_per_bit)
         self.bench.write(data)
 
-    def run(self, most: int, settles: bool) -> tuple[list[Frame], bool]:
+    def run(self, maximum: int, settles: bool) -> tuple[list[Frame], bool]:
         """Run on; return frames that came, and whether what was waited for is over."""
-        ran = self.bench.run(most, quiet=None if settles else self.quiet, idle=IDLE)
+        ran = self.bench.run(maximum, quiet=None if settles else self.quiet, idle=IDLE)
         frames = self.reader.feed(self.bench.read())
         if settles:
-            return frames, ran < most
+            return frames, ran < maximum
         answered = any(frame.command & RESPONSE for frame in frames)
-        return frames, answered or (ran < most and self.bench.idle)
+        return frames, answered or (ran < maximum and self.bench.idle)
 
     def reset(self, after: int) -> None:
         """Reset the chip; what it has said and shown until then is forgotten."""
@@ -190,8 +190,8 @@ class Replay:
             if bench.cycles >= end:
                 return "does not end"
             # What waits for silence on the line is not interrupted, and so ends as it was recorded.
-            most = CHUNK if exchange.settles else end - bench.cycles
-            got, over = chip.run(most, exchange.settles)
+            maximum = CHUNK if exchange.settles else end - bench.cycles
+            got, over = chip.run(maximum, exchange.settles)
             frames += got
             for name, values in chip.traces().items():
                 expected = exchange.traces[name][seen[name]:seen[name] + len(values)]

@@ -175,7 +175,7 @@ def prepare(board: BoardDesign, progress: Progress = no_progress) -> Prepared:
                     design_sha256=sha256)
 
 
-def choose(prepared: Prepared, number: int, seed: int, least: int = 24,
+def choose(prepared: Prepared, number: int, seed: int, minimum: int = 24,
            progress: Progress = no_progress) -> list[Mutant]:
     """Choose mutants at random in every module.
 
@@ -197,7 +197,7 @@ def choose(prepared: Prepared, number: int, seed: int, least: int = 24,
     """
     sizes = _candidates(prepared, progress)
     total = sum(math.sqrt(size) for size in sizes.values())
-    counts = {module: min(size, max(least, round(number * math.sqrt(size) / total)))
+    counts = {module: min(size, max(minimum, round(number * math.sqrt(size) / total)))
               for module, size in sizes.items()}
     # Some are lost again: those of ports left out, and a bit that is reached in two ways.
     lines = [f"mutate -list {count + count // 2 + 4} -seed {seed} -o {place}.txt "

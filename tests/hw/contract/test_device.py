@@ -26,10 +26,10 @@ def test_the_released_chip() -> None:
     (8256, 21), (8257, 22)])
 def test_sums_have_the_width_that_the_columns_need(columns: int, bits: int) -> None:
     device = make(max_columns=columns)
-    most = columns * NUMBERS.act_max
+    maximum = columns * NUMBERS.act_max
     assert device.acc_bits == bits
-    assert most < 1 << bits - 1 <= 2 * most + 1
-    assert most < 1 << device.norm_bits <= 2 * most + 1
+    assert maximum < 1 << bits - 1 <= 2 * maximum + 1
+    assert maximum < 1 << device.norm_bits <= 2 * maximum + 1
 
 
 @pytest.mark.parametrize(("lanes", "depth"), [

@@ -410,7 +410,7 @@ def test_run_is_executed_once(rng: np.random.Generator) -> None:
               "temperature": 0x56D, "seed": 0x89ABCDEF}
     other = {"flags": 2, "sequence": 1, "n_feed": 0x100, "n_generate": 0xFFFF, "temperature": 0,
              "seed": 0}
-    least = {"flags": int(reset), "sequence": 0, "n_feed": 1, "n_generate": 0,
+    minimum = {"flags": int(reset), "sequence": 0, "n_feed": 1, "n_generate": 0,
              "temperature": 0x7FF, "seed": 1}
 
     async def script(host: Host) -> None:
@@ -434,13 +434,13 @@ def test_run_is_executed_once(rng: np.random.Generator) -> None:
         assert host.runs == [fields]
         await host.expect(12, Command.RUN, RUN.pack(*other.values()))
         assert host.runs == [fields, other]
-        await host.expect(9, Command.RUN, RUN.pack(*least.values()))
-        assert host.runs == [fields, other, least]
+        await host.expect(9, Command.RUN, RUN.pack(*minimum.values()))
+        assert host.runs == [fields, other, minimum]
         # A new host begins with sequence number 0, and may come to 9 by itself.
-        await host.expect(9, Command.RUN, RUN.pack(*least.values()))
+        await host.expect(9, Command.RUN, RUN.pack(*minimum.values()))
         assert len(host.runs) == 3
         await host.expect(0, Command.STOP)
-        await host.expect(9, Command.RUN, RUN.pack(*least.values()))
+        await host.expect(9, Command.RUN, RUN.pack(*minimum.values()))
         assert len(host.runs) == 4
 
     Host().simulate(script)

@@ -45,10 +45,10 @@ def trits(rng: np.random.Generator, rows: int, columns: int) -> NDArray[np.int8]
 
 def acts(rng: np.random.Generator, columns: int) -> NDArray[np.int8]:
     """Any activations, often all at one end of their range."""
-    most = NUMBERS.act_max
+    maximum = NUMBERS.act_max
     if rng.random() < 0.3:
-        return rng.choice([-most, most], columns).astype(np.int8)
-    return rng.integers(-most, most, columns, np.int8, endpoint=True)
+        return rng.choice([-maximum, maximum], columns).astype(np.int8)
+    return rng.integers(-maximum, maximum, columns, np.int8, endpoint=True)
 
 
 def shapes(device: Device, rng: np.random.Generator) -> Iterator[tuple[int, int]]:
@@ -108,9 +108,9 @@ def test_the_widest_sums(engine: NativeEngine, sign: int) -> None:
                        device.max_columns, axis=1)
     vector = np.full(device.max_columns, sign * NUMBERS.act_max, np.int8)
     sums, _, _ = engine.run([Product(matrix, vector, short) for short in (False, True)])
-    most = NUMBERS.act_max * device.max_columns
-    assert most >= 1 << device.acc_bits - 2
-    assert {abs(int(total)) for part in sums for total in part} == {most}
+    maximum = NUMBERS.act_max * device.max_columns
+    assert maximum >= 1 << device.acc_bits - 2
+    assert {abs(int(total)) for part in sums for total in part} == {maximum}
 
 
 def test_a_word_a_cycle(engine: NativeEngine, seed: int) -> None:

@@ -231,10 +231,10 @@ def test_products(rng: np.random.Generator, rows: int, columns: int) -> None:
 
 def test_sigmoid_and_silu() -> None:
     inside = FORMATS.z_frac - FORMATS.table_steps
-    entries, most = FORMATS.table_entries, 1 << FORMATS.z_bits - 1
+    entries, maximum = FORMATS.table_entries, 1 << FORMATS.z_bits - 1
     ends = np.arange(-entries - 2, entries + 3) << inside
     z = np.unique(np.concatenate([np.arange(-20 << FORMATS.z_frac, 20 << FORMATS.z_frac, 997),
-                                  [-most, most - 1, 0, 1, -1], ends, ends - 1]))
+                                  [-maximum, maximum - 1, 0, 1, -1], ends, ends - 1]))
     real = np.ldexp(z.astype(float), -FORMATS.z_frac)
     exact = 1 / (1 + np.exp(-real))
     step = 2.0**-FORMATS.sigmoid_bits

@@ -812,14 +812,14 @@ def test_a_lost_write_is_repeated_without_a_wait() -> None:
 
 def test_how_many_requests_are_on_their_way() -> None:
     """Several writes; a read alone, for what comes during its long answer is dropped."""
-    most = {Command.WRITE: 0, Command.READ: 0}
+    maximum = {Command.WRITE: 0, Command.READ: 0}
     waiting = 0
 
     def ask(frame: Frame) -> Sequence[Frame]:
         nonlocal waiting
         waiting += 1
-        if frame.command in most:
-            most[Command(frame.command)] = max(most[Command(frame.command)], waiting)
+        if frame.command in maximum:
+            maximum[Command(frame.command)] = max(maximum[Command(frame.command)], waiting)
         return [frame]
 
     def answer(frame: Frame) -> Sequence[Frame]:
@@ -828,7 +828,7 @@ def test_how_many_requests_are_on_their_way() -> None:
         return [frame]
 
     Board(Tamper(ask, answer)).load(MODEL, verify=True)
-    assert most == {Command.WRITE: 4, Command.READ: 1}
+    assert maximum == {Command.WRITE: 4, Command.READ: 1}
 
 
 def test_doubled_frames() -> None:

@@ -71,9 +71,9 @@ def test_a_device_that_moves_is_waited_for() -> None:
 @pytest.mark.parametrize("wait", WAITS, ids=["listen", "settle"])
 def test_words_that_are_read_are_progress(wait: Callable[[Runs], object]) -> None:
     """On the way to a token of a large memory, at a clock that is slow."""
-    most = IDLE_READINGS * UP5K.sequences * UP5K.weight_words
-    slow = [words for words in range(0, most + 1, most // 4) for _ in range(STALLED_POLLS)]
-    transport = Device(repeat(0), chain(slow, repeat(most + 1)))
+    maximum = IDLE_READINGS * UP5K.sequences * UP5K.weight_words
+    slow = [words for words in range(0, maximum + 1, maximum // 4) for _ in range(STALLED_POLLS)]
+    transport = Device(repeat(0), chain(slow, repeat(maximum + 1)))
     runs = started(transport)
     with pytest.raises(DeviceError, match="stuck"):
         wait(runs)
