@@ -63,6 +63,6 @@ def test_figures_of_performance_are_computed() -> None:
 
 def test_quality_is_that_of_the_model() -> None:
     about = Model.load(default_model_path()).provenance
-    for key in ("quality", "quality_blocks"):
+    for key in ("quality", "quality_windows"):
         quality = about[key]
         assert f"| {quality['bits_per_byte']:.3f} ({quality['nats_per_char']:.3f})" in README

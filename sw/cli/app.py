@@ -199,7 +199,7 @@ def evaluate(
 ) -> None:
     """Measure how well a model predicts a text, in nats per character and bits per byte.
 
-    The protocol streamed carries the model's memory along 64 streams; blocks resets it every 256
+    The protocol stateful carries the model's memory along 64 streams; windows resets it every 256
     characters. The figures are of the integer reference, and so of every target that draws the
     same tokens. A second table shows who pays for what the model lacks: frequent, middle or rare
     characters and words.
@@ -234,13 +234,13 @@ def evaluate(
                     loaded, text, protocol, predictor=predictor, progress=advance)
     protocols = {protocol: summary(loaded, text, nats["model"], protocol)
                  for protocol, nats in losses.items()}
-    streamed = protocols["streamed"]
+    stateful = protocols["stateful"]
     results = {
         "corpus": corpus.name, "changes": list(read.changes), "split": split.value,
-        **{key: streamed[key] for key in ("protocol", "nats_per_char", "bits_per_char",
+        **{key: stateful[key] for key in ("protocol", "nats_per_char", "bits_per_char",
                                           "bits_per_byte", "model_sha256", "text_sha256")},
         "protocols": protocols,
-        "frequency": frequency_buckets(text, losses["streamed"], known)}
+        "frequency": frequency_buckets(text, losses["stateful"], known)}
     if float_file is not None:
         results["float_nats_per_char"] = {
             protocol: float(np.nanmean(nats["float"])) for protocol, nats in losses.items()}

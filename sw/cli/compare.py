@@ -88,7 +88,7 @@ def _show(console: Console, rows: Sequence[Mapping[str, Any]],
         size = model["weight_bytes"]
         table.add_row(f"{model['name']}, published", model["format"],
                       "" if size is None else f"{size:,}", "", "", "", "", "",
-                      f"{model['nats_per_char_blocks']:.4f}")
+                      f"{model['nats_per_char_windows']:.4f}")
     console.print(table)
     for group in groups:
         console.print(f"\n{len(group['files'])} seeds, {', '.join(group['files'])}: " + "; ".join(

@@ -27,7 +27,7 @@ from trilight.hw.support.extras import pip_install
 from trilight.hw.support.terminal import Console
 from trilight.sw.errors import TrainingError
 from trilight.sw.model.model import Model
-from trilight.sw.quality.evaluate import BLOCK_CHARACTERS, PROTOCOLS, evaluate
+from trilight.sw.quality.evaluate import PROTOCOLS, WINDOW_CHARACTERS, evaluate
 from trilight.sw.reference.continuation import continue_text
 from trilight.sw.task.classifier import accuracy, decide
 from trilight.sw.train.corpus import Corpus, read_corpus, read_labelled
@@ -63,7 +63,7 @@ _TARGET_FILES = "soft-targets-*.safetensors"
 _FLOAT_SHAPE = {"d_model": 256, "layers": 4, "hidden": 512}
 _LINES_TOGETHER = 64
 """Labelled lines of a step."""
-_TRANSFORMER_WINDOW = {"bptt_length": BLOCK_CHARACTERS, "batch_size": 8}
+_TRANSFORMER_WINDOW = {"bptt_length": WINDOW_CHARACTERS, "batch_size": 8}
 """It knows only positions that it was trained on: as many as it is measured on. A step reads as
 many characters as of the others."""
 
@@ -571,18 +571,18 @@ def _finish(console: Console, run: _Run) -> "Model | FloatModel":
     """Turn the network into what is written, measured, with a note of where it comes from."""
     from trilight.sw.train.float_file import FloatModel
     from trilight.sw.train.network import Network
-    from trilight.sw.train.trainer import blocks_loss, streamed_loss
+    from trilight.sw.train.trainer import stateful_loss, windows_loss
 
     trainer = run.trainer
     config, corpus = trainer.config, trainer.corpus
     network = trainer.result()
     with console.status("measuring the network"):
-        float_blocks = blocks_loss(network, corpus.held_out)
+        float_windows = windows_loss(network, corpus.held_out)
         # A Transformer sees nothing but its window.
-        float_streamed = (None if trainer.options.network == "transformer"
-                          else streamed_loss(network, corpus.held_out))
-    provenance = {**_origin(run), "float_nats_per_char": float_streamed,
-                  "float_nats_per_char_blocks": float_blocks}
+        float_stateful = (None if trainer.options.network == "transformer"
+                          else stateful_loss(network, corpus.held_out))
+    provenance = {**_origin(run), "float_nats_per_char": float_stateful,
+                  "float_nats_per_char_windows": float_windows}
     if not isinstance(network, Network):
         return FloatModel(trainer.options.network, network, corpus.vocab, provenance)
     arrays = network.arrays()
@@ -595,7 +595,7 @@ def _finish(console: Console, run: _Run) -> "Model | FloatModel":
                 "split": corpus.held_out_part,
                 **evaluate(model, corpus.held_out_text, protocol),
             }
-    nats = results["streamed"]["nats_per_char"]
+    nats = results["stateful"]["nats_per_char"]
     if corpus.labels:
         provenance["labels"] = dict(corpus.labels)
         unmeasured = build_model(config, corpus.vocab, arrays, provenance)
@@ -605,9 +605,9 @@ def _finish(console: Console, run: _Run) -> "Model | FloatModel":
     return build_model(config, corpus.vocab, arrays, {
         **provenance,
         "integer_nats_per_char": nats,
-        "float_to_integer_gap": nats - float_streamed,
-        "quality": results["streamed"],
-        "quality_blocks": results["blocks"],
+        "float_to_integer_gap": nats - float_stateful,
+        "quality": results["stateful"],
+        "quality_windows": results["windows"],
         "ternary_weights": config.ternary_weights,
         "weight_words": config.weight_words(run.chip.packing),
         "weight_words_present": run.chip.weight_words,
@@ -656,14 +656,14 @@ def _show(console: Console, model: Model, out: Path, prompt: str) -> None:
             f"ternary weights. Ask it with\n  trilight classify --model {escape(quote(str(out)))} "
             "TEXT", highlight=False, soft_wrap=True)
         return
-    streamed, blocks = about["quality"], about["quality_blocks"]
+    stateful, windows = about["quality"], about["quality_windows"]
     tokens = continue_text(model, prompt, 300, seed=1, temperature=0.8)
     console.print(prompt + model.decode(tokens), style="italic", markup=False, highlight=False)
     console.print(
-        f"\nheld-out text, integer model: [bold]{streamed['nats_per_char']:.4f}[/] nats/char, "
-        f"{streamed['bits_per_byte']:.3f} bits/byte streamed; "
-        f"{blocks['nats_per_char']:.4f} nats/char, {blocks['bits_per_byte']:.3f} bits/byte in "
-        f"blocks of {blocks['block_characters']}\n"
+        f"\nheld-out text, integer model: [bold]{stateful['nats_per_char']:.4f}[/] nats/char, "
+        f"{stateful['bits_per_byte']:.3f} bits/byte stateful; "
+        f"{windows['nats_per_char']:.4f} nats/char, {windows['bits_per_byte']:.3f} bits/byte in "
+        f"windows of {windows['window_characters']}\n"
         f"the real-valued network has {about['float_nats_per_char']:.4f} nats/char: rounding "
         f"costs {about['float_to_integer_gap']:+.4f}\n"
         f"{escape(str(out))}: {out.stat().st_size:,} bytes. Run it with\n"
@@ -673,11 +673,11 @@ def _show(console: Console, model: Model, out: Path, prompt: str) -> None:
 
 def _show_float(console: Console, model: "FloatModel", out: Path) -> None:
     about = model.provenance
-    streamed = about["float_nats_per_char"]
+    stateful = about["float_nats_per_char"]
     console.print(
-        f"\nheld-out text: {f'[bold]{streamed:.4f}[/] nats/char streamed; ' if streamed else ''}"
-        f"[bold]{about['float_nats_per_char_blocks']:.4f}[/] nats/char in blocks of "
-        f"{BLOCK_CHARACTERS}\n{escape(str(out))}: {out.stat().st_size:,} bytes."
+        f"\nheld-out text: {f'[bold]{stateful:.4f}[/] nats/char stateful; ' if stateful else ''}"
+        f"[bold]{about['float_nats_per_char_windows']:.4f}[/] nats/char in windows of "
+        f"{WINDOW_CHARACTERS}\n{escape(str(out))}: {out.stat().st_size:,} bytes."
         + (" Teach a model with\n  trilight train --teacher "
            f"{escape(quote(str(out)))} ..." if model.kind == "float" else ""),
         highlight=False, soft_wrap=True)

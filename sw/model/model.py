@@ -23,6 +23,8 @@ from trilight.hw.contract.trits import FILE_CODE, TritCode
 from trilight.hw.support.files import write_whole
 from trilight.sw.errors import ModelError, ModelFileError, TokenError, UnknownCharacterError
 
+from .provenance import current_names
+
 __all__ = ["MATRICES", "Layer", "Matrix", "Model", "pack_trits", "unpack_trits"]
 
 MATRICES = ("forget", "candidate", "gate", "mix_out", "glu_gate", "glu_up", "glu_down")
@@ -475,7 +477,7 @@ class Model:
             head_tap=about["head_tap"],
             head_bias=tensors["head_bias"],
             layers=tuple(layers),
-            provenance=about["provenance"],
+            provenance=current_names(_checked_provenance(about["provenance"])),
         )
         if model.sha256 != about["sha256"]:
             raise ModelError(f"its weights have SHA-256 {model.sha256}, "

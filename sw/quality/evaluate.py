@@ -15,13 +15,13 @@ from trilight.sw.errors import EvaluationError
 from trilight.sw.model.model import Model
 from trilight.sw.reference.model import ReferenceModel
 
-__all__ = ["BLOCK_CHARACTERS", "PROTOCOLS", "Predictor", "PredictorFactory", "Progress",
+__all__ = ["PROTOCOLS", "WINDOW_CHARACTERS", "Predictor", "PredictorFactory", "Progress",
            "character_losses", "evaluate", "log_softmax", "quality", "summary"]
 
-BLOCK_CHARACTERS = 256
-"""Characters fed to one block of the ``blocks`` protocol."""
+WINDOW_CHARACTERS = 256
+"""Characters fed to one window of the ``windows`` protocol."""
 
-PROTOCOLS = ("streamed", "blocks")
+PROTOCOLS = ("stateful", "windows")
 
 Progress = Callable[[int, int], None]
 """Called with the characters scored and the characters in all."""
@@ -40,13 +40,13 @@ PredictorFactory = Callable[[int], Predictor]
 """Makes a predictor of a number of streams."""
 
 
-def evaluate(model: Model, text: str, protocol: str = "streamed", *, streams: int = 64,
+def evaluate(model: Model, text: str, protocol: str = "stateful", *, streams: int = 64,
              progress: Progress | None = None) -> dict[str, Any]:
     """Measure how well a model predicts a text.
 
-    With the protocol ``streamed`` the text is split into ``streams`` equal contiguous streams
+    With the protocol ``stateful`` the text is split into ``streams`` equal contiguous streams
     (what is left over is not used), state is carried along each, and every character but the first
-    of each stream is scored. With ``blocks`` it is split into blocks of 256 characters, the last
+    of each stream is scored. With ``windows`` it is split into windows of 256 characters, the last
     one shorter; each starts from zero state and scores the character after each of its own, so
     that every character of the text but the first is scored with 1 to 256 characters before it.
 
@@ -55,15 +55,15 @@ def evaluate(model: Model, text: str, protocol: str = "streamed", *, streams: in
     model : Model
     text : str
     protocol : str
-        ``"streamed"`` or ``"blocks"``.
+        ``"stateful"`` or ``"windows"``.
     streams : int
-        Streams, or blocks computed at a time, which do not change the result of ``blocks``.
+        Streams, or windows computed at a time, which do not change the result of ``windows``.
     progress : callable, optional
 
     Returns
     -------
     dict
-        Ready for JSON: ``protocol``, ``streams`` or ``block_characters``, ``nats_per_char``,
+        Ready for JSON: ``protocol``, ``streams`` or ``window_characters``, ``nats_per_char``,
         ``bits_per_char``, ``bits_per_byte`` (bytes of the scored characters in UTF-8),
         ``characters_scored``, ``bytes_scored``, ``model_sha256``, ``text_sha256``.
 
@@ -85,8 +85,8 @@ def summary(model: Model, text: str, nats: NDArray[np.float64], protocol: str, *
     token_bytes = np.array([len(character.encode()) for character in model.vocab])
     bytes_scored = int(token_bytes[np.array(model.encode(text), np.int64)[scored]].sum())
     total = float(nats[scored].sum())
-    setting = ({"streams": streams} if protocol == "streamed"
-               else {"block_characters": BLOCK_CHARACTERS})
+    setting = ({"streams": streams} if protocol == "stateful"
+               else {"window_characters": WINDOW_CHARACTERS})
     return {
         "protocol": protocol,
         **setting,
@@ -100,7 +100,7 @@ def summary(model: Model, text: str, nats: NDArray[np.float64], protocol: str, *
     }
 
 
-def character_losses(model: Model, text: str, protocol: str = "streamed", *, streams: int = 64,
+def character_losses(model: Model, text: str, protocol: str = "stateful", *, streams: int = 64,
                      predictor: PredictorFactory | None = None,
                      progress: Progress | None = None) -> NDArray[np.float64]:
     """Loss of each character of a text in nats, NaN where the protocol scores none.
@@ -122,13 +122,13 @@ def character_losses(model: Model, text: str, protocol: str = "streamed", *, str
         raise EvaluationError(f"protocol must be {' or '.join(PROTOCOLS)}, not {protocol!r}")
     if streams < 1:
         raise EvaluationError(f"streams must be positive, not {streams}")
-    fewest = 2 * streams if protocol == "streamed" else 2
+    fewest = 2 * streams if protocol == "stateful" else 2
     if len(text) < fewest:
         raise EvaluationError(f"a text must have at least {fewest} characters for the protocol "
                               f"{protocol!r}, not {len(text)}; take a longer one or fewer streams")
     tokens = np.array(model.encode(text), np.int64)
-    batches = ([_streams(len(tokens), streams)] if protocol == "streamed"
-               else list(_blocks(len(tokens), streams)))
+    batches = ([_streams(len(tokens), streams)] if protocol == "stateful"
+               else list(_windows(len(tokens), streams)))
     scored, done = sum(batch[:, 1:].size for batch in batches), 0
     nats = np.full(len(tokens), np.nan)
     # The products are small: threads would wait for each other longer than they work, and for
@@ -172,15 +172,15 @@ def _streams(length: int, streams: int) -> NDArray[np.int64]:
     return np.arange(streams * steps).reshape(streams, steps)
 
 
-def _blocks(length: int, at_a_time: int) -> Iterator[NDArray[np.int64]]:
-    """Positions [blocks, steps + 1] of some blocks after others; the short one last."""
-    whole = (length - 1) // BLOCK_CHARACTERS
-    span = np.arange(BLOCK_CHARACTERS + 1)
+def _windows(length: int, at_a_time: int) -> Iterator[NDArray[np.int64]]:
+    """Positions [windows, steps + 1] of some windows after others; the short one last."""
+    whole = (length - 1) // WINDOW_CHARACTERS
+    span = np.arange(WINDOW_CHARACTERS + 1)
     for first in range(0, whole, at_a_time):
-        starts = np.arange(first, min(first + at_a_time, whole)) * BLOCK_CHARACTERS
+        starts = np.arange(first, min(first + at_a_time, whole)) * WINDOW_CHARACTERS
         yield starts[:, None] + span
-    if whole * BLOCK_CHARACTERS < length - 1:
-        yield np.arange(whole * BLOCK_CHARACTERS, length)[None, :]
+    if whole * WINDOW_CHARACTERS < length - 1:
+        yield np.arange(whole * WINDOW_CHARACTERS, length)[None, :]
 
 
 class _Integers:

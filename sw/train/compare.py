@@ -21,7 +21,7 @@ from trilight.sw.report.report import load_releases
 from .corpus import Corpus
 from .float_file import FORMAT, FloatModel
 from .renamed import RENAMED_OPTIONS
-from .trainer import Options, blocks_loss, streamed_loss
+from .trainer import Options, stateful_loss, windows_loss
 from .work import WEIGHT_BITS, work_per_character
 
 __all__ = ["compare", "quantised", "seed_groups"]
@@ -142,8 +142,8 @@ def _training(provenance: Mapping[str, Any]) -> dict[str, Any]:
 
     return {**of(provenance), "teachers": [
         {"sha256": teacher["sha256"], **of(teacher),
-         "nats_per_char_streamed": teacher.get("float_nats_per_char"),
-         "nats_per_char_blocks": teacher.get("float_nats_per_char_blocks")}
+         "nats_per_char_stateful": teacher.get("float_nats_per_char"),
+         "nats_per_char_windows": teacher.get("float_nats_per_char_windows")}
         for teacher in provenance.get("teachers", [])]}
 
 
@@ -156,8 +156,8 @@ def _ternary(path: Path, text: Corpus) -> list[tuple[dict[str, Any], WorkEnergy]
     nats = {protocol: evaluate(model, text.held_out_text, protocol)["nats_per_char"]
             for protocol in PROTOCOLS}
     about = model.provenance
-    floats = {"streamed": about.get("float_nats_per_char"),
-              "blocks": about.get("float_nats_per_char_blocks")}
+    floats = {"stateful": about.get("float_nats_per_char"),
+              "windows": about.get("float_nats_per_char_windows")}
     return [({
         "file": path.name,
         "kind": "ternary",
@@ -210,9 +210,9 @@ def _float(path: Path, text: Corpus) -> list[tuple[dict[str, Any], WorkEnergy]]:
             "multiplications_per_char": work.count("multiply"),
             "additions_per_char": work.count("add"),
             "fpga_core_energy_per_char": None,
-            "nats_per_char_streamed": (None if each.kind == "transformer" else
-                                       streamed_loss(each.network, text.held_out)),
-            "nats_per_char_blocks": blocks_loss(each.network, text.held_out),
+            "nats_per_char_stateful": (None if each.kind == "transformer" else
+                                       stateful_loss(each.network, text.held_out)),
+            "nats_per_char_windows": windows_loss(each.network, text.held_out),
             "float_to_integer_gap": {},
             "sha256": each.sha256,
             **_training(each.provenance),

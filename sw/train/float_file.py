@@ -17,6 +17,7 @@ from safetensors.torch import save
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.support.files import write_whole
 from trilight.sw.errors import ModelFileError
+from trilight.sw.model.provenance import current_names
 
 from .float_network import FloatNetwork, Transformer
 from .network import State
@@ -108,7 +109,8 @@ class FloatModel:
                 ModelConfig(**json.loads(metadata["config"])), bf16=False)
             network.load_state_dict(weights)
             return cls(metadata["kind"], network.to(device).eval(),
-                       tuple(json.loads(metadata["vocab"])), json.loads(metadata["provenance"]))
+                       tuple(json.loads(metadata["vocab"])),
+                       current_names(json.loads(metadata["provenance"])))
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ModelFileError(f"{path} is damaged: {error}; make it again") from error
 
@@ -121,7 +123,7 @@ class FloatPredictor:
     model
         Of the kind ``float``.
     batch_size
-        Independent batch_size.
+        Independent sequences.
     """
 
     def __init__(self, model: FloatModel, batch_size: int) -> None:

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.sw.errors import CheckpointError, TrainingError
-from trilight.sw.quality.evaluate import BLOCK_CHARACTERS
+from trilight.sw.quality.evaluate import WINDOW_CHARACTERS
 
 from .corpus import Corpus
 from .distill import DistillationData
@@ -27,8 +27,17 @@ from .float_network import FloatNetwork, Transformer
 from .network import Network, State
 from .reader import Chunk, LineReader, Reader
 
-__all__ = ["NETWORKS", "Options", "Progress", "Trainer", "bf16_is_faster", "blocks_loss",
-           "characters_in", "compiler_works", "streamed_loss"]
+__all__ = [
+    "NETWORKS",
+    "Options",
+    "Progress",
+    "Trainer",
+    "bf16_is_faster",
+    "characters_in",
+    "compiler_works",
+    "stateful_loss",
+    "windows_loss",
+]
 
 _VERSION = 4
 _FINAL_RATE = 0.02
@@ -423,11 +432,11 @@ class Trainer:
 
 
 @torch.no_grad()
-def streamed_loss(network: Network | FloatNetwork | Transformer, tokens: NDArray[np.int64], *,
+def stateful_loss(network: Network | FloatNetwork | Transformer, tokens: NDArray[np.int64], *,
                   batch_size: int = 64) -> float:
     """Return a network's mean loss in nats per character, without dropout.
 
-    The tokens are cut and scored as by the protocol ``streamed`` of
+    The tokens are cut and scored as by the protocol ``stateful`` of
     ``trilight.sw.quality.evaluate``.
     """
     length = len(tokens) // batch_size
@@ -443,19 +452,19 @@ def streamed_loss(network: Network | FloatNetwork | Transformer, tokens: NDArray
 
 
 @torch.no_grad()
-def blocks_loss(network: Network | FloatNetwork | Transformer, tokens: NDArray[np.int64], *,
+def windows_loss(network: Network | FloatNetwork | Transformer, tokens: NDArray[np.int64], *,
                 at_a_time: int = 64) -> float:
-    """Return a network's mean loss in nats per character by the protocol ``blocks``."""
-    whole = (len(tokens) - 1) // BLOCK_CHARACTERS * BLOCK_CHARACTERS
-    size = at_a_time * BLOCK_CHARACTERS
-    spans = [(begin, min(begin + size, whole), BLOCK_CHARACTERS)
+    """Return a network's mean loss in nats per character by the protocol ``windows``."""
+    whole = (len(tokens) - 1) // WINDOW_CHARACTERS * WINDOW_CHARACTERS
+    size = at_a_time * WINDOW_CHARACTERS
+    spans = [(begin, min(begin + size, whole), WINDOW_CHARACTERS)
              for begin in range(0, whole, size)]
     if whole < len(tokens) - 1:
         spans.append((whole, len(tokens) - 1, len(tokens) - 1 - whole))
     total = 0.0
-    for begin, end, block in spans:
+    for begin, end, window in spans:
         inputs, targets = (
-            torch.from_numpy(tokens[begin + shift:end + shift]).view(-1, block).T.contiguous()
+            torch.from_numpy(tokens[begin + shift:end + shift]).view(-1, window).T.contiguous()
             .to(network.embedding.device) for shift in (0, 1))
         logits, _ = network(inputs, network.start(inputs.shape[1]))
         total += functional.cross_entropy(

@@ -8,7 +8,7 @@ on-chip memory that just holds them.
 from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.sw.power.operations import MemoryRead, Work
-from trilight.sw.quality.evaluate import BLOCK_CHARACTERS
+from trilight.sw.quality.evaluate import WINDOW_CHARACTERS
 
 __all__ = ["FORMATS", "WEIGHT_BITS", "work_per_character"]
 
@@ -30,7 +30,7 @@ def work_per_character(config: ModelConfig, kind: str, form: str, *,
         Shape.
     kind
         ``ternary``, ``float`` or ``transformer``. The last attends to half of a window of
-        ``BLOCK_CHARACTERS`` on average, and reads keys and values of float32 from a memory that
+        ``WINDOW_CHARACTERS`` on average, and reads keys and values of float32 from a memory that
         holds a window of them.
     form
         Of the weights: ``trits``, or of ``WEIGHT_BITS``. With ``int8`` the inputs of matrices have
@@ -58,11 +58,11 @@ def work_per_character(config: ModelConfig, kind: str, form: str, *,
         operations["add_float32"] += layers * 4 * d
     else:
         # Rotations of query and key, four products and two sums a pair; scores and mixture.
-        attended = (BLOCK_CHARACTERS + 1) / 2
+        attended = (WINDOW_CHARACTERS + 1) / 2
         operations["multiply_float32"] += layers * (4 * d + 2 * d * attended)
         operations["add_float32"] += layers * (2 * d + 2 * d * attended)
         cached = layers * 2 * d * WEIGHT_BITS["float32"]
-        reads.append(MemoryRead(cached * attended, cached * BLOCK_CHARACTERS // _BYTE))
+        reads.append(MemoryRead(cached * attended, cached * WINDOW_CHARACTERS // _BYTE))
     return Work(operations, tuple(reads))
 
 

@@ -24,7 +24,7 @@ Document = dict[str, Any]
 UNTRAINED = Model.random(ModelConfig(vocab_size=40, d_model=48, n_layers=2, d_hidden=80), seed=1)
 MODEL = replace(UNTRAINED, provenance={"quality": {
     "bits_per_byte": 2.125, "nats_per_char": 1.473, "dataset": "a play",
-    "split": "last 10 %", "protocol": "streamed"}})
+    "split": "last 10 %", "protocol": "stateful"}})
 
 BUSY = Activity(clock_nets=1, ff_clocked=1500, net_transitions=250, ebr_accesses=16,
                 spram_accesses=3.5, dsp_ops=2, io_edges=0.01, cycles=40_000)

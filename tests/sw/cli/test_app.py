@@ -188,11 +188,11 @@ def test_evaluate(split: str, model: str, tmp_path: Path,
     part = text[2700:] if split == "validation" else text
     results = json.loads(json_file.read_text())
     assert results["protocols"] == {name: evaluate(MODEL, part, name)
-                                    for name in ("streamed", "blocks")}
-    streamed = results["protocols"]["streamed"]
-    assert results["nats_per_char"] == streamed["nats_per_char"]
-    assert results["bits_per_byte"] == streamed["bits_per_byte"]
-    assert f"{streamed['nats_per_char']:.4f}" in capsys.readouterr().out
+                                    for name in ("stateful", "windows")}
+    stateful = results["protocols"]["stateful"]
+    assert results["nats_per_char"] == stateful["nats_per_char"]
+    assert results["bits_per_byte"] == stateful["bits_per_byte"]
+    assert f"{stateful['nats_per_char']:.4f}" in capsys.readouterr().out
 
 
 def test_evaluate_refuses_what_is_no_text(model: str, tmp_path: Path,

@@ -70,7 +70,7 @@ def test_training_and_evaluation_hold_out_the_same(form: Path, model: Path, tmp_
     assert main(["evaluate", "--corpus", str(form), "--model", str(model), "--json", str(out)]) == 0
     found = json.loads(out.read_text())
     said = capsys.readouterr().err
-    assert found["protocols"]["streamed"]["text_sha256"] == found["text_sha256"]
+    assert found["protocols"]["stateful"]["text_sha256"] == found["text_sha256"]
     again = tmp_path / "plain.txt"
     again.write_text(LINES, encoding="utf-8")
     assert main(["evaluate", "--corpus", str(again), "--model", str(model), "--json",

@@ -50,7 +50,7 @@ def plain_loss(model: Model, text: str) -> float:
     return nats
 
 
-@pytest.mark.parametrize("protocol", ["streamed", "blocks"])
+@pytest.mark.parametrize("protocol", ["stateful", "windows"])
 def test_constant_prediction(model: Model, text: str, protocol: str,
                              rng: np.random.Generator) -> None:
     bias = rng.integers(-200, 200, len(VOCAB))
@@ -77,7 +77,7 @@ def test_streams_carry_state(model: Model, text: str, streams: int) -> None:
     length = len(text) // streams
     pieces = [text[i * length:(i + 1) * length] for i in range(streams)]
     nats = sum(plain_loss(model, piece) for piece in pieces)
-    result = evaluate(model, text, "streamed", streams=streams)
+    result = evaluate(model, text, "stateful", streams=streams)
     assert result["streams"] == streams
     assert result["characters_scored"] == streams * (length - 1)
     assert result["bytes_scored"] == sum(len(piece[1:].encode()) for piece in pieces)
@@ -89,19 +89,19 @@ def test_streams_carry_state(model: Model, text: str, streams: int) -> None:
 def test_blocks_start_from_zero(model: Model, text: str, length: int, at_a_time: int) -> None:
     text = text[:length]
     nats = sum(plain_loss(model, text[start:start + 257]) for start in range(0, length - 1, 256))
-    result = evaluate(model, text, "blocks", streams=at_a_time)
-    assert result["block_characters"] == 256
+    result = evaluate(model, text, "windows", streams=at_a_time)
+    assert result["window_characters"] == 256
     assert result["characters_scored"] == length - 1
     assert result["nats_per_char"] == pytest.approx(nats / (length - 1), rel=1e-12)
 
 
 def test_protocols_differ_by_state_only(model: Model, text: str) -> None:
     results = quality(model, text, streams=1)
-    assert list(results) == ["streamed", "blocks"]
+    assert list(results) == ["stateful", "windows"]
     assert [result["protocol"] for result in results.values()] == list(results)
-    assert results["streamed"]["nats_per_char"] != results["blocks"]["nats_per_char"]
+    assert results["stateful"]["nats_per_char"] != results["windows"]["nats_per_char"]
     short = quality(model, text[:257], streams=1)
-    assert short["streamed"]["nats_per_char"] == short["blocks"]["nats_per_char"]
+    assert short["stateful"]["nats_per_char"] == short["windows"]["nats_per_char"]
 
 
 def test_result_is_json_and_names_its_inputs(model: Model, text: str) -> None:
@@ -111,7 +111,7 @@ def test_result_is_json_and_names_its_inputs(model: Model, text: str) -> None:
     assert result["text_sha256"] == hashlib.sha256(text.encode()).hexdigest()
 
 
-@pytest.mark.parametrize("protocol", ["streamed", "blocks"])
+@pytest.mark.parametrize("protocol", ["stateful", "windows"])
 def test_progress_reaches_the_end(model: Model, text: str, protocol: str) -> None:
     calls: list[tuple[int, int]] = []
     result = evaluate(model, text, protocol, streams=2,
@@ -133,11 +133,11 @@ def test_log_softmax_of_large_logits() -> None:
 
 
 @pytest.mark.parametrize(("text", "arguments", "message"), [
-    ("abc", {"protocol": "guess"}, "protocol must be streamed or blocks, not 'guess'"),
+    ("abc", {"protocol": "guess"}, "protocol must be stateful or windows, not 'guess'"),
     ("abc", {"streams": 0}, "streams must be positive, not 0"),
-    ("abc", {"streams": 2}, "a text must have at least 4 characters for the protocol 'streamed', "),
-    ("a", {"protocol": "blocks"},
-     "a text must have at least 2 characters for the protocol 'blocks', not 1; take a longer one"),
+    ("abc", {"streams": 2}, "a text must have at least 4 characters for the protocol 'stateful', "),
+    ("a", {"protocol": "windows"},
+     "a text must have at least 2 characters for the protocol 'windows', not 1; take a longer one"),
 ])
 def test_illegal_evaluation(model: Model, text: str, arguments: dict[str, Any],
                             message: str) -> None:

@@ -40,12 +40,12 @@ def compared(row: Mapping[str, Any]) -> str:
     return (f"{row['weight_bytes']:,} | {row['multiplications_per_char']:,.0f} | "
             f"{row['additions_per_char']:,.0f} | {energy['value']:,.0f} "
             f"({energy['interval']['p05']:,.0f} to {energy['interval']['p95']:,.0f}) | "
-            f"{ratio['p50']:.2g} | {nats(row['nats_per_char_streamed'])} | "
-            f"{nats(row['nats_per_char_blocks'])} |")
+            f"{ratio['p50']:.2g} | {nats(row['nats_per_char_stateful'])} | "
+            f"{nats(row['nats_per_char_windows'])} |")
 
 
 def tried(row: Mapping[str, Any]) -> str:
-    return f"| {nats(row['nats_per_char_streamed'])} | {nats(row['nats_per_char_blocks'])} |"
+    return f"| {nats(row['nats_per_char_stateful'])} | {nats(row['nats_per_char_windows'])} |"
 
 
 @pytest.mark.parametrize("row", COMPARISON["models"],
@@ -61,7 +61,7 @@ def test_what_was_tried_has_a_line_for_each(row: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("model", COMPARISON["published"], ids=lambda model: model["name"])
 def test_published_figures_have_a_line(model: dict[str, Any]) -> None:
-    assert re.search(rf"\| \[?{re.escape(model['name'])}.*\| {model['nats_per_char_blocks']:g} \|",
+    assert re.search(rf"\| \[?{re.escape(model['name'])}.*\| {model['nats_per_char_windows']:g} \|",
                      PAGE)
 
 
@@ -71,9 +71,9 @@ def test_steps_of_compression_have_a_line_each(step: str) -> None:
     before, after = (rows[key] for key in STEPS[step])
     size = after["weight_bytes"] / before["weight_bytes"] - 1
     energy = after["energy_per_char"]["value"] / before["energy_per_char"]["value"] - 1
-    streamed, blocks = (after[f"nats_per_char_{protocol}"] - before[f"nats_per_char_{protocol}"]
-                        for protocol in ("streamed", "blocks"))
-    assert (f"| {step} | {size:+.1%} | {energy:+.1%} | {streamed:+.4f} | {blocks:+.4f} |"
+    stateful, windows = (after[f"nats_per_char_{protocol}"] - before[f"nats_per_char_{protocol}"]
+                        for protocol in ("stateful", "windows"))
+    assert (f"| {step} | {size:+.1%} | {energy:+.1%} | {stateful:+.4f} | {windows:+.4f} |"
             in PAGE)
 
 
@@ -90,12 +90,12 @@ def test_results_are_of_the_model_that_comes_along() -> None:
     model = Model.load(default_model_path())
     [row] = [row for row in COMPARISON["models"] if row["sha256"] == model.sha256]
     assert FREQUENCY["model_sha256"] == model.sha256
-    assert row["nats_per_char_streamed"] == model.provenance["quality"]["nats_per_char"]
-    assert row["nats_per_char_blocks"] == model.provenance["quality_blocks"]["nats_per_char"]
+    assert row["nats_per_char_stateful"] == model.provenance["quality"]["nats_per_char"]
+    assert row["nats_per_char_windows"] == model.provenance["quality_windows"]["nats_per_char"]
     gaps = row["float_to_integer_gap"]
-    assert gaps["streamed"] == model.provenance["float_to_integer_gap"]
-    assert f"{gaps['streamed']:+.4f} streamed and {gaps['blocks']:+.4f} in blocks" in PAGE
-    for protocol in ("streamed", "blocks"):
+    assert gaps["stateful"] == model.provenance["float_to_integer_gap"]
+    assert f"{gaps['stateful']:+.4f} stateful and {gaps['windows']:+.4f} in windows" in PAGE
+    for protocol in ("stateful", "windows"):
         assert f"**{row[f'nats_per_char_{protocol}']:.4f}**" in PAGE
 
 
@@ -107,7 +107,7 @@ def test_seeds_have_a_line_each_and_their_mean() -> None:
         gap = max(row["float_to_integer_gap"].values(), key=abs)
         assert f"| {row['seed']} {tried(row)} {gap:+.4f} |" in PAGE
     for name, form in (("mean", "mean"), ("standard_deviation", "standard deviation")):
-        assert (f"| {form} | {group['streamed'][name]:.4f} | {group['blocks'][name]:.4f} | |"
+        assert (f"| {form} | {group['stateful'][name]:.4f} | {group['windows'][name]:.4f} | |"
                 in PAGE)
 
 

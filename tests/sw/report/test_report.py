@@ -25,7 +25,7 @@ BITS_PER_BYTE = 2.125
 UNTRAINED = Model.random(ModelConfig(vocab_size=20, d_model=40, n_layers=1, d_hidden=80), seed=1)
 MODEL = replace(UNTRAINED, provenance={"quality": {
     "bits_per_byte": BITS_PER_BYTE, "nats_per_char": 1.473, "dataset": "a play",
-    "split": "validation", "protocol": "streamed"}})
+    "split": "validation", "protocol": "stateful"}})
 TERNARY_WEIGHTS = 20 * 40 + 4 * 40 * 40 + 3 * 40 * 80
 # Words of mix and GLU cover 40 columns, the others are short and cover 32.
 WEIGHT_WORDS = 3 * 40 + 40 * 2 + 2 * 80 + 40 * 3 + 20 * 2
@@ -263,7 +263,7 @@ def test_quality_comes_with_its_data() -> None:
     got = report_of(replace(NETLIST, model=replace(UNTRAINED, provenance={"quality": own})))
     assert got["model"]["quality"] == own
     assert got["figures"]["bits_per_byte"]["value"] == BITS_PER_BYTE
-    assert "a play, validation, streamed" in got["figures"]["bits_per_byte"]["source"]
+    assert "a play, validation, stateful" in got["figures"]["bits_per_byte"]["source"]
 
 
 @pytest.mark.parametrize("claimed", [0.001, 2.084, 12])

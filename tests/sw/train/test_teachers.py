@@ -35,8 +35,8 @@ def t() -> SimpleNamespace:
         torch=torch, KINDS=float_file.KINDS, FloatModel=float_file.FloatModel,
         FloatPredictor=float_file.FloatPredictor, DistillationData=distill.DistillationData,
         generate_synthetic=distill.generate_synthetic, soft_targets=distill.soft_targets,
-        Options=trainer.Options, Trainer=trainer.Trainer, blocks_loss=trainer.blocks_loss,
-        streamed_loss=trainer.streamed_loss)
+        Options=trainer.Options, Trainer=trainer.Trainer, windows_loss=trainer.windows_loss,
+        stateful_loss=trainer.stateful_loss)
 
 
 @pytest.fixture
@@ -107,9 +107,9 @@ def test_state_carries_on_where_a_window_ends(t: SimpleNamespace, corpus: Corpus
 def test_networks_learn(t: SimpleNamespace, corpus: Corpus, kind: str) -> None:
     trainer = t.Trainer(config(corpus), corpus, t.Options(
         network=kind, characters=60_000, bptt_length=32, learning_rate=4e-3))
-    before = t.blocks_loss(trainer.result(), corpus.held_out)
+    before = t.windows_loss(trainer.result(), corpus.held_out)
     assert trainer.run(report=lambda now: None, stop=lambda: False)
-    assert t.blocks_loss(trainer.result(), corpus.held_out) < before - 1
+    assert t.windows_loss(trainer.result(), corpus.held_out) < before - 1
 
 
 def test_masks_drop_the_rate_and_keep_the_mean(t: SimpleNamespace, corpus: Corpus) -> None:
@@ -133,10 +133,10 @@ def test_losses_are_those_of_the_protocols(t: SimpleNamespace, corpus: Corpus) -
                                 predictor=lambda streams: t.FloatPredictor(model, streams))
         return float(np.nanmean(nats))
 
-    assert t.streamed_loss(model.network, corpus.held_out, batch_size=8) == pytest.approx(
-        slowly("streamed"), rel=1e-5)
-    assert t.blocks_loss(model.network, corpus.held_out, at_a_time=3) == pytest.approx(
-        slowly("blocks"), rel=1e-5)
+    assert t.stateful_loss(model.network, corpus.held_out, batch_size=8) == pytest.approx(
+        slowly("stateful"), rel=1e-5)
+    assert t.windows_loss(model.network, corpus.held_out, at_a_time=3) == pytest.approx(
+        slowly("windows"), rel=1e-5)
 
 
 # Files
@@ -281,8 +281,8 @@ def test_seeds_of_one_method_are_summed_up(t: SimpleNamespace) -> None:
     def row(file: str, command: str, seed: int, nats: float, kind: str = "ternary",
             ) -> dict[str, Any]:
         return {"file": file, "command": f"trilight train --out {file} {command} --seed {seed}",
-                "seed": seed, "kind": kind, "nats_per_char_streamed": nats,
-                "nats_per_char_blocks": nats + 1}
+                "seed": seed, "kind": kind, "nats_per_char_stateful": nats,
+                "nats_per_char_windows": nats + 1}
 
     rows = [row("a", "--dropout 0", 1, 1.5), row("b", "--dropout 0", 2, 1.7),
             row("c", "--dropout 0", 3, 1.3), row("d", "--dropout 0.1", 1, 9.0),
@@ -291,7 +291,7 @@ def test_seeds_of_one_method_are_summed_up(t: SimpleNamespace) -> None:
     [group] = seed_groups(rows)
     assert group["files"] == ["a", "b", "c"]
     assert group["command"] == "trilight train --dropout 0"
-    for protocol, more in (("streamed", 0), ("blocks", 1)):
+    for protocol, more in (("stateful", 0), ("windows", 1)):
         assert group[protocol] == pytest.approx({
             "mean": 1.5 + more, "standard_deviation": 0.2, "lowest": 1.3 + more,
             "highest": 1.7 + more})
@@ -308,7 +308,7 @@ def test_compare_command(t: SimpleNamespace, text: Path, corpus: Corpus, tmp_pat
     model = tmp_path / "model.safetensors"
     ours = dataclasses.replace(Model.random(config(corpus), 1), vocab=corpus.vocab)
     ours = dataclasses.replace(ours, provenance={
-        "split": corpus.split, "float_nats_per_char": 3.0, "float_nats_per_char_blocks": 2.0,
+        "split": corpus.split, "float_nats_per_char": 3.0, "float_nats_per_char_windows": 2.0,
         "command": "trilight train", "teachers": [{"sha256": "5", "command": "teach"}]})
     ours.save(model)
     files = [str(model)]
@@ -321,15 +321,15 @@ def test_compare_command(t: SimpleNamespace, text: Path, corpus: Corpus, tmp_pat
     assert [(row["kind"], row["format"]) for row in rows] == [
         ("ternary", "trits"), ("float", "float32"), ("float", "int8"),
         ("transformer", "float32"), ("transformer", "int8")]
-    assert rows[0]["nats_per_char_blocks"] == evaluate(
-        ours, corpus.held_out_text, "blocks")["nats_per_char"]
-    assert rows[1]["nats_per_char_streamed"] == pytest.approx(
-        t.streamed_loss(network(t, corpus), corpus.held_out))
-    assert rows[1]["nats_per_char_blocks"] != rows[2]["nats_per_char_blocks"]
-    assert rows[3]["nats_per_char_streamed"] is None
+    assert rows[0]["nats_per_char_windows"] == evaluate(
+        ours, corpus.held_out_text, "windows")["nats_per_char"]
+    assert rows[1]["nats_per_char_stateful"] == pytest.approx(
+        t.stateful_loss(network(t, corpus), corpus.held_out))
+    assert rows[1]["nats_per_char_windows"] != rows[2]["nats_per_char_windows"]
+    assert rows[3]["nats_per_char_stateful"] is None
     assert rows[0]["float_to_integer_gap"] == {
-        "streamed": rows[0]["nats_per_char_streamed"] - 3,
-        "blocks": rows[0]["nats_per_char_blocks"] - 2}
+        "stateful": rows[0]["nats_per_char_stateful"] - 3,
+        "windows": rows[0]["nats_per_char_windows"] - 2}
     assert (rows[0]["command"], rows[0]["teachers"][0]["command"]) == ("trilight train", "teach")
     zeros = sum(int((matrix == 0).sum()) for matrix in (
         ours.embedding, *(getattr(layer, name).trits for layer in ours.layers
@@ -369,11 +369,11 @@ def test_evaluate_shows_a_network_beside_the_model(
     results = json.loads(json_file.read_text())
     net = teacher(t, corpus).network
     assert results["float_nats_per_char"] == {
-        "streamed": pytest.approx(t.streamed_loss(net, corpus.held_out), rel=1e-5),
-        "blocks": pytest.approx(t.blocks_loss(net, corpus.held_out), rel=1e-5)}
+        "stateful": pytest.approx(t.stateful_loss(net, corpus.held_out), rel=1e-5),
+        "windows": pytest.approx(t.windows_loss(net, corpus.held_out), rel=1e-5)}
     rows = results["frequency"]["characters"]
     for name, whole in (("model", results["nats_per_char"]),
-                        ("float", results["float_nats_per_char"]["streamed"])):
+                        ("float", results["float_nats_per_char"]["stateful"])):
         assert sum(row["share"] * row["nats"][name] for row in rows
                    if row["occurrences"]) == pytest.approx(whole)
     assert "float" in capsys.readouterr().out
@@ -403,7 +403,7 @@ def test_from_a_teacher_to_a_model(t: SimpleNamespace, text: Path, corpus: Corpu
     assert result.exit_code == 0, result.output
     made = t.FloatModel.load(first)
     assert made.provenance["float_nats_per_char"] == pytest.approx(
-        t.streamed_loss(made.network, corpus.held_out))
+        t.stateful_loss(made.network, corpus.held_out))
     arguments = ("--corpus", text, "--out", out, "--teacher", first, "--synthetic", 4_000)
     result = run_command(*arguments, "--characters", 40_000, *SHAPE)
     assert result.exit_code == 0, result.output

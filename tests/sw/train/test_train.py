@@ -315,7 +315,7 @@ def test_training_lowers_the_loss_and_integers_follow(
     config = small_config(corpus)
     trainer = torch_side.trainer.Trainer(
         config, corpus, options(torch_side, characters=120_000, optimizer=optimizer))
-    measure = torch_side.trainer.streamed_loss
+    measure = torch_side.trainer.stateful_loss
     before = measure(trainer.result(), corpus.held_out)
     losses: list[float] = []
     assert trainer.run(report=lambda now: losses.append(now.loss), stop=lambda: False)
@@ -563,7 +563,7 @@ def test_command_writes_a_measured_model(
     assert "--seed 3" in about["command"]
     assert "--state-reset 0.125" in about["command"]
     assert "--optimizer muon" in about["command"]
-    for key, protocol in (("quality", "streamed"), ("quality_blocks", "blocks")):
+    for key, protocol in (("quality", "stateful"), ("quality_windows", "windows")):
         measured = evaluate(model, corpus.held_out_text, protocol)
         assert about[key] == {**measured, "dataset": "words.txt", "split": "last 10 %"}
     assert about["float_to_integer_gap"] == (
