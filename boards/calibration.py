@@ -258,6 +258,7 @@ class CalibrationBoard:
     part = UP5KBoard.part
     part_options = UP5KBoard.part_options
     toolchain = UP5KBoard.toolchain
+    device_config = UP5KBoard.device
     loader = Icebreaker.loader
     loader_hint = Icebreaker.loader_hint
     tx_pin = ""

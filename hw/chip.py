@@ -4,7 +4,7 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
 
-from .contract.device import UP5K, Device
+from .contract.device import Device
 from .core import Core
 from .link.link import Link
 
@@ -33,7 +33,7 @@ class Chip(wiring.Component):
         The weight memory is being checked.
     """
 
-    def __init__(self, *, device: Device = UP5K, clock_hz: int = 48_000_000,
+    def __init__(self, *, device: Device, clock_hz: int = 48_000_000,
                  clocks_per_bit: int = 4, build_id: int = 0) -> None:
         self._device = device
         self._link = Link(device=device, clock_hz=clock_hz, clocks_per_bit=clocks_per_bit,

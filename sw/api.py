@@ -58,6 +58,7 @@ def report(board: Board) -> dict[str, Any]:
     if board.model is None or board.last_run is None:
         raise ReportError("there is nothing to report yet; generate some tokens first")
     run = Run(model=board.model, target=board.transport.name, generation=board.last_run,
+              device=board.identity.device,
               clock_hz=board.identity.clock_hz, build_id=board.identity.build_id,
               **board.transport.build_info)
     return build_report(run, load_releases())

@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from trilight.hw.contract.device import Device
+from trilight.hw.support.boards import DEVICES
+
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("hw", "sw", "sim", "boards")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -137,7 +140,8 @@ def entry_points() -> list[EntryPoint]:
 
 @pytest.mark.parametrize("entry", entry_points(), ids=lambda entry: f"{entry.group}:{entry.name}")
 def test_entry_points_load(entry: EntryPoint) -> None:
-    assert callable(entry.load())
+    loaded = entry.load()
+    assert isinstance(loaded, Device) if entry.group == DEVICES else callable(loaded)
 
 
 def test_no_path_of_one_machine() -> None:

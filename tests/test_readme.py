@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from trilight.boards.releases import icebreaker
-from trilight.hw.contract.device import UP5K
+from trilight.hw.support.boards import board_device
 from trilight.sw.cli.app import main
 from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.model import Model
 from trilight.sw.report.performance import predict
+
+DEVICE = board_device()
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -55,7 +57,7 @@ def test_figures_of_the_build_are_those_of_the_release() -> None:
 
 def test_figures_of_performance_are_computed() -> None:
     config, clock = Model.load(default_model_path()).config, icebreaker()["clock_hz"]
-    one, two = (predict(config, sequences=count, device=UP5K) for count in (1, 2))
+    one, two = (predict(config, sequences=count, device=DEVICE) for count in (1, 2))
     for value, form in ((lambda p: p.cycles_per_token, ",.0f"), (lambda p: p.utilisation, ".3f"),
                         (lambda p: clock / p.cycles_per_token, ",.0f")):
         assert f"| {value(one):{form}}; {value(two):{form}} with two sequences" in README

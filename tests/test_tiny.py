@@ -11,17 +11,19 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.contract.trits import FILE_CODE
 from trilight.hw.interfaces import LOGIT_LATENCY
 from trilight.hw.sampler import Sampler as SamplerGateware
+from trilight.hw.support.boards import board_device
 from trilight.sw.host.driver import Board
 from trilight.sw.host.emulator import ReferenceTransport
 from trilight.sw.model.image import Image, compile_image
 from trilight.sw.model.model import Model
 from trilight.sw.reference.model import ReferenceModel
 from trilight.sw.reference.sampler import Sampler
+
+DEVICE = board_device()
 
 PROMPT = "(1+1"
 
@@ -73,8 +75,8 @@ def test_2_weights_are_trits(model: Model) -> None:
 
 def test_3_a_model_is_words_of_memory(model: Model) -> None:
     """The image compiler lays out weights, program, tables and biases as a device keeps them."""
-    image = compile_image(model)
-    assert model.config.violations(UP5K) == []
+    image = compile_image(model, DEVICE)
+    assert model.config.violations(DEVICE) == []
     data = image.to_bytes()
     assert Image.from_bytes(data).to_bytes() == data
 
@@ -97,7 +99,7 @@ def test_5_the_gateware_gives_the_token(logits: Integers) -> None:
     Amaranth simulates it here; ``tests/sim/bench/test_benches.py`` does so with every block, with
     the core and with the whole chip, and compares every number on the way.
     """
-    sampler = SamplerGateware(device=UP5K)
+    sampler = SamplerGateware(device=DEVICE)
     found: list[int] = []
 
     async def testbench(ctx: Any) -> None:

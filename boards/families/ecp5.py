@@ -1,10 +1,10 @@
 """The Lattice ECP5: a PLL of free dividers, and weights in block RAM."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from amaranth.hdl import Instance, Signal
 
-from trilight.hw.contract.device import UP5K, WeightMemory
+from trilight.hw.contract.device import Device, WeightMemory
 from trilight.hw.flow.ecp5 import ECP5
 
 from .bitstreams import ecp5_problem
@@ -17,8 +17,8 @@ PACKAGES = {"BG256": "CABGA256", "MG285": "CSFBGA285", "BG381": "CABGA381", "BG5
 
 # Of 56, 108 and 208 block RAMs, tables and other memories take 21, and 1,024 words of weights
 # take 4. The protocol's addresses reach 16,384 words.
-DEVICES = {size: replace(UP5K, name=f"ecp5-{size.lower()}", weight_words=words,
-                         weight_memory=WeightMemory.BLOCK_RAM)
+DEVICES = {size: Device(name=f"ecp5-{size.lower()}", weight_words=words,
+                        weight_memory=WeightMemory.BLOCK_RAM)
            for size, words in (("12F", 8192), ("25F", 8192), ("45F", 16384), ("85F", 16384))}
 """Device of each size of part."""
 

@@ -1,10 +1,10 @@
 """The Gowin GW2A: a PLL, and weights in block RAM. Its open tools sign no timing off."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from amaranth.hdl import Const, Instance, Signal
 
-from trilight.hw.contract.device import UP5K, WeightMemory
+from trilight.hw.contract.device import Device, WeightMemory
 from trilight.hw.flow.gowin import FAMILY_OPTION, GW2A
 
 from .bitstreams import gowin_problem
@@ -12,8 +12,7 @@ from .board import BlockRamBoard, FeedbackPll
 
 __all__ = ["GW2ABoard", "PllSettings"]
 
-GW2A_18 = replace(UP5K, name="gw2a-18", weight_words=4096,
-                  weight_memory=WeightMemory.BLOCK_RAM)
+GW2A_18 = Device(name="gw2a-18", weight_words=4096, weight_memory=WeightMemory.BLOCK_RAM)
 """16 of 46 block RAMs hold weights; tables and other memories take 21."""
 
 

@@ -6,12 +6,13 @@ from typing import Any, ClassVar
 from amaranth.hdl import Instance, Module, Signal
 from amaranth.lib import io
 
-from trilight.hw.contract.device import UP5K, Device
+from trilight.hw.contract.device import Device
 from trilight.hw.contract.errors import BoardError
 from trilight.hw.flow.ice40 import ICE40
 
 from .bitstreams import ice40_problem
 from .board import FamilyBoard, Pll
+from .devices import UP5K
 
 __all__ = ["HFOSC_TOLERANCE", "PllSettings", "UP5KBoard"]
 
@@ -21,7 +22,6 @@ HFOSC_HZ = {48_000_000: "0b00", 24_000_000: "0b01", 12_000_000: "0b10", 6_000_00
 HFOSC_TOLERANCE = 0.10
 """Tolerance of the internal oscillator, commercial grade: Lattice FPGA-DS-02008, table of the
 high-frequency oscillator."""
-
 
 
 @dataclass(frozen=True)

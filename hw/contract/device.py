@@ -8,14 +8,14 @@ from .errors import CapacityError
 from .numbers import NUMBERS
 from .trits import Packing
 
-__all__ = ["UP5K", "Device", "WeightMemory"]
+__all__ = ["SPRAM_WORDS", "Device", "WeightMemory"]
 
 
 class WeightMemory(enum.Enum):
     """Source of weight words."""
 
     SPRAM = "spram"
-    """Single-port RAM of an iCE40 UltraPlus."""
+    """Single-port RAM of its own kind, beside block RAM."""
     BLOCK_RAM = "block_ram"
     """A memory that any toolchain infers block RAM from."""
     EXTERNAL = "external"
@@ -226,6 +226,3 @@ class Device:
 def _bits(count: int) -> int:
     """Width of a number below ``count``."""
     return (count - 1).bit_length()
-
-
-UP5K = Device(name="up5k", weight_words=SPRAM_WORDS)

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from trilight.hw.contract.device import Device
 from trilight.hw.contract.errors import BuildError, TimingError
 from trilight.hw.support.boards import DEFAULT_BOARD, make_board
 from trilight.hw.support.cache import cache_root, cached, digest
@@ -68,11 +69,11 @@ class BoardDesign(Protocol):
     """Board with a design for it, as a build sees it; ``trilight.boards`` has them.
 
     ``top`` is the design's top module and the pins are its ports, empty for a pin that the design
-    does not have; ``pll`` the settings of the PLL that makes the clock, if one does.
-    ``clock_tolerance`` is the share by which the clock may be faster or slower than ``clock_hz``,
-    and the serial speed with it; the timing is met at the fast end. ``loader`` are the options
-    with which openFPGALoader knows the board; without any, ``loader_hint`` says how its flash
-    memory is written.
+    does not have; ``pll`` the settings of the PLL that makes the clock, if one does;
+    ``device_config`` the sizes of its chip. ``clock_tolerance`` is the share by which the clock may
+    be faster or slower than ``clock_hz``, and the serial speed with it; the timing is met at the
+    fast end. ``loader`` are the options with which openFPGALoader knows the board; without any,
+    ``loader_hint`` says how its flash memory is written.
     """
 
     @property
@@ -101,6 +102,8 @@ class BoardDesign(Protocol):
     def baud(self) -> float: ...
     @property
     def pll(self) -> object: ...
+    @property
+    def device_config(self) -> Device: ...
     @property
     def oscillator_hz(self) -> int: ...
     @property

@@ -1,14 +1,21 @@
-"""Boards by name, from the entry points of installed packages. Standard library only."""
+"""Boards and their devices by name, from the entry points of packages. Standard library only."""
 
+from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
+from trilight.hw.contract.device import Device
 from trilight.hw.contract.errors import BoardError
 
-__all__ = ["BOARDS", "DEFAULT_BOARD", "board_names", "load_board", "make_board"]
+__all__ = ["BOARDS", "DEFAULT_BOARD", "DEVICES", "board_device", "board_names", "load_board",
+           "make_board"]
 
 BOARDS = "trilight.boards"
 """Entry points group of boards: each is called without arguments, or with some of its own."""
+
+DEVICES = "trilight.devices"
+"""Entry points group of boards' devices, for hosts that have no gateware. A board that is not in it
+is asked itself, which takes the gateware's extra."""
 
 DEFAULT_BOARD = "icebreaker"
 """The board of every command that is not told another."""
@@ -50,3 +57,18 @@ def make_board(name: str, **parameters: Any) -> Any:
     """
     make = load_board(name)
     return make(**{key: value for key, value in parameters.items() if value is not None})
+
+
+@cache
+def board_device(name: str = DEFAULT_BOARD) -> Device:
+    """Return the device of the board of this name: what the chip has room for there.
+
+    Raises
+    ------
+    BoardError
+        There is none, or its package cannot be imported.
+    """
+    points = entry_points(group=DEVICES, name=name)
+    device = next(iter(points)).load() if points else load_board(name).device
+    assert isinstance(device, Device), f"{name} is listed with something else than a device"
+    return device

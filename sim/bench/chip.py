@@ -11,7 +11,6 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 
-from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.protocol import (
     ACCESS,
     ADDRESS,
@@ -31,6 +30,7 @@ from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import Model
 
 from .coverage import TURNS, cover, cover_flags, temperature_bin
+from .device import DEVICE
 from .streams import CLOCK_NS, Dut, cycle, generator, pauses
 from .traces import ReferenceDevice, TraceChecker
 from .uart import Host
@@ -48,12 +48,12 @@ CONFIG = ModelConfig(vocab_size=96, d_model=24, n_layers=2, d_hidden=45)
 PROMPTS = ("To be", "Now")
 
 
-STATUS = status_struct(UP5K.sequences)
+STATUS = status_struct(DEVICE.sequences)
 
 
 def tape(sequence: int) -> int:
     """Address of a sequence's first token."""
-    return Region.TAPE + sequence * UP5K.tape_tokens
+    return Region.TAPE + sequence * DEVICE.tape_tokens
 
 
 class Bench:
@@ -65,7 +65,7 @@ class Bench:
         self.host = Host(dut.rx, dut.tx, BOARD.clocks_per_bit,
                          pauses(rng, 0.1, 40))
         self.traces = TraceChecker(dut, dut.clk)
-        self.device = ReferenceDevice(model)
+        self.device = ReferenceDevice(model, DEVICE)
         self.device.traces = self.traces
         self.sequence = 0
         self.cycles = 0
@@ -89,14 +89,14 @@ class Bench:
 
     async def identify(self) -> None:
         assert await self.do(Command.IDENTIFY) == IDENTITY.pack(
-            PROTOCOL_MAGIC, PROTOCOL_VERSION, UP5K.trits, UP5K.lanes, BOARD.clock_hz,
-            BOARD.clocks_per_bit, int(os.environ[BUILD_ID]), UP5K.weight_words, UP5K.max_rows,
-            UP5K.max_columns, UP5K.max_channels, UP5K.program_words, UP5K.tape_tokens,
-            UP5K.max_vocab, UP5K.sequences)
+            PROTOCOL_MAGIC, PROTOCOL_VERSION, DEVICE.trits, DEVICE.lanes, BOARD.clock_hz,
+            BOARD.clocks_per_bit, int(os.environ[BUILD_ID]), DEVICE.weight_words, DEVICE.max_rows,
+            DEVICE.max_columns, DEVICE.max_channels, DEVICE.program_words, DEVICE.tape_tokens,
+            DEVICE.max_vocab, DEVICE.sequences)
 
     async def load(self) -> None:
         """Write the model's image; read the first and the last of its weights back."""
-        image = compile_image(self.model)
+        image = compile_image(self.model, DEVICE)
         for first, units in image.segments:
             for start in range(0, len(units), MAX_WORDS):
                 part = units[start:start + MAX_WORDS].astype("<u2").tobytes()

@@ -15,7 +15,6 @@ import cocotb
 import numpy as np
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 
-from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.program import Op
 from trilight.hw.contract.protocol import Region, RunFlag
@@ -27,10 +26,11 @@ from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import MATRICES, Layer, Matrix, Model
 
 from .coverage import TURNS, cover, cover_flags, temperature_bin
+from .device import DEVICE
 from .streams import Dut, Sink, Source, cycle, generator, pauses, start, unpack
 from .traces import ReferenceDevice, TraceChecker
 
-TOKEN_EVENT = token_event_layout(UP5K)
+TOKEN_EVENT = token_event_layout(DEVICE)
 
 ALL_FLAGS = RunFlag.RESET | RunFlag.SEED | RunFlag.CLEAR
 MAX_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
@@ -48,7 +48,7 @@ SHAPES = {
     "wide": ModelConfig(vocab_size=128, d_model=121, n_layers=1, d_hidden=200),
 }
 
-WORD_CYCLES = check_cycles(UP5K, 1) - check_cycles(UP5K, 0)
+WORD_CYCLES = check_cycles(DEVICE, 1) - check_cycles(DEVICE, 0)
 """Of a word's check."""
 
 
@@ -90,8 +90,8 @@ class Bench:
 
     async def start(self) -> None:
         dut = self.dut
-        self.runs = Source(dut, "run__request", run_layout(UP5K), pauses(self.rng, 0.5))
-        for number in range(UP5K.sequences):
+        self.runs = Source(dut, "run__request", run_layout(DEVICE), pauses(self.rng, 0.5))
+        for number in range(DEVICE.sequences):
             Sink(dut, f"events__{number}", partial(self._on_event, number),
                  pauses(self.rng, 0.7, LONGEST_PAUSE))
         await start(dut, bus__address=0, bus__region=0, bus__to_weights=0, bus__data=0,
@@ -134,7 +134,7 @@ class Bench:
 
     async def load(self, model: Model) -> None:
         """Write a model's image; read some of its weights back."""
-        for address, units in compile_image(model).segments:
+        for address, units in compile_image(model, DEVICE).segments:
             await self.write(address, units.tolist())
             if address == Region.WEIGHTS:
                 self.weights = units.astype("<u2")
@@ -142,13 +142,13 @@ class Bench:
                     got = await self.read(address + unit)
                     assert got == units[unit], f"unit {unit}: {got:#x} != {units[unit]:#x}"
         # Memories keep what was in them before the reset.
-        await self.write(Region.TAPE, [0] * UP5K.sequences * UP5K.tape_tokens)
-        self.device = ReferenceDevice(model)
+        await self.write(Region.TAPE, [0] * DEVICE.sequences * DEVICE.tape_tokens)
+        self.device = ReferenceDevice(model, DEVICE)
         config = model.config
         kinds = (Op.MIX, Op.RESIDUAL, Op.GLU)
-        *shapes, down = config.layer_operations(UP5K.packing)
+        *shapes, down = config.layer_operations(DEVICE.packing)
         for kind, shape in (*zip(kinds, shapes, strict=True), (Op.RESIDUAL, down),
-                            (Op.HEAD, config.head(UP5K.packing))):
+                            (Op.HEAD, config.head(DEVICE.packing))):
             cover("core.operation", f"{kind.name} {'short' if shape.short else 'long'}")
 
     def trace(self) -> TraceChecker:
@@ -158,9 +158,9 @@ class Bench:
 
     async def write_tape(self, position: int, tokens: list[int], sequence: int = 0) -> None:
         self.device.write_tape(position, tokens, sequence)
-        start = Region.TAPE + sequence * UP5K.tape_tokens
+        start = Region.TAPE + sequence * DEVICE.tape_tokens
         for offset, token in enumerate(tokens):
-            await self.write(start + (position + offset) % UP5K.tape_tokens, [token])
+            await self.write(start + (position + offset) % DEVICE.tape_tokens, [token])
 
     async def begin(self, flags: RunFlag, n_feed: int, n_generate: int, temperature: int,
                     seed: int, sequence: int = 0) -> None:
@@ -196,14 +196,14 @@ class Bench:
                    for name in ("cycles", "words", "tokens")}
         assert counted == {"cycles": cycles, "words": device.words, "tokens": device.tokens}
         assert self.positions() == device.positions
-        if device.positions[0] > UP5K.tape_tokens:
+        if device.positions[0] > DEVICE.tape_tokens:
             cover("core.tape", "wraps")
         assert self.traces is None or not self.traces.pending, "values are missing"
 
     def positions(self) -> list[int]:
         """Position of each sequence."""
         bits = int(self.dut.status__positions.value)
-        return [bits >> 16 * k & 0xFFFF for k in range(UP5K.sequences)]
+        return [bits >> 16 * k & 0xFFFF for k in range(DEVICE.sequences)]
 
     async def read_tape_always(self, first: int, last: int) -> None:
         """Read some of the tape in half of all cycles, which the sequencer has to wait for."""
@@ -225,8 +225,8 @@ class Bench:
 
     async def compare_tapes(self) -> None:
         for number, sequence in enumerate(self.device.sequences):
-            start = Region.TAPE + number * UP5K.tape_tokens
-            tape = [await self.read(start + position) for position in range(UP5K.tape_tokens)]
+            start = Region.TAPE + number * DEVICE.tape_tokens
+            tape = [await self.read(start + position) for position in range(DEVICE.tape_tokens)]
             assert tape == sequence.tape, f"tape of sequence {number}"
 
 
@@ -288,7 +288,7 @@ async def tape_wraps_and_is_read(dut: Dut) -> None:
     """More tokens than the tape holds, while the host reads it."""
     bench = await loaded(dut, "least")
     rng, config = bench.rng, SHAPES["least"]
-    await bench.write_tape(0, rng.integers(0, config.vocab_size, UP5K.tape_tokens).tolist())
+    await bench.write_tape(0, rng.integers(0, config.vocab_size, DEVICE.tape_tokens).tolist())
     await bench.run(ALL_FLAGS, 250, 4, **draw(rng))
     traces = bench.trace()
     reading = cocotb.start_soon(bench.read_tape_always(20, 240))
@@ -340,7 +340,7 @@ async def check_of_the_weights(dut: Dut) -> None:
     await bench.write(Region.WEIGHTS, weights.tolist())
 
     async def compare(words: int) -> None:
-        used = weights[:UP5K.packing.word_units * words].astype("<u2").tobytes()
+        used = weights[:DEVICE.packing.word_units * words].astype("<u2").tobytes()
         found = [await bench.read(Region.WEIGHT_CRC + place) for place in range(3)]
         cover("core.check", "complete")
         assert found == [1, *np.frombuffer(zlib.crc32(used).to_bytes(4, "little"), "<u2")], words
@@ -350,10 +350,10 @@ async def check_of_the_weights(dut: Dut) -> None:
         cover("core.check", "not complete")
         await FallingEdge(dut.checking)
         took = cycle() - since - RESTART_LATENCY
-        assert took == check_cycles(UP5K, words)
+        assert took == check_cycles(DEVICE, words)
         await compare(words)
 
-    last = len(weights) // UP5K.packing.word_units
+    last = len(weights) // DEVICE.packing.word_units
     for words in (1, 2, int(rng.integers(3, last)), last):
         await bench.write(Region.WEIGHT_CRC, [words - 1])
         await completes(words, cycle() - 1)

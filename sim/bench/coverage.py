@@ -14,10 +14,11 @@ from functools import cache
 from pathlib import Path
 from typing import TextIO
 
-from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.program import Op
 from trilight.hw.contract.protocol import Command, Region, Result, RunFlag, Slip
+
+from .device import DEVICE
 
 __all__ = ["DAMAGE", "POINTS", "TURNS", "VARIABLE", "Pace", "cover", "cover_flags", "ends", "hits",
            "missing", "temperature_bin", "write_coverage"]
@@ -33,7 +34,7 @@ SATURATED = ("low", "high")
 PACES = ("back to back", "after a pause")
 STALLS = ("producer waits", "consumer waits", *PACES)
 TABLE = range(256)
-SEQUENCES = range(UP5K.sequences)
+SEQUENCES = range(DEVICE.sequences)
 TURNS = ("one alone", "two at once")
 TEMPERATURES = ("0", "between", "greatest")
 SEEDS = ("0", "other")

@@ -17,7 +17,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from cocotb.triggers import ClockCycles, Event, FallingEdge, RisingEdge
 from numpy.typing import NDArray
 
-from trilight.hw.contract.device import UP5K, Device
+from trilight.hw.contract.device import Device
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.shapes import OperationShape
 from trilight.hw.contract.trits import TritCode
@@ -29,6 +29,7 @@ from trilight.sw.model.model import pack_trits
 
 from .checker import InOrderChecker
 from .coverage import cover, ends
+from .device import DEVICE
 from .streams import NEVER, Dut, Source, Watch, cycle, generator, pauses, start, unpack
 
 
@@ -79,24 +80,24 @@ SLACK = 16
 SURPLUS_READS = 2
 """Bytes that a look-up may read too many, for their time comes before the last channel leaves."""
 
-SEQUENCES = range(UP5K.sequences)
+SEQUENCES = range(DEVICE.sequences)
 
 MAX_EMBED_SCALE = (1 << NUMBERS.residual_bits - 1) - 1
 
-EMBEDDING_WORDS = UP5K.max_vocab * -(
-    -UP5K.max_columns // (UP5K.packing.short_trits * UP5K.lanes))
+EMBEDDING_WORDS = DEVICE.max_vocab * -(
+    -DEVICE.max_columns // (DEVICE.packing.short_trits * DEVICE.lanes))
 """Of the largest embedding."""
 
-OP_LAYOUT = operation_layout(UP5K)
-ROW = row_layout(UP5K)
+OP_LAYOUT = operation_layout(DEVICE)
+ROW = row_layout(DEVICE)
 
-TIMING = EngineTiming(UP5K)
-ENTRIES = UP5K.packing.code.entries
-SHORT_ENTRIES = TritCode(UP5K.packing.short_trits).entries
+TIMING = EngineTiming(DEVICE)
+ENTRIES = DEVICE.packing.code.entries
+SHORT_ENTRIES = TritCode(DEVICE.packing.short_trits).entries
 
-SHAPES = [(UP5K.min_rows, UP5K.max_columns), (UP5K.max_rows, UP5K.packing.block + 1),
-          (ENTRIES + TIMING.fill + 1, 2 * UP5K.packing.block), (SHORT_ENTRIES + TIMING.fill, 64),
-          (UP5K.min_rows, 1)]
+SHAPES = [(DEVICE.min_rows, DEVICE.max_columns), (DEVICE.max_rows, DEVICE.packing.block + 1),
+          (ENTRIES + TIMING.fill + 1, 2 * DEVICE.packing.block), (SHORT_ENTRIES + TIMING.fill, 64),
+          (DEVICE.min_rows, 1)]
 """Rows and columns at the ends of their ranges, and rows that just do not hide the filling."""
 
 
@@ -118,19 +119,19 @@ class Weights:
     @property
     def digits(self) -> int:
         """Trits of a byte."""
-        return UP5K.packing.short_trits if self.short else UP5K.trits
+        return DEVICE.packing.short_trits if self.short else DEVICE.trits
 
     @property
     def blocks(self) -> int:
-        return -(-self.columns // (self.digits * UP5K.lanes))
+        return -(-self.columns // (self.digits * DEVICE.lanes))
 
     def words(self) -> NDArray[np.uint64]:
         """Block after block of columns, all rows of a block in order."""
-        block = self.digits * UP5K.lanes
+        block = self.digits * DEVICE.lanes
         padded = np.pad(self.trits, ((0, 0), (0, self.blocks * block - self.columns)))
         by_block = padded.reshape(self.rows, self.blocks, block).swapaxes(0, 1)
         return pack_trits(by_block.reshape(-1, self.digits)).reshape(
-            -1, UP5K.lanes).view("<u8").ravel()
+            -1, DEVICE.lanes).view("<u8").ravel()
 
     def cycles(self) -> int:
         """Cycles of a pass whose first table has filled before."""
@@ -231,7 +232,7 @@ class Bench:
         self.row_times = InOrderChecker("cycle of row")
         self.channels = InOrderChecker("channel")
         self.channel_times = InOrderChecker("cycle of channel")
-        self.memory: NDArray[np.uint64] = np.zeros(UP5K.weight_words, np.uint64)
+        self.memory: NDArray[np.uint64] = np.zeros(DEVICE.weight_words, np.uint64)
         self.words: deque[Word] = deque()
         """Those that the operations have still to read."""
         self.words_read = 0
@@ -279,7 +280,7 @@ class Bench:
     async def _serve_weights(self) -> None:
         """Answer reads as the memory does, which holds each answer until the next."""
         dut = self.dut
-        answers: deque[int | None] = deque([None] * (UP5K.read_latency - 1))
+        answers: deque[int | None] = deque([None] * (DEVICE.read_latency - 1))
         while True:
             await FallingEdge(dut.clk)
             used = bool(dut.operations__word_used.value)
@@ -350,7 +351,7 @@ class Bench:
         self.channels.expect((int(trit) * scale, int(k == last)) for k, trit in enumerate(trits))
         self.channel_times.expect(cycle() + TIMING.lookup + k for k in range(last + 1))
         ends("engine.embed scale", [scale], 0, MAX_EMBED_SCALE)
-        lanes = UP5K.lanes
+        lanes = DEVICE.lanes
         self.looked_up.extend(base + number + byte // lanes * embedding.rows
                               for byte in range(-(-embedding.columns // embedding.digits)))
         self._surplus = SURPLUS_READS
@@ -374,11 +375,11 @@ class Bench:
         while True:
             columns, tokens = (
                 int(np.clip(rng.integers(-maximum // 4, maximum + maximum // 4), 1, maximum))
-                for maximum in (UP5K.max_columns, UP5K.max_vocab))
+                for maximum in (DEVICE.max_columns, DEVICE.max_vocab))
             embedding = random_weights(rng, tokens, columns, bool(rng.integers(2)))
             stored = embedding.words()
-            base = int(rng.integers(UP5K.weight_words - EMBEDDING_WORDS,
-                                    UP5K.weight_words - len(stored), endpoint=True))
+            base = int(rng.integers(DEVICE.weight_words - EMBEDDING_WORDS,
+                                    DEVICE.weight_words - len(stored), endpoint=True))
             self.memory[base:base + len(stored)] = stored
             for _ in range(int(rng.integers(1, 4))):
                 await self.look_up(embedding, int(rng.integers(tokens)),
@@ -394,12 +395,12 @@ class Bench:
             weights = op.weights
             ends("engine.activation", op.acts, -maximum, maximum)
             ends("engine.sum", (total for total, _ in op.results()),
-                 -maximum * UP5K.max_columns, maximum * UP5K.max_columns)
+                 -maximum * DEVICE.max_columns, maximum * DEVICE.max_columns)
             cover("engine.weights", *(f"all {trit:+d}".replace("+0", "0") for trit in (-1, 0, 1)
                                       if (weights.trits == trit).all()))
             cover("engine.words", "short" if weights.short else "long")
-            ends("engine.rows", [weights.rows], UP5K.min_rows, UP5K.max_rows)
-            ends("engine.columns", [weights.columns], 1, UP5K.max_columns)
+            ends("engine.rows", [weights.rows], DEVICE.min_rows, DEVICE.max_rows)
+            ends("engine.columns", [weights.columns], 1, DEVICE.max_columns)
             cover("engine.sequence", op.sequence)
             cover("engine.turns", "two at once" if op.replay else "one alone")
 
@@ -411,7 +412,7 @@ class Bench:
                 begin = 0 if op.rewind else end
             stored = op.weights.words()
             end = begin + len(stored)
-            assert end <= UP5K.weight_words - EMBEDDING_WORDS
+            assert end <= DEVICE.weight_words - EMBEDDING_WORDS
             self.memory[begin:end] = stored
             rows, blocks = op.weights.rows, op.weights.blocks
             self.words.extend(
@@ -488,7 +489,7 @@ async def sums_and_embedding(dut: Dut, stalled: bool) -> None:
     await bench.start()
     looking_up = cocotb.start_soon(bench.look_ups(400))
     shapes = SHAPES + [
-        (int(rng.integers(UP5K.min_rows, 150)), int(rng.integers(1, UP5K.max_columns + 1)))
+        (int(rng.integers(DEVICE.min_rows, 150)), int(rng.integers(1, DEVICE.max_columns + 1)))
         for _ in range(7)]
     rng.shuffle(shapes)
     for part in np.array_split(np.array(shapes), 3):
@@ -511,15 +512,15 @@ async def sums_at_both_ends(dut: Dut) -> None:
     """Rows of one sign times activations at either end make the widest sums that there are."""
     bench = Bench(dut, generator())
     await bench.start()
-    signs = np.resize(np.array([-1, 1], np.int8), (UP5K.min_rows, 1))
-    trits = np.repeat(signs, UP5K.max_columns, axis=1)
+    signs = np.resize(np.array([-1, 1], np.int8), (DEVICE.min_rows, 1))
+    trits = np.repeat(signs, DEVICE.max_columns, axis=1)
     for short in (False, True):
         for act in (-NUMBERS.act_max, NUMBERS.act_max):
             await bench.run(
                 [
                     EngineOperation(
                         Weights(trits, short),
-                        np.full(UP5K.max_columns, act),
+                        np.full(DEVICE.max_columns, act),
                         0,
                         replay=False,
                         rewind=True,
@@ -553,8 +554,8 @@ async def sequences_hide_each_others_filling(dut: Dut) -> None:
     rng = generator()
     bench = Bench(dut, rng)
     await bench.start()
-    rows = UP5K.max_columns  # enough to write a vector and to fill
-    shapes = [OperationShape(rows, columns, UP5K.packing) for columns in (100, 40, 33, 64)]
+    rows = DEVICE.max_columns  # enough to write a vector and to fill
+    shapes = [OperationShape(rows, columns, DEVICE.packing) for columns in (100, 40, 33, 64)]
     matrices = [random_weights(rng, rows, shape.columns, shape.short) for shape in shapes]
     operations = [
         EngineOperation(
@@ -581,8 +582,8 @@ async def rows_wait_until_expected(dut: Dut) -> None:
     rng = generator()
     bench = Bench(dut, rng)
     await bench.start()
-    block = UP5K.packing.block
-    for rows, columns in ((150, 3 * block), (UP5K.min_rows, 2 * block), (20, 7)):
+    block = DEVICE.packing.block
+    for rows, columns in ((150, 3 * block), (DEVICE.min_rows, 2 * block), (20, 7)):
         [op] = token(rng, [random_weights(rng, rows, columns, False)], [1])
         words_read = bench.words_read
         dut.operations__rows_enabled.value = 0

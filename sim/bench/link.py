@@ -8,7 +8,6 @@ import cocotb
 import numpy as np
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 
-from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.protocol import (
     ACCESS,
@@ -32,6 +31,7 @@ from trilight.sw.host.frames import Frame, encode_frame
 
 from .checker import InOrderChecker
 from .coverage import DAMAGE, cover, cover_flags
+from .device import DEVICE
 from .streams import Dut, Source, Watch, generator, pack, pauses, start
 from .uart import Host
 
@@ -40,13 +40,13 @@ CLOCKS_PER_BIT = 4
 BUILD_ID = 0x12345678
 """What the tests build the link with."""
 
-WEIGHT_WORDS = UP5K.weight_words * UP5K.lanes // 2
+WEIGHT_WORDS = DEVICE.weight_words * DEVICE.lanes // 2
 LAST = Region.WEIGHT_CRC + REGION_WORDS - 1
 MAX_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
 LONGEST_READ = 20
 MAX_SKEW = 0.02
 """Of the host's baud rate, at 4 clocks per bit."""
-SEQUENCES = range(UP5K.sequences)
+SEQUENCES = range(DEVICE.sequences)
 
 
 
@@ -54,7 +54,7 @@ SEQUENCES = range(UP5K.sequences)
 def place(first: int, offset: int) -> int:
     """Address of a word of an access, as it comes out on the bus: a region repeats there."""
     region = Region.of(first)
-    return region + (first - region + offset) % (1 << bus_address_bits(UP5K))
+    return region + (first - region + offset) % (1 << bus_address_bits(DEVICE))
 
 
 def cover_escapes(data: bytes, way: str) -> None:
@@ -80,7 +80,7 @@ class Bench:
 
     async def start(self) -> None:
         dut = self.dut
-        self.events = [Source(dut, f"events__{k}", token_event_layout(UP5K)) for k in SEQUENCES]
+        self.events = [Source(dut, f"events__{k}", token_event_layout(DEVICE)) for k in SEQUENCES]
         await start(dut, bus__read_data=0, bus__read_valid=0, status__running=0,
                     status__positions=0, status__cycles=0, status__words=0, status__tokens=0,
                     run__request__ready=1)
@@ -122,7 +122,7 @@ class Bench:
         for _ in range(count):
             await ClockCycles(self.dut.clk, int(self.rng.integers(1, 3000)))
             position = int(self.rng.integers(1 << 16))
-            token = int(self.rng.integers(UP5K.max_vocab))
+            token = int(self.rng.integers(DEVICE.max_vocab))
             self.announced[sequence].append((sequence, position, token))
             await self.events[sequence].send([{"position": position, "token": token}])
 
@@ -171,7 +171,7 @@ class Bench:
                   "n_generate": int(rng.integers(1 << 16)),
                   "temperature": int(rng.integers(MAX_TEMPERATURE)),
                   "seed": int(rng.integers(1 << 32))}
-        self.runs.expect([pack(run_layout(UP5K), **fields)])
+        self.runs.expect([pack(run_layout(DEVICE), **fields)])
         assert await self.accepted(Command.RUN, RUN.pack(*fields.values())) == b""
         cover_flags("link.flag", fields["flags"])
         for _ in range(repeats):
@@ -198,9 +198,9 @@ class Bench:
 
     async def identify(self) -> None:
         identity = IDENTITY.pack(
-            PROTOCOL_MAGIC, PROTOCOL_VERSION, UP5K.trits, UP5K.lanes, CLOCK_HZ, CLOCKS_PER_BIT,
-            BUILD_ID, UP5K.weight_words, UP5K.max_rows, UP5K.max_columns, UP5K.max_channels,
-            UP5K.program_words, UP5K.tape_tokens, UP5K.max_vocab, UP5K.sequences)
+            PROTOCOL_MAGIC, PROTOCOL_VERSION, DEVICE.trits, DEVICE.lanes, CLOCK_HZ, CLOCKS_PER_BIT,
+            BUILD_ID, DEVICE.weight_words, DEVICE.max_rows, DEVICE.max_columns, DEVICE.max_channels,
+            DEVICE.program_words, DEVICE.tape_tokens, DEVICE.max_vocab, DEVICE.sequences)
         assert await self.accepted(Command.IDENTIFY) == identity
 
     async def stop(self) -> None:
@@ -269,7 +269,7 @@ async def refusals(dut: Dut) -> None:
     for command, payload in (
             (Command.IDENTIFY, b"\0"), (Command.STATUS, b"\0"), (Command.STOP, b"\0"),
             (Command.RUN, run[:-1]), (Command.RUN, RUN.pack(0, 0, 0, 1, 0, 0)),
-            (Command.RUN, RUN.pack(0, UP5K.sequences, 1, 1, 0, 0)),
+            (Command.RUN, RUN.pack(0, DEVICE.sequences, 1, 1, 0, 0)),
             (Command.WRITE, ADDRESS.pack(0)), (Command.WRITE, ADDRESS.pack(0) + b"\0"),
             (Command.READ, ADDRESS.pack(0)), (Command.READ, ACCESS.pack(0, 0)),
             (Command.READ, ACCESS.pack(0, MAX_WORDS + 1))):

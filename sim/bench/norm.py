@@ -6,17 +6,17 @@ import cocotb
 import numpy as np
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.control.divider import EffectiveScale
 
 from .checker import InOrderChecker
 from .coverage import cover, ends
+from .device import DEVICE
 from .streams import NEVER, Dut, Watch, cycle, generator, pauses, start
 
 MAX_SCALE = (1 << NUMBERS.scale_bits) - 1
-MAX_TOTAL = UP5K.max_columns * NUMBERS.act_max
-ALL_ONES = (1 << UP5K.norm_bits) - 1
+MAX_TOTAL = DEVICE.max_columns * NUMBERS.act_max
+ALL_ONES = (1 << DEVICE.norm_bits) - 1
 
 UNCHANGED = 1 << NUMBERS.norm_shift
 """The sum that leaves a multiplier as it is."""

@@ -12,7 +12,6 @@ import numpy as np
 from cocotb.triggers import ClockCycles, RisingEdge
 from numpy.typing import NDArray
 
-from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.interfaces import LOGIT, LOGIT_LATENCY
 from trilight.sw.reference.model import rshift
@@ -21,12 +20,13 @@ from trilight.sw.reference.tables import GUMBEL
 
 from .checker import InOrderChecker
 from .coverage import Pace, cover, ends, temperature_bin
+from .device import DEVICE
 from .streams import NEVER, Dut, Watch, cycle, generator, pack, pauses, start
 
 TOKEN_LATENCY = 2
 """Cycles from the last logit to the token."""
 
-SEQUENCES = range(UP5K.sequences)
+SEQUENCES = range(DEVICE.sequences)
 
 MAX_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
 LOGITS = (-(1 << NUMBERS.logit_bits - 1), (1 << NUMBERS.logit_bits - 1) - 1)
@@ -97,7 +97,7 @@ class Bench:
         cover("sampler.sequence", sequence)
         cover("sampler.temperature", temperature_bin(temperature))
         ends("sampler.logit", logits, *LOGITS)
-        ends("sampler.vocabulary", [len(logits)], 1, UP5K.max_vocab)
+        ends("sampler.vocabulary", [len(logits)], 1, DEVICE.max_vocab)
         await ClockCycles(dut.clk, TOKEN_LATENCY)
         dut.logits__sequence.value = sequence
         dut.sampling__temperature.value = temperature
@@ -128,13 +128,13 @@ class Bench:
 
 def vectors(rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
     """Logits of every kind: spread, close together, all alike, at the ends of their range."""
-    size = UP5K.max_vocab
+    size = DEVICE.max_vocab
     yield np.full(size, LOGITS[0])
     yield np.full(size, LOGITS[1])
     yield rng.choice(LOGITS, size)
     yield np.zeros(1, np.int64)
     for _ in range(4):
-        size = int(rng.integers(2, UP5K.max_vocab + 1))
+        size = int(rng.integers(2, DEVICE.max_vocab + 1))
         yield rng.integers(*LOGITS, size, endpoint=True)
         yield rng.integers(-3, 4, size)
         yield rng.integers(-200, 200, size)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from trilight.hw.contract.device import UP5K
+from trilight.hw.contract.device import Device
 from trilight.hw.contract.protocol import RunFlag
 from trilight.sw.model.model import Model
 from trilight.sw.reference.model import ReferenceModel
@@ -71,10 +71,10 @@ Step = list[tuple[str, NDArray[Any]]]
 
 
 class _Sequence:
-    """One text: its tape, state, generator, and what is left to do of a run."""
+    """One sequence: its tape, state, generator, and what is left to do of a run."""
 
-    def __init__(self, model: Model) -> None:
-        self.tape = [0] * UP5K.tape_tokens
+    def __init__(self, model: Model, device: Device) -> None:
+        self.tape = [0] * device.tape_tokens
         self.position = 0
         self.n_feed = 0
         self.n_generate = 0
@@ -123,6 +123,8 @@ class ReferenceDevice:
     Parameters
     ----------
     model : Model
+    device : Device
+        Sizes of the device that it stands for.
 
     Attributes
     ----------
@@ -130,9 +132,10 @@ class ReferenceDevice:
         Is told every value of every token.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, device: Device) -> None:
         self.traces: Expecting | None = None
         self._model = model
+        self._device = device
         self._config = model.config
         self.sequences: list[_Sequence] = []
         self.reset()
@@ -142,7 +145,8 @@ class ReferenceDevice:
         tapes = [sequence.tape for sequence in self.sequences]
         self.words = 0
         self.tokens = 0
-        self.sequences = [_Sequence(self._model) for _ in range(UP5K.sequences)]
+        self.sequences = [_Sequence(self._model, self._device)
+                          for _ in range(self._device.sequences)]
         for sequence, tape in zip(self.sequences, tapes, strict=False):
             sequence.tape = tape
 
@@ -203,9 +207,10 @@ class ReferenceDevice:
         sequence = self.sequences[number]
         (embedding, *steps), logits = sequence.steps()
         self._expect(embedding)
-        self.words += self._config.weight_words(UP5K.packing)
+        packing = self._device.packing
+        self.words += self._config.weight_words(packing)
         if not sequence.head:
-            self.words -= self._config.head(UP5K.packing).words
+            self.words -= self._config.head(packing).words
         self.tokens += 1
         return steps, logits
 

@@ -7,10 +7,10 @@ import cocotb
 from cocotb.queue import Queue
 from cocotb.triggers import FallingEdge, Timer
 
-from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.protocol import EVENT, RESPONSE, TOKEN_EVENT, Result
 from trilight.sw.host.frames import Frame, FrameReader, encode_frame
 
+from .device import DEVICE
 from .streams import CLOCK_NS, NEVER, Dut
 
 __all__ = ["Host"]
@@ -95,7 +95,7 @@ class Host:
             assert int(self._tx.value) == 1, f"no stop bit after {byte:#04x}"
             for frame in self._reader.feed(bytes([byte])):
                 number = frame.command - EVENT
-                if number in range(UP5K.sequences):
+                if number in range(DEVICE.sequences):
                     assert frame.sequence == 0, f"{frame}: events have sequence number 0"
                     self.events.append((number, *TOKEN_EVENT.unpack(frame.payload)))
                 else:

@@ -14,7 +14,6 @@ import numpy as np
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 from numpy.typing import NDArray
 
-from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.program import SCALES, Op
 from trilight.hw.interfaces import (
@@ -31,14 +30,15 @@ from trilight.sw.reference.tables import SIGMOID, SILU
 
 from .checker import InOrderChecker
 from .coverage import cover, ends
+from .device import DEVICE
 from .streams import NEVER, Dut, Source, Watch, cycle, generator, pack, pauses, start, unpack
 from .traces import TraceChecker
 
 Integers = NDArray[np.int32]
 
-CONTEXT = context_layout(UP5K)
+CONTEXT = context_layout(DEVICE)
 
-SEQUENCES = range(UP5K.sequences)
+SEQUENCES = range(DEVICE.sequences)
 
 TABLES = ("write_taps", "write_forget_bias", "write_activation")
 
@@ -51,7 +51,7 @@ def signed_range(bits: int) -> tuple[int, int]:
     return -(1 << bits - 1), (1 << bits - 1) - 1
 
 
-SUMS = signed_range(UP5K.acc_bits)
+SUMS = signed_range(DEVICE.acc_bits)
 RESIDUAL = signed_range(NUMBERS.residual_bits)
 TAPS = signed_range(NUMBERS.tap_bits)
 INDEX = signed_range(NUMBERS.index_bits)
@@ -103,7 +103,7 @@ class Parameters:
         self.tap_now = any_of(rng, TAPS, size).reshape(layers, channels)
         self.tap_prev = any_of(rng, TAPS, size).reshape(layers, channels)
         self.forget_bias = any_of(rng, INDEX, size).reshape(layers, channels)
-        self.head_bias = any_of(rng, LOGITS, UP5K.max_vocab)
+        self.head_bias = any_of(rng, LOGITS, DEVICE.max_vocab)
         for name, limits in (("tap_now", TAPS), ("tap_prev", TAPS), ("forget_bias", INDEX),
                              ("head_bias", LOGITS)):
             ends(f"vector.{name}", getattr(self, name).ravel(), *limits)
@@ -176,7 +176,7 @@ class SequenceModel:
         q = self._clip("q", rshift(tapped, NUMBERS.tap_frac))
         total = int(np.abs(q).sum())
         cover("vector.sum of magnitudes", "more" if total else "0")
-        self.not_total = (1 << UP5K.norm_bits) - 1 - total
+        self.not_total = (1 << DEVICE.norm_bits) - 1 - total
         return q
 
     def shift(self, layer: int) -> Integers:
@@ -236,7 +236,7 @@ class Bench:
         self.dut = dut
         self.rng = rng
         self.rests = rests
-        self.rows = Source(dut, "rows", row_layout(UP5K), rests)
+        self.rows = Source(dut, "rows", row_layout(DEVICE), rests)
         self.embedding = Source(dut, "channels", CHANNEL, rests)
         self.acts = InOrderChecker("activation")
         self.act_times = InOrderChecker("cycle of activation")
@@ -244,7 +244,7 @@ class Bench:
         self.logits = InOrderChecker("logit with its mark")
         self.logit_times = InOrderChecker("cycle of logit")
         self.done = 0
-        self.head_bias: Integers = np.zeros(UP5K.max_vocab, np.int32)
+        self.head_bias: Integers = np.zeros(DEVICE.max_vocab, np.int32)
         self._latency = 0
         """Cycles from a row to its activation; 0 for those that have none, or none of a row."""
         self._phases = 1
@@ -267,7 +267,7 @@ class Bench:
 
     def _row_comes(self, bits: int) -> None:
         """Expect the activation or the end that the row leads to."""
-        last = unpack(row_layout(UP5K), bits)["last"]
+        last = unpack(row_layout(DEVICE), bits)["last"]
         self._row += 1
         if not self._latency or self._row % self._phases:
             return
@@ -503,7 +503,7 @@ class EdgeBench(Bench):
     def parameters(self) -> Parameters:
         """One layer, whose token shift passes ``-x`` or what is left of the one before on."""
         rng = self.rng
-        parameters = Parameters(rng, UP5K.min_rows, 1)
+        parameters = Parameters(rng, DEVICE.min_rows, 1)
         parameters.tap_now[:] = rng.choice([TAPS[0], 0], parameters.channels)
         parameters.tap_prev[:] = 1 << NUMBERS.tap_frac - NUMBERS.prev_shift
         parameters.set_tables(rng.choice([0, MAX_FORGET], HALF),
@@ -568,11 +568,11 @@ async def follows_formulas(dut: Dut, stalled: bool) -> None:
     bench = Bench(dut, rng, pauses(rng) if stalled else NEVER)
     await bench.start()
     for channels, layers, hidden, vocabulary, count, sequences in (
-            (UP5K.min_rows, 5, UP5K.min_rows, UP5K.min_rows, 4, SEQUENCES),
+            (DEVICE.min_rows, 5, DEVICE.min_rows, DEVICE.min_rows, 4, SEQUENCES),
             (40, 2, 64, 39, 4, SEQUENCES),
-            (UP5K.min_rows, 2, 20, 17, 3, [1]),
-            (UP5K.max_columns // 2, 1, 90, UP5K.max_vocab, 2, SEQUENCES),
-            (UP5K.max_columns, 2, 30, 20, 2, [0])):
+            (DEVICE.min_rows, 2, 20, 17, 3, [1]),
+            (DEVICE.max_columns // 2, 1, 90, DEVICE.max_vocab, 2, SEQUENCES),
+            (DEVICE.max_columns, 2, 30, 20, 2, [0])):
         parameters = Parameters(rng, channels, layers)
         await bench.load(parameters)
         models = [SequenceModel(parameters) for _ in SEQUENCES]
@@ -593,7 +593,7 @@ async def every_entry(dut: Dut) -> None:
     await bench.load(parameters)
     models = [SequenceModel(parameters) for _ in SEQUENCES]
     rounds = [{0: Token(fresh=fresh, head=True)} for fresh in (True, False)]
-    await bench.run(models, rounds, vocabulary=UP5K.min_rows, hidden=UP5K.min_rows)
+    await bench.run(models, rounds, vocabulary=DEVICE.min_rows, hidden=DEVICE.min_rows)
     await bench.finish()
 
 
@@ -606,7 +606,8 @@ async def edges_of_activations(dut: Dut) -> None:
     parameters = bench.parameters()
     await bench.load(parameters)
     models = [SequenceModel(parameters) for _ in SEQUENCES]
-    await bench.run(models, random_rounds(rng, SEQUENCES, 30), vocabulary=UP5K.min_rows, hidden=24)
+    await bench.run(models, random_rounds(rng, SEQUENCES, 30), vocabulary=DEVICE.min_rows,
+                    hidden=24)
     await bench.finish()
     for name in ("q", "x_prev", "u", "v"):
         assert sum(model.clipped[name] for model in models), f"no {name} was clipped"

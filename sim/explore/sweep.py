@@ -8,10 +8,10 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from trilight.hw.contract.device import UP5K, Device
+from trilight.hw.contract.device import Device
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.flow.build import BoardDesign, find_board
-from trilight.hw.support.boards import DEFAULT_BOARD
+from trilight.hw.support.boards import DEFAULT_BOARD, board_device
 from trilight.sw.errors import ExploreError
 
 __all__ = ["Point", "Sweep", "SweepDesign", "parse_sweep"]
@@ -37,12 +37,12 @@ class SweepDesign:
     board: str
     clock_hz: float
     device: tuple[tuple[str, int], ...] = ()
-    """Fields of ``Device`` that differ from the UP5K's."""
+    """Fields of ``Device`` that differ from those of the board's."""
 
     @property
     def device_config(self) -> Device:
         changes: dict[str, Any] = dict(self.device)
-        return replace(UP5K, **changes)
+        return replace(board_device(self.board), **changes)
 
     def make(self) -> BoardDesign:
         """The board; raises ``BoardError`` for a clock that it can not make."""
@@ -106,9 +106,10 @@ class Sweep:
 
     def designs(self) -> list[SweepDesign]:
         """Every chip of the sweep."""
+        usual = board_device(self.board)
         return [SweepDesign(board=self.board, clock_hz=clock, device=tuple(
                     (name, value) for name, value in zip(self.device, values, strict=True)
-                    if value != getattr(UP5K, name)))
+                    if value != getattr(usual, name)))
                 for values in product(*self.device.values()) for clock in self.clock_hz]
 
     def models(self) -> list[ModelConfig]:

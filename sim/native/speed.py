@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from trilight.hw.contract.device import Device
 from trilight.hw.contract.protocol import ADDRESS, MAX_WORDS, RUN, Command, RunFlag
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.flow.build import BoardDesign, Hdl, elaborate, find_board, synthesise
@@ -78,10 +79,10 @@ NETLIST_RECIPES = {"gates for LUTs (Yosys' abc -g)": CompileRecipe(yosys=GATES)}
 """Recipes that are compared besides, of a netlist: other ways to write its cells."""
 
 
-def _frames(model: Model) -> tuple[bytes, bytes]:
+def _frames(model: Model, device: Device) -> tuple[bytes, bytes]:
     """Bytes that load a model, and those that start a run which does not end soon."""
     pieces = [(address + start, units[start:start + MAX_WORDS])
-              for address, units in compile_image(model).segments
+              for address, units in compile_image(model, device).segments
               for start in range(0, len(units), MAX_WORDS)]
     load = b"".join(
         encode_frame(Frame(1 + number % 255, Command.WRITE,
@@ -94,7 +95,7 @@ def _frames(model: Model) -> tuple[bytes, bytes]:
 def _start(hdl: Hdl, recipe: CompileRecipe, model: Model, progress: Progress) -> NativeBench:
     """A bench that is generating tokens."""
     bench = NativeBench(hdl, progress=progress, recipe=recipe)
-    load, run = _frames(model)
+    load, run = _frames(model, hdl.board.device_config)
     bench.write(load)
     bench.run(100_000_000, idle=IDLE)
     bench.read()

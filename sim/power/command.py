@@ -11,8 +11,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from trilight.hw.contract.device import UP5K
 from trilight.hw.flow.build import find_board, synthesise, tool_versions
+from trilight.hw.support.boards import board_device
 from trilight.hw.support.terminal import Console
 from trilight.sw.cli.console import check_clock, check_folder, write_file, write_json
 from trilight.sw.errors import PowerError
@@ -69,7 +69,7 @@ def power_command(
         "--model", "-m", metavar="FILE", help="Model to simulate, with --target netlist. Default: "
                                               "the bundled one.")] = None,
     sequences: Annotated[int, typer.Option(
-        "--sequences", min=1, max=UP5K.sequences,
+        "--sequences", min=1, max=board_device().sequences,
         help="Sequences to generate at once, with --target netlist.")] = 1,
     clock: Annotated[list[float] | None, typer.Option(
         "--clock", "-c", metavar="HZ", help="Clock of the chip; may be repeated. Default: 12, 24 "

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from trilight.hw.contract.device import UP5K
+from trilight.hw.contract.device import Device
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.protocol import MAX_WORDS, RUN, Command, Region, RunFlag, status_struct
 from trilight.hw.contract.shapes import ModelConfig
@@ -149,27 +149,27 @@ class SoakOutcome:
     cycles: int = 0
 
 
-def draw_config(rng: np.random.Generator) -> ModelConfig:
-    """Sizes of a model that the UP5K holds; most are small, and edges come often."""
+def draw_config(rng: np.random.Generator, device: Device) -> ModelConfig:
+    """Sizes of a model that a device holds; most are small, and edges come often."""
     def size(maximum: int) -> int:
         if rng.random() < 0.4:
             return int(rng.choice([edge for edge in EDGES if edge <= maximum]))
-        return int(np.exp(rng.uniform(np.log(UP5K.min_rows), np.log(maximum + 1))))
+        return int(np.exp(rng.uniform(np.log(device.min_rows), np.log(maximum + 1))))
 
     while True:
         small = rng.random() < 0.6
         vocab_size, d_model, d_hidden = (
             size(SMALL if small else maximum)
-            for maximum in (UP5K.max_vocab, UP5K.max_rows // 3, UP5K.max_columns))
+            for maximum in (device.max_vocab, device.max_rows // 3, device.max_columns))
         config = ModelConfig(vocab_size=vocab_size, d_model=d_model, d_hidden=d_hidden,
                              n_layers=int(rng.integers(1, 4 if small else 9)))
-        if not config.violations(UP5K):
+        if not config.violations(device):
             return config
 
 
-def _tokens(config: ModelConfig) -> int:
+def _tokens(config: ModelConfig, device: Device) -> int:
     """How many a campaign runs of a model."""
-    return int(np.clip(MODEL_CYCLES // config.weight_words(UP5K.packing), *TOKENS_PER_MODEL))
+    return int(np.clip(MODEL_CYCLES // config.weight_words(device.packing), *TOKENS_PER_MODEL))
 
 
 class Session:
@@ -185,14 +185,16 @@ class Session:
         self._widths = {trace.name.rpartition("trace_")[2]: trace.width
                         for trace in self._bench.traces}
         self._expected = ExpectedTraces()
-        self._device = ReferenceDevice(model)
+        self._sizes = hdl.board.device_config
+        self._device = ReferenceDevice(model, self._sizes)
         self._device.traces = self._expected  # type: ignore[assignment]  # expects alike
         self._model, self._rng, self._outcome = model, rng, outcome
-        self._fresh = [True] * UP5K.sequences
+        self._fresh = [True] * self._sizes.sequences
         self._link.request(Request(Command.IDENTIFY), sequence=0)
-        for address, units in compile_image(model).segments:
+        for address, units in compile_image(model, self._sizes).segments:
             self._write(address, units)
-        self._write(Region.TAPE, np.zeros(UP5K.sequences * UP5K.tape_tokens, np.uint16))
+        tapes = self._sizes.sequences * self._sizes.tape_tokens
+        self._write(Region.TAPE, np.zeros(tapes, np.uint16))
 
     def close(self) -> None:
         self._outcome.cycles = self._bench.cycles
@@ -241,7 +243,7 @@ class Session:
     def _prompt(self, sequence: int, position: int, count: int) -> None:
         tokens = self._rng.integers(0, self._model.config.vocab_size, count)
         self._device.write_tape(position, tokens.tolist(), sequence)
-        tape = UP5K.tape_tokens
+        tape = self._sizes.tape_tokens
         for offset in range(count):
             self._write(Region.TAPE + sequence * tape + (position + offset) % tape,
                         tokens[offset:offset + 1])
@@ -252,7 +254,7 @@ class Session:
         while self._bench.values()["running"]:
             self._bench.run(RUNNING_CYCLES)
         self._link.listen(0.1)  # to the last event
-        running, _, words, tokens, *positions = status_struct(UP5K.sequences).unpack(
+        running, _, words, tokens, *positions = status_struct(self._sizes.sequences).unpack(
             self._link.request(Request(Command.STATUS)).check())
         same("running, positions", [running, *positions], [0, *device.positions])
         same("words and tokens", [words, tokens], [device.words, device.tokens])
@@ -288,9 +290,9 @@ class Session:
         """Compare all tokens of both tapes."""
         for number, sequence in enumerate(self._device.sequences):
             tape: list[int] = []
-            start = Region.TAPE + number * UP5K.tape_tokens
-            for first in range(0, UP5K.tape_tokens, MAX_WORDS):
-                count = min(MAX_WORDS, UP5K.tape_tokens - first)
+            start = Region.TAPE + number * self._sizes.tape_tokens
+            for first in range(0, self._sizes.tape_tokens, MAX_WORDS):
+                count = min(MAX_WORDS, self._sizes.tape_tokens - first)
                 tape += self._link.request(read_request(start + first, count)).check()[::2]
             same(f"tape of sequence {number}", tape, sequence.tape)
 
@@ -302,7 +304,7 @@ def same(what: str, got: object, expected: object) -> None:
 
 
 def run_model(hdl: Hdl, seed: int, number: int, maximum: int | None = None) -> SoakOutcome:
-    """Run model ``number`` of the campaign ``seed``, until ``most`` tokens are through or more.
+    """Run model ``number`` of the campaign ``seed``, until ``maximum`` tokens are through or more.
 
     Raises
     ------
@@ -310,14 +312,17 @@ def run_model(hdl: Hdl, seed: int, number: int, maximum: int | None = None) -> S
         Something differs from the reference; the text says what, and in which model.
     """
     rng = np.random.default_rng([seed, number])
-    config = draw_config(rng)
+    device = hdl.board.device_config
+    config = draw_config(rng, device)
     model = Model.random(config, int(rng.integers(1 << 32)))
     outcome = SoakOutcome(
         number=number, config=config.to_dict(), corner_case=bool(rng.random() < 0.4)
     )
     if outcome.corner_case:
         model = corner_case(model, rng)
-    tokens = _tokens(config) if maximum is None else min(maximum, _tokens(config))
+    tokens = _tokens(config, device)
+    if maximum is not None:
+        tokens = min(maximum, tokens)
     session = Session(hdl, model, rng, outcome)
     try:
         while outcome.tokens < tokens:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from importlib import resources
 from typing import Any
 
-from trilight.hw.contract.device import UP5K
+from trilight.hw.contract.device import Device
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.protocol import (
     ACCESS,
@@ -36,6 +36,7 @@ from trilight.hw.contract.protocol import (
     Slip,
     status_struct,
 )
+from trilight.hw.support.boards import board_device
 from trilight.sim.power.activity import token_stages
 from trilight.sim.wasm.library import build_info_of
 from trilight.sw.host.weight_crc import WEIGHT_WORD_BYTES
@@ -49,8 +50,8 @@ __all__ = ["make_page"]
 IDENTITY_FIELDS = ("magic", "version", "trits", "lanes", "clockHz", "clocksPerBit", "buildId",
                    "weightWords", "maxRows", "maxColumns", "maxChannels", "programWords",
                    "tapeTokens", "maxVocab", "sequences")
-STATUS_FIELDS = ("running", "cycles", "words", "tokens",
-                 *(f"position{k}" for k in range(UP5K.sequences)))
+STATUS_FIELDS = ("running", "cycles", "words", "tokens")
+"""Of a response to STATUS, before the position of each sequence."""
 
 
 def make_page(code: bytes, release: Release, model: Model) -> str:
@@ -66,6 +67,7 @@ def make_page(code: bytes, release: Release, model: Model) -> str:
         What the chip is loaded with.
     """
     known = build_info_of(code)
+    device = board_device(known["board"])
     texts = {name: (resources.files(__package__) / name).read_text(encoding="utf-8")
              for name in ("page.html", "page.css", "page.js", "link.js", "worker.js")}
     values = {
@@ -73,8 +75,8 @@ def make_page(code: bytes, release: Release, model: Model) -> str:
         "link": texts["link.js"],
         "page": texts["page.js"],
         "worker": texts["worker.js"],
-        "protocol": _json(_protocol()),
-        "build_info": _json(_build_info(known, release, model)),
+        "protocol": _json(_protocol(device)),
+        "build_info": _json(_build_info(known, release, model, device)),
         "module": _packed(code),
         "clock_mhz": f"{known['clock_hz'] / 1e6:g}",
         "cells": f"{sum(known['cells'].values()):,}",
@@ -100,7 +102,7 @@ def _members(enumeration: Iterable[Any]) -> dict[str, int]:
     return {member.name: member.value for member in enumeration}
 
 
-def _protocol() -> dict[str, Any]:
+def _protocol(device: Device) -> dict[str, Any]:
     return {
         "magic": PROTOCOL_MAGIC.decode(),
         "version": PROTOCOL_VERSION,
@@ -117,14 +119,16 @@ def _protocol() -> dict[str, Any]:
         "maxWords": MAX_WORDS,
         "weightWordBytes": WEIGHT_WORD_BYTES,
         "temperatureFrac": NUMBERS.temperature_frac,
-        "formats": {"identity": IDENTITY.format, "status": status_struct(UP5K.sequences).format,
+        "formats": {"identity": IDENTITY.format, "status": status_struct(device.sequences).format,
                     "run": RUN.format, "address": ADDRESS.format, "access": ACCESS.format,
                     "weightCrc": WEIGHT_CRC.format, "event": TOKEN_EVENT.format},
-        "fields": {"identity": IDENTITY_FIELDS, "status": STATUS_FIELDS},
+        "fields": {"identity": IDENTITY_FIELDS, "status": (
+            *STATUS_FIELDS, *(f"position{k}" for k in range(device.sequences)))},
     }
 
 
-def _build_info(known: Mapping[str, Any], release: Release, model: Model) -> dict[str, Any]:
+def _build_info(known: Mapping[str, Any], release: Release, model: Model, device: Device,
+                ) -> dict[str, Any]:
     activity = release["activity"]
     # Of another design than the released one nothing is known.
     power = known["design_sha256"] == release["design_sha256"] and estimate_power(
@@ -133,8 +137,8 @@ def _build_info(known: Mapping[str, Any], release: Release, model: Model) -> dic
     first, rest = token_stages(model.config)
     config = model.config
     words = [*(operation.words for _ in range(config.n_layers)
-               for operation in config.layer_operations(UP5K.packing)),
-             config.head(UP5K.packing).words, 0]
+               for operation in config.layer_operations(device.packing)),
+             config.head(device.packing).words, 0]
     named = [(stage.name if stage.layer is None else f"{stage.name}, layer {stage.layer + 1}",
               stage.ends.trace, stage.ends.pulses, count)
              for stage, count in zip(rest, words, strict=True)]
@@ -147,7 +151,7 @@ def _build_info(known: Mapping[str, Any], release: Release, model: Model) -> dic
                    "rest": named, "total": sum(words)},
         "vocabulary": list(model.vocab),
         "image": [(int(address), _packed(units.astype("<u2").tobytes()))
-                  for address, units in compile_image(model).segments],
+                  for address, units in compile_image(model, device).segments],
     }
 
 

@@ -102,7 +102,8 @@ def _report(board: Board, model: Model, runs: Sequence[LastRun],
     releases = load_releases()
     report = build_report(Run(
         model=model, target=board.transport.name, generation=merge(runs),
-        clock_hz=board.identity.clock_hz, build_id=board.identity.build_id,
+        device=board.identity.device, clock_hz=board.identity.clock_hz,
+        build_id=board.identity.build_id,
         **board.transport.build_info), releases)
     found = report["release"]
     return report, next((dict(release) for release in releases.values()

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from trilight.hw.contract.device import UP5K
+from trilight.hw.support.boards import board_device
 from trilight.sw.host.driver import LastRun
 from trilight.sw.model.model import Model
 from trilight.sw.report.report import NOTES
@@ -112,7 +112,8 @@ def _headline(first: Mapping[str, Any]) -> dict[str, Any]:
 
 def _model(model: Model) -> dict[str, Any]:
     config = model.config
-    bits = UP5K.packing.word_bits * config.weight_words(UP5K.packing)
+    packing = board_device().packing
+    bits = packing.word_bits * config.weight_words(packing)
     return {"sha256": model.sha256, **config.to_dict(),
             "ternary_weights": config.ternary_weights,
             "ternary_weights_per_token": config.ternary_weights_per_token,

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rich.markup import escape
 from rich.table import Table
 
-from trilight.hw.contract.device import UP5K
+from trilight.hw.support.boards import DEFAULT_BOARD, board_device
 from trilight.hw.support.extras import missing, pip_install
 from trilight.hw.support.terminal import Console
 from trilight.sw.api import open_board, report
@@ -263,9 +263,11 @@ def evaluate(
 def info(
     model: Annotated[Path | None, typer.Argument(
         metavar="[MODEL]", help="Model file. Default: the bundled one.")] = None,
+    board: Annotated[str, typer.Option(
+        "--board", metavar="NAME", help="Board whose chip it should fit.")] = DEFAULT_BOARD,
     json_file: JsonOption = None,
 ) -> None:
-    """Show what a model file holds, and whether it fits the chip."""
+    """Show what a model file holds, and whether it fits the chip of a board."""
     check_folder(json_file)
     path = model or default_model_path()
     if is_imported(path):
@@ -276,13 +278,14 @@ def info(
         return
     loaded = Model.load(path)
     config = loaded.config
-    violations = config.violations(UP5K)
+    device = board_device(board)
+    violations = config.violations(device)
     results = {
         "sha256": loaded.sha256,
         **config.to_dict(),
         "ternary_weights": config.ternary_weights,
-        "weight_words": config.weight_words(UP5K.packing),
-        "weight_words_of": UP5K.weight_words,
+        "weight_words": config.weight_words(device.packing),
+        "weight_words_of": device.weight_words,
         "violations": violations,
         "vocab": "".join(loaded.vocab),
         "provenance": dict(loaded.provenance),
@@ -294,9 +297,10 @@ def info(
     for name in ("sha256", "vocab_size", "d_model", "n_layers", "d_hidden"):
         table.add_row(name, str(results[name]))
     table.add_row("ternary weights", f"{config.ternary_weights:,}")
-    words = config.weight_words(UP5K.packing)
-    table.add_row("weight memory", f"{words:,} of {UP5K.weight_words:,} words")
-    table.add_row(f"fits {UP5K.name}", "yes" if not violations else "no: " + "\n".join(violations))
+    words = config.weight_words(device.packing)
+    table.add_row("weight memory", f"{words:,} of {device.weight_words:,} words")
+    table.add_row(f"fits {device.name}",
+                  "yes" if not violations else "no: " + "\n".join(violations))
     table.add_row("characters", escape(repr(results["vocab"])))
     for name, value in loaded.provenance.items():
         table.add_row(escape(name), escape(value if isinstance(value, str) else json.dumps(value)))
@@ -308,10 +312,12 @@ def info(
 def image(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model file.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Image to write.")],
+    board: Annotated[str, typer.Option(
+        "--board", metavar="NAME", help="Board whose chip it is for.")] = DEFAULT_BOARD,
 ) -> None:
     """Compile a model file to the image that a device is loaded with."""
     check_folder(out)
-    data = compile_image(Model.load(model)).to_bytes()
+    data = compile_image(Model.load(model), board_device(board)).to_bytes()
     write_file(out, data)
     Console(soft_wrap=True).print(f"{len(data):,} bytes written to {out}", highlight=False,
                                   markup=False)

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.shapes import ModelConfig
+from trilight.hw.support.boards import DEFAULT_BOARD, board_device
 from trilight.hw.support.terminal import Console
 from trilight.sw.errors import PerformanceError
 from trilight.sw.model.bundled import default_model_path
@@ -42,6 +42,8 @@ def performance_command(
         help="Tokens, instead of the model's.")] = None,
     sequences: Annotated[int, typer.Option(
         "--sequences", metavar="N", help="Sequences that are generated at once.")] = 1,
+    board: Annotated[str, typer.Option(
+        "--board", metavar="NAME", help="Board whose chip is computed.")] = DEFAULT_BOARD,
     clock: Annotated[float, typer.Option(
         "--clock", metavar="HZ", help="Clock, for tokens per second.")] = 48e6,
     json_file: Annotated[Path | None, typer.Option(
@@ -62,7 +64,7 @@ def performance_command(
         config = ModelConfig(**sizes)
     except ValueError as error:
         raise PerformanceError(str(error)) from error
-    found = predict(config, sequences=sequences, device=UP5K)
+    found = predict(config, sequences=sequences, device=board_device(board))
     results = found.to_dict() | {"clock_hz": clock,
                                  "tokens_per_s": clock / found.cycles_per_token,
                                  "roofline_tokens_per_s": clock / found.roofline_cycles}
@@ -80,8 +82,8 @@ def _print(found: Performance, results: dict[str, Any], console: Console) -> Non
         table.add_column(heading, justify="right")
     table.add_column("the weight memory waits for")
     for stage in found.stages:
-        name = stage.name if found.sequences == 1 else f"{stage.name}, text {stage.sequence}"
-        used = stage.weights / (UP5K.packing.block * stage.cycles)
+        name = stage.name if found.sequences == 1 else f"{stage.name}, sequence {stage.sequence}"
+        used = stage.weights / (found.device.packing.block * stage.cycles)
         table.add_row(name, f"{stage.cycles:,}", f"{stage.words:,}", f"{used:.3f}",
                       ", ".join(f"{what} {cycles}" for what, cycles in stage.gaps.items()))
     console.print(table)
@@ -91,13 +93,13 @@ def _print(found: Performance, results: dict[str, Any], console: Console) -> Non
     summary.add_row("cycles per token of a prompt", f"{found.prompt_cycles_per_token:,g}",
                     "computed")
     summary.add_row("cycles per token, roofline", f"{found.roofline_cycles:,g}",
-                    f"weights / {UP5K.packing.block}: no gap, no padding")
+                    f"weights / {found.device.packing.block}: no gap, no padding")
     summary.add_row("weights used per lane and cycle", f"{found.utilisation:.4f}", "")
     summary.add_row("tokens per second", f"{results['tokens_per_s']:,.0f}",
                     f"at {results['clock_hz'] / 1e6:g} MHz; roofline "
                     f"{results['roofline_tokens_per_s']:,.0f}")
-    summary.add_row("weight memory", f"{found.model.weight_words(UP5K.packing):,}",
-                    f"of {UP5K.weight_words:,} words")
+    summary.add_row("weight memory", f"{found.model.weight_words(found.device.packing):,}",
+                    f"of {found.device.weight_words:,} words")
     console.print(summary)
     for violation in found.violations:
-        console.print(f"Does not fit {UP5K.name}: {violation}")
+        console.print(f"Does not fit {found.device.name}: {violation}")

@@ -22,7 +22,7 @@ from rich.progress import Progress as Bar
 
 from trilight.hw.contract.device import Device
 from trilight.hw.contract.shapes import ModelConfig
-from trilight.hw.support.boards import DEFAULT_BOARD
+from trilight.hw.support.boards import DEFAULT_BOARD, board_device
 from trilight.hw.support.extras import pip_install
 from trilight.hw.support.terminal import Console
 from trilight.sw.errors import TrainingError
@@ -33,7 +33,7 @@ from trilight.sw.task.classifier import accuracy, decide
 from trilight.sw.train.corpus import Corpus, read_corpus, read_labelled
 from trilight.sw.train.export import build_model
 from trilight.sw.train.recipe import load_recipe, recipe_names
-from trilight.sw.train.shape import board_device, choose_config, memory_fill
+from trilight.sw.train.shape import choose_config, memory_fill
 
 from .console import tell_changes
 

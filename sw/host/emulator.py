@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from trilight.hw.contract.device import UP5K, Device
+from trilight.hw.contract.device import Device
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.program import Header, Operation, Program, operation_kinds
 from trilight.hw.contract.protocol import (
@@ -35,6 +35,7 @@ from trilight.hw.contract.protocol import (
     status_struct,
 )
 from trilight.hw.contract.shapes import ModelConfig
+from trilight.hw.support.boards import board_device
 from trilight.sw.errors import DeviceError, TargetError
 from trilight.sw.model.model import MATRICES, Layer, Matrix, Model
 from trilight.sw.model.pack import unpack_matrix
@@ -226,15 +227,15 @@ class ReferenceTransport(Transport):
 
     Parameters
     ----------
-    device : Device
-        The capacities that it has and reports.
+    device : Device, optional
+        The capacities that it has and reports; of the default board unless given.
     compute : callable
         Makes what computes a sequence's tokens, out of the model that was loaded.
     """
 
-    def __init__(self, device: Device = UP5K,
+    def __init__(self, device: Device | None = None,
                  compute: Callable[[Model], ReferenceModel] = ReferenceModel) -> None:
-        self._device = device
+        self._device = device = board_device() if device is None else device
         self._compute = compute
         self._memory = _Memory(device)
         self._reader = FrameReader()

@@ -26,7 +26,8 @@ SILENCE_S = 0.05
 POLL_S = 0.01
 
 STALLED_POLLS = 200
-"""Responses without progress before a run is taken for stuck: 2 s, over 1000 tokens of the UP5K."""
+"""Responses without progress before a run is taken for stuck: 2 s, more than 1000 tokens of the
+slowest chip there is."""
 
 IDLE_READINGS = 2
 """Readings of all weights of all sequences without a token fed after which words are no progress.

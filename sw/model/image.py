@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from trilight.hw.contract.device import UP5K, Device
+from trilight.hw.contract.device import Device
 from trilight.hw.contract.errors import CapacityError
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.program import Op, Operation, Program, operation_kinds
@@ -114,7 +114,7 @@ class Image:
                    segments=_read_segments(body, count))
 
 
-def compile_image(model: Model, device: Device = UP5K) -> Image:
+def compile_image(model: Model, device: Device) -> Image:
     """The image of a model.
 
     Parameters

@@ -12,7 +12,8 @@ from typing import Any, Literal, NotRequired, TypedDict
 from rich.markup import escape
 from rich.table import Table
 
-from trilight.hw.contract.device import UP5K
+from trilight.hw.contract.device import Device
+from trilight.hw.support.boards import board_device
 from trilight.hw.support.terminal import Console
 from trilight.sw.errors import ReportError
 from trilight.sw.host.driver import LastRun
@@ -89,6 +90,8 @@ class Run:
     target: str
     """As the user wrote it, for example ``netlist`` or ``serial:/dev/ttyUSB1``."""
     generation: LastRun
+    device: Device = field(default_factory=board_device)
+    """Sizes in the device's identity."""
     clock_hz: float = 0
     """Clock in the device's identity; 0 for a device without one."""
     build_id: int | None = None
@@ -181,7 +184,7 @@ def _cycles(run: Run, build: _Build | None) -> Figure:
     unit = "cycles/token"
     counted = run.generation
     if counted.cycles_per_token is not None:
-        expected = counted.tokens * run.model.config.weight_words(UP5K.packing)
+        expected = counted.tokens * run.model.config.weight_words(run.device.packing)
         if counted.words != expected:
             return Figure.missing(unit, f"the device's counters disagree: {counted.words} weight "
                                         f"words are not {counted.tokens} whole tokens, which "
@@ -207,7 +210,7 @@ def _computed_cycles(run: Run, build: _Build) -> Figure:
 
     at_once = run.generation.sequences
     return Figure(value=predict(run.model.config, sequences=at_once,
-                                device=UP5K).cycles_per_token,
+                                device=run.device).cycles_per_token,
                   unit="cycles/token", provenance="modelled", boundary="chip",
                   source=f"computed to the cycle for {at_once} sequences at once, as trilight "
                          f"performance does; the released build was counted with {build.batch}")
@@ -253,7 +256,7 @@ def _utilisation(run: Run, cycles: Figure) -> Figure:
     if cycles.value is None:
         return Figure.missing("1", cycles.reason or "")
     weights = run.model.config.ternary_weights_per_token
-    lanes = UP5K.packing.block
+    lanes = run.device.packing.block
     return Figure(value=weights / (lanes * cycles.value), unit="1",
                   provenance=cycles.provenance,
                   boundary="chip", source=f"of {lanes} ternary weights per cycle; a token takes "

@@ -1,7 +1,8 @@
 """Speed of training on this computer: ``make bench-train``.
 
-Prints characters per second of one core for the model that fills the UP5K, as written and compiled.
-The core's own time counts, so that other programs slow the run down but hardly change the figure.
+Prints characters per second of one core for the model that fills the default board, as written and
+compiled. The core's own time counts, so that other programs slow the run down but hardly change the
+figure.
 """
 
 import json
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from trilight.hw.contract.device import UP5K
+from trilight.hw.support.boards import board_device
 from trilight.hw.support.terminal import Console
 
 from .corpus import Corpus
@@ -41,7 +42,7 @@ def measure(*, compiled: bool, bf16: bool, steps: int = 40) -> dict[str, float |
                     held_out=tokens[:0], held_out_text="")
     began = monotonic()
     options = replace(Options(), compiled=compiled, bf16=bf16)
-    trainer = Trainer(choose_config(len(_VOCABULARY), UP5K), corpus, options)
+    trainer = Trainer(choose_config(len(_VOCABULARY), board_device()), corpus, options)
     for _ in range(_WARM_UP_STEPS):
         trainer.advance()
     ready, busy, first = monotonic(), process_time(), trainer.characters

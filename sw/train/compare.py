@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from trilight.hw.contract.device import UP5K
+from trilight.hw.support.boards import board_device
 from trilight.sw.model.model import MATRICES, Model
 from trilight.sw.power import BOUNDARY, Activity, estimate_power
 from trilight.sw.power.operations import WorkEnergy, energy_of_work
@@ -155,7 +155,7 @@ def _ternary(path: Path, text: Corpus) -> list[tuple[dict[str, Any], WorkEnergy]
     work = work_per_character(model.config, "ternary", "trits", zero_share=zeros)
     nats = {protocol: evaluate(model, text.held_out_text, protocol)["nats_per_char"]
             for protocol in PROTOCOLS}
-    about = model.provenance
+    about, packing = model.provenance, board_device().packing
     floats = {"stateful": about.get("float_nats_per_char"),
               "windows": about.get("float_nats_per_char_windows")}
     return [({
@@ -164,7 +164,7 @@ def _ternary(path: Path, text: Corpus) -> list[tuple[dict[str, Any], WorkEnergy]
         "format": "trits",
         "weights": model.config.ternary_weights,
         "zero_share": zeros,
-        "weight_bytes": 2 * UP5K.packing.word_units * model.config.weight_words(UP5K.packing),
+        "weight_bytes": 2 * packing.word_units * model.config.weight_words(packing),
         "multiplications_per_char": work.count("multiply"),
         "additions_per_char": work.count("add"),
         "fpga_core_energy_per_char": _fpga_core(model),
@@ -185,7 +185,7 @@ def _fpga_core(model: Model) -> dict[str, Any]:
     estimate = estimate_power(
         Activity.from_dict(activity["busy"]), release["clock_hz"], pll=release["pll"],
         windows=[Activity.from_dict(window) for window in activity["windows"]])
-    cycles = predict(model.config, device=UP5K).cycles_per_token
+    cycles = predict(model.config, device=board_device()).cycles_per_token
     interval = estimate.power_mw.scaled(1e6 * cycles / release["clock_hz"])
     which = "this" if release["model_sha256"] == model.sha256 else "another"
     return {"value": interval.p50, "unit": "nJ", "provenance": "modelled", "boundary": BOUNDARY,

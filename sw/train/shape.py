@@ -1,31 +1,15 @@
 """The shape of a model that suits a board. Needs no PyTorch."""
 
 from trilight.hw.contract.device import Device
-from trilight.hw.contract.errors import BoardError, CapacityError
+from trilight.hw.contract.errors import CapacityError
 from trilight.hw.contract.shapes import ModelConfig
-from trilight.hw.support.boards import make_board
-from trilight.sw.errors import ModelDoesNotFitError, TrainingError
+from trilight.sw.errors import ModelDoesNotFitError
 
-__all__ = ["board_device", "choose_config", "memory_fill"]
+__all__ = ["choose_config", "memory_fill"]
 
 _LAYERS = range(2, 6)
 _WIDTH_STEP = 8
 """Widths that are tried; trits of a lane, five or four, need not divide them."""
-
-
-def board_device(board: str) -> Device:
-    """Return what the chip on a board can hold.
-
-    Raises
-    ------
-    TrainingError
-        There is no such board.
-    """
-    try:
-        device: Device = make_board(board).device_config
-    except BoardError as error:
-        raise TrainingError(str(error)) from error
-    return device
 
 
 def memory_fill(config: ModelConfig, device: Device) -> float:

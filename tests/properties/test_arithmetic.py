@@ -8,11 +8,13 @@ from amaranth.sim import Simulator
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.control.divider import EffectiveScale
 from trilight.hw.lib.arith import clip_symmetric, round_add, saturate
+from trilight.hw.support.boards import board_device
 from trilight.sw.reference.model import rshift
+
+DEVICE = board_device()
 
 CLOCK_S = 1e-6
 MAX = (1 << NUMBERS.scale_bits) - 1
@@ -34,7 +36,7 @@ def test_the_state_stays_between_its_ends() -> None:
                 max_size=6))
 @example([(MAX, 1, True), (1, MAX, True), (MAX, MAX, True), (1, 1, False)])
 def test_divider_gives_the_quotient(cases: list[tuple[int, int, bool]]) -> None:
-    divider = EffectiveScale(device=UP5K)
+    divider = EffectiveScale(device=DEVICE)
     found: list[int] = []
 
     async def bench(context: Any) -> None:

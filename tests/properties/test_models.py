@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from trilight.boards.icebreaker import Icebreaker
-from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.program import Program
 from trilight.hw.contract.protocol import Region
 from trilight.hw.contract.shapes import ModelConfig, OperationShape
 from trilight.hw.contract.trits import FILE_CODE
 from trilight.hw.flow.build import elaborate
+from trilight.hw.support.boards import board_device
 from trilight.sim.verify.soak import Session, SoakOutcome, draw_config, run_model
 from trilight.sw.errors import ImageError, ModelDoesNotFitError
 from trilight.sw.model.bundled import default_model_path
@@ -24,6 +24,8 @@ from trilight.sw.model.image import Image, compile_image
 from trilight.sw.model.model import MATRICES, Layer, Matrix, Model
 from trilight.sw.reference.model import ReferenceModel
 from trilight.sw.reference.real import RealModel
+
+DEVICE = board_device()
 
 EDGES = (16, 17, 31, 32, 33, 39, 40, 41, 80, 81)
 SCALE_ENDS = (1, (1 << NUMBERS.scale_bits) - 1)
@@ -34,10 +36,10 @@ LOGIT_BOUND = 0.6
 
 @st.composite
 def configs(draw: st.DrawFn) -> ModelConfig:
-    size = st.sampled_from(EDGES) | st.integers(UP5K.min_rows, 90)
+    size = st.sampled_from(EDGES) | st.integers(DEVICE.min_rows, 90)
     config = ModelConfig(vocab_size=draw(size), d_model=draw(size), d_hidden=draw(size),
                          n_layers=draw(st.integers(1, 3)))
-    while config.violations(UP5K):
+    while config.violations(DEVICE):
         config = replace(config, n_layers=config.n_layers - 1)
     return config
 
@@ -85,8 +87,8 @@ def models(draw: st.DrawFn) -> Model:
 def matrix_of(image: Image, shape: OperationShape, first: int) -> NDArray[np.int8]:
     """A matrix, interleaved rows together, read out of the weights word by word."""
     units = next(units for address, units in image.segments if address == Region.WEIGHTS)
-    lanes = units.astype("<u2").view(np.uint8).reshape(-1, UP5K.lanes)
-    trits = np.zeros((shape.rows, shape.blocks * UP5K.lanes * shape.trits), np.int8)
+    lanes = units.astype("<u2").view(np.uint8).reshape(-1, DEVICE.lanes)
+    trits = np.zeros((shape.rows, shape.blocks * DEVICE.lanes * shape.trits), np.int8)
     for row in range(shape.rows):
         found: list[int] = []
         for block in range(shape.blocks):
@@ -100,11 +102,12 @@ def matrix_of(image: Image, shape: OperationShape, first: int) -> NDArray[np.int
 @settings(max_examples=25)
 @given(model=models())
 def test_every_weight_is_where_the_device_looks(model: Model) -> None:
-    image = compile_image(model)
+    image = compile_image(model, DEVICE)
     config = model.config
     program = Program.decode(next(
         words.tolist() for address, words in image.segments if address == Region.PROGRAM))
-    shapes = [*config.layer_operations(UP5K.packing) * config.n_layers, config.head(UP5K.packing)]
+    packing = DEVICE.packing
+    shapes = [*config.layer_operations(packing) * config.n_layers, config.head(packing)]
     matrices = [[getattr(layer, name) for name in names] for layer in model.layers
                 for names in (MATRICES[:3], MATRICES[3:4], MATRICES[4:6], MATRICES[6:])]
     matrices.append([Matrix(model.embedding, model.head_scale)])
@@ -122,13 +125,13 @@ def test_every_weight_is_where_the_device_looks(model: Model) -> None:
         if number == len(shapes) - 1:
             assert program.embed_base == first
         first += shape.words
-    assert first == config.weight_words(UP5K.packing)
+    assert first == config.weight_words(DEVICE.packing)
 
 
 @settings(max_examples=40)
 @given(model=models(), where=st.floats(0, 1), flip=st.integers(1, 255))
 def test_an_image_is_read_back_or_refused(model: Model, where: float, flip: int) -> None:
-    image = compile_image(model)
+    image = compile_image(model, DEVICE)
     data = bytearray(image.to_bytes())
     again = Image.from_bytes(bytes(data))
     assert again.to_bytes() == bytes(data)
@@ -144,12 +147,13 @@ def test_an_image_is_read_back_or_refused(model: Model, where: float, flip: int)
 @given(st.builds(ModelConfig, vocab_size=st.integers(1, 300), d_model=st.integers(1, 300),
                  n_layers=st.integers(1, 20), d_hidden=st.integers(1, 300)))
 def test_a_model_compiles_exactly_if_it_fits(config: ModelConfig) -> None:
-    if config.violations(UP5K):
+    if config.violations(DEVICE):
         with pytest.raises(ModelDoesNotFitError):
-            compile_image(SimpleNamespace(config=config))  # type: ignore[arg-type]  # no more is looked at
+            compile_image(SimpleNamespace(config=config), DEVICE)  # type: ignore[arg-type]  # no more is looked at
     else:
-        units = sum(len(units) for _, units in compile_image(Model.random(config, 1)).segments)
-        assert units > config.weight_words(UP5K.packing) * 4
+        image = compile_image(Model.random(config, 1), DEVICE)
+        units = sum(len(units) for _, units in image.segments)
+        assert units > config.weight_words(DEVICE.packing) * 4
 
 
 @pytest.mark.timeout(900)
@@ -180,12 +184,13 @@ def test_models_of_a_campaign(seed: int) -> None:
 
 
 def test_drawn_sizes_are_legal_and_reach_the_limits(rng: np.random.Generator) -> None:
-    drawn = [draw_config(rng) for _ in range(400)]
-    assert not any(config.violations(UP5K) for config in drawn)
-    assert min(config.d_model for config in drawn) == UP5K.min_rows
+    drawn = [draw_config(rng, DEVICE) for _ in range(400)]
+    assert not any(config.violations(DEVICE) for config in drawn)
+    assert min(config.d_model for config in drawn) == DEVICE.min_rows
     assert max(config.d_model for config in drawn) > 160
-    assert max(config.weight_words(UP5K.packing) for config in drawn) > UP5K.weight_words * 3 // 4
-    assert {config.head(UP5K.packing).short for config in drawn} == {False, True}
+    most_words = max(config.weight_words(DEVICE.packing) for config in drawn)
+    assert most_words > DEVICE.weight_words * 3 // 4
+    assert {config.head(DEVICE.packing).short for config in drawn} == {False, True}
 
 
 def test_the_float_model_makes_the_same_choice(rng: np.random.Generator) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from trilight.boards.icebreaker import Icebreaker
-from trilight.hw.contract.device import UP5K, Device
+from trilight.hw.contract.device import Device
 from trilight.hw.contract.protocol import (
     ADDRESS,
     MAX_WORDS,
@@ -18,12 +18,15 @@ from trilight.hw.contract.protocol import (
 )
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.flow.build import elaborate
+from trilight.hw.support.boards import board_device
 from trilight.sim.board import VirtualBoard
 from trilight.sw.host.link import Link
 from trilight.sw.host.link import Request as Frame
 from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import Model
 from trilight.sw.report.performance import Schedule, SequenceRequest, predict
+
+DEVICE = board_device()
 
 SHAPES = {
     "least": ModelConfig(vocab_size=16, d_model=16, n_layers=1, d_hidden=16),
@@ -53,11 +56,11 @@ class Chip:
         self._link.exchange([
             Frame(Command.WRITE, ADDRESS.pack(address + start)
                   + units[start:start + MAX_WORDS].astype("<u2").tobytes())
-            for address, units in compile_image(model).segments
+            for address, units in compile_image(model, DEVICE).segments
             for start in range(0, len(units), MAX_WORDS)])
         # The tapes hold whatever they do: any token takes as long.
-        for sequence in range(UP5K.sequences):
-            address = Region.TAPE + sequence * UP5K.tape_tokens
+        for sequence in range(DEVICE.sequences):
+            address = Region.TAPE + sequence * DEVICE.tape_tokens
             self._link.request(Frame(Command.WRITE, ADDRESS.pack(address) + bytes(2 * 8))).check()
 
     def run(self, requests: list[SequenceRequest | None]) -> dict[str, int]:
@@ -70,7 +73,7 @@ class Chip:
             self._link.request(Frame(Command.RUN, RUN.pack(
                 flags, sequence, request.feed, request.generate, 0, 0))).check()
         while True:
-            running, cycles, words, tokens, *_ = status_struct(UP5K.sequences).unpack(
+            running, cycles, words, tokens, *_ = status_struct(DEVICE.sequences).unpack(
                 self._link.request(Frame(Command.STATUS)).check())
             if not running:
                 return {"cycles": cycles, "words": words, "tokens": tokens}
@@ -79,13 +82,13 @@ class Chip:
 
 @pytest.fixture(scope="module")
 def chip() -> Iterator[Chip]:
-    chip = Chip(UP5K)
+    chip = Chip(DEVICE)
     yield chip
     chip.close()
 
 
 def counted(model: ModelConfig, requests: list[SequenceRequest | None],
-            device: Device = UP5K) -> dict[str, int]:
+            device: Device = DEVICE) -> dict[str, int]:
     schedule = Schedule(model, requests, device)
     return {"cycles": schedule.cycles, "words": sum(stage.words for stage in schedule.stages),
             "tokens": len(schedule.tokens)}
@@ -114,12 +117,12 @@ def test_cycles_and_words_are_the_chips(shape: str, chip: Chip, seed: int) -> No
 @pytest.mark.slow
 def test_model_that_fills_the_chip(chip: Chip, seed: int) -> None:
     model = Model.random(ModelConfig(vocab_size=65, d_model=160, n_layers=3, d_hidden=228), seed)
-    assert model.config.weight_words(UP5K.packing) > 0.99 * UP5K.weight_words
+    assert model.config.weight_words(DEVICE.packing) > 0.99 * DEVICE.weight_words
     chip.load(model)
-    for count in range(1, UP5K.sequences + 1):
+    for count in range(1, DEVICE.sequences + 1):
         requests: list[SequenceRequest | None] = [SequenceRequest(3, 4)] * count
         more: list[SequenceRequest | None] = [SequenceRequest(3, 7)] * count
         found = [chip.run(r) for r in (requests, more)]
         assert found == [counted(model.config, r) for r in (requests, more)]
         steady = (found[1]["cycles"] - found[0]["cycles"]) / (3 * count)
-        assert predict(model.config, sequences=count, device=UP5K).cycles_per_token == steady
+        assert predict(model.config, sequences=count, device=DEVICE).cycles_per_token == steady

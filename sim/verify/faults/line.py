@@ -26,7 +26,7 @@ after 3, and one that is begun again in vain, three times, ends after 24."""
 
 BYTE_S = 10 / 12e6
 STEP_S = 350e-6
-"""A token of the UP5K with a full model."""
+"""A token of the default board with a full model."""
 
 _STOP = encode_frame(Frame(1, Command.STOP))
 

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.shapes import OperationShape
 from trilight.hw.contract.trits import FILE_CODE
+from trilight.hw.support.boards import board_device
 from trilight.sw.errors import FaultsError, ModelError
 from trilight.sw.model.model import MATRICES, Layer, Matrix, Model
 from trilight.sw.quality.evaluate import log_softmax
@@ -161,16 +161,17 @@ class Losses:
         [(number, name, trits)] = rng.choices(
             self._matrices, [matrix.size for _, _, matrix in self._matrices])
         rows = {"forget": 3, "candidate": 3, "gate": 3, "glu_gate": 2, "glu_up": 2}.get(name, 1)
-        size = OperationShape(rows * len(trits), trits.shape[1], UP5K.packing).trits
+        packing = board_device().packing
+        size = OperationShape(rows * len(trits), trits.shape[1], packing).trits
         row, start = rng.randrange(len(trits)), size * rng.randrange(-(-trits.shape[1] // size))
         group = trits[row, start:start + size].tolist()
-        group += [0] * (UP5K.trits - len(group))
+        group += [0] * (packing.trits - len(group))
         code = FILE_CODE.to_code[tuple(group)] ^ 1 << rng.randrange(8)
         # A code that stands for no trits makes the chip read what nobody has written there.
         changed = trits.copy()
         width = min(size, trits.shape[1] - start)
         changed[row, start:start + width] = FILE_CODE.to_trits.get(
-            code, (0,) * UP5K.trits)[:width]
+            code, (0,) * packing.trits)[:width]
         if number is None:
             return replace(model, embedding=changed)
         layer = model.layers[number]

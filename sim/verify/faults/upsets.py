@@ -2,7 +2,7 @@
 
 import random
 
-from trilight.hw.contract.device import UP5K
+from trilight.hw.support.boards import board_device
 from trilight.sw.errors import TrilightError
 
 from .line import HangError
@@ -51,7 +51,7 @@ class Upsets(Sessions):
         name = rng.choice(list(GENERATIONS))
         where = list(self._memories)[session % len(self._memories)]
         memory = self._memories[where]
-        used = self.model.config.weight_words(UP5K.packing)
+        used = self.model.config.weight_words(board_device().packing)
         address = rng.randrange(used if self._checked else memory.words)
         wait = 0 if rng.random() < 0.2 else rng.randrange(self._cycles[name])
         device.upset(memory, address, rng.randrange(memory.width), wait)

@@ -2,8 +2,8 @@
 
 from amaranth.hdl import Mux, Signal, Value
 
-from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.numbers import NUMBERS
+from trilight.hw.support.boards import board_device
 
 from .harness import Harness, at_most, implies
 from .prover import Proof
@@ -13,7 +13,7 @@ __all__ = ["PROOFS"]
 
 
 def _operations_pass(gateware: Gateware) -> Harness:
-    engine = gateware.module("engine.engine").Engine(device=UP5K)
+    engine = gateware.module("engine.engine").Engine(device=gateware.device)
     h = Harness(engine, gateware)
     tables, rows = h.block("tables"), h.block("rows")
     h.cut("tables", "rows", "embedding", "rom")
@@ -37,12 +37,12 @@ def _operations_pass(gateware: Gateware) -> Harness:
 
 
 def _sums_fit(gateware: Gateware) -> Harness:
-    rows = gateware.module("engine.rows").RowStream(device=UP5K)
+    rows = gateware.module("engine.rows").RowStream(device=gateware.device)
     h = Harness(rows, gateware)
     memory = h.block("sums_memory")
     h.cut("sums_memory")
-    maximum = UP5K.trits * NUMBERS.act_max
-    level: list[Value] = [h.signal(f"tree.term_{j}") for j in range(UP5K.lanes)]
+    maximum = gateware.device.trits * NUMBERS.act_max
+    level: list[Value] = [h.signal(f"tree.term_{j}") for j in range(gateware.device.lanes)]
     for j, term in enumerate(level):
         partial = Value.cast(rows.sums[j]).as_signed()
         h.assume(at_most(partial, maximum))
@@ -62,9 +62,9 @@ def _sums_fit(gateware: Gateware) -> Harness:
     # 127 times the columns of a word, and 127 times those before it: together at most 127 times
     # what a device holds.
     max_word, max_before = (
-        h.constant(UP5K.norm_bits, name) for name in ("max_word", "max_before"))
+        h.constant(gateware.device.norm_bits, name) for name in ("max_word", "max_before"))
     limit = max_word + max_before
-    h.assume(limit <= NUMBERS.act_max * UP5K.max_columns)
+    h.assume(limit <= NUMBERS.act_max * gateware.device.max_columns)
     word = level[0] + h.signal(f"tree.signs_{stage}")[used]
     so_far = Value.cast(memory.read_ports[0].data).as_signed()
     h.assume(at_most(word, max_word))
@@ -76,7 +76,7 @@ def _sums_fit(gateware: Gateware) -> Harness:
     return h
 
 def _rows_take_turns(gateware: Gateware) -> Harness:
-    rows = gateware.module("engine.rows").RowStream(device=UP5K)
+    rows = gateware.module("engine.rows").RowStream(device=gateware.device)
     h = Harness(rows, gateware)
     h.cut("sums_memory")
     h.assume(implies(h.register(rows.rows_enabled & ~rows.op_ends), rows.rows_enabled))
@@ -113,7 +113,7 @@ PROOFS = [
           shows=12),
     Proof(name="rows.sums_fit", build=_sums_fit, method="every state", depth=3,
           claim="No adder on the way to a row's sum overflows, nor does the sum, as long as the "
-                f"columns so far are at most {UP5K.max_columns}.",
+                f"columns so far are at most {board_device().max_columns}.",
           fault=Edit("engine/adder_tree.py", "carry, width=len(node)))",
                      "carry, width=len(node) - 1))")),
 ]

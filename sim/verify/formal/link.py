@@ -8,7 +8,6 @@ from typing import Any
 
 from amaranth.hdl import Mux, Signal, Value
 
-from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.protocol import MAX_FRAME_BYTES, MAX_WORDS, Result
 
 from .harness import Harness, ranked
@@ -20,7 +19,7 @@ __all__ = ["PROOFS"]
 
 def _link(gateware: Gateware) -> tuple[Harness, Any, Any]:
     """The link without the line: a good frame, and a byte's being taken, may come at any time."""
-    link = gateware.module("link.link").Link(device=UP5K, clock_hz=1, clocks_per_bit=4)
+    link = gateware.module("link.link").Link(device=gateware.device, clock_hz=1, clocks_per_bit=4)
     h = Harness(link, gateware)
     sender = h.block("sender")
     h.cut("uart_receiver", "uart_transmitter", "receiver", "sender", "buffer")

@@ -2,7 +2,6 @@
 
 from amaranth.hdl import Mux, Signal
 
-from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.numbers import NUMBERS
 
 from .harness import Harness, at_most, implies
@@ -14,7 +13,7 @@ __all__ = ["PROOFS"]
 
 def _takes_largest(gateware: Gateware) -> Harness:
     latency = gateware.module("interfaces").LOGIT_LATENCY
-    sampler = gateware.module("sampler").Sampler(device=UP5K)
+    sampler = gateware.module("sampler").Sampler(device=gateware.device)
     h = Harness(sampler, gateware)
     scale = h.block("scale")
     h.cut("rng", "gumbel", "scale")

@@ -9,7 +9,6 @@ from typing import Any
 from amaranth.hdl import Array, Cat, Const, Mux, Signal, Value
 from amaranth.lib import data
 
-from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.program import SCALES, Header
 
 from .harness import Harness, implies, ranked
@@ -30,7 +29,7 @@ SELECTING = "SETTLE", "SELECT-OP"
 
 def _sequencer(gateware: Gateware) -> tuple[Harness, Any, Any]:
     """The sequencer, and the divider that it has been left without."""
-    sequencer = gateware.module("control.sequencer").Sequencer(device=UP5K)
+    sequencer = gateware.module("control.sequencer").Sequencer(device=gateware.device)
     h = Harness(sequencer, gateware)
     divider = h.block("divider")
     h.cut("divider")
@@ -50,7 +49,7 @@ class _Run:
     """The sequencer's registers, those that each sequence has as arrays, and what they say of the
     run in progress."""
 
-    def __init__(self, h: Harness, machine: Any) -> None:
+    def __init__(self, h: Harness, machine: Any, sequences: range) -> None:
         self._machine = machine
         for name in ("starting", "token_ends", "token_sequence", "sequence", "first_op", "op_count",
                      "ops_after", "is_head", "before_head", "token_follows", "shared_by_1",
@@ -58,7 +57,7 @@ class _Run:
             setattr(self, name, h.signal(name))
         for name in ("requested", "n_feed", "n_generate", "active", "continues", "samples",
                      "next_samples", "feeds_more", "generates", "generates_more"):
-            setattr(self, name, Array(h.signal(f"{name}_{k}") for k in range(UP5K.sequences)))
+            setattr(self, name, Array(h.signal(f"{name}_{k}") for k in sequences))
         self.works = ~self.is_in("IDLE", "ACCEPT-RUN", "READ-HEADER", "START")
         """The walk through the program has begun."""
 
@@ -91,9 +90,10 @@ class _Run:
 def _rests(gateware: Gateware) -> Harness:
     h, sequencer, divider = _sequencer(gateware)
     [machine] = h.machines
-    r = _Run(h, machine)
+    sequences = range(gateware.device.sequences)
+    r = _Run(h, machine, sequences)
     m, is_in = h.m, r.is_in
-    sequences, scales = range(UP5K.sequences), SCALES
+    scales = SCALES
     h.assume(sequencer.run.request.payload.n_feed != 0)  # the link refuses others
     h.assume_stream(sequencer.run.request)
 

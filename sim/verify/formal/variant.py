@@ -8,11 +8,13 @@ import importlib
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from types import ModuleType
 
+from trilight.hw.contract.device import Device
+from trilight.hw.support.boards import board_device
 from trilight.hw.support.cache import cached, digest
 from trilight.sw.errors import SimulationError
 
@@ -55,9 +57,12 @@ class Gateware:
     Parameters
     ----------
     edits : sequence of Edit
+    device : Device
+        Sizes that its blocks are made for; of the default board unless given.
     """
 
     edits: Sequence[Edit] = ()
+    device: Device = field(default_factory=board_device)
 
     def module(self, name: str) -> ModuleType:
         """Module of the package, such as ``"engine.rows"``.

@@ -2,7 +2,6 @@
 
 from amaranth.hdl import Cat, Const, Mux, Signal
 
-from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.numbers import NUMBERS
 
 from .harness import Harness, at_most, count_while, implies
@@ -16,7 +15,7 @@ WIDE = 24
 
 
 def _norm_fits(gateware: Gateware) -> Harness:
-    vector = gateware.module("vector.unit").VectorUnit(device=UP5K)
+    vector = gateware.module("vector.unit").VectorUnit(device=gateware.device)
     h = Harness(vector, gateware)
     h.cut("requant", "mix", "tap_now", "tap_prev", "product", "forget_bias", "residual",
           "activation", "state", "taps", "previous")
@@ -28,7 +27,7 @@ def _norm_fits(gateware: Gateware) -> Harness:
                      magnitudes.eq(magnitudes + Mux(act < 0, -act, act).as_unsigned())]
     with m.If(vector.context.load):
         m.d.sync += [count.eq(0), magnitudes.eq(0)]
-    h.assume(count + vector.acts.acts.valid <= UP5K.max_columns)
+    h.assume(count + vector.acts.acts.valid <= gateware.device.max_columns)
     h.claim(at_most(act, NUMBERS.act_max))
     h.claim(magnitudes <= NUMBERS.act_max * count)
     h.claim(magnitudes == (~h.signal("not_total")).as_unsigned())
@@ -36,10 +35,10 @@ def _norm_fits(gateware: Gateware) -> Harness:
 
 
 def _divider_divides(gateware: Gateware) -> Harness:
-    divider = gateware.module("control.divider").EffectiveScale(device=UP5K)
+    divider = gateware.module("control.divider").EffectiveScale(device=gateware.device)
     h = Harness(divider, gateware)
     m = h.m
-    scale_bits, norm_bits = NUMBERS.scale_bits, UP5K.norm_bits
+    scale_bits, norm_bits = NUMBERS.scale_bits, gateware.device.norm_bits
     numerator_bits = scale_bits + NUMBERS.norm_shift
     busy, divides = Signal(), Signal()
     scale, total = Signal(scale_bits, name="asked_scale"), Signal(norm_bits, name="asked_total")
@@ -92,7 +91,7 @@ def _divider_divides(gateware: Gateware) -> Harness:
 
 
 def _divider_answers(gateware: Gateware) -> Harness:
-    divider = gateware.module("control.divider").EffectiveScale(device=UP5K)
+    divider = gateware.module("control.divider").EffectiveScale(device=gateware.device)
     h = Harness(divider, gateware)
     h.assume(~divider.start | (h.signal("steps_left") <= 1))  # one at a time
     since = count_while(h, ~divider.start, divider.CYCLES + 1, "since")

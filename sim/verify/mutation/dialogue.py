@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trilight.hw.contract.device import UP5K
+from trilight.hw.contract.device import Device
 from trilight.hw.contract.protocol import (
     ACCESS,
     ADDRESS,
@@ -152,8 +152,7 @@ def _in_order(frames: Iterable[Frame]) -> dict[int, list[Frame]]:
     """Responses in their order, and each sequence's events in theirs: either may come first."""
     streams: dict[int, list[Frame]] = {}
     for frame in frames:
-        event = frame.command in range(EVENT, EVENT + UP5K.sequences)
-        streams.setdefault(frame.command if event else 0, []).append(frame)
+        streams.setdefault(0 if frame.command & RESPONSE else frame.command, []).append(frame)
     return streams
 
 
@@ -220,9 +219,6 @@ class _Expected:
         return taken
 
 
-STATUS = status_struct(UP5K.sequences)
-
-
 class Recorder:
     """A host whose words and responses are kept, and compared with the reference.
 
@@ -242,6 +238,9 @@ class Recorder:
 
     def __init__(self, bench: NativeBench) -> None:
         self._chip = _Chip(bench)
+        self.sizes: Device = bench.hdl.board.device_config
+        self.status = status_struct(self.sizes.sequences)
+        """Layout of a response to STATUS."""
         self.exchanges: list[Exchange] = []
         self._sequence = 0
         self._expected = _Expected()
@@ -333,7 +332,7 @@ class Recorder:
 
     def compare_check(self, what: str) -> None:
         """Compare the CRC of a check that has come to its end."""
-        units = [self._memory[unit] for unit in range(self._words * UP5K.packing.word_units)]
+        units = [self._memory[unit] for unit in range(self._words * self.sizes.packing.word_units)]
         response = self.request(Command.READ, ACCESS.pack(
             Region.WEIGHT_CRC, WEIGHT_CRC.size // WORD_BYTES), what=what)
         expected = WEIGHT_CRC.pack(1, zlib.crc32(np.array(units, "<u2").tobytes()))
@@ -342,12 +341,12 @@ class Recorder:
 
     def load(self, model: Model, name: str) -> None:
         """Write a model's image."""
-        for address, units in compile_image(model).segments:
+        for address, units in compile_image(model, self.sizes).segments:
             self.write(address, units, f"{name}: load")
             if address == Region.WEIGHTS:
-                words = len(units) // UP5K.packing.word_units
+                words = len(units) // self.sizes.packing.word_units
         self.check(words, f"{name}: check")
-        self.device = ReferenceDevice(model)
+        self.device = ReferenceDevice(model, self.sizes)
         self.device.traces = self._expected
         self.name = name
         self._vocabulary = model.config.vocab_size
@@ -356,11 +355,12 @@ class Recorder:
         """Write tokens where the reference's sequence finds them."""
         assert self.device is not None
         self.device.write_tape(position, tokens, sequence)
-        start = Region.TAPE + sequence * UP5K.tape_tokens
-        before_end = UP5K.tape_tokens - position % UP5K.tape_tokens
+        tape = self.sizes.tape_tokens
+        start = Region.TAPE + sequence * tape
+        before_end = tape - position % tape
         for first, part in ((position, tokens[:before_end]), (0, tokens[before_end:])):
             if part:
-                self.write(start + first % UP5K.tape_tokens, np.array(part), f"{self.name}: tape")
+                self.write(start + first % tape, np.array(part), f"{self.name}: tape")
 
     def run(self, flags: RunFlag, n_feed: int, n_generate: int, temperature: int = 0,
             seed: int = 0, number: int = 0, sequence: int | None = None,
@@ -426,7 +426,7 @@ class Recorder:
         self.send(f"{self.name}: run", frame)
         meanwhile(frame)
         self.request(Command.STOP, settles=True, what=f"{self.name}: stop")
-        status = STATUS.unpack(self.request(Command.STATUS, what=f"{self.name}: status"))
+        status = self.status.unpack(self.request(Command.STATUS, what=f"{self.name}: status"))
         self._checking = True
         start = 0 if RunFlag.RESET in flags else self.device.positions[0]
         fed = status[4] - start
@@ -450,14 +450,15 @@ class Recorder:
         """Compare counters, positions and tapes with the reference's."""
         device = self.device
         assert device is not None
-        status = STATUS.unpack(self.request(Command.STATUS, what=f"{self.name}: status"))
+        status = self.status.unpack(self.request(Command.STATUS, what=f"{self.name}: status"))
         self.compare_check(f"{self.name}: check")
         running, _, words, tokens, *positions = status
         if (running, positions, words, tokens) != (0, device.positions, device.words,
                                                    device.tokens):
             raise SimulationError(f"{self.name}: status {status} is not that of the reference")
         for number, sequence in enumerate(device.sequences):
-            start = Region.TAPE + number * UP5K.tape_tokens
+            start = Region.TAPE + number * self.sizes.tape_tokens
             self._memory.update(enumerate(sequence.tape, start))
-            near = max(sequence.position % UP5K.tape_tokens - NEAR // 2, 0)
-            self.read(start + min(near, UP5K.tape_tokens - NEAR), NEAR, f"{self.name}: read tape")
+            tape = self.sizes.tape_tokens
+            near = max(sequence.position % tape - NEAR // 2, 0)
+            self.read(start + min(near, tape - NEAR), NEAR, f"{self.name}: read tape")

@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 import sliplib
 
-from trilight.hw.contract.device import UP5K
+from trilight.hw.contract.device import Device
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.protocol import (
     ACCESS,
@@ -32,7 +32,6 @@ from trilight.hw.contract.protocol import (
     Result,
     RunFlag,
     Slip,
-    status_struct,
 )
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.sim.bench.core import SHAPES, corner_case
@@ -45,10 +44,7 @@ from .dialogue import Exchange, Recorder
 
 __all__ = ["LINK", "ProgramPart", "record"]
 
-WEIGHT_WORDS = UP5K.weight_words * UP5K.lanes // 2
-LAST_TAPE = Region.TAPE + UP5K.sequences * UP5K.tape_tokens - 1
 LAST = Region.WEIGHT_CRC + REGION_WORDS - 1
-STATUS = status_struct(UP5K.sequences)
 MAX_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
 BEGIN = RunFlag.RESET | RunFlag.SEED
 
@@ -126,6 +122,16 @@ def record(bench: NativeBench, seed: int, *, thorough: bool = True) -> list[Prog
     return parts
 
 
+def _last_tape(device: Device) -> int:
+    """Address of the last token of the last sequence's tape."""
+    return Region.TAPE + device.sequences * device.tape_tokens - 1
+
+
+def _weight_units(device: Device) -> int:
+    """16-bit words of the weight memory."""
+    return device.weight_words * device.packing.word_units
+
+
 def _random(config: ModelConfig, rng: np.random.Generator) -> Model:
     return Model.random(config, int(rng.integers(1 << 32)))
 
@@ -145,22 +151,23 @@ def _link(recorder: Recorder, rng: np.random.Generator) -> None:
     if identity[0] != PROTOCOL_MAGIC or identity[4:7] != (
             board.clock_hz, board.clocks_per_bit, hdl.build_id):
         raise SimulationError(f"the design says that it is {identity}")
-    status = STATUS.unpack(recorder.request(Command.STATUS, what="status"))
+    status = recorder.status.unpack(recorder.request(Command.STATUS, what="status"))
     if any(status):
         raise SimulationError(f"status after a reset is {status}")
     recorder.write(0, _units(rng, 12))
     recorder.check(1)
     recorder.check(3)
-    for address, count in ((0, MAX_WORDS), (WEIGHT_WORDS - MAX_WORDS, MAX_WORDS),
-                           (WEIGHT_WORDS // 2 - 3, 7)):
+    weights, last_tape = _weight_units(recorder.sizes), _last_tape(recorder.sizes)
+    for address, count in ((0, MAX_WORDS), (weights - MAX_WORDS, MAX_WORDS),
+                           (weights // 2 - 3, 7)):
         recorder.write(address, _units(rng, count))
         recorder.read(address, count)
         recorder.read(address + count - 1, 1)
     # A tape's unit is a byte.
     recorder.write(Region.TAPE, np.arange(1, MAX_WORDS + 1) % 256)
-    recorder.write(LAST_TAPE, np.array([0xC0]))
+    recorder.write(last_tape, np.array([0xC0]))
     recorder.read(Region.TAPE, MAX_WORDS)
-    recorder.read(LAST_TAPE, 1)
+    recorder.read(last_tape, 1)
     # One word at each power of two, so that no two addresses are one.
     for bit in range(2, 16):
         recorder.write(1 << bit, np.array([bit * 0x1111 & 0xFFFF]))
@@ -173,6 +180,7 @@ def _link(recorder: Recorder, rng: np.random.Generator) -> None:
 def _refusals(recorder: Recorder) -> None:
     one = b"\1\0"
     run = RUN.pack(RunFlag.RESET, 0, 1, 0, 0, 0)
+    last_weight = _weight_units(recorder.sizes) - 1
     for result, command, payload in (
             *((Result.BAD_COMMAND, command, b"") for command in (0, 0x41, 0xFF)),
             *((Result.BAD_COMMAND, command | bit, b"") for command in Command
@@ -194,7 +202,7 @@ def _refusals(recorder: Recorder) -> None:
             (Result.BAD_LENGTH, Command.READ, ACCESS.pack(0, MAX_WORDS + 1)),
             (Result.BAD_LENGTH, Command.READ, ACCESS.pack(0, 0xFF)),
             (Result.BAD_ADDRESS, Command.WRITE, ADDRESS.pack(LAST + 1) + one),
-            (Result.BAD_ADDRESS, Command.WRITE, ADDRESS.pack(WEIGHT_WORDS - 1) + 2 * one),
+            (Result.BAD_ADDRESS, Command.WRITE, ADDRESS.pack(last_weight) + 2 * one),
             *((Result.BAD_ADDRESS, Command.WRITE, ADDRESS.pack(1 << bit) + one)
               for bit in range(16, 31)),
             *((Result.BAD_ADDRESS, Command.WRITE, ADDRESS.pack(Region.PROGRAM | 1 << bit) + one)
@@ -204,7 +212,7 @@ def _refusals(recorder: Recorder) -> None:
               if region not in (Region.WEIGHTS, Region.TAPE, Region.WEIGHT_CRC)),
             *((Result.BAD_ADDRESS, Command.READ, ACCESS.pack(Region.TAPE + REGION_WORDS * k, 1))
               for k in (2, 8, 16, 64)),
-            (Result.BAD_ADDRESS, Command.READ, ACCESS.pack(WEIGHT_WORDS - 1, 2))):
+            (Result.BAD_ADDRESS, Command.READ, ACCESS.pack(last_weight, 2))):
         response = recorder.request(command, payload, result=result,
                                   what=f"refusal of command {command}")
         if response:
@@ -372,10 +380,10 @@ def _edges(recorder: Recorder, rng: np.random.Generator) -> None:
                              status + bytes([Slip.END]) * pause + status, settles=True)) > 2:
             raise SimulationError("two frames have three responses")
         _one_delimiter(recorder, [status[1:]])
-    for number in range(UP5K.sequences):
+    for number in range(recorder.sizes.sequences):
         recorder.request(Command.RUN, RUN.pack(RunFlag.RESET, number, 1, 1, 0, 0), settles=True,
                          what="a run without a model")
-        if STATUS.unpack(recorder.request(Command.STATUS, what="status"))[0]:
+        if recorder.status.unpack(recorder.request(Command.STATUS, what="status"))[0]:
             raise SimulationError("a run without a model does not end")
 
 
@@ -403,7 +411,7 @@ def _further(recorder: Recorder, rng: np.random.Generator) -> None:
 def _apart(recorder: Recorder, rng: np.random.Generator) -> None:
     """A text starts again beside one that is far on."""
     sequences = _Sequences(recorder, rng, _random(SHAPES["least"], rng), "apart")
-    for sequence in range(UP5K.sequences):
+    for sequence in range(recorder.sizes.sequences):
         sequences.write(sequence, 1)
     recorder.run(BEGIN, 1, 1 << 10, 205, sequences.seed())
     recorder.run(BEGIN, 1, 2, 205, sequences.seed(), 1)
@@ -413,9 +421,10 @@ def _unfinished(recorder: Recorder, rng: np.random.Generator) -> None:
     """A run during the check of the weights; a long text beside one that is still fed."""
     config = SHAPES["blocks"]
     sequences = _Sequences(recorder, rng, _random(config, rng), "unfinished")
-    recorder.write(Region.WEIGHT_CRC, np.array([config.weight_words(UP5K.packing) - 1, 0]))
+    words = config.weight_words(recorder.sizes.packing)
+    recorder.write(Region.WEIGHT_CRC, np.array([words - 1, 0]))
     recorder.run(BEGIN, 1, 2, 205, sequences.seed())
-    for sequence in range(UP5K.sequences):
+    for sequence in range(recorder.sizes.sequences):
         sequences.write(sequence, 5)
     recorder.run(BEGIN | RunFlag.HOLD, 5, 2, 205, sequences.seed())
     recorder.run(BEGIN, 5, 40, 205, sequences.seed(), 1)
@@ -436,8 +445,8 @@ def _close(recorder: Recorder, rng: np.random.Generator) -> None:
 def _far(recorder: Recorder, rng: np.random.Generator) -> None:
     """Two sequences many times round their tapes."""
     sequences = _Sequences(recorder, rng, _random(SHAPES["least"], rng), "far")
-    for sequence in range(UP5K.sequences):
-        sequences.write(sequence, UP5K.tape_tokens)
+    for sequence in range(recorder.sizes.sequences):
+        sequences.write(sequence, recorder.sizes.tape_tokens)
     # Between them, the positions at the ends have every bit below 11 at 0 and at 1.
     for flags, count in ((BEGIN, 0x2AA - 4), (RunFlag(0), 0x555 - 0x2AA - 4)):
         recorder.run(flags | RunFlag.HOLD, count, 5, 205, 7)
@@ -467,7 +476,7 @@ def _reset_runs(recorder: Recorder, rng: np.random.Generator, shape: str,
         recorder.reset("reset: a run", frame + 12 * status, after)
         if any(recorder.request(Command.STATUS, what="reset: status")):
             raise SimulationError("status after a reset is not all zero")
-        recorder.check(SHAPES[shape].weight_words(UP5K.packing))
+        recorder.check(SHAPES[shape].weight_words(recorder.sizes.packing))
         recorder.run(RunFlag(0), 1, 3, 300, 0)
         recorder.run(RunFlag(0), 1, 2, 205, 0, 1)
 
@@ -504,10 +513,10 @@ def _tall(recorder: Recorder, rng: np.random.Generator) -> None:
 def _round(recorder: Recorder, rng: np.random.Generator) -> None:
     """Round the tape's end: tokens are written where the first ones were."""
     sequences = _Sequences(recorder, rng, _random(SHAPES["least"], rng), "round")
-    sequences.write(0, UP5K.tape_tokens)
-    recorder.run(BEGIN, UP5K.tape_tokens - 2, 6, 205, 7)
-    for start in range(0, UP5K.tape_tokens, MAX_WORDS):
-        recorder.read(Region.TAPE + start, min(MAX_WORDS, UP5K.tape_tokens - start))
+    sequences.write(0, recorder.sizes.tape_tokens)
+    recorder.run(BEGIN, recorder.sizes.tape_tokens - 2, 6, 205, 7)
+    for start in range(0, recorder.sizes.tape_tokens, MAX_WORDS):
+        recorder.read(Region.TAPE + start, min(MAX_WORDS, recorder.sizes.tape_tokens - start))
 
 
 def _large(recorder: Recorder, rng: np.random.Generator) -> None:
@@ -544,7 +553,7 @@ def _while_running(recorder: Recorder, frame: bytes) -> None:
             (Command.WRITE, ADDRESS.pack(Region.TAPE) + one, Result.BUSY),
             (Command.WRITE, ADDRESS.pack(Region.TAPS) + one, Result.BUSY),
             (Command.READ, ACCESS.pack(0, 1), Result.BUSY),
-            (Command.READ, ACCESS.pack(LAST_TAPE - 9, 9), Result.OK),
+            (Command.READ, ACCESS.pack(_last_tape(recorder.sizes) - 9, 9), Result.OK),
             (Command.RUN, RUN.pack(RunFlag.RESET, 0, 1, 0, 0, 0), Result.BUSY)):
         recorder.request(command, payload, result=result, what=f"{name}: command while running")
     recorder.repeat(frame, f"{name}: repeated run")

@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 
-from trilight.hw.contract.device import UP5K, Device, WeightMemory
+from trilight.hw.contract.device import Device, WeightMemory
 from trilight.hw.contract.errors import CapacityError
 from trilight.hw.contract.numbers import NUMBERS
+from trilight.hw.support.boards import board_device
+
+DEVICE = board_device()
 
 
 def make(**sizes: Any) -> Device:
@@ -16,9 +19,11 @@ def make(**sizes: Any) -> Device:
 
 
 def test_the_released_chip() -> None:
-    assert (UP5K.packing.block, UP5K.packing.word_bits, UP5K.packing.word_units) == (40, 64, 4)
-    assert (UP5K.acc_bits, UP5K.norm_bits, UP5K.token_bits, UP5K.address_bits) == (16, 15, 8, 14)
-    assert (UP5K.tree_depth, UP5K.row_latency, UP5K.min_rows) == (3, 8, 16)
+    packing = DEVICE.packing
+    assert (packing.block, packing.word_bits, packing.word_units) == (40, 64, 4)
+    assert (DEVICE.acc_bits, DEVICE.norm_bits) == (16, 15)
+    assert (DEVICE.token_bits, DEVICE.address_bits) == (8, 14)
+    assert (DEVICE.tree_depth, DEVICE.row_latency, DEVICE.min_rows) == (3, 8, 16)
 
 
 @pytest.mark.parametrize(("columns", "bits"), [

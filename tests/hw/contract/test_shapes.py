@@ -4,11 +4,13 @@ import dataclasses
 
 import pytest
 
-from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.errors import CapacityError
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.shapes import ModelConfig, OperationShape
+from trilight.hw.support.boards import board_device
 from trilight.sw.model.model import Model
+
+DEVICE = board_device()
 
 CONFIGS = [
     ModelConfig(vocab_size=20, d_model=45, n_layers=2, d_hidden=50),
@@ -40,8 +42,8 @@ def test_widths_hold_the_largest_values() -> None:
     (16, 256, 4, 8),
 ])
 def test_shape_of_an_operation(rows: int, columns: int, trits: int, blocks: int) -> None:
-    shape = OperationShape(rows, columns, UP5K.packing)
-    assert UP5K.packing.block == 40
+    shape = OperationShape(rows, columns, DEVICE.packing)
+    assert DEVICE.packing.block == 40
     assert (shape.short, shape.trits, shape.blocks) == (trits == 4, trits, blocks)
     assert shape.entries == {4: 41, 5: 122}[trits]
     assert shape.words == rows * blocks
@@ -57,11 +59,11 @@ def test_weights_are_those_of_the_model(config: ModelConfig, seed: int) -> None:
                        [layer.glu_down.trits]]
     sizes = [trits.size for matrices in operations for trits in matrices]
     assert config.ternary_weights == config.ternary_weights_per_token == sum(sizes)
-    shapes = [OperationShape(sum(map(len, matrices)), matrices[0].shape[1], UP5K.packing)
+    shapes = [OperationShape(sum(map(len, matrices)), matrices[0].shape[1], DEVICE.packing)
               for matrices in operations]
-    assert config.weight_words(UP5K.packing) == sum(shape.words for shape in shapes)
+    assert config.weight_words(DEVICE.packing) == sum(shape.words for shape in shapes)
     assert sorted(shapes, key=str) == sorted(
-        [config.head(UP5K.packing), *config.n_layers * config.layer_operations(UP5K.packing)],
+        [config.head(DEVICE.packing), *config.n_layers * config.layer_operations(DEVICE.packing)],
         key=str)
     # Header, five words for each of mix, mix_out, glu, glu_down and the head, and the bias.
     assert config.program_words == 7 + 5 * (4 * config.n_layers + 1) + config.vocab_size
@@ -69,8 +71,8 @@ def test_weights_are_those_of_the_model(config: ModelConfig, seed: int) -> None:
 
 def test_a_model_that_fits() -> None:
     for config in CONFIGS:
-        assert config.violations(UP5K) == []
-        config.check_fits(UP5K)
+        assert config.violations(DEVICE) == []
+        config.check_fits(DEVICE)
 
 
 @pytest.mark.parametrize(("change", "message"), [
@@ -87,9 +89,9 @@ def test_a_model_that_fits() -> None:
 ])
 def test_every_broken_limit_is_named(change: dict[str, int], message: str) -> None:
     config = dataclasses.replace(CONFIGS[-1], **change)
-    assert message in config.violations(UP5K)
+    assert message in config.violations(DEVICE)
     with pytest.raises(CapacityError) as caught:
-        config.check_fits(UP5K)
+        config.check_fits(DEVICE)
     assert message in str(caught.value)
     assert "up5k" in str(caught.value)
 

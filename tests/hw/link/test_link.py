@@ -12,7 +12,7 @@ import pytest
 import sliplib
 from amaranth.sim import Simulator
 
-from trilight.hw.contract.device import UP5K, Device
+from trilight.hw.contract.device import Device
 from trilight.hw.contract.protocol import (
     ACCESS,
     ADDRESS,
@@ -34,16 +34,19 @@ from trilight.hw.contract.protocol import (
     status_struct,
 )
 from trilight.hw.link.link import Link
+from trilight.hw.support.boards import board_device
 from trilight.sw.host.frames import Frame, FrameReader, encode_frame
+
+DEVICE = board_device()
 
 CLOCK_HZ = 25_000_000
 CLOCK_S = 1 / CLOCK_HZ
 CLOCKS_PER_BIT = 4
 BYTE_CYCLES = 10 * CLOCKS_PER_BIT
 BUILD_ID = 0x89ABCDEF
-WEIGHT_WORDS = 4 * UP5K.weight_words
+WEIGHT_WORDS = 4 * DEVICE.weight_words
 END_OF_REGIONS = Region.WEIGHT_CRC + REGION_WORDS
-STATUS = status_struct(UP5K.sequences)
+STATUS = status_struct(DEVICE.sequences)
 
 
 async def pulses(ctx: Any, pulse: Any, *values: Any) -> AsyncIterator[tuple[int, ...]]:
@@ -68,7 +71,7 @@ class Host:
     ``bus`` is what the device has done to the bus and ``runs`` the runs that it has accepted.
     """
 
-    def __init__(self, *, device: Device = UP5K, read_latency: int = 1,
+    def __init__(self, *, device: Device = DEVICE, read_latency: int = 1,
                  clocks_per_bit: int = CLOCKS_PER_BIT) -> None:
         self.dut = Link(device=device, clock_hz=CLOCK_HZ, clocks_per_bit=clocks_per_bit,
                         build_id=BUILD_ID)
@@ -232,9 +235,10 @@ def test_identify_reports_what_was_built() -> None:
     async def script(host: Host) -> None:
         for _ in range(2):
             await host.expect(3, Command.IDENTIFY, response=IDENTITY.pack(
-                PROTOCOL_MAGIC, PROTOCOL_VERSION, UP5K.trits, UP5K.lanes, CLOCK_HZ, CLOCKS_PER_BIT,
-                BUILD_ID, UP5K.weight_words, UP5K.max_rows, UP5K.max_columns, UP5K.max_channels,
-                UP5K.program_words, UP5K.tape_tokens, UP5K.max_vocab, UP5K.sequences))
+                PROTOCOL_MAGIC, PROTOCOL_VERSION, DEVICE.trits, DEVICE.lanes, CLOCK_HZ,
+                CLOCKS_PER_BIT, BUILD_ID, DEVICE.weight_words, DEVICE.max_rows, DEVICE.max_columns,
+                DEVICE.max_channels, DEVICE.program_words, DEVICE.tape_tokens, DEVICE.max_vocab,
+                DEVICE.sequences))
 
     Host().simulate(script)
 
@@ -462,7 +466,7 @@ def test_run_is_about_any_sequence(flags: RunFlag, sequences: int) -> None:
                           result=Result.BAD_LENGTH)
         assert host.runs == [fields]
 
-    Host(device=replace(UP5K, sequences=sequences)).simulate(script)
+    Host(device=replace(DEVICE, sequences=sequences)).simulate(script)
 
 
 def test_device_of_one_sequence_has_no_second() -> None:
@@ -723,4 +727,4 @@ def test_slower_lines_work(clocks_per_bit: int) -> None:
 ])
 def test_impossible_builds_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Link(**({"device": UP5K, "clock_hz": 1, "clocks_per_bit": 4} | change))
+        Link(**({"device": DEVICE, "clock_hz": 1, "clocks_per_bit": 4} | change))

@@ -8,12 +8,12 @@ import pytest
 from amaranth.lib import wiring
 
 from trilight.boards.icebreaker import Icebreaker
-from trilight.hw.contract.device import UP5K
 from trilight.hw.control.divider import EffectiveScale
 from trilight.hw.core import Core
 from trilight.hw.flow.build import Hdl, elaborate, synthesise
 from trilight.hw.link.link import Link
 from trilight.hw.sampler import Sampler
+from trilight.hw.support.boards import board_device
 from trilight.hw.vector.unit import VectorUnit
 from trilight.sim.bench import chip as bench_chip
 from trilight.sim.bench import coverage
@@ -30,17 +30,19 @@ from trilight.sim.bench.engine import EngineOnMemory
 from trilight.sw.errors import SimulationError
 from trilight.sw.report.summary import write_topic
 
+DEVICE = board_device()
+
 # The first compilation of all makes the compiler's own library, which takes minutes.
 pytestmark = pytest.mark.timeout(900)
 
 COMPONENTS: dict[str, Callable[[], wiring.Component]] = {
-    "engine": lambda: EngineOnMemory(device=UP5K),
-    "vector": lambda: VectorUnit(device=UP5K),
-    "norm": lambda: EffectiveScale(device=UP5K),
-    "sampler": lambda: Sampler(device=UP5K),
-    "link": lambda: Link(device=UP5K, clock_hz=bench_link.CLOCK_HZ,
+    "engine": lambda: EngineOnMemory(device=DEVICE),
+    "vector": lambda: VectorUnit(device=DEVICE),
+    "norm": lambda: EffectiveScale(device=DEVICE),
+    "sampler": lambda: Sampler(device=DEVICE),
+    "link": lambda: Link(device=DEVICE, clock_hz=bench_link.CLOCK_HZ,
                          clocks_per_bit=bench_link.CLOCKS_PER_BIT, build_id=bench_link.BUILD_ID),
-    "core": lambda: Core(device=UP5K),
+    "core": lambda: Core(device=DEVICE),
 }
 STAGES: dict[str, Callable[[Icebreaker], Hdl]] = {"rtl": elaborate, "netlist": synthesise}
 

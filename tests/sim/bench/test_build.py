@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from trilight.hw.contract.device import UP5K
 from trilight.hw.sampler import Sampler
+from trilight.hw.support.boards import board_device
 from trilight.sim.bench import build as bench_build
 from trilight.sim.bench.build import BenchDesign, component_design, run_bench
 from trilight.sw.errors import SimulationError
+
+DEVICE = board_device()
 
 pytestmark = pytest.mark.timeout(900)  # may be the first compilation
 
@@ -32,7 +34,7 @@ BREAKS = PASSES + "raise ImportError"
 
 @pytest.fixture(scope="module")
 def design() -> BenchDesign:
-    return component_design(Sampler(device=UP5K))
+    return component_design(Sampler(device=DEVICE))
 
 
 def run(design: BenchDesign, source: str, name: str, folder: Path, seed: int,

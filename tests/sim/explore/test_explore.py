@@ -14,8 +14,8 @@ import psutil
 import pytest
 from distributed import LocalCluster
 
-from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.shapes import ModelConfig
+from trilight.hw.support.boards import board_device
 from trilight.sim.explore import command
 from trilight.sim.explore.cluster import run_tasks
 from trilight.sim.explore.command import explore_command
@@ -74,7 +74,7 @@ def test_options_go_before_the_file(tmp_path: Path) -> None:
     assert found.seeds == (4,)
     assert {m.d_model for m in found.models()} == {40, 80}
     assert {(m.n_layers, m.vocab_size) for m in found.models()} == {(2, MODEL.vocab_size)}
-    # What is as in the UP5K is no change, so that it is the same design.
+    # What is as in the board's device is no change, so that it is the same design.
     assert [d.device for d in found.designs()] == [(("sequences", 1),), ()]
 
 
@@ -186,7 +186,7 @@ def test_figures_and_front(address: str, ran: list[Task], tmp_path: Path) -> Non
     found = {(o.point.design.clock_hz, o.point.design.device_config.sequences,
               o.point.sequences): o for o in outcomes}
     fast = found[48e6, 1, 1]
-    assert fast.tokens_per_s == 48e6 / predict(MODEL, device=UP5K).cycles_per_token
+    assert fast.tokens_per_s == 48e6 / predict(MODEL, device=board_device()).cycles_per_token
     assert (fast.lc, fast.seeds_met, fast.fmax_median_hz) == (3500, 2, 50.5e6)
     assert fast.tokens_per_joule is not None
     assert fast.power_mw is not None

@@ -6,15 +6,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from trilight.hw.contract.device import UP5K, Device, WeightMemory
+from trilight.hw.contract.device import Device, WeightMemory
 from trilight.hw.contract.numbers import NUMBERS
+from trilight.hw.support.boards import board_device
 from trilight.sim.native.engine import EmbeddingRow, Figures, NativeEngine, Product
+
+DEVICE = board_device()
 
 # The first compilation of all makes the compiler's own library, which takes minutes.
 pytestmark = pytest.mark.timeout(900)
 
 DEVICES = [
-    UP5K,
+    DEVICE,
     Device(name="2 lanes, 1 sequence", lanes=2, sequences=1, max_columns=300, weight_words=1 << 16,
            weight_memory=WeightMemory.EXTERNAL),
     Device(name="4 lanes, 4 sequences", lanes=4, sequences=4, weight_words=1 << 16,

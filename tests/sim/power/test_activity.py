@@ -11,9 +11,9 @@ from amaranth.lib.memory import Memory
 
 from trilight.boards.echo import Echo
 from trilight.boards.icebreaker import Icebreaker
-from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.flow.build import synthesise
+from trilight.hw.support.boards import board_device
 from trilight.sim.native.bench import CountedStage
 from trilight.sim.native.compile import NativeBench
 from trilight.sim.power.activity import measure_activity, token_stages
@@ -22,6 +22,8 @@ from trilight.sim.power.census import Census, take_census
 from trilight.sw.errors import SimulationError
 from trilight.sw.model.model import Model
 from trilight.sw.power import COUNTED
+
+DEVICE = board_device()
 
 WINDOW = 256
 
@@ -188,7 +190,7 @@ def test_activity_of_the_chip(seed: int, sequences: int) -> None:
     model = Model.random(ModelConfig(vocab_size=32, d_model=40, n_layers=2, d_hidden=80), seed)
     activity = measure_activity(synthesise(Icebreaker()), model, prompt=model.decode([1]),
                                 sequences=sequences)
-    words_per_cycle = model.config.weight_words(UP5K.packing) / activity.cycles_per_token
+    words_per_cycle = model.config.weight_words(DEVICE.packing) / activity.cycles_per_token
     # A word is four accesses; the embedding's row is read besides.
     assert activity.busy.spram_accesses == pytest.approx(4 * words_per_cycle, rel=0.02)
     assert activity.idle.spram_accesses == 0
@@ -214,7 +216,7 @@ def test_activity_of_the_chip(seed: int, sequences: int) -> None:
             assert stage.total("spram_accesses") == 0
     del reading["embedding"]
     assert sum(reading.values()) == pytest.approx(
-        breakdown.tokens * model.config.weight_words(UP5K.packing), rel=0.02)
+        breakdown.tokens * model.config.weight_words(DEVICE.packing), rel=0.02)
     # The first words of a stage may be read at the end of the one before.
     assert reading["mix"] == pytest.approx(breakdown.tokens * 2 * 3 * 40, rel=0.1)
     assert 0 < reading["head"] < reading["residual"] < reading["glu"] + reading["mix"]

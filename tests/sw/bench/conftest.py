@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.shapes import ModelConfig
+from trilight.hw.support.boards import board_device
 from trilight.sw.bench.baselines import open_baseline
 from trilight.sw.bench.document import Protocol, build_document
 from trilight.sw.bench.field import load_field
@@ -18,6 +18,8 @@ from trilight.sw.host.driver import LastRun
 from trilight.sw.model.model import Model
 from trilight.sw.power import Activity
 from trilight.sw.report.report import Release, Run, build_report
+
+DEVICE = board_device()
 
 Document = dict[str, Any]
 
@@ -89,7 +91,7 @@ def reference() -> list[LastRun]:
 @pytest.fixture(scope="session")
 def runs(reference: list[LastRun]) -> list[LastRun]:
     """The same as from a chip, with counters."""
-    words = WORKLOAD.tokens * MODEL.config.weight_words(UP5K.packing)
+    words = WORKLOAD.tokens * MODEL.config.weight_words(DEVICE.packing)
     return [replace(run, cycles=CYCLES, prompt_cycles=PROMPT_CYCLES, words=words)
             for run in reference]
 

@@ -17,6 +17,7 @@ from rich.markup import render
 from typer.core import TyperOption
 
 from trilight.hw.contract.shapes import ModelConfig
+from trilight.hw.support.boards import board_device
 from trilight.sw.cli import app as cli
 from trilight.sw.host import targets
 from trilight.sw.host.emulator import ReferenceTransport
@@ -26,6 +27,8 @@ from trilight.sw.model.model import Model
 from trilight.sw.quality.evaluate import evaluate
 from trilight.sw.reference.continuation import continue_text
 from trilight.sw.train.renamed import RENAMED_OPTIONS
+
+DEVICE = board_device()
 
 MODEL = Model.random(ModelConfig(vocab_size=60, d_model=48, n_layers=2, d_hidden=90), 5)
 RUN = [sys.executable, "-c", "from trilight.sw.cli.app import main; raise SystemExit(main())"]
@@ -216,7 +219,7 @@ def test_info(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_image(model: str, tmp_path: Path) -> None:
     out = tmp_path / "image"
     assert cli.main(["image", model, "--out", str(out)]) == 0
-    assert out.read_bytes() == compile_image(MODEL).to_bytes()
+    assert out.read_bytes() == compile_image(MODEL, DEVICE).to_bytes()
 
 
 # ---- Help and commands of other packages

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trilight.hw.contract.device import UP5K, Device
+from trilight.hw.contract.device import Device
 from trilight.hw.contract.protocol import (
     ADDRESS,
     EVENT,
@@ -25,6 +25,7 @@ from trilight.hw.contract.protocol import (
     status_struct,
 )
 from trilight.hw.contract.shapes import ModelConfig
+from trilight.hw.support.boards import board_device
 from trilight.sw import api, open_board
 from trilight.sw.errors import (
     DeviceError,
@@ -46,9 +47,11 @@ from trilight.sw.host.transport import Transport
 from trilight.sw.model.model import Model
 from trilight.sw.reference.continuation import continue_text
 
-STATUS = status_struct(UP5K.sequences)
+DEVICE = board_device()
+
+STATUS = status_struct(DEVICE.sequences)
 CONFIG = ModelConfig(vocab_size=24, d_model=48, n_layers=2, d_hidden=90)
-WORDS = CONFIG.weight_words(UP5K.packing)
+WORDS = CONFIG.weight_words(DEVICE.packing)
 MODEL = Model.random(CONFIG, 5)
 OTHER = Model.random(CONFIG, 6)
 PROMPT = MODEL.decode([3, 1, 4, 1, 5])
@@ -200,7 +203,7 @@ def test_the_tape_is_accessed_within_its_length() -> None:
             words = (frame.payload[ADDRESS.size] if frame.command == Command.READ
                      else (len(frame.payload) - ADDRESS.size) // WORD_BYTES)
             ends.append(address - Region.TAPE + words)
-    assert max(ends) == UP5K.tape_tokens
+    assert max(ends) == DEVICE.tape_tokens
 
 
 def test_settings_reach_the_device() -> None:
@@ -298,15 +301,15 @@ def test_an_interrupted_load_is_done_again() -> None:
 
 
 @pytest.mark.parametrize(("device", "text"), [
-    (replace(UP5K, weight_words=WORDS - 1),
+    (replace(DEVICE, weight_words=WORDS - 1),
      f"weight words: {WORDS:,} needed, {WORDS - 1:,} present"),
-    (replace(UP5K, max_rows=100), r"rows, 3 \* d_model: 144 needed, 100 present"),
-    (replace(UP5K, max_rows=150), r"rows, 2 \* d_hidden: 180 needed, 150 present"),
-    (replace(UP5K, max_columns=47), "columns, d_model: 48 needed, 47 present"),
-    (replace(UP5K, max_columns=80), "columns, d_hidden: 90 needed, 80 present"),
-    (replace(UP5K, max_channels=95), r"channels, d_model \* n_layers: 96 needed, 95 present"),
-    (replace(UP5K, program_words=64, max_vocab=64), "program words: 76 needed, 64 present"),
-    (replace(UP5K, max_vocab=23), "tokens, vocab_size: 24 needed, 23 present"),
+    (replace(DEVICE, max_rows=100), r"rows, 3 \* d_model: 144 needed, 100 present"),
+    (replace(DEVICE, max_rows=150), r"rows, 2 \* d_hidden: 180 needed, 150 present"),
+    (replace(DEVICE, max_columns=47), "columns, d_model: 48 needed, 47 present"),
+    (replace(DEVICE, max_columns=80), "columns, d_hidden: 90 needed, 80 present"),
+    (replace(DEVICE, max_channels=95), r"channels, d_model \* n_layers: 96 needed, 95 present"),
+    (replace(DEVICE, program_words=64, max_vocab=64), "program words: 76 needed, 64 present"),
+    (replace(DEVICE, max_vocab=23), "tokens, vocab_size: 24 needed, 23 present"),
 ])
 def test_too_large_in_each_dimension(device: Device, text: str) -> None:
     transport = Tamper(device=ReferenceTransport(device))
@@ -479,7 +482,7 @@ def test_a_reset_between_two_runs() -> None:
 
 def test_a_reset_that_the_check_of_the_weights_does_not_see() -> None:
     """The model fills the memory, which keeps its weights: they are right, and all else is gone."""
-    full = replace(UP5K, weight_words=WORDS)
+    full = replace(DEVICE, weight_words=WORDS)
     transport = Tamper(device=ReferenceTransport(full))
     board = loaded(transport)
     for _ in range(2):
@@ -534,7 +537,7 @@ def test_another_host_between_two_runs() -> None:
 def test_another_device_in_its_place() -> None:
     transport = Tamper()
     board = loaded(transport)
-    transport.device = ReferenceTransport(replace(UP5K, sequences=1))
+    transport.device = ReferenceTransport(replace(DEVICE, sequences=1))
     with pytest.raises(WrongDeviceError, match="another device than before"):
         generate(board)
 
@@ -1104,7 +1107,7 @@ def test_seeds_differ_unless_given() -> None:
 
 
 def test_one_sequence_takes_prompts_one_after_the_other(rng: np.random.Generator) -> None:
-    transport = Tamper(device=ReferenceTransport(replace(UP5K, sequences=1)))
+    transport = Tamper(device=ReferenceTransport(replace(DEVICE, sequences=1)))
     board = loaded(transport)
     prompts = [text_of(length, rng) for length in (4, 1, 300)]
     assert many(board, prompts, [9, 300, 5]) == alone(prompts, [9, 300, 5], range(3))

@@ -7,7 +7,6 @@ from itertools import count
 import numpy as np
 import pytest
 
-from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.program import HEADER_WORDS, OPERATION_WORDS, Header
 from trilight.hw.contract.protocol import (
     ACCESS,
@@ -28,6 +27,7 @@ from trilight.hw.contract.protocol import (
     status_struct,
 )
 from trilight.hw.contract.shapes import ModelConfig
+from trilight.hw.support.boards import board_device
 from trilight.sw.errors import DeviceError
 from trilight.sw.host.emulator import ReferenceTransport
 from trilight.sw.host.frames import Frame, FrameReader, encode_frame
@@ -35,6 +35,8 @@ from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import Model
 from trilight.sw.reference.model import ReferenceModel
 from trilight.sw.reference.sampler import Sampler
+
+DEVICE = board_device()
 
 CONFIG = ModelConfig(vocab_size=24, d_model=44, n_layers=2, d_hidden=90)
 """Words of mix_out, glu_down and head are short."""
@@ -88,7 +90,7 @@ class Host:
             assert self._read() == []
 
     def load(self, model: Model) -> None:
-        for address, units in compile_image(model).segments:
+        for address, units in compile_image(model, DEVICE).segments:
             for start in range(0, len(units), MAX_WORDS):
                 piece = units[start:start + MAX_WORDS].tolist()
                 assert self.write(address + start, piece) == Result.OK
@@ -139,8 +141,8 @@ def test_identity(host: Host) -> None:
     magic, version, trits, lanes, clock, *_ = IDENTITY.unpack(data)
     assert (magic, version, trits, lanes, clock) == (PROTOCOL_MAGIC, PROTOCOL_VERSION, 5, 8, 0)
     assert IDENTITY.unpack(data)[7:] == (
-        UP5K.weight_words, UP5K.max_rows, UP5K.max_columns, UP5K.max_channels,
-        UP5K.program_words, UP5K.tape_tokens, UP5K.max_vocab, UP5K.sequences)
+        DEVICE.weight_words, DEVICE.max_rows, DEVICE.max_columns, DEVICE.max_channels,
+        DEVICE.program_words, DEVICE.tape_tokens, DEVICE.max_vocab, DEVICE.sequences)
 
 
 @pytest.mark.parametrize(("address", "mask"), [(0, 0xFFFF), (0xFFFF, 0xFFFF), (Region.TAPE, 0xFF)])
@@ -151,7 +153,7 @@ def test_what_is_written_is_read(host: Host, address: int, mask: int) -> None:
 
 
 def test_a_memory_repeats_in_its_region(host: Host) -> None:
-    host.device = ReferenceTransport(replace(UP5K, sequences=1))
+    host.device = ReferenceTransport(replace(DEVICE, sequences=1))
     assert host.write(Region.TAPE + 255, [1, 2]) == Result.OK
     assert host.read(Region.TAPE, 1) == (Result.OK, [2])
     assert host.read(Region.TAPE + 511, 1) == (Result.OK, [1])
@@ -186,7 +188,7 @@ def test_refusals(host: Host, command: int, payload: bytes, expected: Result) ->
 
 def test_small_weight_memory_ends_where_it_ends() -> None:
     host = Host()
-    host.device = ReferenceTransport(replace(UP5K, weight_words=1024))
+    host.device = ReferenceTransport(replace(DEVICE, weight_words=1024))
     assert host.write(4095, [1]) == Result.OK
     assert host.write(4095, [1, 1]) == Result.BAD_ADDRESS
 
@@ -201,8 +203,8 @@ def test_run_feeds_and_generates(loaded: Host) -> None:
     assert len(set(tokens)) > 5
     assert loaded.events == list(enumerate(tokens, len(prompt)))
     assert loaded.read(Region.TAPE, 25) == (Result.OK, prompt + tokens)
-    head = CONFIG.head(UP5K.packing).words
-    body = CONFIG.weight_words(UP5K.packing) - head
+    head = CONFIG.head(DEVICE.packing).words
+    body = CONFIG.weight_words(DEVICE.packing) - head
     # Looked at once for each token, and once by STATUS.
     assert loaded.status() == (0, 24, 0, 24 + 1, 24 * body + 20 * head, 24)
 
@@ -297,7 +299,7 @@ def test_a_model_is_read_out_of_memory(loaded: Host) -> None:
     (Region.PROGRAM + Header.CHANNELS, 0, "the weights that were loaded go on after column"),
 ])
 def test_only_legal_models_run(loaded: Host, address: int, bit: int, text: str) -> None:
-    program = dict(compile_image(MODEL).segments)
+    program = dict(compile_image(MODEL, DEVICE).segments)
     region = Region.of(address)
     changed = int(program[region][address - region]) ^ 1 << bit
     assert loaded.write(address, [changed]) == Result.OK
@@ -336,8 +338,8 @@ def test_two_sequences_are_as_each_alone(loaded: Host, first: tuple[int, int],
     assert loaded.read(Region.TAPE, sum(first)) == (Result.OK, prompts[0] + tokens[0])
     assert loaded.read(Region.TAPE + 256, sum(second)) == (Result.OK, prompts[1] + tokens[1])
     fed = [sum(first) - 1, sum(second) - 1]
-    head = CONFIG.head(UP5K.packing).words
-    words = sum(fed) * (CONFIG.weight_words(UP5K.packing) - head) + (first[1] + second[1]) * head
+    head = CONFIG.head(DEVICE.packing).words
+    words = sum(fed) * (CONFIG.weight_words(DEVICE.packing) - head) + (first[1] + second[1]) * head
     assert loaded.status() == (0, *fed, max(fed) + 1, words, sum(fed))
 
 
@@ -388,7 +390,7 @@ def test_stop_ends_both_sequences(loaded: Host) -> None:
 
 def test_a_device_with_one_sequence() -> None:
     host = Host()
-    host.device = ReferenceTransport(replace(UP5K, sequences=1))
+    host.device = ReferenceTransport(replace(DEVICE, sequences=1))
     host.load(MODEL)
     assert host.write(Region.TAPE, [7]) == Result.OK
     assert host.run(START, 1, 5, sequence=1) == Result.BAD_LENGTH
@@ -415,7 +417,7 @@ def test_a_state_outlives_that_a_table_is_written_again() -> None:
         assert host.run(RunFlag.RESET | RunFlag.SEED, 2, 0) == Result.OK
         host.listen(2)
         if again:
-            gumbel = dict(compile_image(MODEL).segments)[Region.GUMBEL].tolist()
+            gumbel = dict(compile_image(MODEL, DEVICE).segments)[Region.GUMBEL].tolist()
             host.write(Region.GUMBEL, gumbel[:9])
         host.events.clear()
         assert host.run(RunFlag(0), 1, 5) == Result.OK

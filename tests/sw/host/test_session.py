@@ -5,7 +5,6 @@ from itertools import chain, count, cycle, repeat
 
 import pytest
 
-from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.protocol import (
     EVENT,
     RESPONSE,
@@ -14,12 +13,15 @@ from trilight.hw.contract.protocol import (
     Result,
     status_struct,
 )
+from trilight.hw.support.boards import board_device
 from trilight.sw.errors import DeviceError
 from trilight.sw.host.frames import Frame, encode_frame
 from trilight.sw.host.link import Link
 from trilight.sw.host.session import IDLE_READINGS, SILENCE_S, STALLED_POLLS, Runs, SequenceState
 
 from .test_link import Script
+
+DEVICE = board_device()
 
 OK = bytes([Result.OK])
 WAITS: list[Callable[[Runs], object]] = [lambda runs: list(runs.listen()), Runs.settle]
@@ -43,7 +45,7 @@ class Device(Script):
 
 
 def started(transport: Script) -> Runs:
-    runs = Runs(Link(transport), UP5K)
+    runs = Runs(Link(transport), DEVICE)
     runs.start([SequenceState(number=0, prompt=[1], tokens=200, seed=1)], 0)
     transport.sent.clear()
     return runs
@@ -71,7 +73,7 @@ def test_a_device_that_moves_is_waited_for() -> None:
 @pytest.mark.parametrize("wait", WAITS, ids=["listen", "settle"])
 def test_words_that_are_read_are_progress(wait: Callable[[Runs], object]) -> None:
     """On the way to a token of a large memory, at a clock that is slow."""
-    maximum = IDLE_READINGS * UP5K.sequences * UP5K.weight_words
+    maximum = IDLE_READINGS * DEVICE.sequences * DEVICE.weight_words
     slow = [words for words in range(0, maximum + 1, maximum // 4) for _ in range(STALLED_POLLS)]
     transport = Device(repeat(0), chain(slow, repeat(maximum + 1)))
     runs = started(transport)

@@ -8,6 +8,7 @@ import pytest
 
 from trilight.hw.contract.protocol import ADDRESS, WEIGHT_CRC, Command, Region, Result
 from trilight.hw.contract.shapes import ModelConfig
+from trilight.hw.support.boards import board_device
 from trilight.sw.errors import DeviceError, WeightsChangedError
 from trilight.sw.host import weight_crc as check
 from trilight.sw.host.driver import Board
@@ -18,8 +19,10 @@ from trilight.sw.host.weight_crc import WeightCheck
 from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import Model
 
+DEVICE = board_device()
+
 MODEL = Model.random(ModelConfig(vocab_size=20, d_model=24, n_layers=2, d_hidden=30), 3)
-WEIGHTS = dict(compile_image(MODEL).segments)[Region.WEIGHTS].astype("<u2").tobytes()
+WEIGHTS = dict(compile_image(MODEL, DEVICE).segments)[Region.WEIGHTS].astype("<u2").tobytes()
 
 
 class Answers(ReferenceTransport):

@@ -10,15 +10,18 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from trilight.hw.contract.device import UP5K, WeightMemory
+from trilight.hw.contract.device import WeightMemory
 from trilight.hw.contract.program import Op
 from trilight.hw.contract.protocol import IMAGE_HEADER, REGION_WORDS, Region
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.contract.trits import FILE_CODE
+from trilight.hw.support.boards import board_device
 from trilight.sw.errors import ImageError, ModelDoesNotFitError
 from trilight.sw.model.image import Image, compile_image
 from trilight.sw.model.model import MATRICES, Layer, Matrix, Model
 from trilight.sw.reference.tables import GUMBEL, SIGMOID, SILU
+
+DEVICE = board_device()
 
 CONFIGS = [
     ModelConfig(vocab_size=20, d_model=45, n_layers=2, d_hidden=81),
@@ -109,8 +112,8 @@ def rebuild(image: Image) -> Model:
         start += rows * blocks
     per_layer = [Op.MIX, Op.RESIDUAL, Op.GLU, Op.RESIDUAL_SHIFT]
     assert kinds == [*per_layer * (layers - 1), *per_layer[:3], Op.RESIDUAL, Op.HEAD]
-    assert start == config.weight_words(UP5K.packing)
-    assert 7 + 5 * (last_op + 1) + n == config.program_words <= UP5K.program_words
+    assert start == config.weight_words(DEVICE.packing)
+    assert 7 + 5 * (last_op + 1) + n == config.program_words <= DEVICE.program_words
 
     def layer(number: int) -> Layer:
         named = {name: matrix for part in matrices[4 * number:4 * number + 4]
@@ -135,7 +138,7 @@ def rebuild(image: Image) -> Model:
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
 def test_the_image_holds_the_model(config: ModelConfig, seed: int) -> None:
     model = Model.random(config, seed)
-    image = compile_image(model)
+    image = compile_image(model, DEVICE)
     assert image.config == config
     assert rebuild(image).sha256 == image.model_sha256 == model.sha256
 
@@ -146,14 +149,14 @@ def test_negative_parameters_stay_in_their_fields(seed: int) -> None:
     layers = tuple(dataclasses.replace(layer, tap_now=np.full(d, -128), tap_prev=np.full(d, -1),
                                        forget_bias=np.full(d, -2)) for layer in base.layers)
     model = dataclasses.replace(base, layers=layers, head_bias=np.full(20, -32768))
-    device = Device(compile_image(model).segments)
+    device = Device(compile_image(model, DEVICE).segments)
     assert device.units[Region.TAPS] == 0xFF80
     assert device.units[Region.FORGET_BIAS] == 0xFE
     assert device.units[Region.HEAD_BIAS] == 0x8000
 
 
 def test_tables_are_in_the_image(seed: int) -> None:
-    device = Device(compile_image(Model.random(CONFIGS[0], seed)).segments)
+    device = Device(compile_image(Model.random(CONFIGS[0], seed), DEVICE).segments)
     activation = [device.units[Region.ACTIVATION + i] for i in range(256)]
     assert activation[:128] == SIGMOID[128:].tolist()
     assert max(activation) < 4096
@@ -166,7 +169,7 @@ def test_tables_are_in_the_image(seed: int) -> None:
 
 @pytest.fixture(scope="module")
 def image(seed: int) -> Image:
-    return compile_image(Model.random(CONFIGS[2], seed))
+    return compile_image(Model.random(CONFIGS[2], seed), DEVICE)
 
 
 def parts(image: Image) -> list[object]:
@@ -271,7 +274,7 @@ def test_a_model_too_large_is_refused_with_numbers(seed: int) -> None:
     # Rows times words to a row; those of the head are short.
     words = 3 * ((480 + 160 + 482) * 4 + 160 * 7) + 65 * 5
     with pytest.raises(ModelDoesNotFitError, match=f"weight words: {words:,} needed, 16,384 pres"):
-        compile_image(model)
-    larger = dataclasses.replace(UP5K, name="larger", weight_words=1 << 14 | 1 << 10,
+        compile_image(model, DEVICE)
+    larger = dataclasses.replace(DEVICE, name="larger", weight_words=1 << 14 | 1 << 10,
                                  weight_memory=WeightMemory.BLOCK_RAM)
     assert len(compile_image(model, larger).segments[0][1]) == 4 * words

@@ -6,20 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.shapes import ModelConfig
+from trilight.hw.support.boards import board_device
 from trilight.sw.cli.app import main
 from trilight.sw.errors import PerformanceError
 from trilight.sw.model.bundled import default_model_path
 from trilight.sw.report.performance import Schedule, SequenceRequest, predict
+
+DEVICE = board_device()
 
 CONFIG = ModelConfig(vocab_size=65, d_model=40, n_layers=2, d_hidden=100)
 
 
 @pytest.mark.parametrize("sequences", [1, 2])
 def test_every_cycle_is_a_word_or_part_of_a_gap(sequences: int) -> None:
-    found = predict(CONFIG, sequences=sequences, device=UP5K)
-    assert found.words_per_token == CONFIG.weight_words(UP5K.packing)
+    found = predict(CONFIG, sequences=sequences, device=DEVICE)
+    assert found.words_per_token == CONFIG.weight_words(DEVICE.packing)
     assert found.weights_per_token == CONFIG.ternary_weights
     assert found.cycles_per_token == pytest.approx(
         found.words_per_token + sum(found.gaps.values()))
@@ -32,28 +34,29 @@ def test_every_cycle_is_a_word_or_part_of_a_gap(sequences: int) -> None:
 
 def test_gaps_are_what_the_sizes_make_of_them() -> None:
     """Rows enough to hide a table's filling leave the fills of single rows exposed."""
-    few = predict(ModelConfig(vocab_size=16, d_model=16, n_layers=2, d_hidden=16), device=UP5K)
+    few = predict(ModelConfig(vocab_size=16, d_model=16, n_layers=2, d_hidden=16), device=DEVICE)
     assert few.gaps["division"] > 0
-    many = predict(ModelConfig(vocab_size=160, d_model=160, n_layers=2, d_hidden=240), device=UP5K)
+    large = ModelConfig(vocab_size=160, d_model=160, n_layers=2, d_hidden=240)
+    many = predict(large, device=DEVICE)
     assert "division" not in many.gaps
     assert many.utilisation > 0.9 > few.utilisation
 
 
 def test_run_is_its_tokens() -> None:
-    cycles = [Schedule(CONFIG, [SequenceRequest(1, n)], UP5K).cycles for n in (5, 6, 9)]
-    assert cycles[1] - cycles[0] == predict(CONFIG, device=UP5K).cycles_per_token
-    assert cycles[2] - cycles[1] == 3 * predict(CONFIG, device=UP5K).cycles_per_token
+    cycles = [Schedule(CONFIG, [SequenceRequest(1, n)], DEVICE).cycles for n in (5, 6, 9)]
+    assert cycles[1] - cycles[0] == predict(CONFIG, device=DEVICE).cycles_per_token
+    assert cycles[2] - cycles[1] == 3 * predict(CONFIG, device=DEVICE).cycles_per_token
 
 
 def test_model_that_does_not_fit_is_computed_all_the_same() -> None:
     big = ModelConfig(vocab_size=65, d_model=200, n_layers=3, d_hidden=256)
-    assert predict(big, device=UP5K).violations == big.violations(UP5K) != []
+    assert predict(big, device=DEVICE).violations == big.violations(DEVICE) != []
 
 
 @pytest.mark.parametrize("sequences", [0, 3])
 def test_as_many_sequences_as_there_are(sequences: int) -> None:
     with pytest.raises(PerformanceError, match=f"1 to 2 sequences at once, not {sequences}"):
-        predict(CONFIG, sequences=sequences, device=UP5K)
+        predict(CONFIG, sequences=sequences, device=DEVICE)
 
 
 def test_command_shows_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,7 +64,7 @@ def test_command_shows_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(["performance", "--d-model", "40", "--n-layers", "2", "--d-hidden", "100",
                  "--vocab-size", "65", "--clock", "30e6", "--json", str(out)]) == 0
     results = json.loads(out.read_text())
-    cycles = predict(CONFIG, device=UP5K).cycles_per_token
+    cycles = predict(CONFIG, device=DEVICE).cycles_per_token
     assert results["cycles_per_token"] == cycles
     assert results["tokens_per_s"] == 30e6 / cycles
     printed = capsys.readouterr().out
@@ -93,6 +96,6 @@ def test_command_refuses(arguments: list[str], message: str,
 
 
 def test_tiles_are_refused() -> None:
-    device = replace(UP5K, tile_rows=100, max_vocab=100)
+    device = replace(DEVICE, tile_rows=100, max_vocab=100)
     with pytest.raises(PerformanceError, match=r"has \d+ rows, more than the 100 of a tile"):
         predict(CONFIG, device=device)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from trilight.hw.contract.device import UP5K
 from trilight.hw.contract.shapes import ModelConfig
+from trilight.hw.support.boards import board_device
 from trilight.sw.errors import ReportError
 from trilight.sw.host.driver import Generated, LastRun
 from trilight.sw.model.model import Model
@@ -17,6 +17,8 @@ from trilight.sw.power import Activity, estimate_power
 from trilight.sw.report import report as report_module
 from trilight.sw.report.performance import predict
 from trilight.sw.report.report import Release, Run, build_report, load_releases, print_report
+
+DEVICE = board_device()
 
 PLAIN = ("token_ids", "text", "cycles_per_token", "utilisation", "clock_hz", "tokens_per_s",
          "tokens_per_joule")
@@ -105,7 +107,7 @@ def test_cycles_of_a_release_are_of_as_many_texts(release: Release, counted: int
         assert texts in cycles["source"]
     else:
         assert cycles["value"] == predict(MODEL.config, sequences=sequences,
-                                          device=UP5K).cycles_per_token
+                                          device=DEVICE).cycles_per_token
         assert cycles["provenance"] == "modelled"
         assert f"the released build was counted with {texts}" in cycles["source"]
 

@@ -10,11 +10,12 @@ import typer
 from typer.testing import CliRunner, Result
 
 from trilight.hw.contract.device import Device, WeightMemory
+from trilight.hw.support.boards import board_device
 from trilight.sw.cli import train as command
 from trilight.sw.errors import TrainingError
 from trilight.sw.model.model import Model
 from trilight.sw.train.recipe import Recipe, load_recipe, recipe_names
-from trilight.sw.train.shape import board_device, choose_config, memory_fill
+from trilight.sw.train.shape import choose_config, memory_fill
 
 VOCABULARY = 65
 """Of Tiny Shakespeare."""

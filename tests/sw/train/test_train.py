@@ -17,12 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
-from trilight.hw.contract.device import UP5K, Device
+from trilight.hw.contract.device import Device
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.program import HEADER_WORDS, OPERATION_WORDS, operation_kinds
 from trilight.hw.contract.shapes import ModelConfig
+from trilight.hw.support.boards import board_device
 from trilight.sw.cli import train as command
 from trilight.sw.errors import (
+    BoardError,
     CheckpointError,
     CorpusError,
     ModelDoesNotFitError,
@@ -35,6 +37,8 @@ from trilight.sw.reference.model import ReferenceModel
 from trilight.sw.train import scales, shape
 from trilight.sw.train.corpus import FEWEST_CHARACTERS, Corpus, read_corpus
 from trilight.sw.train.export import build_model
+
+DEVICE = board_device()
 
 SMALL = ModelConfig(vocab_size=20, d_model=32, n_layers=2, d_hidden=24)
 
@@ -55,7 +59,7 @@ def text(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def corpus(text: Path) -> Corpus:
-    return read_corpus(text, max_vocab=UP5K.max_vocab)
+    return read_corpus(text, max_vocab=DEVICE.max_vocab)
 
 
 @pytest.fixture
@@ -121,14 +125,14 @@ def test_corpus_with_too_many_characters_names_the_rarest(tmp_path: Path) -> Non
 
 # Shape
 
-LARGEST_VOCABULARY = (UP5K.program_words - HEADER_WORDS
+LARGEST_VOCABULARY = (DEVICE.program_words - HEADER_WORDS
                       - OPERATION_WORDS * len(operation_kinds(n_layers=3)))
 """Beside a program of three layers; the output bias takes a program word for each token."""
 
 
 @pytest.mark.parametrize("vocab_size", [16, 65, 96, 128, LARGEST_VOCABULARY])
 def test_chosen_shape_fills_the_board(vocab_size: int) -> None:
-    chip = shape.board_device("icebreaker")
+    chip = board_device()
     config = shape.choose_config(vocab_size, chip)
     config.check_fits(chip)
     larger = ModelConfig(**{**config.to_dict(), "d_hidden": config.d_hidden + 1})
@@ -138,17 +142,17 @@ def test_chosen_shape_fills_the_board(vocab_size: int) -> None:
 
 
 def test_chosen_shape_is_the_largest_of_what_is_asked_for() -> None:
-    config = shape.choose_config(65, UP5K, d_model=128, layers=2)
+    config = shape.choose_config(65, DEVICE, d_model=128, layers=2)
     assert (config.d_model, config.n_layers) == (128, 2)
-    assert config.d_hidden == UP5K.max_columns
-    sizes = [shape.choose_config(65, UP5K, d_model=width, layers=3).ternary_weights
+    assert config.d_hidden == DEVICE.max_columns
+    sizes = [shape.choose_config(65, DEVICE, d_model=width, layers=3).ternary_weights
              for width in (120, 144, 160)]
-    assert max(sizes) <= shape.choose_config(65, UP5K).ternary_weights
+    assert max(sizes) <= shape.choose_config(65, DEVICE).ternary_weights
 
 
 def test_shape_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ModelDoesNotFitError, match=r"(?s)3 \* d_model: 600 needed.*Try a"):
-        shape.choose_config(65, UP5K, d_model=200, layers=1)
+        shape.choose_config(65, DEVICE, d_model=200, layers=1)
     tiny = Device(name="tiny", weight_words=100)
     with pytest.raises(ModelDoesNotFitError, match="does not fit tiny"):
         shape.choose_config(65, tiny, d_model=32, layers=2, hidden=24)
@@ -157,8 +161,8 @@ def test_shape_that_does_not_fit_is_refused() -> None:
 
 
 def test_unknown_board_is_refused() -> None:
-    with pytest.raises(TrainingError, match=r"no board 'abacus'; there is .*icebreaker"):
-        shape.board_device("abacus")
+    with pytest.raises(BoardError, match=r"no board 'abacus'; there is .*icebreaker"):
+        board_device("abacus")
 
 
 # Scales and export
@@ -568,7 +572,7 @@ def test_command_writes_a_measured_model(
         assert about[key] == {**measured, "dataset": "words.txt", "split": "last 10 %"}
     assert about["float_to_integer_gap"] == (
         about["quality"]["nats_per_char"] - about["float_nats_per_char"])
-    assert about["weight_memory_fill"] == shape.memory_fill(model.config, UP5K)
+    assert about["weight_memory_fill"] == shape.memory_fill(model.config, DEVICE)
 
 
 def test_ctrl_c_saves_and_resume_ends_alike(
