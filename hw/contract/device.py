@@ -76,8 +76,8 @@ class Device:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            minimum = 0 if field.name == "tile_rows" else 1
-            if field.name not in _NO_SIZE and not (type(value) is int and value >= minimum):
+            least = 0 if field.name == "tile_rows" else 1
+            if field.name not in _NO_SIZE and not (type(value) is int and value >= least):
                 raise CapacityError(f"{field.name} of {self.name} must be a positive integer, "
                                     f"not {value!r}")
         for wrong in self._contradictions():

@@ -4,12 +4,12 @@ A bench is a module that cocotb imports in the simulator's process, so its devic
 environment variable; without one it is that of the default board.
 """
 
-import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
 
-from trilight.hw.contract.device import Device, WeightMemory
+import msgspec
+
+from trilight.hw.contract.device import Device
 from trilight.hw.support.boards import board_device
 
 __all__ = ["DEVICE", "VARIABLE", "device_environment"]
@@ -20,14 +20,13 @@ VARIABLE = "TRILIGHT_DEVICE"
 
 def device_environment(device: Device) -> dict[str, str]:
     """Return the variable that tells a bench its device."""
-    return {VARIABLE: json.dumps(asdict(device) | {"weight_memory": device.weight_memory.value})}
+    return {VARIABLE: msgspec.json.encode(device).decode()}
 
 
 def _device(environment: Mapping[str, str]) -> Device:
     if VARIABLE not in environment:
         return board_device()
-    fields = json.loads(environment[VARIABLE])
-    return Device(**fields | {"weight_memory": WeightMemory(fields["weight_memory"])})
+    return msgspec.json.decode(environment[VARIABLE], type=Device)
 
 
 DEVICE = _device(os.environ)

@@ -43,7 +43,7 @@ def draw(
     names = _names([o.point for o in outcomes])
 
     area, *energy = panels
-    _style(area, "Speed for area", "logic cells (UP5K: 5,280)", "tokens per second")
+    _style(area, "Speed for area", "logic cells", "tokens per second")
     missed = [o for o in outcomes if o.failed and o.lc is not None and "misses" in o.failed]
     for o in missed:
         would = o.point.design.clock_hz / o.cycles_per_token
@@ -70,6 +70,7 @@ def draw(
         _label(axes, [(float(o.tokens_per_s or 0), o.tokens_per_joule.p50, names[o.point], o)
                       for o in shown if o.tokens_per_joule], colour)
 
+    boards = ", ".join(sorted({o.point.design.board for o in outcomes}))
     handles = [area.scatter([], [], color=colour[clock], s=42, label=f"{clock / 1e6:g} MHz")
                for clock in clocks]
     if missed:
@@ -78,7 +79,7 @@ def draw(
     figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.035, 0.935),
                   ncols=len(handles), frameon=False, fontsize=9, labelcolor=INK,
                   handletextpad=0.2, columnspacing=1.4)
-    figure.suptitle("Trilight on iCE40 UP5K: designs explored", x=0.045, y=0.98, ha="left",
+    figure.suptitle(f"Trilight on {boards}: designs explored", x=0.045, y=0.98, ha="left",
                     fontsize=14, fontweight="bold", color=INK)
     failed = Counter(o.failed.partition(":")[0] for o in outcomes if o.failed)
     if failed:
