@@ -73,7 +73,7 @@ def _show(console: Console, rows: Sequence[Mapping[str, Any]],
           groups: Sequence[Mapping[str, Any]], published: Sequence[Mapping[str, Any]]) -> None:
     table = Table("\nmodel", "\nof", "\nbytes", "multiplied,\nper char", "added,\nper char",
                   "nJ/char,\nmodelled (90 %)", "of the first", "nats/char,\nstateful",
-                  "nats/char,\nblocks", box=None)
+                  "nats/char,\nwindows", box=None)
     for row in rows:
         energy, ratio = row["energy_per_char"], row["energy_ratio_to_first"]
         table.add_row(
