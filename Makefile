@@ -112,7 +112,7 @@ formal: $(STAMP)-test
 
 soak: $(STAMP)-test
 	$(BIN)/trilight soak --target rtl --tokens 100000
-	$(BIN)/trilight soak --target netlist --tokens 10000
+	$(BIN)/trilight soak --target netlist --chips 64 --tokens 10000
 
 faults: $(STAMP)-test
 	$(BIN)/trilight faults link

@@ -6,7 +6,7 @@ the same bytes back. Times are processor times of all threads together.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Annotated
 
@@ -14,11 +14,12 @@ import typer
 from rich.table import Table
 
 from trilight.hw.contract.device import Device
-from trilight.hw.contract.protocol import ADDRESS, MAX_WORDS, RUN, Command, RunFlag
+from trilight.hw.contract.protocol import ADDRESS, MAX_WORDS, RUN, Command, RunFlag, Slip
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.flow.build import BoardDesign, Hdl, elaborate, find_board, synthesise
 from trilight.hw.support.terminal import Console
 from trilight.hw.support.tools import Progress
+from trilight.sim.sliced.chips import LANES, Chips
 from trilight.sw.errors import SimulationError
 from trilight.sw.host.frames import Frame, encode_frame
 from trilight.sw.model.image import compile_image
@@ -79,6 +80,13 @@ NETLIST_RECIPES = {"gates for LUTs (Yosys' abc -g)": CompileRecipe(yosys=GATES)}
 """Recipes that are compared besides, of a netlist: other ways to write its cells."""
 
 
+TOGETHER = {f"{LANES} chips at once, in step": 0, f"{LANES} chips at once, out of step": 1}
+"""Many chips of a netlist at once: how many bytes' times each begins after the one before.
+
+Chips in step ask their memories for the same rows in the same cycle, as mutants of one program do;
+chips out of step do not, as those with models of their own."""
+
+
 def _frames(model: Model, device: Device) -> tuple[bytes, bytes]:
     """Bytes that load a model, and those that start a run which does not end soon."""
     pieces = [(address + start, units[start:start + MAX_WORDS])
@@ -92,9 +100,38 @@ def _frames(model: Model, device: Device) -> tuple[bytes, bytes]:
     return load, encode_frame(Frame(254 if len(pieces) % 255 != 254 else 1, Command.RUN, run))
 
 
-def _start(hdl: Hdl, recipe: CompileRecipe, model: Model, progress: Progress) -> NativeBench:
+class _Together:
+    """Chips that all do the same, each begun some bytes' times after the one before."""
+
+    def __init__(self, chips: Chips, step: int) -> None:
+        self._chips = chips
+        self._step = step
+        self._first = chips.lane(0)
+        self.read = self._first.read
+
+    def write(self, data: bytes) -> None:
+        for lane in range(LANES):
+            # An END between frames is nothing.
+            delayed = bytes([Slip.END]) * (lane * self._step) + data
+            self._chips.call("bench_write", lane, delayed, len(delayed))
+
+    def run(self, most: int, *, idle: int | None = None) -> int:
+        return self._first.run(most, idle=idle)
+
+    @property
+    def idle(self) -> bool:
+        return self._first.idle
+
+    def close(self) -> None:
+        self._first.close()
+        self._chips.close()
+
+
+def _start(hdl: Hdl, recipe: CompileRecipe | int, model: Model, progress: Progress
+           ) -> NativeBench | _Together:
     """A bench that is generating tokens."""
-    bench = NativeBench(hdl, progress=progress, recipe=recipe)
+    bench = (NativeBench(hdl, progress=progress, recipe=recipe)
+             if isinstance(recipe, CompileRecipe) else _Together(Chips(hdl, progress), recipe))
     load, run = _frames(model, hdl.board.device_config)
     bench.write(load)
     bench.run(100_000_000, idle=IDLE)
@@ -106,9 +143,9 @@ def _start(hdl: Hdl, recipe: CompileRecipe, model: Model, progress: Progress) ->
     return bench
 
 
-def compare(hdl: Hdl, recipes: dict[str, CompileRecipe], *, cycles: int, rounds: int = ROUNDS,
-            progress: Progress) -> dict[str, list[float]]:
-    """Cycles per second of each recipe in each round.
+def compare(hdl: Hdl, recipes: Mapping[str, CompileRecipe | int], *, cycles: int,
+            rounds: int = ROUNDS, progress: Progress) -> dict[str, list[float]]:
+    """Cycles per second of each recipe in each round, those of many chips added up.
 
     Raises
     ------
@@ -126,11 +163,14 @@ def compare(hdl: Hdl, recipes: dict[str, CompileRecipe], *, cycles: int, rounds:
         for name, bench in benches.items():
             began = time.process_time()
             bench.run(cycles)
-            speeds[name].append(cycles / (time.process_time() - began))
-    sent = {name: bench.read() for name, bench in benches.items()}
+            chips = LANES if isinstance(bench, _Together) else 1
+            speeds[name].append(chips * cycles / (time.process_time() - began))
+    sent = [bench.read() for bench in benches.values()]
     for bench in benches.values():
         bench.close()
-    if len(set(sent.values())) != 1:
+    # They do not all begin in the same cycle, so some have sent a little more.
+    shortest = min(map(len, sent))
+    if not shortest or len({data[:shortest] for data in sent}) != 1:
         raise SimulationError("compiled in different ways, the design sends different bytes")
     return speeds
 
@@ -166,7 +206,7 @@ def main(
 
     for kind in chosen:
         hdl = make[kind](find_board(), say)
-        recipes = RECIPES | (NETLIST_RECIPES if kind == "netlist" else {})
+        recipes = RECIPES | (NETLIST_RECIPES | TOGETHER if kind == "netlist" else {})
         _print(compare(hdl, recipes, cycles=CYCLES[kind], progress=say), kind, Console())
 
 

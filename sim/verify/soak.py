@@ -5,11 +5,14 @@ run as a host would: prompts, generations, continuations, one sequence or two. E
 traces show, every token and every counter has to equal the integer reference's.
 """
 
+import itertools
 import shlex
 import sys
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -32,7 +35,9 @@ from trilight.hw.support.tools import Progress as Say
 from trilight.sim.bench.core import corner_case
 from trilight.sim.bench.traces import TRACES, ReferenceDevice
 from trilight.sim.board import CHUNK, IDLE, QUIET_BITS
+from trilight.sim.native.bench import Bench
 from trilight.sim.native.compile import NativeBench
+from trilight.sim.sliced.chips import LANES, Chips
 from trilight.sim.verify.events import TokenEvent, event_cycles, in_order, lost_events
 from trilight.sim.verify.journal import Journal
 from trilight.sw.cli.console import stoppable, write_json
@@ -74,13 +79,13 @@ class SoakTarget(StrEnum):
 class SteppedBoard(Transport):
     """A compiled design that runs only while the host waits, so that all of it is repeatable."""
 
-    def __init__(self, bench: NativeBench) -> None:
+    def __init__(self, bench: Bench) -> None:
         self._bench = bench
-        self._quiet = QUIET_BITS * bench.hdl.board.clocks_per_bit
+        self._quiet = QUIET_BITS * bench.clocks_per_bit
 
     @property
     def name(self) -> str:
-        return f"the {self._bench.hdl.kind}"
+        return "the compiled design"
 
     @property
     def timeout_scale(self) -> float:
@@ -176,16 +181,17 @@ class Session:
     """A model in a chip fresh from power-on, and the reference beside it."""
 
     def __init__(
-        self, hdl: Hdl, model: Model, rng: np.random.Generator, outcome: SoakOutcome
+        self, bench: Bench, device: Device, model: Model, rng: np.random.Generator,
+        outcome: SoakOutcome
     ) -> None:
-        self._bench = NativeBench(hdl)
+        self._bench = bench
         self._link = Link(SteppedBoard(self._bench))
         self._recorders = {name: self._bench.record(name) for name in TRACES}
         # The Verilog has lost which of them are signed: all are.
         self._widths = {trace.name.rpartition("trace_")[2]: trace.width
                         for trace in self._bench.traces}
         self._expected = ExpectedTraces()
-        self._sizes = hdl.board.device_config
+        self._sizes = device
         self._device = ReferenceDevice(model, self._sizes)
         self._device.traces = self._expected  # type: ignore[assignment]  # expects alike
         self._model, self._rng, self._outcome = model, rng, outcome
@@ -281,7 +287,7 @@ class Session:
             raise SimulationError(f"events: {came} != {expected} (expected)")
         # The response to RUN and an event of each other sequence go before an event.
         wait = (1 + len({number for number, *_ in expected})) * event_cycles(
-            came, self._bench.hdl.board.clocks_per_bit)
+            came, self._bench.clocks_per_bit)
         vocabulary = self._model.config.vocab_size
         ends = logit_cycles[vocabulary - 1::vocabulary].tolist()
         same("events that are missing", lost_events(expected, came, ends, wait), [])
@@ -303,8 +309,18 @@ def same(what: str, got: object, expected: object) -> None:
         raise SimulationError(f"{what}: {got} != {expected} (expected)")
 
 
-def run_model(hdl: Hdl, seed: int, number: int, maximum: int | None = None) -> SoakOutcome:
+def run_model(make: Callable[[], Bench], device: Device, seed: int, number: int,
+              maximum: int | None = None) -> SoakOutcome:
     """Run model ``number`` of the campaign ``seed``, until ``maximum`` tokens are through or more.
+
+    Parameters
+    ----------
+    make : callable
+        Returns a chip fresh from power-on.
+    device : Device
+        Its sizes.
+    seed, number : int
+    maximum : int, optional
 
     Raises
     ------
@@ -312,7 +328,6 @@ def run_model(hdl: Hdl, seed: int, number: int, maximum: int | None = None) -> S
         Something differs from the reference; the text says what, and in which model.
     """
     rng = np.random.default_rng([seed, number])
-    device = hdl.board.device_config
     config = draw_config(rng, device)
     model = Model.random(config, int(rng.integers(1 << 32)))
     outcome = SoakOutcome(
@@ -323,7 +338,7 @@ def run_model(hdl: Hdl, seed: int, number: int, maximum: int | None = None) -> S
     tokens = _tokens(config, device)
     if maximum is not None:
         tokens = min(maximum, tokens)
-    session = Session(hdl, model, rng, outcome)
+    session = Session(make(), device, model, rng, outcome)
     try:
         while outcome.tokens < tokens:
             session.run(together=outcome.runs % 2 == 1)
@@ -361,6 +376,13 @@ class Campaign:
         kept = [self.journal.results[number] for number in sorted(self.journal.results, key=int)]
         self.outcomes = [SoakOutcome(**each["outcome"]) for each in kept]
         self.seconds = sum(each["seconds"] for each in kept)
+        self._given = {outcome.number for outcome in self.outcomes}
+
+    def next_number(self) -> int:
+        """Number of a model that has not been run, nor given before; the lowest one."""
+        number = next(number for number in itertools.count() if number not in self._given)
+        self._given.add(number)
+        return number
 
     @property
     def tokens(self) -> int:
@@ -398,8 +420,20 @@ class Campaign:
         self.seconds += seconds
 
 
-def soak(hdl: Hdl, campaign: Campaign, tokens: int, progress: Callable[[int], None]) -> None:
-    """Run models until a campaign has so many tokens.
+def soak(make: Callable[[], Bench], device: Device, campaign: Campaign, tokens: int,
+         progress: Callable[[int], None]) -> None:
+    """Run models, one after the other, until a campaign has so many tokens.
+
+    Parameters
+    ----------
+    make : callable
+        Returns a chip fresh from power-on.
+    device : Device
+        Its sizes.
+    campaign : Campaign
+    tokens : int
+    progress : callable
+        Called with the tokens so far.
 
     Raises
     ------
@@ -409,10 +443,58 @@ def soak(hdl: Hdl, campaign: Campaign, tokens: int, progress: Callable[[int], No
     seed = int(campaign.about["seed"])
     while (have := campaign.tokens) < tokens:
         begin = time.monotonic()
-        number = len(campaign.outcomes)
-        outcome = run_model(hdl, seed, number, tokens - have)
+        outcome = run_model(make, device, seed, campaign.next_number(), tokens - have)
         campaign.add(outcome, time.monotonic() - begin)
         progress(campaign.tokens)
+
+
+def soak_together(chips: Chips, campaign: Campaign, tokens: int, number: int,
+                  progress: Callable[[int], None]) -> None:
+    """Run models, ``number`` at a time, until a campaign has so many tokens.
+
+    Parameters
+    ----------
+    chips : Chips
+        Closed at the end, or at the first difference.
+    campaign : Campaign
+    tokens, number : int
+    progress : callable
+        As in ``soak``.
+
+    Raises
+    ------
+    SimulationError
+        Something differs from the reference.
+    """
+    seed, device = int(campaign.about["seed"]), chips.hdl.board.device_config
+    share = max(TOKENS_PER_MODEL[0], -(-(tokens - campaign.tokens) // number))
+    turn = threading.Lock()
+    running = 0
+    last = time.monotonic()
+
+    def work(lane: int) -> None:
+        nonlocal running, last
+        while True:
+            with turn:
+                if campaign.tokens + share * running >= tokens:
+                    return
+                model = campaign.next_number()
+                running += 1
+            outcome = run_model(lambda: chips.lane(lane), device, seed, model, share)
+            with turn:
+                running -= 1
+                # Of them all together, so that times add up.
+                now = time.monotonic()
+                campaign.add(outcome, now - last)
+                last = now
+                progress(campaign.tokens)
+
+    with ThreadPoolExecutor(number) as pool:
+        try:
+            for done in as_completed([pool.submit(work, lane) for lane in range(number)]):
+                done.result()
+        finally:
+            chips.close()
 
 
 def _print(total: dict[str, Any], console: Console) -> None:
@@ -434,6 +516,9 @@ def soak_command(
              "build/soak/TARGET-SEED.jsonl, and BOARD before TARGET for another one.")] = None,
     json_file: Annotated[Path | None, typer.Option(
         "--json", metavar="FILE", help="Also write the totals to this file as JSON.")] = None,
+    chips: Annotated[int, typer.Option(
+        min=1, max=LANES, help="Chips of a netlist that one simulation runs at once, a model in "
+                               "each.")] = 1,
     only: Annotated[int | None, typer.Option(
         min=0, help="Run the model of this number alone, for instance one that differed.")] = None,
 ) -> None:
@@ -441,7 +526,7 @@ def soak_command(
 
     Draws models of legal shapes, corner cases among them, and runs prompts and generations of one
     sequence and of two. Ends at the first difference and says which model shows it. Ctrl-C loses
-    only the model in progress: the same command goes on.
+    only the models in progress: the same command goes on.
     """
     console = Console(stderr=True)
     make: dict[str, Callable[[BoardDesign, Say], Hdl]] = {"rtl": elaborate, "netlist": synthesise}
@@ -451,15 +536,28 @@ def soak_command(
 
     with stoppable(console):
         hdl = make[target](find_board(board), say)
+        device = hdl.board.device_config
+
+        def chip() -> Bench:
+            return NativeBench(hdl, progress=say)
+
         if only is not None:
-            _print(vars(run_model(hdl, seed, only)), Console())
+            _print(vars(run_model(chip, device, seed, only)), Console())
             return
         stem = f"{target}-{seed}" if board == DEFAULT_BOARD else f"{board}-{target}-{seed}"
         campaign = Campaign(out or Path("build") / "soak" / f"{stem}.jsonl", hdl, seed)
+        together = Chips(hdl, say) if chips > 1 else None
         with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                       TextColumn("tokens"), TimeRemainingColumn(), console=console) as bar:
             task = bar.add_task(target, total=tokens, completed=campaign.tokens)
-            soak(hdl, campaign, tokens, lambda done: bar.update(task, completed=done))
+
+            def show(done: int) -> None:
+                bar.update(task, completed=done)
+
+            if together is None:
+                soak(chip, device, campaign, tokens, show)
+            else:
+                soak_together(together, campaign, tokens, chips, show)
         total = campaign.to_dict()
         _print(total, Console())
         console.print(f"results of each model: {campaign.journal.path}", style="dim")

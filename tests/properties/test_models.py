@@ -17,6 +17,7 @@ from trilight.hw.contract.shapes import ModelConfig, OperationShape
 from trilight.hw.contract.trits import FILE_CODE
 from trilight.hw.flow.build import elaborate
 from trilight.hw.support.boards import board_device
+from trilight.sim.native.compile import NativeBench
 from trilight.sim.verify.soak import Session, SoakOutcome, draw_config, run_model
 from trilight.sw.errors import ImageError, ModelDoesNotFitError
 from trilight.sw.model.bundled import default_model_path
@@ -163,7 +164,8 @@ def test_a_model_compiles_exactly_if_it_fits(config: ModelConfig) -> None:
 def test_the_chip_equals_the_reference(model: Model, runs: list[bool], seed: int) -> None:
     """Every stage of every token of one sequence or two."""
     outcome = SoakOutcome(number=0, config=model.config.to_dict(), corner_case=True)
-    session = Session(elaborate(Icebreaker()), model, np.random.default_rng(seed), outcome)
+    session = Session(NativeBench(elaborate(Icebreaker())), DEVICE, model,
+                      np.random.default_rng(seed), outcome)
     try:
         for together in runs:
             session.run(together=together, longest=4)
@@ -178,7 +180,8 @@ def test_the_chip_equals_the_reference(model: Model, runs: list[bool], seed: int
 def test_models_of_a_campaign(seed: int) -> None:
     """The first ones of what ``make soak`` runs."""
     hdl = elaborate(Icebreaker())
-    outcomes = [run_model(hdl, seed, number, 60) for number in range(2)]
+    outcomes = [run_model(lambda: NativeBench(hdl), DEVICE, seed, number, 60)
+                for number in range(2)]
     assert all(outcome.tokens >= 40 for outcome in outcomes)
     assert all(all(outcome.values.values()) for outcome in outcomes)
 
