@@ -85,7 +85,7 @@ def power_command(
     json_file: Annotated[Path | None, typer.Option(
         "--json", metavar="FILE", help="Also write the results to this file as JSON.")] = None,
     plot: Annotated[Path | None, typer.Option(
-        "--plot", metavar="FILE", help="Draw where the energy goes, as SVG, at the first "
+        "--plot", metavar="FILE", help="Draw where the energy goes, as SVG, at the last "
                                        "clock.")] = None,
     curve: Annotated[Path | None, typer.Option(
         "--curve", metavar="FILE", help="Draw tokens per joule against the clock, with and without "
@@ -121,7 +121,7 @@ def power_command(
         if curve is not None:
             write_file(curve, curve_svg(results["curve"], results["source"]).encode())
         if plot is not None:
-            write_file(plot, energy_svg(results["points"][0]["energy"]).encode())
+            write_file(plot, energy_svg(results["points"][-1]["energy"]).encode())
     if json_file is not None:
         write_json(json_file, results)
 

@@ -43,6 +43,7 @@ from trilight.sw.host.weight_crc import WEIGHT_WORD_BYTES
 from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import Model
 from trilight.sw.power import Activity, estimate_power
+from trilight.sw.power.picture import label
 from trilight.sw.report.report import Release
 
 __all__ = ["make_page"]
@@ -139,7 +140,7 @@ def _build_info(known: Mapping[str, Any], release: Release, model: Model, device
     words = [*(operation.words for _ in range(config.n_layers)
                for operation in config.layer_operations(device.packing)),
              config.head(device.packing).words, 0]
-    named = [(stage.name if stage.layer is None else f"{stage.name}, layer {stage.layer + 1}",
+    named = [(label(stage.name) + ("" if stage.layer is None else f", {label(stage.layer)}"),
               stage.ends.trace, stage.ends.pulses, count)
              for stage, count in zip(rest, words, strict=True)]
     return {

@@ -18,6 +18,15 @@ from .units import span, with_prefix
 __all__ = ["headline", "print_document", "print_field"]
 
 
+FIELD_COLUMNS = {"status": 9, "tokens/s": 8, "energy/token": 16, "GTMAC/J": 13, "bits/byte": 9}
+"""Columns of the field besides the system's name, and their widths."""
+
+DISPENSABLE = ("GTMAC/J", "bits/byte")
+"""Of these, what a narrow terminal leaves out until ``NAME_WIDTH`` is left for names."""
+
+NAME_WIDTH = 15
+
+
 def headline(document: Mapping[str, Any]) -> str:
     """The one sentence of a document: energy with its limits and origin, quality beside it."""
     found = document["headline"]
@@ -64,7 +73,8 @@ def _table(*columns: str, left: int = 1, title: str | None = None) -> Table:
     """A table whose first ``left`` columns hold words."""
     table = Table(box=None, title=title, title_justify="left", pad_edge=False)
     for number, name in enumerate(columns):
-        table.add_column(name, justify="left" if number < left else "right")
+        table.add_column(name, justify="left" if number < left else "right",
+                         min_width=len(name))
     return table
 
 
@@ -164,27 +174,39 @@ def print_field(rows: Sequence[Mapping[str, Any]], ours: Mapping[str, Any] | Non
     console
         Where to.
     """
+    columns = dict(FIELD_COLUMNS)
+    for column in DISPENSABLE:
+        if console.width - sum(1 + width for width in columns.values()) < NAME_WIDTH:
+            del columns[column]
+    first = True
     for name, boundary in BOUNDARIES.items():
         inside = [row for row in [*rows, *([ours] if ours else [])] if row["boundary"] == name]
         if not inside:
             continue
-        table = Table(box=None, pad_edge=False, show_header=name == next(iter(BOUNDARIES)),
+        table = Table(box=None, pad_edge=False, show_header=first,
                       title=f"[bold]{boundary.title}[/]", title_justify="left", width=console.width)
         table.add_column("system", ratio=1)
-        table.add_column("status", width=9)
-        for column, width in (("tokens/s", 8), ("energy/token", 16), ("GTMAC/J", 13),
-                              ("bits/byte", 9)):
-            table.add_column(column, width=width, justify="right")
+        for column, width in columns.items():
+            table.add_column(column, width=width,
+                             justify="left" if column == "status" else "right")
         for row in sorted(inside, key=lambda row: min(row["joules_per_token"])):
             macs = row["giga_ternary_macs_per_joule"]
-            table.add_row(
-                escape(row["name"]), row["status"],
-                "-" if row["tokens_per_s"] is None else format_number(row["tokens_per_s"]),
-                with_prefix(row["joules_per_token"][0], "J", row["joules_per_token"][1]),
-                "-" if macs is None else span(*macs),
-                "-" if row["bits_per_byte"] is None else f"{row['bits_per_byte']:.2f}",
-                style="bold green" if row is ours else "")
+            cells = {
+                "status": row["status"],
+                "tokens/s": "-" if row["tokens_per_s"] is None
+                else format_number(row["tokens_per_s"]),
+                "energy/token": with_prefix(row["joules_per_token"][0], "J",
+                                            row["joules_per_token"][1]),
+                "GTMAC/J": "-" if macs is None else span(*macs),
+                "bits/byte": "-" if row["bits_per_byte"] is None
+                else f"{row['bits_per_byte']:.2f}"}
+            table.add_row(escape(row["name"]), *(cells[column] for column in columns),
+                          style="bold green" if row is ours else "")
         console.print(table)
+        first = False
+    if gone := [column for column in FIELD_COLUMNS if column not in columns]:
+        console.print(f"A wider terminal, or --json, shows {', '.join(gone)} too.", style="dim",
+                      highlight=False)
     console.print("GTMAC/J: ternary weights used per joule, in billions. Statuses: measured by "
                   "the source, claimed without its instrument, vendor estimate by a tool, "
                   "projected by the authors, assumed by us.", style="dim", highlight=False)

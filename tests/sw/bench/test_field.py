@@ -1,13 +1,16 @@
 """Published figures, and what is computed from them."""
 
 from dataclasses import replace
+from io import StringIO
 
 import pytest
 
 from trilight.hw.contract.shapes import ModelConfig
+from trilight.hw.support.terminal import Console
 from trilight.sw.bench.boundaries import BOUNDARIES
 from trilight.sw.bench.field import STATUSES, Rival, load_field, rival_entry
 from trilight.sw.bench.ours import entry_of_release
+from trilight.sw.bench.terminal import DISPENSABLE, FIELD_COLUMNS, print_field
 from trilight.sw.model.model import Model
 
 FIELD = load_field()
@@ -81,3 +84,18 @@ def test_entry_has_ranges() -> None:
 def test_a_model_that_was_never_counted_has_no_row() -> None:
     config = ModelConfig(vocab_size=20, d_model=40, n_layers=1, d_hidden=80)
     assert entry_of_release(Model.random(config, seed=3)) is None
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_names_stay_on_a_narrow_terminal(width: int) -> None:
+    """What gives way is the last columns, which are then named."""
+    said = StringIO()
+    print_field([rival_entry(rival) for rival in FIELD], None,
+                Console(file=said, width=width, color_system=None))
+    lines = said.getvalue().splitlines()
+    for rival in FIELD:
+        assert any(line.startswith(rival.name.split()[0]) for line in lines), rival.name
+    header = next(line for line in lines if line.startswith("system"))
+    left_out = {name for name in FIELD_COLUMNS if name not in header}
+    assert left_out == (set(DISPENSABLE) if width == 60 else set())
+    assert all(name in said.getvalue() for name in FIELD_COLUMNS)

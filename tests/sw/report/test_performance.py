@@ -28,8 +28,8 @@ def test_every_cycle_is_a_word_or_part_of_a_gap(sequences: int) -> None:
     assert found.roofline_cycles == CONFIG.ternary_weights / 40
     assert found.utilisation == pytest.approx(found.roofline_cycles / found.cycles_per_token)
     assert [stage.name for stage in found.stages[::sequences]] == [
-        "gates 0", "gates out 0", "GLU 0", "GLU out 0",
-        "gates 1", "gates out 1", "GLU 1", "GLU out 1", "head"]
+        "mix, layer 1", "residual, layer 1", "GLU, layer 1", "residual, layer 1",
+        "mix, layer 2", "residual, layer 2", "GLU, layer 2", "residual, layer 2", "head"]
 
 
 def test_gaps_are_what_the_sizes_make_of_them() -> None:
@@ -69,7 +69,7 @@ def test_command_shows_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert results["tokens_per_s"] == 30e6 / cycles
     printed = capsys.readouterr().out
     assert f"{cycles:,.0f}" in printed
-    assert "GLU out 1" in printed
+    assert "GLU, layer 2" in printed
 
 
 def test_sizes_come_from_a_model_file(capsys: pytest.CaptureFixture[str]) -> None:
