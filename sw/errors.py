@@ -20,7 +20,9 @@ __all__ = [
     "CacheError",
     "CalibrationError",
     "CapacityError",
+    "ChainError",
     "CheckpointError",
+    "ClusterError",
     "CorpusError",
     "DeviceError",
     "EvaluationError",
@@ -197,6 +199,14 @@ class CorpusError(TrilightError):
 
 class TrainingError(TrilightError):
     """A training run that cannot start or cannot go on."""
+
+
+class ChainError(TrilightError):
+    """Boards that share a model cannot go on: one is dead, silent, or of another model."""
+
+
+class ClusterError(TrilightError):
+    """Workers that cannot be reached, or must not be trusted."""
 
 
 class CheckpointError(TrilightError):

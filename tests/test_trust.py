@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from trilight.sim.explore.cluster import _scheduler
-from trilight.sw.errors import ExploreError
+from trilight.sw.errors import ClusterError
+from trilight.sw.workers import open_executor
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = {path: path.read_text(encoding="utf-8") for folder in ("hw", "sw", "sim", "boards")
@@ -19,10 +19,11 @@ UNPICKLING = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "
               "ProcessPoolExecutor"}
 ALLOWED = {
     # Pipes to processes of its own, which nobody else can write to.
-    "sim/explore/cluster.py": {"imports multiprocessing", "imports ProcessPoolExecutor",
-                               "imports concurrent.futures.process",
-                               # By TLS with certificates only; see test_schedulers_are_trusted.
-                               "imports distributed", "imports distributed.security"},
+    "sw/workers.py": {"imports multiprocessing", "imports ProcessPoolExecutor",
+                      # By TLS with certificates only; see test_schedulers_are_trusted.
+                      "imports distributed", "imports distributed.security"},
+    "sim/explore/cluster.py": {"imports concurrent.futures.process"},
+    "sw/checkpoint/many.py": {"imports concurrent.futures.process"},
     "sim/verify/faults/campaign.py": {"imports ProcessPoolExecutor"},
     # Beside the source or in the user's own cache, as Python keeps its own compiled code.
     "sw/bench/baselines/compiled.py": {"keeps compiled code in a pickle"},
@@ -119,7 +120,8 @@ def test_nothing_that_is_read_runs() -> None:
     "tcp://127.0.0.1:8786", "127.0.0.1:8786", "ucx://host:1", "ws://host:1", "TLS://host:1", ""])
 def test_schedulers_are_trusted(address: str) -> None:
     """Whatever has no certificates is refused before anything is sent or unpickled."""
-    with pytest.raises(ExploreError, match="runs whatever anybody sends it"), _scheduler(address):
+    with pytest.raises(ClusterError, match="runs whatever anybody sends it"), \
+            open_executor(address):
         pass
 
 

@@ -5,7 +5,7 @@ token numbers [positions], and logits [positions, vocabulary] after each of them
 """
 
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ from trilight.hw.contract.imported import FORMATS
 from trilight.sw.errors import EvaluationError
 
 from .model import ImportedModel
-from .run import Progress, open_runner
+from .run import Progress, Stream, open_runner
 
-__all__ = ["ReferenceSequence", "compare", "read_reference"]
+__all__ = ["ReferenceSequence", "SequenceRun", "compare", "read_reference", "run_sequences"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,9 +90,47 @@ def _checked(path: Path, vocabulary: int, number: int, tokens: NDArray[Any],
     return ReferenceSequence(number, tokens.astype(np.int64), wide)
 
 
+@dataclass(frozen=True, eq=False)
+class SequenceRun:
+    """What a model computed for a sequence.
+
+    Attributes
+    ----------
+    logits : int64 array [positions, V]
+        With ``FORMATS.logit_frac`` fraction bits.
+    saturated : dict
+        Values that were clipped, by what they are.
+    """
+
+    logits: NDArray[np.int64]
+    saturated: Mapping[str, int]
+
+
+def run_sequences(stream: Stream, sequences: Sequence[Sequence[int]],
+                  progress: Progress | None = None) -> Iterator[SequenceRun]:
+    """Feed sequences one after the other, each from a clean state."""
+    total, done = sum(map(len, sequences)), 0
+    for tokens in sequences:
+        stream.reset()
+        rows = []
+        for token in tokens:
+            rows.append(stream.step(token))
+            done += 1
+            if progress is not None:
+                progress(done, total)
+        yield SequenceRun(np.stack(rows), stream.saturations.counts)
+
+
 def compare(model: ImportedModel, sequences: Sequence[ReferenceSequence],
-            progress: Progress | None = None) -> dict[str, Any]:
-    """Run a model over sequences and measure it against their logits.
+            runs: Iterable[SequenceRun] | None = None) -> dict[str, Any]:
+    """Measure what a model computes for sequences against their logits.
+
+    Parameters
+    ----------
+    model : ImportedModel
+    sequences : sequence of ReferenceSequence
+    runs : iterable of SequenceRun, optional
+        In the order of the sequences. Default: they are run in this process.
 
     Returns
     -------
@@ -102,29 +140,23 @@ def compare(model: ImportedModel, sequences: Sequence[ReferenceSequence],
         ``largest_difference``, ``saturations`` (values that were clipped), ``positions``; the same
         for each of ``sequences``; ``saturated`` by what was clipped; ``model_sha256``.
     """
-    runner = open_runner(model)
-    total, done = sum(len(sequence.tokens) for sequence in sequences), 0
+    if runs is None:
+        runs = run_sequences(open_runner(model), [s.tokens.tolist() for s in sequences])
     parts, differences, saturated = [], [], dict[str, int]()
-    for sequence in sequences:
-        runner.reset()
-        rows = []
-        for token in sequence.tokens.tolist():
-            rows.append(np.ldexp(runner.step(token).astype(np.float64), -FORMATS.logit_frac))
-            done += 1
-            if progress is not None:
-                progress(done, total)
-        logits = np.stack(rows)
+    same_in_all = 0
+    for sequence, run in zip(sequences, runs, strict=True):
+        logits = np.ldexp(run.logits.astype(np.float64), -FORMATS.logit_frac)
         differences.append(logits - sequence.logits)
         same = logits.argmax(axis=1) == sequence.logits.argmax(axis=1)
-        for what, count in runner.saturations.counts.items():
+        same_in_all += int(same.sum())
+        for what, count in run.saturated.items():
             saturated[what] = saturated.get(what, 0) + count
-        parts.append({"sequence": sequence.number, "same": int(same.sum()),
+        parts.append({"sequence": sequence.number,
                       **_figures(differences[-1], sequence.logits, same),
-                      "saturations": runner.saturations.total})
-    same_in_all = sum(part.pop("same") for part in parts)
+                      "saturations": sum(run.saturated.values())})
     everything = np.concatenate([sequence.logits for sequence in sequences])
     overall = _figures(np.concatenate(differences), everything, np.array([]))
-    return {**overall, "top1": same_in_all / total,
+    return {**overall, "top1": same_in_all / len(everything),
             "saturations": sum(part["saturations"] for part in parts), "saturated": saturated,
             "sequences": parts, "model_sha256": model.sha256}
 

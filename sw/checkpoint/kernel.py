@@ -292,10 +292,19 @@ class CompiledReference:
         shape = self.model.shape
         if not 0 <= token < shape.vocabulary:
             raise TokenError(f"tokens must be in [0, {shape.vocabulary - 1}], not {token}")
-        x = self.model.embedding[token].astype(np.int64)
-        for layer in range(shape.layers):
+        return self.logits(self.advance(self.model.embedding[token].astype(np.int64),
+                                        range(shape.layers)))
+
+    def advance(self, x: Int64, layers: range) -> Int64:
+        """Pass a residual vector [hidden] through some of the layers, whose state goes on."""
+        x = x.copy()
+        for layer in layers:
             self._layer(layer, x)
-        logits: Int64 = np.empty(shape.vocabulary, np.int64)
+        return x
+
+    def logits(self, x: Int64) -> Int64:
+        """Logits [V] of the residual vector behind the last layer."""
+        logits: Int64 = np.empty(self.model.shape.vocabulary, np.int64)
         mantissa, fraction = self._product(self.model.head, x)
         _logits(self._sums, mantissa, fraction - LOGIT_FRAC, self._counts, logits)
         return logits

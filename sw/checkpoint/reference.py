@@ -272,15 +272,24 @@ class ImportedReference:
         shape = self.model.shape
         if not 0 <= token < shape.vocabulary:
             raise TokenError(f"tokens must be in [0, {shape.vocabulary - 1}], not {token}")
-        show = trace or _ignore
         x = self.model.embedding[token].astype(np.int64)
-        for layer in range(shape.layers):
+        return self.logits(self.advance(x, range(shape.layers), trace), trace)
+
+    def advance(self, x: Integers, layers: range, trace: Trace | None = None) -> Integers:
+        """Pass a residual vector [hidden] through some of the layers, whose state goes on."""
+        show = trace or _ignore
+        for layer in layers:
             x = self._mix(layer, x, show)
             x = self._glu(layer, x, show)
-        sums, quantised = self._product(self.model.head, "head", shape.layers, x, show)
+        return x
+
+    def logits(self, x: Integers, trace: Trace | None = None) -> Integers:
+        """Logits [V] of the residual vector behind the last layer."""
+        show, layers = trace or _ignore, self.model.shape.layers
+        sums, quantised = self._product(self.model.head, "head", layers, x, show)
         logits = self.saturations.clip(
             "logits", scale_rows(sums, quantised, FORMATS.logit_frac), FORMATS.logit_bits)
-        show("logits", shape.layers, logits)
+        show("logits", layers, logits)
         return logits
 
     def feed(self, tokens: Sequence[int]) -> NDArray[np.int64]:

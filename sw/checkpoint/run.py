@@ -11,16 +11,14 @@ from trilight.hw.contract.imported import FORMATS
 from .model import ImportedModel
 from .reference import ImportedReference, Saturations
 
-__all__ = ["Progress", "Runner", "open_runner", "value_ranges"]
+__all__ = ["Progress", "Runner", "Stream", "open_runner", "value_ranges"]
 
 Progress = Callable[[int, int], None]
 """Called with the tokens that are done and those there are."""
 
 
-class Runner(Protocol):
-    """One stream of tokens through an imported model."""
-
-    state: NDArray[np.int64]
+class Stream(Protocol):
+    """One stream of tokens through an imported model, wherever it runs."""
 
     @property
     def saturations(self) -> Saturations:
@@ -31,6 +29,18 @@ class Runner(Protocol):
 
     def step(self, token: int, /) -> NDArray[np.int64]:
         """Feed a token; return logits [V] with ``FORMATS.logit_frac`` fraction bits."""
+
+
+class Runner(Stream, Protocol):
+    """One stream of tokens in this process."""
+
+    state: NDArray[np.int64]
+
+    def advance(self, x: NDArray[np.int64], layers: range, /) -> NDArray[np.int64]:
+        """Pass a residual vector [hidden] through some of the layers, whose state goes on."""
+
+    def logits(self, x: NDArray[np.int64], /) -> NDArray[np.int64]:
+        """Logits [V] of the residual vector behind the last layer."""
 
     def feed(self, tokens: Sequence[int], /) -> NDArray[np.int64]:
         """Logits [tokens, V] of a sequence from a clean state."""

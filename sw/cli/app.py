@@ -40,8 +40,10 @@ from trilight.sw.train.renamed import RENAMED_OPTIONS
 from .console import check_folder, progress_bar, tell_changes, write_file, write_json
 from .display import TextDisplay
 from .imported import (
+    Boards,
+    Means,
     evaluate_against,
-    evaluate_text,
+    evaluate_texts,
     generate_text,
 )
 from .info import info
@@ -87,6 +89,15 @@ ModelOption = Annotated[Path | None, typer.Option(
     "--model", "-m", metavar="FILE", help="Model file. Default: the bundled one.")]
 JsonOption = Annotated[Path | None, typer.Option(
     "--json", metavar="FILE", help="Also write the results to this file as JSON.")]
+BoardsOption = Annotated[int, typer.Option(
+    "--boards", min=1, help="Of an imported model: divide its layers over so many virtual boards, "
+                            "each a process, which pass activations on in frames. The same tokens "
+                            "as one board; several prompts keep all boards busy.")]
+TimeoutOption = Annotated[float, typer.Option(
+    "--timeout", metavar="SECONDS", help="Of --boards: silence after which one counts as dead.")]
+RestartsOption = Annotated[int, typer.Option(
+    "--restarts", min=0, help="Of --boards: failures in a row that are recovered from, by a "
+                              "restart and the sequences fed again. 0 makes the first an error.")]
 QuietOption = Annotated[bool, typer.Option(
     "--quiet", "-q", help="Do not show the results; what takes minutes says so nevertheless.")]
 
@@ -116,6 +127,9 @@ def generate(
         "--from-source", help="Synthesise and compile the chip of --target netlist, although the "
                               "released one came along compiled.")] = False,
     model: ModelOption = None,
+    boards: BoardsOption = 1,
+    timeout: TimeoutOption = 20.0,
+    restarts: RestartsOption = 2,
     whole: Annotated[bool, typer.Option(
         "--report", help="Show all of the report: where each figure comes from, what it leaves "
                          "out, where the power goes.")] = False,
@@ -128,10 +142,11 @@ def generate(
     if model is not None and is_imported(model):
         _check_imported_target(target)
         spoken = generate_text(model, prompt, tokens=tokens, temperature=temperature, seed=seed,
-                               console=console)
+                               boards=Boards(boards, timeout, restarts), console=console)
         if json_file is not None:
             write_json(json_file, spoken)
         return
+    _refuse_boards(boards)
     loaded = Model.load(model or default_model_path())
     for number, text in enumerate(prompt):
         prompt[number], changes = prompt_for(loaded.vocab, text)
@@ -163,7 +178,8 @@ def evaluate(
     file: Annotated[Path | None, typer.Argument(
         metavar="[MODEL]", help="Model file, as --model gives it too.")] = None,
     corpus: Annotated[Path | None, typer.Option(
-        "--corpus", "-c", metavar="FILE", help="Text file, UTF-8.")] = None,
+        "--corpus", "-c", metavar="FILE", help="Text file, UTF-8; of an imported model also a "
+                                               "folder of .txt files.")] = None,
     against: Annotated[Path | None, typer.Option(
         "--against", metavar="FILE", help="In place of a corpus, for a model that trilight import "
                                           "wrote: compare its logits with those in an .npz file "
@@ -191,6 +207,15 @@ def evaluate(
     max_tokens: Annotated[int | None, typer.Option(
         "--max-tokens", min=1, help="Of an imported model: score no more tokens than "
                                     "this.")] = None,
+    boards: BoardsOption = 1,
+    workers: Annotated[int, typer.Option(
+        "--workers", metavar="N", min=1,
+        help="Of an imported model: divide the texts of a folder, or the sequences of --against, "
+             "over so many processes of this computer.")] = 1,
+    cluster: Annotated[str | None, typer.Option(
+        "--cluster", metavar="ADDRESS", help="Divide them over the workers of a Dask scheduler "
+                                             "with certificates, such as tls://host:8786, where "
+                                             "the model's file lies at the same place.")] = None,
     json_file: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
@@ -208,10 +233,12 @@ def evaluate(
     model = _one_model(file, model)
     if against is not None or (model is not None and is_imported(model)):
         results = _evaluate_imported(model, corpus, against, split, max_tokens,
-                                     Console(stderr=True))
+                                     Means(Boards(boards), workers, cluster),
+                                     Console(stderr=True, quiet=quiet))
         if json_file is not None:
             write_json(json_file, results)
         return
+    _refuse_boards(boards)
     if corpus is None:
         raise EvaluationError("there is nothing to evaluate on; give --corpus FILE")
     read = read_text(corpus)
@@ -399,6 +426,12 @@ def _check_imported_target(target: str) -> None:
                           "integers of docs/imported-formats.md")
 
 
+def _refuse_boards(boards: int) -> None:
+    if boards != 1:
+        raise TargetError("--boards divides an imported model; give one that trilight import wrote "
+                          "with --model FILE")
+
+
 def _one_model(file: Path | None, model: Path | None) -> Path | None:
     if file is not None and model is not None and file != model:
         raise EvaluationError(f"two models are given, {file} and {model}; give one")
@@ -412,7 +445,8 @@ def _part(whole: str, split: Split) -> tuple[str, str]:
 
 
 def _evaluate_imported(model: Path | None, corpus: Path | None, against: Path | None, split: Split,
-                       max_tokens: int | None, console: Console) -> dict[str, Any]:
+                       max_tokens: int | None, means: Means,
+                       console: Console) -> dict[str, Any]:
     if model is None or not is_imported(model):
         raise EvaluationError("--against needs a model that trilight import wrote, not "
                               f"{model or 'the bundled one'}; give its file")
@@ -420,13 +454,25 @@ def _evaluate_imported(model: Path | None, corpus: Path | None, against: Path | 
         raise EvaluationError("an imported model is evaluated on --corpus FILE or --against FILE; "
                               "give one of them")
     if against is not None:
-        return evaluate_against(model, against, console)
+        return evaluate_against(model, against, means, console)
     assert corpus is not None
-    read = read_text(corpus)
-    tell_changes(read.changes, corpus.name)
-    text, _ = _part(read.text, split)
+    texts = []
+    for path in _texts(corpus):
+        read = read_text(path)
+        tell_changes(read.changes, path.name)
+        texts.append((path.name, _part(read.text, split)[0]))
     return {"corpus": corpus.name, "split": split.value,
-            **evaluate_text(model, text, max_tokens, console)}
+            **evaluate_texts(model, texts, max_tokens, means, console)}
+
+
+def _texts(corpus: Path) -> list[Path]:
+    """A text, or those of a folder."""
+    if not corpus.is_dir():
+        return [corpus]
+    found = sorted(corpus.glob("*.txt"))
+    if not found:
+        raise EvaluationError(f"{corpus} has no .txt file; give a text or a folder of texts")
+    return found
 
 
 def _read_once(model: Model, text: str, rows: int, console: Console) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,18 +14,21 @@ from rich.markup import escape
 from rich.table import Table
 
 from trilight.hw.support.terminal import Console, visible
-from trilight.sw.checkpoint.acceptance import compare, read_reference
+from trilight.sw.chain.host import Chain, ChainRunner
+from trilight.sw.checkpoint.acceptance import compare, read_reference, run_sequences
+from trilight.sw.checkpoint.many import ImportedTexts
 from trilight.sw.checkpoint.model import ImportedModel, import_checkpoint
 from trilight.sw.checkpoint.reader import Checkpoint
-from trilight.sw.checkpoint.run import value_ranges
+from trilight.sw.checkpoint.run import open_runner, value_ranges
 from trilight.sw.checkpoint.text import generate_pieces, text_quality
 from trilight.sw.checkpoint.tokens import describe_tokenizer, licence_of, read_tokenizer
-from trilight.sw.errors import CheckpointError
+from trilight.sw.errors import CheckpointError, EvaluationError
+from trilight.sw.workers import open_executor
 
 from .console import check_folder, progress_bar, write_json
 
-__all__ = ["evaluate_against", "evaluate_text", "generate_text", "import_command",
-           "imported_results", "print_imported"]
+__all__ = ["Boards", "Means", "evaluate_against", "evaluate_texts", "generate_text",
+           "import_command", "imported_results", "print_imported"]
 
 
 def import_command(
@@ -122,19 +127,66 @@ def _span(values: list[float], form: str) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def evaluate_against(model_path: Path, reference: Path, console: Console) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Boards:
+    """Boards that share a model: how many, the silence that one may keep, failures in a row."""
+
+    count: int = 1
+    timeout_s: float = 20.0
+    restarts: int = 2
+
+    @contextmanager
+    def chain(self, path: Path, console: Console) -> Iterator[Chain | None]:
+        """The boards, started; nothing of one board, which is this process."""
+        if self.count == 1:
+            yield None
+            return
+        with Chain(path, self.count, timeout_s=self.timeout_s, restarts=self.restarts,
+                   progress=lambda text: console.print(escape(text), style="dim")) as chain:
+            yield chain
+
+
+@dataclass(frozen=True)
+class Means:
+    """What evaluates a model: this process, boards that share it, or workers that divide texts."""
+
+    boards: Boards = Boards()
+    workers: int = 1
+    cluster: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.boards.count > 1 and self.divided:
+            raise EvaluationError("--boards share one model on one text, --workers and --cluster "
+                                  "divide texts; give one of them")
+
+    @property
+    def divided(self) -> bool:
+        return self.workers > 1 or self.cluster is not None
+
+
+def evaluate_against(model_path: Path, reference: Path, means: Means,
+                     console: Console) -> dict[str, Any]:
     """Compare an imported model with logits in a file, show it, and return the results.
 
     Raises
     ------
-    ModelFileError, EvaluationError
-        One of the files cannot be used.
+    ModelFileError, EvaluationError, ChainError, ClusterError
+        One of the files cannot be used, or a board or worker fails.
     """
     model = ImportedModel.load(model_path)
     sequences = read_reference(reference, model.shape.vocabulary)
-    with progress_bar(console, f"Running {sum(len(s.tokens) for s in sequences):,} tokens"
-                      ) as advance:
-        results = compare(model, sequences, progress=advance)
+    tokens = [sequence.tokens.tolist() for sequence in sequences]
+    shared: dict[str, Any] = {}
+    with progress_bar(console, f"Running {sum(map(len, tokens)):,} tokens") as advance:
+        if means.divided:
+            with open_executor(means.cluster, means.workers) as executor:
+                texts = ImportedTexts(executor, model_path, model.sha256)
+                results = compare(model, sequences, texts.run(tokens, advance))
+        else:
+            with means.boards.chain(model_path, console) as chain:
+                stream = open_runner(model) if chain is None else ChainRunner(chain)
+                results = compare(model, sequences, run_sequences(stream, tokens, advance))
+                shared = _chain_results(chain)
     table = Table(box=None)
     for title in ("sequence", "positions", "RMS / std", "top-1", "largest difference",
                   "saturations"):
@@ -145,51 +197,92 @@ def evaluate_against(model_path: Path, reference: Path, console: Console) -> dic
                       str(part["saturations"]))
     if not console.quiet:
         Console().print(table)
-    return {"reference": reference.name, **results}
+    return {"reference": reference.name, **results, **shared}
 
 
-def evaluate_text(model_path: Path, text: str, max_tokens: int | None,
-                  console: Console) -> dict[str, Any]:
-    """Measure how well an imported model predicts a text, show it, and return the results."""
+def _chain_results(chain: Chain | None) -> dict[str, Any]:
+    return {} if chain is None else {"chain": chain.results()}
+
+
+def evaluate_texts(model_path: Path, texts: Sequence[tuple[str, str]], max_tokens: int | None,
+                   means: Means, console: Console) -> dict[str, Any]:
+    """Measure how well an imported model predicts texts, show it, and return the results.
+
+    Parameters
+    ----------
+    model_path : Path
+    texts : sequence of tuple of str
+        Name and content of each; several are each a stream of their own.
+    max_tokens : int, optional
+        Of each text.
+    means : Means
+    console : Console
+    """
     model = ImportedModel.load(model_path)
+    shared: dict[str, Any] = {}
     with progress_bar(console, "Evaluating the model") as advance:
-        results = text_quality(model, text, max_tokens=max_tokens, progress=advance)
+        if means.divided or len(texts) > 1:
+            if means.boards.count > 1:
+                raise EvaluationError("--boards share one model on one text; give a file in place "
+                                      "of the folder")
+            with open_executor(means.cluster, means.workers) as executor:
+                results = ImportedTexts(executor, model_path, model.sha256).score(
+                    texts, max_tokens, advance)
+        else:
+            with means.boards.chain(model_path, console) as chain:
+                results = text_quality(model, texts[0][1], max_tokens=max_tokens,
+                                       stream=None if chain is None else ChainRunner(chain),
+                                       progress=advance)
+                shared = _chain_results(chain)
     if not console.quiet:
-        table = Table(box=None, show_header=False)
-        table.add_row("tokens scored", f"{results['tokens_scored']:,}")
-        table.add_row("nats per token", f"{results['nats_per_token']:.4f}")
-        table.add_row("bits per byte", f"{results['bits_per_byte']:.4f}")
-        table.add_row("saturations", f"{results['saturations']:,}")
-        Console().print(table)
-    return dict(results)
+        _print_quality(results)
+    return {**results, **shared}
+
+
+def _print_quality(results: Mapping[str, Any]) -> None:
+    table = Table(box=None)
+    for title in ("", "tokens scored", "nats per token", "bits per byte", "saturations"):
+        table.add_column(title, justify="right" if title else "left")
+    for row in [*results.get("texts", ()), {**results, "name": "all"}]:
+        table.add_row(escape(visible(row["name"])), f"{row['tokens_scored']:,}",
+                      f"{row['nats_per_token']:.4f}", f"{row['bits_per_byte']:.4f}",
+                      f"{row['saturations']:,}")
+    Console().print(table)
 
 
 def generate_text(model_path: Path, prompts: Sequence[str], *, tokens: int, temperature: float,
-                  seed: int, console: Console) -> dict[str, Any]:
-    """Continue prompts with an imported model, shown as it arrives; return text and speed."""
+                  seed: int, boards: Boards, console: Console) -> dict[str, Any]:
+    """Continue prompts with an imported model; return text and speed.
+
+    The first is shown as it arrives, others when it is done.
+    """
     model = ImportedModel.load(model_path)
-    texts, seconds = [], 0.0
     if isinstance(sys.stdout, TextIOWrapper):
         # A terminal that lacks a character shows another in its place.
         sys.stdout.reconfigure(errors="replace")
-    for number, prompt in enumerate(prompts):
-        pieces = generate_pieces(model, prompt, tokens=tokens, temperature=temperature,
-                                 seed=seed + number)
-        parts = []
-        sys.stdout.write(visible(prompt))
+    parts: dict[int, list[str]] = {number: [] for number in range(len(prompts))}
+    with boards.chain(model_path, console) as chain:
+        pieces = generate_pieces(model, prompts, tokens=tokens, temperature=temperature, seed=seed,
+                                 feed=None if chain is None else chain.feed)
+        sys.stdout.write(visible(prompts[0]))
         began = time.perf_counter()
-        for piece in pieces:
-            parts.append(piece)
-            sys.stdout.write(visible(piece))
-            sys.stdout.flush()
-        seconds += time.perf_counter() - began
-        sys.stdout.write("\n")
-        texts.append({"prompt": prompt, "text": "".join(parts), "tokens": len(parts)})
-    generated = sum(int(str(text["tokens"])) for text in texts)
+        for number, piece in pieces:
+            parts[number].append(piece)
+            if number == 0:
+                sys.stdout.write(visible(piece))
+                sys.stdout.flush()
+        seconds = time.perf_counter() - began
+        shared = _chain_results(chain)
+    sys.stdout.write("\n")
+    for number, prompt in list(enumerate(prompts))[1:]:
+        sys.stdout.write(visible(prompt + "".join(parts[number])) + "\n")
+    texts = [{"prompt": prompt, "text": "".join(parts[number]), "tokens": len(parts[number])}
+             for number, prompt in enumerate(prompts)]
+    generated = sum(map(len, parts.values()))
     results = {"texts": texts, "tokens": generated, "seconds": seconds,
                "tokens_per_second": generated / seconds if seconds else 0.0,
                "boundary": "this computer's integer reference, prompt included",
-               "model_sha256": model.sha256}
+               "model_sha256": model.sha256, **shared}
     console.print(f"{generated} tokens in {seconds:.2f} s on this computer, "
                   f"{results['tokens_per_second']:.1f} tokens/s", style="dim")
     return results

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trilight.hw.contract.imported import FORMATS
+from trilight.hw.contract.chain import ChainCommand, vector_bytes
 from trilight.sw.checkpoint.shape import Shape
 from trilight.sw.errors import PlanError
 
@@ -29,8 +29,6 @@ GROUPS = (("i", "f", "g"), ("o",), ("gate",), ("down",))
 whose maximum is in every code."""
 NORM_CYCLES = 90
 """Serial root and divisions of a norm that no weight word hides, modelled."""
-FRAME_BYTES = 16
-"""Of a frame that carries a vector, besides the vector."""
 TRITS_PER_BYTE = 5
 
 
@@ -222,7 +220,7 @@ def make_plan(shape: Shape, board: PlanBoard, boards: int, *, split: str = "laye
     per_ms = link_mbit_s * 1e3 / 8
     if split == "layers":
         loads = _cut_layers(shape, board, boards, width)
-        hop = -(-shape.hidden * FORMATS.residual_bits // 8) + FRAME_BYTES
+        hop = vector_bytes(ChainCommand.RESIDUAL, shape.hidden)
         link_ms = (len(loads) - 1) * hop / per_ms
     else:
         loads = _cut_rows(shape, board, boards, width)

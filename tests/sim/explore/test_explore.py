@@ -23,7 +23,7 @@ from trilight.sim.explore.plot import draw
 from trilight.sim.explore.results import csv_text, evaluate, pareto
 from trilight.sim.explore.sweep import DEVICE, Sweep, SweepDesign, parse_sweep
 from trilight.sim.explore.tasks import Store, Task, reason, tasks_of
-from trilight.sw.errors import ExploreError
+from trilight.sw.errors import ClusterError, ExploreError
 from trilight.sw.report.performance import predict
 
 MODEL = ModelConfig(vocab_size=65, d_model=40, n_layers=2, d_hidden=100)
@@ -318,6 +318,6 @@ def test_command_writes_table_and_plot(address: str, ran: list[Task], tmp_path: 
 ])
 def test_command_refuses(arguments: dict[str, Any], message: str, tmp_path: Path,
                          monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trilight.sim.explore.cluster.CONNECT_S", 1)
-    with pytest.raises(ExploreError, match=message):
+    monkeypatch.setattr("trilight.sw.workers.CONNECT_S", 1)
+    with pytest.raises((ExploreError, ClusterError), match=message):
         command.explore_command(**{"out": tmp_path, **arguments})

@@ -82,8 +82,7 @@ def test_whole_models(rng: np.random.Generator, tmp_path: Path, kind: str) -> No
     path = reference_file(rng, made, tmp_path / "reference.npz")
     result = compare(model, read_reference(path, model.shape.vocabulary))
     assert result["rms_over_std"] <= LIMITS.get(kind, 0.02)
-    # 120 positions: random logits lie closer together than a trained model's.
-    assert result["top1"] >= 0.92
+    assert result["top1"] >= 0.94
     assert result["saturations"] == 0
     assert [part["sequence"] for part in result["sequences"]] == [0, 1, 2, 3, 4]
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,6 +91,50 @@ def test_text(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert json.loads(result.read_text())["tokens_scored"] == 5
 
 
+def test_boards_and_workers(folder: Path, tmp_path: Path,
+                            capsys: pytest.CaptureFixture[str]) -> None:
+    """Two boards write what one does; workers score what one process does."""
+    (folder / "tokenizer.json").write_bytes(tokenizer_json())
+    out, result = str(tmp_path / "model"), tmp_path / "result.json"
+    assert main(["import", str(folder), "-o", out, "--quiet"]) == 0
+
+    def results(*arguments: str) -> dict[str, Any]:
+        assert main([*arguments, "--json", str(result)]) == 0
+        return json.loads(result.read_text())
+
+    spoken = [results("generate", "--model", out, "--prompt", "the king is", "--prompt", "long",
+                      "--tokens", "6", "--temperature", "2", *more)
+              for more in ((), ("--boards", "2"))]
+    assert spoken[0]["texts"] == spoken[1]["texts"]
+    assert [board["layers"] for board in spoken[1]["chain"]["boards"]] == [[0, 0], [1, 1]]
+    shown = capsys.readouterr()
+    assert shown.out.count("the king is") == 2
+    assert "board 2 of 2: layer 1 and head" in shown.err
+
+    reference = str(tmp_path / "reference.npz")
+    compared = [results("evaluate", out, "--against", reference, *more)
+                for more in ((), ("--boards", "2"), ("--workers", "2"))]
+    chain = compared[1].pop("chain")
+    assert chain["recoveries"] == []
+    assert compared[0] == compared[1] == compared[2]
+
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    for name, text in (("b.txt", "the king is dead"), ("a.txt", "long live the king"),
+                       ("c.md", "a crown")):
+        (texts / name).write_text(text)
+    each = [results("evaluate", out, "--corpus", str(texts / name), "--split", "all")
+            for name in ("a.txt", "b.txt")]
+    found = results("evaluate", out, "--corpus", str(texts), "--split", "all", "--workers", "2")
+    assert [text["name"] for text in found["texts"]] == ["a.txt", "b.txt"]
+    for key in ("tokens_scored", "bytes_scored"):
+        assert found[key] == sum(one[key] for one in each)
+    assert [text["nats_per_token"] for text in found["texts"]] == [
+        one["nats_per_token"] for one in each]
+    nats = sum(one["nats_per_token"] * one["tokens_scored"] for one in each)
+    assert found["bits_per_byte"] == pytest.approx(nats / np.log(2) / found["bytes_scored"])
+
+
 def test_piece_tokenizer(tmp_path: Path) -> None:
     trainer = pytest.importorskip("sentencepiece", reason="needs the extra 'tokens'")
     text = tmp_path / "text"
@@ -112,6 +157,15 @@ def test_errors(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
             (["generate", "--model", out, "--prompt", "a", "--target", "rtl"],
              "cannot run on rtl"),
             (["evaluate", out], "give one of them"),
+            (["generate", "--prompt", "a", "--boards", "2"], "divides an imported model"),
+            (["evaluate", "--boards", "2", "--corpus", "c"], "divides an imported model"),
+            (["evaluate", out, "--corpus", "c", "--boards", "2", "--workers", "2"],
+             "divide texts; give one of them"),
+            (["evaluate", out, "--against", str(tmp_path / "reference.npz"), "--boards", "3"],
+             "goes on 1 to 2 boards, not 3"),
+            (["evaluate", out, "--against", str(tmp_path / "reference.npz"), "--cluster", "a:1"],
+             "runs whatever anybody sends it"),
+            (["evaluate", out, "--corpus", str(tmp_path)], "has no .txt file"),
             (["evaluate", out, "--model", "b", "--corpus", "c"], "two models are given"),
             (["evaluate", "--against", "r.npz"], "needs a model that trilight import wrote"),
             (["evaluate"], "nothing to evaluate on"),
@@ -144,6 +198,6 @@ def test_text_of_a_model_cannot_act(folder: Path, tmp_path: Path, monkeypatch: p
     out = str(tmp_path / "model")
     assert main(["import", str(folder), "-o", out, "--quiet"]) == 0
     monkeypatch.setattr("trilight.sw.cli.imported.generate_pieces",
-                        lambda *_, **__: iter(["a\x1b[2J", "\u202eb\n"]))
+                        lambda *_, **__: iter([(0, "a\x1b[2J"), (0, "\u202eb\n")]))
     assert main(["generate", "--model", out, "--prompt", "a"]) == 0
     assert capsys.readouterr().out == "aa\\x1b[2J\\u202eb\n\n"
