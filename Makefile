@@ -133,6 +133,7 @@ lint: $(STAMP)-lint typings
 # mypy cannot follow the import hook of an editable install, so it is given the package as links.
 typings:
 	@mkdir -p typings/trilight
+	@ln -sfn ../../trilight/__init__.py typings/trilight/__init__.py
 	@for package in $(PACKAGES); do ln -sfn "../../$$package" "typings/trilight/$$package"; done
 
 clean:

@@ -1,10 +1,10 @@
 """The few functions that a notebook starts from."""
 
 from collections.abc import Callable
-from typing import Any
 
 from trilight.sw.host.driver import Board
 from trilight.sw.host.targets import open_transport
+from trilight.sw.report.notebook import Report
 from trilight.sw.report.report import Run, build_report, load_releases
 
 from .errors import ReportError
@@ -45,7 +45,7 @@ def open_board(target: str = "reference", *,
         raise
 
 
-def report(board: Board) -> dict[str, Any]:
+def report(board: Board) -> Report:
     """The report of the board's last generation; see ``docs/report.md``.
 
     Raises
@@ -61,4 +61,4 @@ def report(board: Board) -> dict[str, Any]:
               device=board.identity.device,
               clock_hz=board.identity.clock_hz, build_id=board.identity.build_id,
               **board.transport.build_info)
-    return build_report(run, load_releases())
+    return Report(build_report(run, load_releases()))

@@ -18,8 +18,9 @@ from trilight.hw.support.boards import DEVICES
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("hw", "sw", "sim", "boards")
+ALL_FOLDERS = (*FOLDERS, "trilight")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-PACKAGES = {name: ROOT.joinpath(*name.split(".")[1:])
+PACKAGES = {name: ROOT.joinpath(*name.split(".")[1:] or [name])
             for name in PROJECT["tool"]["setuptools"]["packages"]}
 
 MAY_IMPORT = {
@@ -28,6 +29,7 @@ MAY_IMPORT = {
            "trilight.hw.control.timing", "trilight.hw.engine.timing", "trilight.hw.vector.timing"),
     "sim": ("trilight.sim", "trilight.sw", "trilight.hw"),
     "boards": ("trilight.boards", "trilight.hw"),
+    "trilight": ("trilight.sw",),
 }
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -65,12 +67,12 @@ def anchors(path: Path) -> set[str]:
 
 
 def test_package_list_equals_folders() -> None:
-    found = {path.parent for folder in FOLDERS for path in package_files(folder, "__init__.py")}
+    found = {path.parent for folder in ALL_FOLDERS for path in package_files(folder, "__init__.py")}
     assert names(PACKAGES.values()) == names(found)
 
 
 def test_modules_lie_in_packages() -> None:
-    stray = [path for folder in FOLDERS for path in package_files(folder, ".py")
+    stray = [path for folder in ALL_FOLDERS for path in package_files(folder, ".py")
              if path.parent not in PACKAGES.values()]
     assert names(stray) == []
 
@@ -86,7 +88,8 @@ def test_package_data_patterns_cover_every_file() -> None:
                for name, folder in PACKAGES.items()
                for pattern in (*patterns.get("*", ()), *patterns.get(name, ()))
                for hit in glob(pattern, root_dir=folder, recursive=True)}
-    data = {path for folder in FOLDERS for path in package_files(folder) if path.suffix != ".py"}
+    data = {path for folder in ALL_FOLDERS for path in package_files(folder)
+            if path.suffix != ".py"}
     assert names(data - covered) == []
 
 
@@ -214,7 +217,7 @@ def test_all_that_is_printed_passes_one_place() -> None:
     """Rich's own console would hand on what a stranger's file says to a terminal."""
     own = ROOT / "hw" / "support" / "terminal.py"
     wrong = [f"{path.relative_to(ROOT)} imports {name}"
-             for folder in FOLDERS for path in package_files(folder, ".py") if path != own
+             for folder in ALL_FOLDERS for path in package_files(folder, ".py") if path != own
              for name in imported_names(path)
              if name in {"rich.console.Console", "rich.print", "rich.get_console"}]
     assert wrong == []
@@ -225,7 +228,7 @@ def test_nothing_else_is_printed_but_what_is_visible() -> None:
     harmless = re.compile(r'print\((?:\)|visible\(|json\.dumps\(|udev_rules\(|flush=|file=|path, |'
                           r'f"Error: \{text\}")')
     wrong = [f"{path.relative_to(ROOT)}: {line.strip()}"
-             for folder in FOLDERS for path in package_files(folder, ".py")
+             for folder in ALL_FOLDERS for path in package_files(folder, ".py")
              for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
              if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
              and node.func.id == "print"

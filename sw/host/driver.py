@@ -222,7 +222,7 @@ class Board:
     def __init__(self, transport: Transport) -> None:
         if not isinstance(transport, Transport):
             raise TargetError(f"a board is reached by a transport, not by {transport!r}; "
-                              "trilight.sw.open_board opens one by its name")
+                              "trilight.open_board opens one by its name")
         self.transport = transport
         self.model: Model | None = None
         self.last_run: LastRun | None = None

@@ -4,10 +4,10 @@
 into a JSON-able object; ``print_report`` shows it. ``docs/report.md`` explains every figure.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import entry_points
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
 
 from rich.markup import escape
 from rich.table import Table
@@ -20,8 +20,21 @@ from trilight.sw.host.driver import LastRun
 from trilight.sw.model.model import Model
 from trilight.sw.power import BOUNDARY, Activity, Interval, PowerEstimate, estimate_power
 
-__all__ = ["PART_NAMES", "RELEASES", "SCHEMA", "Figure", "Provenance", "Release", "Run",
-           "build_report", "format_number", "load_releases", "print_report"]
+__all__ = [
+    "PART_NAMES",
+    "RELEASES",
+    "SCHEMA",
+    "Figure",
+    "Provenance",
+    "Release",
+    "ReportRow",
+    "Run",
+    "build_report",
+    "format_number",
+    "load_releases",
+    "print_report",
+    "report_rows",
+]
 
 SCHEMA = "trilight/report/v1"
 
@@ -455,6 +468,34 @@ def build_report(run: Run, releases: Mapping[str, Release]) -> dict[str, Any]:
     }
 
 
+class ReportRow(NamedTuple):
+    """A figure in words."""
+
+    label: str
+    name: str
+    """Key in ``figures``."""
+    value: str
+    unit: str
+    span: str
+    """The 90 % interval, or nothing."""
+    provenance: str
+    source: str
+
+
+def report_rows(report: Mapping[str, Any]) -> Iterator[ReportRow]:
+    """The figures of a report that people are shown, as far as they are known."""
+    for label, name, scale, unit in _ROWS:
+        figure = report["figures"][name]
+        if figure["value"] is None:
+            continue
+        interval = figure["interval"]
+        span = (" to ".join(format_number(interval[end] * scale) for end in ("p05", "p95"))
+                if interval else "")
+        exact = figure["provenance"] == "counted"
+        yield ReportRow(label, name, format_number(figure["value"] * scale, exact=exact), unit,
+                        span, figure["provenance"], figure["source"])
+
+
 def print_report(report: Mapping[str, Any], console: Console, *, whole: bool = True) -> None:
     """Show a report's figures for people, energy always beside quality.
 
@@ -472,19 +513,13 @@ def print_report(report: Mapping[str, Any], console: Console, *, whole: bool = T
     # On a narrow screen it is a range, or a source, that takes a second line.
     for number, fixed in enumerate((True, True, True, False, not whole)):
         table.add_column(justify="right" if number == 1 else "left", no_wrap=fixed)
+    for row in report_rows(report):
+        source = f": {escape(row.source)}" if whole else ""
+        table.add_row(row.label, row.value, row.unit, row.span, row.provenance + source)
     unknown: dict[str, list[str]] = {}
-    for label, name, scale, unit in _ROWS:
-        figure = report["figures"][name]
-        if figure["value"] is None:
+    for label, name, *_ in _ROWS:
+        if (figure := report["figures"][name])["value"] is None:
             unknown.setdefault(figure["reason"], []).append(label.lower())
-            continue
-        interval = figure["interval"]
-        span = (" to ".join(format_number(interval[end] * scale) for end in ("p05", "p95"))
-                if interval else "")
-        exact = figure["provenance"] == "counted"
-        source = f": {escape(figure['source'])}" if whole else ""
-        table.add_row(label, format_number(figure["value"] * scale, exact=exact), unit, span,
-                      figure["provenance"] + source)
     console.print(table, highlight=False)
     if not whole:
         rest = "Energy is the FPGA core's alone. --report says where each figure comes from"

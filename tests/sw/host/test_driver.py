@@ -26,7 +26,7 @@ from trilight.hw.contract.protocol import (
 )
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.support.boards import board_device
-from trilight.sw import api, open_board
+from trilight.sw import api
 from trilight.sw.errors import (
     DeviceError,
     ModelDoesNotFitError,
@@ -426,7 +426,7 @@ def test_open_board_gives_back_what_it_cannot_use(monkeypatch: pytest.MonkeyPatc
     transport = Tamper(from_device=lambda frame: [])
     monkeypatch.setattr(api, "open_transport", lambda *_, **__: transport)
     with pytest.raises(NoResponseError):
-        open_board("anything")
+        api.open_board("anything")
     assert transport.closed
 
 
