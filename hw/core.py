@@ -1,12 +1,13 @@
 """The core: sequencer, engine, vector unit, sampler and their memories, on a bus."""
 
-from amaranth.hdl import Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from .adaptation import LearntBias
 from .contract.device import Device
-from .contract.protocol import Region
+from .contract.protocol import BIASES, Region
 from .control.sequencer import Sequencer
 from .engine.engine import Engine
 from .interfaces import (
@@ -14,6 +15,7 @@ from .interfaces import (
     BusSignature,
     RunSignature,
     StatusSignature,
+    region_number,
     token_events,
 )
 from .memory.weights import UNIT_LATENCY, WeightStore
@@ -79,7 +81,8 @@ class Core(wiring.Component):
         connect(m, engine.rows, vector.rows)
         connect(m, engine.channels, vector.channels)
         connect(m, vector.acts, engine.acts)
-        connect(m, vector.logits, sampler.logits)
+        if not device.adapt_orders:
+            connect(m, vector.logits, sampler.logits)
         m.d.comb += sequencer.done.eq(vector.done | sampler.done)
 
         bus = _RegisteredBus(m, self.bus)
@@ -95,8 +98,10 @@ class Core(wiring.Component):
                 port.en.eq(bus.writes(m, region)),
             ]
         self._add_program(m, bus, sequencer, vector)
-        tape_data = self._add_tape(m, bus, sequencer)
-        self._add_weights(m, bus, engine, sequencer.status.running, tape_data)
+        read_data = self._add_tape(m, bus, sequencer)
+        if device.adapt_orders:
+            read_data = self._add_biases(m, bus, sequencer, vector, sampler, read_data)
+        self._add_weights(m, bus, engine, sequencer.status.running, read_data)
         return m
 
     def _add_program(self, m: Module, bus: "_RegisteredBus", sequencer: Sequencer,
@@ -109,9 +114,11 @@ class Core(wiring.Component):
         m.submodules.program = program = Memory(
             shape=unsigned(BUS_BITS), depth=self._device.program_words, init=[])
         read, write = program.read_port(), program.write_port()
+        bias_place: Value = vector.head_bias.addr
+        if above := len(read.addr) - len(bias_place):
+            bias_place = Cat(bias_place, Const(-1, above))
         m.d.comb += [
-            read.addr.eq(
-                Mux(vector.head_bias.read, vector.head_bias.addr, sequencer.program.addr)),
+            read.addr.eq(Mux(vector.head_bias.read, bias_place, sequencer.program.addr)),
             sequencer.program.data.eq(read.data),
             vector.head_bias.data.eq(read.data),
             write.addr.eq(bus.address),
@@ -141,8 +148,32 @@ class Core(wiring.Component):
         ]
         return read.data
 
+    def _add_biases(self, m: Module, bus: "_RegisteredBus", sequencer: Sequencer,
+                    vector: VectorUnit, sampler: Sampler, tape_data: Value) -> Value:
+        """Add the biases that are learnt while reading, in the way of the logits.
+
+        Returns what the host reads: of these, or else of the tape.
+        """
+        m.submodules.biases = biases = LearntBias(device=self._device)
+        connect(m, vector.logits, biases.logits)
+        connect(m, biases.biased, sampler.logits)
+        connect(m, sequencer.learning, biases.learning)
+        m.d.comb += [biases.drawn.eq(sampler.done), biases.token.eq(sampler.sampling.token)]
+        read_data = tape_data
+        for number, _ in enumerate(self._device.adapt_depths):
+            region = region_number(BIASES[number])
+            access: wiring.PureInterface = getattr(biases, f"access_{number}")
+            m.d.comb += [
+                access.addr.eq(bus.address),
+                access.read.eq(bus.read & ~bus.to_weights & (bus.region == region)),
+                access.write.eq(bus.writes_number(m, region, f"biases_{number}")),
+                access.write_data.eq(bus.data),
+            ]
+            read_data = Mux(bus.region == region, access.read_data.as_unsigned(), read_data)
+        return read_data
+
     def _add_weights(self, m: Module, bus: "_RegisteredBus", engine: Engine, running: Value,
-                     tape_data: Value) -> None:
+                     other_data: Value) -> None:
         """Add the weight memory with its check, and the host's reads.
 
         The memory is the engine's during a run, and else the host's. What the host does not need
@@ -161,15 +192,16 @@ class Core(wiring.Component):
             self.checking.eq(weights.checking),
         ]
 
-        # Of the other regions, the tape and this one can be read.
-        in_check = bus.region[0]
+        # Of the other regions, the tape and this one can be read, and learnt biases.
+        in_check = (bus.region == Region.WEIGHT_CRC.number if self._device.adapt_orders
+                    else bus.region[0])
         assert Region.TAPE.number % 2 == 0 != Region.WEIGHT_CRC.number % 2
-        from_tape = Signal.like(tape_data, reset_less=True)
+        from_tape = Signal(len(other_data), reset_less=True)
         other = Signal(BUS_BITS, reset_less=True)
         reading = Signal()
         read = Signal()
         m.d.sync += [
-            from_tape.eq(tape_data),
+            from_tape.eq(other_data),
             other.eq(Mux(in_check, Mux(bus.address[1], weights.crc[16:],
                                        Mux(bus.address[0], weights.crc[:16], weights.complete)),
                          from_tape)),
@@ -204,7 +236,11 @@ class _RegisteredBus:
 
     def writes(self, m: Module, region: Region) -> Signal:
         """Return the pulse of a write to a region."""
-        writes = Signal(name=f"writes_{region.name.lower()}")
+        return self.writes_number(m, region.number, region.name.lower())
+
+    def writes_number(self, m: Module, number: int, name: str) -> Signal:
+        """Return the pulse of a write to the region of a number."""
+        writes = Signal(name=f"writes_{name}")
         m.d.sync += writes.eq(self._bus.write & ~self._bus.to_weights
-                              & (self._bus.region == region.number))
+                              & (self._bus.region == number))
         return writes

@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 from .contract.device import Device
 from .contract.numbers import NUMBERS
 from .contract.program import Op
-from .contract.protocol import WORD_BYTES, Region, RunFlag
+from .contract.protocol import BIASES, REGION_BITS, WORD_BYTES, Region, RunFlag
 from .vector import timing
 
 __all__ = [
@@ -21,11 +21,13 @@ __all__ = [
     "LOGIT",
     "LOGIT_LATENCY",
     "ActivationSignature",
+    "BiasAccessSignature",
     "BusSignature",
     "ContextSignature",
     "EmbeddingSignature",
     "FetchSignature",
     "HeadBiasSignature",
+    "LearningSignature",
     "LogitSignature",
     "MemorySignature",
     "OperationSignature",
@@ -39,7 +41,10 @@ __all__ = [
     "bus_address_bits",
     "context_layout",
     "operation_layout",
+    "region_number",
+    "regions_on_bus",
     "row_layout",
+    "run_flags",
     "run_layout",
     "token_event_layout",
     "token_events",
@@ -62,8 +67,21 @@ def weight_words_on_bus(device: Device) -> int:
 def bus_address_bits(device: Device) -> int:
     """Bits of a word's address in its region: what the largest memory needs."""
     depths = (weight_words_on_bus(device), device.program_words, device.max_channels,
-              device.sequences * device.tape_tokens, 1 << NUMBERS.index_bits)
+              device.sequences * device.tape_tokens, 1 << NUMBERS.index_bits,
+              *device.adapt_depths)
     return max((depth - 1).bit_length() for depth in depths)
+
+
+def regions_on_bus(device: Device) -> int:
+    """Numbers of a device's regions besides the weights, unused ones included."""
+    used = [region.number for region in Region if region is not Region.WEIGHTS]
+    return 1 + max(used + [region_number(address) for address, _ in zip(
+        BIASES, device.adapt_depths, strict=False)])
+
+
+def region_number(address: int) -> int:
+    """Return the number of the region that begins at an address, from ``Region.PROGRAM`` on."""
+    return (address - Region.PROGRAM) >> REGION_BITS
 
 
 class BusSignature(wiring.Signature):
@@ -84,7 +102,7 @@ class BusSignature(wiring.Signature):
     def __init__(self, device: Device) -> None:
         super().__init__({
             "to_weights": Out(1),
-            "region": Out(range(max(region.number for region in Region) + 1)),
+            "region": Out(range(regions_on_bus(device))),
             "address": Out(bus_address_bits(device)),
             "data": Out(BUS_BITS),
             "write": Out(1),
@@ -94,10 +112,15 @@ class BusSignature(wiring.Signature):
         })
 
 
+def run_flags(device: Device) -> list[RunFlag]:
+    """Flags of a RUN that a device knows."""
+    return [flag for flag in RunFlag if flag is not RunFlag.ADAPT or device.adapt_orders]
+
+
 def run_layout(device: Device) -> data.StructLayout:
     """Payload of an accepted RUN; see ``trilight.hw.contract.protocol.RUN``."""
     return data.StructLayout({
-        "flags": len(RunFlag),
+        "flags": max(flag.bit_length() for flag in run_flags(device)),
         "sequence": device.sequence_bits,
         "n_feed": 16,
         "n_generate": 16,
@@ -418,6 +441,47 @@ class HeadBiasSignature(wiring.Signature):
             "addr": Out(device.token_bits),
             "read": Out(1),
             "data": In(signed(NUMBERS.logit_bits)),
+        })
+
+
+# ---- Learning while reading
+
+
+class LearningSignature(wiring.Signature):
+    """Tokens of sequence 0 as they are fed, for the biases that are learnt while reading.
+
+    Members
+    -------
+    enabled : Out(1)
+        Biases are added, of the run in progress.
+    begins : Out(1)
+        Pulse: the context is forgotten, with the sequence's state.
+    token, valid : Out, Out(1)
+        Pulse ``valid``: a token is fed.
+    reads : Out(1)
+        The token after the present one comes from the host: it is learnt from.
+    """
+
+    def __init__(self, device: Device) -> None:
+        super().__init__({
+            "enabled": Out(1),
+            "begins": Out(1),
+            "token": Out(device.token_bits),
+            "valid": Out(1),
+            "reads": Out(1),
+        })
+
+
+class BiasAccessSignature(wiring.Signature):
+    """Access of the host to a table of biases; ``read_data`` follow one cycle after ``read``."""
+
+    def __init__(self, depth: int) -> None:
+        super().__init__({
+            "addr": Out(range(depth)),
+            "read": Out(1),
+            "read_data": In(signed(NUMBERS.adapt_bits)),
+            "write": Out(1),
+            "write_data": Out(signed(NUMBERS.adapt_bits)),
         })
 
 

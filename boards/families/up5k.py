@@ -111,7 +111,7 @@ class UP5KBoard(FamilyBoard):
             value, maximum = getattr(device, field.name), getattr(UP5K, field.name)
             # The SPRAMs are there or not, and the protocol knows one kind of weight words.
             fixed = ("weight_words", "lanes", "trits", "tile_rows")
-            minimum = maximum if field.name in fixed else 1
+            minimum = maximum if field.name in fixed else min(1, maximum)
             if not minimum <= value <= maximum:
                 allowed = f"{maximum:,}" if minimum == maximum else f"{minimum} to {maximum:,}"
                 raise BoardError(f"{field.name} of this chip must be {allowed}, not {value:,}")

@@ -30,10 +30,14 @@ class WeightMemory(enum.Enum):
 LANES = range(2, 65)
 TRITS = (3, 5)
 SEQUENCES = (1, 2, 4)
+MAX_ADAPT_ORDERS = 2
 SPRAM_WORDS = 1 << 14
 """Depth of an SPRAM, which is 16 bits wide; several stand side by side."""
 
 _NO_SIZE = ("name", "weight_memory")
+
+
+_MAY_BE_NONE = ("tile_rows", "adapt_orders")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +76,16 @@ class Device:
     tape_tokens: int = 256
     """Tokens that each sequence's tape holds, prompt and generated; a power of two."""
     max_vocab: int = 256
+    adapt_orders: int = 0
+    """Orders of the biases that are learnt while reading: 1, by the last token, or 2, by the last
+    two as well; 0 for none."""
+    adapt_rows: int = 256
+    """Rows of biases by the last two tokens, found by a hash; a power of two."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            least = 0 if field.name == "tile_rows" else 1
+            least = 0 if field.name in _MAY_BE_NONE else 1
             if field.name not in _NO_SIZE and not (type(value) is int and value >= least):
                 raise CapacityError(f"{field.name} of {self.name} must be a positive integer, "
                                     f"not {value!r}")
@@ -99,9 +108,16 @@ class Device:
                    "trits")
         if self.tape_tokens & (self.tape_tokens - 1):
             yield f"tape_tokens must be a power of two, not {self.tape_tokens:,}"
+        if self.adapt_orders > MAX_ADAPT_ORDERS:
+            yield f"adapt_orders must be 0, 1 or 2, not {self.adapt_orders}"
+        if self.adapt_rows & (self.adapt_rows - 1):
+            yield f"adapt_rows must be a power of two, not {self.adapt_rows:,}"
         if self.max_rows < self.min_rows:
             yield (f"max_rows must be at least the {self.min_rows} rows that the pipeline of "
                    f"{self.lanes} lanes needs, not {self.max_rows}")
+        if self.program_words & (self.program_words - 1):
+            yield (f"program_words must be a power of two, as output biases lie at its end, not "
+                   f"{self.program_words:,}")
         if self.max_vocab > self.program_words:
             yield (f"the program memory holds the output bias of each token, so max_vocab must be "
                    f"at most the program_words of {self.program_words:,}, not {self.max_vocab:,}")
@@ -180,6 +196,24 @@ class Device:
     def tape_bits(self) -> int:
         """Width of a place on a tape."""
         return _bits(self.tape_tokens)
+
+    @property
+    def adapt_depths(self) -> tuple[int, ...]:
+        """Biases of each order: a row has a place for each number of ``token_bits``."""
+        rows = (1 << self.token_bits, self.adapt_rows)
+        return tuple(count << self.token_bits for count in rows[:self.adapt_orders])
+
+    @property
+    def adapt_code(self) -> int:
+        """Byte of ``IDENTITY``: 0 if it learns nothing while it reads, 1 with order 1, and with
+        order 2 as well 2 + log2 of its rows."""
+        return self.adapt_orders if self.adapt_orders < 2 else 2 + _bits(self.adapt_rows)
+
+    @staticmethod
+    def adaptation_of(code: int) -> dict[str, int]:
+        """Fields of a device that ``adapt_code`` stands for."""
+        return ({"adapt_orders": code} if code < 2 else
+                {"adapt_orders": 2, "adapt_rows": 1 << code - 2})
 
     # ---- Numbers
 

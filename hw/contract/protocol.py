@@ -11,6 +11,7 @@ import struct
 __all__ = [
     "ACCESS",
     "ADDRESS",
+    "BIASES",
     "CRC_BYTES",
     "EVENT",
     "IDENTITY",
@@ -122,6 +123,9 @@ class RunFlag(enum.IntFlag):
     HOLD = 8
     """Only prepare: the sequence starts with the next RUN without this flag, which is about a
     sequence of a higher number. The last RUN's temperature holds for all."""
+    ADAPT = 16
+    """Of a run of sequence 0 alone: add the biases that were learnt while reading to its logits,
+    and learn from the tokens that are fed. Other devices, and other runs, ignore it."""
 
 
 RUN = struct.Struct("<BBHHHI")
@@ -137,10 +141,10 @@ def status_struct(sequences: int) -> struct.Struct:
     return struct.Struct(f"<BIII{sequences}H")
 
 
-IDENTITY = struct.Struct("<4sBBHIHIIIIIIIIH")
+IDENTITY = struct.Struct("<4sBBHIHIIIIIIIIBB")
 """magic, protocol version, trits of a code, lanes (codes of a weight word), clock_hz, clocks per
 bit, build id, weight words, max rows, max columns, max channels, program words, tape tokens, max
-vocab, sequences."""
+vocab, sequences, learning while reading (``Device.adapt_code``)."""
 
 
 REGION_BITS = 20
@@ -199,6 +203,11 @@ WEIGHT_CRC = struct.Struct("<HI")
 its bytes. The reading starts again when a run has ended, and with each READ or WRITE of weights and
 WRITE of ``Region.WEIGHT_CRC``; before its end, the CRC is none."""
 
+
+BIASES = (0x80900000, 0x80A00000)
+"""Regions of a device that learns while it reads, 8 bits a word, which other devices refuse: the
+bias of a token by the last token, and by the hash of the last two, at word row * 2**token_bits +
+token. Read and written while idle."""
 
 IMAGE_MAGIC = b"TRILIMG\0"
 IMAGE_VERSION = 3

@@ -20,8 +20,8 @@ class Scheduler:
 
     In a round every active sequence is fed one token. Its order is: operation 0 for each active
     sequence in turn, operation 1 for each, and so on; the head, which is the last operation, only
-    for sequences that sample. So the sequences fill each other's gaps, and the weight words of an
-    operation are the same ones for each of them.
+    for sequences that need logits. So the sequences fill each other's gaps, and the weight words of
+    an operation are the same ones for each of them.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class Scheduler:
         s = sequences
         self.token_follows = Signal(name="token_follows")
         self.any_continues = Signal(name="any_continues")
-        self._any_samples = Signal(name="any_samples")
+        self._any_head = Signal(name="any_samples")
         self._is_head = Signal(name="is_head")
         self._before_head = Signal(name="before_head")
         self._shared_by = [Signal(name=f"shared_by_{k}") for k in s.numbers[1:]]
@@ -66,26 +66,26 @@ class Scheduler:
             self.token_follows.eq(Mux(s.samples[self.sequence], s.generates_more[self.sequence],
                                       s.feeds_more[self.sequence])),
             self.any_continues.eq(any_of(s.continues)),
-            self._any_samples.eq(any_of(self._samplers())),
+            self._any_head.eq(any_of(self._with_head())),
             self._is_head.eq(self._ops_after == 0),
             self._before_head.eq(self._ops_after == 1),
             *(flag.eq(self._has_operation(k) & (self.sequence < k))
               for k, flag in enumerate(self._shared_by, 1)),
         ]
 
-    def _samplers(self) -> list[Value]:
+    def _with_head(self) -> list[Value]:
         s = self._sequences
-        return [s.samples[k] & s.active[k] for k in s.numbers]
+        return [s.heads[k] & s.active[k] for k in s.numbers]
 
     def _has_operation(self, k: int) -> Value:
         """1 if sequence ``k`` takes part in the operation."""
         s = self._sequences
-        return s.active[k] & (s.samples[k] | (self._ops_after != 0))
+        return s.active[k] & (s.heads[k] | (self._ops_after != 0))
 
     @property
     def is_token_end(self) -> Value:
-        samples = self._sequences.samples[self.sequence]
-        return self._is_head | (self._before_head & ~samples)
+        head = self._sequences.heads[self.sequence]
+        return self._is_head | (self._before_head & ~head)
 
     def start(self, m: Module) -> None:
         """Begin a run: the sequences that were requested, the first operation."""
@@ -129,7 +129,7 @@ class Scheduler:
                 context.sequence.eq(self.sequence),
                 context.replay.eq(replay),
                 context.first.eq(self.first_op),
-                context.discard.eq((self._ops_after == 1) & ~s.samples[self.sequence]),
+                context.discard.eq((self._ops_after == 1) & ~s.heads[self.sequence]),
             ]
 
         with fsm.State("ISSUE-OP"):
@@ -155,10 +155,10 @@ class Scheduler:
             with m.If(any_of(self._shared_by)):  # the same one for the next sequence
                 if self._shared_by:
                     m.d.sync += self.sequence.eq(lowest(self._shared_by) + 1)
-            with m.Elif(self._before_head & self._any_samples):  # the head
+            with m.Elif(self._before_head & self._any_head):  # the head
                 m.d.sync += [
                     self._ops_after.eq(0),
-                    self.sequence.eq(lowest(self._samplers())),
+                    self.sequence.eq(lowest(self._with_head())),
                     self.op_start.eq(next_op),
                     *reader.seek(next_op),
                 ]

@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Module, Signal, Value
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from trilight.hw.contract.device import Device
+from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.program import SCALES, Header, Op
 from trilight.hw.contract.protocol import RunFlag
 from trilight.hw.interfaces import (
     BUS_BITS,
     ContextSignature,
     EmbeddingSignature,
+    LearningSignature,
     OperationSignature,
     ProgramSignature,
     RunSignature,
@@ -63,6 +65,8 @@ class Sequencer(wiring.Component):
     embedding : Out(EmbeddingSignature)
     context : Out(ContextSignature)
     sampling : Out(SamplingSignature)
+    learning : Out(LearningSignature)
+        Of a device that learns while it reads.
     done : In(1)
         Pulse: the last result of an operation or embedding is out.
     """
@@ -79,6 +83,7 @@ class Sequencer(wiring.Component):
             "embedding": Out(EmbeddingSignature(device)),
             "context": Out(ContextSignature(device)),
             "sampling": Out(SamplingSignature(device)),
+            **({"learning": Out(LearningSignature(device))} if device.adapt_orders else {}),
             "done": In(1),
         })
 
@@ -129,6 +134,13 @@ class Sequencer(wiring.Component):
         scheduler.add_issue_states(m, fsm, self.operations.ops, tokens.ends)
         tokens.add_end_states(m, fsm, done, status, self.events)
         tokens.add_embedding_states(m, fsm, self.embedding, self.context, after_embedding_short)
+        if device.adapt_orders:
+            m.d.comb += [
+                self.learning.enabled.eq(sequences.learns),
+                self.learning.reads.eq(sequences.reads),
+                self.learning.token.eq(self.embedding.token),
+                self.learning.valid.eq(self.embedding.start & sequences.learns),
+            ]
         self._add_context_states(m, fsm, sequences, reader, scheduler, divider, done)
 
         m.d.sync += self.operations.rows_enabled.eq(
@@ -151,6 +163,11 @@ class Sequencer(wiring.Component):
         """Add the states that take a RUN, and begin unless it is to be held."""
         request, status, sampling = self.run.request, self.status, self.sampling
         m.d.comb += sampling.seed.eq(request.payload.seed)
+        temperature = sampling.temperature
+        if self._device.adapt_orders:
+            temperature = Signal.like(temperature, name="run_temperature")
+            m.d.comb += sampling.temperature.eq(
+                Mux(sequences.reads, 1 << NUMBERS.temperature_frac, temperature))
 
         def flag(which: RunFlag) -> Value:
             return (request.payload.flags & which.value).any()
@@ -173,8 +190,12 @@ class Sequencer(wiring.Component):
                 sequences.requested[sequence].eq(1),
                 sequences.n_feed[sequence].eq(request.payload.n_feed),
                 sequences.n_generate[sequence].eq(request.payload.n_generate),
-                sampling.temperature.eq(request.payload.temperature),
+                temperature.eq(request.payload.temperature),
             ]
+            if self._device.adapt_orders:
+                alone = (sequence == 0) & ~flag(RunFlag.HOLD)
+                m.d.sync += sequences.learns.eq(alone & flag(RunFlag.ADAPT))
+                m.d.comb += self.learning.begins.eq((sequence == 0) & flag(RunFlag.RESET))
             with m.If(flag(RunFlag.RESET)):
                 m.d.sync += [
                     sequences.position[sequence].eq(0), sequences.zero_state[sequence].eq(1)]

@@ -24,13 +24,20 @@ class Sequences:
     continues : array of 1
         The sequence takes part in the next round.
     samples, next_samples : array of 1
-        The present token, and the next one, gets logits, and so a token is sampled after it.
+        The token after the present one, and after the next one, is sampled.
+    learns : Signal
+        The run is one of sequence 0 that learns while it reads.
+    reads : Value
+        It does, and the token after the present one comes from the host.
+    heads : array of 1
+        The present token gets logits: one that is sampled after, or that is learnt from.
     feeds_more, generates, generates_more : array of 1
         ``n_feed > 1``, ``n_generate > 0`` and ``n_generate > 1`` as of the cycle before, so that
         choices need not wait for the comparison.
     """
 
     def __init__(self, m: Module, device: Device) -> None:
+        self.learns = Signal(name="learns")
         self.numbers = range(device.sequences)
         self.bits = device.sequence_bits
         self.requested = self._each(1, "requested")
@@ -42,6 +49,10 @@ class Sequences:
         self.continues = self._each(1, "continues")
         self.samples = self._each(1, "samples", reset_less=True)
         self.next_samples = self._each(1, "next_samples", reset_less=True)
+        self.reads = self.learns & ~self.samples[0]
+        self.heads = Array(
+            self.samples[k] | self.learns if device.adapt_orders and k == 0 else self.samples[k]
+            for k in self.numbers)
         self.feeds_more = self._each(1, "feeds_more")
         self.generates = self._each(1, "generates")
         self.generates_more = self._each(1, "generates_more")

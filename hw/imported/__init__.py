@@ -1,4 +1,4 @@
-"""The vector unit of imported models, and the core that joins it to the engine.
+"""Blocks of the vector unit of imported models; ``docs/imported-formats.md`` is their contract.
 
-``docs/imported-formats.md`` is their contract.
+Each is tested alone; they are not yet joined to a chip.
 """

@@ -6,6 +6,7 @@ from amaranth.lib import wiring
 from trilight.hw.contract.device import Device
 from trilight.hw.contract.protocol import (
     ACCESS,
+    BIASES,
     IDENTITY,
     MAX_FRAME_BYTES,
     MAX_WORDS,
@@ -17,7 +18,7 @@ from trilight.hw.contract.protocol import (
     Region,
     Result,
 )
-from trilight.hw.interfaces import weight_words_on_bus
+from trilight.hw.interfaces import region_number, weight_words_on_bus
 from trilight.hw.lib.frames import FrameReceiver
 from trilight.hw.lib.fsm import OneHotFSM
 
@@ -102,14 +103,21 @@ class Commands:
         is_region = address[-1]
         number = address[REGION_BITS:-1]
         numbers = len(Region) - 1
+        biases = self._bias_regions()
         m.d.sync += word.eq(address[:bits] + self._buffer.index)
         m.d.comb += [
             bus.address.eq(word),
             bus.to_weights.eq(~is_region),
             bus.region.eq(number),
         ]
-        self._in_region = is_region & (number < numbers)
+        known = number < numbers
+        self._in_region = is_region & (known | number.matches(*biases) if biases else known)
         self._in_weights = ~is_region & (address[bits:-1] == 0) & (word < weight_words)
+
+    def _bias_regions(self) -> list[int]:
+        """Numbers of the regions of biases that are learnt while reading."""
+        return [region_number(address)
+                for address, _ in zip(BIASES, self._device.adapt_depths, strict=False)]
 
     def _add_decode_states(self, m: Module, fsm: OneHotFSM, idle: Signal) -> None:
         """Add the states that fetch a frame and find out its command."""
@@ -170,6 +178,10 @@ class Commands:
         m.d.sync += [forbidden.eq(0), busy.eq(0)]
         readable = self._in_region & bus.region.matches(
             Region.TAPE.number, Region.WEIGHT_CRC.number)
+        biases = self._bias_regions()
+        readable_idle = self._in_weights
+        if biases:
+            readable_idle |= self._in_region & bus.region.matches(*biases)
 
         with fsm.State("CHECK-ADDRESS"):
             # The address on the bus is that of the word before the index. Numbers of words that
@@ -177,7 +189,7 @@ class Commands:
             writable = self._in_region & (self.command == Command.WRITE)
             m.d.comb += buffer.count_on.eq(1)
             m.d.sync += [
-                forbidden.eq(forbidden | ~(self._in_weights | readable | writable)),
+                forbidden.eq(forbidden | ~(readable_idle | readable | writable)),
                 busy.eq(busy | (self._running & ~(readable & (self.command == Command.READ)))),
                 too_many.eq(~buffer.last),
             ]

@@ -71,7 +71,7 @@ class Link(wiring.Component):
                 PROTOCOL_MAGIC, PROTOCOL_VERSION, device.trits, device.lanes, clock_hz,
                 clocks_per_bit, build_id, device.weight_words, device.max_rows, device.max_columns,
                 device.max_channels, device.program_words, device.tape_tokens, device.max_vocab,
-                device.sequences)
+                device.sequences, device.adapt_code)
         except struct.error as error:
             raise ValueError(f"clock_hz={clock_hz}, clocks_per_bit={clocks_per_bit}, "
                              f"build_id={build_id} or {device} cannot be reported: {error}"

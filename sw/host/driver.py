@@ -18,6 +18,7 @@ import numpy as np
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.protocol import (
     ADDRESS,
+    BIASES,
     MAX_WORDS,
     WORD_BYTES,
     Command,
@@ -381,6 +382,56 @@ class Board:
                 raise DeviceError(f"the device holds other weights at {address:#x} than were "
                                   "written; load again, and suspect its memory if it persists")
 
+    def _check_learns(self) -> None:
+        self._check_open()
+        if not self.identity.device.adapt_orders:
+            raise PromptError(f"{self.transport.name} learns nothing while it reads; a board whose "
+                              "device has adapt_orders does")
+
+    def learnt(self) -> bytes:
+        """Return what the device has learnt while it read, to be kept and restored.
+
+        Raises
+        ------
+        PromptError
+            The device learns nothing.
+        DeviceError, LinkError
+            As of ``generate``.
+        """
+        self._check_learns()
+        self.stop()
+        read = [self._link.request(read_request(address + start, min(MAX_WORDS, depth - start)))
+                .check() for address, depth in self._biases()
+                for start in range(0, depth, MAX_WORDS)]
+        return b"".join(read)[::WORD_BYTES]
+
+    def restore_learnt(self, data: bytes | None = None) -> None:
+        """Give the device what ``learnt`` returned; without it, make it forget.
+
+        Raises
+        ------
+        PromptError
+            The device learns nothing, or it learns another number of biases.
+        DeviceError, LinkError
+            As of ``generate``.
+        """
+        self._check_learns()
+        size = sum(depth for _, depth in self._biases())
+        data = bytes(size) if data is None else data
+        if len(data) != size:
+            raise PromptError(f"{self.transport.name} learns {size:,} biases, and these are "
+                              f"{len(data):,}; they come from another kind of device")
+        self.stop()
+        for address, depth in self._biases():
+            part, data = data[:depth], data[depth:]
+            words = b"".join(bytes((bias, 0)) for bias in part)
+            for place, piece in _pieces(address, words):
+                self._link.request(write_request(place, piece)).check()
+
+    def _biases(self) -> list[tuple[int, int]]:
+        """Address and number of the biases of each order."""
+        return list(zip(BIASES, self.identity.device.adapt_depths, strict=False))
+
     def _still_sound(self) -> bool:
         """Tell if the device holds what was loaded, and was neither reset nor used by others."""
         if self._sound:
@@ -398,7 +449,7 @@ class Board:
         self._load(compile_image(model, self.identity.device))
 
     def generate(self, prompt: str, *, tokens: int, temperature: float = 0.8,
-                 seed: int = 0) -> Generator[Token, None, None]:
+                 seed: int = 0, adapt: bool = False) -> Generator[Token, None, None]:
         """Generate tokens after a prompt, each yielded as it arrives.
 
         The device runs on by itself meanwhile. Closing the iterator, or an exception while it
@@ -414,11 +465,15 @@ class Board:
             0 takes the likeliest token always.
         seed : int
             Of the random generator, 0 ... 2**32 - 1. The same seed gives the same tokens.
+        adapt : bool
+            Add what the device has learnt to the logits, and let it learn from the prompt; see
+            ``trilight.sw.reference.adaptation``. A generation that the device breaks off is then
+            not tried again, as it would learn twice.
 
         Raises
         ------
         PromptError
-            The prompt is empty, or a number is out of its range.
+            The prompt is empty, or a number is out of its range; or the device learns nothing.
         UnknownCharacterError
             The vocabulary lacks a character of the prompt.
         DeviceError
@@ -429,7 +484,9 @@ class Board:
             The device was reset, its weights have changed, or the like; and by then it had given
             out a token that is another one when it is generated again.
         """
-        return self.generate_many([prompt], tokens=tokens, temperature=temperature, seeds=[seed])
+        if adapt:
+            self._check_learns()
+        return self._begin([prompt], tokens, temperature, [seed], adapt=adapt)
 
     def generate_many(self, prompts: Sequence[str], *, tokens: int | Sequence[int],
                       temperature: float = 0.8, seeds: Sequence[int] | None = None,
@@ -457,6 +514,12 @@ class Board:
         UnknownCharacterError, DeviceError, LinkError, WrongTokenError
             See ``generate``.
         """
+        return self._begin(prompts, tokens, temperature, seeds)
+
+    def _begin(self, prompts: Sequence[str], tokens: int | Sequence[int], temperature: float,
+               seeds: Sequence[int] | None, *, adapt: bool = False
+               ) -> Generator[Token, None, None]:
+        """Check a request, and begin it."""
         self._check_open()
         if self.model is None:
             raise DeviceError("no model is loaded; load one first")
@@ -476,7 +539,7 @@ class Board:
         for number, (prompt, count, seed) in enumerate(zip(prompts, counts, seeds, strict=True)):
             check_request(self.model, prompt, tokens=count, temperature=temperature, seed=seed)
             states.append(SequenceState(number=number, prompt=self.model.encode(prompt),
-                                        tokens=count, seed=seed))
+                                        tokens=count, seed=seed, adapts=adapt))
         self._generation += 1
         return self._generate(self.model, states, temperature_to_fixed(temperature),
                               self._generation)
@@ -496,7 +559,8 @@ class Board:
                     self._sound = False
                     # What goes wrong later follows from what went wrong at first.
                     first = first or error
-                    if work.recoveries == RECOVERIES or isinstance(error, WrongDeviceError):
+                    if work.recoveries == RECOVERIES or isinstance(error, WrongDeviceError) or any(
+                            state.adapts for state in states):
                         raise first from (None if first is error else error)
                     work.recoveries += 1
             self._record(work)

@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilight.hw.contract.device import Device
+from trilight.hw.contract.errors import BoardError
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.program import Header, Operation, Program, operation_kinds
 from trilight.hw.contract.protocol import (
     ACCESS,
     ADDRESS,
+    BIASES,
     EVENT,
     IDENTITY,
     MAX_WORDS,
@@ -39,6 +41,7 @@ from trilight.hw.support.boards import board_device
 from trilight.sw.errors import DeviceError, TargetError
 from trilight.sw.model.model import MATRICES, Layer, Matrix, Model
 from trilight.sw.model.pack import unpack_matrix
+from trilight.sw.reference.adaptation import Adaptation
 from trilight.sw.reference.model import ReferenceModel
 from trilight.sw.reference.sampler import Sampler
 from trilight.sw.reference.tables import GUMBEL, SIGMOID, SILU
@@ -49,7 +52,7 @@ from .transport import Transport
 
 __all__ = ["ReferenceTransport", "reference_target"]
 
-WIDTHS = {
+WIDTHS: dict[int, int] = {
     Region.PROGRAM: 16,
     Region.HEAD_BIAS: 16,
     Region.TAPS: 16,
@@ -71,36 +74,52 @@ class _Memory:
     def __init__(self, device: Device) -> None:
         self._device = device
         self._bus_words = device.packing.word_units
-        self._widths = WIDTHS | {Region.TAPE: device.token_bits}
+        self._widths: dict[int, int] = {**WIDTHS, Region.TAPE: device.token_bits}
         self.weights: Words = np.zeros(self._bus_words * device.weight_words, np.uint16)
         depths = {
             Region.PROGRAM: device.program_words, Region.HEAD_BIAS: device.program_words,
             Region.TAPS: device.max_channels, Region.FORGET_BIAS: device.max_channels,
             Region.ACTIVATION: TABLE_ENTRIES, Region.GUMBEL: TABLE_ENTRIES,
             Region.TAPE: device.sequences * device.tape_tokens, Region.WEIGHT_CRC: 2}
-        self.regions: dict[Region, Words] = {
-            region: np.zeros(depth, np.uint16) for region, depth in depths.items()}
+        biases = dict(zip(BIASES, device.adapt_depths, strict=False))
+        self._widths |= dict.fromkeys(biases, NUMBERS.adapt_bits)
+        self.regions: dict[int, Words] = {
+            address: np.zeros(depth, np.uint16) for address, depth in (depths | biases).items()}
+        self.biases: dict[int, Words] = {
+            address: np.zeros(depth, np.uint16)
+            for address, depth in zip(BIASES, device.adapt_depths, strict=False)}
         self.regions[Region.WEIGHT_CRC][:] = divmod(device.weight_words - 1, 0x10000)[::-1]
 
-    def fit(self, region: Region, word: int) -> int:
+    def fit(self, region: int, word: int) -> int:
         """Return a word as a region keeps it."""
         return word & (1 << self._widths.get(region, 16)) - 1
 
-    def find(self, address: int, offset: int) -> tuple[Region, Words, int] | None:
+    def find(self, address: int, offset: int) -> tuple[int, Words, int] | None:
         """Region of an access, its memory and the place ``offset`` words on; ``None`` if there is
         none.
 
         A memory of less than a region repeats in it, and after its last word comes its first.
         """
-        try:
-            region = Region.of(address)
-        except ValueError:
-            return None
-        if region == Region.WEIGHTS:
+        if address < Region.PROGRAM:
             place = address + offset
-            return (region, self.weights, place) if place < len(self.weights) else None
-        words = self.regions[region]
+            return (Region.WEIGHTS, self.weights, place) if place < len(self.weights) else None
+        region = address & -REGION_WORDS
+        words = self.regions.get(region)
+        if words is None:
+            return None
         return region, words, (address - region + offset) % REGION_WORDS % len(words)
+
+    def adaptation(self) -> Adaptation | None:
+        """What is learnt while reading, in the memory that the host sees; ``None`` if nothing."""
+        device = self._device
+        if not device.adapt_orders:
+            return None
+        rows = device.adapt_rows if device.adapt_orders > 1 else 0
+        made = Adaptation(1 << device.token_bits, rows=rows)
+        for name, address in zip(("first", "second"), BIASES[:device.adapt_orders], strict=False):
+            low_bytes = self.regions[address].view(np.int8)[::WORD_BYTES]
+            setattr(made, name, low_bytes.reshape(-1, 1 << device.token_bits))
+        return made
 
     def tape(self, sequence: int) -> Words:
         """Tape of a sequence."""
@@ -238,6 +257,8 @@ class ReferenceTransport(Transport):
         self._device = device = board_device() if device is None else device
         self._compute = compute
         self._memory = _Memory(device)
+        self._adaptation = self._memory.adaptation()
+        self._learns = False
         self._reader = FrameReader()
         self._output = bytearray()
         self._states = [_SequenceState() for _ in range(device.sequences)]
@@ -304,7 +325,8 @@ class ReferenceTransport(Transport):
                 return Result.OK, IDENTITY.pack(
                     PROTOCOL_MAGIC, PROTOCOL_VERSION, device.trits, device.lanes, 0, 0, 0,
                     device.weight_words, device.max_rows, device.max_columns, device.max_channels,
-                    device.program_words, device.tape_tokens, device.max_vocab, device.sequences)
+                    device.program_words, device.tape_tokens, device.max_vocab, device.sequences,
+                    device.adapt_code)
             case Command.STOP:
                 if self._running:
                     for state in self._states:
@@ -330,7 +352,8 @@ class ReferenceTransport(Transport):
                 region, words, index = place
                 value = self._memory.fit(region, int(word))
                 # Writing what is there already leaves the state as it is.
-                if region not in (Region.TAPE, Region.WEIGHT_CRC) and words[index] != value:
+                if (region not in (Region.TAPE, Region.WEIGHT_CRC, *BIASES)
+                        and words[index] != value):
                     self._references = []
                 words[index] = value
         return Result.OK
@@ -346,17 +369,18 @@ class ReferenceTransport(Transport):
         places = self._find(payload, count)
         crc = self._memory.weight_crc() if start >= Region.WEIGHT_CRC else ()
         for offset, place in enumerate(places):
-            if place is None or place[0] not in (Region.WEIGHTS, Region.TAPE, Region.WEIGHT_CRC):
+            if place is None or place[0] not in (Region.WEIGHTS, Region.TAPE, Region.WEIGHT_CRC,
+                                                 *BIASES):
                 return Result.BAD_ADDRESS, b""
             region, words, index = place
             if region == Region.WEIGHT_CRC:
                 data.append(0 if self._running else crc[(start + offset) % 4])
             else:
                 data.append(int(words[index]))
-            busy |= self._running and region == Region.WEIGHTS
+            busy |= self._running and region in (Region.WEIGHTS, *BIASES)
         return (Result.BUSY, b"") if busy else (Result.OK, np.array(data, "<u2").tobytes())
 
-    def _find(self, payload: bytes, count: int) -> list[tuple[Region, Words, int] | None]:
+    def _find(self, payload: bytes, count: int) -> list[tuple[int, Words, int] | None]:
         [address] = ADDRESS.unpack_from(payload)
         return [self._memory.find(address, offset) for offset in range(count)]
 
@@ -388,6 +412,8 @@ class ReferenceTransport(Transport):
         if flags & RunFlag.RESET:
             self._references[number].reset()
             state.position = 0
+            if self._adaptation and not number:
+                self._adaptation.begin()
         if flags & RunFlag.SEED:
             state.sampler = Sampler(seed, 0)
         if flags & RunFlag.CLEAR:
@@ -395,6 +421,8 @@ class ReferenceTransport(Transport):
         for each in self._states:
             each.sampler.temperature = temperature & (1 << NUMBERS.temperature_bits) - 1
         self._running = not flags & RunFlag.HOLD
+        self._learns = bool(self._adaptation and flags & RunFlag.ADAPT and not number
+                            and self._running)
         return Result.OK
 
     def _step(self, number: int, state: _SequenceState) -> None:
@@ -403,22 +431,35 @@ class ReferenceTransport(Transport):
         token = [int(tape[state.position % len(tape)])]
         head = state.n_feed == 1 and state.n_generate > 0
         state.position = (state.position + 1) % 0x10000
+        adaptation = self._adaptation if self._learns else None
+        if adaptation:
+            adaptation.read(*token)
+        if head or adaptation:
+            logits = reference.step(token)[0]
+            if adaptation:
+                logits = adaptation.biased(logits)
         if head:
-            sampled = state.sampler.sample(reference.step(token)[0])
+            sampled = state.sampler.sample(logits)
             tape[state.position % len(tape)] = sampled
             self._output += encode_frame(
                 Frame(0, EVENT + number, TOKEN_EVENT.pack(state.position, sampled)))
             state.n_generate -= 1
             state.n_feed = int(state.n_generate > 0)
         else:
-            reference.feed(token)
+            if adaptation:
+                adaptation.draw_with(state.sampler.rng, logits)
+            else:
+                reference.feed(token)
             state.n_feed -= 1
         self._tokens += 1
-        self._words += self._words_per_token[head]
+        self._words += self._words_per_token[head or adaptation is not None]
 
 
 def reference_target(options: TargetOptions) -> ReferenceTransport:
-    """Target ``reference``."""
-    if options.argument:
-        raise TargetError(f"the reference takes no argument, not {options.argument!r}")
-    return ReferenceTransport()
+    """Target ``reference`` or ``reference:BOARD``: a device with the sizes of a board's."""
+    if not options.argument:
+        return ReferenceTransport()
+    try:
+        return ReferenceTransport(board_device(options.argument))
+    except BoardError as error:
+        raise TargetError(str(error)) from error

@@ -59,10 +59,12 @@ class Identity:
                 f"program version {PROTOCOL_VERSION} in {IDENTITY.size}; flash the bitstream of "
                 "this release, or install the release of that bitstream")
         (_, _, trits, lanes, clock_hz, clocks_per_bit, build_id, *values) = IDENTITY.unpack(payload)
+        *values, adaptation = values
         sizes = dict(zip(SIZES, values, strict=True))
         try:
             device = Device(name=name, trits=trits, lanes=lanes,
-                            weight_memory=_memory(sizes["weight_words"]), **sizes)
+                            weight_memory=_memory(sizes["weight_words"]), **sizes,
+                            **Device.adaptation_of(adaptation))
             if wrong := _contradiction(device):
                 raise CapacityError(wrong)
         except CapacityError as error:

@@ -64,6 +64,8 @@ class SequenceState:
     tokens: int
     seed: int
     sequence: int = 0
+    adapts: bool = False
+    """The device learns from the prompt as it reads it."""
     fed: int = 0
     generated: list[int] = field(default_factory=list)
 
@@ -287,7 +289,11 @@ class Runs:
             flags = RunFlag.CLEAR
             if not state.fed:
                 flags |= RunFlag.RESET
-            if not state.generated:
+            if state.adapts:
+                flags |= RunFlag.ADAPT
+            # What is learnt from draws with random bytes that another run of the same text goes
+            # on with: they are seeded once.
+            if not (state.fed if state.adapts else state.generated):
                 # As late as can be: a RUN that comes late may bring another seed.
                 flags |= RunFlag.SEED
             if part is not parts[-1]:

@@ -16,7 +16,7 @@ from trilight.hw.contract.numbers import NUMBERS
 from trilight.sw.errors import TokenError
 
 from .model import Integers, saturate
-from .sampler import Sampler
+from .sampler import Rng, Sampler
 
 __all__ = ["Adaptation", "hashed_row"]
 
@@ -92,12 +92,18 @@ class Adaptation:
 
     def biased(self, logits: Integers) -> Integers:
         """Return logits [V] with the biases of the context added, Q9.6, saturated."""
-        bias = sum((row.astype(np.int32) for row in self._rows()), np.zeros(1, np.int32))
+        bias = sum((row[:len(logits)].astype(np.int32) for row in self._rows()),
+                   np.zeros(1, np.int32))
         return saturate(logits + (bias << NUMBERS.adapt_shift), NUMBERS.logit_bits)
 
     def draw(self, biased: ArrayLike) -> None:
         """Draw the token that is to lose what the next token read gains, at temperature 1."""
         self._drawn = self.sampler.sample(biased)
+
+    def draw_with(self, rng: Rng, biased: ArrayLike) -> None:
+        """Draw it with the random bytes of a sequence, as a device does."""
+        self.sampler.rng = rng
+        self.draw(biased)
 
     def _rows(self) -> list[NDArray[np.int8]]:
         rows = [self.first[self._token]]

@@ -1,0 +1,137 @@
+"""A board that learns while it reads: driver, emulated device and simulated chip alike."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from trilight.hw.contract.device import Device, WeightMemory
+from trilight.hw.contract.shapes import ModelConfig
+from trilight.hw.flow.build import elaborate
+from trilight.hw.support.boards import make_board
+from trilight.sim.board import VirtualBoard
+from trilight.sw.errors import PromptError
+from trilight.sw.host.driver import Board
+from trilight.sw.host.emulator import ReferenceTransport
+from trilight.sw.model.model import Model
+from trilight.sw.reference.adaptation import Adaptation
+from trilight.sw.reference.model import ReferenceModel
+from trilight.sw.reference.sampler import Sampler
+
+CONFIG = ModelConfig(vocab_size=19, d_model=24, n_layers=2, d_hidden=20)
+
+ROWS = 64
+
+
+def learning_device(orders: int) -> Device:
+    return Device(name="learns", weight_words=512, weight_memory=WeightMemory.BLOCK_RAM,
+                  tape_tokens=16, max_vocab=20, adapt_orders=orders, adapt_rows=ROWS)
+
+
+@pytest.fixture
+def model(rng: np.random.Generator) -> Model:
+    made = Model.random(CONFIG, seed=int(rng.integers(1 << 30)))
+    return replace(made, vocab=tuple("abcdefghijklmnopqrs"))
+
+
+def draw_prompts(rng: np.random.Generator, count: int) -> list[str]:
+    """Prompts with habits, longer and shorter than the tape."""
+    return ["".join(rng.choice(["ab", "cde", "f"], rng.integers(1, 20))) for _ in range(count)]
+
+
+def expected(model: Model, prompts: Sequence[str], tokens: int, orders: int
+             ) -> tuple[list[list[int]], Adaptation]:
+    """Tokens of each prompt by the reference, and what was learnt: an account of its own."""
+    adaptation = Adaptation(CONFIG.vocab_size, rows=ROWS if orders > 1 else 0)
+    found = []
+    for seed, prompt in enumerate(prompts):
+        reference, sampler = ReferenceModel(model), Sampler(seed, 0.8)
+        adaptation.begin()
+        *before, token = model.encode(prompt)
+        for fed in before:
+            adaptation.read(fed)
+            adaptation.draw_with(sampler.rng, adaptation.biased(reference.step([fed])[0]))
+        generated = []
+        for _ in range(tokens):
+            adaptation.read(token)
+            token = sampler.sample(adaptation.biased(reference.step([token])[0]))
+            generated.append(token)
+        found.append(generated)
+    return found, adaptation
+
+
+def in_device(device: Device, adaptation: Adaptation) -> bytes:
+    """What a device keeps of it: rows and columns for every number of token_bits."""
+    places = 1 << device.token_bits
+    tables = []
+    for table, rows in ((adaptation.first, places), (adaptation.second, ROWS)):
+        if len(table):
+            padded = np.zeros((rows, places), np.int8)
+            padded[:len(table), :table.shape[1]] = table
+            tables.append(padded.tobytes())
+    return b"".join(tables)
+
+
+@pytest.mark.parametrize("orders", [1, 2])
+def test_emulated_board_learns_as_the_reference(
+        orders: int, model: Model, rng: np.random.Generator) -> None:
+    device = learning_device(orders)
+    prompts = draw_prompts(rng, 4)
+    with Board(ReferenceTransport(device)) as board:
+        board.load(model)
+        got = [[token.id for token in board.generate(prompt, tokens=9, seed=seed, adapt=True)]
+               for seed, prompt in enumerate(prompts)]
+        tokens, adaptation = expected(model, prompts, 9, orders)
+        assert got == tokens
+        learnt = board.learnt()
+        assert learnt == in_device(device, adaptation)
+        assert any(learnt)
+        # Without it, the tokens are those of the model alone, and nothing is learnt.
+        plain = [token.id for token in board.generate(prompts[0], tokens=9, seed=0)]
+        with Board(ReferenceTransport()) as other:
+            other.load(model)
+            assert plain == [t.id for t in other.generate(prompts[0], tokens=9, seed=0)]
+        assert board.learnt() == learnt
+        # Forgotten, and restored.
+        board.restore_learnt()
+        assert not any(board.learnt())
+        board.restore_learnt(learnt)
+        assert board.learnt() == learnt
+        with pytest.raises(PromptError, match="come from another kind of device"):
+            board.restore_learnt(learnt[:-1])
+
+
+def test_board_that_learns_nothing_says_so(model: Model) -> None:
+    with Board(ReferenceTransport()) as board:
+        board.load(model)
+        for ask in (board.learnt, board.restore_learnt,
+                    lambda: board.generate("ab", tokens=1, adapt=True)):
+            with pytest.raises(PromptError, match="learns nothing while it reads"):
+                ask()
+
+
+@pytest.fixture(scope="module")
+def chip() -> Iterator[VirtualBoard]:
+    board = VirtualBoard(elaborate(make_board("ulx3s-85f", device=learning_device(2))))
+    yield board
+    board.close()
+
+
+def test_chip_learns_as_the_emulated_board(chip: VirtualBoard, model: Model,
+                                           rng: np.random.Generator) -> None:
+    prompts = draw_prompts(rng, 3)
+    with Board(chip) as board:
+        assert board.identity.device.adapt_orders == 2
+        assert board.identity.device.adapt_rows == ROWS
+        board.load(model)
+        board.restore_learnt()
+        got = [[token.id for token in board.generate(prompt, tokens=6, seed=seed, adapt=True)]
+               for seed, prompt in enumerate(prompts)]
+        tokens, adaptation = expected(model, prompts, 6, 2)
+        assert got == tokens
+        assert board.learnt() == in_device(board.identity.device, adaptation)
+        static = [token.id for token in board.generate(prompts[0], tokens=6, seed=0)]
+    with Board(ReferenceTransport()) as other:
+        other.load(model)
+        assert static == [t.id for t in other.generate(prompts[0], tokens=6, seed=0)]
