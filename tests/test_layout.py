@@ -26,7 +26,8 @@ PACKAGES = {name: ROOT.joinpath(*name.split(".")[1:] or [name])
 MAY_IMPORT = {
     "hw": ("trilight.hw",),
     "sw": ("trilight.sw", "trilight.hw.contract", "trilight.hw.support",
-           "trilight.hw.control.timing", "trilight.hw.engine.timing", "trilight.hw.vector.timing"),
+           "trilight.hw.control.timing", "trilight.hw.engine.timing", "trilight.hw.imported.timing",
+           "trilight.hw.vector.timing"),
     "sim": ("trilight.sim", "trilight.sw", "trilight.hw"),
     "boards": ("trilight.boards", "trilight.hw"),
     "trilight": ("trilight.sw",),

@@ -1,8 +1,35 @@
 """Widths of the contract of imported models, ``docs/imported-formats.md``."""
 
-from dataclasses import dataclass
+import enum
+from dataclasses import dataclass, fields
 
-__all__ = ["FORMATS", "ImportedFormats"]
+from .device import Device
+from .errors import CapacityError
+
+__all__ = ["FORMATS", "ImportedDevice", "ImportedFormats", "Kind"]
+
+
+class Kind(enum.IntEnum):
+    """Matrices of a layer in the order of computation, and the head."""
+
+    CANDIDATE = 0
+    """``i``: rows become candidates of the state."""
+    FORGET = 1
+    """``f``: rows become forget gates, and update the state."""
+    OUTPUT_GATE = 2
+    """``g``: rows gate the state."""
+    OUTPUT = 3
+    """``o``: rows are added to the residual stream."""
+    GLU = 4
+    """``gate``: the first half of the rows gates the second."""
+    DOWN = 5
+    """``down``: rows are added to the residual stream."""
+    HEAD = 6
+
+    @property
+    def matrix(self) -> str:
+        """Its name in a model."""
+        return ("i", "f", "g", "o", "gate", "down", "head")[self]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +85,16 @@ class ImportedFormats:
     """Largest left shift of a row's scale: beyond it every sum but 0 leaves its range."""
 
     @property
+    def value_bits(self) -> int:
+        """Product of a SiLU and a sum, shifted: the widest of what is quantised."""
+        return self.acc_bits + self.z_bits - 1 - self.product_shift
+
+    @property
+    def y_total_bits(self) -> int:
+        """Magnitude of a value times its gain."""
+        return self.value_bits + self.gain_bits - 1
+
+    @property
     def reciprocal_shift(self) -> int:
         """Fraction bits of the reciprocal that quantises."""
         return self.reciprocal_bits + self.y_bits - 8
@@ -68,3 +105,38 @@ class ImportedFormats:
 
 
 FORMATS = ImportedFormats()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportedDevice:
+    """Sizes of a build for imported models.
+
+    Raises
+    ------
+    CapacityError
+        A size is none that can be built.
+    """
+
+    engine: Device
+    """The engine: ``max_columns`` is the largest width, inner or of the residual stream;
+    ``max_rows`` the most rows of a matrix."""
+    max_hidden: int
+    """Width of the residual stream."""
+    state_words: int
+    """Recurrent state of all layers: layers times the width of the residual stream."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name != "engine" and not (type(value) is int and value >= 2):
+                raise CapacityError(f"{field.name} of {self.engine.name} must be an integer of at "
+                                    f"least 2, not {value!r}")
+        if self.max_hidden > self.engine.max_columns:
+            raise CapacityError(
+                f"max_hidden of {self.engine.name} must be at most its max_columns of "
+                f"{self.engine.max_columns:,}, not {self.max_hidden:,}")
+
+    @property
+    def max_layers(self) -> int:
+        """Layers that a count holds: those of the narrowest model that the engine takes."""
+        return max(2, self.state_words // self.engine.min_rows)

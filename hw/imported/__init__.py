@@ -1,4 +1,4 @@
-"""Blocks of the vector unit of imported models; ``docs/imported-formats.md`` is their contract.
+"""The vector unit of imported models, and the core that joins it to the engine.
 
-Each is tested alone; they are not yet joined to a chip.
+``docs/imported-formats.md`` is their contract.
 """

@@ -1,1 +1,1 @@
-"""Imported models on the engine's RTL: every row of a layer or a token against the reference."""
+"""Imported models on the core's RTL: every value of a layer or a token against the reference."""

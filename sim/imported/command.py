@@ -1,4 +1,4 @@
-"""``trilight verify-layer`` and ``verify-token``: an imported model on the engine's RTL."""
+"""``trilight verify-layer`` and ``verify-token``: an imported model on the core's RTL."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -33,12 +33,12 @@ def verify_layer_command(
     layer: Annotated[int, typer.Option("--layer", min=0, help="Of a model file.")] = 0,
     lanes: LanesOption = 8, seed: SeedOption = 0, json_file: JsonOption = None,
 ) -> None:
-    """Run a layer's matrix products on the engine's RTL and compare every row.
+    """Run a layer on the core's RTL and compare every value.
 
-    The integer reference computes a token; its codes are fed to the simulated engine, and every
-    row sum must be the reference's, to the last bit, in as many cycles as trilight plan says. Then
-    each block of the vector unit (codes, root, divisions, row scales, sigmoids) is given the
-    layer's values. The embedding is the reference's. The first run compiles the engine.
+    The integer reference computes two tokens of a sequence; so does the simulated core, from the
+    same residual stream. Every code, row sum, multiplier, pre-activation, sigmoid, state, gated
+    value and residual channel must be the reference's, to the last bit, in as many cycles as
+    trilight plan says. The embedding is looked up on the host. The first run compiles the core.
     """
     if model is None:
         found = random_model(replace(named_shape(shape), layers=1, vocabulary=256), seed)
@@ -54,9 +54,9 @@ def verify_token_command(
     shape: ShapeOption = "370M", model: ModelOption = None, lanes: LanesOption = 8,
     seed: SeedOption = 0, json_file: JsonOption = None,
 ) -> None:
-    """Run all matrix products of a token on the engine's RTL and compare every row.
+    """Run a whole token on the core's RTL and compare every value.
 
-    As verify-layer, for all layers and the head, without the blocks of the vector unit.
+    As verify-layer, for one token with all layers and the head.
     """
     found = (random_model(named_shape(shape), seed) if model is None
              else ImportedModel.load(model))
@@ -65,12 +65,12 @@ def verify_token_command(
 
 def _report(model: ImportedModel, layers: list[int] | None, lanes: int,
             json_file: Path | None) -> None:
-    """Verify some layers with their blocks, or all and the head without."""
+    """Verify two tokens of some layers, or one of all and the head."""
     check_folder(json_file)
     console = Console(stderr=True)
-    with progress_bar(console, "Comparing the engine with the reference") as advance:
+    with progress_bar(console, "Comparing the core with the reference") as advance:
         result = verify(model, lanes=lanes, layers=layers, head=layers is None,
-                        blocks=layers is not None, advance=advance)
+                        tokens=(1,) if layers is None else (1, 2), advance=advance)
     _show(result)
     if json_file is not None:
         write_json(json_file, result.to_dict())
@@ -80,13 +80,12 @@ def _report(model: ImportedModel, layers: list[int] | None, lanes: int,
 
 def _show(result: Verification) -> None:
     used = result.words / result.cycles
-    blocks = (f"""
-{result.block_values:,} results of the vector unit's blocks: {result.wrong_values:,} differ"""
-              if result.block_values else "")
     print(visible(
         f"""{result.rows:,} rows of {result.weights:,} ternary weights: {result.wrong:,} differ \
-from the reference{blocks}
-{result.cycles:,} cycles counted on RTL with {result.lanes} byte lanes, {result.planned:,} \
-planned; {used:.2%} took a weight word
-{result.compile_s:.1f} s to compile, {result.run_s:.1f} s to run; embedding of the reference
+from the reference
+{result.values:,} other values of the core: {result.wrong_values:,} differ
+{result.cycles:,} cycles a token counted on RTL with {result.lanes} byte lanes, \
+{result.planned:,} planned; {used:.2%} took a weight word
+{result.compile_s:.1f} s to compile, {result.run_s:.1f} s to run {result.tokens} \
+{"token" if result.tokens == 1 else "tokens"}; embedding looked up on the host
 {"passed" if result.passed else "FAILED"}"""))

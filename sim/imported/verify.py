@@ -1,12 +1,12 @@
-"""Matrix products of an imported model on the engine's own RTL, against the integer reference.
+"""Tokens of an imported model on the core's own RTL, against the integer reference.
 
-The reference computes a token; the codes that it feeds to each matrix are fed to the engine too,
-whose rows must be its sums. Matrices with the same input are one run, as they are in a device. The
-blocks of the vector unit are compared alone, for they are not yet joined to the engine.
+The reference computes a token; so does the core, from the same residual stream, and every value
+that it shows must be the reference's: codes, row sums, multipliers, pre-activations, sigmoids,
+states, gated vectors, residual stream and logits.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,38 +14,46 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilight.hw.contract.device import Device, WeightMemory
-from trilight.sim.native.engine import NativeEngine, Product
+from trilight.hw.contract.imported import FORMATS, ImportedDevice, Kind
+from trilight.sim.native.imported import CoreToken, NativeImportedCore
 from trilight.sw.checkpoint.model import (
     GAINS,
     ImportedMatrix,
     ImportedModel,
     make_matrix,
-    unpack_matrix,
 )
 from trilight.sw.checkpoint.reader import TernaryMatrix
-from trilight.sw.checkpoint.reference import ImportedReference
-from trilight.sw.checkpoint.shape import LAYER_MATRICES, Shape
-from trilight.sw.plan.cost import GROUPS, TILE_ROWS, Work, head_work, layer_work
+from trilight.sw.checkpoint.reference import ImportedReference, silu
+from trilight.sw.checkpoint.shape import LAYER_MATRICES, SHAPES, Shape
+from trilight.sw.plan.cost import TILE_ROWS
+from trilight.sw.plan.cycles import TokenSchedule
 
-from .blocks import verify_blocks
+from .image import core_image
 
-__all__ = ["Verification", "engine_device", "random_model", "verify"]
+__all__ = ["Verification", "core_device", "random_model", "verify"]
 
-WIDEST = 6912
-"""Columns of the engine: those of the largest published model."""
-MOST_ROWS = 32_000
+Integers = NDArray[np.int64]
+Values = Mapping[tuple[str, int], Integers]
+"""Values by stage and layer, as ``ImportedReference.step`` shows them."""
+
 RANDOM_TOKENS = 16
 """Rows of a random model's embedding: as many of its tokens can be fed."""
 
 Advance = Callable[[int, int], None]
-"""Called with the products that are done and those there are."""
+"""Called with the tokens that are done and those there are."""
 
 
-def engine_device(lanes: int) -> Device:
-    """The engine for every published model, its weights a stream from outside."""
-    return Device(name=f"imported models, {lanes} lanes", lanes=lanes, sequences=1,
-                  max_columns=WIDEST, max_rows=MOST_ROWS, tile_rows=TILE_ROWS,
-                  weight_words=1 << 20, weight_memory=WeightMemory.EXTERNAL)
+def core_device(lanes: int) -> ImportedDevice:
+    """The core for every published model, its weights and parameters streams from outside."""
+    shapes = SHAPES.values()
+    return ImportedDevice(
+        engine=Device(
+            name=f"imported models, {lanes} lanes", lanes=lanes, sequences=1,
+            max_columns=max(shape.inner for shape in shapes),
+            max_rows=max(shape.vocabulary for shape in shapes), tile_rows=TILE_ROWS,
+            weight_words=1 << 20, weight_memory=WeightMemory.EXTERNAL),
+        max_hidden=max(shape.hidden for shape in shapes),
+        state_words=max(shape.layers * shape.hidden for shape in shapes))
 
 
 def random_model(shape: Shape, seed: int) -> ImportedModel:
@@ -67,8 +75,9 @@ def random_model(shape: Shape, seed: int) -> ImportedModel:
 
     layers = tuple({name: matrix(name) for name in LAYER_MATRICES} for _ in range(shape.layers))
     embedding = rng.normal(0, 1 << 24, (RANDOM_TOKENS, shape.hidden)).astype(np.int32)
+    bounds = rng.integers(0, 1 << FORMATS.sigmoid_bits, (shape.layers, shape.hidden), np.int32)
     return ImportedModel(
-        shape=shape, residual_frac=24, embedding=embedding, lower_bounds=None, layers=layers,
+        shape=shape, residual_frac=24, embedding=embedding, lower_bounds=bounds, layers=layers,
         head=matrix("head"), about={"random_seed": seed}, tokenizer=b"", sha256="")
 
 
@@ -80,46 +89,46 @@ class Verification:
     ----------
     rows, wrong : int
         Row sums compared, and those that differ.
-    block_values, wrong_values : int
-        Results of the vector unit's blocks compared, and those that differ; 0 where they were
-        left out.
+    values, wrong_values : int
+        All other values compared, and those that differ.
     weights : int
-        Ternary weights that took part.
+        Ternary weights that took part in a token.
     cycles, words : int
-        Of the engine, counted.
+        Of a token, counted by the core.
     planned : int
         Cycles that ``trilight plan`` computes for the same.
+    tokens : int
     compile_s, run_s : float
     lanes : int
     """
 
     rows: int
     wrong: int
-    block_values: int
+    values: int
     wrong_values: int
     weights: int
     cycles: int
     words: int
     planned: int
+    tokens: int
     compile_s: float
     run_s: float
     lanes: int
 
     @property
     def passed(self) -> bool:
-        """Every row is right, and the cycles are those of the plan."""
+        """Every value is right, and the cycles are those of the plan."""
         return self.wrong == 0 == self.wrong_values and self.cycles == self.planned
 
     def to_dict(self) -> dict[str, Any]:
         return {**vars(self), "passed": self.passed,
-                "boundary": "matrix products and the vector unit's blocks, each on its RTL; "
-                            "embedding of the reference"}
+                "boundary": "a token on the core's RTL, embedding looked up on the host"}
 
 
 def verify(model: ImportedModel, *, lanes: int = 8, layers: Sequence[int] | None = None,
-           head: bool = True, blocks: bool = False, token: int = 1,
-           advance: Advance | None = None) -> Verification:
-    """Compare the engine's rows with the reference's sums, for one token.
+           head: bool = True, tokens: Sequence[int] = (1,), pauses: float = 0, seed: int = 0,
+           device: ImportedDevice | None = None, advance: Advance | None = None) -> Verification:
+    """Compare every value of some tokens of a sequence with the reference's.
 
     Parameters
     ----------
@@ -127,70 +136,110 @@ def verify(model: ImportedModel, *, lanes: int = 8, layers: Sequence[int] | None
     lanes : int
         Byte lanes of the engine.
     layers : sequence of int, optional
-        Those that are run on the engine. Default: all.
+        Neighbours that are run on the core, from the residual stream before the first of them.
+        Default: all.
     head : bool
-        Whether the head is run.
-    blocks : bool
-        Whether the blocks of the vector unit are given the layers' values too.
-    token : int
+        Whether the head is run, which is behind the last layer.
+    tokens : sequence of int
+    pauses : float
+        Chance that a stream keeps the core waiting in a cycle.
+    seed : int
+        Of the pauses.
+    device : ImportedDevice, optional
+        Default: the one for every published model.
     advance : callable, optional
 
     Raises
     ------
     SimulationError, BuildError
-        The engine cannot be compiled, or broke a promise besides that of right numbers.
+        The core cannot be compiled, or broke a promise besides that of right numbers.
     """
     began = time.perf_counter()
-    engine = NativeEngine(engine_device(lanes))
+    built = core_device(lanes) if device is None else device
+    core = NativeImportedCore(built)
     compiled = time.perf_counter()
     chosen = range(model.shape.layers) if layers is None else layers
+    image = core_image(model, built, chosen, head)
     # What follows the last layer that is asked for is not needed.
     shown = replace(model, shape=replace(model.shape, layers=model.shape.layers if head
                                          else max(chosen) + 1))
-    trace = _trace(shown, token)
-    groups = list(_groups(model, chosen, head))
-    total, wrong, rows, cycles, words = Work(), 0, 0, 0, 0
-    for number, (layer, names) in enumerate(groups, 1):
-        matrices = [model.head if name == "head" else model.layers[layer][name] for name in names]
-        products = [Product(unpack_matrix(matrix),
-                            trace[f"{name}.codes", layer].astype(np.int8), short=False)
-                    for name, matrix in zip(names, matrices, strict=True)]
-        sums, _, figures = engine.run(products)
-        for name, found in zip(names, sums, strict=True):
-            wrong += int(np.count_nonzero(found != trace[f"{name}.sums", layer]))
-            rows += len(found)
-        cycles, words = cycles + figures.cycles, words + figures.words
+    reference = ImportedReference(shown)
+    wrong = dict.fromkeys(image.counts, 0)
+    cycles = words = 0
+    for number, token in enumerate(tokens):
+        trace = _trace(reference, token)
+        found = core.token(image, trace["i.input", chosen[0]], zero_state=number == 0,
+                           pauses=pauses, seed=seed + number)
+        for name, differ in _differences(trace, found, chosen, head).items():
+            wrong[name] += differ
+        cycles, words = cycles + found.cycles, words + found.words
+        if layers is None:
+            wrong["residual"] += found.saturations != reference.saturations.total
+            wrong["logit"] += head and found.best != int(np.argmax(trace["logits",
+                                                                         model.shape.layers]))
         if advance is not None:
-            advance(number, len(groups))
-    values, wrong_values = 0, 0
-    for layer in chosen:
-        total += layer_work(model.shape, lanes)
-        if blocks:
-            compared, differ = verify_blocks(model, layer, trace)
-            values, wrong_values = values + compared, wrong_values + differ
-    if head:
-        total += head_work(model.shape, lanes)
-    return Verification(rows=rows, wrong=wrong, block_values=values, wrong_values=wrong_values,
-                        weights=total.weights, cycles=cycles, words=words, planned=total.cycles,
-                        compile_s=compiled - began,
-                        run_s=time.perf_counter() - compiled, lanes=lanes)
+            advance(number + 1, len(tokens))
+    count = len(tokens)
+    planned = TokenSchedule(model.shape, built.engine, layers=len(chosen), head=head).cycles
+    return Verification(
+        rows=count * image.counts["sum"], wrong=wrong.pop("sum"),
+        values=count * sum(image.counts.values()) - count * image.counts["sum"],
+        wrong_values=sum(wrong.values()),
+        weights=len(chosen) * model.shape.layer_weights + head * model.head.rows
+        * model.shape.hidden,
+        cycles=cycles // count, words=words // count, planned=planned, tokens=count,
+        compile_s=compiled - began, run_s=time.perf_counter() - compiled, lanes=lanes)
 
 
-def _groups(model: ImportedModel, layers: Sequence[int],
-            head: bool) -> Iterator[tuple[int, tuple[str, ...]]]:
-    for layer in layers:
-        for names in GROUPS:
-            yield layer, names
-    if head:
-        yield model.shape.layers, ("head",)
+def _trace(reference: ImportedReference, token: int) -> dict[tuple[str, int], Integers]:
+    """Values of a token by stage and layer."""
+    found: dict[tuple[str, int], Integers] = {}
 
-
-def _trace(model: ImportedModel, token: int) -> dict[tuple[str, int], NDArray[np.int64]]:
-    """Codes and sums of every matrix for a token, by stage and layer."""
-    found: dict[tuple[str, int], NDArray[np.int64]] = {}
-
-    def keep(stage: str, layer: int, values: NDArray[np.int64]) -> None:
+    def keep(stage: str, layer: int, values: Integers) -> None:
         found[stage, layer] = values
 
-    ImportedReference(model).step(token, keep)
+    reference.step(token, keep)
     return found
+
+
+def _differences(trace: Values, found: CoreToken, layers: Sequence[int],
+                 head: bool) -> dict[str, int]:
+    """Values that differ, or are missing, by probe."""
+    differ = {}
+    for name, wanted in _expected(trace, layers, head).items():
+        got = found.values[name]
+        shorter = min(len(got), len(wanted))
+        differ[name] = (abs(len(got) - len(wanted))
+                        + int(np.count_nonzero(got[:shorter] != wanted[:shorter])))
+    return differ
+
+
+def _expected(trace: Values, layers: Sequence[int], head: bool) -> dict[str, Integers]:
+    """Every value of a token that the core shows, by probe and in its order."""
+    parts: dict[str, list[Integers]] = {}
+
+    def add(**values: Integers) -> None:
+        for name, value in values.items():
+            parts.setdefault(name, []).append(value)
+
+    names = [(layer, kind.matrix) for layer in layers for kind in Kind if kind is not Kind.HEAD]
+    for layer, name in [*names, *([(layers[-1] + 1, "head")] if head else [])]:
+        add(code=trace[f"{name}.codes", layer], sum=trace[f"{name}.sums", layer],
+            multiplier=_multiplier(trace[f"{name}.norm", layer]))
+    for layer in layers:
+        state, gate = trace["state", layer], silu(trace["gate.z", layer])
+        candidate = silu(trace["i.z", layer])
+        add(argument=np.concatenate([trace["i.z", layer], trace["f.z", layer], state,
+                                     trace["gate.z", layer]]),
+            gate=np.concatenate([candidate, trace["forget", layer], silu(state), gate]),
+            result=np.concatenate([candidate, state, trace["mixed", layer], gate,
+                                   trace["gated", layer]]),
+            residual=np.concatenate([trace["gate.input", layer], trace["residual", layer]]))
+    add(logit=trace["logits", layers[-1] + 1] if head else np.zeros(0, np.int64))
+    return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+def _multiplier(norm: Integers) -> Integers:
+    """Mantissa and fraction bits as the core has them."""
+    mantissa, fraction = norm[3:].tolist()
+    return np.array([mantissa | (fraction & 0xFFF) << FORMATS.scale_bits])

@@ -8,7 +8,6 @@ import ctypes
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -18,31 +17,13 @@ from trilight.hw.contract.device import Device
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.shapes import OperationShape
 from trilight.hw.engine.engine import Engine
-from trilight.hw.flow.build import tool_versions
 from trilight.hw.interfaces import operation_layout
-from trilight.hw.support.cache import cache_root, cached, digest
-from trilight.hw.support.tools import no_progress, run_all
-from trilight.sim.bench.build import component_design
 from trilight.sw.errors import SimulationError
 from trilight.sw.model.pack import pack_matrix
 
-from .compile import (
-    COMPILER,
-    COMPILER_FLAGS,
-    RECIPE,
-    compile_sources,
-    compiler_environment,
-    gather,
-    host_key,
-    runtime,
-    verilator_folder,
-)
+from .component import compile_component
 
 __all__ = ["EmbeddingRow", "Figures", "NativeEngine", "Product"]
-
-_FLAGS = ("--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert",
-          "--top-module", "engine", "--prefix", "Vengine", "--Mdir", ".", "-Wno-fatal",
-          "-Wno-WIDTH")
 
 _WRONG = {
     1: "it did not come to an end",
@@ -223,31 +204,7 @@ def _pointer(array: NDArray[np.generic]) -> ctypes.c_void_p:
 
 def _build(device: Device) -> Path:
     """The shared library of a device's engine."""
-    design = component_design(Engine(device=device))
-    harness = (resources.files("trilight.sim.native") / "engine.cpp").read_text()
-    define = [f"-DWORD_BITS={device.packing.word_bits}", f"-DSUM_BITS={device.acc_bits}",
-              f"-DREAD_LATENCY={device.read_latency}", f"-DCHANNEL_BITS={NUMBERS.residual_bits}",
-              *(["-DSEQUENCES"] if device.sequences > 1 else [])]
-    flags = [*COMPILER_FLAGS, *define]
-    key = digest(design.verilog, harness, host_key(), *_FLAGS, *flags,
-                 str(tool_versions("verilator", "ziglang", extra="sim")))
-    logs = cache_root() / "logs"
-
-    variables = compiler_environment()
-
-    def make(work: Path) -> None:
-        (work / "design.v").write_text(design.verilog)
-        run_all([[str(verilator_folder() / "bin" / "verilator_bin"), *_FLAGS, "design.v"]], work,
-                logs / f"verilator-{key[:16]}.log", env=variables,
-                what="turning an engine into C++")
-        (work / "harness.cpp").write_text(harness)
-        compile_sources(gather(work), work, logs / f"compile-{key[:16]}.log", no_progress,
-                        "compiling an engine", flags)
-        objects = [*work.glob("*.o"), *runtime(RECIPE, no_progress).glob("*.o")]
-        run_all([[*COMPILER, "-shared", "-s", *map(str, objects), "-o", "engine.so", "-lpthread"]],
-                work, logs / f"link-{key[:16]}.log", env=variables, what="linking an engine")
-        for file in work.iterdir():
-            if file.name != "engine.so":
-                file.unlink()
-
-    return cached("engine", key, make) / "engine.so"
+    return compile_component(Engine(device=device), "engine.cpp", [
+        f"-DWORD_BITS={device.packing.word_bits}", f"-DSUM_BITS={device.acc_bits}",
+        f"-DREAD_LATENCY={device.read_latency}", f"-DCHANNEL_BITS={NUMBERS.residual_bits}",
+        *(["-DSEQUENCES"] if device.sequences > 1 else [])])

@@ -1,35 +1,36 @@
 """The cost model of a model on boards: cycles, bytes, time, tokens and joules.
 
-Everything follows from sizes. An engine takes a word of weights a cycle (``lanes`` bytes of five
-weights) or waits until its tables are full; a memory gives its bytes. A board takes the longer of
-both. The embedding is the host's: a token costs the link one vector, and no figure here has it.
+Everything follows from sizes. ``TokenSchedule`` has the cycles of a core that takes ``lanes`` bytes
+of five weights in each; a memory gives its bytes. A board takes the longer of both. The embedding
+is the host's: a token costs the link one vector, and no figure here has it.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from trilight.hw.contract.chain import ChainCommand, vector_bytes
-from trilight.sw.checkpoint.shape import Shape
+from trilight.hw.contract.device import Device, WeightMemory
+from trilight.sw.checkpoint.shape import LAYER_MATRICES, Shape
 from trilight.sw.errors import PlanError
 
 from .boards import PlanBoard
+from .cycles import TokenSchedule
 
-__all__ = ["FILL_CYCLES", "TILE_ROWS", "BoardLoad", "Plan", "Work", "group_work", "head_work",
-           "layer_work", "make_plan", "model_work", "plan_results", "product_work"]
+__all__ = ["TILE_ROWS", "BoardLoad", "Plan", "Work", "make_plan", "model_work", "plan_results",
+           "unit_works"]
 
 TILE_ROWS = 1024
 """Rows whose sums an engine keeps: a larger matrix is passed in tiles."""
-FILL_CYCLES = 127
-"""To fill tables of five weights and hand them over: fewer rows than that wait for it."""
-ROW_STAGES = 3
-"""Cycles from a row's last word to its sum, besides one for each level of the adder tree."""
-GROUPS = (("i", "f", "g"), ("o",), ("gate",), ("down",))
-"""Matrices of a layer that take the same input; each group waits for the whole vector before it,
-whose maximum is in every code."""
-NORM_CYCLES = 90
-"""Serial root and divisions of a norm that no weight word hides, modelled."""
 TRITS_PER_BYTE = 5
+
+
+class _AnyDevice(Device):
+    """An engine of any number of lanes, whether or not one can be built."""
+
+    def _contradictions(self) -> Iterator[str]:
+        yield from ()
 
 
 @dataclass(frozen=True)
@@ -39,77 +40,63 @@ class Work:
     Attributes
     ----------
     cycles : int
-        Of the engine; ``trilight verify-layer`` counts as many on its RTL.
+        Of the core; ``trilight verify-layer`` counts as many on its RTL.
     bytes : int
         Weights with their padding.
     weights : int
         Without padding.
-    norm_cycles : int
-        Besides, in which the engine waits for a norm: modelled.
     """
 
     cycles: int = 0
     bytes: int = 0
     weights: int = 0
-    norm_cycles: int = 0
 
     def __add__(self, other: "Work") -> "Work":
         return Work(self.cycles + other.cycles, self.bytes + other.bytes,
-                    self.weights + other.weights, self.norm_cycles + other.norm_cycles)
+                    self.weights + other.weights)
 
     def milliseconds(self, board: PlanBoard) -> float:
         """Time on a board: the longer of engine and memory."""
-        return 1e3 * max((self.cycles + self.norm_cycles) / (board.clock_mhz.value * 1e6),
+        return 1e3 * max(self.cycles / (board.clock_mhz.value * 1e6),
                          self.bytes / (board.megabytes_per_s.value * 1e6))
 
     def bound(self, board: PlanBoard) -> str:
         """What takes longer: ``engine`` or ``memory``."""
-        engine = (self.cycles + self.norm_cycles) / board.clock_mhz.value
+        engine = self.cycles / board.clock_mhz.value
         return "engine" if engine > self.bytes / board.megabytes_per_s.value else "memory"
 
 
-def product_work(rows: int, columns: int, lanes: int) -> Work:
-    """Work of a matrix product, its tiles of rows after each other."""
-    blocks = -(-columns // (TRITS_PER_BYTE * lanes))
-    tiles = [min(TILE_ROWS, rows - first) for first in range(0, rows, TILE_ROWS)]
-    return Work(sum(max(tile, FILL_CYCLES) for tile in tiles) * blocks, rows * blocks * lanes,
-                rows * columns)
+@lru_cache(maxsize=256)
+def unit_works(shape: Shape, lanes: int, share: int = 1) -> tuple[Work, ...]:
+    """Work of what a cut goes between, each layer and the head.
 
-
-def group_work(shape: Shape, names: Sequence[str], lanes: int, share: int = 1) -> Work:
-    """Work of matrices with the same input: their words, and what none of them hides.
-
-    The first block's activations are written and its tables filled before the first word, and the
-    last row's sum comes after the last one.
+    Parameters
+    ----------
+    shape : Shape
+    lanes : int
+    share : int
+        Boards that divide the rows of every matrix; the work is that of one of them.
     """
-    _, columns = shape.matrix(names[0])
-    tree = (lanes - 1).bit_length()
-    work = Work(min(columns, TRITS_PER_BYTE * lanes) + FILL_CYCLES + ROW_STAGES + tree,
-                norm_cycles=NORM_CYCLES)
-    for name in names:
+    most = max(rows for rows, _ in map(shape.matrix, (*LAYER_MATRICES, "head")))
+    device = _AnyDevice(name="plan", lanes=lanes, sequences=1, max_rows=most,
+                        max_columns=max(shape.hidden, shape.inner), tile_rows=TILE_ROWS,
+                        weight_words=1, weight_memory=WeightMemory.EXTERNAL)
+    cycles = TokenSchedule(shape, device, share=share).units
+
+    def stored(name: str) -> tuple[int, int]:
+        """Bytes and weights of a matrix."""
         rows, columns = shape.matrix(name)
-        work += product_work(-(-rows // share), columns, lanes)
-    return work
+        rows = -(-rows // share)
+        blocks = -(-columns // (TRITS_PER_BYTE * lanes))
+        return rows * blocks * lanes, rows * columns
 
-
-def layer_work(shape: Shape, lanes: int, share: int = 1) -> Work:
-    """Work of one layer, or of one of ``share`` boards that divide its rows."""
-    return sum((group_work(shape, names, lanes, share) for names in GROUPS), Work())
-
-
-def head_work(shape: Shape, lanes: int, share: int = 1) -> Work:
-    """Work of the head, or of one of ``share`` boards that divide its rows."""
-    return group_work(shape, ("head",), lanes, share)
+    layer = [sum(column) for column in zip(*map(stored, LAYER_MATRICES), strict=True)]
+    return (*(Work(count, *layer) for count in cycles[:-1]), Work(cycles[-1], *stored("head")))
 
 
 def model_work(shape: Shape, lanes: int) -> Work:
     """Work of a token, head included, on one board."""
-    return sum(_units(shape, lanes), Work())
-
-
-def _units(shape: Shape, lanes: int) -> list[Work]:
-    """What a cut goes between: the layers, and the head."""
-    return [*[layer_work(shape, lanes)] * shape.layers, head_work(shape, lanes)]
+    return sum(unit_works(shape, lanes), Work())
 
 
 @dataclass(frozen=True)
@@ -251,7 +238,7 @@ def _many(loads: Sequence[BoardLoad], board: PlanBoard, sequences: int, split: s
 
 def _fewest(shape: Shape, lanes: int, capacity: float) -> int:
     """Boards that hold the model, layers whole; 0 if a layer or the head alone is too large."""
-    units = [work.bytes for work in _units(shape, lanes)]
+    units = [work.bytes for work in unit_works(shape, lanes)]
     return 0 if max(units) > capacity else len(list(_packed(units, capacity)))
 
 
@@ -271,7 +258,7 @@ def _packed(units: Sequence[float], maximum: float) -> Iterator[list[int]]:
 def _cut_layers(shape: Shape, board: PlanBoard, boards: int,
                 lanes: int) -> tuple[BoardLoad, ...]:
     """The cut into runs of layers whose slowest board is fastest."""
-    units = _units(shape, lanes)
+    units = unit_works(shape, lanes)
     times = [unit.milliseconds(board) for unit in units]
     sums = sorted({sum(times[a:b]) for a in range(len(times))
                    for b in range(a + 1, len(times) + 1)})
@@ -302,9 +289,7 @@ def _names(run: Sequence[int], layers: int) -> str:
 
 
 def _cut_rows(shape: Shape, board: PlanBoard, boards: int, lanes: int) -> tuple[BoardLoad, ...]:
-    work = head_work(shape, lanes, boards)
-    for _ in range(shape.layers):
-        work += layer_work(shape, lanes, boards)
+    work = sum(unit_works(shape, lanes, boards), Work())
     load = BoardLoad(f"1/{boards} of every row set", work, work.milliseconds(board),
                      work.bound(board))
     return (load,) * boards
@@ -317,8 +302,7 @@ def plan_results(plan: Plan) -> dict[str, Any]:
              "batch": plan.batch_per_s}
     return {
         "shape": plan.shape.to_dict(), "ternary_weights": plan.shape.ternary_weights,
-        "bytes": plan.whole.bytes, "cycles": plan.whole.cycles,
-        "norm_cycles_modelled": plan.whole.norm_cycles, "lanes": plan.lanes,
+        "bytes": plan.whole.bytes, "cycles": plan.whole.cycles, "lanes": plan.lanes,
         "board": board.name, "boards": plan.boards, "boards_in_use": len(plan.loads),
         "split": plan.split, "roofline": board.roofline, "fits": plan.fits,
         "fewest_boards": plan.fewest_boards or None, "on_chip_boards": plan.on_chip_boards,

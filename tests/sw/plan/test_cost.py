@@ -3,41 +3,52 @@ import json
 import numpy as np
 import pytest
 
-from trilight.sw.checkpoint.shape import SHAPES, Shape
+from trilight.sw.checkpoint.shape import LAYER_MATRICES, SHAPES, Shape
 from trilight.sw.errors import PlanError
 from trilight.sw.plan.boards import field_rows, plan_board, plan_boards
 from trilight.sw.plan.cost import (
-    FILL_CYCLES,
     TILE_ROWS,
     Plan,
-    layer_work,
     make_plan,
     model_work,
     plan_results,
-    product_work,
+    unit_works,
 )
 
+ENTRIES = 122
+"""Of a table of five weights."""
 
-def words_one_by_one(rows: int, columns: int, lanes: int) -> int:
-    """Cycles of a product, counted word by word in the order of the stream."""
-    cycles, first = 0, 0
+
+def words_one_by_one(rows: int, columns: int, lanes: int) -> tuple[int, int]:
+    """Words of a product and cycles of its filling, counted in the order of the stream."""
+    words, filling, first = 0, 0, 0
     while first < rows:
         tile = min(TILE_ROWS, rows - first)
         for _ in range(0, columns, 5 * lanes):
-            taken = sum(1 for _ in range(tile))
-            cycles += taken + max(0, FILL_CYCLES - taken)
+            words += tile
+            filling += max(0, ENTRIES - tile)
         first += tile
-    return cycles
+    return words, filling
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 6, 8, 13, 41, 64])
-def test_products_by_counting(rng: np.random.Generator, lanes: int) -> None:
-    for rows, columns in [(1, 1), (126, 5), (1024, 1024), (1025, 48), (5632, 1024),
-                          tuple(rng.integers(1, 3000, 2).tolist())]:
-        work = product_work(rows, columns, lanes)
-        assert work.cycles == words_one_by_one(rows, columns, lanes)
-        assert work.weights == rows * columns
-        assert 5 * work.bytes >= work.weights
+def test_units_by_counting(rng: np.random.Generator, lanes: int) -> None:
+    """A word a cycle, or what fills tables; besides that each matrix waits for a few hundred."""
+    for shape in (Shape(layers=2, hidden=1024, inner=2816, vocabulary=1500),
+                  Shape(layers=3, hidden=48, inner=37, vocabulary=61),
+                  Shape(layers=1, hidden=int(rng.integers(20, 1500)),
+                        inner=int(rng.integers(20, 1500)), vocabulary=2500)):
+        works = unit_works(shape, lanes)
+        assert len(works) == shape.layers + 1
+        names = [*[LAYER_MATRICES] * shape.layers, ("head",)]
+        for work, matrices in zip(works, names, strict=True):
+            sizes = [shape.matrix(name) for name in matrices]
+            counted = [words_one_by_one(*size, lanes) for size in sizes]
+            assert work.bytes == lanes * sum(words for words, _ in counted)
+            assert work.weights == sum(rows * columns for rows, columns in sizes)
+            least = sum(map(sum, counted))
+            most = sum(2 * columns + 900 for _, columns in sizes)
+            assert least <= work.cycles <= least + most
 
 
 def test_published_figures() -> None:
@@ -85,9 +96,7 @@ def best_cut(times: list[float], boards: int) -> float:
 def test_the_cut_is_the_best_there_is(boards: int, shape: str) -> None:
     board, sizes = plan_board("ulx3s-85f"), SHAPES[shape]
     plan = make_plan(sizes, board, boards)
-    layer = layer_work(sizes, plan.lanes).milliseconds(board)
-    head = plan.whole.milliseconds(board) - sizes.layers * layer
-    times = [layer] * sizes.layers + [head]
+    times = [work.milliseconds(board) for work in unit_works(sizes, plan.lanes)]
     slowest = max(load.milliseconds for load in plan.loads)
     assert slowest == pytest.approx(best_cut(times, boards), rel=1e-3)
     assert len(plan.loads) <= boards

@@ -1,0 +1,156 @@
+"""The core for imported models compiled to native code: whole tokens, and every value in them."""
+
+import ctypes
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from amaranth.hdl import Shape
+from numpy.typing import NDArray
+
+from trilight.hw.contract.imported import FORMATS, ImportedDevice
+from trilight.hw.imported.core import ImportedCore
+from trilight.hw.imported.layouts import result_layout
+from trilight.sw.errors import SimulationError
+
+from .component import compile_component
+
+__all__ = ["CoreImage", "CoreToken", "NativeImportedCore", "probe_bits"]
+
+_WRONG = {
+    1: "it did not come to an end",
+    2: "it asked for more weight words than there are",
+    3: "it read single weight words",
+    4: "it did not take all parameters",
+    5: "it did not take all weight words",
+}
+
+
+def probe_bits(device: ImportedDevice) -> dict[str, int]:
+    """Widths of the values that the core shows, by name; all but ``multiplier`` are signed."""
+    formats = FORMATS
+    return {"code": 8, "sum": device.engine.acc_bits,
+            "multiplier": 1 + Shape.cast(result_layout()).width, "argument": formats.z_bits,
+            "gate": formats.z_bits, "result": formats.value_bits,
+            "residual": formats.residual_bits, "logit": formats.logit_bits}
+
+
+@dataclass(frozen=True, eq=False)
+class CoreImage:
+    """What a device streams in a token.
+
+    Attributes
+    ----------
+    shape : int
+        Fields of ``shape_layout``.
+    parameters : uint64 array
+    words : uint64 array [words, 64-bit parts]
+    counts : mapping
+        Values of each probe in a token.
+    channels : int
+        Of the residual stream.
+    """
+
+    shape: int
+    parameters: NDArray[np.uint64]
+    words: NDArray[np.uint64]
+    counts: Mapping[str, int]
+    channels: int
+
+
+@dataclass(frozen=True, eq=False)
+class CoreToken:
+    """What a token was.
+
+    Attributes
+    ----------
+    values : dict of int64 arrays
+        By probe, in order.
+    cycles, words : int
+        Counted by the core.
+    best : int
+        Row of the largest logit.
+    saturations : int
+        Since the state was zero.
+    """
+
+    values: dict[str, NDArray[np.int64]]
+    cycles: int
+    words: int
+    best: int
+    saturations: int
+
+
+class NativeImportedCore:
+    """A core of a device, whatever its sizes.
+
+    Parameters
+    ----------
+    device : ImportedDevice
+
+    Raises
+    ------
+    BuildError
+        It could not be compiled.
+    """
+
+    def __init__(self, device: ImportedDevice) -> None:
+        self.device = device
+        probes = probe_bits(device)
+        self._library = ctypes.CDLL(str(compile_component(ImportedCore(device=device),
+                                                          "imported.cpp", [
+            f"-DWORD_BITS={device.engine.packing.word_bits}",
+            f"-DRESIDUAL_BITS={FORMATS.residual_bits}",
+            "-DPROBES=" + " ".join(f"PROBE({name},{bits})" for name, bits in probes.items())])))
+        self._library.imported_new.restype = ctypes.c_void_p
+        self._handle = ctypes.c_void_p(self._library.imported_new())
+        weakref.finalize(self, self._library.imported_delete, self._handle)
+
+    def token(self, image: CoreImage, embedding: NDArray[np.int64], *, zero_state: bool,
+              pauses: float = 0, seed: int = 0) -> CoreToken:
+        """Run a token.
+
+        Parameters
+        ----------
+        image : CoreImage
+        embedding : int64 array [channels]
+            The residual stream before the first layer.
+        zero_state : bool
+            The token is the first of its sequence.
+        pauses : float
+            Chance that a stream waits in a cycle.
+        seed : int
+            Of the pauses.
+
+        Raises
+        ------
+        SimulationError
+            The core broke a promise besides that of right numbers.
+        """
+        names = list(probe_bits(self.device))
+        values = [np.zeros(image.counts[name], np.int64) for name in names]
+        pointers = (ctypes.c_void_p * len(names))(*(array.ctypes.data for array in values))
+        capacities = np.array([image.counts[name] for name in names], np.uint64)
+        counts, figures = np.zeros(len(names), np.uint64), np.zeros(4, np.uint64)
+        shape = np.array([image.shape & (1 << 64) - 1, image.shape >> 64], np.uint64)
+        stream = np.ascontiguousarray(embedding, np.int64)
+        most = 20_000 + 20 * (len(image.words) + 4 * len(image.parameters))
+        wrong = self._library.imported_token(
+            self._handle, _pointer(shape), ctypes.c_uint32(zero_state), _pointer(stream),
+            ctypes.c_uint64(len(stream)), _pointer(image.parameters),
+            ctypes.c_uint64(len(image.parameters)), _pointer(image.words),
+            ctypes.c_uint64(len(image.words)), ctypes.c_uint64(2 * seed + 1),
+            ctypes.c_uint32(round(256 * pauses)), ctypes.c_uint64(most), pointers,
+            _pointer(capacities), _pointer(counts), _pointer(figures))
+        if wrong:
+            what = _WRONG.get(wrong) or f"more values of {names[wrong - 10]} came than there are"
+            raise SimulationError(f"the core of {self.device.engine.name} failed: {what}")
+        return CoreToken(
+            {name: array[:int(count)] for name, array, count in zip(
+                names, values, counts, strict=True)},
+            *(int(figure) for figure in figures))
+
+
+def _pointer(array: NDArray[np.generic]) -> ctypes.c_void_p:
+    return ctypes.c_void_p(array.ctypes.data)
