@@ -108,6 +108,10 @@ class VirtualBoard(Transport):
     def boots(self) -> bool:
         return bool(self._bench.weights)
 
+    @property
+    def draws_waves(self) -> bool:
+        return self._bench.draws_waves
+
     def place(self, unit: int, data: bytes) -> None:
         with self.paused() as bench:
             bench.place(unit, np.frombuffer(data, "<u2"))
@@ -191,7 +195,7 @@ def _target(make: Callable[[BoardDesign, Progress], Hdl], kind: str,
                           f"netlist can not be simulated; rtl:{board.name} runs the design before "
                           "synthesis")
     bench = NativeBench(make(board, options.progress), progress=options.progress,
-                        boots=options.boot)
+                        boots=options.boot, waves=options.waves)
     return VirtualBoard(bench, f"{kind}:{board.name}")
 
 
@@ -207,7 +211,7 @@ def netlist_target(options: TargetOptions) -> VirtualBoard:
     ``options`` ask for it, is synthesised and compiled now.
     """
     board = options.argument or DEFAULT_BOARD
-    if not options.from_source and (code := released_module(board)):
+    if not options.from_source and options.waves is None and (code := released_module(board)):
         options.progress(f"the released netlist of {board}, compiled when it was released "
                          "(--from-source makes it again)")
         return VirtualBoard(WasmBench(code), f"netlist:{board}")

@@ -1,6 +1,7 @@
 """The few functions that a notebook starts from."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from trilight.sw.host.driver import Board
 from trilight.sw.host.targets import open_transport
@@ -14,7 +15,7 @@ __all__ = ["open_board", "report"]
 
 def open_board(target: str = "reference", *,
                progress: Callable[[str], None] | None = None, from_source: bool = False,
-               boot: bool = False) -> Board:
+               boot: bool = False, waves: Path | None = None) -> Board:
     """Open a board; use it in a ``with`` statement, or close it.
 
     Parameters
@@ -28,6 +29,9 @@ def open_board(target: str = "reference", *,
     boot : bool
         Of a simulated chip: have the weights in its memory as after a boot from flash, rather than
         sent through its pins. Either way the chip is asked for their CRC.
+    waves : pathlib.Path, optional
+        File to draw every signal of a simulated chip into, as VCD, while it runs: some ten
+        megabytes a token.
 
     Raises
     ------
@@ -37,7 +41,7 @@ def open_board(target: str = "reference", *,
         No Trilight answers there.
     """
     transport = open_transport(target, progress or (lambda _message: None),
-                               from_source=from_source, boot=boot)
+                               from_source=from_source, boot=boot, waves=waves)
     try:
         return Board(transport)
     except BaseException:

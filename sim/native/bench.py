@@ -121,6 +121,9 @@ class Bench:
 
     RESET_CYCLES = 2048
 
+    draws_waves = False
+    """Whether signals go into a file."""
+
     def __init__(self, library: Library, traces: Sequence[Trace], clocks_per_bit: int, *,
                  probe: Probe | None = None, memories: Sequence[str] = (),
                  weights: range = range(0), has_mutants: bool = False) -> None:

@@ -27,6 +27,7 @@ __all__ = [
     "COMPILER_FLAGS",
     "RECIPE",
     "RUNTIME",
+    "WAVES_RECIPE",
     "WHOLE_FLAGS",
     "WRITE_CXXRTL",
     "CompileRecipe",
@@ -62,6 +63,7 @@ write_cxxrtl -header -g0 cxxrtl_design.cpp
 """CXXRTL, Yosys' own C++, of a design: flattened and ``-O6`` unless told otherwise."""
 
 RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
+WAVES_RUNTIME = (*RUNTIME, "verilated_vcd_c.cpp")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,13 @@ class CompileRecipe:
 
 RECIPE = CompileRecipe()
 """The fastest one."""
+
+
+WAVES_RECIPE = CompileRecipe(
+    verilator=(*VERILATOR_FLAGS, "--trace-vcd"),
+    compiler=(*(flag for flag in COMPILER_FLAGS if flag != "-DVM_TRACE=0"),
+              "-DVM_TRACE=1", "-DVM_TRACE_VCD=1", "-DWAVES"))
+"""One whose signals can be drawn; it runs at a fraction of the speed."""
 
 
 def host_key() -> str:
@@ -155,7 +164,8 @@ def runtime(recipe: CompileRecipe, progress: Progress) -> Path:
     """Folder with the objects of Verilator's library, which all designs share."""
     tools = tool_versions("verilator", "ziglang", extra="sim")
     key = digest(host_key(), *recipe.compiler, str(tools))
-    sources = [verilator_folder() / "include" / name for name in RUNTIME]
+    sources = [verilator_folder() / "include" / name
+               for name in (WAVES_RUNTIME if "-DWAVES" in recipe.compiler else RUNTIME)]
     log = cache_root() / "logs" / f"runtime-{key[:16]}.log"
     return cached("runtime", key, lambda work: compile_sources(
         sources, work, log, progress, "compiling Verilator's library", recipe.compiler))
@@ -242,6 +252,9 @@ class NativeBench(Bench):
         Memories whose bits can be inverted, as Verilog inside the design.
     boots : bool
         Whether ``place`` can write the weight memory.
+    waves : pathlib.Path, optional
+        File to draw every signal into, as VCD (IEEE 1364), in the cycles in which the device runs
+        by itself, or in all if it has no trace that tells. A cycle takes two units of time.
 
     Raises
     ------
@@ -251,8 +264,9 @@ class NativeBench(Bench):
 
     def __init__(self, hdl: Hdl, probe: Probe | None = None, progress: Progress = no_progress,
                  recipe: CompileRecipe = RECIPE, memories: Sequence[str] = (), *,
-                 boots: bool = False) -> None:
+                 boots: bool = False, waves: Path | None = None) -> None:
         self.hdl = hdl
+        recipe = recipe if waves is None else WAVES_RECIPE
         verilog = hdl.verilog.read_text()
         reached = [*memories, *(weight_memories(verilog) if boots else [])]
         library = compile_bench(hdl, probe, progress, recipe, reached)
@@ -260,6 +274,9 @@ class NativeBench(Bench):
             NativeLibrary(library), traces_of(verilog), hdl.board.clocks_per_bit, probe=probe,
             memories=reached, weights=range(len(memories), len(reached)),
             has_mutants=CONTROL.search(verilog) is not None)
+        if waves is not None:
+            self.draws_waves = True
+            self._call("waves", os.fsencode(waves) + b"\0")
 
     @property
     def build_info(self) -> dict[str, Any]:

@@ -12,6 +12,9 @@
 #include <vector>
 
 #include "Vbench.h"
+#ifdef WAVES
+#include "verilated_vcd_c.h"
+#endif
 
 namespace {
 
@@ -122,6 +125,10 @@ struct Slot {
 struct Bench {
   VerilatedContext context;
   Vbench top{&context};
+#ifdef WAVES
+  VerilatedVcdC waves;
+  bool drawing = false;  // this cycle
+#endif
   Sender sender;
   Receiver receiver;
   std::vector<Recorder> recorders;
@@ -236,6 +243,10 @@ struct Bench {
     top.rx = glitches[0].apply(sender.level(period), cycles);
     top.clock = 0;
     top.eval();
+#ifdef WAVES
+    drawing = waves.isOpen() && (busy < 0 || top.traces[busy]);
+    if (drawing) waves.dump(2 * cycles);
+#endif
     receiver.sample(glitches[1].apply(top.tx, cycles), period);
     for (Recorder& recorder : recorders)
       if (top.traces[recorder.valid]) {
@@ -251,6 +262,9 @@ struct Bench {
 #endif
     top.clock = 1;
     top.eval();
+#ifdef WAVES
+    if (drawing) waves.dump(2 * cycles + 1);
+#endif
     ++cycles;
   }
 };
@@ -280,9 +294,21 @@ void bench_lock(Bench* bench, int locked) { bench->top.lock = locked != 0; }
 #endif
 
 void bench_delete(Bench* bench) {
+#ifdef WAVES
+  bench->waves.close();
+#endif
   bench->top.final();
   delete bench;
 }
+
+#ifdef WAVES
+// Draws every signal into a file, from now on, in the cycles in which the device runs.
+void bench_waves(Bench* bench, const char* path) {
+  bench->context.traceEverOn(true);
+  bench->top.trace(&bench->waves, 99);
+  bench->waves.open(path);
+}
+#endif
 
 void bench_stop(Bench* bench) { bench->stopped = true; }
 

@@ -75,6 +75,8 @@ _SIGNATURES: _Signatures = {
     # Of one with memories that are reached from outside.
     "upset": (None, [_HANDLE, _U32, _U32, _U64]),
     "place": (None, [_HANDLE, _U32, _U32, _DATA, _U64]),
+    # Of one that draws waves.
+    "waves": (None, [_HANDLE, _DATA]),
     # Of a design with mutants.
     "mutate": (None, [_HANDLE, _U32]),
     "lock": (None, [_HANDLE, _FLAG]),

@@ -78,6 +78,11 @@ Each command explains itself: trilight generate --help
 """
 
 
+MOST_WAVES = 32
+WAVES_MB = 27
+"""Tokens whose signals are drawn at most, and about how large each makes the file."""
+
+
 class Split(enum.StrEnum):
     """Part of a corpus."""
 
@@ -126,6 +131,10 @@ def generate(
     from_source: Annotated[bool, typer.Option(
         "--from-source", help="Synthesise and compile the chip of --target netlist, although the "
                               "released one came along compiled.")] = False,
+    waves: Annotated[Path | None, typer.Option(
+        "--waves", metavar="FILE", help="Of a simulated chip: draw all its signals into this file "
+                                        "while it runs, as VCD, for GTKWave or Surfer; at most "
+                                        f"{MOST_WAVES} tokens, prompt included.")] = None,
     model: ModelOption = None,
     boards: BoardsOption = 1,
     timeout: TimeoutOption = 20.0,
@@ -137,7 +146,8 @@ def generate(
     quiet: QuietOption = False,
 ) -> None:
     """Generate text, shown as it arrives, then report speed, energy and quality."""
-    check_folder(json_file)
+    for path in (json_file, waves):
+        check_folder(path)
     console = Console(stderr=True)
     if model is not None and is_imported(model):
         _check_imported_target(target)
@@ -151,11 +161,13 @@ def generate(
     for number, text in enumerate(prompt):
         prompt[number], changes = prompt_for(loaded.vocab, text)
         tell_changes(changes, "the prompt")
+    if waves is not None:
+        _check_waves(waves, prompt, tokens)
     seeds = range(seed, seed + len(prompt))
     for text, own_seed in zip(prompt, seeds, strict=True):
         check_request(loaded, text, tokens=tokens, temperature=temperature, seed=own_seed)
     with open_board(target, progress=lambda text: console.print(escape(text), style="dim"),
-                    from_source=from_source, boot=boot) as board:
+                    from_source=from_source, boot=boot, waves=waves) as board:
         with progress_bar(console, f"Loading the model into {target}") as advance:
             board.load(loaded, progress=advance)
         if boot:
@@ -418,6 +430,16 @@ def _missing(plugin: EntryPoint, error: ImportError) -> Callable[[], NoReturn]:
                                   + missing(error)) from error
 
     return command
+
+
+def _check_waves(waves: Path, prompts: Sequence[str], tokens: int) -> None:
+    """Refuse a file that would be of many gigabytes, or that cannot be written."""
+    drawn = sum(len(text) - 1 + tokens for text in prompts)
+    if drawn > MOST_WAVES:
+        raise TargetError(f"waves of {drawn:,} tokens, prompt included, would take "
+                          f"{drawn * WAVES_MB / 1000:,.1f} GB; at most {MOST_WAVES} are drawn, as "
+                          'with --prompt A --tokens 1')
+    write_file(waves, b"")
 
 
 def _check_imported_target(target: str) -> None:

@@ -8,6 +8,7 @@ an entry point is a function that takes ``TargetOptions`` and returns a ``Transp
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from pathlib import Path
 
 from trilight.hw.support.extras import missing
 from trilight.sw.errors import TargetError
@@ -38,12 +39,15 @@ class TargetOptions:
         Make the design again, although a bundled one is there.
     boot : bool
         Have the weights written into the memory as a boot from flash does, instead of sent.
+    waves : pathlib.Path, optional
+        File to draw the signals of a simulated chip into, while it runs.
     """
 
     argument: str = ""
     progress: Callable[[str], None] = _ignore
     from_source: bool = False
     boot: bool = False
+    waves: Path | None = None
 
 
 TargetFactory = Callable[[TargetOptions], Transport]
@@ -55,7 +59,8 @@ def target_names() -> list[str]:
 
 
 def open_transport(target: str, progress: Callable[[str], None] = _ignore, *,
-                   from_source: bool = False, boot: bool = False) -> Transport:
+                   from_source: bool = False, boot: bool = False,
+                   waves: Path | None = None) -> Transport:
     """Open the transport of ``target``; the rest is as in ``TargetOptions``.
 
     Raises
@@ -77,11 +82,15 @@ def open_transport(target: str, progress: Callable[[str], None] = _ignore, *,
     except ImportError as error:
         raise TargetError(f"target {name!r} needs a package that is not installed: "
                           + missing(error)) from error
-    transport = factory(TargetOptions(argument, progress, from_source, boot))
+    transport = factory(TargetOptions(argument, progress, from_source, boot, waves))
     if boot and not transport.boots:
         transport.close()
         raise TargetError(f"a boot from flash is simulated by targets rtl and netlist, not by "
                           f"{target!r}; leave it out, and the weights are sent")
+    if waves is not None and not transport.draws_waves:
+        transport.close()
+        raise TargetError(f"waves are drawn of targets rtl and netlist, not of {target!r}; leave "
+                          "--waves out, or give one of these")
     return transport
 
 

@@ -108,6 +108,11 @@ class Transport(abc.ABC):
         """True if ``place`` writes the weight memory, as booting a device from flash does."""
         return False
 
+    @property
+    def draws_waves(self) -> bool:
+        """True if the device's signals are drawn into a file, as ``TargetOptions`` may ask."""
+        return False
+
     def place(self, unit: int, data: bytes) -> None:
         """Write the weight memory, behind the device's back.
 

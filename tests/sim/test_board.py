@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -98,6 +99,46 @@ def test_recipe_decides_how_it_is_compiled(echo: Hdl, name: str, rng: np.random.
 def test_rewritten_design_has_no_probes(echo: Hdl) -> None:
     with pytest.raises(SimulationError, match="no nets to probe"):
         compile_bench(echo, Probe(nets=("rx",)), recipe=RECIPES["CXXRTL"])
+
+
+class Busy(Echo):
+    """An echo that says that it runs."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
+        m.d.comb += self.running.eq(1)
+        return m
+
+
+def test_waves_show_what_the_pins_do(tmp_path: Path, rng: np.random.Generator) -> None:
+    path, data = tmp_path / "waves.vcd", rng.bytes(5)
+    bench = NativeBench(elaborate(Icebreaker(chip=Busy)), waves=path)
+    bench.write(data)
+    bench.run(5000)
+    bench.close()
+    assert bench.draws_waves
+    text = path.read_text()
+    found = re.search(r"\$var wire +1 (\S+) tx \$end", text)
+    assert found is not None
+    levels: dict[int, int] = {}
+    now = 0
+    for line in text.splitlines():
+        if line.startswith("#"):
+            now = int(line[1:])
+        elif line[1:] == found[1] and line[0] in "01":
+            levels[now] = int(line[0])
+    bit = 2 * bench.clocks_per_bit  # a cycle takes two units
+    assert len(levels) > 2 * len(data)
+
+    def level(time: int) -> int:
+        return levels[max(at for at in levels if at <= time)]
+
+    start, received = min(at for at, value in levels.items() if value == 0), []
+    for _ in data:
+        received.append(sum(level(start + bit // 2 + bit * (1 + k)) << k for k in range(8)))
+        start = min((at for at, value in levels.items() if value == 0
+                     and at >= start + 9 * bit + bit // 2), default=0)
+    assert bytes(received) == data
 
 
 def test_run_ends_when_the_line_is_quiet(bench: NativeBench) -> None:

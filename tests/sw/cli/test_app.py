@@ -229,6 +229,17 @@ def test_info_says_first_things_first(capsys: pytest.CaptureFixture[str]) -> Non
     assert "teachers" not in "".join(lines)
 
 
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["-n", "1"], "waves are drawn of targets rtl and netlist, not of 'reference'"),
+    (["-n", "1000"], "waves of 1,000 tokens, prompt included, would take 27.0 GB"),
+])
+def test_waves_that_cannot_be_drawn(model: str, tmp_path: Path, arguments: list[str],
+                                    message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["generate", "-p", "A", "-m", model, "--waves", str(tmp_path / "w.vcd"),
+                     *arguments]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
 def test_image(model: str, tmp_path: Path) -> None:
     out = tmp_path / "image"
     assert cli.main(["image", model, "--out", str(out)]) == 0
