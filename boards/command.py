@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from trilight.hw.contract.device import Device
 from trilight.hw.contract.errors import BuildError, RegressionError, TimingError
 from trilight.hw.flow.build import (
     DEFAULT_SEEDS,
@@ -30,17 +32,22 @@ from trilight.hw.support.terminal import Console
 from trilight.hw.support.tools import Progress
 
 from .calibration import calibration_board
+from .families.board import FamilyBoard
 from .guard import Comparison, Record, check, compare, load_record, number, record
 from .guards import record_path
 from .programmer import find_programmer, program
-from .releases import load_release, module_path, release_path
+from .releases import bitstream_path, load_release, module_path, pack_bitstream, release_path
 
-__all__ = ["RELEASE", "RELEASE_MODULE", "build_command", "flash_command", "flash_design",
-           "guard_command"]
+__all__ = ["BOARD_FIGURES", "RELEASE", "RELEASE_MODULE", "build_command", "flash_command",
+           "flash_design", "guard_command"]
 
 RELEASE = "trilight.release_figures"
 """Entry points group of functions that add figures to a release: each takes a netlist and a
 progress callback, and returns JSON-able fields."""
+
+BOARD_FIGURES = "trilight.board_figures"
+"""Entry points group of functions that add what a board's chip does to a build: each takes a
+``Device`` and the clock in Hz, and returns JSON-able fields."""
 
 RELEASE_MODULE = "trilight.release_module"
 """Entry points group of what compiles a release's netlist: takes the same, and returns a compressed
@@ -71,9 +78,11 @@ def build_command(
     out: Annotated[Path, typer.Option(
         "--out", "-o", metavar="FOLDER", help="Where the results go.")] = Path("build"),
     release: Annotated[bool, typer.Option(
-        "--release", help="Also simulate the netlist with the bundled model, compile it "
-                          "to WebAssembly, and keep figures and module in the package, where "
-                          "reports, --target netlist and trilight demo find them.")] = False,
+        "--release", help="Also keep figures in the package, where reports and trilight boards "
+                          "find them, and a bitstream that is small enough, which trilight "
+                          "flash writes. Of the iCEBreaker also simulate the netlist with the "
+                          "bundled model and compile it to WebAssembly, for trilight "
+                          "demo.")] = False,
     wasm: Annotated[bool, typer.Option(
         "--wasm", help="Do nothing but compile the released netlist to WebAssembly again: after a "
                        "change of the sources that left the design as it was.")] = False,
@@ -97,6 +106,7 @@ def build_command(
         console.print(f"compiled into {escape(str(module_path(board)))}", style="dim")
         return
     built = build(chosen, seeds=_seeds(chosen, seeds), progress=progress)
+    built = replace(built, figures=built.figures | _board_figures(chosen, built.bitstream))
     _write_results(built, out)
     _print_figures(built.figures, console)
     console.print(f"written to {escape(str(out))}", style="dim")
@@ -105,10 +115,29 @@ def build_command(
         console.print(f"released in {escape(str(release_path(board)))}", style="dim")
 
 
+def _board_figures(board: BoardDesign, bitstream: Path) -> dict[str, Any]:
+    """What a board is called, how it is written, and what its chip does."""
+    figures: dict[str, Any] = {"bitstream_bytes": bitstream.stat().st_size}
+    if isinstance(board, FamilyBoard):
+        figures |= {"title": board.title, "family": board.toolchain.name,
+                    "device": board.device_config.name}
+        for entry in entry_points(group=BOARD_FIGURES):
+            more: Callable[[Device, float], dict[str, Any]] = entry.load()
+            figures |= more(board.device_config, board.clock_hz)
+    return figures
+
+
 def _release(built: Build, progress: Progress) -> None:
-    """Keep a build's figures, and its netlist as a module that runs everywhere."""
-    _release_module(built.netlist, built.figures | _release_figures(built.netlist, progress),
-                    progress)
+    """Keep a build's figures; a bitstream that travels; and of the board of the demo its netlist,
+    counted, as a module that runs everywhere."""
+    board = built.netlist.board
+    if isinstance(board, FamilyBoard) and board.ready_made:
+        _replace(bitstream_path(board.name), pack_bitstream(built.bitstream.read_bytes()))
+    if board.name == DEFAULT_BOARD:
+        _release_module(built.netlist, built.figures | _release_figures(built.netlist, progress),
+                        progress)
+    else:
+        _replace(release_path(board.name), (json.dumps(built.figures, indent=2) + "\n").encode())
 
 
 def _release_module(netlist: Netlist, figures: dict[str, Any], progress: Progress) -> None:

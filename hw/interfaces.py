@@ -564,7 +564,8 @@ class MemorySignature(wiring.Signature):
     data : Out
         The word last read, ``Device.read_latency`` cycles after its address.
     write : In(1)
-        Write ``unit_data`` to unit ``unit`` of the word; excludes ``read``.
+        Write ``unit_data`` to unit ``unit`` of the word; excludes ``read``. A memory may take three
+        cycles for it, in which no other unit is written.
     unit : In
     unit_data : In(16)
     """

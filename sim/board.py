@@ -190,10 +190,6 @@ def _target(make: Callable[[BoardDesign, Progress], Hdl], kind: str,
         board = find_board(options.argument or DEFAULT_BOARD)
     except BoardError as error:
         raise TargetError(f"no target {kind}:{options.argument}: {error}") from error
-    if kind == "netlist" and not board.toolchain.models_netlist:
-        raise TargetError(f"there are no models of the cells that {board.name} is made of, so its "
-                          f"netlist can not be simulated; rtl:{board.name} runs the design before "
-                          "synthesis")
     bench = NativeBench(make(board, options.progress), progress=options.progress,
                         boots=options.boot, waves=options.waves)
     return VirtualBoard(bench, f"{kind}:{board.name}")

@@ -171,6 +171,8 @@ class FamilyBoard:
     """Options of openFPGALoader that name the board or its cable."""
     loader_hint: ClassVar[str] = ""
     """Instructions to write the flash memory of a board that openFPGALoader does not know."""
+    ready_made: ClassVar[bool] = False
+    """True if its released bitstream is small enough to travel with the package."""
     usb: ClassVar[tuple[int, int] | None] = None
     """Vendor and product of the bridge to USB, by which a computer knows the board."""
 

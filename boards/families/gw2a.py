@@ -12,8 +12,8 @@ from .board import BlockRamBoard, FeedbackPll
 
 __all__ = ["GW2ABoard", "PllSettings"]
 
-GW2A_18 = Device(name="gw2a-18", weight_words=4096, weight_memory=WeightMemory.BLOCK_RAM)
-"""16 of 46 block RAMs hold weights; tables and other memories take 21."""
+GW2A_18 = Device(name="gw2a-18", weight_words=6144, weight_memory=WeightMemory.BLOCK_RAM)
+"""24 of 46 block RAMs hold weights; tables and other memories take 21."""
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,7 @@ class UP5KBoard(FamilyBoard):
     max_hz_reason = "for the sake of the multipliers"
     # Block RAM of an iCE40 reads as zero for some 3 us after configuration; five times that.
     reset_seconds = 15e-6
+    ready_made = True
     clock_on_pad: ClassVar[bool] = True
     """True if the oscillator is at the pin that reaches the PLL directly."""
 

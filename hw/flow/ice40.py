@@ -25,7 +25,6 @@ class Ice40Tools:
     signs_off = True
     library = "read_verilog -lib -D ICE40_U +/ice40/cells_sim.v"
     cells = "ice40.v"
-    models_netlist = True
     simulation = ""
 
     def synthesis(self, top: str) -> str:

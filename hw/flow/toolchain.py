@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-__all__ = ["REPORT", "Placement", "Toolchain", "nextpnr_placement"]
+__all__ = ["REPORT", "Placement", "Toolchain", "block_rams", "logic", "nextpnr_placement"]
 
 REPORT = "report.json"
 """Ending of the file in which nextpnr says what it reached, after the seed."""
@@ -68,15 +68,11 @@ class Toolchain(Protocol):
 
     @property
     def cells(self) -> str:
-        """File in ``trilight.sim.cells`` with the cells' behaviour."""
+        """File in ``trilight.sim.cells`` with the behaviour of what synthesis maps to."""
 
     @property
     def simulation(self) -> str:
         """Yosys commands, a line each, that ready a mapped design for simulation alone."""
-
-    @property
-    def models_netlist(self) -> bool:
-        """True if that file has the cells that synthesis maps to."""
 
     def synthesis(self, top: str) -> str:
         """Return the Yosys command that maps ``top`` to the family's cells."""
@@ -95,6 +91,17 @@ class Toolchain(Protocol):
 
     def pins(self, constraints: str) -> dict[str, str]:
         """Return the design's ports by the number of their pin, from the file of constraints."""
+
+
+def logic(resources: Mapping[str, int]) -> int:
+    """Return the logic cells or look-up tables in a build's ``resources``, by the family's count.
+    """
+    return next(resources[name] for name in ("lc", "lut4") if name in resources)
+
+
+def block_rams(resources: Mapping[str, int]) -> int:
+    """Return the block RAMs in a build's ``resources``."""
+    return next(resources[name] for name in ("ebr", "bsram") if name in resources)
 
 
 def nextpnr_placement(report: Mapping[str, Any]) -> Placement:

@@ -16,7 +16,9 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from trilight.hw.flow.build import tool_versions
+from trilight.hw.flow.ice40 import ICE40
+from trilight.hw.flow.toolchain import block_rams
+from trilight.hw.support.boards import DEFAULT_BOARD, board_names, load_board
 from trilight.hw.support.terminal import Console
 from trilight.sw.errors import ExploreError
 from trilight.sw.model.bundled import default_model_path
@@ -26,7 +28,7 @@ from .cluster import run_tasks
 from .plot import draw
 from .results import SweepResult, csv_text, evaluate, pareto
 from .sweep import Sweep, parse_sweep
-from .tasks import TOOLS, Store, Task, tasks_of
+from .tasks import Store, Task, board_tools, tasks_of
 
 __all__ = ["explore_command"]
 
@@ -40,8 +42,12 @@ def explore_command(
     sweep_file: Annotated[Path | None, typer.Argument(
         metavar="[SWEEP]",
         help="TOML file that describes the sweep; options go before it.")] = None,
+    board: Annotated[str | None, typer.Option(
+        "--board", "-b", metavar="NAME", autocompletion=board_names,
+        help="Board whose chip is built: " + ", ".join(board_names())
+             + f". Default: {DEFAULT_BOARD}.")] = None,
     clock: Annotated[str | None, typer.Option(
-        "--clock", metavar="HZ,HZ,...", help="Clocks to build for. Default: 48e6.")] = None,
+        "--clock", metavar="HZ,HZ,...", help="Clocks to build for. Default: the board's.")] = None,
     seeds: Annotated[str | None, typer.Option(
         "--seeds", metavar="LIST", help="Placement seeds of each design, such as 1-5. "
                                         "Default: 1-3.")] = None,
@@ -82,9 +88,16 @@ def explore_command(
     for name, text, kind in (("clock_hz", clock, float), ("sequences", sequences, int)):
         if text is not None:
             options[name] = _numbers(text, kind)
+    if board is not None:
+        options["board"] = board
     if seeds is not None:
         options["seeds"] = _ranges(seeds)
     sweep = parse_sweep(sweep_file, options, Model.load(default_model_path()).config)
+    counted = load_board(sweep.board).toolchain is ICE40
+    if activity and not counted:
+        console.print(f"The energy of a cell is known for the {ICE40.name} alone, so none is "
+                      f"computed for {sweep.board}.")
+    activity = activity and counted
     store = Store(out / "results")
     tasks = tasks_of(sweep, activity=activity)
     every = [task for group in tasks.values() for task in group]
@@ -125,7 +138,7 @@ def _publish(outcomes: list[SweepResult], sweep: Sweep, out: Path, console: Cons
 
 
 def _caption(sweep: Sweep) -> str:
-    tools = ", ".join(f"{name} {version}" for name, version in tool_versions(*TOOLS[:3]).items())
+    tools = ", ".join(f"{name} {version}" for name, version in board_tools(sweep.board).items())
     seeds = ", ".join(map(str, sweep.seeds))
     return (f"Board {sweep.board}. Area and clock: placed and routed, worst-case static timing, "
             f"seeds {seeds}. Cycles: computed, equal to the chip's counters. Energy: modelled from "
@@ -136,7 +149,8 @@ def _caption(sweep: Sweep) -> str:
 
 def _print(outcomes: list[SweepResult], best: list[SweepResult], console: Console) -> None:
     table = Table("", "clock", "device", "model", "sequences", box=None)
-    for heading in ("LC", "EBR", "max MHz", "cycles", "used", "tokens/s", "mW", "tokens/J"):
+    for heading in ("logic", "block RAM", "max MHz", "cycles", "used", "tokens/s", "mW",
+                    "tokens/J"):
         table.add_column(heading, justify="right")
     table.add_column("")
     for o in outcomes:
@@ -146,8 +160,8 @@ def _print(outcomes: list[SweepResult], best: list[SweepResult], console: Consol
             " ".join(f"{name}={value}" for name, value in o.point.design.device) or "-",
             f"V{sizes['vocab_size']} d{sizes['d_model']} L{sizes['n_layers']} "
             f"H{sizes['d_hidden']}", str(o.point.sequences),
-            "" if o.lc is None else f"{o.lc:,}",
-            "" if o.resources is None else str(o.resources["ebr"]),
+            "" if o.logic is None else f"{o.logic:,}",
+            "" if o.resources is None else str(block_rams(o.resources)),
             "" if o.fmax_median_hz is None else f"{o.fmax_median_hz / 1e6:.1f}",
             f"{o.cycles_per_token:,.10g}", f"{o.utilisation:.3f}",
             "" if o.tokens_per_s is None else f"{o.tokens_per_s:,.0f}",

@@ -17,6 +17,7 @@ from .sweep import Point
 __all__ = ["draw"]
 
 INK, QUIET, GRID = "#1c2733", "#7b8794", "#e3e7eb"
+AREA = "logic cells or look-up tables"
 CAPTION_CHARS = 185
 COLOURS = ("#0b6e99", "#d1622b", "#3f8f4f", "#8250a8", "#b08900", "#c2366b")
 
@@ -43,17 +44,17 @@ def draw(
     names = _names([o.point for o in outcomes])
 
     area, *energy = panels
-    _style(area, "Speed for area", "logic cells", "tokens per second")
-    missed = [o for o in outcomes if o.failed and o.lc is not None and "misses" in o.failed]
+    _style(area, "Speed for area", AREA, "tokens per second")
+    missed = [o for o in outcomes if o.failed and o.logic is not None and "misses" in o.failed]
     for o in missed:
         would = o.point.design.clock_hz / o.cycles_per_token
-        area.scatter(o.lc, would, marker="x", s=36, color=QUIET, linewidths=1.2, zorder=2)
+        area.scatter(o.logic, would, marker="x", s=36, color=QUIET, linewidths=1.2, zorder=2)
     for o in outcomes:
         if o.tokens_per_s is not None:
-            _point(area, float(o.lc or 0), o.tokens_per_s, colour[o.point.design.clock_hz],
+            _point(area, float(o.logic or 0), o.tokens_per_s, colour[o.point.design.clock_hz],
                    o in best)
-    _front(area, [(float(o.lc or 0), float(o.tokens_per_s or 0)) for o in best])
-    _label(area, [(float(o.lc or 0), float(o.tokens_per_s or 0), names[o.point], o)
+    _front(area, [(float(o.logic or 0), float(o.tokens_per_s or 0)) for o in best])
+    _label(area, [(float(o.logic or 0), float(o.tokens_per_s or 0), names[o.point], o)
                   for o in best], colour)
 
     for axes in energy:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any
 
+from trilight.hw.flow.toolchain import logic
 from trilight.sw.power import Activity, Interval, estimate_power
 from trilight.sw.report.performance import predict
 
@@ -21,8 +22,8 @@ class SweepResult:
     """Figures of a point. What is not known, or follows from a failure, is None."""
 
     point: Point
-    lc: int | None = None
-    """Logic cells, as placed."""
+    logic: int | None = None
+    """Logic cells or look-up tables, as placed."""
     resources: dict[str, int] | None = None
     fmax_hz: dict[int, float] | None = None
     """By placement seed, from static timing."""
@@ -48,7 +49,7 @@ class SweepResult:
         return sum(fmax >= clock for fmax in (self.fmax_hz or {}).values())
 
     def to_dict(self) -> dict[str, Any]:
-        return {**self.point.to_dict(), "lc": self.lc, "resources": self.resources,
+        return {**self.point.to_dict(), "logic": self.logic, "resources": self.resources,
                 "fmax_hz": self.fmax_hz, "fmax_median_hz": self.fmax_median_hz,
                 "seeds_met": self.seeds_met, "cycles_per_token": self.cycles_per_token,
                 "utilisation": self.utilisation, "tokens_per_s": self.tokens_per_s,
@@ -87,7 +88,7 @@ def _outcome(point: Point, sweep: Sweep, store: Store) -> SweepResult | None:
         return replace(computed, failed=why)
     resources = next(iter(placed.values()))["resources"]
     fmax = {seed: float(result["fmax_hz"][str(seed)]) for seed, result in placed.items()}
-    built = replace(computed, lc=resources["lc"], resources=resources, fmax_hz=fmax)
+    built = replace(computed, logic=logic(resources), resources=resources, fmax_hz=fmax)
     if performance.violations:
         return replace(built, failed="the model does not fit: " + performance.violations[0])
     if not built.seeds_met:
@@ -110,9 +111,9 @@ def pareto(outcomes: Iterable[SweepResult]) -> list[SweepResult]:
     working = [o for o in outcomes if o.failed is None]
 
     def merits(o: SweepResult) -> tuple[float, ...]:
-        assert o.lc is not None
+        assert o.logic is not None
         assert o.tokens_per_s is not None
-        return (-o.lc, o.tokens_per_s,
+        return (-o.logic, o.tokens_per_s,
                 o.tokens_per_joule.p50 if o.tokens_per_joule else 0.0)
 
     def beaten(o: SweepResult) -> bool:

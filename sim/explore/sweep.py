@@ -11,7 +11,7 @@ from typing import Any
 from trilight.hw.contract.device import Device
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.flow.build import BoardDesign, find_board
-from trilight.hw.support.boards import DEFAULT_BOARD, board_device
+from trilight.hw.support.boards import DEFAULT_BOARD, board_device, load_board
 from trilight.sw.errors import ExploreError
 
 __all__ = ["Point", "Sweep", "SweepDesign", "parse_sweep"]
@@ -175,6 +175,7 @@ def parse_sweep(path: Path | None, options: Mapping[str, Any],
         elif (value := options.get(name, text.get(name))) is not None:
             merged[name] = _values(value, float if name == "clock_hz" else int, name,
                                    minimum=int(name != "seeds"))
+    merged.setdefault("clock_hz", (float(load_board(merged["board"]).default_hz),))
     merged["model"] = {name: merged["model"].get(name, (value,))
                        for name, value in default_model.to_dict().items()} | merged["model"]
     return Sweep(**merged)

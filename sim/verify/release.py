@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from importlib.metadata import version
+from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -36,6 +36,10 @@ __all__ = ["Origin", "Record", "campaign_records", "check_modules",
            "check_releases", "release_check_command"]
 
 SCHEMA = "trilight/release-check/v1"
+
+BUILDS = "trilight.builds"
+"""Entry points group of functions that return figures of builds by board: those that are released
+without a count of their activity too."""
 
 
 class Origin(StrEnum):
@@ -82,7 +86,13 @@ class Record:
         return cls(name=name, release=release, origin=origin, reason=reason, command=command)
 
 
-def check_releases(releases: Mapping[str, Release], *, rebuild: bool = False,
+def released_builds() -> dict[str, dict[str, Any]]:
+    """Return the figures of every build that is released, by board."""
+    return {board: figures for entry in entry_points(group=BUILDS)
+            for board, figures in entry.load()().items()}
+
+
+def check_releases(releases: Mapping[str, Mapping[str, Any]], *, rebuild: bool = False,
                    progress: Progress) -> tuple[list[Record], set[str]]:
     """Compare every release with the design of its board.
 
@@ -126,8 +136,8 @@ def check_modules(releases: Mapping[str, Release], *, rebuild: bool = False,
                 name, frequency=release["clock_hz"], baud=release.get("baud")), rebuild, progress)]
 
 
-def _check_release(name: str, board: BoardDesign, release: Release, digest: str, rebuild: bool,
-                   progress: Progress) -> Record:
+def _check_release(name: str, board: BoardDesign, release: Mapping[str, Any], digest: str,
+                   rebuild: bool, progress: Progress) -> Record:
     record = Record.of(f"release of {name}", release["design_sha256"], [digest],
                        f"trilight build {name} --release", release=True)
     made_with, here = release["tools"]["amaranth"], version("amaranth")
@@ -242,9 +252,8 @@ def release_check_command(
     def progress(text: str) -> None:
         console.print(escape(text), style="dim")
 
-    releases = load_releases()
-    records, designs = check_releases(releases, rebuild=rebuild, progress=progress)
-    records += check_modules(releases, rebuild=rebuild, progress=progress)
+    records, designs = check_releases(released_builds(), rebuild=rebuild, progress=progress)
+    records += check_modules(load_releases(), rebuild=rebuild, progress=progress)
     records += campaign_records(results, designs)
     _print(records, Console())
     lagging = [record for record in records if record.origin is not Origin.PRESENT]

@@ -316,7 +316,7 @@ GROUPS = {
     "To run": ("generate", "classify", "score", "demo", "board", "doctor"),
     "Models": ("info", "image", "import", "export", "plan", "evaluate"),
     "To train": ("train", "compare"),
-    "To build": ("build", "flash", "explore"),
+    "To build": ("boards", "build", "flash", "explore"),
     "To measure": ("bench", "performance", "power", "meter", "calibrate", "field"),
     "To develop": ("guard", "release-check", "soak", "formal", "faults", "mutation",
                    "verify-layer", "verify-token"),

@@ -15,8 +15,8 @@ from trilight.sw.model.model import Model
 
 CONFIG = ModelConfig(vocab_size=30, d_model=40, n_layers=2, d_hidden=60)
 
-BOARDS = ["ulx3s-45f", "colorlight-i5", "tang-nano-20k"]
-"""One for each depth of the weight memory."""
+BOARDS = ["ulx3s-45f", "colorlight-i5", "tang-nano-20k", "ulx3s-85f"]
+"""One for each size of the weight memory."""
 
 
 def tokens(transport: Transport, model: Model, seed: int) -> list[list[int]]:
@@ -47,5 +47,6 @@ def test_rtl_gives_the_references_tokens(name: str, model: Model, seed: int) -> 
 
 
 @pytest.mark.slow
-def test_netlist_gives_the_references_tokens(model: Model, seed: int) -> None:
-    check(synthesise(find_board("ulx3s-45f")), model, seed)
+@pytest.mark.parametrize("name", ["ulx3s-45f", "tang-nano-20k", "ulx3s-85f"])
+def test_netlist_gives_the_references_tokens(name: str, model: Model, seed: int) -> None:
+    check(synthesise(find_board(name)), model, seed)

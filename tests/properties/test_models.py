@@ -186,14 +186,17 @@ def test_models_of_a_campaign(seed: int) -> None:
     assert all(all(outcome.values.values()) for outcome in outcomes)
 
 
-def test_drawn_sizes_are_legal_and_reach_the_limits(rng: np.random.Generator) -> None:
-    drawn = [draw_config(rng, DEVICE) for _ in range(400)]
-    assert not any(config.violations(DEVICE) for config in drawn)
-    assert min(config.d_model for config in drawn) == DEVICE.min_rows
-    assert max(config.d_model for config in drawn) > 160
-    most_words = max(config.weight_words(DEVICE.packing) for config in drawn)
-    assert most_words > DEVICE.weight_words * 3 // 4
-    assert {config.head(DEVICE.packing).short for config in drawn} == {False, True}
+@pytest.mark.parametrize("board", ["icebreaker", "tang-nano-20k", "ulx3s-85f"])
+def test_drawn_sizes_are_legal_and_reach_the_limits(board: str, rng: np.random.Generator) -> None:
+    device = board_device(board)
+    packing = device.packing
+    drawn = [draw_config(rng, device) for _ in range(400)]
+    assert not any(config.violations(device) for config in drawn)
+    assert min(config.d_model for config in drawn) == device.min_rows
+    assert max(config.d_model for config in drawn) > device.max_rows // 4
+    assert max(config.weight_words(packing) for config in drawn) > device.weight_words * 3 // 4
+    assert {config.head(packing).short for config in drawn} == (
+        {False} if device.trits == packing.short_trits else {False, True})
 
 
 def test_the_float_model_makes_the_same_choice(rng: np.random.Generator) -> None:

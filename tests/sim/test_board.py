@@ -271,11 +271,6 @@ def test_targets_refuse_an_unknown_board(target: Any) -> None:
         target(TargetOptions("abacus"))
 
 
-def test_netlist_without_models_is_refused() -> None:
-    with pytest.raises(TargetError, match="no models of the cells that tang-nano-20k is made of"):
-        netlist_target(TargetOptions("tang-nano-20k"))
-
-
 def test_compiler_error_names_its_log(tmp_path: Path) -> None:
     verilog = tmp_path / "design.v"
     verilog.write_text("""module trilight(clk12_0__io, uart_0__rx__io, uart_0__tx__io);

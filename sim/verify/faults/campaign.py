@@ -15,6 +15,7 @@ from typing import Any
 import trilight.hw
 import trilight.sim
 import trilight.sw
+from trilight.hw.support.boards import DEFAULT_BOARD
 from trilight.hw.support.cache import digest
 from trilight.sim.verify.journal import Journal
 from trilight.sw.errors import FaultsError
@@ -25,8 +26,8 @@ from .plan import KINDS
 from .session import OUTCOMES, FaultOutcome, Sessions
 from .upsets import Upsets
 
-__all__ = ["BATCH", "TARGETS", "UPSETS", "Progress", "run_batches", "run_one", "sessions_of",
-           "summarise"]
+__all__ = ["BATCH", "EMULATED", "TARGETS", "UPSETS", "Progress", "file_stem", "run_batches",
+           "run_one", "sessions_of", "summarise"]
 
 BATCH = 20
 """Sessions between two results that are kept."""
@@ -37,26 +38,35 @@ WATCHDOG_S = 600
 TARGETS = ("device", "rtl", "netlist", "hanging")
 """``hanging`` is the emulated device too, which hangs in its run and is reset afterwards."""
 
+EMULATED = ("device", "hanging")
+"""Targets without a chip, and so without a board."""
+
 UPSETS = ("weights", "memories")
 
 Progress = Callable[[int, int, int], None]
 """Called with the sessions that are done, faults, and requests that went as they must not."""
 
 
+def file_stem(target: str, board: str) -> str:
+    """Return what files of a target's results are called after."""
+    return target if board == DEFAULT_BOARD else f"{board}-{target}"
+
+
 @cache
-def sessions_of(target: str, seed: int) -> Sessions:
+def sessions_of(target: str, seed: int, board: str = DEFAULT_BOARD) -> Sessions:
     """Sessions on a target; making them includes building it."""
-    if target in ("weights", "memories"):
-        return Upsets(seed, checked=target == "weights")
-    if target in ("device", "hanging"):
+    if target in UPSETS:
+        return Upsets(seed, checked=target == "weights", board=board)
+    if target in EMULATED:
         return Sessions(EmulatedDevice, seed, apart=target == "hanging")
-    return Sessions(open_pins(target), seed)
+    return Sessions(open_pins(target, board), seed)
 
 
-def run_one(target: str, seed: int, session: int) -> list[FaultOutcome]:
+def run_one(target: str, seed: int, session: int,
+            board: str = DEFAULT_BOARD) -> list[FaultOutcome]:
     """The session of a number; no other one has a say in what becomes of it."""
     # Synthesising and compiling a target takes as long as it takes.
-    sessions = sessions_of(target, seed)
+    sessions = sessions_of(target, seed, board)
     with _watchdog():
         return sessions.run(session)
 
@@ -75,9 +85,10 @@ def _watchdog() -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _batch(target: str, seed: int, first: int, count: int) -> tuple[int, list[dict[str, Any]]]:
+def _batch(target: str, seed: int, board: str, first: int,
+           count: int) -> tuple[int, list[dict[str, Any]]]:
     return first, [outcome.to_dict() for session in range(first, first + count)
-                   for outcome in run_one(target, seed, session)]
+                   for outcome in run_one(target, seed, session, board)]
 
 
 def _version() -> str:
@@ -87,7 +98,8 @@ def _version() -> str:
     return digest(*(path.read_text() for path in files))
 
 
-def run_batches(target: str, seed: int, count: int, folder: Path, *, jobs: int = 1,
+def run_batches(target: str, seed: int, count: int, folder: Path, *,
+                board: str = DEFAULT_BOARD, jobs: int = 1,
                 progress: Progress = lambda done, faults, bad: None) -> list[FaultOutcome]:
     """Make ``count`` sessions, but those whose results are in ``folder``; return all outcomes.
 
@@ -100,6 +112,8 @@ def run_batches(target: str, seed: int, count: int, folder: Path, *, jobs: int =
         Sessions; they have numbers from 0.
     folder : Path
         Where results are kept. A change of the program begins a new file.
+    board : str
+        Board whose chip is simulated.
     jobs : int
         Processes.
     progress : callable
@@ -110,8 +124,9 @@ def run_batches(target: str, seed: int, count: int, folder: Path, *, jobs: int =
         The folder can not be used.
     """
     version = _version()
-    journal = Journal(folder / f"{target}-{seed}-{version[:12]}.jsonl",
-                      {"target": target, "seed": seed, "version": version}, error=FaultsError)
+    journal = Journal(folder / f"{file_stem(target, board)}-{seed}-{version[:12]}.jsonl",
+                      {"target": target, "board": board, "seed": seed, "version": version},
+                      error=FaultsError)
     batches = {int(first): [FaultOutcome(**outcome) for outcome in outcomes]
                for first, outcomes in journal.results.items()}
 
@@ -123,7 +138,8 @@ def run_batches(target: str, seed: int, count: int, folder: Path, *, jobs: int =
     report()
     todo = (first for first in range(0, count, BATCH) if first not in batches)
     with ProcessPoolExecutor(jobs) as pool:
-        running = {pool.submit(_batch, target, seed, first, BATCH) for first in islice(todo, jobs)}
+        running = {pool.submit(_batch, target, seed, board, first, BATCH)
+                   for first in islice(todo, jobs)}
         try:
             while running:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -131,7 +147,7 @@ def run_batches(target: str, seed: int, count: int, folder: Path, *, jobs: int =
                     first, outcomes = future.result()
                     journal.keep(str(first), outcomes)
                     batches[first] = [FaultOutcome(**outcome) for outcome in outcomes]
-                    running |= {pool.submit(_batch, target, seed, first, BATCH)
+                    running |= {pool.submit(_batch, target, seed, board, first, BATCH)
                                 for first in islice(todo, 1)}
                 report()
         except BaseException:

@@ -18,6 +18,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from trilight.hw.support.boards import DEFAULT_BOARD, board_names
 from trilight.hw.support.terminal import Console
 from trilight.sw.cli.console import replace_json
 from trilight.sw.errors import FaultsError
@@ -26,7 +27,7 @@ from trilight.sw.model.model import Model
 from trilight.sw.model.text import read_text
 from trilight.sw.report.summary import Row, write_topic
 
-from .campaign import TARGETS, UPSETS, run_batches, run_one, summarise
+from .campaign import EMULATED, TARGETS, UPSETS, file_stem, run_batches, run_one, summarise
 from .loss import KINDS as LOSS_KINDS
 from .loss import Losses, plot
 from .loss import summarise as summarise_losses
@@ -40,6 +41,9 @@ console = Console(stderr=True)
 
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where results are kept.")]
 Seed = Annotated[int, typer.Option("--seed", help="Of everything that is random.")]
+BoardName = Annotated[str, typer.Option(
+    "--board", "-b", metavar="NAME", autocompletion=board_names,
+    help="Board whose design is simulated: " + ", ".join(board_names()) + ".")]
 
 
 @faults_commands.callback()
@@ -59,6 +63,7 @@ def link(
         "--target", "-t", help=f"What is at the other end of the line: {', '.join(TARGETS)}; "
                                "device is the one emulated by the integer reference, hanging "
                                "that one as a chip that hangs.")] = "device",
+    board: BoardName = DEFAULT_BOARD,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes.")] = 1,
     only: Annotated[int | None, typer.Option(
         "--only", metavar="NUMBER", help="Make the session of this number alone, and show what "
@@ -74,11 +79,14 @@ def link(
     """
     if target not in TARGETS:
         raise FaultsError(f"there is no target {target!r}; there are {', '.join(TARGETS)}")
+    if target in EMULATED and board != DEFAULT_BOARD:
+        raise FaultsError(f"target {target} is the integer reference and no {board}; choose its "
+                          "design with --target rtl or --target netlist")
     if only is not None:
-        outcomes = run_one(target, seed, only)
+        outcomes = run_one(target, seed, only, board)
         print(json.dumps([outcome.to_dict() for outcome in outcomes], indent=1))
         raise typer.Exit(int(any(outcome.bad for outcome in outcomes)))
-    _campaign(target, seed, count, jobs, out)
+    _campaign(target, board, seed, count, jobs, out)
 
 
 @faults_commands.command()
@@ -89,6 +97,7 @@ def memory(
     checked: Annotated[bool, typer.Option(
         "--weights/--others", help="Bits of the weights in use, which the chip checks, or of all "
                                    "other memories, which it does not.")] = True,
+    board: BoardName = DEFAULT_BOARD,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes.")] = 1,
     out: Out = Path("build/faults"),
 ) -> None:
@@ -97,7 +106,7 @@ def memory(
     With --weights it fails unless each of them is found, by the request during which it was flipped
     or by the next one, and the tokens are right again. With --others it shows what becomes of them.
     """
-    _campaign("weights" if checked else "memories", seed, count, jobs, out)
+    _campaign("weights" if checked else "memories", board, seed, count, jobs, out)
 
 
 @faults_commands.command()
@@ -164,17 +173,18 @@ def _leave_topic(out: Path, seed: int) -> None:
     write_topic("faults", "Faults", rows, seed=seed, command="make faults")
 
 
-def _campaign(target: str, seed: int, count: int, jobs: int, out: Path) -> None:
+def _campaign(target: str, board: str, seed: int, count: int, jobs: int, out: Path) -> None:
     with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                   TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
         task = bar.add_task("sessions", total=count)
         outcomes = run_batches(
-            target, seed, count, out, jobs=jobs,
+            target, seed, count, out, board=board, jobs=jobs,
             progress=lambda done, faults, bad: bar.update(
                 task, completed=min(done, count), description=f"sessions, {faults:,} faults"
                 + (f", [red]{bad} went wrong[/]" if bad else "")))
-    document = {"command": _command(), **design_info(target), **summarise(target, seed, outcomes)}
-    path = out / f"{target}.json"
+    document = {"command": _command(), "board": board, **design_info(target, board),
+                **summarise(target, seed, outcomes)}
+    path = out / f"{file_stem(target, board)}.json"
     replace_json(path, document)
     _leave_topic(out, seed)
     table = Table("kind", "faults", "requests", *OUTCOMES, "median s", "most s")

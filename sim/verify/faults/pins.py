@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from trilight.hw.flow.build import Hdl, elaborate, find_board, synthesise
+from trilight.hw.support.boards import DEFAULT_BOARD
 from trilight.sim.board import IDLE, QUIET_BITS
 from trilight.sim.native.compile import NativeBench
 
@@ -35,25 +36,25 @@ class Memory:
 
 
 @cache
-def _design(target: str) -> Hdl:
-    return {"rtl": elaborate, "netlist": synthesise}[target](find_board())
+def _design(target: str, board: str) -> Hdl:
+    return {"rtl": elaborate, "netlist": synthesise}[target](find_board(board))
 
 
-def open_pins(target: str) -> Callable[[], "PinDevice"]:
+def open_pins(target: str, board: str = DEFAULT_BOARD) -> Callable[[], "PinDevice"]:
     """Return a maker of chips of target ``rtl`` or ``netlist``."""
-    return lambda: PinDevice(_design(target))
+    return lambda: PinDevice(_design(target, board))
 
 
-def design_info(target: str) -> dict[str, str]:
+def design_info(target: str, board: str = DEFAULT_BOARD) -> dict[str, str]:
     """Digests by which the design of a target or of its memories is known; none of ``device``."""
     if target == "device":
         return {}
-    return _design("netlist" if target == "netlist" else "rtl").build_info
+    return _design("netlist" if target == "netlist" else "rtl", board).build_info
 
 
-def memories_of_rtl() -> dict[str, Memory]:
+def memories_of_rtl(board: str = DEFAULT_BOARD) -> dict[str, Memory]:
     """Memories of target ``rtl`` by their names in the design, without ``chip``."""
-    verilog = _design("rtl").verilog.read_text()
+    verilog = _design("rtl", board).verilog.read_text()
     found = {name: Memory(f"\\chip.{name}", int(last) + 1, int(top) + 1) for top, name, last
              in re.findall(r"^  reg \[(\d+):0\] \\chip\.(\S+)  \[(\d+):0\];$", verilog,
                            re.MULTILINE)}
@@ -62,9 +63,10 @@ def memories_of_rtl() -> dict[str, Memory]:
     return found
 
 
-def open_upsets() -> "PinDevice":
+def open_upsets(board: str = DEFAULT_BOARD) -> "PinDevice":
     """A chip of target ``rtl`` whose memories' bits can be flipped."""
-    return PinDevice(_design("rtl"), [memory.path for memory in memories_of_rtl().values()])
+    return PinDevice(_design("rtl", board),
+                     [memory.path for memory in memories_of_rtl(board).values()])
 
 
 class PinDevice(Device):

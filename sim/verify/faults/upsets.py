@@ -1,8 +1,9 @@
 """Single bits of a running chip's memories, flipped at any cycle."""
 
 import random
+from functools import partial
 
-from trilight.hw.support.boards import board_device
+from trilight.hw.support.boards import DEFAULT_BOARD, board_device
 from trilight.sw.errors import TrilightError
 
 from .line import HangError
@@ -24,11 +25,14 @@ class Upsets(Sessions):
     checked : bool
         Whether the bit is one of the weights in use; otherwise it is one of any other memory, of
         which each is as likely as the others.
+    board : str
+        Board whose chip it is.
     """
 
-    def __init__(self, seed: int, *, checked: bool) -> None:
-        super().__init__(open_upsets, seed)
-        device = open_upsets()
+    def __init__(self, seed: int, *, checked: bool, board: str = DEFAULT_BOARD) -> None:
+        self._open = partial(open_upsets, board)
+        super().__init__(self._open, seed)
+        device = self._open()
         self.connect(device)
         self.request(LOAD)
         self._cycles: dict[str, int] = {}
@@ -38,21 +42,21 @@ class Upsets(Sessions):
             self._cycles[name] = device.cycles - before
         device.close()
         self._checked = checked
-        self._memories = {name: memory for name, memory in memories_of_rtl().items()
+        self._used = self.model.config.weight_words(board_device(board).packing)
+        self._memories = {name: memory for name, memory in memories_of_rtl(board).items()
                           if name.startswith(CHECKED) == checked}
 
     def run(self, session: int) -> list[FaultOutcome]:
         """Flip a bit, and make two requests."""
         rng = random.Random(f"{self._seed}:{session}")
-        device = open_upsets()
+        device = self._open()
         self.connect(device)
         self.request(OPEN)
         self.request(LOAD)
         name = rng.choice(list(GENERATIONS))
         where = list(self._memories)[session % len(self._memories)]
         memory = self._memories[where]
-        used = self.model.config.weight_words(board_device().packing)
-        address = rng.randrange(used if self._checked else memory.words)
+        address = rng.randrange(self._used if self._checked else memory.words)
         wait = 0 if rng.random() < 0.2 else rng.randrange(self._cycles[name])
         device.upset(memory, address, rng.randrange(memory.width), wait)
         start = device.now()

@@ -1,6 +1,7 @@
 """Small faults in gateware and host, and whether the tests notice: ``trilight mutation``."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -8,6 +9,7 @@ import typer
 from rich.markup import escape
 
 from trilight.hw.flow.build import find_board
+from trilight.hw.support.boards import DEFAULT_BOARD, board_device, board_names
 from trilight.hw.support.terminal import Console
 from trilight.sw.cli.console import progress_bar, write_json
 from trilight.sw.errors import SimulationError
@@ -59,6 +61,10 @@ def gateware(
         "--again", metavar="FILE", exists=True, dir_okay=False,
         help="Only the survivors in a file of --json, of the same design, after the regression has "
              "learnt to say more.")] = None,
+    board: Annotated[str, typer.Option(
+        "--board", "-b", metavar="NAME", autocompletion=board_names,
+        help="Board whose design is mutated; one with the default board's sizes, which the "
+             "regression is written for.")] = DEFAULT_BOARD,
     folder: Folder = DEFAULT_FOLDER,
     json_path: Json = None,
 ) -> None:
@@ -71,12 +77,17 @@ def gateware(
     def say(text: str) -> None:
         console.print(escape(text), style="dim")
 
+    known, sizes = board_device(), board_device(board)
+    if replace(sizes, name=known.name, weight_memory=known.weight_memory) != known:
+        raise SimulationError(f"the regression is written for the sizes of the {known.name}, and "
+                              f"those of {board} are others; choose a board with an UP5K or an "
+                              "ECP5-45F, and see trilight soak for the others")
     earlier = None if again is None else _read(again)
     if earlier is not None:
         seed = earlier["seed"]
     console.print(f"seed: {seed}")
     campaign = Campaign(
-        find_board(), number=number, seed=seed, folder=folder, thorough=not quick,
+        find_board(board), number=number, seed=seed, folder=folder, thorough=not quick,
         mutants=None if earlier is None else [Mutant(fate.mutation, fate.sources)
                                               for fate in survivors(earlier)], progress=say)
     if earlier is not None and earlier.get("design_sha256") != campaign.prepared.design_sha256:
@@ -96,7 +107,8 @@ def gateware(
         except KeyboardInterrupt:
             say(f"stopped; the same command goes on from {campaign.journal.path}")
             raise SystemExit(130) from None
-    command = f"trilight mutation gateware --number {number} --seed {seed}"
+    command = (f"trilight mutation gateware --number {number} --seed {seed}"
+               + f" --board {board}" * (board != DEFAULT_BOARD))
     if earlier is not None:
         found = asked_again(earlier, fates)
     else:

@@ -19,7 +19,7 @@ WORDS = 20
 DEVICES = [
     Device(name=f"{lanes} lanes of {trits}", lanes=lanes, trits=trits, weight_words=WORDS,
            weight_memory=WeightMemory.BLOCK_RAM)
-    for lanes, trits in ((2, 5), (8, 5), (12, 5), (12, 3), (64, 3))]
+    for lanes, trits in ((2, 5), (8, 5), (12, 5), (12, 3), (64, 3), (86, 3))]
 
 
 class Store:
@@ -42,12 +42,13 @@ class Store:
 
     async def write(self, units: NDArray[np.uint16]) -> None:
         ctx, dut = self.ctx, self.dut
-        ctx.set(dut.write, 1)
         for address, unit in enumerate(units.tolist()):
+            ctx.set(dut.write, 1)
             ctx.set(dut.addr, address)
             ctx.set(dut.unit_data, unit)
             await ctx.tick()
-        ctx.set(dut.write, 0)
+            ctx.set(dut.write, 0)
+            await ctx.tick().repeat(2)
 
     async def read(self, address: int) -> int:
         ctx, dut = self.ctx, self.dut

@@ -187,7 +187,7 @@ def test_figures_and_front(address: str, ran: list[Task], tmp_path: Path) -> Non
               o.point.sequences): o for o in outcomes}
     fast = found[48e6, 1, 1]
     assert fast.tokens_per_s == 48e6 / predict(MODEL, device=board_device()).cycles_per_token
-    assert (fast.lc, fast.seeds_met, fast.fmax_median_hz) == (3500, 2, 50.5e6)
+    assert (fast.logic, fast.seeds_met, fast.fmax_median_hz) == (3500, 2, 50.5e6)
     assert fast.tokens_per_joule is not None
     assert fast.power_mw is not None
     assert fast.tokens_per_joule.p50 == pytest.approx(
@@ -280,7 +280,7 @@ def test_chip_that_does_not_run_is_a_result(address: str, ran: list[Task],
     store.put(activity, {"failed": "the run ended early"})
     [outcome] = evaluate(which, store)[0]
     assert outcome.failed == "its simulation fails: the run ended early"
-    assert outcome.lc is not None
+    assert outcome.logic is not None
 
 
 def test_reason_is_the_tools_own() -> None:

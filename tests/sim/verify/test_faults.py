@@ -263,8 +263,12 @@ def test_a_session_at_the_pins() -> None:
     assert any(outcome.outcome == "recovered" for outcome in outcomes)
 
 
-def test_flipped_bits_of_weights_are_found() -> None:
-    upsets = Upsets(1, checked=True)
+@pytest.mark.parametrize("board", [
+    "icebreaker",
+    # Block RAM, with memories of whole words and of units.
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("tang-nano-20k", "ulx3s-85f"))])
+def test_flipped_bits_of_weights_are_found(board: str) -> None:
+    upsets = Upsets(1, checked=True, board=board)
     outcomes = [outcome for number in range(8) for outcome in upsets.run(number)]
     assert {outcome.outcome for outcome in outcomes} <= {"recovered", "refused"}
     assert all(outcome.injected == 1 for outcome in outcomes)

@@ -35,7 +35,8 @@ def changed(present: str, **changes: Any) -> dict[str, Release]:
 def folder(tmp_path: Path, present: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Records of a campaign of this design, as the command finds them."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(release, "load_releases", lambda: changed(present))
+    for name in ("load_releases", "released_builds"):
+        monkeypatch.setattr(release, name, lambda: changed(present))
     monkeypatch.setattr(release, "load_module", lambda _board: None)
     records = tmp_path / "docs" / "results"
     records.mkdir(parents=True)
@@ -153,7 +154,7 @@ def test_an_older_campaign_is_reported_and_fails_strictly(
 
 def test_a_release_of_another_design_fails(folder: Path, present: str,
                                            monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(release, "load_releases",
+    monkeypatch.setattr(release, "released_builds",
                         lambda: changed(present, design_sha256=OTHER))
     assert main(["release-check"]) == 1
 

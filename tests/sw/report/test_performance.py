@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from trilight.hw.contract.shapes import ModelConfig
-from trilight.hw.support.boards import board_device
+from trilight.hw.support.boards import board_device, load_board
 from trilight.sw.cli.app import main
 from trilight.sw.errors import PerformanceError
 from trilight.sw.model.bundled import default_model_path
+from trilight.sw.model.model import Model
 from trilight.sw.report.performance import Schedule, SequenceRequest, predict
 
 DEVICE = board_device()
@@ -77,6 +78,16 @@ def test_sizes_come_from_a_model_file(capsys: pytest.CaptureFixture[str]) -> Non
     printed = capsys.readouterr().out
     assert "n_layers 9" in printed
     assert "Does not fit up5k: weight words" in printed
+
+
+def test_cycles_of_another_board(tmp_path: Path) -> None:
+    out = tmp_path / "performance.json"
+    assert main(["performance", "--board", "ulx3s-85f", "--json", str(out)]) == 0
+    found = json.loads(out.read_text())
+    board = load_board("ulx3s-85f")
+    assert found["clock_hz"] == board.default_hz
+    expected = predict(Model.load(default_model_path()).config, sequences=1, device=board.device)
+    assert found["cycles_per_token"] == expected.cycles_per_token
 
 
 @pytest.mark.parametrize(("arguments", "message"), [

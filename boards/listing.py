@@ -1,0 +1,124 @@
+"""The command that lists the boards, and the tables of ``docs/boards.md``."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from trilight.hw.contract.errors import BuildError
+from trilight.hw.flow.toolchain import block_rams, logic
+from trilight.hw.support.boards import board_names
+from trilight.hw.support.files import write_whole
+from trilight.hw.support.terminal import Console, visible
+
+from .releases import all_figures, bitstream_path
+
+__all__ = ["boards_command", "build_rows", "markdown", "speed_rows"]
+
+Figures = Mapping[str, Any]
+
+BUILD_HEADINGS = ("board", "FPGA", "clock, MHz", "serial, baud", "logic", "block RAM", "DSP",
+                  "allowed clock, MHz, by seed", "flashed")
+SPEED_HEADINGS = ("board", "weights on chip", "model", "its weights", "cycles, one and two",
+                  "tokens/s, one and two sequences")
+
+LOGIC_UNITS = {"lc": "LC", "lut4": "LUT4"}
+
+
+def boards_command(
+    markdown_tables: Annotated[bool, typer.Option(
+        "--markdown", help="Print the tables of docs/boards.md instead.")] = False,
+    json_file: Annotated[Path | None, typer.Option(
+        "--json", metavar="FILE", help="Also write the figures to this file as JSON.")] = None,
+) -> None:
+    """List the boards, what was built for each, and what it does.
+
+    Area and clock are those of the released builds, cycles are computed and exact; no figure was
+    measured on silicon. trilight build BOARD --release makes or renews a line.
+    """
+    released = {name: figures for name, figures in all_figures().items() if "capacity" in figures}
+    if markdown_tables:
+        print(visible(markdown(released)))
+    else:
+        _print(released, Console())
+    if json_file is not None:
+        try:
+            write_whole(json_file, (json.dumps(released, indent=2) + "\n").encode())
+        except OSError as error:
+            raise BuildError(f"{json_file} cannot be written: {error.strerror}; name another "
+                             "place") from error
+
+
+def _print(released: Mapping[str, Figures], console: Console) -> None:
+    for headings, rows in ((BUILD_HEADINGS, build_rows(released)),
+                           (SPEED_HEADINGS, speed_rows(released))):
+        table = Table(*headings, box=None)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+    waiting = [name for name in board_names() if name not in released]
+    if waiting:
+        console.print(f"Not released, and built by trilight build: {', '.join(waiting)}")
+    carried = [name for name in released if bitstream_path(name).is_file()]
+    if carried:
+        console.print(f"Ready-made, for trilight flash: {', '.join(carried)}")
+
+
+def build_rows(released: Mapping[str, Figures]) -> list[tuple[str, ...]]:
+    """What was placed, a board a row, as ``BUILD_HEADINGS`` says."""
+    return [(
+        name, figures["part"], _clock(figures), f"{figures['baud']:,.0f}", _logic(figures),
+        str(block_rams(figures["resources"])), str(figures["resources"]["dsp"]),
+        _fmax(figures), f"{figures['bitstream_bytes']:,} bytes",
+    ) for name, figures in released.items()]
+
+
+def _clock(figures: Figures) -> str:
+    tolerance = figures["clock_tolerance"]
+    return (f"{figures['clock_hz'] / 1e6:g}" + (f" ± {100 * tolerance:g} %" if tolerance else "")
+            + ("" if figures["timing_signed_off"] else ", not signed off"))
+
+
+def _logic(figures: Figures) -> str:
+    [unit] = [unit for name, unit in LOGIC_UNITS.items() if name in figures["resources"]]
+    return f"{logic(figures['resources']):,} {unit}"
+
+
+def _fmax(figures: Figures) -> str:
+    return ", ".join(f"{seed}: {hz / 1e6:.1f}" for seed, hz in figures["fmax_hz"].items())
+
+
+def speed_rows(released: Mapping[str, Figures]) -> list[tuple[str, ...]]:
+    """What each board does with the bundled model that it holds, and with the largest one."""
+    rows: list[tuple[str, ...]] = []
+    for name, figures in released.items():
+        capacity = figures["capacity"]
+        models = [(f"`{bundled['model']}`", bundled)] if (bundled := capacity["bundled"]) else []
+        if bundled is None or capacity["largest"]["weights"] > bundled["weights"]:
+            shape = capacity["largest"]["shape"]
+            sizes = (f"d_model {shape['d_model']}, {shape['n_layers']} layers, "
+                     f"d_hidden {shape['d_hidden']}")
+            models.append((sizes, capacity["largest"]))
+        for model, found in models:
+            rows.append((name, f"{capacity['weights']:,}", model, f"{found['weights']:,}",
+                         _pair(found["cycles_per_token"]), _pair(found["tokens_per_s"])))
+    return rows
+
+
+def _pair(by_sequences: Mapping[str, float]) -> str:
+    return ", ".join(f"{value:,.0f}" for value in by_sequences.values())
+
+
+def markdown(released: Mapping[str, Figures]) -> str:
+    """The tables of ``docs/boards.md``."""
+    return "\n\n".join((_markdown_table(BUILD_HEADINGS, build_rows(released)),
+                        _markdown_table(SPEED_HEADINGS, speed_rows(released))))
+
+
+def _markdown_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = [tuple(headings), *rows]
+    lines.insert(1, tuple("---" for _ in lines[0]))
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,72 @@
+"""Released builds: bitstreams that travel with the package, and the tables of boards.md."""
+
+import hashlib
+import json
+import lzma
+from pathlib import Path
+
+import pytest
+
+from trilight.boards import listing, releases
+from trilight.boards.echo import Echo
+from trilight.hw.contract.errors import BuildError
+from trilight.hw.flow.build import find_board
+from trilight.hw.support.boards import board_names
+from trilight.sw.cli.app import main
+from trilight.sw.report.boards import board_speed
+
+RELEASED = {name: figures for name, figures in releases.all_figures().items()
+            if "capacity" in figures}
+
+CARRIED = [name for name in board_names() if releases.bitstream_path(name).is_file()]
+
+
+def test_released_boards_are_installed() -> None:
+    assert set(releases.all_figures()) <= set(board_names())
+
+
+@pytest.mark.parametrize("name", CARRIED)
+def test_a_bitstream_is_the_one_that_its_figures_name(name: str) -> None:
+    board = find_board(name, chip=Echo)
+    data = releases.load_bitstream(name)
+    assert data is not None
+    assert board.bitstream_problem(data) is None
+    assert releases.pack_bitstream(data) == releases.bitstream_path(name).read_bytes()
+
+
+def test_a_damaged_bitstream_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, data = tmp_path / "board.bitstream.xz", b"configuration" * 40
+    monkeypatch.setattr(releases, "bitstream_path", lambda _board: path)
+    monkeypatch.setattr(releases, "load_release", lambda _board: {
+        "bitstream_sha256": hashlib.sha256(data).hexdigest()})
+    assert releases.load_bitstream("board") is None
+    path.write_bytes(releases.pack_bitstream(data))
+    assert releases.load_bitstream("board") == data
+    for wrong in (lzma.compress(data[1:]), b"", b"nothing", path.read_bytes()[:-9]):
+        path.write_bytes(wrong)
+        with pytest.raises(BuildError, match="is not the bitstream that"):
+            releases.load_bitstream("board")
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_what_a_released_board_does_is_computed_from_its_sizes(name: str) -> None:
+    figures = RELEASED[name]
+    board = find_board(name, frequency=figures["clock_hz"], chip=Echo)
+    assert board_speed(board.device_config, board.clock_hz)["capacity"] == figures["capacity"]  # type: ignore[attr-defined]  # every board of ours has sizes
+    needed = figures["clock_hz"] * (1 + figures["clock_tolerance"])
+    assert max(figures["fmax_hz"].values()) >= needed
+
+
+def test_tables_of_the_page_are_those_of_the_releases() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "boards.md").read_text(encoding="utf-8")
+    for table in listing.markdown(RELEASED).split("\n\n"):
+        assert table in page, "renew docs/boards.md with trilight boards --markdown"
+
+
+def test_boards_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "boards.json"
+    assert main(["boards", "--json", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in RELEASED)
+    assert json.loads(out.read_text()) == RELEASED
+    assert main(["boards", "--json", str(tmp_path / "none" / "boards.json")]) == 2
