@@ -26,6 +26,7 @@ class Ecp5Tools:
     library = ("read_verilog -lib +/lattice/cells_sim_ecp5.v\n"
                "read_verilog -lib +/lattice/cells_bb_ecp5.v")
     cells = "ecp5.v"
+    coefficients = "ecp5"
     # A pin of one direction, where Verilator takes none that could have both.
     simulation = ("chtype -set TRELLIS_INPUT t:TRELLIS_IO r:DIR=INPUT %i\n"
                   "chtype -set TRELLIS_OUTPUT t:TRELLIS_IO r:DIR=OUTPUT %i\n")

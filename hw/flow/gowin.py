@@ -31,6 +31,7 @@ class GowinTools:
     library = ("read_verilog -lib +/gowin/cells_sim.v\n"
                "read_verilog -lib +/gowin/cells_xtra_gw2a.v")
     cells = "gowin.v"
+    coefficients = "gw2a"
     simulation = ""
 
     def synthesis(self, top: str) -> str:

@@ -25,6 +25,7 @@ class Ice40Tools:
     signs_off = True
     library = "read_verilog -lib -D ICE40_U +/ice40/cells_sim.v"
     cells = "ice40.v"
+    coefficients = "ice40up5k"
     simulation = ""
 
     def synthesis(self, top: str) -> str:

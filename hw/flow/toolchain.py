@@ -71,6 +71,10 @@ class Toolchain(Protocol):
         """File in ``trilight.sim.cells`` with the behaviour of what synthesis maps to."""
 
     @property
+    def coefficients(self) -> str:
+        """Name of the family's energies in ``trilight.sw.power.coefficients``."""
+
+    @property
     def simulation(self) -> str:
         """Yosys commands, a line each, that ready a mapped design for simulation alone."""
 

@@ -1,6 +1,7 @@
 """Netlist instrumentation: what is counted, and how it adds up."""
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,9 +16,10 @@ from trilight.sw.power import COUNTED, Activity
 
 __all__ = ["Census", "take_census"]
 
-CLOCK_PORTS = {"C", "CLK", "CLOCK", "RCLK", "WCLK", "INPUT_CLK", "OUTPUT_CLK"}
+CLOCK_PORTS = {"CLK", "CLKA", "CLKB", "CLOCK", "RCLK", "WCK", "WCLK", "INPUT_CLK",
+               "OUTPUT_CLK"}
 
-LOW, HIGH, ALL = slice(8), slice(8, 16), slice(None)
+ALL = slice(None)
 """Bits of a port."""
 
 
@@ -67,13 +69,61 @@ class Census:
         return {part: dict(sorted(events.items())) for part, events in sorted(parts.items())}
 
 
+INSIDE = {
+    # Families have no types in common. Driver, and what it may feed without leaving its slice.
+    ("SB_CARRY", "CO"): {("SB_CARRY", "CI"), ("SB_LUT4", "I3")},
+    ("CCU2C", "COUT"): {("CCU2C", "CIN")},
+    ("LUT4", "Z"): {("PFUMX", "ALUT"), ("PFUMX", "BLUT")},
+    ("PFUMX", "Z"): {("L6MUX21", "D0"), ("L6MUX21", "D1")},
+    ("L6MUX21", "Z"): {("L6MUX21", "D0"), ("L6MUX21", "D1")},
+    ("ALU", "COUT"): {("ALU", "CIN")},
+    **{(f"LUT{k}", "F"): {("MUX2_LUT5", "I0"), ("MUX2_LUT5", "I1")} for k in range(1, 5)},
+    **{(f"MUX2_LUT{k}", "O"): {(f"MUX2_LUT{k + 1}", "I0"), (f"MUX2_LUT{k + 1}", "I1")}
+       for k in range(5, 8)},
+}
+"""Nets of dedicated wires."""
+
+LOGIC = {("SB_LUT4", "O"), ("CCU2C", "S0"), ("CCU2C", "S1"), ("ALU", "SUM"), ("MUX2_LUT8", "O"),
+         *(driver for driver in INSIDE if not driver[1].startswith("CO"))}
+"""Outputs of logic, each beside a flip-flop that it may feed alone."""
+
+DATA = ("D", "DI")
+"""Pins for the data of a flip-flop."""
+
+FLIP_FLOPS = ("SB_DFF", "TRELLIS_FF", "DFF")
+"""Beginnings of the types of flip-flops."""
+
+RAM_PORTS: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...] | None, str], ...]] = {
+    "SB_RAM40_4K": ((("RE", "RCLKE"), None, "RADDR"), ((), ("WE", "WCLKE"), "")),
+    "DP16KD": ((("CEA",), ("CEA", "WEA"), "ADA"), (("CEB",), ("CEB", "WEB"), "ADB")),
+    "SP": ((("CE",), ("CE", "WRE"), "AD"),),
+    "SPX9": ((("CE",), ("CE", "WRE"), "AD"),),
+    "DPB": ((("CEA",), ("CEA", "WREA"), "ADA"), (("CEB",), ("CEB", "WREB"), "ADB")),
+    "DPX9B": ((("CEA",), ("CEA", "WREA"), "ADA"), (("CEB",), ("CEB", "WREB"), "ADB")),
+    "SDPB": (((), ("CEA",), ""), (("CEB",), None, "ADB")),
+    "SDPX9B": (((), ("CEA",), ""), (("CEB",), None, "ADB")),
+}
+"""Ports of block RAMs: what enables a read, what a write (the read then rests or does not matter),
+and the address."""
+
+MULTIPLIERS = {"SB_MAC16": 8, "MULT18X18D": 9, "MULT9X9": 9, "MULT18X18": 9}
+"""Multipliers, and the bits of a factor's low half."""
+
+PADS = {"SB_IO": "D_OUT_0", "TRELLIS_IO": "I", "TBUF": "I"}
+"""Pins, and what an output shows."""
+
+
+def _is_clock(kind: str, port: str) -> bool:
+    return port in CLOCK_PORTS or (port == "C" and kind.startswith(FLIP_FLOPS))
+
+
 def _is_packed(driver: tuple[str, str], sinks: list[tuple[str, str]]) -> bool:
-    """Tell if a net stays inside a logic cell, or in the carry chain from one to the next."""
-    if driver == ("SB_LUT4", "O"):
-        return len(sinks) == 1 and sinks[0][0].startswith("SB_DFF") and sinks[0][1] == "D"
-    if driver == ("SB_CARRY", "CO"):
-        return all(sink in (("SB_CARRY", "CI"), ("SB_LUT4", "I3")) for sink in sinks)
-    return False
+    """Tell if a net stays inside a logic cell or slice, or in the carry chain to the next."""
+    if driver in LOGIC and len(sinks) == 1:
+        [(kind, port)] = sinks
+        if kind.startswith(FLIP_FLOPS) and port in DATA:
+            return True
+    return all(sink in INSIDE.get(driver, ()) for sink in sinks)
 
 
 def take_census(netlist: Netlist) -> Census:
@@ -93,15 +143,21 @@ def take_census(netlist: Netlist) -> Census:
                         drivers[bit] = name, cell["type"], port
                     else:
                         sinks[bit].append((cell["type"], port))
-    clocks = {bit for bit, uses in sinks.items() if any(port in CLOCK_PORTS for _, port in uses)}
+    clocks = {bit for bit, uses in sinks.items() if any(_is_clock(*use) for use in uses)}
     routed = sorted(bit for bit, driver in drivers.items()
                     if sinks[bit] and bit not in clocks and not _is_packed(driver[1:], sinks[bit]))
     index = {bit: k for k, bit in enumerate(routed)}
 
     # A pin that is not an output of a cell is an input of the design, and never a routed net.
-    def nets(cell: dict[str, Any], port: str, select: slice = ALL) -> list[int]:
-        return sorted({index[bit] for bit in cell["connections"].get(port, [])[select]
-                       if bit in index})
+    def pins(cell: dict[str, Any], port: str, select: slice = ALL) -> list[int]:
+        """Nets at a port, which an ECP5 has as a pin for each bit."""
+        bits = cell["connections"].get(port)
+        if bits is None:
+            single = re.compile(rf"{port}(\d+)")
+            found = {int(number[1]): value[0] for name, value in cell["connections"].items()
+                     if (number := single.fullmatch(name)) and value}
+            bits = [found[k] for k in sorted(found)]
+        return sorted({index[bit] for bit in bits[select] if bit in index})
 
     def literals(cell: dict[str, Any], ones: tuple[str, ...], zeros: tuple[str, ...] = (),
                  ) -> list[int] | None:
@@ -122,25 +178,31 @@ def take_census(netlist: Netlist) -> Census:
     apart: list[int] = []
     for name, cell in cells.items():
         match cell["type"]:
-            case "SB_RAM40_4K":
-                if (read := literals(cell, ("RE", "RCLKE"))) is not None:
-                    repeats.append((name, "ebr_repeats", [len(events), *nets(cell, "RADDR")]))
-                    events.append((name, "ebr_accesses", read))
-                if (write := literals(cell, ("WE", "WCLKE"))) is not None:
-                    events.append((name, "ebr_accesses", write))
+            case kind if kind in RAM_PORTS:
+                for read_pins, write_pins, address in RAM_PORTS[kind]:
+                    write = None if write_pins is None else literals(cell, write_pins)
+                    # A port that writes in some cycles reads in the others.
+                    read = literals(cell, read_pins) if read_pins else None
+                    if read is not None:
+                        repeats.append((name, "ebr_repeats", [len(events), *pins(cell, address)]))
+                        events.append((name, "ebr_accesses", read))
+                    elif write is not None:
+                        events.append((name, "ebr_accesses", write))
             case "SB_SPRAM256KA":
                 if (select := literals(cell, ("CHIPSELECT", "POWEROFF"), ("STANDBY", "SLEEP"))
                         ) is not None:
                     apart.append(len(events))
                     events.append((name, "spram_accesses", select))
-            case "SB_MAC16":
+            case kind if kind in MULTIPLIERS:
                 # A 16x16 product is made of four 8x8 ones. One with a constant factor rests.
-                halves = [[nets(cell, port, select) for select in (LOW, HIGH)]
-                          for port in ("A", "B")]
+                middle = MULTIPLIERS[kind]
+                halves = [[half for half in (pins(cell, port, slice(middle)),
+                                             pins(cell, port, slice(middle, None))) if half]
+                          for port in "AB"]
                 groups += [(name, "dsp_ops", sorted({*a, *b})) for a in halves[0]
-                           for b in halves[1] if a and b]
-            case "SB_IO":
-                if output_nets := nets(cell, "D_OUT_0"):
+                           for b in halves[1]]
+            case kind if kind in PADS:
+                if output_nets := pins(cell, PADS[kind]):
                     groups.append((name, "io_edges", output_nets))
 
     names: dict[int, str] = {}
@@ -151,7 +213,8 @@ def take_census(netlist: Netlist) -> Census:
                 names.setdefault(bit, f"\\{name} {suffix}")
     fan_in = {
         name: frozenset(drivers[bit][0] for port, bits in cell["connections"].items()
-                        if cell["port_directions"][port] == "input" and port not in CLOCK_PORTS
+                        if cell["port_directions"][port] == "input"
+                        and not _is_clock(cell["type"], port)
                         for bit in bits if bit in drivers)
         for name, cell in cells.items()}
     return Census(
@@ -162,4 +225,4 @@ def take_census(netlist: Netlist) -> Census:
         drivers=tuple(drivers[bit][0] for bit in index),
         counts=tuple((name, event) for name, event, _ in [*events, *groups, *repeats]),
         fan_in=fan_in, clock_nets=len(clocks),
-        flip_flops=sum(cell["type"].startswith("SB_DFF") for cell in cells.values()))
+        flip_flops=sum(cell["type"].startswith(FLIP_FLOPS) for cell in cells.values()))

@@ -11,12 +11,12 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from trilight.hw.flow.build import find_board, synthesise, tool_versions
-from trilight.hw.support.boards import board_device
+from trilight.hw.flow.build import BoardDesign, find_board, synthesise, tool_versions
+from trilight.hw.support.boards import DEFAULT_BOARD, board_device, board_names
 from trilight.hw.support.terminal import Console
 from trilight.sw.cli.console import check_clock, check_folder, write_file, write_json
 from trilight.sw.errors import PowerError
-from trilight.sw.model.bundled import default_model_path
+from trilight.sw.model.bundled import bundled_model, default_model_path
 from trilight.sw.model.model import Model
 from trilight.sw.power import (
     Activity,
@@ -47,11 +47,11 @@ __all__ = ["CALIBRATION", "count_designs", "power_command"]
 CALIBRATION = "trilight.calibration"
 """Entry points group of functions that return the boards of calibration designs."""
 
-BOARD = "icebreaker"
-BOARD_HZ = 12e6
-"""The board's oscillator: any other clock needs the PLL."""
+PLL = "pll"
+"""Term of a PLL's own power."""
 
 DEFAULT_CLOCKS = [12e6, 24e6, 48e6]
+"""Of the default board; another one has its own alone."""
 
 
 class PowerTarget(enum.StrEnum):
@@ -62,6 +62,9 @@ class PowerTarget(enum.StrEnum):
 
 
 def power_command(
+    board: Annotated[str, typer.Option(
+        "--board", "-b", metavar="NAME", autocompletion=board_names,
+        help="Board whose chip it is: " + ", ".join(board_names()) + ".")] = DEFAULT_BOARD,
     target: Annotated[PowerTarget, typer.Option(
         "--target", "-t", help="release: counts that came with the released build; netlist: "
                                "simulate the chip now.")] = PowerTarget.RELEASE,
@@ -73,7 +76,8 @@ def power_command(
         help="Sequences to generate at once, with --target netlist.")] = 1,
     clock: Annotated[list[float] | None, typer.Option(
         "--clock", "-c", metavar="HZ", help="Clock of the chip; may be repeated. Default: 12, 24 "
-                                            "and 48 MHz.")] = None,
+                                            "and 48 MHz on an iCEBreaker, else the "
+                                            "board's.")] = None,
     voltage: Annotated[float | None, typer.Option(
         "--voltage", metavar="V", help="Core voltage. Default: the part's nominal one.")] = None,
     temperature: Annotated[float | None, typer.Option(
@@ -107,7 +111,12 @@ def power_command(
     for hertz in clock or ():
         check_clock(hertz)
     console = Console(highlight=False)
-    chosen = load_fit(coefficients) if coefficients else load_coefficients()
+    made = find_board(board)
+    chosen = (load_fit(coefficients) if coefficients
+              else load_coefficients(made.toolchain.coefficients))
+    if curve is not None and PLL not in chosen.coefficients:
+        raise PowerError(f"the curve is over the clock sources of the default board, and of a "
+                         f"{chosen.part}'s no power is known; leave out --curve")
     if check:
         results = _check(console, chosen, update=update)
     else:
@@ -116,7 +125,8 @@ def power_command(
         if model is not None and target is PowerTarget.RELEASE:
             raise PowerError("a release was counted with its own model; to count another one, add "
                              "--target netlist")
-        results = _power(console, *_counted(target, model, sequences), clock or DEFAULT_CLOCKS,
+        clocks = clock or (DEFAULT_CLOCKS if board == DEFAULT_BOARD else [float(made.clock_hz)])
+        results = _power(console, made, *_counted(made, target, model, sequences), clocks,
                          voltage, temperature, chosen)
         if curve is not None:
             write_file(curve, curve_svg(results["curve"], results["source"]).encode())
@@ -130,31 +140,34 @@ def _progress(text: str) -> None:
     Console(stderr=True).print(escape(text), style="dim")
 
 
-def _counted(target: PowerTarget, model: Path | None, sequences: int,
+def _counted(board: BoardDesign, target: PowerTarget, model: Path | None, sequences: int,
              ) -> tuple[dict[str, Any], float | None, str]:
     """Activity as JSON, the clock that timing analysis allows, and a sentence on the source."""
-    release = cast(dict[str, Any], load_releases()[BOARD])
+    release = cast(dict[str, Any], load_releases().get(board.name, {}))
     fmax: dict[str, float] = release.get("fmax_hz", {})
     if target is PowerTarget.RELEASE:
-        source = (f"release of {BOARD}, netlist {release['netlist_sha256'][:12]}, "
+        if not release:
+            raise PowerError(f"no activity is released for {board.name}; count it now, with "
+                             "--target netlist")
+        source = (f"release of {board.name}, netlist {release['netlist_sha256'][:12]}, "
                   f"sequences at once: {release.get('sequences', 1)}")
         return dict(release["activity"]), max(fmax.values(), default=None), source
-    netlist = synthesise(find_board(BOARD), _progress)
-    loaded = Model.load(model or default_model_path())
+    netlist = synthesise(board, _progress)
+    loaded = Model.load(model or bundled_model(board.device_config) or default_model_path())
     activity = measure_activity(netlist, loaded, sequences=sequences,
                                 progress=_progress).to_dict()
-    known = netlist.sha256 == release["netlist_sha256"]
+    known = netlist.sha256 == release.get("netlist_sha256")
     source = (f"netlist {netlist.sha256[:12]}, model {loaded.sha256[:12]}, "
               f"sequences at once: {sequences}")
     return activity, max(fmax.values(), default=None) if known else None, source
 
 
-def _power(console: Console, counted: Mapping[str, Any], fmax_hz: float | None, source: str,
-           clocks: Sequence[float], voltage: float | None, temperature: float | None,
-           coefficients: CoefficientSet) -> dict[str, Any]:
+def _power(console: Console, board: BoardDesign, counted: Mapping[str, Any],
+           fmax_hz: float | None, source: str, clocks: Sequence[float], voltage: float | None,
+           temperature: float | None, coefficients: CoefficientSet) -> dict[str, Any]:
     if "breakdown" not in counted:
         raise PowerError("the release holds no counts by part; use --target netlist, or renew it: "
-                         f"trilight build {BOARD} --release")
+                         f"trilight build {board.name} --release")
     breakdown = Breakdown.from_dict(counted["breakdown"])
     windows = [Activity.from_dict(window) for window in counted["windows"]]
     cycles = breakdown.cycles_per_token
@@ -163,8 +176,12 @@ def _power(console: Console, counted: Mapping[str, Any], fmax_hz: float | None, 
     table = Table("MHz", "PLL", "tokens/s", "mW", "nJ/token", "tokens/J", box=None)
     points = []
     estimates: list[PowerEstimate] = []
+    has_pll = PLL in coefficients.coefficients
+    if not has_pll:
+        console.print(f"The PLL is left out: of a {coefficients.part}'s no power is known.")
     for hz in clocks:
-        for pll in (False, True) if hz != BOARD_HZ else (False,):
+        # Any clock but the oscillator's needs the PLL.
+        for pll in (False, True) if has_pll and hz != board.oscillator_hz else (False,):
             estimate = estimate_power(
                 breakdown.activity, hz, voltage_v=voltage, temperature_c=temperature, pll=pll,
                 windows=windows, coefficients=coefficients)
@@ -194,7 +211,8 @@ def _power(console: Console, counted: Mapping[str, Any], fmax_hz: float | None, 
             "coefficients": {"id": coefficients.id, "sha256": coefficients.sha256,
                              "calibration": coefficients.calibration}, "points": points,
             "curve": clock_curve(breakdown, windows, voltage_v=voltage,
-                                 temperature_c=temperature, coefficients=coefficients)}
+                                 temperature_c=temperature, coefficients=coefficients)
+            if has_pll else []}
 
 
 def _number(value: float) -> str:

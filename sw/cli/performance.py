@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from trilight.hw.contract.shapes import ModelConfig
-from trilight.hw.support.boards import DEFAULT_BOARD, board_device
+from trilight.hw.support.boards import DEFAULT_BOARD, board_device, load_board
 from trilight.hw.support.terminal import Console
 from trilight.sw.errors import PerformanceError
 from trilight.sw.model.bundled import default_model_path
@@ -44,8 +44,9 @@ def performance_command(
         "--sequences", metavar="N", help="Sequences that are generated at once.")] = 1,
     board: Annotated[str, typer.Option(
         "--board", metavar="NAME", help="Board whose chip is computed.")] = DEFAULT_BOARD,
-    clock: Annotated[float, typer.Option(
-        "--clock", metavar="HZ", help="Clock, for tokens per second.")] = 48e6,
+    clock: Annotated[float | None, typer.Option(
+        "--clock", metavar="HZ", help="Clock, for tokens per second. Default: the "
+                                      "board's.")] = None,
     json_file: Annotated[Path | None, typer.Option(
         "--json", metavar="FILE", help="Also write the results to this file as JSON.")] = None,
 ) -> None:
@@ -55,6 +56,7 @@ def performance_command(
     not exist.
     """
     check_folder(json_file)
+    clock = float(load_board(board).default_hz) if clock is None else clock
     check_clock(clock)
     given = dict(zip(SIZES, (vocab_size, d_model, n_layers, d_hidden), strict=True))
     sizes = {name: value for name, value in given.items() if value is not None}

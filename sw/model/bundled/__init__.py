@@ -23,5 +23,5 @@ def bundled_model(device: Device) -> Path | None:
     from trilight.sw.model.model import Model
 
     configs = {path: Model.load(path).config for path in bundled_models()}
-    fitting = [path for path, config in configs.items() if not config.misfits(device)]
+    fitting = [path for path, config in configs.items() if not config.violations(device)]
     return max(fitting, key=lambda path: configs[path].ternary_weights, default=None)
