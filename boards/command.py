@@ -250,7 +250,10 @@ def guard_command(
     try:
         recorded = load_record(path)
     except FileNotFoundError:
-        if not update:
+        # What is released was agreed to as well.
+        released = load_release(board)
+        recorded = None if released is None else record(released)
+        if recorded is None and not update:
             raise RegressionError(f"nothing is recorded for {board}; trilight guard {board} "
                                   "--update does it") from None
     except RegressionError as error:

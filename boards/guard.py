@@ -225,6 +225,6 @@ def record(figures: Mapping[str, Any]) -> Record:
                     if guarded.applies(figures)},
         "fmax_hz": figures["fmax_hz"],
         "design_sha256": figures["design_sha256"],
-        "model_sha256": figures["model_sha256"],
-        "tools": figures["tools"] | figures["simulation_tools"],
+        "model_sha256": figures.get("model_sha256", ""),
+        "tools": figures["tools"] | figures.get("simulation_tools", {}),
     }

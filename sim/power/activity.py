@@ -17,7 +17,7 @@ from trilight.sim.native.bench import CountedStage
 from trilight.sim.native.compile import NativeBench
 from trilight.sw.errors import ModelDoesNotFitError, SimulationError
 from trilight.sw.host.driver import Board
-from trilight.sw.model.bundled import default_model_path
+from trilight.sw.model.bundled import bundled_model, default_model_path
 from trilight.sw.model.model import Model
 from trilight.sw.power import Activity, Breakdown, StageCounts
 
@@ -190,7 +190,7 @@ def release_figures(netlist: Netlist, progress: Progress) -> dict[str, Any]:
 
     Activity is counted on cells of an iCE40 alone. Other families have cycles, if the model fits.
     """
-    model = Model.load(default_model_path())
+    model = Model.load(bundled_model(netlist.board.device_config) or default_model_path())
     figures: dict[str, Any] = {
         "model_sha256": model.sha256,
         "sequences": 1,

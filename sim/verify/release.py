@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from importlib.metadata import entry_points, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -29,7 +29,7 @@ from trilight.sim.wasm.release import (
 )
 from trilight.sw.cli.console import check_folder, write_json
 from trilight.sw.errors import ReportError, SimulationError
-from trilight.sw.report.report import Release, load_releases
+from trilight.sw.report.report import Release, load_releases, released_builds
 from trilight.sw.report.summary import write_topic
 
 __all__ = ["Origin", "Record", "campaign_records", "check_modules",
@@ -37,9 +37,6 @@ __all__ = ["Origin", "Record", "campaign_records", "check_modules",
 
 SCHEMA = "trilight/release-check/v1"
 
-BUILDS = "trilight.builds"
-"""Entry points group of functions that return figures of builds by board: those that are released
-without a count of their activity too."""
 
 
 class Origin(StrEnum):
@@ -84,12 +81,6 @@ class Record:
         else:
             origin, reason = Origin.OTHER, f"it is of design {found[:12]}"
         return cls(name=name, release=release, origin=origin, reason=reason, command=command)
-
-
-def released_builds() -> dict[str, dict[str, Any]]:
-    """Return the figures of every build that is released, by board."""
-    return {board: figures for entry in entry_points(group=BUILDS)
-            for board, figures in entry.load()().items()}
 
 
 def check_releases(releases: Mapping[str, Mapping[str, Any]], *, rebuild: bool = False,

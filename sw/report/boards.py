@@ -37,13 +37,19 @@ def board_speed(device: Device, clock_hz: float) -> dict[str, Any]:
     dict
         ``weights``: ternary weights that its memory holds. ``bundled``: name and figures of the
         bundled model that fits it, the largest; ``None`` if none does. ``largest``: shape and
-        figures of the largest model of as many characters.
+        figures of the largest model of as many characters. With a bundled model also its
+        ``cycles_per_token`` and ``model_sha256``.
     """
     path = bundled_model(device)
-    bundled = path and {"model": path.stem,
-                        **speed(Model.load(path).config, device, clock_hz)}
+    figures: dict[str, Any] = {}
+    bundled = None
+    if path is not None:
+        model = Model.load(path)
+        bundled = {"model": path.stem, **speed(model.config, device, clock_hz)}
+        figures = {"model_sha256": model.sha256,
+                   "cycles_per_token": bundled["cycles_per_token"]["1"]}
     largest = choose_config(VOCABULARY, device)
-    return {"capacity": {
+    return figures | {"capacity": {
         "weights": device.weight_words * device.packing.block,
         "bundled": bundled,
         "largest": {"shape": largest.to_dict(), **speed(largest, device, clock_hz)}}}

@@ -33,10 +33,15 @@ __all__ = [
     "format_number",
     "load_releases",
     "print_report",
+    "released_builds",
     "report_rows",
 ]
 
 SCHEMA = "trilight/report/v1"
+
+BUILDS = "trilight.builds"
+"""Entry points group of functions that return figures of builds by board: also of those that are
+released without a count of their activity."""
 
 RELEASES = "trilight.releases"
 """Entry points group: each is a function that returns the ``Release`` of one board."""
@@ -143,6 +148,12 @@ class Figure:
     @classmethod
     def missing(cls, unit: str, reason: str) -> "Figure":
         return cls(value=None, unit=unit, reason=reason)
+
+
+def released_builds() -> dict[str, dict[str, Any]]:
+    """Return the figures of every build that is released, by board."""
+    return {board: figures for entry in entry_points(group=BUILDS)
+            for board, figures in entry.load()().items()}
 
 
 def load_releases() -> dict[str, Release]:
@@ -286,6 +297,17 @@ def _activity(run: Run, build: _Build | None) -> tuple[Activity, str] | None:
     which = "this" if build.release["model_sha256"] == run.model.sha256 else "another"
     return activity, (f"counted on the released netlist with {which} model, {build.batch}, "
                       f"{activity.cycles:,} cycles")
+
+
+def _board_build(run: Run) -> dict[str, Any] | None:
+    """Return what is released of the board that ran: its part, area and clock."""
+    for figures in released_builds().values():
+        same = (run.build_id, run.clock_hz) == (figures["build_id"], figures["clock_hz"])
+        if run.design_sha256 == figures["design_sha256"] or (run.build_id is not None and same):
+            return {name: figures[name] for name in (
+                "board", "part", "clock_hz", "clock_source", "fmax_hz", "timing_signed_off",
+                "resources")}
+    return None
 
 
 def _power_figure(estimate: PowerEstimate, clock: Figure, activity_source: str) -> Figure:
@@ -459,6 +481,7 @@ def build_report(run: Run, releases: Mapping[str, Release]) -> dict[str, Any]:
                   "ternary_weights": run.model.config.ternary_weights,
                   "quality": dict(_stated_quality(run.model)) or None},
         "release": build and {"board": build.release["board"], "match": build.match},
+        "build": _board_build(run),
         "figures": {name: asdict(figure) for name, figure in figures.items()},
         "power": power_details,
         "hashes": hashes,
@@ -528,6 +551,11 @@ def print_report(report: Mapping[str, Any], console: Console, *, whole: bool = T
             rest += f", and why these are not known: {names}"
         console.print(f"{rest}.", style="dim", highlight=False, soft_wrap=True)
         return
+    if found := report["build"]:
+        area = ", ".join(f"{name} {number:,}" for name, number in found["resources"].items())
+        console.print(f"Built for {found['board']}, {found['part']}: {area}; "
+                      f"{found['clock_hz'] / 1e6:g} MHz, {found['clock_source']}.",
+                      highlight=False)
     for reason, labels in unknown.items():
         console.print(f"Not known: {', '.join(labels)}. Reason: {escape(reason)}.", highlight=False)
     if power := report["power"]:
