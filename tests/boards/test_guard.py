@@ -135,8 +135,13 @@ def test_command_fails_records_and_passes(
     monkeypatch.setattr(commands, "entry_points", lambda group: [hook])
     monkeypatch.setattr(commands, "find_board", lambda name: Icebreaker(chip=Echo))
     monkeypatch.setattr(commands, "record_path", lambda board: tmp_path / f"{board}.json")
-    with pytest.raises(RegressionError, match="nothing is recorded for icebreaker"):
-        guard_command()
+    with monkeypatch.context() as without:
+        without.setattr(commands, "load_release", lambda board: None)
+        with pytest.raises(RegressionError, match="nothing is recorded for icebreaker"):
+            guard_command()
+    # What is released is the record of a board that has no other.
+    guard_command(seeds="1")
+    assert "better" in capsys.readouterr().err
     guard_command(seeds="1", update=True)
     recorded = json.loads((tmp_path / "icebreaker.json").read_text())
     guard_command()
