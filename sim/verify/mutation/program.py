@@ -65,6 +65,10 @@ LARGE = ModelConfig(vocab_size=224, d_model=170, n_layers=1, d_hidden=256)
 """As many rows, columns, tokens and words of the program as there may be, and more than half of
 all words of weights."""
 
+HIGH = ModelConfig(vocab_size=16, d_model=136, n_layers=1, d_hidden=184)
+"""More than 4,096 words of weights, and a block more of channels than ``BROAD``, in as few as may
+be: most of its time is that of loading."""
+
 EMBEDDINGS = tuple(ModelConfig(vocab_size=size, d_model=48, n_layers=1, d_hidden=16)
                    for size in (24, 200))
 """Sizes of the embedding with bits that others lack, for several blocks."""
@@ -506,6 +510,10 @@ def _broad(recorder: Recorder, rng: np.random.Generator) -> None:
     _Sequences(recorder, rng, corner_case(_random(BROAD, rng), rng), "broad").one_and_two()
 
 
+def _high(recorder: Recorder, rng: np.random.Generator) -> None:
+    _Texts(recorder, rng, _random(HIGH, rng), "high").one_and_two()
+
+
 def _tall(recorder: Recorder, rng: np.random.Generator) -> None:
     _Sequences(recorder, rng, _random(TALL, rng), "tall").one_and_two()
 
@@ -572,10 +580,11 @@ def _shapes(configs: Iterable[ModelConfig]) -> dict[str, Step]:
 
 PARTS: dict[str, Step] = {
     "least": _least, LINK: _link, "noise": _noise, "round": _round, "long": _long,
-    "deep": _deep, "blocks": _blocks, **_shapes(EMBEDDINGS)}
+    "deep": _deep, "blocks": _blocks, **_shapes(EMBEDDINGS), "unfinished": _unfinished,
+    "high": _high}
 LARGE_PARTS: dict[str, Step] = {
     "lengths": _lengths, "close": _close, "seeds": _seeds, "crowd": _crowd,
     "reset": _reset, "broad": _broad, "far": _far, "tall": _tall,
     "large": _large, "edges": _edges, "resets": _resets, "further": _further,
-    "unfinished": _unfinished, "apart": _apart, **_shapes(WIDTHS)}
+    "apart": _apart, **_shapes(WIDTHS)}
 """Parts by name: those that kill most for the least time come first."""

@@ -5,19 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from amaranth.lib import wiring
 
 from trilight.boards.icebreaker import Icebreaker
-from trilight.hw.control.divider import EffectiveScale
-from trilight.hw.core import Core
 from trilight.hw.flow.build import Hdl, elaborate, synthesise
-from trilight.hw.link.link import Link
-from trilight.hw.sampler import Sampler
-from trilight.hw.support.boards import board_device
-from trilight.hw.vector.unit import VectorUnit
 from trilight.sim.bench import chip as bench_chip
 from trilight.sim.bench import coverage
-from trilight.sim.bench import link as bench_link
 from trilight.sim.bench.build import (
     BenchDesign,
     Simulator,
@@ -26,24 +18,13 @@ from trilight.sim.bench.build import (
     installed,
     run_bench,
 )
-from trilight.sim.bench.engine import EngineOnMemory
+from trilight.sim.bench.components import COMPONENTS
 from trilight.sw.errors import SimulationError
 from trilight.sw.report.summary import write_topic
-
-DEVICE = board_device()
 
 # The first compilation of all makes the compiler's own library, which takes minutes.
 pytestmark = pytest.mark.timeout(900)
 
-COMPONENTS: dict[str, Callable[[], wiring.Component]] = {
-    "engine": lambda: EngineOnMemory(device=DEVICE),
-    "vector": lambda: VectorUnit(device=DEVICE),
-    "norm": lambda: EffectiveScale(device=DEVICE),
-    "sampler": lambda: Sampler(device=DEVICE),
-    "link": lambda: Link(device=DEVICE, clock_hz=bench_link.CLOCK_HZ,
-                         clocks_per_bit=bench_link.CLOCKS_PER_BIT, build_id=bench_link.BUILD_ID),
-    "core": lambda: Core(device=DEVICE),
-}
 STAGES: dict[str, Callable[[Icebreaker], Hdl]] = {"rtl": elaborate, "netlist": synthesise}
 
 

@@ -1,8 +1,6 @@
 """A small, fixed sample of a mutation campaign (docs/mutation.md), and the campaign's own parts."""
 
-import itertools
 import json
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -30,19 +28,8 @@ SAMPLE = 64
 SEED = 1
 
 SCORE = 0.93
-"""Share of all mutants that die without the parts that take longest, at the least; the whole
+"""Share of the sample that dies without the parts that take longest, at the least; the whole
 regression kills more."""
-
-CHANCE = 1e-2
-"""Of a sample that falls short although the share is ``SCORE``. Another design draws others."""
-
-
-def fewest_killed(tried: int) -> int:
-    """Return how many of a sample die, or more, in all but ``CHANCE`` of the draws."""
-    shares = itertools.accumulate(
-        math.comb(tried, k) * SCORE**k * (1 - SCORE)**(tried - k) for k in range(tried + 1))
-    return sum(share < CHANCE for share in shares)
-
 
 @pytest.fixture(scope="module")
 def campaign(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
@@ -64,9 +51,7 @@ def test_sample_is_killed(campaign: Campaign, root: Path) -> None:
     alive = "\n".join(f"{fate.mutation} {' '.join(fate.sources)}"
                       for fate in fates if fate.verdict == "survived")
     assert found["all"]["tried"] == SAMPLE
-    counted = [fate for fate in fates if fate.verdict in ("killed", "survived")]
-    killed = sum(fate.verdict == "killed" for fate in counted)
-    assert killed >= fewest_killed(len(counted)), f"survive:\n{alive}"
+    assert found["all"]["score"] >= SCORE, f"survive:\n{alive}"
 
 
 def test_mutants_are_of_every_module(campaign: Campaign) -> None:

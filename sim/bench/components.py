@@ -1,0 +1,30 @@
+"""Blocks that have a bench of their own, by the bench's name."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from amaranth.lib import wiring
+
+from trilight.hw.control.divider import EffectiveScale
+from trilight.hw.core import Core
+from trilight.hw.link.link import Link
+from trilight.hw.sampler import Sampler
+from trilight.hw.vector.unit import VectorUnit
+
+from . import link
+from .device import DEVICE
+from .engine import EngineOnMemory
+
+__all__ = ["COMPONENTS"]
+
+COMPONENTS: Mapping[str, Callable[[], "wiring.Component[Any]"]] = MappingProxyType({
+    "engine": lambda: EngineOnMemory(device=DEVICE),
+    "vector": lambda: VectorUnit(device=DEVICE),
+    "norm": lambda: EffectiveScale(device=DEVICE),
+    "sampler": lambda: Sampler(device=DEVICE),
+    "link": lambda: Link(device=DEVICE, clock_hz=link.CLOCK_HZ,
+                         clocks_per_bit=link.CLOCKS_PER_BIT, build_id=link.BUILD_ID),
+    "core": lambda: Core(device=DEVICE),
+})
+"""Makes the block of each bench; the whole chip has a bench too, ``chip``."""
