@@ -51,6 +51,11 @@ FLAT_SHARE, FLAT_LEVELS = 0.2, 50
 """A recording is flat at its top if its largest value is this share of the readings of a meter
 that showed this many different ones."""
 
+PARTS_OF_A_SECOND = {"fractional seconds": 1.0, "fraction": 1.0, "millisecond": 1e-3,
+                     "milliseconds": 1e-3, "msec": 1e-3, "microsecond": 1e-6, "microseconds": 1e-6}
+"""Columns beside a date and a time of day, by name, and their unit: as Keithley's and Yokogawa's
+instruments write them."""
+
 SYNC: dict[ClockName, str] = {
     "host": "the host's clock", "epoch": "time of day", "own": "its own clock"}
 
@@ -71,6 +76,8 @@ class Chosen:
     utc: bool = False
     second: int | None = None
     """Column of the times of day beside that of the dates."""
+    stated: bool = False
+    """True if a setting gives the unit."""
 
 
 def read_csv(path: Path, options: MeterOptions) -> Recording:
@@ -110,6 +117,8 @@ def read_csv(path: Path, options: MeterOptions) -> Recording:
                          "needs two or more")
     volts, amperes = others
     rate = 1 / float(np.median(np.diff(t_s)))
+    if float(np.median(watts)) < 0:
+        warnings.append("the power is negative; is the shunt or the meter the wrong way round?")
     if _flat_top(watts):
         warnings.append("the readings are flat at their top, as of a meter at the end of its "
                         "range; state range=AMPERES to have such windows left out")
@@ -156,7 +165,9 @@ def _times(table: Table, options: MeterOptions, warnings: list[str]) -> tuple[Fl
         raise MeterError(f"date must be ymd, dmy or mdy, not {order!r}")
     zone = options.settings.get("zone", "UTC" if column.utc else None)
     found = texts(cells, column.name, zone=None if zone is None else parse_zone(zone), order=order)
-    if found is None:
+    if found is not None:
+        found = (found[0] + _parts_of_a_second(table, cells, options), *found[1:])
+    else:
         values, remark = numbers(table, column.index, "time", 1.0, _decimal(options))
         if remark:
             warnings.append(remark)
@@ -164,11 +175,33 @@ def _times(table: Table, options: MeterOptions, warnings: list[str]) -> tuple[Fl
             raise MeterError(f"the times in column {column.name!r} of {table.path}, such as "
                              f"{cells[0]!r}, are not understood; export seconds, or date and time "
                              "as 2026-03-01T12:00:00.5+00:00")
-        found = seconds(values, column.scale, column.name, dated="date" in column.name.lower())
+        found = seconds(values, column.scale, column.name, stated=column.stated,
+                        dated="date" in column.name.lower())
     t_s, clock, remark = found
     if remark:
         warnings.append(remark)
     return t_s, clock
+
+
+def _parts_of_a_second(table: Table, cells: Sequence[str], options: MeterOptions
+                       ) -> Floats | float:
+    """What a column of its own adds to times that have whole seconds alone."""
+    found = [(index, PARTS_OF_A_SECOND[name.strip().lower()])
+             for index, name in enumerate(table.header)
+             if name.strip().lower() in PARTS_OF_A_SECOND]
+    if not found or any(re.search(r":\d\d[.,]\d", cell) for cell in cells):
+        return 0.0
+    if len(found) > 1:
+        raise MeterError(f"several columns of {table.path} have parts of a second: "
+                         f"{', '.join(table.header[index] for index, _ in found)}; state the "
+                         "seconds between two lines, as in period=0.001, or cut all but one")
+    index, scale = found[0]
+    values, _ = numbers(table, index, "time", scale, _decimal(options))
+    if not (np.isfinite(values).all() and (values >= 0).all() and (values < 1).all()):
+        raise MeterError(f"the column {table.header[index]!r} of {table.path} has no parts of a "
+                         "second, 0 to 1 s, beside its times; state the seconds between two lines, "
+                         "as in period=0.001")
+    return values
 
 
 def _readings(table: Table, options: MeterOptions, warnings: list[str]
@@ -283,7 +316,7 @@ def _choose(quantity: Quantity, table: Table, options: MeterOptions) -> Chosen |
         raise MeterError(
             f"{column.unknown!r} in the header {names[0]!r} of {table.path} is no unit of "
             f"{quantity} that is known; state it, as in {quantity}={names[0]}[m{SI[quantity]}]")
-    return Chosen(index, names[0], unit or column.scale, utc=column.utc)
+    return Chosen(index, names[0], unit or column.scale, utc=column.utc, stated=unit is not None)
 
 
 def _find(table: Table, name: str) -> int | None:
@@ -304,13 +337,14 @@ def _stated(quantity: Quantity, table: Table, index: int, scale: float | None) -
     """A column that a setting names, with the unit of the setting or of its header."""
     name, below = table.header[index], table.units[index]
     column = read_header(quantity, name, below)
+    stated = scale is not None
     if scale is None and column is not None:
         if column.unknown is not None and not (quantity == "time"
                                                and _are_words(table.cells(index))):
             raise MeterError(f"{column.unknown!r} in the header {name!r} is no unit of {quantity} "
                              f"that is known; state it, as in {quantity}={name}[m{SI[quantity]}]")
         scale = column.scale
-    return Chosen(index, name, scale, utc=column is not None and column.utc)
+    return Chosen(index, name, scale, utc=column is not None and column.utc, stated=stated)
 
 
 def _are_words(cells: Sequence[str]) -> bool:

@@ -29,6 +29,13 @@ LONGEST_STEP_S = 5.0
 EXCEL_DAYS = (25_000.0, 80_000.0)
 """Days since 1900, as a spreadsheet keeps dates, from 1968 to 2119."""
 
+DAYS = (EXCEL_DAYS, (719_529.0, 767_000.0), (2_440_587.0, 2_470_000.0))
+"""Days since 1900, since the year 0 as MATLAB counts them (``datenum``), and Julian dates, the last
+two from 1970 to 2050 or later."""
+
+UNLIKELY_S = (1.4e9, 2.2e9)
+"""Numbers of today's seconds since 1970; as milliseconds they would be weeks of running."""
+
 _TIME = re.compile(
     r"(?:(?P<a>\d{1,4})(?P<sep>[-/.])(?P<b>\d{1,2})(?P=sep)(?P<c>\d{1,4})(?:[T\s,]+|$))?"
     r"(?:(?P<h>\d{1,3}):(?P<m>\d{2})(?::(?P<s>\d{2})(?:[.,](?P<f>\d{1,12}))?)?"
@@ -59,8 +66,8 @@ def parse_zone(text: str) -> Zone:
                          "as Europe/Berlin") from error
 
 
-def seconds(numbers: Floats, scale: float | None, name: str, *, dated: bool = False
-            ) -> tuple[Floats, ClockName, str | None]:
+def seconds(numbers: Floats, scale: float | None, name: str, *, dated: bool = False,
+            stated: bool = True) -> tuple[Floats, ClockName, str | None]:
     """Seconds, their clock, and a remark, from numbers.
 
     Parameters
@@ -73,6 +80,8 @@ def seconds(numbers: Floats, scale: float | None, name: str, *, dated: bool = Fa
         Of the column, for messages.
     dated
         Whether the column's name is that of a date.
+    stated
+        Whether a setting says the unit; else a header does.
 
     Raises
     ------
@@ -86,6 +95,11 @@ def seconds(numbers: Floats, scale: float | None, name: str, *, dated: bool = Fa
         if middle * scale > EPOCH_S[1]:
             raise MeterError(f"{middle:.6g} in column {name!r} cannot be {_unit(scale)} since 1970 "
                              f"or since a start; state the unit, as in time={name}[ms]")
+        if not stated and scale < 1 and UNLIKELY_S[0] <= middle <= UNLIKELY_S[1]:
+            days = middle * scale / 86400
+            raise MeterError(f"{middle:.10g} in column {name!r} may be seconds since 1970, or "
+                             f"{_unit(scale)} of a clock that runs for {days:.3g} days; state the "
+                             f"unit, as in time={name}[s]")
         return numbers * scale, "epoch" if middle * scale >= EPOCH_S[0] else "own", None
     for factor, unit in EPOCH_UNITS.items():
         if EPOCH_S[0] <= middle * factor <= EPOCH_S[1]:
@@ -94,8 +108,8 @@ def seconds(numbers: Floats, scale: float | None, name: str, *, dated: bool = Fa
     steps = np.diff(numbers[np.isfinite(numbers)])
     step = float(np.median(steps)) if steps.size else 0.0
     whole = bool((numbers[np.isfinite(numbers)] % 1 == 0).all())
-    excel = EXCEL_DAYS[0] <= middle <= EXCEL_DAYS[1] and 0 < step < 1e-3
-    if middle > EPOCH_S[0] or excel or dated or (whole and step > LONGEST_STEP_S):
+    days = any(least <= middle <= most for least, most in DAYS) and 0 < step < 1e-3
+    if middle > EPOCH_S[0] or days or dated or (whole and step > LONGEST_STEP_S):
         raise MeterError(
             f"the unit of the column {name!r} is not given and cannot be told from numbers such as "
             f"{middle:.10g}; state it, as in time={name}[ms] (s, ms, us, ns, min, h or d)")

@@ -57,6 +57,13 @@ limits and extremes, a shunt's voltage, charge and energy, numbers of a converte
 _NO_UNITS = frozenset({"relative", "rel", "elapsed", "absolute", "abs", "-", "--"})
 """Words in brackets that do not stand for a unit."""
 
+_PARTS = frozenset({"tenth", "tenths", "hundredth", "hundredths", "thousandth", "thousandths",
+                    "millionth", "millionths", "billionth", "billionths", "thousand", "thousands",
+                    "hundred", "hundreds", "million", "millions"})
+_POWER_OF_TEN = re.compile(r"[x\u00d7*\u00b7]\s*1(?:0|e)|\b10+\s*[x\u00d7*\u00b7^]|\b1e[-+]?\d",
+                           re.IGNORECASE)
+"""Words and numbers that multiply a unit in a way that is not read."""
+
 _BRACKETS = r"[\[({<]([^\])}>]*)[\])}>]"
 
 _ZONES = frozenset({"utc", "gmt", "z", "zulu"})
@@ -141,6 +148,8 @@ def read_header(quantity: Quantity, header: str, unit: str | None = None) -> Col
     if not named and rivals and not written:
         return None
     utc = bool(_ZONES.intersection([*lower, *inner]))
+    if units and (_PARTS.intersection(lower) or _POWER_OF_TEN.search(outside)):
+        return Column(named, None, outside.strip(), utc)
     if len(units) > 1:
         return Column(named, None, " and ".join(dict.fromkeys([*written, *spelt])), utc)
     if units:

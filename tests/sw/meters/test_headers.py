@@ -128,6 +128,66 @@ READ = {
     "no-header": Export(
         "HeaterMeter CSV, CapnBry/HeaterMeter issue 47: numbers alone",
         scaled(order="t0vi"), "time=1[s];voltage=3[V];current=4[A]"),
+    "powershield": Export(
+        "lazicdanilo/LPM01A-lib, X-NUCLEO-LPM01A of ST: current, times of host and board",
+        "Current (uA),rx timestamp (us),board timestamps (ms)\n" + "".join(
+            f"{p / 5.0 * 1e6:.12g},{t * 1e6:.0f},{t * 1e3 // 100 * 100:.0f}\n"
+            for t, p in zip(T.tolist(), (VOLTS * AMPERES).tolist(), strict=True)),
+        "volts=5.0", volts=False),
+    "ppk2-bits": Export(
+        "NordicSemiconductor/pc-nrfconnect-ppk, each digital input in a column of its own",
+        "Timestamp(ms),Current(uA),D0,D1,D2,D3,D4,D5,D6,D7\n" + "".join(
+            f"{t * 1e3:.12g},{p / 5.0 * 1e6:.12g},0,0,0,0,0,0,1,0\n"
+            for t, p in zip(T.tolist(), (VOLTS * AMPERES).tolist(), strict=True)),
+        "volts=5.0", volts=False),
+    "otii": Export(
+        "CSV of an Otii Arc, as parsers on GitHub require it: timestamp_s, datetime, current_A",
+        "timestamp_s,datetime,current_A,voltage_V\n" + "".join(
+            f"{t:.6f},2026-10-08 12:34:{t:06.3f},{i:.12g},{v:.12g}\n" for t, v, i in
+            zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True)),
+        "time=timestamp_s"),
+    "edge-power-meter": Export(
+        "EdgePowerMeter, section Export formats of its README",
+        "Timestamp,RelativeTime[s],Voltage[V],Current[A],Power[W]\n" + "".join(
+            f"2026-10-08 12:34:{t:06.3f},{t:.6f},{v:.12g},{i:.12g},{v * i:.12g}\n" for t, v, i in
+            zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True)),
+        "time=RelativeTime[s]"),
+    "waveforms": Export(
+        "Digilent WaveForms, scope export, in tests on GitHub",
+        "#Digilent WaveForms Oscilloscope Acquisition\n#Device Name: Discovery2\n"
+        "#Date Time: 2026-09-16 14:22:41\n#Sample rate: 20Hz\n#Samples: 40\n\n"
+        "Time (s),Channel 1 (V),Channel 2 (V)\n" + scaled(order="tvi"),
+        "voltage=Channel 1 (V);current=Channel 2 (V)[A]"),
+    "scopy": Export(
+        "Scopy of Analog Devices: remarks behind semicolons, Sample,Time(S),CH1(V)",
+        ";Scopy version 1.4\n;Device M2K\n;Nr of samples 40\n;Sample rate 20\n"
+        "Sample,Time(S),CH1(V),CH2(V)\n" + scaled(order="ntvi"),
+        "voltage=CH1(V);current=CH2(V)[A]"),
+    "rigol-sequence": Export(
+        "Rigol DS1054Z: X,CH1,CH2,Start,Increment and the interval in the line below",
+        "X,CH1,CH2,Start,Increment,\nSequence,Volt,Ampere,-5.999998e-02,5.000000e-02\n"
+        + scaled(order="nvi", after=","), "period=0.05"),
+    "rigol-memory": Export(
+        "Rigol MSO5000, Save Memory: CH1(V),t0 = -25s, tInc = 2e-06s",
+        "CH1(V),CH2(A),t0 = -25s, tInc = 5e-02s,\n" + scaled(order="vi", after=","),
+        "period=0.05"),
+    "tektronix": Export(
+        "Tektronix DPO2000, as written in tests on GitHub: units far above TIME,CH1,CH2",
+        "Model,DPO2024B\nVertical Units,V,A\nSource,CH1,CH2\nTIME,CH1,CH2\n"
+        + scaled(order="tvi"), "voltage=CH1[V];current=CH2[A]"),
+    "keithley": Export(
+        "Keithley 2450 reference manual, buffer.saveappend: date, time and fractional seconds in "
+        "columns of their own",
+        "Index,Voltage (V),Current (A),Date,Time,Fractional Seconds\n" + "".join(
+            f"{n + 1},{v:.12g},{i:.12g},10/08/2026,12:00:{int(t):02d},{t % 1:.6f}\n"
+            for n, (t, v, i) in enumerate(zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(),
+                                              strict=True))),
+        "date=mdy"),
+    "data-logger": Export(
+        "CSV viewers on GitHub: Date;Time;Voltage [V];Current [A] with decimal commas",
+        "Date;Time;Voltage [V];Current [A]\n" + "".join(
+            f"2024-01-01;12:00:{t:06.3f};{v:.12g};{i:.12g}\n".replace(".", ",") for t, v, i in
+            zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True))),
     "labelled-cells": Export(
         "multimeters that write the unit into each cell (sigrok-cli --output-format analog)",
         "Time (s),Voltage,Current\n" + "".join(
@@ -213,6 +273,37 @@ REFUSED = {
         "name a column, as in current=", None),
     "raw-codes": (
         "Time (s),Voltage (V),current_raw\n" + scaled(order="tvi"), "as in current=", None),
+    "power-of-ten": (
+        "Time (s),Voltage (V),Current x1000 (A)\n" + scaled(i=1e3, order="tvi"),
+        "'Current x1000'.*no unit of current", "current=Current x1000 (A)[mA]"),
+    "in-words": (
+        "seconds,volts,thousandths of an ampere\n" + scaled(i=1e3, order="tvi"),
+        "'thousandths of an ampere'.*no unit of current", "current=thousandths of an ampere[mA]"),
+    "seconds-said-to-be-milliseconds": (
+        "time_ms,Voltage (V),Current (A)\n" + "".join(
+            f"{1790000000 + t:.3f},{v},{i}\n" for t, v, i in
+            zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True)),
+        "may be seconds since 1970, or ms of a clock that runs for 20.7 days", "time=time_ms[s]"),
+    "matlab-days": (
+        "Time,Voltage (V),Current (A)\n" + "".join(
+            f"{740000 + t / 86400:.15g},{v},{i}\n" for t, v, i in
+            zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True)), "cannot be told",
+        None),
+    "julian-days": (
+        "Time,Voltage (V),Current (A)\n" + "".join(
+            f"{2461000 + t / 86400:.15g},{v},{i}\n" for t, v, i in
+            zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True)), "cannot be told",
+        None),
+    "two-parts-of-a-second": (
+        "Date,Time,Millisecond,Microsecond,Voltage (V),Current (A)\n" + "".join(
+            f"2026-10-08,12:00:{int(t):02d},{int(t * 1e3) % 1000},0,{v},{i}\n" for t, v, i in
+            zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True)),
+        "several columns.*have parts of a second", "period=0.05"),
+    "no-parts-of-a-second": (
+        "Date,Time,Millisecond,Voltage (V),Current (A)\n" + "".join(
+            f"2026-10-08,12:00:{int(t):02d},{int(t * 1e6) % 1000000},{v},{i}\n" for t, v, i in
+            zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True)),
+        "no parts of a second", "period=0.05"),
     "several-channels": (
         "Time (s),CH1 (V),CH2 (V),CH3 (A)\n" + scaled(order="tvvi"),
         "several columns could be the voltage", "voltage=CH1 (V)"),
@@ -237,6 +328,25 @@ def test_no_unit_is_said(tmp_path: Path) -> None:
     check(recording)
     assert any("unit of time is not given" in text for text in recording.warnings)
     assert any("voltage as V, current as A" in text for text in recording.warnings)
+
+
+@pytest.mark.parametrize(("name", "unit"), [("Fractional Seconds", 1.0), ("Millisecond", 1e-3),
+                                            ("msec", 1e-3), ("Microseconds", 1e-6)])
+def test_parts_of_a_second(name: str, unit: float, tmp_path: Path) -> None:
+    """They count although no time is repeated, and times that have them already are left alone."""
+    slow = 25.5 * T
+    lines = [f"2026-10-08,12:00:{int(t):02d},{round((t % 1) / unit, 6):g},5,0.1" for t in slow]
+    above = f"Date,Time,{name},Voltage (V),Current (A)\n"
+    recording = read(tmp_path, above + "\n".join(lines), "date=ymd")
+    np.testing.assert_allclose(recording.t_s - recording.t_s[0], slow, atol=1e-6)
+    lines = [f"2026-10-08,12:00:{t:09.6f},{round((t % 1) / unit, 6):g},5,0.1" for t in slow]
+    recording = read(tmp_path, above + "\n".join(lines), "date=ymd")
+    np.testing.assert_allclose(recording.t_s - recording.t_s[0], slow, atol=1e-6)
+
+
+def test_reversed_shunt_is_said(tmp_path: Path) -> None:
+    recording = read(tmp_path, "Time (s),Voltage (V),Current (A)\n" + scaled(i=-1, order="tvi"))
+    assert any("the power is negative" in text for text in recording.warnings)
 
 
 def test_no_unit_that_cannot_be_si(tmp_path: Path) -> None:
