@@ -209,7 +209,7 @@ def choose(prepared: Prepared, number: int, seed: int, minimum: int = 24,
     """Choose mutants at random in every module.
 
     A module's share grows with the square root of its candidates, most of which are bits of wide
-    choices, alike; it is at least ``least``. Within a module Yosys spreads them over cells, wires
+    choices, alike; it is at least ``minimum``. Within a module Yosys spreads them over cells, wires
     and lines of the source.
 
     Parameters

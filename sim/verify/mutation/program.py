@@ -511,7 +511,7 @@ def _broad(recorder: Recorder, rng: np.random.Generator) -> None:
 
 
 def _high(recorder: Recorder, rng: np.random.Generator) -> None:
-    _Texts(recorder, rng, _random(HIGH, rng), "high").one_and_two()
+    _Sequences(recorder, rng, _random(HIGH, rng), "high").one_and_two()
 
 
 def _tall(recorder: Recorder, rng: np.random.Generator) -> None:
