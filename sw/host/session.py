@@ -5,6 +5,7 @@ loses is read from the tape. When a run is over, what is on the tape must be wha
 announced: a request that came late, after its repeat had been answered, shows there.
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -17,7 +18,7 @@ from trilight.sw.errors import DeviceError
 from .link import Link, Request, read_request, write_request
 from .responses import Counters, Status
 
-__all__ = ["IDLE_READINGS", "POLL_S", "SILENCE_S", "STALLED_POLLS", "TAPE_WORDS", "Runs",
+__all__ = ["IDLE_READINGS", "LATE_S", "POLL_S", "SILENCE_S", "STALLED_POLLS", "TAPE_WORDS", "Runs",
            "SequenceState"]
 
 SILENCE_S = 0.05
@@ -33,6 +34,9 @@ IDLE_READINGS = 2
 """Readings of all weights of all sequences without a token fed after which words are no progress.
 """
 
+
+LATE_S = 10.0
+"""How late a request may come a second time; drivers and hubs hold frames for a few seconds."""
 
 TAPE_WORDS = 32
 """Maximum of tokens of a tape in one frame: short frames get through a noisy line more often."""
@@ -162,6 +166,8 @@ class Runs:
         self._device = device
         self._parts: list[_Part] = []
         self._stale = 0
+        self._written: deque[tuple[float, int, int]] = deque()
+        """Tokens written within ``LATE_S``: when, at which word of the tapes, and which."""
 
     def status(self) -> Status:
         """Return the state of the device."""
@@ -334,6 +340,9 @@ class Runs:
 
     def _write_tape(self, state: SequenceState, tokens: Sequence[int]) -> None:
         """Write ``tokens`` where the sequence will be fed next."""
+        now = self._link.transport.now()
+        self._written.extend((now, self._word(state.sequence, state.fed + offset), int(token))
+                             for offset, token in enumerate(tokens))
         data = np.asarray(tokens, "<u2").tobytes()
         for response in self._link.exchange([
                 write_request(address, data[2 * start:2 * (start + words)])
@@ -341,8 +350,35 @@ class Runs:
             response.check()
 
     def _next_tokens(self, state: SequenceState, count: int) -> list[int]:
-        """Read the next ``count`` generated tokens of a sequence."""
-        return self._read_tape(state.sequence, state.position, count)
+        """Read the next ``count`` generated tokens of a sequence.
+
+        Raises
+        ------
+        DeviceError
+            One of them may be of a WRITE that came a second time, after the run.
+        """
+        tokens = self._read_tape(state.sequence, state.position, count)
+        # While a run is in progress the device refuses to write, late as ever.
+        if self._may_be_old(state, tokens) and not self.status().running:
+            raise DeviceError("a token whose event was lost is one that was written in its place "
+                              "before, and may have been written again; run it again")
+        return tokens
+
+    def _may_be_old(self, state: SequenceState, tokens: Sequence[int]) -> bool:
+        """Tell if one of the next tokens is what was written in its place a short while ago."""
+        link = self._link
+        until = link.transport.now() - LATE_S * link.transport.timeout_scale
+        while self._written and self._written[0][0] < until:
+            self._written.popleft()
+        if not tokens:
+            return False
+        old = {(word, token) for _, word, token in self._written}
+        return any((self._word(state.sequence, state.position + offset), token) in old
+                   for offset, token in enumerate(tokens))
+
+    def _word(self, sequence: int, position: int) -> int:
+        """Word of the tapes that a token of a sequence is in."""
+        return sequence * self._device.tape_tokens + position % self._device.tape_tokens
 
     def _read_tape(self, sequence: int, position: int, count: int) -> list[int]:
         """Read ``count`` tokens from a position on."""

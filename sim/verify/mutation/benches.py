@@ -10,7 +10,7 @@ import os
 import random
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -86,13 +86,15 @@ class _Bench:
         return self.name + mutant.module.removeprefix(self.prepared.top)
 
 
-def _benches(board: BoardDesign, progress: Progress) -> Iterator[_Bench]:
+def _benches(board: BoardDesign, names: Collection[str], progress: Progress) -> Iterator[_Bench]:
     for name, make in components.COMPONENTS.items():
-        top, text = component_rtlil(make(), sources=True)
-        yield _Bench(name, prepare_text(text, top, progress), partial(verilog_design, top), {})
-    prepared = prepare(board, progress)
-    yield _Bench(CHIP, prepared, partial(pins_design, board),
-                 {chip.BUILD_ID: str(prepared.build_id)})
+        if name in names:
+            top, text = component_rtlil(make(), sources=True)
+            yield _Bench(name, prepare_text(text, top, progress), partial(verilog_design, top), {})
+    if CHIP in names:
+        prepared = prepare(board, progress)
+        yield _Bench(CHIP, prepared, partial(pins_design, board),
+                     {chip.BUILD_ID: str(prepared.build_id)})
 
 
 def _with_argument(verilog: str, top: str) -> str:
@@ -122,13 +124,16 @@ class BenchCampaign:
         What their choice and the benches' data follow from.
     folder : pathlib.Path
         Where results are kept.
+    names : collection of str
+        Of the benches that are asked; by default all.
     """
 
     def __init__(self, board: BoardDesign, *, number: int, seed: int, folder: Path,
+                 names: Collection[str] = (*components.COMPONENTS, CHIP),
                  progress: Progress = no_progress) -> None:
         self._progress = progress
         self._seed = seed
-        benches = list(_benches(board, progress))
+        benches = list(_benches(board, names, progress))
         self.design_sha256 = design_sha256(board)
         # At least one of each module, so that small modules are not forgotten.
         chosen = [(bench, mutant) for bench in benches

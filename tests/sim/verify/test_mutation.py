@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from trilight.boards.icebreaker import Icebreaker
 from trilight.sim.native.compile import NativeBench
 from trilight.sim.verify.events import TokenEvent, lost_events
-from trilight.sim.verify.mutation import host
+from trilight.sim.verify.mutation import benches, host
+from trilight.sim.verify.mutation.benches import BenchCampaign
 from trilight.sim.verify.mutation.campaign import Campaign, MutantOutcome
 from trilight.sim.verify.mutation.command import mutation_commands
 from trilight.sim.verify.mutation.dialogue import Recorder
@@ -136,6 +137,74 @@ def test_survivors_asked_again_count_as_if_the_campaign_had_been_made_now() -> N
     assert survivors(json.loads(json.dumps(found))) == [before[1], before[3], before[4]]
     assert json.dumps(asked_again(found, now)) == json.dumps(document(
         [before[0], now[0], before[2], now[1], now[2]], chosen=9, seed=1, command="make mutation"))
+
+
+def test_benches_are_asked(tmp_path: Path) -> None:
+    """The divider's bench notices most faults of the divider; what it found out is kept."""
+    campaign = BenchCampaign(Icebreaker(), number=6, seed=SEED, folder=tmp_path, names=["norm"])
+    fates = campaign.run()
+    assert len(fates) == 6
+    assert {fate.module for fate in fates} == {"norm"}
+    verdicts = [fate.verdict for fate in fates]
+    assert verdicts.count("killed") >= 3, fates
+    assert all("failed" in fate.how or "does not end" in fate.how
+               for fate in fates if fate.verdict == "killed")
+    again = BenchCampaign(Icebreaker(), number=6, seed=SEED, folder=tmp_path, names=["norm"])
+    size = again.journal.path.stat().st_size
+    assert again.run() == fates
+    assert again.journal.path.stat().st_size == size, "a mutant was asked twice"
+
+
+def test_benches_have_to_pass_without_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(benches, "run_bench", _fail)
+    campaign = BenchCampaign(Icebreaker(), number=6, seed=SEED, folder=tmp_path, names=["norm"])
+    with pytest.raises(SimulationError, match="bench of norm fails without a fault: no luck"):
+        campaign.run()
+
+
+def _fail(*_: object, **__: object) -> None:
+    raise SimulationError("no luck")
+
+
+VERILOG = """module top(a, mutant, b);
+  input a;
+  input [15:0] mutant;
+  wire [15:0] mutant;
+  output b;
+endmodule
+"""
+
+
+def test_control_input_becomes_an_argument() -> None:
+    text = benches._with_argument(VERILOG, "top")
+    assert text.splitlines()[:3] == ["module top(a, b);", "  input a;", "  reg [15:0] mutant;"]
+    assert '$value$plusargs("mutant=%d", mutant)' in text
+    with pytest.raises(SimulationError, match="no input mutant"):
+        benches._with_argument("module top(a);\n  input a;\nendmodule\n", "top")
+
+
+@pytest.mark.parametrize("option", [["--quick"], ["--limit", "3"]])
+def test_options_of_the_pins_alone(option: list[str]) -> None:
+    result = CliRunner().invoke(mutation_commands, ["gateware", "--asked", "benches", *option])
+    assert isinstance(result.exception, SimulationError)
+    assert "are of --asked pins" in str(result.exception)
+
+
+def test_samples_by_module() -> None:
+    """As many of each, which do not change when there are other modules; fewer are the first."""
+    names = [f"trilight.sw.a.x_f__mutmut_{k}" for k in range(50)]
+    chosen = host._choose(names, 5, "1 sw/a.py")
+    assert len(set(chosen)) == 5
+    assert host._choose(names[::-1][::-1], 3, "1 sw/a.py") == chosen[:3]
+    assert host._choose(names, 5, "2 sw/a.py") != chosen
+    assert host._source(names[0]) == "sw/a.py"
+
+
+def test_modules_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(SimulationError, match=r"no mutants are made of sw/nothing\.py; the "):
+        host.campaign(tmp_path, 1, 1, only=["sw/nothing.py"])
 
 
 def test_host_modules_and_their_tests_are_there(root: Path) -> None:

@@ -595,6 +595,81 @@ def test_a_request_that_comes_late(kept: Command) -> None:
     assert board.last_run.recoveries == 1
 
 
+def late_write(same: bool, held: bool) -> tuple[Board, list[int]]:
+    """A generation after which a WRITE of before comes a second time, in the place of a token whose
+    event is lost; the answer to that WRITE is lost too.
+
+    Parameters
+    ----------
+    same : bool
+        Write what is there already; else another token.
+    held : bool
+        The WRITE is older than a late frame can be.
+    """
+    tokens, place = expected(PROMPT, 40), 39
+    old = tokens[place] if same else (tokens[place] + 1) % len(MODEL.vocab)
+    ready = released = False
+
+    def lose(frame: Frame) -> Sequence[Frame]:
+        last = frame.command == EVENT and frame.payload[0] == len(PROMPT) + place
+        return [] if ready and last and not released else [frame]
+
+    def late(frame: Frame) -> Sequence[Frame]:
+        nonlocal released
+        if ready and not released and frame.command == Command.READ and not device.running and (
+                ADDRESS.unpack_from(frame.payload)[0] == Region.TAPE + len(PROMPT) + place):
+            released = True
+            word = ADDRESS.pack(Region.TAPE + len(PROMPT) + place) + bytes([old, 0])
+            device.write(encode_frame(Frame(77, Command.WRITE, word)))
+            while device.read(0):
+                pass
+        return [frame]
+
+    device = ReferenceTransport()
+    transport = Tamper(late, lose, device)
+    board = loaded(transport)
+    # A prompt that ends where this generation's last token will be.
+    longer = (PROMPT * 20)[:len(PROMPT) + place] + MODEL.vocab[old]
+    generate(board, longer, 2)
+    if held:
+        clock = transport.now
+        transport.now = lambda: clock() + runs.LATE_S + 1  # type: ignore[method-assign]
+    ready = True
+    got = generate(board)
+    assert released
+    return board, got
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_write_that_comes_late_over_a_token_that_was_lost(same: bool) -> None:
+    """No frame tells of it, so a token that was written in its place before is not believed."""
+    board, got = late_write(same, held=False)
+    assert got == expected(PROMPT, 40)
+    assert board.last_run is not None
+    assert board.last_run.recoveries == 1
+
+
+def test_a_write_is_not_late_for_ever() -> None:
+    board, got = late_write(same=True, held=True)
+    assert got == expected(PROMPT, 40)
+    assert board.last_run is not None
+    assert board.last_run.recoveries == 0
+
+
+def test_a_lost_token_is_believed_while_the_device_runs() -> None:
+    """Nothing is written during a run, so what is read then is what was generated."""
+    def lose(frame: Frame) -> Sequence[Frame]:
+        return [] if frame.command == EVENT and frame.payload[0] == len(PROMPT) + 5 else [frame]
+
+    board = loaded(Tamper(from_device=lose))
+    tokens = expected(PROMPT, 40)
+    longer = (PROMPT * 20)[:len(PROMPT) + 5] + MODEL.vocab[tokens[5]]
+    generate(board, longer, 2)
+    assert generate(board) == tokens
+    assert board.last_run is not None
+    assert board.last_run.recoveries == 0
+
+
 @pytest.mark.parametrize("answered", [True, False])
 def test_a_run_that_comes_late_with_another_seed(answered: bool) -> None:
     """Between prompt and tokens, for a prompt as long as its own: only the seed is another."""
