@@ -211,6 +211,10 @@ def test_activity_survives_json() -> None:
     assert Activity.from_dict({**one.to_dict(), "note": "more"}) == one
 
 
+def test_one_cycle_is_a_window() -> None:
+    assert dataclasses.replace(activity(), cycles=1).cycles == 1
+
+
 def test_refusals() -> None:
     data = activity().to_dict()
     del data["ebr_accesses"], data["spram_accesses"]

@@ -74,6 +74,8 @@ def test_known_coefficients_are_recovered(board: int) -> None:
     true = sum(truth.coefficients[name].value * scale for name, scale in (
         ("leakage", 1.219), ("hfosc", 1)))
     assert constant == pytest.approx(true, rel=0.2)
+    assert got.conditions["prior"] == {"id": load_coefficients().id,
+                                       "sha256": load_coefficients().sha256}
     assert 0 < got.conditions["residual"] < 5 * NOISE
     assert got.conditions["residual"] < got.conditions["leave_one_out"]
 

@@ -59,6 +59,11 @@ def test_total_is_power_times_time(breakdown: Breakdown) -> None:
     got = energy_by_part(breakdown, 24e6, **AT)
     power = estimate_power(breakdown.activity, 24e6, **AT)
     microseconds = breakdown.cycles_per_token / 24
+    assert {name: got[name] for name in ("clock_hz", "pll", "hfosc", "voltage_v", "temperature_c",
+                                         "cycles_per_token")} == {
+        "clock_hz": 24e6, "hfosc": False, **AT, "cycles_per_token": breakdown.cycles_per_token}
+    assert got["coefficients"] == {"id": power.coefficients.id,
+                                   "sha256": power.coefficients.sha256}
     assert got["total"] == pytest.approx(power.nominal_mw * microseconds)
     for end in ("p05", "p50", "p95"):
         assert got["interval"][end] == pytest.approx(getattr(power.power_mw, end) * microseconds)
@@ -92,6 +97,12 @@ def test_each_event_counts_where_it_happened() -> None:
     layers = {entry["layer"]: entry["value"] for entry in got["by_layer"]}
     assert list(layers) == ["embedding", 0, 1, "head"]
     assert layers[1] == pytest.approx(nj("spram", 2800) + per_cycle(350))
+
+
+def test_largest_part_comes_first(breakdown: Breakdown) -> None:
+    values = [part["value"] for part in energy_by_part(breakdown, 24e6, **AT)["parts"].values()]
+    assert values == sorted(values, reverse=True)
+    assert len(set(values)) > 1
 
 
 def test_uncalibrated_family_says_so() -> None:
