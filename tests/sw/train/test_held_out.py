@@ -48,8 +48,8 @@ def test_training_does_not_depend_on_the_held_out_part(
         torch_side: SimpleNamespace, twins: tuple[Corpus, Corpus]) -> None:
     found: list[dict[str, Any]] = []
     for corpus in twins:
-        options = torch_side.Options(characters=len(corpus.train) * 2, streams=8, context=32,
-                                     seed=3)
+        options = torch_side.Options(characters=len(corpus.train) * 2, batch_size=8,
+                                     bptt_length=32, seed=3)
         trainer = torch_side.Trainer(small(corpus), corpus, options)
         for _ in range(len(corpus.train) // (8 * 32) + 2):  # more than once through the text
             trainer.advance()
@@ -66,8 +66,8 @@ def test_teachers_see_the_training_part_alone(
     torch_side.torch.manual_seed(1)
     network = torch_side.FloatNetwork(small(twins[0]), bf16=False)
     teacher = SimpleNamespace(network=network, sha256="0" * 64)
-    found = [torch_side.train._lessons(Console(quiet=True), tmp_path / str(n), [teacher], corpus,
-                                       characters, "cpu") for n, corpus in enumerate(twins)]
+    found = [torch_side.train._distillation(Console(quiet=True), tmp_path / str(n), [teacher],
+                                            corpus, characters, "cpu") for n, corpus in enumerate(twins)]
     for one, other in zip(*found, strict=True):
         assert (one is None) == (other is None)
         if one is not None:
