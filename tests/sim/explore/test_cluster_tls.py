@@ -10,11 +10,11 @@ import pytest
 from distributed import Client, LocalCluster
 from distributed.security import Security
 
-from trilight.sim.explore import cluster
 from trilight.sim.explore.cluster import run_tasks
 from trilight.sim.explore.sweep import SweepDesign
 from trilight.sim.explore.tasks import Store, Task
-from trilight.sw.errors import ExploreError
+from trilight.sw import workers
+from trilight.sw.errors import ClusterError
 
 DESIGN = SweepDesign(board="icebreaker", clock_hz=24e6)
 TASKS = {DESIGN: [Task(kind="synthesis", design=DESIGN)]}
@@ -52,7 +52,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[Task]:
         return {"cells": {}}
 
     monkeypatch.setattr(Task, "run", run)
-    monkeypatch.setattr(cluster, "CONNECT_S", 2)
+    monkeypatch.setattr(workers, "CONNECT_S", 2)
     return done
 
 
@@ -69,7 +69,7 @@ def test_certificate_lets_in(address: str, security: Security, ran: list[Task],
 def test_stranger_is_refused(own: bool, address: str, ran: list[Task], tmp_path: Path) -> None:
     """By the scheduler, before anything that the stranger sends is read."""
     with dask.config.set(settings(Security.temporary()) if own else {}), pytest.raises(
-            ExploreError, match="no scheduler answers at tls://"):
+            ClusterError, match="no scheduler answers at tls://"):
         run_tasks(TASKS, Store(tmp_path), lambda task, result: None, address=address)
     assert ran == []
 
@@ -81,7 +81,7 @@ def test_scheduler_of_a_stranger_is_refused(security: Security, ran: list[Task],
                       protocol="tls://", host="127.0.0.1", security=Security.temporary(),
                       dashboard_address="127.0.0.1:0") as stranger:
         with dask.config.set(settings(security)), pytest.raises(
-                ExploreError, match="no scheduler answers at tls://"):
+                ClusterError, match="no scheduler answers at tls://"):
             run_tasks(TASKS, Store(tmp_path), lambda task, result: None,
                       address=stranger.scheduler_address)
     assert ran == []

@@ -66,8 +66,9 @@ def test_teachers_see_the_training_part_alone(
     torch_side.torch.manual_seed(1)
     network = torch_side.FloatNetwork(small(twins[0]), bf16=False)
     teacher = SimpleNamespace(network=network, sha256="0" * 64)
-    found = [torch_side.train._distillation(Console(quiet=True), tmp_path / str(n), [teacher],
-                                            corpus, characters, "cpu") for n, corpus in enumerate(twins)]
+    found = [torch_side.train._distillation(
+        Console(quiet=True), tmp_path / str(n), [teacher], corpus, characters, "cpu")
+        for n, corpus in enumerate(twins)]
     for one, other in zip(*found, strict=True):
         assert (one is None) == (other is None)
         if one is not None:
