@@ -79,9 +79,9 @@ def gateware(
     """
     console = Console(stderr=True)
     if asked != "pins":
-        if quick or again is not None or limit is not None:
-            raise SimulationError("--quick, --again and --limit are of --asked pins; with --asked "
-                                  f"{asked} --number says how many mutants are tried")
+        if quick or again is not None or limit is not None or board != DEFAULT_BOARD:
+            raise SimulationError("--quick, --again, --limit and --board are of --asked pins; "
+                                  f"--asked {asked} tries --number mutants of the default board")
         _asked_otherwise(asked, number, seed, folder, json_path, console)
         return
 
