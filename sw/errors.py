@@ -30,6 +30,7 @@ __all__ = [
     "ExportError",
     "FaultsError",
     "ImageError",
+    "ImpactError",
     "LinkError",
     "MeterError",
     "MeterLostError",
@@ -167,6 +168,10 @@ class ExportError(TrilightError):
 
 class FaultsError(TrilightError):
     """A campaign of faults that cannot start, or whose results cannot be kept."""
+
+
+class ImpactError(TrilightError):
+    """An account of use that rests on what is not known, or cannot be."""
 
 
 class PerformanceError(TrilightError):

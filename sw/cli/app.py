@@ -317,7 +317,7 @@ GROUPS = {
     "Models": ("info", "image", "import", "export", "plan", "evaluate"),
     "To train": ("train", "compare"),
     "To build": ("boards", "build", "flash", "explore"),
-    "To measure": ("bench", "performance", "power", "meter", "calibrate", "field"),
+    "To measure": ("bench", "performance", "power", "meter", "calibrate", "field", "impact"),
     "To develop": ("guard", "release-check", "soak", "formal", "faults", "mutation",
                    "verify-layer", "verify-token"),
 }
