@@ -434,11 +434,14 @@ class LogitSignature(wiring.Signature):
 
 
 class HeadBiasSignature(wiring.Signature):
-    """Read port of the output biases; ``data`` follow one cycle after ``addr`` and ``read``."""
+    """Read port of the output biases; ``data`` follow one cycle after ``addr`` and ``read``.
+
+    That of token t lies at ~t: they fill the program's memory from its end downwards.
+    """
 
     def __init__(self, device: Device) -> None:
         super().__init__({
-            "addr": Out(device.token_bits),
+            "addr": Out(device.program_bits),
             "read": Out(1),
             "data": In(signed(NUMBERS.logit_bits)),
         })

@@ -17,7 +17,8 @@ class Tiler(wiring.Component):
 
     All blocks of the first rows come first, then all blocks of the next ones: tile, block, row.
     Every pass but the last has as many rows as there is memory for, unless the last would then have
-    fewer than ``Device.min_rows``.
+    fewer than ``Device.min_rows``. An operation is taken with its first pass, so that whoever waits
+    for that can enable its rows, without which no later pass begins.
 
     Members
     -------
@@ -40,6 +41,7 @@ class Tiler(wiring.Component):
         most, least = self._device.row_sums, self._device.min_rows
         op, part = self.ops.payload, self.passes.payload
         goes_on = Signal()
+        held = Signal.like(op.vector, reset_less=True)
         left = Signal.like(op.rows)  # - 1, as in an operation
         rows = Signal.like(op.rows)
         taken = Signal.like(op.rows)
@@ -48,13 +50,15 @@ class Tiler(wiring.Component):
             part.more.eq(rows >= most),
             taken.eq(Mux(rows >= most + least - 1, most, most - least)),
             part.rows.eq(Mux(part.more, taken - 1, rows)),
-            part.vector.eq(op.vector),
+            part.vector.eq(Mux(goes_on, held, op.vector)),
             part.vector.kept.eq(goes_on),
             part.replay.eq(op.replay & ~goes_on),
             part.rewind.eq(op.rewind & ~goes_on),
-            self.passes.valid.eq(self.ops.valid),
-            self.ops.ready.eq(self.passes.ready & ~part.more),
+            self.passes.valid.eq(self.ops.valid | goes_on),
+            self.ops.ready.eq(self.passes.ready & ~goes_on),
         ]
+        with m.If(self.ops.valid & self.ops.ready):
+            m.d.sync += held.eq(op.vector)
         with m.If(self.passes.valid & self.passes.ready):
             m.d.sync += [goes_on.eq(part.more), left.eq(rows - taken)]
         return m

@@ -63,11 +63,13 @@ class Residual:
             shape=signed(NUMBERS.residual_bits), depth=device.sequences << stages.channel_bits,
             init=[])
         read, self._write = memory.read_port(), memory.write_port()
+        # A vocabulary may be larger than any vector.
+        bits = max(stages.channel_bits, device.token_bits)
         self.channel = stages.channel_counter(m, "x_read_channel", row.valid,
-                                              row.valid & row.last)
+                                              row.valid & row.last, bits=bits)
         self.x = read.data
         m.d.comb += [
-            read.addr.eq(Cat(self.channel, stages.context.sequence)),
+            read.addr.eq(Cat(self.channel[:stages.channel_bits], stages.context.sequence)),
             read.en.eq(row.valid & stages.is_residual),
         ]
         self.tags = [Signal(TAG, name=f"channel_{k}") for k in range(FIRST_STAGE, last_stage + 1)]

@@ -81,9 +81,10 @@ class Stages:
         for before, after in pairwise(self.row):
             m.d.sync += after.eq(before)
 
-    def channel_counter(self, m: Module, name: str, advance: Value, clear: Value) -> Signal:
-        """Return a counter of the channels of a vector."""
-        count = Signal(self.channel_bits, name=name)
+    def channel_counter(self, m: Module, name: str, advance: Value, clear: Value, *,
+                        bits: int | None = None) -> Signal:
+        """Return a counter of the channels of a vector, or of something else of so many bits."""
+        count = Signal(self.channel_bits if bits is None else bits, name=name)
         with m.If(advance):
             m.d.sync += count.eq(count + 1)
         with m.If(clear):

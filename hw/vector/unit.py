@@ -1,6 +1,6 @@
 """Vector unit: everything that happens to a row's sum on its way to the next matrix."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -84,8 +84,9 @@ class VectorUnit(wiring.Component):
         scales = add_scales(m, stages, rows, self.context)
         mix_channels = add_mix_channels(m, stages)
         residual = Residual(m, device, stages, self.channels, RESIDUAL_ACT - 1)
+        token = Cat(residual.channel, Const(0, device.program_bits))
         m.d.comb += [
-            self.head_bias.addr.eq(~residual.channel),
+            self.head_bias.addr.eq(~token[:device.program_bits]),
             self.head_bias.read.eq(stages.row[1].valid & stages.is_head),
         ]
         value, index = add_requantisation(

@@ -155,8 +155,9 @@ def run_bench(
     waves: Path | None = None,
     environment: Mapping[str, str] | None = None,
     plusargs: Sequence[str] = (),
+    tests: str | None = None,
 ) -> None:
-    """Run every test of a bench on a design.
+    """Run the tests of a bench on a design.
 
     Parameters
     ----------
@@ -174,6 +175,8 @@ def run_bench(
         Variables for the bench.
     plusargs : sequence of str
         Arguments for the design, ``+name=value``.
+    tests : str, optional
+        Pattern of the names of tests to run; by default all of them.
 
     Raises
     ------
@@ -191,7 +194,8 @@ def run_bench(
         get_runner(simulator).test(
             test_module=bench, hdl_toplevel=design.top, hdl_toplevel_lang="verilog",
             build_dir=build, test_dir=folder, results_xml=str(results), seed=seed, waves=traced,
-            test_args=options, plusargs=list(plusargs), extra_env=dict(environment or {}))
+            test_args=options, plusargs=list(plusargs), extra_env=dict(environment or {}),
+            test_filter=tests)
     except SystemExit as error:
         raise SimulationError(f"{bench} on {simulator} failed{_failures(results)}; its output "
                               "says more") from error

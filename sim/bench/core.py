@@ -24,6 +24,7 @@ from trilight.hw.interfaces import run_layout, token_event_layout
 from trilight.hw.memory.scrub import check_cycles
 from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import MATRICES, Layer, Matrix, Model
+from trilight.sw.report.performance import Schedule, SequenceRequest
 
 from .coverage import TURNS, cover, cover_flags, temperature_bin
 from .device import DEVICE
@@ -31,6 +32,10 @@ from .streams import Dut, Sink, Source, cycle, generator, pauses, start, unpack
 from .traces import ReferenceDevice, TraceChecker
 
 TOKEN_EVENT = token_event_layout(DEVICE)
+
+PROGRAM_WORDS = ModelConfig(
+    vocab_size=16, d_model=16, n_layers=1, d_hidden=16).program_words - 16
+"""Words of the program of a layer and a head, without the output bias."""
 
 ALL_FLAGS = RunFlag.RESET | RunFlag.SEED | RunFlag.CLEAR
 MAX_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
@@ -41,12 +46,18 @@ LONGEST_PAUSE = 200
 TOKEN_CYCLES = 1000
 """About what a token of the least model takes."""
 
+MIN = DEVICE.min_rows
+
 SHAPES = {
-    "least": ModelConfig(vocab_size=16, d_model=16, n_layers=1, d_hidden=16),
-    "deep": ModelConfig(vocab_size=21, d_model=18, n_layers=4, d_hidden=23),
+    "least": ModelConfig(vocab_size=MIN, d_model=MIN, n_layers=1, d_hidden=MIN),
+    "deep": ModelConfig(vocab_size=MIN + 5, d_model=MIN + 2, n_layers=4, d_hidden=MIN + 7),
     "blocks": ModelConfig(vocab_size=50, d_model=41, n_layers=2, d_hidden=121),
     "wide": ModelConfig(vocab_size=128, d_model=121, n_layers=1, d_hidden=200),
+    "edges": ModelConfig(
+        vocab_size=min(DEVICE.max_vocab, DEVICE.program_words - PROGRAM_WORDS), d_model=MIN,
+        n_layers=1, d_hidden=min(DEVICE.max_columns, DEVICE.max_rows // 2)),
 }
+"""Shapes of models, of which ``edges`` has as many tokens, columns and rows as the device."""
 
 WORD_CYCLES = check_cycles(DEVICE, 1) - check_cycles(DEVICE, 0)
 """Of a word's check."""
@@ -87,6 +98,8 @@ class Bench:
         self.traces: TraceChecker | None = None
         self.held = False
         """Sequence 0 has been prepared."""
+        self._requests: list[SequenceRequest | None] = [None] * DEVICE.sequences
+        """What the next run will do, of sequences that have been prepared."""
 
     async def start(self) -> None:
         dut = self.dut
@@ -144,7 +157,7 @@ class Bench:
         # Memories keep what was in them before the reset.
         await self.write(Region.TAPE, [0] * DEVICE.sequences * DEVICE.tape_tokens)
         self.device = ReferenceDevice(model, DEVICE)
-        config = model.config
+        self.config = config = model.config
         kinds = (Op.MIX, Op.RESIDUAL, Op.GLU)
         *shapes, down = config.layer_operations(DEVICE.packing)
         for kind, shape in (*zip(kinds, shapes, strict=True), (Op.RESIDUAL, down),
@@ -177,9 +190,18 @@ class Bench:
                                "n_generate": n_generate, "temperature": temperature, "seed": seed}])
 
     async def run(self, flags: RunFlag, n_feed: int, n_generate: int, temperature: int = 0,
-                  seed: int = 0, sequence: int = 0) -> None:
-        """Run to the end and compare events and counters; traces are compared as they come."""
+                  seed: int = 0, sequence: int = 0, *, disturbed: bool = False) -> None:
+        """Run to the end and compare events and counters; traces are compared as they come.
+
+        Parameters
+        ----------
+        disturbed : bool
+            The host makes the sequencer wait meanwhile: the run takes longer than is computed.
+        """
         dut = self.dut
+        if not sequence:
+            self._requests = [None] * DEVICE.sequences
+        self._requests[sequence] = SequenceRequest(n_feed, n_generate)
         cycles = 0 if RunFlag.CLEAR in flags else int(dut.status__cycles.value)
         events = self.device.run(flags, n_feed, n_generate, temperature, seed, sequence)
         await self.begin(flags, n_feed, n_generate, temperature, seed, sequence)
@@ -187,7 +209,11 @@ class Bench:
             return
         begin = cycle()
         await FallingEdge(dut.status__running)
-        cycles += cycle() - begin
+        took = cycle() - begin
+        cycles += took
+        requests, self._requests = self._requests, [None] * DEVICE.sequences
+        if not disturbed:
+            assert took == Schedule(self.config, requests, DEVICE).cycles, "cycles of the model"
         await ClockCycles(dut.clk, LONGEST_PAUSE + 10)
         # Events of two sequences wait for each other, so only those of one have an order.
         assert sorted(self.announced) == sorted(events)
@@ -248,7 +274,8 @@ async def loaded(dut: Dut, shape: str, is_corner_case: bool = False) -> Bench:
 
 @cocotb.test(timeout_time=20, timeout_unit="ms")
 @cocotb.parametrize((("shape", "is_corner_case"), [
-    ("least", False), ("least", True), ("deep", False), ("blocks", True), ("wide", False)]))
+    ("least", False), ("least", True), ("deep", False), ("blocks", True), ("wide", False),
+    ("edges", False)]))
 async def every_stage(dut: Dut, shape: str, is_corner_case: bool) -> None:
     """A prompt, a generation, and continuations with and without a reset."""
     bench = await loaded(dut, shape, is_corner_case)
@@ -264,20 +291,24 @@ async def every_stage(dut: Dut, shape: str, is_corner_case: bool) -> None:
 @cocotb.test(timeout_time=20, timeout_unit="ms")
 @cocotb.parametrize((("shape", "is_corner_case"), [
     ("least", False), ("least", True), ("deep", False), ("blocks", True), ("wide", False)]))
-async def two_sequences(dut: Dut, shape: str, is_corner_case: bool) -> None:
-    """Two sequences at once give what each gives alone, whichever ends first."""
+async def several_sequences(dut: Dut, shape: str, is_corner_case: bool) -> None:
+    """Sequences at once give what each gives alone, whichever ends first."""
     bench = await loaded(dut, shape, is_corner_case)
     rng, config, traces = bench.rng, SHAPES[shape], bench.trace()
     again = RunFlag(0)
-    for lengths in (((1, 2), (3, 0)), ((3, 1), (1, 1)), ((1, 0), (1, 2)), ((2, 0), (2, 0))):
+    last = DEVICE.sequences - 1
+    for given in (((1, 2), (3, 0), (1, 1), (2, 1)), ((3, 1), (1, 1), (1, 0), (1, 2)),
+                  ((1, 0), (1, 2), (2, 0), (1, 1)), ((2, 0), (2, 0), (2, 0), (2, 0))):
+        lengths = given[:DEVICE.sequences]
         for number, (n_feed, _) in enumerate(lengths):
             tokens = rng.integers(0, config.vocab_size, n_feed).tolist()
             await bench.write_tape(bench.device.positions[number] * bool(again), tokens, number)
-        for number, hold in enumerate((RunFlag.HOLD, RunFlag(0))):
+        for number in range(DEVICE.sequences):
+            hold = RunFlag.HOLD if number < last else RunFlag(0)
             reset = again or RunFlag.RESET | RunFlag.SEED
             await bench.run(hold | reset, *lengths[number], **draw(rng), sequence=number)
         again = RunFlag.SEED
-    await bench.run(RunFlag(0), 1, 1, **draw(rng), sequence=1)
+    await bench.run(RunFlag(0), 1, 1, **draw(rng), sequence=last)
     await bench.run(ALL_FLAGS, 1, 1, **draw(rng))
     await bench.compare_tapes()
     traces.finish()
@@ -292,7 +323,7 @@ async def tape_wraps_and_is_read(dut: Dut) -> None:
     await bench.run(ALL_FLAGS, 250, 4, **draw(rng))
     traces = bench.trace()
     reading = cocotb.start_soon(bench.read_tape_always(20, 240))
-    await bench.run(RunFlag(0), 1, 12, **draw(rng))
+    await bench.run(RunFlag(0), 1, 12, **draw(rng), disturbed=True)
     reading.cancel()
     await ClockCycles(dut.clk, 2)
     dut.bus__read.value = 0

@@ -306,7 +306,7 @@ class Bench:
             if not int(dut.head_bias__read.value):
                 await RisingEdge(dut.head_bias__read)
                 continue
-            token = len(self.head_bias) - 1 - int(dut.head_bias__addr.value)
+            token = (1 << DEVICE.program_bits) - 1 - int(dut.head_bias__addr.value)
             await RisingEdge(dut.clk)
             dut.head_bias__data.value = int(self.head_bias[token]) & mask
 

@@ -98,7 +98,7 @@ def explore_command(
         console.print(f"The energy of a cell is known for the {ICE40.name} alone, so none is "
                       f"computed for {sweep.board}.")
     activity = activity and counted
-    store = Store(out / "results")
+    store = Store(out)
     tasks = tasks_of(sweep, activity=activity)
     every = [task for group in tasks.values() for task in group]
     known = sum(store.get(task) is not None for task in every)

@@ -6,8 +6,6 @@ A design that fails is a result as well: it says why.
 """
 
 import json
-import os
-import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,6 +20,7 @@ from trilight.hw.flow.build import build, synthesise, tool_versions
 from trilight.hw.support.boards import load_board
 from trilight.hw.support.cache import digest
 from trilight.sim.power.activity import measure_activity
+from trilight.sim.verify.journal import Journal
 from trilight.sw.errors import ExploreError, PowerError
 from trilight.sw.model.model import Model
 from trilight.sw.power import Activity
@@ -181,39 +180,36 @@ def _check(task: Task, found: Any) -> None:
 
 
 class Store:
-    """A folder of results, one JSON file each, named by their keys.
+    """Results of tasks, by their keys, in the journal of a folder.
+
+    Keys hold all that a result depends on, so that sweeps of any kind share a journal.
+
+    Parameters
+    ----------
+    folder : Path
 
     Raises
     ------
     ExploreError
-        The folder cannot be written to.
+        The folder cannot be written to, or its journal cannot be read.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as error:
-            raise ExploreError(f"results cannot be written to {folder}: {error.strerror}; choose "
-                               "another folder with --out") from error
+        self._journal = Journal(folder / "results.jsonl", {"results": "trilight explore"},
+                                error=ExploreError)
 
     def get(self, task: Task) -> dict[str, Any] | None:
-        """The result of a task, if there is one and it is whole."""
-        try:
-            found: dict[str, Any] = json.loads((self.folder / f"{task.key}.json").read_text())
-            _check(task, found)
-        except FileNotFoundError:
+        """Return the result of a task; ``None`` if there is none, or one that is damaged."""
+        found: dict[str, Any] | None = self._journal.results.get(task.key)
+        if found is None:
             return None
-        except (ValueError, RecursionError, PowerError):
+        try:
+            _check(task, found)
+        except (ValueError, PowerError):
             # Whoever damaged it, it can be made again.
             return None
         return found
 
     def put(self, task: Task, result: dict[str, Any]) -> None:
-        """Keep a result, whole or not at all."""
-        handle, name = tempfile.mkstemp(dir=self.folder, suffix=".part")
-        with os.fdopen(handle, "w") as stream:
-            json.dump(result, stream, indent=1)
-        Path(name).replace(self.folder / f"{task.key}.json")
+        """Keep a result."""
+        self._journal.keep(task.key, result)

@@ -52,7 +52,7 @@ class Journal:
         try:
             about_found, *lines = (json.loads(line) for line in whole.splitlines())
             self.results = dict(lines)
-        except (ValueError, TypeError) as problem:
+        except (ValueError, TypeError, RecursionError) as problem:
             raise error(f"{path} holds no results of a campaign ({problem}); name another file "
                         "or remove it") from problem
         if about_found != self.about:

@@ -11,7 +11,7 @@ from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.trits import FILE_CODE
 from trilight.sw.cli.console import write_file
 from trilight.sw.errors import ExportError
-from trilight.sw.model.model import Matrix, Model, pack_trits
+from trilight.sw.model.model import COLUMNS_OF_16_BITS, Matrix, Model, pack_trits
 from trilight.sw.reference.tables import GUMBEL, SIGMOID, SILU
 
 __all__ = ["HEADER", "SOURCE", "CExport", "export_c", "ram_bytes"]
@@ -54,10 +54,14 @@ def export_c(model: Model, folder: Path, *, force: bool = False) -> CExport:
     Raises
     ------
     ExportError
-        A file is there already and ``force`` is not set.
+        A file is there already and ``force`` is not set, or the model has too many columns.
     ReportError
         A file cannot be written.
     """
+    if max(model.config.d_model, model.config.d_hidden) > COLUMNS_OF_16_BITS:
+        raise ExportError("the C program adds up in 16 bits, which sums of at most "
+                          f"{COLUMNS_OF_16_BITS} columns fit; export a model with fewer than "
+                          f"{model.config}")
     source, header = folder / SOURCE, folder / HEADER
     for path in (source, header):
         if path.exists() and not force:

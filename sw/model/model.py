@@ -25,7 +25,8 @@ from trilight.sw.errors import ModelError, ModelFileError, TokenError, UnknownCh
 
 from .provenance import current_names
 
-__all__ = ["MATRICES", "Layer", "Matrix", "Model", "pack_trits", "unpack_trits"]
+__all__ = ["COLUMNS_OF_16_BITS", "MATRICES", "Layer", "Matrix", "Model", "pack_trits",
+           "unpack_trits"]
 
 MATRICES = ("forget", "candidate", "gate", "mix_out", "glu_gate", "glu_up", "glu_down")
 """Matrices of a layer, in the order of computation."""
@@ -141,8 +142,11 @@ _TAP = _signed(NUMBERS.tap_bits)
 _NORM_TAP = (1, _TAP[1])
 _FORGET_BIAS = _signed(NUMBERS.index_bits)
 _HEAD_BIAS = _signed(NUMBERS.logit_bits)
-_MAX_COLUMNS = _signed(16)[1] // NUMBERS.act_max
-_MAX_TOKENS = 256
+_MAX_SIZE = 0xFFFF
+"""Sizes are 16-bit numbers in the file's digest, and tokens in the protocol."""
+
+COLUMNS_OF_16_BITS = _signed(16)[1] // NUMBERS.act_max
+"""Columns whose sums fit 16 bits, for programs that add them up in so many."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -506,14 +510,11 @@ _LAYER_TENSORS = ("scales", "taps", "forget_bias", "glu_tap", *MATRICES)
 
 
 def _check_limits(config: ModelConfig) -> None:
-    """Limits of the number formats themselves, whatever the device."""
-    for name, value, limit, why in (
-            ("vocab_size", config.vocab_size, _MAX_TOKENS, "a token fits a byte"),
-            ("d_model", config.d_model, _MAX_COLUMNS, "sums fit 16 bits"),
-            ("d_hidden", config.d_hidden, _MAX_COLUMNS, "sums fit 16 bits"),
-            ("n_layers", config.n_layers, 0xFFFF, "it fits 16 bits")):
-        if value > limit:
-            raise ModelError(f"{name} must be at most {limit} so that {why}, not {value}")
+    """Limits of the file, whatever the device."""
+    for name, value in config.to_dict().items():
+        if value > _MAX_SIZE:
+            raise ModelError(f"{name} must be at most {_MAX_SIZE:,} so that it fits 16 bits, not "
+                             f"{value:,}")
 
 
 def _checked_vocab(vocab: object, size: int) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from .tables import SIGMOID, SILU
 __all__ = ["ReferenceModel", "Trace", "effective_scale", "quantise", "rshift", "saturate"]
 
 Integers = NDArray[np.int32]
+"""Of models with very many columns, some are int64."""
 
 Trace = Callable[[str, int, Integers], None]
 """Called with a stage's name, its layer and its values [streams, n]."""
@@ -70,6 +71,9 @@ class _Product:
         # float32 holds every partial sum exactly: they are integers below 2**24.
         stacked = np.vstack([matrix.trits for matrix in matrices]).astype(np.float32)
         self._weights = np.ascontiguousarray(stacked.T)
+        # Of many columns, products with a scale take more than 32 bits.
+        largest = NUMBERS.act_max * stacked.shape[1] << NUMBERS.scale_bits
+        self._dtype = np.int32 if largest < 1 << 31 else np.int64
         self._scales = np.array([matrix.scale for matrix in matrices], np.int32)
         self._rows = [len(matrix.trits) for matrix in matrices]
 
@@ -78,7 +82,7 @@ class _Product:
 
         Of a normed input only the direction counts.
         """
-        sums = (activations.astype(np.float32) @ self._weights).astype(np.int32)
+        sums: Integers = (activations.astype(np.float32) @ self._weights).astype(self._dtype)
         scales = effective_scale(self._scales, activations) if normed else self._scales[np.newaxis]
         sums *= np.repeat(scales, self._rows, axis=1)
         return sums

@@ -12,7 +12,7 @@ the engine, the vector unit and the control. Pure Python; no simulator is needed
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -119,6 +119,34 @@ class SequenceRequest:
     generate: int = 0
 
 
+@dataclass(frozen=True)
+class _Activations:
+    """A vector of activations on its way from the vector unit.
+
+    Each results from some rows, which come one a cycle in each of the tiles.
+    """
+
+    tiles: list[tuple[int, Event]]
+    """First row of each tile, and the moment at which it begins."""
+    every: int = 1
+    """Rows that make an activation."""
+    count: int = 1
+    latencies: Mapping[str, int] = field(default_factory=dict)
+    """Cycles from a row to its activation."""
+
+    def written(self, column: int) -> Event:
+        """Activation ``column``, or the last one."""
+        row = self.every * min(column, self.count - 1) + self.every - 1
+        first, event = max((tile for tile in self.tiles if tile[0] <= row),
+                           key=lambda tile: tile[0])
+        # The first activation of a tile takes some rows, each further one as many more.
+        alone = min(self.every - 1, row - first)
+        event = event.after("weights", alone)
+        for what, cycles in self.latencies.items():
+            event = event.after(what, cycles)
+        return event.after("activations", row - first - alone)
+
+
 @dataclass
 class _Sequence:
     """Progress of a sequence."""
@@ -129,13 +157,8 @@ class _Sequence:
     goes_on: bool
     head: bool = False
     next_head: bool = False
-    acts: tuple[Event, int, int] = (Event(0), 1, 1)
-    """The activations being written or waiting: first one, distance, number."""
-
-    def written(self, column: int) -> Event:
-        """Activation ``column``, or the last one."""
-        first, stride, count = self.acts
-        return first.after("activations", stride * min(column, count - 1))
+    acts: "_Activations" = field(default_factory=lambda: _Activations([(0, Event(0))]))
+    """The activations being written or waiting."""
 
 
 class Schedule:
@@ -157,11 +180,6 @@ class Schedule:
         Sequence and end of each token, in order.
     cycles : int
         Of the run, as the chip counts them.
-
-    Raises
-    ------
-    PerformanceError
-        An operation is worked on in tiles.
     """
 
     def __init__(self, model: ModelConfig, requests: Sequence[SequenceRequest | None],
@@ -173,17 +191,12 @@ class Schedule:
         self.ends: list[int] = []
         self.tokens: list[tuple[int, int]] = []
         self._program = program(model, device.packing)
-        for operation in self._program:
-            if device.tiled and len(device.tiles(operation.shape.rows)) > 1:
-                raise PerformanceError(
-                    f"cycles of operations in tiles are not computed, and one of this model has "
-                    f"{operation.shape.rows:,} rows, more than the {device.row_sums:,} of a tile; "
-                    f"ask for a device with more tile_rows")
         self._lookups: list[Lookup] = []
         self._sequences = [_Sequence(r.feed, r.generate, True, True) if r else
                            _Sequence(0, 0, False, False) for r in requests]
         # The engine: when it takes the next operation, fills a table, reads a word.
         self._idle = Event(0)
+        self._end = 0
         self._half = 0
         self._filled = self._idle
         self._taken = self._idle
@@ -273,8 +286,9 @@ class Schedule:
         channels = self.model.d_model
         period = self.model.head(self.device.packing).trits
         self._lookups.append(Lookup(start.time, period, first.time + channels - 1))
-        sequence.acts = first.after("vector pipeline", vector.CHANNEL_ACT), 1, channels
-        return sequence.written(channels)
+        sequence.acts = _Activations([(0, first)], 1, channels,
+                                     {"vector pipeline": vector.CHANNEL_ACT})
+        return sequence.acts.written(channels)
 
     # ---- hw/engine/
 
@@ -293,22 +307,47 @@ class Schedule:
         return end
 
     def _stream(self, number: int, operation: Operation, handed: Event, expected: Event) -> Event:
-        """Stream an operation's rows; its last result."""
+        """Stream an operation's rows, tile after tile; its last result."""
+        shape, sequence = operation.shape, self._sequences[number]
+        begin = end = self.ends[-1] if self.ends else 0
+        gaps: Counter[str] = Counter()
+        tiles: list[tuple[int, Event]] = []
+        first = 0
+        for rows in self.device.tiles(shape.rows):
+            if tiles:
+                # hw/engine/tiles.py offers the next pass at once.
+                handed = last(handed.after("sequencer", 1), self._filled, self._taken)
+            issued, end = self._pass(sequence, shape, rows, handed, expected, gaps,
+                                     kept=bool(tiles))
+            tiles.append((first, issued))
+            first += rows
+        self.stages.append(Stage(operation.name, number, shape.words, shape.rows * shape.columns,
+                                 dict(+gaps)))
+        assert end - begin == self.stages[-1].cycles
+        self.ends.append(end)
+        return self._results(sequence, operation, tiles)
+
+    def _pass(self, sequence: _Sequence, shape: OperationShape, rows: int, handed: Event,
+              expected: Event, gaps: Counter[str], *, kept: bool) -> tuple[Event, int]:
+        """Stream rows of an operation: its first word of the last block, and the end.
+
+        ``gaps`` counts the cycles without a word; ``kept`` says that tables fill with activations
+        that another pass has used.
+        """
         t = self._engine
-        shape = operation.shape
-        sequence = self._sequences[number]
         columns = shape.trits * self.device.lanes
-        since = self.ends[-1] if self.ends else 0
+        end = self._end
         took = handed.after("sequencer", t.TAKE)
         filling = took
         took = last(took, self._streamed)
         ready = took.after("sequencer", 1)
         self._taken = took.after("sequencer", t.TAKEN)
-        gaps: Counter[str] = Counter()
-        end = since
         for block in range(shape.blocks):
-            written = sequence.written((block + 1) * columns - 1).after("table fill", t.FILL_START)
-            start = last(filling, written, self._released[self._half])
+            start = last(filling, self._released[self._half])
+            if not kept:
+                written = sequence.acts.written((block + 1) * columns - 1)
+                start = last(filling, written.after("table fill", t.FILL_START),
+                             self._released[self._half])
             step = Event(self._free(start.time + 1, shape.entries, t.lookup_rom),
                          "table fill", start)
             full = step.after("table fill", t.full)
@@ -317,29 +356,31 @@ class Schedule:
             if block == shape.blocks - 1:
                 wanted.append(expected.after("sequencer", t.EXPECT))
             issued = last(*wanted)
-            final = self._free(issued.time, shape.rows, t.LOOKUP_READ)
+            final = self._free(issued.time, rows, t.LOOKUP_READ)
             gaps += issued.reasons(end)
-            gaps["embedding"] += final - issued.time - shape.rows + 1
+            gaps["embedding"] += final - issued.time - rows + 1
             end = final + 1
             self._streamed = issued.after("weights", final - issued.time)
             ready = self._streamed.after("weights", 1)
             self._released[self._half] = self._streamed.after("weights", t.RELEASE)
             self._half ^= 1
         self._filled = filling
-        self.stages.append(Stage(operation.name, number, shape.words, shape.rows * shape.columns,
-                                 dict(+gaps)))
-        self.ends.append(end)
+        self._end = end
+        return issued, end
 
-        rows = shape.rows
+    def _results(self, sequence: _Sequence, operation: Operation,
+                 tiles: list[tuple[int, Event]]) -> Event:
+        """The last result of rows that were issued in tiles, each given by its first row."""
+        rows, row = operation.shape.rows, self._engine.row
         if operation.kind is Op.HEAD:
-            return issued.after("weights", rows - 1).after("row pipeline", t.row).after(
+            first, issued = tiles[-1]
+            return issued.after("weights", rows - first - 1).after("row pipeline", row).after(
                 "sampler", vector.DRAW + vector.LOGIT + vector.TOKEN)
         latency, every = {Op.MIX: (vector.MIX_ACT, 3), Op.GLU: (vector.GLU_ACT, 2)}.get(
             operation.kind, (vector.RESIDUAL_ACT, 1))
-        act = issued.after("weights", every - 1).after("row pipeline", t.row).after(
-            "vector pipeline", latency)
-        sequence.acts = act, every, rows // every
-        return sequence.written(rows)
+        sequence.acts = _Activations(tiles, every, rows // every,
+                                     {"row pipeline": row, "vector pipeline": latency})
+        return sequence.acts.written(rows)
 
 
 @dataclass(frozen=True, kw_only=True)

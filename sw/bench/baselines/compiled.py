@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.sw.bench.host import host_processor
-from trilight.sw.model.model import Matrix, Model
+from trilight.sw.errors import BenchError
+from trilight.sw.model.model import COLUMNS_OF_16_BITS, Matrix, Model
 from trilight.sw.reference.sampler import Rng, temperature_to_fixed
 from trilight.sw.reference.tables import GUMBEL, SIGMOID, SILU
 
@@ -225,6 +226,10 @@ class CompiledBaseline:
     """The integers of the reference, compiled."""
 
     def __init__(self, model: Model) -> None:
+        if max(model.config.d_model, model.config.d_hidden) > COLUMNS_OF_16_BITS:
+            raise BenchError("the compiled baseline adds up in 16 bits, which sums of at most "
+                             f"{COLUMNS_OF_16_BITS} columns fit; take --baseline numpy for "
+                             f"{model.config}")
         self._weights = _pack(model)
         self.generate([0], tokens=1, temperature=0, seed=0)  # compiles
 

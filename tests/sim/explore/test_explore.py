@@ -109,17 +109,19 @@ def test_a_chip_for_one_text_is_not_asked_for_two() -> None:
 
 
 @pytest.mark.parametrize("text", [
-    "", "3", "[" * 100_000, "{}", '{"failed": null}', '{"resources": {"lc": 3}}',
+    "3", "{}", '{"failed": null}', '{"resources": {"lc": 3}}',
     '{"resources": {"lc": 3000, "ebr": 30}, "fmax_hz": {"2": 5e7}}',
     '{"resources": {"lc": "many", "ebr": 30}, "fmax_hz": {"1": 5e7}}',
     '{"resources": {"lc": 3000, "ebr": 30}, "fmax_hz": {"1": 1e999}}',
     '{"activity": {"busy": []}}', '{"activity": {"busy": {"cycles": 3}}}',
 ])
 def test_damaged_results_are_made_again(text: str, tmp_path: Path) -> None:
-    store, which = Store(tmp_path), sweep(clock_hz=(24e6,), seeds=(1,), sequences=(1,))
+    which = sweep(clock_hz=(24e6,), seeds=(1,), sequences=(1,))
     every = [task for group in tasks_of(which, activity=True).values() for task in group]
-    for task in every:
-        (tmp_path / f"{task.key}.json").write_text(text)
+    Store(tmp_path)
+    with (tmp_path / "results.jsonl").open("a") as file:
+        file.writelines(f'["{task.key}",{text}]\n' for task in every)
+    store = Store(tmp_path)
     assert [store.get(task) for task in every] == [None] * len(every)
     assert evaluate(which, store) == ([], 2)
 
@@ -170,13 +172,20 @@ def test_interruption_keeps_what_there_is(address: str, ran: list[Task], tmp_pat
     assert evaluate(sweep(), store)[1] == 0
 
 
-def test_damaged_result_is_made_again(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+def test_result_that_was_cut_off_is_made_again(tmp_path: Path) -> None:
     task = Task(kind="synthesis", design=SweepDesign(board="icebreaker", clock_hz=24e6))
-    store.put(task, {"cells": {}})
-    assert store.get(task) == {"cells": {}}
-    (tmp_path / f"{task.key}.json").write_text("{")
-    assert store.get(task) is None
+    Store(tmp_path).put(task, {"cells": {}})
+    assert Store(tmp_path).get(task) == {"cells": {}}
+    path = tmp_path / "results.jsonl"
+    path.write_bytes(path.read_bytes()[:-5])
+    assert Store(tmp_path).get(task) is None
+
+
+@pytest.mark.parametrize("line", ["x", "[" * 100_000, "3", '{"results": "of a soak"}'])
+def test_file_of_something_else_is_refused(line: str, tmp_path: Path) -> None:
+    (tmp_path / "results.jsonl").write_text(line + "\n")
+    with pytest.raises(ExploreError, match="name another"):
+        Store(tmp_path)
 
 
 def test_figures_and_front(address: str, ran: list[Task], tmp_path: Path) -> None:
@@ -300,7 +309,7 @@ def test_command_writes_table_and_plot(address: str, ran: list[Task], tmp_path: 
     explore_command(clock="24e6,48e6", device=["sequences=1,2"], model=sizes, sequences="1,2",
                     seeds="1-2", out=tmp_path, cluster=address)
     assert {path.name for path in tmp_path.iterdir()} == {
-        "results", "points.json", "points.csv", "pareto.png"}
+        "results.jsonl", "points.json", "points.csv", "pareto.png"}
     points = json.loads((tmp_path / "points.json").read_text())
     assert len(points) == 6
     printed = capsys.readouterr().out

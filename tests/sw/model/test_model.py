@@ -246,8 +246,6 @@ SIZES = CONFIG.to_dict()
     (set_metadata(config=[1, 2]), "config must give vocab_size, d_model, n_layers, d_hidden, not"),
     (set_metadata(config={**SIZES, "d_model": 0}), "d_model must be in [1, 65535], not 0"),
     (set_metadata(config={**SIZES, "d_model": True}), "d_model must be an integer, not True"),
-    (set_metadata(config={**SIZES, "d_hidden": 259}),
-     "d_hidden must be at most 258 so that sums fit 16 bits, not 259"),
     (set_metadata(config={**SIZES, "n_layers": 3}), "it lacks tensor 'layers.2.candidate'"),
     (set_metadata(config={**SIZES, "n_layers": 65535}), "tensors, too few for 65,535 layers"),
     (set_metadata(config={**SIZES, "d_hidden": 14}),
@@ -361,10 +359,10 @@ def test_only_own_errors_escape(folder: Path, data: st.DataObject) -> None:
     ({"provenance": {"path": Path()}}, "provenance must hold what JSON can: "),
     ({"config": dataclasses.replace(CONFIG, d_hidden=14)},
      "layer 0 must have d_model, d_hidden = [21, 14], not [21, 13]"),
-    ({"config": dataclasses.replace(CONFIG, vocab_size=257)},
-     "vocab_size must be at most 256 so that a token fits a byte, not 257"),
+    ({"config": dataclasses.replace(CONFIG, vocab_size=65536)},
+     "vocab_size must be at most 65,535 so that it fits 16 bits, not 65,536"),
     ({"config": dataclasses.replace(CONFIG, n_layers=65536)},
-     "n_layers must be at most 65535 so that it fits 16 bits, not 65536"),
+     "n_layers must be at most 65,535 so that it fits 16 bits, not 65,536"),
 ])
 def test_illegal_model(model: Model, change: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelError) as caught:

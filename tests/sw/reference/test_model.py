@@ -250,14 +250,15 @@ def test_constant_forget_gate_averages() -> None:
         assert abs(reference.h - expected).max() <= 1.5
 
 
-@pytest.mark.parametrize("columns", [160, 256, 258])
+@pytest.mark.parametrize("columns", [160, 256, 258, 1024, 2816])
 def test_largest_sums_are_exact(columns: int) -> None:
     """Inputs of 127 and weights of +1 throughout."""
     config = ModelConfig(vocab_size=2, d_model=columns, n_layers=1, d_hidden=columns)
     base = Model.random(config, 0)
     ones = np.ones((columns, columns), np.int8)
     # A closed forget gate lets the state follow the candidate; small scales keep x in range.
-    scales = {"forget": 1, "mix_out": 1000, "glu_down": 1000}
+    small = 256_000 // columns
+    scales = {"forget": 1, "mix_out": small, "glu_down": small}
     layer = Layer(**{name: Matrix(ones, scales.get(name, 32767)) for name in MATRICES},
                   tap_now=np.full(columns, 64), tap_prev=np.zeros(columns, np.int16),
                   forget_bias=np.full(columns, -128), glu_tap=127)
@@ -266,10 +267,27 @@ def test_largest_sums_are_exact(columns: int) -> None:
     seen: list[tuple[str, set[int]]] = []
     ReferenceModel(model).step(
         [0], lambda stage, _, values: seen.append((stage, set(values[0].tolist()))))
-    update = (columns * 127 * 1000 + 16384) // 32768
+    update = (columns * 127 * small + 16384) // 32768
     assert [values for stage, values in seen if stage in "uv"] == [{127}, {127}]
     assert [values for stage, values in seen if stage == "x"] == [
         {1}, {1 + update}, {1 + 2 * update}]
+
+
+@pytest.mark.parametrize(("sign", "limit"), [(1, 2047), (-1, -2048)])
+@pytest.mark.parametrize("columns", [258, 1040, 1100, 6912])
+def test_products_of_many_columns_saturate(columns: int, sign: int, limit: int) -> None:
+    """A sum times the largest scale takes more than 32 bits, and is not taken for another."""
+    config = ModelConfig(vocab_size=2, d_model=1, n_layers=1, d_hidden=columns)
+    base = zero_model(config, embedding=np.ones((2, 1), np.int8), embed_scale=2000)
+    layer = dataclasses.replace(
+        base.layers[0], glu_gate=Matrix(np.ones((columns, 1), np.int8), 32767),
+        glu_up=Matrix(np.ones((columns, 1), np.int8), 32767), glu_tap=127,
+        glu_down=Matrix(np.full((1, columns), sign, np.int8), 32767))
+    seen: dict[str, list[list[int]]] = {}
+    ReferenceModel(dataclasses.replace(base, layers=(layer,))).step(
+        [0], lambda stage, _, values: seen.setdefault(stage, []).append(values[0].tolist()))
+    assert seen["v"] == [[63] * columns]
+    assert seen["x"][-1] == [limit]
 
 
 @pytest.mark.parametrize(("sign", "limit"), [(1, 2047), (-1, -2048)])

@@ -106,7 +106,10 @@ def test_command_refuses(arguments: list[str], message: str,
     assert message in " ".join(capsys.readouterr().err.split())
 
 
-def test_tiles_are_refused() -> None:
-    device = replace(DEVICE, tile_rows=100, max_vocab=100)
-    with pytest.raises(PerformanceError, match=r"has \d+ rows, more than the 100 of a tile"):
-        predict(CONFIG, device=device)
+def test_tiles_cost_fillings() -> None:
+    """Each tile fills the tables again: the words are the same, and the cycles more."""
+    whole = predict(CONFIG, device=DEVICE)
+    tiled = predict(CONFIG, device=replace(DEVICE, tile_rows=100, max_vocab=100))
+    assert tiled.words_per_token == whole.words_per_token
+    assert tiled.cycles_per_token > whole.cycles_per_token
+    assert tiled.gaps["table fill"] > whole.gaps["table fill"]
