@@ -11,7 +11,7 @@ __all__ = ["Echo"]
 
 
 class Echo(wiring.Component):
-    """Returns the receive line on the transmit line, three cycles later.
+    """Loop from the receive line to the transmit line, three cycles later.
 
     It tries out a cable, a build or a simulator in seconds. Takes and ignores the parameters of
     ``trilight.hw.chip.Chip``, in whose place it stands.

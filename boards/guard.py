@@ -21,7 +21,7 @@ class Record(TypedDict):
     figures: dict[str, float]
     """The guarded ones, by their names."""
     fmax_hz: dict[str, float]
-    """By placement seed."""
+    """Clock that the timing allows, by placement seed."""
     design_sha256: str
     model_sha256: str
     tools: dict[str, str]
@@ -75,13 +75,13 @@ class Comparison:
 
     @property
     def worse(self) -> float:
-        """By how much it is worse than recorded, in its unit; negative if better."""
+        """Amount by which it is worse than recorded, in its unit; negative if better."""
         change = self.found - self.recorded
         return -change if self.guarded.higher_is_better else change
 
     @property
     def allowed(self) -> float:
-        """By how much it may be worse, in its unit."""
+        """Amount by which it may be worse, in its unit."""
         return self.guarded.tolerance * self.recorded + self.guarded.slack
 
     @property

@@ -114,7 +114,7 @@ class WeightsChangedError(DeviceError):
 
 
 class WrongDeviceError(DeviceError):
-    """What answers is not a Trilight, or one that speaks another protocol version."""
+    """No Trilight answers, or one that speaks another protocol version."""
 
 
 class WrongTokenError(TrilightError):

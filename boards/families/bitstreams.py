@@ -1,4 +1,4 @@
-"""What a file must begin with to configure a part, so that no other is written into a flash memory.
+"""Headers of bitstreams, by which a file for another part is refused before it is written.
 
 Enough of each format to tell parts apart; what configures a chip wrongly in its middle is for the
 chip's own checksum to find. Sources: Project IceStorm's and Project Trellis' documentation, and
@@ -25,8 +25,7 @@ _GOWIN_PARTS = {0x81b: "GW2A-18"}
 
 
 def ice40_problem(data: bytes, part: str) -> str | None:
-    """Why a file does not configure an iCE40 ``part`` such as ``iCE40 UP5K``; ``None`` if it may.
-    """
+    """Say why a file is none for an iCE40 ``part`` such as ``iCE40 UP5K``; ``None`` if it may."""
     at = data.find(_ICE40_PREAMBLE)
     if at < 0:
         return f"is no bitstream of an iCE40: there is no {_ICE40_PREAMBLE.hex(' ')} in it"
@@ -49,7 +48,7 @@ def ice40_problem(data: bytes, part: str) -> str | None:
 
 
 def ecp5_problem(data: bytes, size: str) -> str | None:
-    """Why a file does not configure an ECP5 of a size such as ``45F``; ``None`` if it may."""
+    """Say why a file is none for an ECP5 of a size such as ``45F``; ``None`` if it may."""
     start = data.find(_ECP5_PREAMBLE)
     at = data.find(_ECP5_IDENTITY, start)
     if start < 0 or at < 0:
@@ -63,7 +62,7 @@ def ecp5_problem(data: bytes, size: str) -> str | None:
 
 
 def gowin_problem(data: bytes, part: str) -> str | None:
-    """Why a file does not configure a Gowin ``part`` such as ``GW2A-18``; ``None`` if it may."""
+    """Say why a file is none for a Gowin ``part`` such as ``GW2A-18``; ``None`` if it may."""
     lines = data.decode("ascii", "replace").split()
     identities = [line for line in lines[:40]
                   if line.startswith(_GOWIN_IDENTITY) and len(line) == 64]

@@ -239,7 +239,7 @@ class FamilyBoard:
         """Refuse more than the part has room for."""
 
     def bitstream_problem(self, data: bytes) -> str | None:
-        """Why a file can not be for this board's part, to be read after its name; or ``None``."""
+        """Say why a file is none for this board's part, after its name; ``None`` if it may."""
         raise AssertionError(f"the family of {self.name} has no bitstreams")
 
     def make_clock(self, m: Module, platform: Any, clock: Signal, locked: Signal) -> None:

@@ -16,7 +16,7 @@ __all__ = ["Scheduler"]
 
 
 class Scheduler:
-    """Walks the sequences of a run through the program, operation by operation.
+    """Order in which the sequences of a run go through the program, operation by operation.
 
     In a round every active sequence is fed one token. Its order is: operation 0 for each active
     sequence in turn, operation 1 for each, and so on; the head, which is the last operation, only

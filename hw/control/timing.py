@@ -15,10 +15,10 @@ NO_DIVISION = 1
 """The same for a scale that is used as it is."""
 
 HEADER = Header.OPS + 2
-"""To read the program's header."""
+"""Cycles to read the program's header."""
 
 FETCH = 3
-"""To read an operation's first two words."""
+"""Cycles to read an operation's first two words."""
 
 SEEN = 1
 """Cycles from a result until the sequencer sees that it is complete."""

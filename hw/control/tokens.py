@@ -16,7 +16,7 @@ __all__ = ["Tokens"]
 
 
 class Tokens:
-    """Takes a sequence from the last operation of a token to the embedding of its next one.
+    """Control of a sequence from the last operation of a token to the embedding of its next one.
 
     Attributes
     ----------

@@ -34,7 +34,7 @@ def pass_layout(device: Device) -> data.StructLayout:
 
 
 class RowStream(wiring.Component):
-    """Streams the rows of each block, one weight word per cycle, and sums blocks row by row.
+    """Stream of the rows of each block, one weight word per cycle, and sums of blocks row by row.
 
     A word's codes look up a partial sum each; a tree adds them; the row's sum so far is read, added
     to and written back, or, in the last block, emitted. The first word of a block waits until the

@@ -24,7 +24,7 @@ def _digit_bits(device: Device) -> int:
 
 
 def step_layout(device: Device) -> data.StructLayout:
-    """What the ``TritRom`` knows of an index: the step that leads there, and its trits."""
+    """Word of the ``TritRom`` for an index: the step that leads there, and its trits."""
     return data.StructLayout({
         "digit": _digit_bits(device),
         "negative": 1,
@@ -86,7 +86,7 @@ class TritRom(wiring.Component):
 
 
 class PartialSumTables(wiring.Component):
-    """Holds activations and turns each block of columns into a table of partial sums per lane.
+    """Activations, and a table of partial sums per lane for each block of their columns.
 
     Table j of a block maps the index of a code to the sum of its n trits times activations
     nj ... nj + n-1. A table has two halves: one fills, an addition per cycle and lane for each

@@ -13,7 +13,7 @@ __all__ = ["Tiler"]
 
 
 class Tiler(wiring.Component):
-    """Cuts operations into passes over at most ``Device.row_sums`` rows.
+    """Cutter of operations into passes over at most ``Device.row_sums`` rows.
 
     All blocks of the first rows come first, then all blocks of the next ones: tile, block, row.
     Every pass but the last has as many rows as there is memory for, unless the last would then have

@@ -56,8 +56,8 @@ class EngineTiming:
 
     @property
     def lookup_rom(self) -> int:
-        """From the start of a look-up to its first read of the rom, which then happens once a
-        code."""
+        """Cycles from the start of a look-up to its first read of the rom; one read a code follows.
+        """
         return self.LOOKUP_READ + self.device.read_latency
 
     @property

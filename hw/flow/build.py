@@ -118,7 +118,7 @@ class BoardDesign(Protocol):
         """Source of the clock, as part of a sentence."""
 
     def bitstream_problem(self, data: bytes) -> str | None:
-        """Why a file can not be for the part, to be read after its name; ``None`` if it may."""
+        """Say why a file can not be for the part, to be read after its name; ``None`` if it may."""
 
     def platform(self) -> Any:
         """Return an Amaranth platform."""

@@ -13,7 +13,7 @@ __all__ = ["FrameReceiver", "FrameSender"]
 
 
 class FrameReceiver(wiring.Component):
-    """Finds frames in a line's bytes, and tells where in a buffer their bytes go.
+    """Receiver of frames in a line's bytes, which says where in a buffer their bytes go.
 
     The buffer is circular and as long as the longest frame. A byte is written one cycle after it
     has come, and a frame's end is reported two cycles after.
@@ -97,7 +97,7 @@ class FrameReceiver(wiring.Component):
 
 
 class FrameSender(wiring.Component):
-    """Sends frames: adds the CRC, the escapes and the delimiters.
+    """Sender of frames, with the CRC, the escapes and the delimiters.
 
     Takes a byte at most every other cycle.
 

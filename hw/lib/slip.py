@@ -13,7 +13,7 @@ SLIP_ITEM = data.StructLayout({"data": 8, "end": 1})
 
 
 class SlipDecoder(wiring.Component):
-    """Takes the bytes of packets out of a line's bytes.
+    """Decoder of a line's bytes into those of packets.
 
     Results appear one cycle after the line's byte. Delimiters are reported as they come, so empty
     packets are too.
@@ -79,7 +79,7 @@ class SlipDecoder(wiring.Component):
 
 
 class SlipEncoder(wiring.Component):
-    """Turns packets and their delimiters into a line's bytes.
+    """Encoder of packets and their delimiters into a line's bytes.
 
     An item is looked at for a cycle; a byte that needs an escape is taken with the second byte it
     becomes.

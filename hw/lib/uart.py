@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 __all__ = ["MIN_CLOCKS_PER_BIT", "UARTReceiver", "UARTTransmitter", "check_clocks_per_bit"]
 
 MIN_CLOCKS_PER_BIT = 4
-"""With fewer the middle of a bit is no longer found."""
+"""Fewest cycles of a bit in which its middle is found."""
 
 DATA_BITS = 8
 
@@ -23,7 +23,7 @@ def check_clocks_per_bit(clocks_per_bit: int) -> int:
 
 
 class UARTReceiver(wiring.Component):
-    """Bytes from a serial line, least significant bit first.
+    """Receiver of bytes on a serial line, least significant bit first.
 
     A byte appears in the middle of its stop bit, and the next start bit may follow at once. With 4
     clocks per bit the sender may be up to 2 % slower or faster.
@@ -56,7 +56,7 @@ class UARTReceiver(wiring.Component):
 
     @property
     def clocks_per_bit(self) -> int:
-        """As given."""
+        """Cycles of a bit."""
         return self._clocks_per_bit
 
     def elaborate(self, platform: object) -> Module:
@@ -101,7 +101,7 @@ class UARTReceiver(wiring.Component):
 
 
 class UARTTransmitter(wiring.Component):
-    """Bytes to a serial line, least significant bit first.
+    """Transmitter of bytes on a serial line, least significant bit first.
 
     A byte takes ``10 * clocks_per_bit`` cycles, and bytes follow each other without a gap.
 
@@ -126,7 +126,7 @@ class UARTTransmitter(wiring.Component):
 
     @property
     def clocks_per_bit(self) -> int:
-        """As given."""
+        """Cycles of a bit."""
         return self._clocks_per_bit
 
     def elaborate(self, platform: object) -> Module:

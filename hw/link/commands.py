@@ -29,7 +29,7 @@ __all__ = ["Commands"]
 
 
 class Commands:
-    """Executes one frame at a time, added to a module.
+    """Execution of one frame at a time, added to a module.
 
     ::
 

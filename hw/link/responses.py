@@ -18,7 +18,7 @@ __all__ = ["Responses"]
 
 
 class Responses:
-    """Sends one response or event at a time, a response first; added to a module.
+    """Sender of one response or event at a time, a response first; added to a module.
 
     ::
 

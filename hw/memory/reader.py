@@ -11,7 +11,7 @@ __all__ = ["WordReader"]
 
 
 class WordReader(wiring.Component):
-    """Reads words in the program's order, and single ones in between.
+    """Reader of words in the program's order, and of single ones in between.
 
     A word is transferred by its address alone, in the cycle in which the memory is asked for it;
     the latency of the stream is the memory's. So no word has to wait in a register, and no cycle is

@@ -17,7 +17,7 @@ def check_cycles(device: Device, words: int) -> int:
 
 
 class WeightCheck(wiring.Component):
-    """Reads the weight memory from word 0 on, once after each ``restart``, and works out its CRC.
+    """CRC of the weight memory, which is read from word 0 on once after each ``restart``.
 
     The check of n words is complete ``check_cycles`` after the last ``restart``; then the memory
     rests. No data are asked for in the first cycles after a

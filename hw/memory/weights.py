@@ -23,7 +23,7 @@ _MEMORIES = {WeightMemory.SPRAM: SpramMemory, WeightMemory.BLOCK_RAM: BlockRamMe
 
 
 class WeightStore(wiring.Component):
-    """Holds all weight words: the engine's while a run is in progress, else the host's.
+    """Store of all weight words: the engine's while a run is in progress, else the host's.
 
     The host writes and reads units of 16 bits; while it does neither, the words are read for their
     check, which a run or the host starts again.

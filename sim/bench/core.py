@@ -60,7 +60,7 @@ SHAPES = {
 """Shapes of models, of which ``edges`` has as many tokens, columns and rows as the device."""
 
 WORD_CYCLES = check_cycles(DEVICE, 1) - check_cycles(DEVICE, 0)
-"""Of a word's check."""
+"""Cycles of a word's check."""
 
 
 def corner_case(model: Model, rng: np.random.Generator) -> Model:
@@ -88,7 +88,7 @@ def corner_case(model: Model, rng: np.random.Generator) -> Model:
 
 
 class Bench:
-    """Writes a model into the core, runs it, and compares tokens, counters and, if told, traces."""
+    """Bench that writes a model into the core, runs it, and compares tokens, counters, traces."""
 
     def __init__(self, dut: Dut, rng: np.random.Generator) -> None:
         self.dut = dut

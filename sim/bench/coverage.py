@@ -55,7 +55,7 @@ def _streams(component: str, stalls: Iterable[str], *names: str) -> dict[str, It
 
 
 DAMAGE = ("bit", "lost byte", "noise", "stop bit", "escape", "too long")
-"""Of a frame on its way."""
+"""Kinds of damage to a frame on its way."""
 
 _DECLARED: dict[str, Iterable[object]] = {
     # Link, by its pins

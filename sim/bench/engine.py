@@ -86,7 +86,7 @@ MAX_EMBED_SCALE = (1 << NUMBERS.residual_bits - 1) - 1
 
 EMBEDDING_WORDS = DEVICE.max_vocab * -(
     -DEVICE.max_columns // (DEVICE.packing.short_trits * DEVICE.lanes))
-"""Of the largest embedding."""
+"""Words of the largest embedding."""
 
 OP_LAYOUT = operation_layout(DEVICE)
 ROW = row_layout(DEVICE)
@@ -172,7 +172,7 @@ class Word:
     finishes: bool
     """A row is finished by it."""
     ends: bool
-    """It is the operation's last."""
+    """True for the operation's last word."""
 
 
 def random_weights(rng: np.random.Generator, rows: int, columns: int, short: bool) -> Weights:

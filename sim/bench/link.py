@@ -38,14 +38,14 @@ from .uart import Host
 CLOCK_HZ = 24_000_000
 CLOCKS_PER_BIT = 4
 BUILD_ID = 0x12345678
-"""What the tests build the link with."""
+"""Build id of the link under test."""
 
 WEIGHT_WORDS = DEVICE.weight_words * DEVICE.lanes // 2
 LAST = Region.WEIGHT_CRC + REGION_WORDS - 1
 MAX_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
 LONGEST_READ = 20
 MAX_SKEW = 0.02
-"""Of the host's baud rate, at 4 clocks per bit."""
+"""Tolerance of the host's baud rate, at 4 clocks per bit."""
 SEQUENCES = range(DEVICE.sequences)
 
 
@@ -257,7 +257,7 @@ async def every_command(dut: Dut) -> None:
 
 @cocotb.test(timeout_time=20, timeout_unit="ms")
 async def refusals(dut: Dut) -> None:
-    """What is refused does nothing, and says why."""
+    """Refusals: a command that is refused does nothing, and says why."""
     rng = generator()
     bench = Bench(dut, rng)
     await bench.start()

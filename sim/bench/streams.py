@@ -1,4 +1,4 @@
-"""What every bench needs: clock and reset, sources and monitors of streams, pauses.
+"""Helpers of every bench: clock and reset, sources and monitors of streams, pauses.
 
 Inputs change right after a rising edge and outputs are looked at on the falling edge, when
 everything has settled: on the rising edge simulators differ in what they show.
@@ -209,7 +209,7 @@ class Watch:
 
 
 class Sink:
-    """Takes what a stream of the design gives, at once or after a pause.
+    """Sink of a stream of the design, which takes what it gives at once or after a pause.
 
     Parameters
     ----------

@@ -25,14 +25,14 @@ TRACES = ("x", "h", "act", "logit")
 
 
 class Expecting(Protocol):
-    """What is told of the values that the traces must show."""
+    """Receiver of the values that the traces must show."""
 
     def expect(self, name: str, values: Iterable[Any]) -> None:
         """Add values to those that trace ``name`` must still show."""
 
 
 class TraceChecker:
-    """Compares every traced value of a design, in order, with what it should be.
+    """Comparison of every traced value of a design, in order, with what it should be.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ class _Sequence:
 
 
 class ReferenceDevice:
-    """What a loaded device must do: tapes, states, samplers and counters around the reference.
+    """Model of a loaded device: tapes, states, samplers and counters around the reference.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ __all__ = ["Host"]
 
 
 class Host:
-    """Sends requests to a design by its receive pin, and takes responses from its transmit pin.
+    """Host of a design: sends requests to its receive pin, and takes responses from its other one.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ __all__ = ["Cell", "PllSetting", "RecoveredDesign", "recover"]
 ZERO, ONE = "1'b0", "1'b1"
 
 LUT_BITS = (4, 14, 15, 5, 6, 16, 17, 7, 3, 13, 12, 2, 1, 11, 10, 0)
-"""Which bit of a logic cell is the value of its table for inputs I3 I2 I1 I0, as a number."""
+"""Bits of a logic cell that hold the values of its table for inputs I3 I2 I1 I0, as a number."""
 
 CARRY_BIT, FLIP_FLOP_BIT, SET_BIT, ASYNC_BIT = 8, 9, 18, 19
 

@@ -26,17 +26,17 @@ class SweepResult:
     """Logic cells or look-up tables, as placed."""
     resources: dict[str, int] | None = None
     fmax_hz: dict[int, float] | None = None
-    """By placement seed, from static timing."""
+    """Clock of each placement seed, from static timing."""
     cycles_per_token: float
     """Computed; see ``sw/report/performance.py``."""
     utilisation: float
     tokens_per_s: float | None = None
-    """At the design's clock; None if no placement meets it."""
+    """Speed at the design's clock; None if no placement meets it."""
     power_mw: Interval | None = None
     """Modelled from counted activity, with 90 % interval; of the FPGA core."""
     tokens_per_joule: Interval | None = None
     failed: str | None = None
-    """Why the point does not work."""
+    """Reason why the point does not work."""
 
     @property
     def fmax_median_hz(self) -> float | None:

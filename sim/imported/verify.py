@@ -83,7 +83,7 @@ def random_model(shape: Shape, seed: int) -> ImportedModel:
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """What a comparison found.
+    """Result of a comparison.
 
     Attributes
     ----------

@@ -40,7 +40,7 @@ class TokenActivity:
     windows: tuple[Activity, ...]
     """One for each token that ``busy`` is the mean of."""
     cycles_per_token: float
-    """By the chip's own counters."""
+    """Cycles by the chip's own counters."""
     breakdown: Breakdown
     """``busy`` by part, layer and stage."""
 

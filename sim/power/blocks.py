@@ -1,4 +1,4 @@
-"""Which part of the chip each cell of its netlist belongs to.
+"""Parts of the chip, and the cells of its netlist that belong to each.
 
 Flattening leaves a cell the path of its block in its name, where Yosys took the name from inside
 the block. Names of signals between blocks say nothing of that kind: such a cell goes with the cells

@@ -40,7 +40,7 @@ SCHEMA = "trilight/release-check/v1"
 
 
 class Origin(StrEnum):
-    """Which design a record was made with."""
+    """Design that a record was made with."""
 
     PRESENT = "this design"
     OTHER = "another design"

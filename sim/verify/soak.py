@@ -59,7 +59,7 @@ MODEL_CYCLES = 600_000
 """About what the tokens of a model take; loading it takes 40 a byte."""
 
 TOKENS_PER_MODEL = 40, 500
-"""At least and at most."""
+"""Fewest and most tokens that are run of a model."""
 
 RUNNING_CYCLES = 2000
 """Between two looks at whether a run has ended."""
@@ -89,7 +89,7 @@ class SteppedBoard(Transport):
 
     @property
     def timeout_scale(self) -> float:
-        """What the host's clock says is nothing to a simulation on a busy computer."""
+        """Factor so large that a simulation on a busy computer meets no timeout."""
         return 1000.0
 
     def write(self, data: bytes) -> None:
@@ -104,7 +104,7 @@ class SteppedBoard(Transport):
 
 
 class ExpectedTraces:
-    """What the traces must show, in the form in which the reference says it."""
+    """Values that the traces must show, in the form in which the reference says them."""
 
     def __init__(self) -> None:
         self._values: dict[str, list[NDArray[Any]]] = defaultdict(list)
@@ -120,7 +120,7 @@ class ExpectedTraces:
 
 @dataclass(kw_only=True)
 class SoakOutcome:
-    """What was compared of a model, all of it equal.
+    """Counts of what was compared of a model, all of it equal.
 
     Parameters
     ----------

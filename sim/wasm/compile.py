@@ -39,7 +39,7 @@ LINK = ("-target", "wasm32-wasi", "-O2", "-s", "-mexec-model=reactor",
 
 REACH = ("-DREACH",)
 REACH_LINK = ("-Wl,--export=bench_place",)
-"""Of a design whose weight memory can be reached."""
+"""Code of a design whose weight memory can be reached."""
 
 STAND_INS = ("threads.h", "verilatedos_c.h")
 

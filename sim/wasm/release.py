@@ -85,14 +85,14 @@ def load_module(board: str) -> bytes | None:
 
 
 def is_released(code: bytes, board: str) -> bool:
-    """Whether a module is the one whose digest the figures of the board's release state."""
+    """Tell if a module is the one whose digest the figures of the board's release state."""
     release = load_releases().get(board)
     return (release is not None
             and hashlib.sha256(code).hexdigest() == release.get("module_sha256"))
 
 
 def has_same_sources(build_info: Mapping[str, Any]) -> bool:
-    """Whether the sources that a module's design was made from are those which are installed."""
+    """Tell if the sources that a module's design was made from are those which are installed."""
     try:
         return bool(sources_sha256(build_info["sources"]) == build_info["sources_sha256"])
     except (OSError, SyntaxError):
@@ -101,7 +101,7 @@ def has_same_sources(build_info: Mapping[str, Any]) -> bool:
 
 
 def is_current(build_info: Mapping[str, Any]) -> bool:
-    """Whether a module's design is that of the sources which are installed."""
+    """Tell if a module's design is that of the sources which are installed."""
     if has_same_sources(build_info):
         return True
     if find_spec("amaranth") is None or find_spec("amaranth_boards") is None:

@@ -52,7 +52,7 @@ IDENTITY_FIELDS = ("magic", "version", "trits", "lanes", "clockHz", "clocksPerBi
                    "weightWords", "maxRows", "maxColumns", "maxChannels", "programWords",
                    "tapeTokens", "maxVocab", "sequences")
 STATUS_FIELDS = ("running", "cycles", "words", "tokens")
-"""Of a response to STATUS, before the position of each sequence."""
+"""Fields of a response to STATUS before the position of each sequence."""
 
 
 def make_page(code: bytes, release: Release, model: Model) -> str:

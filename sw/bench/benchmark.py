@@ -1,4 +1,4 @@
-"""Runs everything that a benchmark consists of and returns its document."""
+"""All runs that a benchmark consists of, and their document."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ PASS_SECONDS = 1.0
 """Time that the passes of a baseline take together, at least."""
 
 Watch = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
-"""Shows that something goes on: given what, a context with a progress callback."""
+"""Display that something goes on: given what, a context with a progress callback."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Settings:
 
     target: str = "reference"
     meter: str | None = None
-    """In the supply of the target."""
+    """Meter in the supply of the target."""
     clocks_hz: tuple[float, ...] = ()
     baselines: tuple[str, ...] = ()
     host_power: AssumedPower | None = None

@@ -47,7 +47,7 @@ class Rival:
 
     @property
     def status(self) -> Status:
-        """Of a figure that rests on speed and power: the weaker of the two."""
+        """Status of the weaker one of speed and power, for a figure that rests on both."""
         known = [s for s in (self.tokens_per_s_status, self.watts_status) if s is not None]
         return max(known, key=STATUSES.index)
 

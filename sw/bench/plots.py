@@ -28,7 +28,7 @@ WIDE, NARROW = 7.4, 3.0
 """Widths in inches: of 96 CSS pixels on a screen, of 100 on a phone."""
 
 Plot = Callable[[Mapping[str, Any], float], str | None]
-"""From a document and a width to SVG; ``None`` if there is nothing to draw."""
+"""Function from a document and a width to SVG; ``None`` if there is nothing to draw."""
 
 COLOURS = {name: f"#0000{number:02x}" for number, name in enumerate(
     ("ink", "muted", "grid", "panel", "ours", "ours-soft", "other", "second"), start=1)}

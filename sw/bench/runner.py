@@ -1,4 +1,4 @@
-"""Runs a workload on anything that generates tokens, once or for so many seconds."""
+"""Runs of a workload on anything that generates tokens, once or for so many seconds."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +16,7 @@ Progress = Callable[[int, int], None]
 
 
 class Generator(Protocol):
-    """Computes a model's tokens on this computer."""
+    """Generator of a model's tokens on this computer."""
 
     def generate(self, prompt: Sequence[int], *, tokens: int, temperature: float,
                  seed: int) -> list[int]:
@@ -25,7 +25,7 @@ class Generator(Protocol):
 
 
 class System(Protocol):
-    """Answers queries."""
+    """System that answers queries."""
 
     def answer(self, request: Query, *, tokens: int, temperature: float,
                arrived: Callable[[], None]) -> LastRun:

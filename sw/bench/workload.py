@@ -33,7 +33,7 @@ class Workload:
 
     prompts: tuple[str, ...]
     tokens: int = TOKENS
-    """To generate after each prompt."""
+    """Tokens to generate after each prompt."""
     temperature: float = TEMPERATURE
     seed: int = SEED
     """Seed of the first prompt; each further one adds 1."""

@@ -28,7 +28,7 @@ _KNOWN = {
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
-    """What a checkpoint says of itself.
+    """Configuration that a checkpoint states.
 
     Attributes
     ----------

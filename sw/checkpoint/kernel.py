@@ -247,7 +247,7 @@ _NO_GAINS.flags.writeable = False
 
 
 class CompiledReference:
-    """Runs an imported model on one stream of tokens, as ``ImportedReference`` does.
+    """Imported model on one stream of tokens, as ``ImportedReference`` does.
 
     Parameters
     ----------

@@ -224,7 +224,7 @@ def silu(z: Integers) -> Integers:
 
 
 class ImportedReference:
-    """Runs an imported model on one stream of tokens.
+    """Imported model on one stream of tokens.
 
     Parameters
     ----------
@@ -360,7 +360,7 @@ class ImportedReference:
 
 
 def down_epsilon(quantised: Quantised, columns: int) -> tuple[int, int]:
-    """What the epsilon is a share of in the squares that ``down`` sums, and its shift.
+    """Return what the epsilon is a share of in the squares that ``down`` sums, and its shift.
 
     Parameters
     ----------

@@ -170,7 +170,7 @@ def text_tokens(tokenizer: Tokenizer, text: str, max_tokens: int | None = None) 
 def text_quality(model: ImportedModel, text: str, *, max_tokens: int | None = None,
                  stream: Stream | None = None,
                  progress: Progress | None = None) -> dict[str, float | int | str]:
-    """How well a model predicts a text: nats per token and bits per byte.
+    """Measure how well a model predicts a text: nats per token and bits per byte.
 
     The text is one stream from a clean state; every token after the first is scored, and counted
     with the bytes that it adds to the text.

@@ -46,7 +46,7 @@ def read_tokenizer(folder: Path) -> bytes:
 
 
 def describe_tokenizer(raw: bytes) -> str:
-    """What a tokenizer file is, without the package that reads it."""
+    """Return what a tokenizer file is, without the package that reads it."""
     if not raw:
         return "none in the folder; text can be neither read nor written, only token numbers"
     kind = "tokenizer.json (tokenizers)" if _is_json(raw) else "tokenizer.model (sentencepiece)"

@@ -42,7 +42,7 @@ def progress_bar(console: Console, what: str) -> Iterator[Callable[[int, int], N
 
 
 MOST_CLOCK_HZ = 1e9
-"""Of an FPGA: more than the fastest ones' clock networks carry."""
+"""Fastest clock of an FPGA: more than the fastest ones' clock networks carry."""
 
 
 def check_clock(hertz: float) -> None:

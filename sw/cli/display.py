@@ -19,7 +19,7 @@ _FRAME_LINES = 2
 
 
 class TextDisplay:
-    """Shows tokens as they arrive; a context manager.
+    """Display of tokens as they arrive; a context manager.
 
     One text is written as it comes. Of several a terminal shows the ends, each in a frame, and all
     are written one after the other at the end, also when an exception such as that of Ctrl-C comes

@@ -93,7 +93,7 @@ PURPOSES = {
 """Purpose of each package that Trilight names."""
 
 UDEV_COMMAND = "trilight doctor --udev | sudo tee /etc/udev/rules.d/70-trilight.rules"
-"""What installs ``udev_rules``; only before number 73 does the tag mean anything."""
+"""Command that installs ``udev_rules``; only before number 73 does the tag mean anything."""
 
 PROGRAMMERS = ("openFPGALoader", "iceprog")
 
@@ -130,7 +130,7 @@ class Check:
     remedy: str
     """Command that installs or repairs it."""
     problem: str | None = None
-    """What went wrong, if it is there and does not work."""
+    """Problem of one that is there and does not work."""
 
     @property
     def required(self) -> bool:

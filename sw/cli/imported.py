@@ -76,7 +76,7 @@ def import_command(
 
 
 def imported_results(model: ImportedModel, path: Path) -> dict[str, Any]:
-    """What an imported model holds, ready for JSON."""
+    """Return what an imported model holds, ready for JSON."""
     return {"file": path.name, "bytes": path.stat().st_size, "sha256": model.sha256,
             "ternary_weights": model.shape.ternary_weights,
             "tokenizer": describe_tokenizer(model.tokenizer), **model.about}

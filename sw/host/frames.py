@@ -55,7 +55,7 @@ def encode_frame(frame: Frame) -> bytes:
 
 
 class FrameReader:
-    """Finds the frames in a stream of bytes that may be damaged.
+    """Reader of the frames in a stream of bytes that may be damaged.
 
     Attributes
     ----------

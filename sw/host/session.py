@@ -152,7 +152,7 @@ class _StallDetector:
 
 
 class Runs:
-    """Runs sequences on a device, one run at a time.
+    """Runs of sequences on a device, one at a time.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ WEIGHT_WORD_BYTES = 8
 
 
 class WeightCheck:
-    """Compares a device's weights with those that were written.
+    """Comparison of a device's weights with those that were written.
 
     Parameters
     ----------

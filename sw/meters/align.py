@@ -20,7 +20,7 @@ Phases = Sequence[tuple[float, float]]
 """Start and end of each time of computing, in seconds on the host's clock."""
 
 MIN_CORRELATION = 0.6
-"""Of recording and pattern, 1 being equality up to scale."""
+"""Least correlation of recording and pattern, 1 being equality up to scale."""
 
 AMBIGUOUS = 0.95
 """A second place that correlates as well as this share of the best one could be meant as well."""

@@ -25,7 +25,7 @@ MIN_WINDOWS = 3
 
 MIN_SECONDS = 10.0
 MIN_SAMPLES = 10
-"""With fewer readings in a window it is said that the meter is slow."""
+"""Fewest readings in a window; with fewer a warning says that the meter is slow."""
 
 GAP_INTERVALS = 3.0
 """Readings further apart than this many usual intervals have a gap between them."""
@@ -70,7 +70,7 @@ class Window:
     """Standard uncertainty of the joules that is this window's own: timing, gaps, sampling."""
     gap_s: float
     unused: str | None
-    """Why it does not count, if it does not."""
+    """Reason why it does not count, if it does not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +102,7 @@ class Measurement:
 
 
 def student_factor(n: int) -> float:
-    """How much wider than a normal one the 95 % interval of a mean of ``n`` values is.
+    """Return how much wider than a normal one the 95 % interval of a mean of ``n`` values is.
 
     The quantile of Student's distribution by its expansion in 1/(n - 1) (Cornish and Fisher),
     within 4 % for 3 values or more.

@@ -123,7 +123,7 @@ class MeterMetadata:
     burden_v: float | None = None
     """Volts that it takes from the supply, at the mean current."""
     sync: str
-    """How its time is tied to the host's."""
+    """Relation of its time to the host's."""
     raw_sha256: str | None = None
     """SHA-256 of the samples, or of the file that they came in."""
     synthetic: bool = False
@@ -155,7 +155,7 @@ class Recording:
     """Standard uncertainty of the time against the host's, in seconds. By default that of a
     program which reads a device and shares a computer."""
     lost: str | None = None
-    """Why the readings end early, if they do."""
+    """Reason why the readings end early, if they do."""
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -177,7 +177,7 @@ class Recording:
         return float(np.median(np.diff(self.t_s)))
 
     def between(self, start_s: float, end_s: float) -> NDArray[np.bool_]:
-        """Which samples were taken from ``start_s`` to ``end_s``."""
+        """Return which samples were taken from ``start_s`` to ``end_s``."""
         return (self.t_s >= start_s) & (self.t_s <= end_s)
 
     def to_dict(self) -> dict[str, Any]:
@@ -207,7 +207,7 @@ class Meter(Protocol):
 
     @property
     def name(self) -> str:
-        """As the user wrote it."""
+        """Name as the user wrote it."""
         ...
 
     @property
@@ -247,7 +247,7 @@ class MeterOptions:
     settings: Mapping[str, str] = field(default_factory=dict)
     """The settings after it, by key."""
     ask: Callable[[str], str] = ask_on_terminal
-    """Shows a text to the user and returns the answer, ``""`` where nobody answers."""
+    """Function that shows a text to the user and returns the answer, ``""`` if there is none."""
     clock: Clock = SYSTEM_CLOCK
 
     def boundary(self, default: Boundary) -> Boundary:

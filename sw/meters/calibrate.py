@@ -27,7 +27,7 @@ __all__ = ["CALIBRATED_BOUNDARY", "Accelerator", "Calibration", "NamedPoint", "R
 SCHEMA = "trilight/calibration/v1"
 
 CALIBRATED_BOUNDARY = "fpga_core"
-"""What the power model covers, and so what has to be metered."""
+"""Boundary of the power model, which has to be metered."""
 
 Ask = Callable[[str], object]
 
@@ -42,7 +42,7 @@ class NamedPoint(Protocol):
 
     @property
     def clock_hz(self) -> float:
-        """Its clock in hertz."""
+        """Clock in hertz."""
         ...
 
 
@@ -84,7 +84,7 @@ class Accelerator:
 
     @property
     def stated_uncertainty(self) -> float:
-        """What the calibrated model may be off by on this board, as a fraction: the error that was
+        """Error that the calibrated model may have on this board, as a fraction: the one that was
         found, and what the meter leaves open."""
         return math.hypot(self.error, self.measured_u_k2_w / self.measured_w)
 

@@ -22,7 +22,7 @@ SUSPICIOUS_GAIN = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Correction:
-    """Turns a meter's current into the true one: ``gain * (reading - offset_a)``.
+    """Correction of a meter's current to the true one: ``gain * (reading - offset_a)``.
 
     Raises ``ValueError`` unless the gain is positive.
     """
@@ -34,7 +34,7 @@ class Correction:
     u_offset_a: float
     """Standard uncertainty of the offset, in amperes."""
     method: str
-    """What was done, with the values."""
+    """Description of what was done, with the values."""
     meter: str
     utc: str
 
@@ -44,7 +44,7 @@ class Correction:
 
     @property
     def warning(self) -> str | None:
-        """What to look into before the meter is believed, if anything."""
+        """Advice on what to look into before the meter is believed, if anything."""
         if abs(self.gain - 1) <= SUSPICIOUS_GAIN:
             return None
         return (f"the meter reads {1 / self.gain:.3f} times the current of the known load; before "

@@ -72,7 +72,7 @@ class Chosen:
     index: int
     name: str
     scale: float | None
-    """What turns its numbers into the SI unit; ``None`` if no unit is given."""
+    """Factor from its numbers to the SI unit; ``None`` if no unit is given."""
     utc: bool = False
     second: int | None = None
     """Column of the times of day beside that of the dates."""

@@ -13,7 +13,7 @@ from .polling import sha256_of
 __all__ = ["PROFILES", "FakeMeter", "Profile", "SimulatedClock", "fake_meter"]
 
 OWN_ZERO_S = 1000.0
-"""What the clock of a meter that drifts shows when it is started."""
+"""Time that the clock of a meter that drifts shows when it is started."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Profile:
     rate: float = 100.0
     """Readings per second."""
     drift: float = 0.0
-    """How much faster than the host's its clock runs, in ppm; any but 0 gives it a clock."""
+    """Lead of its clock over the host's, in ppm; any but 0 gives it a clock."""
     gap: float = 0.0
     """Seconds without readings, in the middle of the second window."""
     unplug: float = math.inf

@@ -253,7 +253,7 @@ class Pretence:
         return round(seconds * design.clock_hz / design.cycles_per_token)
 
     def connect(self, ohms: float) -> Callable[[str], str]:
-        """What answers the questions of the meter's check: the resistor, put where it is asked."""
+        """Return what answers the meter's check: the resistor, put where it is asked for."""
         def answer(text: str) -> str:
             watts = self._meter.profile.volts ** 2 / ohms if "resistor" in text else 0.0
             self._meter.profile = replace(self._meter.profile, idle=watts, busy=watts)

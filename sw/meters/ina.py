@@ -42,9 +42,9 @@ class Chip:
     configuration: int
     """Written at the start: averaging, continuous conversion of shunt and bus."""
     rate_hz: float
-    """At that averaging, a little less than the chip's own rate."""
+    """Readings a second at that averaging, a little fewer than the chip's own."""
     shunt_ohms: float | None
-    """Of the module that is usually sold; ``None``: the user has to say."""
+    """Shunt of the module that is usually sold; ``None``: the user has to say."""
     internal_shunt: bool = False
     shunt_lsb: float
     """Step of register 1: volts, or amperes with an internal shunt."""

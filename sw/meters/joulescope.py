@@ -27,7 +27,7 @@ LATENCY_U_S = 0.02
 """Standard uncertainty of a value's arrival time, in seconds: it comes over USB in bulk."""
 
 SILENT_S = 2.0
-"""Without a value for this long, the instrument has gone."""
+"""Time without a value after which the instrument has gone."""
 
 
 class JoulescopeMeter:

@@ -23,7 +23,7 @@ class _Phase:
 
 
 class ManualMeter:
-    """Asks for the current of every phase of a measurement, at its end.
+    """Meter ``manual``: asks for the current of every phase of a measurement, at its end.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ from .polling import EnergyCounter
 __all__ = ["NvmlMeter", "nvml_meter"]
 
 GAIN_LIMIT = 0.05
-"""As NVIDIA's documentation of NVML states for the power of recent GPUs: 5 %."""
+"""Limit of the error by NVIDIA's documentation of NVML, for the power of recent GPUs: 5 %."""
 
 
 class NvmlMeter(EnergyCounter):

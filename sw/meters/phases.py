@@ -13,7 +13,7 @@ class Phase:
     kind: Literal["idle", "warm-up", "pause", "window"]
     name: str
     start_s: float
-    """On the host's monotonic clock."""
+    """Start on the host's monotonic clock."""
     end_s: float
     tokens: int = 0
 

@@ -105,7 +105,7 @@ class PollingMeter(abc.ABC):
 
 
 class ElectricalMeter(PollingMeter):
-    """Reads volts and amperes."""
+    """Meter that reads volts and amperes."""
 
     def build(self, t_s: Floats, rows: Floats, marks: Sequence[Mark],
               lost: str | None) -> Recording:
@@ -121,7 +121,7 @@ class ElectricalMeter(PollingMeter):
 
 
 class EnergyCounter(PollingMeter):
-    """Reads the joules used so far, from which powers are differences."""
+    """Meter that reads the joules used so far, from which powers are differences."""
 
     def build(self, t_s: Floats, rows: Floats, marks: Sequence[Mark],
               lost: str | None) -> Recording:

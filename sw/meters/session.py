@@ -45,14 +45,14 @@ class SessionLog:
     """
 
     meter: str
-    """As the user wrote it."""
+    """Meter as the user wrote it."""
     utc: str
     host_minus_epoch_s: float
     """The host's monotonic clock minus its time of day."""
     phases: list[Phase] = field(default_factory=list)
     recording: Recording | None = None
     interrupted: str | None = None
-    """Why it ended before its last window, if it did."""
+    """Reason why it ended before its last window, if it did."""
 
     def to_dict(self) -> dict[str, Any]:
         return {"schema": SCHEMA, "meter": self.meter, "utc": self.utc,

@@ -32,7 +32,7 @@ OVERLOADS = frozenset({"ol", "+ol", "-ol", "o.l", "o.l.", "ovld", "ovl", "ovr", 
                        "overflow", "overrange"})
 
 OVERFLOW = 9.8e37
-"""What SCPI instruments write for no number and for more than their range (IEEE 488.2, SCPI-99
+"""Numbers from which on SCPI instruments mean none, or more than their range (IEEE 488.2, SCPI-99
 volume 1, 7.2.1.4 and 7.2.1.5: 9.9e37 and 9.91e37)."""
 
 _SPACES = " \u00a0\u2009\u202f'\u2019"
@@ -51,7 +51,7 @@ class Table:
     path: Path
     header: tuple[str, ...]
     units: tuple[str | None, ...]
-    """Of the line below the header, if there is one with units."""
+    """Cells of the line below the header, if there is one with units."""
     rows: Sequence[Sequence[str]]
     first_line: int
     """Number of the first line of data in the file."""

@@ -15,7 +15,7 @@ from .base import ClockName, Floats
 __all__ = ["Zone", "parse_zone", "seconds", "texts"]
 
 Zone = tzinfo | Literal["local"]
-"""Of times that state none; ``local`` is this computer's, with its summer time."""
+"""Time zone of times that state none; ``local`` is this computer's, with its summer time."""
 
 EPOCH_S = (1e9, 2.6e9)
 """Seconds since 1970 from 2001 to 2052. Numbers in between, or in this range after a unit that is

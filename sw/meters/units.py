@@ -76,7 +76,7 @@ class Column:
     named: bool
     """True if it has the quantity's name; else only its unit."""
     scale: float | None
-    """What turns its numbers into the SI unit; ``None`` if the unit is not known or not given."""
+    """Factor from its numbers to the SI unit; ``None`` if the unit is not known or not given."""
     unknown: str | None = None
     """A unit that is written and not known."""
     utc: bool = False

@@ -1,1 +1,1 @@
-"""What any set of boards would do with a MatMul-free model: fit, speed, bound, energy."""
+"""Estimates for a MatMul-free model on any set of boards: fit, speed, bound, energy."""

@@ -61,7 +61,7 @@ class Work:
                          self.bytes / (board.megabytes_per_s.value * 1e6))
 
     def bound(self, board: PlanBoard) -> str:
-        """What takes longer: ``engine`` or ``memory``."""
+        """Name what takes longer: ``engine`` or ``memory``."""
         engine = self.cycles / board.clock_mhz.value
         return "engine" if engine > self.bytes / board.megabytes_per_s.value else "memory"
 

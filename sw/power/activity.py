@@ -10,7 +10,7 @@ from trilight.sw.records import read_record
 __all__ = ["COUNTED", "EVENTS", "Activity"]
 
 MAX_EVENTS = 1e9
-"""In a cycle: more than any chip has nets."""
+"""Maximum of events in a cycle: more than any chip has nets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +38,9 @@ class Activity:
     cycles: int
     """Length of the window in clock cycles."""
     ebr_repeats: float = 0.0
-    """Those of ``ebr_accesses`` that read the address that was read last: enabled, but idle."""
+    """Number of ``ebr_accesses`` that read the address that was read last: enabled, but idle."""
     counting: str = "gate_zero_delay"
-    """How transitions were counted; has to match the coefficient set's counting."""
+    """Way in which transitions were counted; has to match the coefficient set's counting."""
 
     def __post_init__(self) -> None:
         for name in EVENTS:

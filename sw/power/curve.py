@@ -21,7 +21,7 @@ SOURCES: dict[str, tuple[dict[str, bool], tuple[float, ...]]] = {
     "internal oscillator (HFOSC)": ({"hfosc": True}, (6e6, 12e6, 24e6, 48e6)),
     "PLL": ({"pll": True}, (16e6, 20e6, 24e6, 30e6, 36e6, 42e6, 48e6)),
 }
-"""What ``estimate_power`` has to know of each source, and clocks that it makes. HFOSC is 10 % off
+"""Arguments of ``estimate_power`` for each source, and clocks that it makes. HFOSC is 10 % off
 at worst, too much for a serial port of a fixed speed: its points are for designs without one."""
 
 COLOURS = ("#c2703d", "#4f8a5b", "#4063a3")

@@ -70,7 +70,7 @@ class Measurement:
 
     name: str
     design: str
-    """Of ``load_designs``, equivalent to the one that was measured."""
+    """Name in ``load_designs`` of a design equivalent to the one that was measured."""
     clock_hz: float
     voltage_v: float
     measured_mw: float

@@ -91,7 +91,7 @@ class PowerEstimate:
 
     power_mw: Interval
     nominal_mw: float
-    """With every coefficient at its central value; a little below the median of the sum."""
+    """Power with every coefficient at its central value; a little below the median of the sum."""
     split_mw: dict[str, float]
     """Parts of ``nominal_mw``; they add up to it."""
     variance_share: dict[str, float]

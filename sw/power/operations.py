@@ -72,7 +72,7 @@ class WorkEnergy:
                 "conditions": table["conditions"]}
 
     def ratio(self, other: "WorkEnergy") -> Interval:
-        """How many times the energy of another this is: what both do not know cancels."""
+        """Return how many times the energy of another this is: what both do not know cancels."""
         return Interval.of(self.samples_nj / other.samples_nj)
 
 

@@ -42,7 +42,7 @@ class StageCounts:
     """True if these are the cycles in which weights are read, or the others."""
     cycles: int
     events: Mapping[str, Mapping[str, float]]
-    """By part of the design, the names and numbers of ``COUNTED`` events that are not 0."""
+    """Names and numbers, by part of the design, of ``COUNTED`` events that are not 0."""
 
     def total(self, event: str) -> float:
         """Number of events in all parts."""

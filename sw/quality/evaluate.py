@@ -37,7 +37,7 @@ class Predictor(Protocol):
 
 
 PredictorFactory = Callable[[int], Predictor]
-"""Makes a predictor of a number of streams."""
+"""Function that makes a predictor of a number of streams."""
 
 
 def evaluate(model: Model, text: str, protocol: str = "stateful", *, streams: int = 64,

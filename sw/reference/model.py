@@ -15,7 +15,7 @@ from .tables import SIGMOID, SILU
 __all__ = ["ReferenceModel", "Trace", "effective_scale", "quantise", "rshift", "saturate"]
 
 Integers = NDArray[np.int32]
-"""Of models with very many columns, some are int64."""
+"""Arrays of int32; of models with very many columns, some are int64."""
 
 Trace = Callable[[str, int, Integers], None]
 """Called with a stage's name, its layer and its values [streams, n]."""
@@ -113,7 +113,7 @@ def _look_up(table: Integers, products: Integers, bias: Integers | int = 0) -> I
 
 
 class ReferenceModel:
-    """Runs a model on several independent token streams at once.
+    """Model on several independent token streams at once.
 
     Parameters
     ----------

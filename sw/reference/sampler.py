@@ -66,7 +66,7 @@ class Rng:
 
 
 class Sampler:
-    """Draws tokens from ``softmax(logits / temperature)``.
+    """Sampler of tokens from ``softmax(logits / temperature)``.
 
     Parameters
     ----------

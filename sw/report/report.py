@@ -106,7 +106,7 @@ class Run:
 
     model: Model
     target: str
-    """As the user wrote it, for example ``netlist`` or ``serial:/dev/ttyUSB1``."""
+    """Target as the user wrote it, for example ``netlist`` or ``serial:/dev/ttyUSB1``."""
     generation: LastRun
     device: Device = field(default_factory=board_device)
     """Sizes in the device's identity."""
@@ -143,7 +143,7 @@ class Figure:
     """Calibration of a modelled power or energy: what its coefficients rest on, ``uncalibrated``,
     ``published`` or ``board``."""
     reason: str | None = None
-    """Why there is no value."""
+    """Reason why there is no value."""
 
     @classmethod
     def missing(cls, unit: str, reason: str) -> "Figure":

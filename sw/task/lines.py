@@ -36,7 +36,7 @@ class LabelledLines:
 
     lines: tuple[LabelledLine, ...]
     changes: tuple[str, ...]
-    """What is other than in the file, a clause each."""
+    """Changes to what is in the file, a clause each."""
     sha256: str
     """Digest of the file's bytes."""
 

@@ -61,7 +61,7 @@ class Corpus:
 
     @property
     def held_out_part(self) -> str:
-        """Which part of the text is held out, in words."""
+        """Name of the part of the text that is held out."""
         if self.held_out_lines:
             return (f"{len(self.held_out_lines):,} lines"
                     f"{' before those of the result' if self.development else ', the last'}")

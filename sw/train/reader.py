@@ -31,7 +31,7 @@ class Chunk(NamedTuple):
 
 
 class Reader:
-    """Reads a text as a batch of sequences, again and again.
+    """Reader of a text as a batch of sequences, again and again.
 
     Each pass starts at another place of the text, drawn from seed and pass.
 
@@ -81,7 +81,7 @@ class Reader:
 
 
 class LineReader:
-    """Reads lines in random order, each from a clean state, with more weight on their labels.
+    """Reader of lines in random order, each from a clean state, with more weight on their labels.
 
     The label is the last character but one of a line, after a tab. Lines of about one length are
     read together; what the shorter ones lack is padding without weight.

@@ -24,8 +24,9 @@ NORM_MEAN = 0.8
 1.0."""
 
 RESIDUAL_GAIN = 0.5
-"""What a branch adds to the residual stream, for each unit that it computes. Norms make the model
-indifferent to it; with 0.5 the multipliers and the stream stay within their ranges as they grow."""
+"""Sum that a branch adds to the residual stream, for each unit that it computes. Norms make the
+model indifferent to it; with 0.5 the multipliers and the stream stay within their ranges as they
+grow."""
 
 _MIX_STEP = RESIDUAL_GAIN * 2.0 ** (NUMBERS.mix_shift - 2 * NUMBERS.gate_frac)
 _GLU_STEP = RESIDUAL_GAIN * 2.0 ** (NUMBERS.glu_shift - 2 * NUMBERS.gate_frac)
@@ -36,7 +37,7 @@ class MatrixScale:
     """Units at the two sides of a matrix."""
 
     input_step: float | None
-    """What one count of the input stands for, gain included; ``None`` for a norm's output."""
+    """Value that one count of the input stands for, gain included; ``None`` for a norm's output."""
     output_frac: int
     """Fraction bits of the output."""
 
@@ -56,7 +57,7 @@ SCALES: dict[str, MatrixScale] = {
 
 
 def norm_step(d_model: int) -> float:
-    """What a count stands for when the magnitudes of ``d_model`` counts add up to 4096."""
+    """Return what a count stands for when the magnitudes of ``d_model`` counts add up to 4096."""
     return NORM_MEAN * d_model / (1 << NUMBERS.norm_shift)
 
 

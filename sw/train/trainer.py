@@ -81,7 +81,7 @@ class Options:
     ema_decay: float = 0.995
     """Decay of the exponential moving average of the weights, which becomes the model."""
     label_weight: float = 0.0
-    """Of labelled lines: weight of the labels in the loss beside all other characters."""
+    """Weight, of labelled lines, of the labels in the loss beside all other characters."""
     bf16: bool = False
     """True if matrix products run in bfloat16 instead of float32."""
     compiled: bool = False

@@ -56,10 +56,10 @@ class Device(Transport):
     """A device with a clock of its own, which ``read`` moves on, and a reset."""
 
     undefined = ""
-    """Why the device's further behaviour is not known, if so."""
+    """Reason why the device's further behaviour is not known, if so."""
 
     pins: Pins | None = None
-    """Where it has some; faults that need them are not for others."""
+    """Pins, of a device that has some; faults that need them are not for others."""
 
     hang: Callable[[], None] | None = None
     """Hang in the run until a reset, of a device that does so at will."""

@@ -16,7 +16,7 @@ from .line import Device
 __all__ = ["Memory", "PinDevice", "design_info", "memories_of_rtl", "open_pins", "open_upsets"]
 
 MAX_CYCLES = 50_000
-"""After which a reset comes, at most, when bytes are on their way."""
+"""Maximum of cycles after which a reset comes when bytes are on their way."""
 
 
 @dataclass(frozen=True)

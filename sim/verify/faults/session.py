@@ -85,7 +85,7 @@ class FaultOutcome:
         return self.outcome in ("lost", "silent", "hung", "crashed")
 
     def to_dict(self) -> dict[str, Any]:
-        """As a JSON object."""
+        """Return it as a JSON object."""
         return asdict(self)
 
 

@@ -32,14 +32,15 @@ FIRST_PARTS = 2
 """Parts of the regression that are asked before a proof of equivalence is tried."""
 
 CPU_SECONDS = 120
-"""Of a mutant, after which it counts as one that hangs the simulator; all parts take some 15."""
+"""Processor time of a mutant after which it counts as one that hangs the simulator; all parts take
+some 15."""
 
 Finished = Callable[["MutantOutcome"], None]
 
 
 @dataclass(frozen=True)
 class MutantOutcome:
-    """What became of a mutant.
+    """Verdict on a mutant.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a host says to a chip and must hear and see: recorded once, then asked of every mutant.
+"""Golden transcript of a host and a chip: recorded once, then replayed to every mutant.
 
 The recording is made with the design without a fault, while every response, event, tape, counter
 and traced value is compared with the integer reference. A mutant that does anything else than was
@@ -51,7 +51,7 @@ CHUNK = 4000
 """Cycles between two looks at what a mutant does until it has nothing more to do."""
 
 PATIENCE = 1.25
-"""How much longer than recorded a response may take; ``cycles`` of STATUS tells of less."""
+"""Factor by which a response may take longer than recorded; ``cycles`` of STATUS tells of less."""
 
 NEAR = 8
 """Tokens of a tape that are read after each run, around its end."""
@@ -157,7 +157,7 @@ def _in_order(frames: Iterable[Frame]) -> dict[int, list[Frame]]:
 
 
 class Replay:
-    """Asks a mutant what was recorded.
+    """Replay of what was recorded to a mutant.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ class Replay:
         self._chip = _Chip(bench)
 
     def differs(self, exchanges: Iterable[Exchange]) -> tuple[str, str] | None:
-        """Where and how the mutant first does something else; ``None`` if it does not."""
+        """Return where and how the mutant first does something else; ``None`` if it does not."""
         for exchange in exchanges:
             if how := self._differs(exchange):
                 return exchange.what, how
@@ -251,7 +251,7 @@ class Recorder:
 
     @property
     def hdl(self) -> Hdl:
-        """What is recorded."""
+        """Design that is recorded."""
         return self._chip.bench.hdl
 
     def send(self, what: str, data: bytes, settles: bool = False,

@@ -38,14 +38,14 @@ GOLD, GATE = "gold", "gate"
 """The module without and with the fault."""
 
 MACHINES = "hw/lib/fsm.py"
-"""Where the registers of state machines come from that have a bit for each state."""
+"""Sources of the registers of state machines that have a bit for each state."""
 
 Json = dict[str, Any]
 
 
 def prove(prepared: Prepared, mutants: Sequence[Mutant],
           progress: Progress = no_progress) -> Iterator[Mutant]:
-    """Those of the mutants that are proved to change nothing.
+    """Return the mutants that are proved to change nothing.
 
     Raises
     ------

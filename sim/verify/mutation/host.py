@@ -90,7 +90,7 @@ TIMED = "tests/sw/host/test_driver.py::test_two_prompts_take_half_as_many_turns"
 PACKAGES = ("hw", "sw", "sim", "boards")
 
 MUTANT = "__mutmut_"
-"""What mutmut puts before the number of a function's mutant."""
+"""Prefix of mutmut before the number of a function's mutant."""
 
 KILLED = frozenset({"killed", "timeout", "segfault", "suspicious"})
 

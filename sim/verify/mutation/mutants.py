@@ -24,7 +24,7 @@ CONTROL = "mutant"
 CONTROL_BITS = 16
 
 ROOT = Path(__file__).resolve().parents[3]
-"""What file names of sources are relative to."""
+"""Folder that file names of sources are relative to."""
 
 LEFT_OUT = frozenset({
     # A clock that does not tick, or ticks at the wrong time, is no fault of logic, and slow.
@@ -38,7 +38,7 @@ LEFT_OUT = frozenset({
 """Ports whose mutants are not tried."""
 
 LIBRARY = re.compile(r'[^"|\s]*/(?:site-packages|python3\.\d+)/')
-"""Where a library is installed, before the name of its source."""
+"""Folder of an installed library, before the name of its source."""
 
 # Registers become cells of their own, and what nothing depends on goes: a mutant of it would be no
 # mutant. The hierarchy stays, so that each is of a module.
@@ -162,7 +162,7 @@ class PreparedBoard(Prepared):
 
     @property
     def build_id(self) -> int:
-        """What the chip's identity says: the same for every state of the sources that makes the
+        """Build id in the chip's identity: the same for every state of the sources that makes the
         same design.
         """
         return int(self.design_sha256[:8], 16)

@@ -49,21 +49,21 @@ MAX_TEMPERATURE = (1 << NUMBERS.temperature_bits) - 1
 BEGIN = RunFlag.RESET | RunFlag.SEED
 
 MAX_SKEW = 0.02
-"""Of the host's clock that the chip bears."""
+"""Skew of the host's clock that the chip bears."""
 
 LONG, SHORT = 1.3, 0.25
 """Lengths of bits, as shares of the chip's: nine of one are more than ten; one of the other is less
 than half."""
 
 TALL = ModelConfig(vocab_size=20, d_model=40, n_layers=11, d_hidden=16)
-"""As many operations as there may be, and nearly as many channels of all layers."""
+"""Shape with as many operations as there may be, and nearly as many channels of all layers."""
 
 BROAD = ModelConfig(vocab_size=16, d_model=100, n_layers=1, d_hidden=16)
-"""With large norms of which not all have the same upper bits as those of ``LARGE``."""
+"""Shape with large norms, of which not all have the same upper bits as those of ``LARGE``."""
 
 LARGE = ModelConfig(vocab_size=224, d_model=170, n_layers=1, d_hidden=256)
-"""As many rows, columns, tokens and words of the program as there may be, and more than half of
-all words of weights."""
+"""Shape with as many rows, columns, tokens and words of the program as there may be, and more than
+half of all words of weights."""
 
 HIGH = ModelConfig(vocab_size=16, d_model=136, n_layers=1, d_hidden=184)
 """More than 4,096 words of weights, and a block more of channels than ``BROAD``, in as few as may

@@ -1,4 +1,4 @@
-"""What a campaign found, by module: for people, and as JSON."""
+"""Results of a campaign by module: for people, and as JSON."""
 
 import json
 from collections import Counter

@@ -32,7 +32,7 @@ class BaselineInfo:
 
 
 class Baseline(Protocol):
-    """Generates a model's tokens on this computer."""
+    """Generator of a model's tokens on this computer."""
 
     @property
     def info(self) -> BaselineInfo:

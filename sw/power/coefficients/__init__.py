@@ -22,7 +22,7 @@ __all__ = ["TERMS", "Calibration", "Coefficient", "CoefficientSet", "families",
 Status = Literal["measured", "derived", "assumed"]
 
 Calibration = Literal["uncalibrated", "published", "board"]
-"""What a set rests on: ``uncalibrated``, no measurement of the family's core; ``published``,
+"""Basis of a set: ``uncalibrated``, no measurement of the family's core; ``published``,
 measurements that others made of this part; ``board``, a fit to measurements of one's own board."""
 
 Z95 = 1.6448536269514722
@@ -91,13 +91,13 @@ class CoefficientSet:
     nominal_voltage_v: float
     """Core voltage of a design when nothing else is stated."""
     temperature_c: float
-    """At which leakage is stated."""
+    """Temperature at which leakage is stated."""
     counting: str
     coefficients: dict[str, Coefficient]
     conditions: Mapping[str, Any] = field(default_factory=dict)
-    """Of a fit: board, meter, date, residuals, error of the left-out designs."""
+    """Conditions of a fit: board, meter, date, residuals, error of the left-out designs."""
     sha256: str
-    """Of the file they came from."""
+    """SHA-256 of the file they came from."""
 
     @classmethod
     def from_json(cls, text: str) -> "CoefficientSet":
