@@ -34,7 +34,7 @@ from .device import DEVICE
 from .streams import NEVER, Dut, Source, Watch, cycle, generator, pack, pauses, start, unpack
 from .traces import TraceChecker
 
-Integers = NDArray[np.int32]
+Integers = NDArray[np.int64]
 
 CONTEXT = context_layout(DEVICE)
 
@@ -63,7 +63,7 @@ HALF = 1 << NUMBERS.index_bits - 1
 """Entries of a table that a device keeps."""
 
 MIRROR = (2 * np.arange(HALF) + 1) << NUMBERS.gate_frac - NUMBERS.index_frac - 1
-"""What ``SILU`` of an index exceeds that of its complement by: 16 i + 8."""
+"""Excess of ``SILU`` of an index over that of its complement: 16 i + 8."""
 
 
 def any_of(rng: np.random.Generator, limits: tuple[int, int], size: int) -> Integers:
@@ -77,12 +77,12 @@ def any_of(rng: np.random.Generator, limits: tuple[int, int], size: int) -> Inte
             values = np.full(size, rng.choice([*limits, 0]))
         case _:
             values = rng.integers(*limits, size, endpoint=True)
-    clipped: Integers = np.clip(values, *limits).astype(np.int32)
+    clipped: Integers = np.clip(values, *limits).astype(np.int64)
     return clipped
 
 
 class Parameters:
-    """What is loaded, and what sequences share.
+    """Parameters that are loaded, and that sequences share.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ class SequenceModel:
         self.parameters = parameters
         self.clipped: Counter[str] = Counter()
         self.not_total = 0
-        self.h = np.zeros((parameters.layers, parameters.channels), np.int32)
+        self.h = np.zeros((parameters.layers, parameters.channels), np.int64)
         self.x_prev = np.zeros_like(self.h)
         self.x: Integers = self.h[0]
 
@@ -220,12 +220,12 @@ class SequenceModel:
 
 @dataclass(frozen=True)
 class Token:
-    """How a token is dealt with."""
+    """Course of a token."""
 
     fresh: bool
-    """It is the first after a reset."""
+    """True for the first token after a reset."""
     head: bool
-    """It has logits."""
+    """True if its logits are wanted."""
 
 
 class Bench:
@@ -244,7 +244,7 @@ class Bench:
         self.logits = InOrderChecker("logit with its mark")
         self.logit_times = InOrderChecker("cycle of logit")
         self.done = 0
-        self.head_bias: Integers = np.zeros(DEVICE.max_vocab, np.int32)
+        self.head_bias: Integers = np.zeros(DEVICE.max_vocab, np.int64)
         self._latency = 0
         """Cycles from a row to its activation; 0 for those that have none, or none of a row."""
         self._phases = 1
@@ -514,17 +514,17 @@ class EdgeBench(Bench):
         if self.rng.random() < 0.3:
             share = self.rng.choice([0, 0.2, 0.6])
             ones = (self.rng.random(channels) < share) * self.rng.choice([-1, 1], channels)
-            return np.asarray(ones, np.int32)
+            return np.asarray(ones, np.int64)
         maximum = NUMBERS.act_max << NUMBERS.prev_shift
         values = self.rng.choice(
             [127, 128, 129, maximum, maximum + 4, maximum + 8, -RESIDUAL[0]], channels)
         signs = self.rng.choice([-1, 1], channels)
-        return np.asarray(np.clip(values * signs, *RESIDUAL), np.int32)
+        return np.asarray(np.clip(values * signs, *RESIDUAL), np.int64)
 
     def draw_sums(self, kind: Op, rows: int) -> tuple[Integers, list[int]]:
         sums, scales = super().draw_sums(kind, rows)
         if kind == Op.RESIDUAL:  # a tap of a half, and half an act's limit
-            sums = self.rng.choice([-256, 0, 256], rows).astype(np.int32)
+            sums = self.rng.choice([-256, 0, 256], rows).astype(np.int64)
             scales = [MAX_SCALE, 1 << NUMBERS.tap_frac - 1, 0]
         if kind == Op.GLU:  # the greatest scale passes a sum on
             sums[1::2] = self.rng.choice([-257, -256, -255, 255, 256, 257], rows // 2)
@@ -538,7 +538,7 @@ class SweepBench(Bench):
     def draw_sums(self, kind: Op, rows: int) -> tuple[Integers, list[int]]:
         sums, scales = super().draw_sums(kind, rows)
         if kind == Op.MIX:
-            index = np.arange(-HALF, HALF, dtype=np.int32)
+            index = np.arange(-HALF, HALF, dtype=np.int64)
             # The greatest scale is a little less than 1, and what it leaves is rounded down.
             wanted = index + (index > 0)
             for row in range(3):
@@ -567,12 +567,13 @@ async def follows_formulas(dut: Dut, stalled: bool) -> None:
     rng = generator()
     bench = Bench(dut, rng, pauses(rng) if stalled else NEVER)
     await bench.start()
+    few, most = DEVICE.min_rows, min(DEVICE.max_columns, DEVICE.max_channels // 2)
     for channels, layers, hidden, vocabulary, count, sequences in (
-            (DEVICE.min_rows, 5, DEVICE.min_rows, DEVICE.min_rows, 4, SEQUENCES),
+            (few, 5, few, few, 4, SEQUENCES),
             (40, 2, 64, 39, 4, SEQUENCES),
-            (DEVICE.min_rows, 2, 20, 17, 3, [1]),
-            (DEVICE.max_columns // 2, 1, 90, DEVICE.max_vocab, 2, SEQUENCES),
-            (DEVICE.max_columns, 2, 30, 20, 2, [0])):
+            (few, 2, few + 4, few + 1, 3, SEQUENCES[-1:]),
+            (most // 2, 1, 90, DEVICE.max_vocab, 2, SEQUENCES),
+            (most, 2, 30, few + 4, 2, SEQUENCES[:1])):
         parameters = Parameters(rng, channels, layers)
         await bench.load(parameters)
         models = [SequenceModel(parameters) for _ in SEQUENCES]
@@ -607,7 +608,7 @@ async def edges_of_activations(dut: Dut) -> None:
     await bench.load(parameters)
     models = [SequenceModel(parameters) for _ in SEQUENCES]
     await bench.run(models, random_rounds(rng, SEQUENCES, 30), vocabulary=DEVICE.min_rows,
-                    hidden=24)
+                    hidden=DEVICE.min_rows + 8)
     await bench.finish()
     for name in ("q", "x_prev", "u", "v"):
         assert sum(model.clipped[name] for model in models), f"no {name} was clipped"

@@ -6,6 +6,7 @@ import pytest
 
 from trilight.hw.contract.device import Device, WeightMemory
 from trilight.hw.core import Core
+from trilight.hw.vector.unit import VectorUnit
 from trilight.sim.bench.build import component_design, run_bench
 from trilight.sim.bench.device import device_environment
 
@@ -27,6 +28,16 @@ DEVICES = [
     Device(name="64 lanes, 1 sequence", lanes=64, sequences=1, max_columns=1024,
            weight_words=1 << 13, weight_memory=MEMORY),
 ]
+
+
+VECTORS = [DEVICES[0], DEVICES[2]]
+"""The vector unit has sequences, columns and tokens, and knows of no lanes."""
+
+
+@pytest.mark.parametrize("device", VECTORS, ids=lambda device: device.name)
+def test_vector_unit(device: Device, seed: int, tmp_path: Path) -> None:
+    run_bench(component_design(VectorUnit(device=device)), "trilight.sim.bench.vector", tmp_path,
+              seed=seed, environment=device_environment(device), tests="follows|edges")
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=lambda device: device.name)
