@@ -67,7 +67,7 @@ test-full: $(STAMP)-test $(STAMP)-train
 	$(BIN)/pytest -m "slow or not slow" $(ARGS)
 
 bench-train: $(STAMP)-train
-	$(BIN)/python -m trilight.sw.train.benchmark
+	$(BIN)/trilight training-speed
 
 ifeq ($(MAKECMDGOALS)$(CORPUS),quality)
 $(error make quality needs a text: make quality CORPUS=FILE)
@@ -123,7 +123,7 @@ faults: $(STAMP)-test
 	$(BIN)/trilight faults memory --others
 
 simulation-speed: $(STAMP)-sim
-	$(BIN)/python -m trilight.sim.native.speed
+	$(BIN)/trilight simulation-speed
 
 lint: $(STAMP)-lint typings
 	$(BIN)/ruff check .

@@ -34,7 +34,8 @@ from .device import DEVICE
 from .streams import NEVER, Dut, Source, Watch, cycle, generator, pack, pauses, start, unpack
 from .traces import TraceChecker
 
-Integers = NDArray[np.int64]
+Integers = NDArray[np.signedinteger[Any]]
+"""Mostly 64 bits: a sum of many columns times a scale takes more than 32."""
 
 CONTEXT = context_layout(DEVICE)
 

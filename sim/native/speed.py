@@ -1,12 +1,12 @@
 """Speed of the virtual board, and of some ways to compile it.
 
-``python -m trilight.sim.native.speed`` compiles the design in each way and runs all of them in turn
-with the same bytes on the pins, so that what else the computer does hits all alike. Each must send
-the same bytes back. Times are processor times of all threads together.
+The design is compiled in each way, and all of them run in turn with the same bytes on the pins.
+Each must send the same bytes back. Times are processor times of all threads together.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from statistics import median
 from typing import Annotated
 
@@ -17,9 +17,11 @@ from trilight.hw.contract.device import Device
 from trilight.hw.contract.protocol import ADDRESS, MAX_WORDS, RUN, Command, RunFlag, Slip
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.flow.build import BoardDesign, Hdl, elaborate, find_board, synthesise
+from trilight.hw.support.boards import DEFAULT_BOARD
 from trilight.hw.support.terminal import Console
 from trilight.hw.support.tools import Progress
 from trilight.sim.sliced.chips import LANES, Chips
+from trilight.sw.cli.console import check_folder, write_json
 from trilight.sw.errors import SimulationError
 from trilight.sw.host.frames import Frame, encode_frame
 from trilight.sw.model.image import compile_image
@@ -34,7 +36,7 @@ from .compile import (
     NativeBench,
 )
 
-__all__ = ["NETLIST_RECIPES", "RECIPES", "compare", "main"]
+__all__ = ["NETLIST_RECIPES", "RECIPES", "compare", "simulation_speed_command"]
 
 MODEL = ModelConfig(vocab_size=65, d_model=40, n_layers=2, d_hidden=100)
 """Small, because loading is slow; a cycle of it costs what one of a large model does."""
@@ -186,11 +188,20 @@ def _print(speeds: dict[str, list[float]], kind: str, console: Console) -> None:
     console.print(table)
 
 
-def main(
+def simulation_speed_command(
     kinds: Annotated[list[str] | None, typer.Argument(
         metavar="[rtl|netlist]...", help="What to simulate. Default: both.")] = None,
+    board: Annotated[str, typer.Option(
+        "--board", metavar="NAME", help="Board whose design is simulated.")] = DEFAULT_BOARD,
+    json_file: Annotated[Path | None, typer.Option(
+        "--json", metavar="FILE", help="Also write the speeds to this file as JSON.")] = None,
 ) -> None:
-    """Compare ways to compile the virtual board. The first time takes minutes."""
+    """Compare ways to compile the virtual board, in cycles a second.
+
+    All of them run in turn with the same bytes on the pins, so that what else the computer does
+    hits all alike. The first time takes minutes.
+    """
+    check_folder(json_file)
     console = Console(stderr=True)
     make: dict[str, Callable[[BoardDesign, Progress], Hdl]] = {
         "rtl": elaborate,
@@ -204,11 +215,11 @@ def main(
     def say(text: str) -> None:
         console.print(text, style="dim", markup=False)
 
+    found = {}
     for kind in chosen:
-        hdl = make[kind](find_board(), say)
+        hdl = make[kind](find_board(board), say)
         recipes = RECIPES | (NETLIST_RECIPES | TOGETHER if kind == "netlist" else {})
-        _print(compare(hdl, recipes, cycles=CYCLES[kind], progress=say), kind, Console())
-
-
-if __name__ == "__main__":
-    typer.run(main)
+        found[kind] = compare(hdl, recipes, cycles=CYCLES[kind], progress=say)
+        _print(found[kind], kind, Console())
+    if json_file is not None:
+        write_json(json_file, {"board": board, "cycles_per_s": found})

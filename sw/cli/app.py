@@ -317,7 +317,8 @@ GROUPS = {
     "Models": ("info", "image", "import", "export", "plan", "evaluate"),
     "To train": ("train", "compare"),
     "To build": ("boards", "build", "flash", "explore"),
-    "To measure": ("bench", "performance", "power", "meter", "calibrate", "field", "impact"),
+    "To measure": ("bench", "performance", "power", "meter", "calibrate", "field", "impact",
+                   "simulation-speed", "training-speed"),
     "To develop": ("guard", "release-check", "soak", "formal", "faults", "mutation",
                    "verify-layer", "verify-token"),
 }
