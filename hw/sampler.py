@@ -1,6 +1,6 @@
 """Sampling without exponential, sum or division: the largest of logits plus Gumbel noise."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -14,6 +14,7 @@ from .interfaces import (
     TableWriteSignature,
 )
 from .lib.arith import Multiplier, add_carry, round_add
+from .lib.select import numbered
 
 __all__ = ["Rng", "Sampler"]
 
@@ -52,8 +53,8 @@ class Rng(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         n = NUMBERS
-        states = Array(Signal(n.rng_bits, name=f"state_{k}", init=n.rng_zero_seed)
-                       for k in range(self._sequences))
+        states = numbered(Signal(n.rng_bits, name=f"state_{k}", init=n.rng_zero_seed)
+                          for k in range(self._sequences))
         # No tap reaches past the state within eight steps, so the new bits need no recursion.
         low = Signal(n.rng_step + max(n.rng_taps))
         m.d.comb += low.eq(states[self.sequence])

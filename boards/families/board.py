@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from amaranth.build import Resource
 from amaranth.hdl import (
@@ -67,7 +67,7 @@ class Pll:
         raise AssertionError("a family's settings say what comes out")
 
     @classmethod
-    def nearest(cls, choices: Sequence["Pll"], reference_hz: int, output_hz: float) -> "Pll":
+    def nearest(cls, choices: Sequence[Self], reference_hz: int, output_hz: float) -> Self:
         """Return the first of the choices whose output is nearest to ``output_hz``.
 
         Raises
@@ -105,7 +105,7 @@ class FeedbackPll(Pll):
         return self.output_hz * self.output
 
     @classmethod
-    def choose(cls, reference_hz: int, output_hz: float) -> "FeedbackPll":
+    def choose(cls, reference_hz: int, output_hz: float) -> Self:
         """Return the settings whose output is nearest to ``output_hz``, within the part's limits.
 
         Raises

@@ -1,6 +1,7 @@
 """The Lattice ECP5: a PLL of free dividers, and weights in block RAM."""
 
 from dataclasses import dataclass
+from typing import Self
 
 from amaranth.hdl import Instance, Signal
 
@@ -39,7 +40,7 @@ class PllSettings(FeedbackPll):
         return self.output // 2
 
     @classmethod
-    def choose(cls, reference_hz: int, output_hz: float) -> "PllSettings":
+    def choose(cls, reference_hz: int, output_hz: float) -> Self:
         """Return the settings whose output is nearest to ``output_hz``.
 
         Among those of the same output, the oscillator nearest to the middle of its range, 600 MHz,
@@ -60,9 +61,7 @@ class PllSettings(FeedbackPll):
             and 10e6 <= settings.output_hz <= 400e6
         ]
         choices.sort(key=lambda settings: abs(settings.vco_hz - 600e6))
-        best = cls.nearest(choices, reference_hz, output_hz)
-        assert isinstance(best, PllSettings)
-        return best
+        return cls.nearest(choices, reference_hz, output_hz)
 
 
 class ECP5Board(BlockRamBoard):

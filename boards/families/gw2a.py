@@ -1,6 +1,7 @@
 """The Gowin GW2A: a PLL, and weights in block RAM. Its open tools sign no timing off."""
 
 from dataclasses import dataclass
+from typing import Self
 
 from amaranth.hdl import Const, Instance, Signal
 
@@ -24,7 +25,7 @@ class PllSettings(FeedbackPll):
     """
 
     @classmethod
-    def choose(cls, reference_hz: int, output_hz: float) -> "PllSettings":
+    def choose(cls, reference_hz: int, output_hz: float) -> Self:
         """Return the settings whose output is nearest to ``output_hz``.
 
         Among those of the same output, the fastest phase detector wins. Limits of the part:
@@ -43,9 +44,7 @@ class PllSettings(FeedbackPll):
             if 500e6 <= (settings := cls(reference_hz, divider, feedback, output)).output_hz
             * output <= 1250e6 and 3.90625e6 <= settings.output_hz <= 625e6
         ]
-        best = cls.nearest(choices, reference_hz, output_hz)
-        assert isinstance(best, PllSettings)
-        return best
+        return cls.nearest(choices, reference_hz, output_hz)
 
 
 class GW2ABoard(BlockRamBoard):

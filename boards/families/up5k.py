@@ -1,7 +1,7 @@
 """The Lattice iCE40 UltraPlus 5K: a PLL, an oscillator of its own, and weights in SPRAM."""
 
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from amaranth.hdl import Instance, Module, Signal
 from amaranth.lib import io
@@ -48,7 +48,7 @@ class PllSettings(Pll):
         return 1 + sum(detector_hz >= limit for limit in bands)
 
     @classmethod
-    def choose(cls, reference_hz: int, output_hz: float) -> "PllSettings":
+    def choose(cls, reference_hz: int, output_hz: float) -> Self:
         """Return the settings whose output is nearest to ``output_hz``.
 
         Limits of the part: detector 10 to 133 MHz, oscillator 533 to 1066 MHz, output 16 to
@@ -67,9 +67,7 @@ class PllSettings(Pll):
             if 533e6 <= (settings := cls(reference_hz, divr, divf, divq)).output_hz * 2**divq
             <= 1066e6 and 16e6 <= settings.output_hz <= 275e6
         ]
-        best = cls.nearest(choices, reference_hz, output_hz)
-        assert isinstance(best, PllSettings)
-        return best
+        return cls.nearest(choices, reference_hz, output_hz)
 
 
 class UP5KBoard(FamilyBoard):

@@ -3,6 +3,7 @@
 from amaranth.hdl import Array, Module, Signal
 
 from trilight.hw.contract.device import Device
+from trilight.hw.lib.select import numbered
 
 __all__ = ["Sequences"]
 
@@ -64,5 +65,5 @@ class Sequences:
             ]
 
     def _each(self, width: int, name: str, init: int = 0, reset_less: bool = False) -> Array:
-        return Array(Signal(width, name=f"{name}_{k}", init=init, reset_less=reset_less)
-                     for k in self.numbers)
+        return numbered(Signal(width, name=f"{name}_{k}", init=init, reset_less=reset_less)
+                        for k in self.numbers)

@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory, ReadPort
 from amaranth.lib.wiring import In, Out
@@ -12,6 +12,7 @@ from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.trits import TritCode
 from trilight.hw.interfaces import ACTIVATION, vector_layout
 from trilight.hw.lib.arith import add_carry
+from trilight.hw.lib.select import numbered
 
 from .adder_tree import sum_bits
 from .timing import EngineTiming
@@ -190,7 +191,7 @@ class PartialSumTables(wiring.Component):
         act = self.acts.payload
         bank: Value = Const(0, 0)
         if device.tiled:
-            banks = Array(Signal(name=f"write_bank_{k}") for k in range(device.sequences))
+            banks = numbered(Signal(name=f"write_bank_{k}") for k in range(device.sequences))
             bank = banks[self.act_sequence]
             with m.If(self.acts.valid & act.last):
                 m.d.sync += bank.eq(~bank)
@@ -259,7 +260,8 @@ class PartialSumTables(wiring.Component):
         ]
         bank: Value = Const(0, 0)
         if device.tiled:
-            banks = Array(Signal(name=f"fill_bank_{k}", init=1) for k in range(device.sequences))
+            banks = numbered(
+                Signal(name=f"fill_bank_{k}", init=1) for k in range(device.sequences))
             bank = banks[vector.sequence]
         with m.If(self.vectors.valid & ~busy):
             m.d.sync += [busy.eq(1), vector.eq(self.vectors.payload), fill_block.eq(0)]

@@ -1,10 +1,27 @@
 """Selection among flags."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from amaranth.hdl import Cat, Const, Mux, Value
+from amaranth.hdl import Array, Cat, Const, Mux, Signal, Value
 
-__all__ = ["any_of", "lowest"]
+__all__ = ["any_of", "lowest", "numbered"]
+
+
+class _Only(Array):
+    """The only signal, whatever its number, which has no bits."""
+
+    def __getitem__(self, index: object) -> Any:
+        return super().__getitem__(0)
+
+
+def numbered(signals: Iterable[Signal]) -> Array:
+    """Return an array of signals that a number selects.
+
+    That of a single one has no bits, and a switch on it would never match in Yosys.
+    """
+    signals = list(signals)
+    return Array(signals) if len(signals) > 1 else _Only(signals)
 
 
 def lowest(flags: Sequence[Value]) -> Value:

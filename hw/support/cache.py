@@ -22,7 +22,7 @@ from filelock import FileLock
 
 from trilight.hw.contract.errors import CacheError
 
-__all__ = ["MANIFEST", "cache_root", "cached", "digest"]
+__all__ = ["MANIFEST", "cache_root", "cached", "digest", "zig_environment"]
 
 MANIFEST = "manifest.json"
 """Names, sizes in bytes and SHA-256 of an entry's other files."""
@@ -54,6 +54,12 @@ def cache_root() -> Path:
     if _user() is None or _owner(chosen) in (None, _user()):
         return chosen
     return chosen / f"user-{_user()}"
+
+
+def zig_environment() -> dict[str, str]:
+    """Return the variables with which zig keeps what it compiles in this cache."""
+    zig = str(cache_root() / "zig")
+    return {"ZIG_GLOBAL_CACHE_DIR": zig, "ZIG_LOCAL_CACHE_DIR": zig}
 
 
 def _chosen_root() -> Path:

@@ -1,10 +1,11 @@
 """Activations as they leave: rounded, clipped, and their magnitudes summed for the L1 norm."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
 
 from trilight.hw.contract.device import Device
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.lib.arith import add_carry, clip_symmetric, round_add
+from trilight.hw.lib.select import numbered
 
 from .stages import Stages
 
@@ -50,8 +51,8 @@ def add_sum(m: Module, device: Device, stages: Stages, act: Signal, valid: Signa
     """
     n = NUMBERS
     not_total = Signal(device.norm_bits, init=-1)
-    not_totals = Array(Signal(device.norm_bits, name=f"not_total_{k}", reset_less=True)
-                       for k in range(device.sequences))
+    not_totals = numbered(Signal(device.norm_bits, name=f"not_total_{k}", reset_less=True)
+                          for k in range(device.sequences))
     summed = Signal()
     m.d.sync += summed.eq(done & stages.enters_residual)
     with m.If(valid):

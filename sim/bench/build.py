@@ -26,7 +26,7 @@ from trilight.hw.flow.build import RTL_SCRIPT, BoardDesign, Hdl, run_yosys, tool
 from trilight.hw.flow.ice40 import ICE40
 from trilight.hw.support.cache import cache_root, cached, digest
 from trilight.hw.support.tools import run_all
-from trilight.sim.native.compile import COMPILER, verilator_folder
+from trilight.sim.native.compile import COMPILER, compiler_environment, verilator_folder
 from trilight.sw.errors import SimulationError
 
 __all__ = ["BenchDesign", "Simulator", "board_design", "component_design", "component_rtlil",
@@ -234,19 +234,13 @@ def _tools() -> str:
     return f"{tools} {platform.system()} {platform.machine()} {COCOTB_LIBRARIES}"
 
 
-def _environment() -> dict[str, str]:
-    zig = str(cache_root() / "zig")
-    return {"VERILATOR_ROOT": str(verilator_folder()), "ZIG_GLOBAL_CACHE_DIR": zig,
-            "ZIG_LOCAL_CACHE_DIR": zig}
-
-
 def _compile(sources: list[Path], flags: list[str], work: Path, log: str, what: str) -> list[str]:
     include = verilator_folder() / "include"
     objects = [f"{source.stem}.o" for source in sources]
     run_all([[*COMPILER, *COMPILER_FLAGS, *flags, "-I.", f"-I{include}", f"-I{include / 'vltstd'}",
               "-c", str(source), "-o", target]
              for source, target in zip(sources, objects, strict=True)],
-            work, cache_root() / "logs" / f"{log}.log", env=_environment(),
+            work, cache_root() / "logs" / f"{log}.log", env=compiler_environment(),
             what=f"compiling {what}")
     return objects
 
@@ -296,7 +290,7 @@ def _verilate(design: BenchDesign, traced: bool) -> Path:
         logs = cache_root() / "logs"
         run_all([[str(verilator_folder() / "bin" / "verilator_bin"), *flags,
                   "ports.vlt", "design.v", "cells.v"]],
-                work, logs / f"verilator-{key[:16]}.log", env=_environment(),
+                work, logs / f"verilator-{key[:16]}.log", env=compiler_environment(),
                 what=f"turning {design.top} into C++")
         objects = _compile(_units([*work.glob("*.cpp"), COCOTB_MAIN], work), _trace_flags(traced),
                            work, f"compile-{key[:16]}", design.top)
@@ -304,7 +298,7 @@ def _verilate(design: BenchDesign, traced: bool) -> Path:
         run_all([[*COMPILER, *objects, *runtime, f"-Wl,-rpath,{COCOTB_LIBRARIES}",
                   f"-L{COCOTB_LIBRARIES}", "-lcocotbvpi_verilator", "-lpthread",
                   "-o", design.top]],
-                work, logs / f"link-{key[:16]}.log", env=_environment(),
+                work, logs / f"link-{key[:16]}.log", env=compiler_environment(),
                 what=f"linking {design.top}")
         for file in work.iterdir():
             if file.name != design.top:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trilight.hw.flow.build import YOSYS, Hdl, tool_versions
-from trilight.hw.support.cache import cache_root, cached, digest
+from trilight.hw.support.cache import cache_root, cached, digest, zig_environment
 from trilight.hw.support.tools import Progress, no_progress, run_all
 from trilight.sw.errors import SimulationError
 
@@ -119,9 +119,7 @@ def verilator_folder() -> Path:
 
 def compiler_environment() -> dict[str, str]:
     """Variables that Verilator and the compiler want to see."""
-    zig = str(cache_root() / "zig")
-    return {"VERILATOR_ROOT": str(verilator_folder()), "ZIG_GLOBAL_CACHE_DIR": zig,
-            "ZIG_LOCAL_CACHE_DIR": zig}
+    return {"VERILATOR_ROOT": str(verilator_folder()), **zig_environment()}
 
 
 def verilate(folder: Path, flags: Sequence[str], log: Path, progress: Progress, what: str) -> None:

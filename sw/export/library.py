@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from trilight.hw.support.cache import cache_root, cached, digest
+from trilight.hw.support.cache import cached, digest, zig_environment
 from trilight.hw.support.extras import pip_install
 from trilight.sw.errors import ExportError
 from trilight.sw.model.model import Model
@@ -49,8 +49,7 @@ def compile_c(arguments: Sequence[str], folder: Path) -> None:
     ExportError
         It failed; the text holds what it said.
     """
-    zig = str(cache_root() / "zig")
-    environment = {"ZIG_GLOBAL_CACHE_DIR": zig, "ZIG_LOCAL_CACHE_DIR": zig, **os.environ}
+    environment = {**zig_environment(), **os.environ}
     command = [*c_compiler(), *FLAGS, *arguments]
     try:
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True,

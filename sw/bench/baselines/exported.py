@@ -3,7 +3,7 @@
 It is what a microcontroller runs: partial sums of five activations are looked up by weight byte.
 """
 
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 
 from trilight.sw.export.library import CProgram, c_compiler
 from trilight.sw.model.model import Model
@@ -28,12 +28,9 @@ class ExportedBaseline:
 
 
 def _compiler() -> dict[str, str]:
-    try:
-        if "ziglang" in c_compiler():
-            return {"ziglang": version("ziglang")}
-    except PackageNotFoundError:
-        pass
-    return {"compiler": " ".join(c_compiler())}
+    if "ziglang" in (compiler := c_compiler()):
+        return {"ziglang": version("ziglang")}
+    return {"compiler": " ".join(compiler)}
 
 
 def open_baseline(model: Model, _name: str) -> ExportedBaseline:

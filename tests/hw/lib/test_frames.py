@@ -11,6 +11,8 @@ from trilight.hw.contract.protocol import MAX_FRAME_BYTES, Slip
 from trilight.hw.lib.crc import CRC_INIT, CRC_RESIDUE
 from trilight.hw.lib.frames import FrameReceiver, FrameSender
 
+from .line import sent_by
+
 ORIGIN = 7
 
 
@@ -126,33 +128,6 @@ def test_sender_frames_what_it_is_given(stall_in: int, stall_out: int,
                 body for body in (rng.bytes(3) for _ in range(10_000))
                 if with_crc(body)[-4:][place] == special))
     expected = b"".join(sliplib.END + wire(with_crc(body)) for body in bodies)
-    dut = FrameSender()
-    line = bytearray()
-
-    async def source(ctx: Any) -> None:
-        for body in bodies:
-            for byte, end in [*((byte, 0) for byte in body), (0x55, 1)]:
-                if stall_in:
-                    await ctx.tick().repeat(stall_in)
-                ctx.set(dut.i.payload, {"data": byte, "end": end})
-                ctx.set(dut.i.valid, 1)
-                await ctx.tick().until(dut.i.ready)
-                ctx.set(dut.i.valid, 0)
-
-    async def sink(ctx: Any) -> None:
-        for _ in expected:
-            if stall_out:
-                ctx.set(dut.o.ready, 0)
-                await ctx.tick().repeat(stall_out)
-            ctx.set(dut.o.ready, 1)
-            *_, byte = await ctx.tick().sample(dut.o.payload).until(dut.o.valid)
-            line.append(byte)
-        await ctx.tick().repeat(10)
-        assert ctx.get(dut.o.valid) == 0
-
-    sim = Simulator(dut)
-    sim.add_clock(1e-6)
-    sim.add_testbench(source)
-    sim.add_testbench(sink)
-    sim.run()
-    assert line == expected
+    items = [item for body in bodies for item in [*((byte, 0) for byte in body), (0x55, 1)]]
+    assert sent_by(FrameSender(), items, len(expected), stall_in=stall_in,
+                   stall_out=stall_out) == expected

@@ -9,6 +9,8 @@ from amaranth.sim import Simulator
 from trilight.hw.contract.protocol import Slip
 from trilight.hw.lib.slip import SlipDecoder, SlipEncoder
 
+from .line import sent_by
+
 LOST = -1
 """In a line: a byte that the UART could not read."""
 
@@ -90,31 +92,6 @@ def test_encoder_makes_what_sliplib_decodes(stall_in: int, stall_out: int,
                                             rng: np.random.Generator) -> None:
     sent = packets(rng)
     expected = b"".join(sliplib.encode(packet) + sliplib.END for packet in sent)
-    dut = SlipEncoder()
-    line = bytearray()
-
-    async def source(ctx: Any) -> None:
-        for packet in sent:
-            for byte, end in [*((byte, 0) for byte in packet), (Slip.ESC, 1)]:
-                if stall_in:
-                    await ctx.tick().repeat(stall_in)
-                ctx.set(dut.i.payload, {"data": byte, "end": end})
-                ctx.set(dut.i.valid, 1)
-                await ctx.tick().until(dut.i.ready)
-                ctx.set(dut.i.valid, 0)
-
-    async def sink(ctx: Any) -> None:
-        for _ in expected:
-            if stall_out:
-                ctx.set(dut.o.ready, 0)
-                await ctx.tick().repeat(stall_out)
-            ctx.set(dut.o.ready, 1)
-            *_, byte = await ctx.tick().sample(dut.o.payload).until(dut.o.valid)
-            line.append(byte)
-
-    sim = Simulator(dut)
-    sim.add_clock(1e-6)
-    sim.add_testbench(source)
-    sim.add_testbench(sink)
-    sim.run()
-    assert line == expected
+    items = [item for packet in sent for item in [*((byte, 0) for byte in packet), (Slip.ESC, 1)]]
+    assert sent_by(SlipEncoder(), items, len(expected), stall_in=stall_in,
+                   stall_out=stall_out) == expected
