@@ -1,4 +1,4 @@
-"""What runs work that can be divided: processes of this computer, or a Dask scheduler's workers.
+"""Executors of work that can be divided: processes of this computer, or a Dask scheduler's workers.
 
 Processes of this computer are fed through pipes of their own, so that nobody else can hand them
 work. A scheduler runs whatever reaches it, and what it returns is unpickled here: it is spoken to

@@ -45,17 +45,17 @@ class ChainCommand(enum.IntEnum):
 
 
 class Role(enum.IntEnum):
-    """Who joins."""
+    """Role of whoever joins."""
 
     HOST = 0
     NEIGHBOUR = 1
 
 
 class Refusal(enum.IntEnum):
-    """Why a board refuses a vector. It computes nothing from it."""
+    """Reason why a board refuses a vector. It computes nothing from it."""
 
     POSITION = 0
-    """It is not the position that follows in its sequence: a state is lost, or a vector."""
+    """The vector is not for the position that follows in its sequence: a state is lost, or a vector."""
     INCOMPLETE = 1
     """Channels are missing, or a value is out of range."""
     NEXT = 2

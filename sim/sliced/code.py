@@ -9,7 +9,7 @@ from .circuit import GATES, Bit, Circuit, Gate, Memory
 __all__ = ["circuit_code"]
 
 FUNCTION_GATES = 800
-"""In a function: compilers take more than twice the time for twice the length."""
+"""Gates in a function: compilers take more than twice the time for twice the length."""
 
 
 class _Nets:

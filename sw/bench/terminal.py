@@ -22,7 +22,7 @@ FIELD_COLUMNS = {"status": 9, "tokens/s": 8, "energy/token": 16, "GTMAC/J": 13, 
 """Columns of the field besides the system's name, and their widths."""
 
 DISPENSABLE = ("GTMAC/J", "bits/byte")
-"""Of these, what a narrow terminal leaves out until ``NAME_WIDTH`` is left for names."""
+"""Columns that a narrow terminal leaves out until ``NAME_WIDTH`` is left for names."""
 
 NAME_WIDTH = 15
 

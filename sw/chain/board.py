@@ -38,7 +38,7 @@ __all__ = ["KEY_BYTES", "Board", "main"]
 
 KEY_BYTES = 16
 HOST_S = 120.0
-"""How long a board waits for its host."""
+"""Seconds that a board waits for its host."""
 SEND_S = 10.0
 
 

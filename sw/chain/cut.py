@@ -1,4 +1,4 @@
-"""Which layers each board of a chain has."""
+"""Division of a model's layers over the boards of a chain."""
 
 from trilight.sw.checkpoint.shape import Shape
 from trilight.sw.errors import ChainError

@@ -328,7 +328,7 @@ class Chain:
         return Saturations(counts)
 
     def results(self) -> dict[str, Any]:
-        """What the boards are and what happened to them, ready for JSON."""
+        """Return what the boards are and what happened to them, ready for JSON."""
         return {"boards": [{
             "layers": [member.layers.start, member.layers.stop - 1], "head": member.head,
             "starts": member.starts} for member in self._members],

@@ -92,7 +92,7 @@ def _checked(path: Path, vocabulary: int, number: int, tokens: NDArray[Any],
 
 @dataclass(frozen=True, eq=False)
 class SequenceRun:
-    """What a model computed for a sequence.
+    """Result of a model for a sequence.
 
     Attributes
     ----------

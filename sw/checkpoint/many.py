@@ -41,12 +41,12 @@ class ImportedTexts:
 
     def run(self, sequences: Sequence[Sequence[int]],
             progress: Progress | None = None) -> Iterator[SequenceRun]:
-        """What the model computes for sequences, in their order."""
+        """Return what the model computes for sequences, in their order."""
         return self._map(_run, [[tokens] for tokens in sequences], progress)
 
     def score(self, texts: Sequence[tuple[str, str]], max_tokens: int | None = None,
               progress: Progress | None = None) -> dict[str, Any]:
-        """How well the model predicts each text, given as name and content, and all of them.
+        """Measure how well the model predicts each text, given as name and content, and all of them.
 
         Returns
         -------

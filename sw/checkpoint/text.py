@@ -121,7 +121,7 @@ def _pieces(feed: Feed, fed: dict[int, Sequence[int]], writers: Mapping[int, _Wr
 
 @dataclass(frozen=True)
 class Score:
-    """How well tokens were predicted.
+    """Score of tokens that were predicted.
 
     Attributes
     ----------

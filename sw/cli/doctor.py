@@ -98,7 +98,7 @@ UDEV_COMMAND = "trilight doctor --udev | sudo tee /etc/udev/rules.d/70-trilight.
 PROGRAMMERS = ("openFPGALoader", "iceprog")
 
 BOARD = "a board"
-"""What a program that is none of Python's packages is needed for."""
+"""Purpose of a program that is none of Python's packages."""
 
 AIMS = {
     "To run": {EVERYTHING: "text, the simulated chip, the page",
@@ -114,7 +114,7 @@ AIMS = {
     "To measure": {"meters": "power meters", "plots": "plots",
                    "baselines": "the model compiled for this processor"},
 }
-"""What extras are good for, by what somebody wants to do; those of developers are left out."""
+"""Extras by what somebody wants to do; those of developers are left out."""
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,7 @@ class Boards:
 
 @dataclass(frozen=True)
 class Means:
-    """What evaluates a model: this process, boards that share it, or workers that divide texts."""
+    """Means to evaluate a model: this process, boards that share it, or workers that divide texts."""
 
     boards: Boards = Boards()
     workers: int = 1

@@ -1,24 +1,18 @@
 """Speed of training on this computer: ``trilight training-speed``."""
 
 from dataclasses import replace
-from pathlib import Path
 from time import monotonic, process_time
-from typing import Annotated
 
 import numpy as np
 import torch
-import typer
-from rich.table import Table
 
 from trilight.hw.support.boards import board_device
-from trilight.hw.support.terminal import Console
-from trilight.sw.cli.console import check_folder, write_json
 
 from .corpus import Corpus
 from .shape import choose_config
-from .trainer import Options, Trainer, bf16_is_faster
+from .trainer import Options, Trainer
 
-__all__ = ["measure", "training_speed_command"]
+__all__ = ["measure"]
 
 _VOCABULARY = "".join(map(chr, range(32, 97)))
 _WARM_UP_STEPS = 5
@@ -53,27 +47,3 @@ def measure(*, compiled: bool, bf16: bool, steps: int = 40) -> dict[str, float |
         "characters_per_s": characters / (monotonic() - ready),
         "seconds_to_start": ready - began,
     }
-
-
-def training_speed_command(
-    steps: Annotated[int, typer.Option(
-        "--steps", min=1, metavar="N", help="Steps of the trainer that are timed.")] = 40,
-    json_file: Annotated[Path | None, typer.Option(
-        "--json", metavar="FILE", help="Also write the speeds to this file as JSON.")] = None,
-) -> None:
-    """Measure the speed of training on one core of this computer, in characters a second.
-
-    The model fills the default board. It is trained on random text, as written and compiled. The
-    core's own time counts, so that other programs slow the run down but hardly change the figure.
-    """
-    check_folder(json_file)
-    table = Table("code", "products", "characters/s of a core", "by the clock", "start", box=None)
-    bf16 = bf16_is_faster("cpu")
-    results = [measure(compiled=compiled, bf16=bf16, steps=steps) for compiled in (False, True)]
-    for result in results:
-        table.add_row("compiled" if result["compiled"] else "as written",
-                      "bf16" if bf16 else "fp32", f"{result['characters_per_core_s']:,.0f}",
-                      f"{result['characters_per_s']:,.0f}", f"{result['seconds_to_start']:.0f} s")
-    Console().print(table)
-    if json_file is not None:
-        write_json(json_file, {"speeds": results})
