@@ -68,7 +68,7 @@ def _print(released: Mapping[str, Figures], console: Console) -> None:
 
 
 def build_rows(released: Mapping[str, Figures]) -> list[tuple[str, ...]]:
-    """What was placed, a board a row, as ``BUILD_HEADINGS`` says."""
+    """Return what was placed, a board a row, as ``BUILD_HEADINGS`` says."""
     return [(
         name, figures["part"], _clock(figures), f"{figures['baud']:,.0f}", _logic(figures),
         str(block_rams(figures["resources"])), str(figures["resources"]["dsp"]),
@@ -92,7 +92,7 @@ def _fmax(figures: Figures) -> str:
 
 
 def speed_rows(released: Mapping[str, Figures]) -> list[tuple[str, ...]]:
-    """What each board does with the bundled model that it holds, and with the largest one."""
+    """Return what each board does with the bundled model that it holds, and with the largest one."""
     rows: list[tuple[str, ...]] = []
     for name, figures in released.items():
         capacity = figures["capacity"]

@@ -1,6 +1,6 @@
 """The core: sequencer, engine, vector unit, sampler and their memories, on a bus."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -114,11 +114,9 @@ class Core(wiring.Component):
         m.submodules.program = program = Memory(
             shape=unsigned(BUS_BITS), depth=self._device.program_words, init=[])
         read, write = program.read_port(), program.write_port()
-        bias_place: Value = vector.head_bias.addr
-        if above := len(read.addr) - len(bias_place):
-            bias_place = Cat(bias_place, Const(-1, above))
         m.d.comb += [
-            read.addr.eq(Mux(vector.head_bias.read, bias_place, sequencer.program.addr)),
+            read.addr.eq(
+                Mux(vector.head_bias.read, vector.head_bias.addr, sequencer.program.addr)),
             sequencer.program.data.eq(read.data),
             vector.head_bias.data.eq(read.data),
             write.addr.eq(bus.address),

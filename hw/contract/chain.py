@@ -55,7 +55,7 @@ class Refusal(enum.IntEnum):
     """Reason why a board refuses a vector. It computes nothing from it."""
 
     POSITION = 0
-    """The vector is not for the position that follows in its sequence: a state is lost, or a vector."""
+    """The vector is not for the next position of its sequence: a state is lost, or a vector."""
     INCOMPLETE = 1
     """Channels are missing, or a value is out of range."""
     NEXT = 2

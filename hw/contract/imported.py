@@ -28,7 +28,7 @@ class Kind(enum.IntEnum):
 
     @property
     def matrix(self) -> str:
-        """Its name in a model."""
+        """Name in a model."""
         return ("i", "f", "g", "o", "gate", "down", "head")[self]
 
 

@@ -43,7 +43,7 @@ def parameter_layout(formats: ImportedFormats = FORMATS) -> data.StructLayout:
 
 
 def header_layout(formats: ImportedFormats = FORMATS) -> data.StructLayout:
-    """What comes before a matrix' parameters, as wide as they are.
+    """Header before a matrix' parameters, as wide as they are.
 
     ``scale``: mantissa of ``mean|W| sqrt(columns) / 127``. ``frac``: its fraction bits and those of
     the gains, added. ``norm_frac``: fraction bits of the gains in the mean square.

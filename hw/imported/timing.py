@@ -46,10 +46,10 @@ RESULT = SILU + 3
 # ---- Of the serial part of a norm, whose steps take a cycle for each bit, and one
 
 QUOTIENT_BITS = FORMATS.y_bits + FORMATS.scale_bits - (FORMATS.root_bits - 1)
-"""Of the longest quotient: an aligned magnitude times a scale by a root, whose first bit is 1."""
+"""Width of the longest quotient: an aligned magnitude times a scale by a root, whose first bit is 1."""
 
 SHIFTER_BITS = max(FORMATS.y_total_bits, FORMATS.max_epsilon.bit_length() + 1)
-"""Of the widest number that is aligned."""
+"""Width of the widest number that is aligned."""
 
 _SHIFT = SHIFTER_BITS.bit_length() + 1
 _DIVIDE = QUOTIENT_BITS + 1
@@ -57,24 +57,24 @@ _MULTIPLY = FORMATS.scale_bits + 1
 _ROOT = FORMATS.root_bits + 1
 
 PEAK_DONE = _SHIFT + _DIVIDE + 2
-"""From the largest magnitude until a vector's codes may begin."""
+"""Cycles from the largest magnitude until a vector's codes may begin."""
 
 SCALE = _SHIFT + _DIVIDE + _MULTIPLY + 1
-"""From the largest magnitude until the squares are awaited."""
+"""Cycles from the largest magnitude until the squares are awaited."""
 
 DOWN_SCALE = SCALE + _DIVIDE + 2 * _MULTIPLY
 """The same, where the epsilon comes from another matrix."""
 
 RESULT_READY = _MULTIPLY + _SHIFT + 1 + _SHIFT + _ROOT + _DIVIDE + 1
-"""From the sum of squares to the multiplier."""
+"""Cycles from the sum of squares to the multiplier."""
 
 # ---- Between the blocks
 
 BEGIN = 1
-"""From the beginning of a token, or a result's being taken, to the next operation."""
+"""Cycles from the beginning of a token, or a result's being taken, to the next operation."""
 
 CREDIT = 1
-"""From a value's being written to its first pass."""
+"""Cycles from a value's being written to its first pass."""
 
 ENABLE = 1
-"""From a multiplier's being taken until its rows are enabled."""
+"""Cycles from a multiplier's being taken until its rows are enabled."""

@@ -122,7 +122,7 @@ class Bench:
     RESET_CYCLES = 2048
 
     draws_waves = False
-    """Whether signals go into a file."""
+    """True if signals go into a file."""
 
     def __init__(self, library: Library, traces: Sequence[Trace], clocks_per_bit: int, *,
                  probe: Probe | None = None, memories: Sequence[str] = (),

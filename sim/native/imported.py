@@ -38,7 +38,7 @@ def probe_bits(device: ImportedDevice) -> dict[str, int]:
 
 @dataclass(frozen=True, eq=False)
 class CoreImage:
-    """What a device streams in a token.
+    """Image that a device streams in a token.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class CoreImage:
 
 @dataclass(frozen=True, eq=False)
 class CoreToken:
-    """What a token was.
+    """Values and counters of a token.
 
     Attributes
     ----------

@@ -51,7 +51,7 @@ PLL = "pll"
 """Term of a PLL's own power."""
 
 DEFAULT_CLOCKS = [12e6, 24e6, 48e6]
-"""Of the default board; another one has its own alone."""
+"""Clocks of the default board; another one has its own alone."""
 
 
 class PowerTarget(enum.StrEnum):

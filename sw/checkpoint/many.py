@@ -46,7 +46,7 @@ class ImportedTexts:
 
     def score(self, texts: Sequence[tuple[str, str]], max_tokens: int | None = None,
               progress: Progress | None = None) -> dict[str, Any]:
-        """Measure how well the model predicts each text, given as name and content, and all of them.
+        """Measure how well the model predicts each text, given as name and content, and all.
 
         Returns
         -------

@@ -148,7 +148,8 @@ class Boards:
 
 @dataclass(frozen=True)
 class Means:
-    """Means to evaluate a model: this process, boards that share it, or workers that divide texts."""
+    """Means to evaluate a model: this process, boards with parts of it, or workers that divide texts.
+    """
 
     boards: Boards = Boards()
     workers: int = 1

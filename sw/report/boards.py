@@ -1,4 +1,4 @@
-"""What a board does with a model: cycles and tokens per second, computed from sizes and clock."""
+"""Speeds of a board with a model: cycles and tokens per second, computed from sizes and clock."""
 
 from typing import Any
 
