@@ -92,7 +92,7 @@ def _fmax(figures: Figures) -> str:
 
 
 def speed_rows(released: Mapping[str, Figures]) -> list[tuple[str, ...]]:
-    """Return what each board does with the bundled model that it holds, and with the largest one."""
+    """Return what each board does with the bundled model if it holds it, and the largest one."""
     rows: list[tuple[str, ...]] = []
     for name, figures in released.items():
         capacity = figures["capacity"]

@@ -17,7 +17,7 @@ __all__ = ["Quantiser"]
 
 
 class Quantiser(wiring.Component):
-    """Quantiser that takes each vector twice: for its largest magnitude, then for codes and squares.
+    """Quantiser that takes a vector twice: for its largest magnitude, then for codes and squares.
 
     The first pass follows the rows that make the vector, one column a cycle as they are written, so
     that it costs nothing; between the passes lies a division. The second gives a code a cycle,

@@ -46,7 +46,8 @@ RESULT = SILU + 3
 # ---- Of the serial part of a norm, whose steps take a cycle for each bit, and one
 
 QUOTIENT_BITS = FORMATS.y_bits + FORMATS.scale_bits - (FORMATS.root_bits - 1)
-"""Width of the longest quotient: an aligned magnitude times a scale by a root, whose first bit is 1."""
+"""Width of the longest quotient: an aligned magnitude times a scale by a root, whose first bit
+is 1."""
 
 SHIFTER_BITS = max(FORMATS.y_total_bits, FORMATS.max_epsilon.bit_length() + 1)
 """Width of the widest number that is aligned."""

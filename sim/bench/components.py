@@ -27,4 +27,4 @@ COMPONENTS: Mapping[str, Callable[[], "wiring.Component[Any]"]] = MappingProxyTy
                          clocks_per_bit=link.CLOCKS_PER_BIT, build_id=link.BUILD_ID),
     "core": lambda: Core(device=DEVICE),
 })
-"""Makes the block of each bench; the whole chip has a bench too, ``chip``."""
+"""Makers of the block of each bench; the whole chip has a bench too, ``chip``."""

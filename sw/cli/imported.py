@@ -148,8 +148,7 @@ class Boards:
 
 @dataclass(frozen=True)
 class Means:
-    """Means to evaluate a model: this process, boards with parts of it, or workers that divide texts.
-    """
+    """Means to evaluate a model: this process, boards that share it, or workers."""
 
     boards: Boards = Boards()
     workers: int = 1

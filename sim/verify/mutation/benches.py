@@ -45,10 +45,10 @@ ELSEWHERE: Mapping[str, tuple[str, ...]] = {
 """Modules of a bench's design that others are about."""
 
 PATIENCE = 5
-"""How many times as long as the design without a fault a bench may take."""
+"""Factor by which a bench may take longer than with the design without a fault."""
 
 SECONDS = 10
-"""Of the processor, that it may take besides."""
+"""Processor time that it may take besides."""
 
 Finished = Callable[[Fate], None]
 

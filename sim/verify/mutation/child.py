@@ -12,10 +12,10 @@ from trilight.sw.errors import SimulationError
 __all__ = ["in_child"]
 
 WALL_SECONDS = 3600
-"""After which a process that waits for something is given up, and the campaign with it."""
+"""Time after which a process that waits for something is given up, and the campaign with it."""
 
 CRASHES = frozenset({signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV, signal.SIGXCPU})
-"""How a simulator ends that does not settle, or that takes too much of the processor's time."""
+"""Exits of a simulator that does not settle, or that takes too much of the processor's time."""
 
 
 def in_child(work: Callable[[], Any], cpu_seconds: int) -> Any | None:

@@ -142,7 +142,7 @@ class Prepared:
 
     @property
     def sha256(self) -> str:
-        """Of the design with its sources' places."""
+        """SHA-256 of the design with its sources' places."""
         return digest(self.rtlil.read_bytes())
 
 
