@@ -179,6 +179,8 @@ def test_make_targets_exist() -> None:
              for target in re.findall(r"(?:^|[`$]|run:) *make ([a-z][a-z-]*)",
                                       path.read_text(encoding="utf-8"), flags=re.MULTILINE)}
     assert {"demo", "test"} <= named
+    if "\nneeds-%:" in makefile:
+        targets |= {f"needs-{target}" for target in targets}
     assert named <= targets
 
 

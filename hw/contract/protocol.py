@@ -124,8 +124,8 @@ class RunFlag(enum.IntFlag):
     """Only prepare: the sequence starts with the next RUN without this flag, which is about a
     sequence of a higher number. The last RUN's temperature holds for all."""
     ADAPT = 16
-    """Adaptation, of a run of sequence 0 alone: add the biases that were learnt while reading to its
-    logits, and learn from the tokens that are fed. Other devices, and other runs, ignore it."""
+    """Adaptation, of a run of sequence 0 alone: add the biases that were learnt while reading to
+    its logits, and learn from the tokens that are fed. Other devices, and other runs, ignore it."""
 
 
 RUN = struct.Struct("<BBHHHI")

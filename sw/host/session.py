@@ -36,7 +36,7 @@ IDLE_READINGS = 2
 
 
 LATE_S = 10.0
-"""Delay after which a request may come a second time; drivers and hubs hold frames for a few seconds."""
+"""Delay with which a request may come a second time; drivers and hubs hold frames for seconds."""
 
 TAPE_WORDS = 32
 """Maximum of tokens of a tape in one frame: short frames get through a noisy line more often."""

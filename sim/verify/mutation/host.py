@@ -80,7 +80,7 @@ PARTS: dict[str, dict[str, tuple[str, ...]]] = {
         "hw/imported/sigmoid.py": ("hw/imported/test_blocks",),
     },
 }
-"""Parts that are mutated, and the files ``tests/<name>.py`` that are about it: reference, compiler and
+"""Parts that are mutated, and the files ``tests/<name>.py`` about them: reference, compiler and
 driver; what measures, reports, trains and builds; or the gateware's blocks that have tests in
 Amaranth's simulator."""
 
