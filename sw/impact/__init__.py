@@ -1,1 +1,1 @@
-"""What using a model costs over a day or a year: energy, money, carbon, beside another way."""
+"""Costs of using a model over a day or a year: energy, money, carbon, beside another way."""

@@ -35,16 +35,16 @@ class Way:
     source: str
     tokens_per_query: float
     first_token_s: float | None
-    """From the end of the prompt's transfer to the first token."""
+    """Seconds from the end of the prompt's transfer to the first token."""
     prefill_s: float | None
     decode_s: float | None
     busy_s: float
-    """Of a day."""
+    """Seconds of a day in which it works."""
     busy_joules: Interval
     idle_joules: Interval | None
-    """Of the rest of the day; ``None`` if nothing is known of it."""
+    """Joules of the rest of the day; ``None`` if nothing is known of it."""
     start_joules: float
-    """Of configuring and loading, a day."""
+    """Joules of configuring and loading, a day."""
     bits_per_byte: float | None
     details: Mapping[str, float]
     """Further figures, by name."""
