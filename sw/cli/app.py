@@ -26,7 +26,7 @@ from trilight.sw.checkpoint.model import is_imported
 from trilight.sw.errors import EvaluationError, MissingPackageError, TargetError, TrilightError
 from trilight.sw.host.driver import MAX_TOKENS, check_request
 from trilight.sw.model.bundled import default_model_path
-from trilight.sw.model.image import compile_image
+from trilight.sw.model.image import compile_image, read_image
 from trilight.sw.model.model import Model
 from trilight.sw.model.text import prompt_for, read_text
 from trilight.sw.quality.adaptive import adaptive_summary, read_losses
@@ -297,17 +297,24 @@ def evaluate(
 
 
 def image(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model file.")],
+    model: Annotated[Path, typer.Argument(
+        metavar="MODEL", help="Model file, or an image of an earlier version.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Image to write.")],
     board: Annotated[str, typer.Option(
         "--board", metavar="NAME", help="Board whose chip it is for.")] = DEFAULT_BOARD,
 ) -> None:
-    """Compile a model file to the image that a device is loaded with."""
+    """Compile a model file to the image that a device is loaded with.
+
+    An image of an earlier version is converted to one of this version, without its model.
+    """
     check_folder(out)
-    data = compile_image(Model.load(model), board_device(board)).to_bytes()
+    made = read_image(model) or compile_image(Model.load(model), board_device(board))
+    data = made.to_bytes()
     write_file(out, data)
-    Console(soft_wrap=True).print(f"{len(data):,} bytes written to {out}", highlight=False,
-                                  markup=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    if made.converted:
+        console.print(f"{model} is an image of an earlier version, and has been converted.")
+    console.print(f"{len(data):,} bytes written to {out}")
 
 
 OWN = (generate, evaluate, info, image)

@@ -7,6 +7,7 @@ import struct
 import zlib
 from dataclasses import dataclass, fields
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -28,10 +29,11 @@ from trilight.hw.contract.shapes import ModelConfig, OperationShape
 from trilight.sw.errors import ImageError, ModelDoesNotFitError
 from trilight.sw.reference.tables import GUMBEL, SIGMOID, SILU
 
+from . import old_image
 from .model import Matrix, Model
 from .pack import pack_matrix
 
-__all__ = ["Image", "Segment", "compile_image"]
+__all__ = ["Image", "Segment", "compile_image", "read_image"]
 
 Segment = tuple[int, NDArray[np.uint16]]
 """Address of the first unit, and the units."""
@@ -50,6 +52,8 @@ class Image:
         ``Model.sha256`` of the model.
     segments : list of (int, uint16 array)
         Address and contents of each run of 16-bit units.
+    converted : bool
+        True if it was read from a file of an earlier version, and is one of this version now.
 
     Raises
     ------
@@ -60,6 +64,7 @@ class Image:
     config: ModelConfig
     model_sha256: str
     segments: list[Segment]
+    converted: bool = False
 
     def __post_init__(self) -> None:
         _check_segments(self.segments)
@@ -82,7 +87,7 @@ class Image:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Inverse of ``to_bytes``.
+        """Read an image; one of version 2 is converted.
 
         Raises
         ------
@@ -93,13 +98,15 @@ class Image:
         if data[:len(IMAGE_MAGIC)] != IMAGE_MAGIC:
             raise ImageError(f"an image must begin with {IMAGE_MAGIC!r}, "
                              f"not {data[:len(IMAGE_MAGIC)]!r}; compile one from a model file")
-        if len(data) < IMAGE_HEADER.size + _CRC.size:
-            raise ImageError(f"an image must have at least {IMAGE_HEADER.size + _CRC.size} bytes, "
+        version = int.from_bytes(data[len(IMAGE_MAGIC):len(IMAGE_MAGIC) + 2], "little")
+        header = {IMAGE_VERSION: IMAGE_HEADER, old_image.VERSION: old_image.HEADER}.get(version)
+        if header is None:
+            raise ImageError(f"image version must be {IMAGE_VERSION}, or {old_image.VERSION}, not "
+                             f"{version}; compile the image again with this release")
+        if len(data) < header.size + _CRC.size:
+            raise ImageError(f"an image must have at least {header.size + _CRC.size} bytes, "
                              f"not {len(data)}; it is cut off, compile it again")
-        _, version, count, *sizes, digest = IMAGE_HEADER.unpack_from(data)
-        if version != IMAGE_VERSION:
-            raise ImageError(f"image version must be {IMAGE_VERSION}, not {version}; compile the "
-                             "image again with this release")
+        _, _, count, *sizes, digest = header.unpack_from(data)
         body = data[:-_CRC.size]
         (stated,) = _CRC.unpack(data[-_CRC.size:])
         if (crc := zlib.crc32(body)) != stated:
@@ -110,8 +117,25 @@ class Image:
             config = ModelConfig(**dict(zip(names, sizes, strict=True)))
         except ValueError as error:
             raise ImageError(f"image header: {error}") from error
-        return cls(config=config, model_sha256=digest.hex(),
-                   segments=_read_segments(body, count))
+        segments = _read_segments(body, header.size, count)
+        converted = version != IMAGE_VERSION
+        return cls(config=config, model_sha256=digest.hex(), converted=converted,
+                   segments=old_image.convert(segments) if converted else segments)
+
+
+def read_image(path: Path) -> Image | None:
+    """Return the image in a file; ``None`` if the file is none, or cannot be read.
+
+    Raises
+    ------
+    ImageError
+        It is damaged, or of a version that is not known.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    return Image.from_bytes(data) if data.startswith(IMAGE_MAGIC) else None
 
 
 def compile_image(model: Model, device: Device) -> Image:
@@ -223,9 +247,8 @@ def _check_segments(segments: list[Segment]) -> None:
                              f"and {following:#010x} do")
 
 
-def _read_segments(body: bytes, count: int) -> list[Segment]:
+def _read_segments(body: bytes, position: int, count: int) -> list[Segment]:
     segments: list[Segment] = []
-    position = IMAGE_HEADER.size
     for number in range(count):
         if len(body) - position < IMAGE_SEGMENT.size:
             raise ImageError(f"an image must hold {count} segments, not {number}")

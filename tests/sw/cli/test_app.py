@@ -1,6 +1,8 @@
 """The command line, mostly in process, with the streams it writes to."""
 
+import base64
 import json
+import lzma
 import os
 import re
 import signal
@@ -22,7 +24,7 @@ from trilight.sw.cli import app as cli
 from trilight.sw.host import targets
 from trilight.sw.host.emulator import ReferenceTransport
 from trilight.sw.host.targets import TargetFactory, TargetOptions
-from trilight.sw.model.image import compile_image
+from trilight.sw.model.image import Image, compile_image
 from trilight.sw.model.model import Model
 from trilight.sw.quality.evaluate import evaluate
 from trilight.sw.reference.continuation import continue_text
@@ -244,6 +246,16 @@ def test_image(model: str, tmp_path: Path) -> None:
     out = tmp_path / "image"
     assert cli.main(["image", model, "--out", str(out)]) == 0
     assert out.read_bytes() == compile_image(MODEL, DEVICE).to_bytes()
+
+
+def test_image_of_an_earlier_version_is_converted(tmp_path: Path,
+                                                  capsys: pytest.CaptureFixture[str]) -> None:
+    text = (Path(__file__).parents[1] / "model" / "image-v2.b85").read_text("ascii")
+    old, new = tmp_path / "old.img", tmp_path / "new.img"
+    old.write_bytes(lzma.decompress(base64.b85decode(text.replace("\n", ""))))
+    assert cli.main(["image", str(old), "--out", str(new)]) == 0
+    assert "has been converted" in capsys.readouterr().out
+    assert new.read_bytes() == Image.from_bytes(old.read_bytes()).to_bytes()
 
 
 # ---- Help and commands of other packages

@@ -1,8 +1,11 @@
 """Model images: a reader of its own rebuilds the model from them, and damage is found."""
 
+import base64
 import dataclasses
+import lzma
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -210,8 +213,9 @@ def test_smallest_and_fullest_segments_are_legal() -> None:
 @pytest.mark.parametrize(("data", "message"), [
     (b"", "an image must begin with b'TRILIMG\\x00', not b''"),
     (b"\x7fELF" * 40, "an image must begin with b'TRILIMG\\x00', not b'\\x7fELF\\x7fELF'"),
-    (b"TRILIMG\0" + bytes(55), "an image must have at least 64 bytes, not 63; it is cut off"),
-    (encoded(version=1), "image version must be 3, not 1; compile the image again"),
+    (b"TRILIMG\0\3" + bytes(54), "an image must have at least 64 bytes, not 63; it is cut off"),
+    (b"TRILIMG\0\2" + bytes(46), "an image must have at least 56 bytes, not 55; it is cut off"),
+    (encoded(version=1), "image version must be 3, or 2, not 1; compile the image again"),
     (encoded((0, 4))[:-1], "an image's CRC-32 must match its bytes, "),
     (encoded(sizes=(16, 0, 1, 16)), "image header: d_model must be a positive integer, not 0"),
     (encoded((0, 4), count=2), "an image must hold 2 segments, not 1"),
@@ -278,3 +282,38 @@ def test_a_model_too_large_is_refused_with_numbers(seed: int) -> None:
     larger = dataclasses.replace(DEVICE, name="larger", weight_words=1 << 14 | 1 << 10,
                                  weight_memory=WeightMemory.BLOCK_RAM)
     assert len(compile_image(model, larger).segments[0][1]) == 4 * words
+
+
+def old_image() -> bytes:
+    """An image that a release of version 2 has compiled, of the model below."""
+    text = (Path(__file__).parent / "image-v2.b85").read_text("ascii")
+    return lzma.decompress(base64.b85decode(text.replace("\n", "")))
+
+
+OLD_MODEL = Model.random(ModelConfig(vocab_size=17, d_model=21, n_layers=2, d_hidden=19), 5)
+
+
+def test_image_of_version_2_is_converted() -> None:
+    converted = Image.from_bytes(old_image())
+    assert converted.converted
+    assert parts(converted) == parts(compile_image(OLD_MODEL, DEVICE))
+    again = Image.from_bytes(converted.to_bytes())
+    assert not again.converted
+    assert parts(again) == parts(converted)
+
+
+def test_damaged_image_of_version_2_is_refused(rng: np.random.Generator) -> None:
+    data = old_image()
+    for place in rng.integers(len(data), size=50).tolist():
+        damaged = bytearray(data)
+        damaged[place] ^= 1 << int(rng.integers(8))
+        with pytest.raises(ImageError):
+            Image.from_bytes(bytes(damaged))
+    # With a right CRC, a word of the program or an address makes it none.
+    place = data.index((0x10000).to_bytes(4, "little"))
+    for offset, value, message in ((1, 0xFF, "has nothing at"), (18, 0xFF, "more than its 256"),
+                                   (20, 0x0F, "is none: ")):
+        damaged = bytearray(data[:-4])
+        damaged[place + offset] = value
+        with pytest.raises(ImageError, match=message):
+            Image.from_bytes(with_crc(bytes(damaged)))
