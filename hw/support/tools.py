@@ -20,6 +20,9 @@ Progress = Callable[[str], None]
 LOG_LINES = 15
 POLL_S = 0.02
 
+BEAT_S = 30
+"""Between two signs of life of something that takes long."""
+
 
 def no_progress(_message: str) -> None:
     """Say nothing."""
@@ -38,6 +41,7 @@ def run_all(
     *,
     progress: Progress = no_progress,
     what: str,
+    about: str = "",
     env: Mapping[str, str] | None = None,
 ) -> None:
     """Run commands in a folder, as many at once as there are processors.
@@ -51,9 +55,12 @@ def run_all(
     log : pathlib.Path
         Where their output goes; kept only if one fails.
     progress : callable
-        Called with ``what``, then again whenever another quarter of several commands is done.
+        Called with ``what``, again whenever another quarter of several commands is done, and every
+        ``BEAT_S`` seconds.
     what : str
         What they do, to be read after "while": "placing and routing".
+    about : str
+        How long it takes on an ordinary computer, if that is long: "about a minute".
     env : mapping, optional
         Variables that are added to the environment.
 
@@ -67,7 +74,9 @@ def run_all(
     running: list[tuple[subprocess.Popen[bytes], Path]] = []
     environment = {**os.environ, **(env or {})}
     done = 0
-    progress(what)
+    progress(f"{what}, {about}" if about else what)
+    began = time.monotonic()
+    beat = BEAT_S
     try:
         while waiting or running:
             while waiting and len(running) < (os.cpu_count() or 1):
@@ -76,6 +85,9 @@ def run_all(
                     running.append((_start(waiting.pop(0), folder, environment, stream, what),
                                     output))
             time.sleep(POLL_S)
+            if (passed := time.monotonic() - began) > beat:
+                progress(f"{what}, {passed:.0f} s so far")
+                beat += BEAT_S
             for process, output in [pair for pair in running if pair[0].poll() is not None]:
                 running.remove((process, output))
                 if process.returncode != 0:

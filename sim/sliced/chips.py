@@ -68,8 +68,8 @@ def compile_chips(hdl: Hdl, circuit: Circuit, progress: Progress = no_progress) 
         run_all([[*COMPILER, *COMPILER_FLAGS, "-shared", "-s", "harness.cpp", "-o", "chips.so"]],
                 work, cache_root() / "logs" / f"chips-{key[:16]}.log",
                 env=compiler_environment(), progress=progress,
-                what=f"compiling {LANES} chips of the {hdl.kind} of {hdl.board.name}, about a "
-                     "minute")
+                what=f"compiling {LANES} chips of the {hdl.kind} of {hdl.board.name}",
+                about="about 20 s")
         for file in work.iterdir():
             if file.name != "chips.so":
                 file.unlink()

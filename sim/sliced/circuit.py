@@ -154,7 +154,8 @@ def read_circuit(hdl: Hdl, progress: Progress = no_progress) -> Circuit:
         (work / "script.ys").write_text(script)
         log = cache_root() / "logs" / f"gates-{key[:16]}.log"
         run_all([[*YOSYS, "-q", "script.ys"]], work, log, progress=progress,
-                what=f"making gates of the {hdl.kind} of {hdl.board.name}, about a minute")
+                what=f"making gates of the {hdl.kind} of {hdl.board.name}",
+                about="about a minute")
         for file in work.iterdir():
             if file.name != "circuit.json":
                 file.unlink()

@@ -116,10 +116,11 @@ def _make(work: Path, sources: Mapping[str, str], key: str, flags: Sequence[str]
     run_all([[*COMPILER, *flags, "-I.", f"-I{include}", f"-I{include / 'vltstd'}",
               f"-ffile-prefix-map={include}=verilator", "-c", "module.cc", "-o", "module.o"]],
             work, logs / f"wasm-{key[:16]}.log", env=compiler_environment(), progress=progress,
-            what=f"compiling {what} to WebAssembly")
+            what=f"compiling {what} to WebAssembly", about="about 30 s")
     run_all([[*COMPILER, *link, "module.o", "-o", "bench.wasm"]],
             work, logs / f"wasm-link-{key[:16]}.log", env=compiler_environment(),
-            progress=progress, what="linking it; the first time this makes a C++ library")
+            progress=progress, what="linking it",
+            about="the first time a minute more, for a C++ library")
     for file in work.iterdir():
         if file.name != "bench.wasm":
             file.unlink()
