@@ -78,6 +78,7 @@ PURPOSES = {
     "gguf": "tests: packed weights by their maker's encoder",
     "torch": "training a model; benchmark: the model in floating point",
     "cocotb": "tests of single blocks",
+    "cryptography": "tests: temporary certificates",
     "jsonschema": "tests",
     "pytest": "tests",
     "hypothesis": "tests",
