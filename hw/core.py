@@ -22,7 +22,7 @@ from .memory.weights import UNIT_LATENCY, WeightStore
 from .sampler import Sampler
 from .vector.unit import VectorUnit
 
-__all__ = ["READ_LATENCY", "RESTART_LATENCY", "Core"]
+__all__ = ["READ_LATENCY", "RESTART_LATENCY", "Core", "RegisteredBus"]
 
 READ_LATENCY = UNIT_LATENCY + 1
 """Cycles from a read on the bus to its answer."""
@@ -85,7 +85,7 @@ class Core(wiring.Component):
             connect(m, vector.logits, sampler.logits)
         m.d.comb += sequencer.done.eq(vector.done | sampler.done)
 
-        bus = _RegisteredBus(m, self.bus)
+        bus = RegisteredBus(m, self.bus)
         for port, region in (
             (vector.write_taps, Region.TAPS),
             (vector.write_forget_bias, Region.FORGET_BIAS),
@@ -104,7 +104,7 @@ class Core(wiring.Component):
         self._add_weights(m, bus, engine, sequencer.status.running, read_data)
         return m
 
-    def _add_program(self, m: Module, bus: "_RegisteredBus", sequencer: Sequencer,
+    def _add_program(self, m: Module, bus: "RegisteredBus", sequencer: Sequencer,
                      vector: VectorUnit) -> None:
         """Add the program memory.
 
@@ -124,7 +124,7 @@ class Core(wiring.Component):
             write.en.eq(bus.writes(m, Region.PROGRAM) | bus.writes(m, Region.HEAD_BIAS)),
         ]
 
-    def _add_tape(self, m: Module, bus: "_RegisteredBus", sequencer: Sequencer) -> Value:
+    def _add_tape(self, m: Module, bus: "RegisteredBus", sequencer: Sequencer) -> Value:
         """Add the tapes; return what the host reads.
 
         The sequencer waits while the host reads or writes.
@@ -146,7 +146,7 @@ class Core(wiring.Component):
         ]
         return read.data
 
-    def _add_biases(self, m: Module, bus: "_RegisteredBus", sequencer: Sequencer,
+    def _add_biases(self, m: Module, bus: "RegisteredBus", sequencer: Sequencer,
                     vector: VectorUnit, sampler: Sampler, tape_data: Value) -> Value:
         """Add the biases that are learnt while reading, in the way of the logits.
 
@@ -170,7 +170,7 @@ class Core(wiring.Component):
             read_data = Mux(bus.region == region, access.read_data.as_unsigned(), read_data)
         return read_data
 
-    def _add_weights(self, m: Module, bus: "_RegisteredBus", engine: Engine, running: Value,
+    def _add_weights(self, m: Module, bus: "RegisteredBus", engine: Engine, running: Value,
                      other_data: Value) -> None:
         """Add the weight memory with its check, and the host's reads.
 
@@ -210,7 +210,7 @@ class Core(wiring.Component):
         m.d.comb += self.bus.read_data.eq(Mux(bus.to_weights, weights.unit, other))
 
 
-class _RegisteredBus:
+class RegisteredBus:
     """The bus a cycle later, and the writes to each region, decoded into registers."""
 
     def __init__(self, m: Module, bus: "wiring.PureInterface") -> None:

@@ -3,10 +3,12 @@
 import enum
 from dataclasses import dataclass, fields
 
-from .device import Device
+from .device import Device, WeightMemory
 from .errors import CapacityError
 
-__all__ = ["FORMATS", "ImportedDevice", "ImportedFormats", "Kind"]
+__all__ = ["CHANNEL_WORDS", "FORMATS", "HEADER_FIELDS", "IMPORTED_MAGIC", "LOGIT_WORDS",
+           "PARAMETER_FIELDS", "PARAMETER_WORDS", "SHAPE_WORDS", "ImportedDevice",
+           "ImportedFormats", "Kind", "shape_fields"]
 
 
 class Kind(enum.IntEnum):
@@ -106,6 +108,29 @@ class ImportedFormats:
 
 FORMATS = ImportedFormats()
 
+Fields = tuple[tuple[str, int], ...]
+"""Names and widths of the fields of a word, the lowest first; some are signed."""
+
+PARAMETER_FIELDS: Fields = (("gain", FORMATS.gain_bits), ("norm", FORMATS.norm_bits))
+"""A column's gain before quantising and that in the mean square, both signed; or, of the words
+that follow those of ``f``, a row's lower bound."""
+
+HEADER_FIELDS: Fields = (
+    ("scale", FORMATS.scale_bits), ("norm_frac", 8),
+    ("frac", FORMATS.gain_bits + FORMATS.norm_bits - FORMATS.scale_bits - 8))
+"""Header before a matrix' parameters: mantissa of ``mean|W| sqrt(columns) / 127``; fraction
+bits of the gains in the mean square; those of the mantissa and the gains, added. The last two are
+signed."""
+
+IMPORTED_MAGIC = b"TRII"
+"""In place of ``PROTOCOL_MAGIC`` in the identity of a chip for imported models."""
+
+SHAPE_WORDS = 8
+PARAMETER_WORDS = 4
+CHANNEL_WORDS = 4
+LOGIT_WORDS = 2
+"""16-bit words of a shape, a parameter, a channel and a logit in the memory of a chip."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImportedDevice:
@@ -136,7 +161,38 @@ class ImportedDevice:
                 f"max_hidden of {self.engine.name} must be at most its max_columns of "
                 f"{self.engine.max_columns:,}, not {self.max_hidden:,}")
 
+    @classmethod
+    def on_chip(cls, *, name: str, lanes: int, weight_words: int, max_hidden: int, max_inner: int,
+                max_vocabulary: int, max_layers: int) -> "ImportedDevice":
+        """A device whose weights and parameters lie in block RAM."""
+        # Of each layer: headers, columns of six matrices, lower bounds.
+        layer = len(Kind) - 1 + 6 * max_hidden + max_inner
+        parameters = PARAMETER_WORDS * (max_layers * layer + 1 + max_hidden)
+        shared = max(CHANNEL_WORDS * max_hidden, LOGIT_WORDS * max_vocabulary)
+        engine = Device(
+            name=name, lanes=lanes, sequences=1, max_columns=max(max_hidden, max_inner),
+            max_rows=max(2 * max_inner, max_vocabulary, max_hidden), weight_words=weight_words,
+            weight_memory=WeightMemory.BLOCK_RAM, max_channels=max_layers * max_hidden,
+            program_words=1 << (max(parameters, max_vocabulary) - 1).bit_length(),
+            max_vocab=max_vocabulary, tape_tokens=1 << (shared - 1).bit_length())
+        return cls(engine=engine, max_hidden=max_hidden, state_words=max_layers * max_hidden)
+
     @property
     def max_layers(self) -> int:
         """Layers that a count holds: those of the narrowest model that the engine takes."""
         return max(2, self.state_words // self.engine.min_rows)
+
+
+def shape_fields(device: ImportedDevice) -> Fields:
+    """Sizes of the model in a device, each - 1, and what a token consists of.
+
+    ``hidden_blocks``, ``inner_blocks``: blocks of columns of a vector of that width. ``head``: a
+    token ends with logits, and not with the residual stream. ``residual_frac``: its fraction bits,
+    signed.
+    """
+    engine = device.engine
+    columns = engine.column_bits
+    blocks = max(1, (-(-engine.max_columns // engine.packing.block) - 1).bit_length())
+    return (("hidden", columns), ("inner", columns), ("vocabulary", engine.row_bits),
+            ("hidden_blocks", blocks), ("inner_blocks", blocks),
+            ("layers", (device.max_layers - 1).bit_length()), ("head", 1), ("residual_frac", 8))

@@ -44,6 +44,8 @@ class Link(wiring.Component):
         Cycles per UART bit, at least 4.
     build_id : int
         Reported by IDENTIFY; 32 bits.
+    magic : bytes
+        Kind of device, reported by IDENTIFY.
 
     Members
     -------
@@ -65,10 +67,10 @@ class Link(wiring.Component):
     """
 
     def __init__(self, *, device: Device, clock_hz: int, clocks_per_bit: int,
-                 build_id: int = 0) -> None:
+                 build_id: int = 0, magic: bytes = PROTOCOL_MAGIC) -> None:
         try:
             self._identity = IDENTITY.pack(
-                PROTOCOL_MAGIC, PROTOCOL_VERSION, device.trits, device.lanes, clock_hz,
+                magic, PROTOCOL_VERSION, device.trits, device.lanes, clock_hz,
                 clocks_per_bit, build_id, device.weight_words, device.max_rows, device.max_columns,
                 device.max_channels, device.program_words, device.tape_tokens, device.max_vocab,
                 device.sequences, device.adapt_code)

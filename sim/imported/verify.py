@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from trilight.hw.contract.device import Device, WeightMemory
 from trilight.hw.contract.imported import FORMATS, ImportedDevice, Kind
 from trilight.sim.native.imported import CoreToken, NativeImportedCore
+from trilight.sw.checkpoint.image import core_image
 from trilight.sw.checkpoint.model import (
     GAINS,
     ImportedMatrix,
@@ -27,8 +28,6 @@ from trilight.sw.checkpoint.reference import ImportedReference, silu
 from trilight.sw.checkpoint.shape import LAYER_MATRICES, SHAPES, Shape
 from trilight.sw.plan.cost import TILE_ROWS
 from trilight.sw.plan.cycles import TokenSchedule
-
-from .image import core_image
 
 __all__ = ["Verification", "core_device", "random_model", "verify"]
 
@@ -160,15 +159,16 @@ def verify(model: ImportedModel, *, lanes: int = 8, layers: Sequence[int] | None
     compiled = time.perf_counter()
     chosen = range(model.shape.layers) if layers is None else layers
     image = core_image(model, built, chosen, head)
+    counts = _counts(model.shape, len(chosen), head)
     # What follows the last layer that is asked for is not needed.
     shown = replace(model, shape=replace(model.shape, layers=model.shape.layers if head
                                          else max(chosen) + 1))
     reference = ImportedReference(shown)
-    wrong = dict.fromkeys(image.counts, 0)
+    wrong = dict.fromkeys(counts, 0)
     cycles = words = 0
     for number, token in enumerate(tokens):
         trace = _trace(reference, token)
-        found = core.token(image, trace["i.input", chosen[0]], zero_state=number == 0,
+        found = core.token(image, trace["i.input", chosen[0]], counts, zero_state=number == 0,
                            pauses=pauses, seed=seed + number)
         for name, differ in _differences(trace, found, chosen, head).items():
             wrong[name] += differ
@@ -182,13 +182,22 @@ def verify(model: ImportedModel, *, lanes: int = 8, layers: Sequence[int] | None
     count = len(tokens)
     planned = TokenSchedule(model.shape, built.engine, layers=len(chosen), head=head).cycles
     return Verification(
-        rows=count * image.counts["sum"], wrong=wrong.pop("sum"),
-        values=count * sum(image.counts.values()) - count * image.counts["sum"],
+        rows=count * counts["sum"], wrong=wrong.pop("sum"),
+        values=count * sum(counts.values()) - count * counts["sum"],
         wrong_values=sum(wrong.values()),
-        weights=len(chosen) * model.shape.layer_weights + head * model.head.rows
+        weights=len(chosen) * model.shape.layer_weights + head * model.shape.vocabulary
         * model.shape.hidden,
         cycles=cycles // count, words=words // count, planned=planned, tokens=count,
         compile_s=compiled - began, run_s=time.perf_counter() - compiled, lanes=lanes)
+
+
+def _counts(shape: Shape, layers: int, head: bool) -> dict[str, int]:
+    """Values of each probe in a token."""
+    h, n, v = shape.hidden, shape.inner, shape.vocabulary * head
+    gated = layers * (3 * h + n)
+    return {"code": layers * (5 * h + n) + h * head, "sum": layers * (5 * h + 2 * n) + v,
+            "multiplier": layers * len(LAYER_MATRICES) + head, "argument": gated, "gate": gated,
+            "result": layers * (3 * h + 2 * n), "residual": layers * 2 * h, "logit": v}
 
 
 def _trace(reference: ImportedReference, token: int) -> dict[tuple[str, int], Integers]:

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from trilight.hw.contract.imported import FORMATS, ImportedDevice
 from trilight.hw.imported.core import ImportedCore
 from trilight.hw.imported.layouts import result_layout
+from trilight.sw.checkpoint.image import CoreImage
 from trilight.sw.errors import SimulationError
 
 from .component import compile_component
 
-__all__ = ["CoreImage", "CoreToken", "NativeImportedCore", "probe_bits"]
+__all__ = ["CoreToken", "NativeImportedCore", "probe_bits"]
 
 _WRONG = {
     1: "it did not come to an end",
@@ -34,29 +35,6 @@ def probe_bits(device: ImportedDevice) -> dict[str, int]:
             "multiplier": 1 + Shape.cast(result_layout()).width, "argument": formats.z_bits,
             "gate": formats.z_bits, "result": formats.value_bits,
             "residual": formats.residual_bits, "logit": formats.logit_bits}
-
-
-@dataclass(frozen=True, eq=False)
-class CoreImage:
-    """Image that a device streams in a token.
-
-    Attributes
-    ----------
-    shape : int
-        Fields of ``shape_layout``.
-    parameters : uint64 array
-    words : uint64 array [words, 64-bit parts]
-    counts : mapping
-        Values of each probe in a token.
-    channels : int
-        Of the residual stream.
-    """
-
-    shape: int
-    parameters: NDArray[np.uint64]
-    words: NDArray[np.uint64]
-    counts: Mapping[str, int]
-    channels: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,11 +82,21 @@ class NativeImportedCore:
             f"-DRESIDUAL_BITS={FORMATS.residual_bits}",
             "-DPROBES=" + " ".join(f"PROBE({name},{bits})" for name, bits in probes.items())])))
         self._library.imported_new.restype = ctypes.c_void_p
+        self._image: CoreImage | None = None
+        self._padded = np.zeros((0, 8), np.uint8)
         self._handle = ctypes.c_void_p(self._library.imported_new())
         weakref.finalize(self, self._library.imported_delete, self._handle)
 
-    def token(self, image: CoreImage, embedding: NDArray[np.int64], *, zero_state: bool,
-              pauses: float = 0, seed: int = 0) -> CoreToken:
+    def _words(self, image: CoreImage) -> NDArray[np.uint8]:
+        """Weight words, each as 64-bit parts; those of the last image are kept."""
+        if self._image is not image:
+            self._image = image
+            self._padded = np.ascontiguousarray(
+                np.pad(image.words, ((0, 0), (0, -image.words.shape[1] % 8))))
+        return self._padded
+
+    def token(self, image: CoreImage, embedding: NDArray[np.int64], counts: Mapping[str, int], *,
+              zero_state: bool, pauses: float = 0, seed: int = 0) -> CoreToken:
         """Run a token.
 
         Parameters
@@ -116,6 +104,8 @@ class NativeImportedCore:
         image : CoreImage
         embedding : int64 array [channels]
             The residual stream before the first layer.
+        counts : mapping
+            Values of each probe in a token.
         zero_state : bool
             The token is the first of its sequence.
         pauses : float
@@ -129,26 +119,27 @@ class NativeImportedCore:
             The core broke a promise besides that of right numbers.
         """
         names = list(probe_bits(self.device))
-        values = [np.zeros(image.counts[name], np.int64) for name in names]
+        values = [np.zeros(counts[name], np.int64) for name in names]
         pointers = (ctypes.c_void_p * len(names))(*(array.ctypes.data for array in values))
-        capacities = np.array([image.counts[name] for name in names], np.uint64)
-        counts, figures = np.zeros(len(names), np.uint64), np.zeros(4, np.uint64)
+        capacities = np.array([counts[name] for name in names], np.uint64)
+        found, figures = np.zeros(len(names), np.uint64), np.zeros(4, np.uint64)
         shape = np.array([image.shape & (1 << 64) - 1, image.shape >> 64], np.uint64)
         stream = np.ascontiguousarray(embedding, np.int64)
+        words = self._words(image)
         most = 20_000 + 20 * (len(image.words) + 4 * len(image.parameters))
         wrong = self._library.imported_token(
             self._handle, _pointer(shape), ctypes.c_uint32(zero_state), _pointer(stream),
             ctypes.c_uint64(len(stream)), _pointer(image.parameters),
-            ctypes.c_uint64(len(image.parameters)), _pointer(image.words),
+            ctypes.c_uint64(len(image.parameters)), _pointer(words),
             ctypes.c_uint64(len(image.words)), ctypes.c_uint64(2 * seed + 1),
             ctypes.c_uint32(round(256 * pauses)), ctypes.c_uint64(most), pointers,
-            _pointer(capacities), _pointer(counts), _pointer(figures))
+            _pointer(capacities), _pointer(found), _pointer(figures))
         if wrong:
             what = _WRONG.get(wrong) or f"more values of {names[wrong - 10]} came than there are"
             raise SimulationError(f"the core of {self.device.engine.name} failed: {what}")
         return CoreToken(
             {name: array[:int(count)] for name, array, count in zip(
-                names, values, counts, strict=True)},
+                names, values, found, strict=True)},
             *(int(figure) for figure in figures))
 
 

@@ -150,9 +150,9 @@ def generate(
         check_folder(path)
     console = Console(stderr=True)
     if model is not None and is_imported(model):
-        _check_imported_target(target)
         spoken = generate_text(model, prompt, tokens=tokens, temperature=temperature, seed=seed,
-                               boards=Boards(boards, timeout, restarts), console=console)
+                               boards=Boards(boards, timeout, restarts), target=target,
+                               console=console)
         if json_file is not None:
             write_json(json_file, spoken)
         return
@@ -448,12 +448,6 @@ def _check_waves(waves: Path, prompts: Sequence[str], tokens: int) -> None:
                           f"{drawn * WAVES_MB / 1000:,.1f} GB; at most {MOST_WAVES} are drawn, as "
                           'with --prompt A --tokens 1')
     write_file(waves, b"")
-
-
-def _check_imported_target(target: str) -> None:
-    if target != "reference":
-        raise TargetError(f"an imported model cannot run on {target}; its target is reference, the "
-                          "integers of docs/imported-formats.md")
 
 
 def _refuse_boards(boards: int) -> None:

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
@@ -16,13 +16,15 @@ from rich.table import Table
 from trilight.hw.support.terminal import Console, visible
 from trilight.sw.chain.host import Chain, ChainRunner
 from trilight.sw.checkpoint.acceptance import compare, read_reference, run_sequences
+from trilight.sw.checkpoint.chip import ImportedChipStream
 from trilight.sw.checkpoint.many import ImportedTexts
 from trilight.sw.checkpoint.model import ImportedModel, import_checkpoint
 from trilight.sw.checkpoint.reader import Checkpoint
 from trilight.sw.checkpoint.run import open_runner, value_ranges
 from trilight.sw.checkpoint.text import generate_pieces, text_quality
 from trilight.sw.checkpoint.tokens import describe_tokenizer, licence_of, read_tokenizer
-from trilight.sw.errors import CheckpointError, EvaluationError
+from trilight.sw.errors import CheckpointError, EvaluationError, TargetError
+from trilight.sw.host.targets import IMPORTED_GROUP, open_transport
 from trilight.sw.workers import open_executor
 
 from .console import check_folder, progress_bar, write_json
@@ -250,20 +252,45 @@ def _print_quality(results: Mapping[str, Any]) -> None:
     Console().print(table)
 
 
+@contextmanager
+def _open_chip(target: str, model: ImportedModel,
+               console: Console) -> Iterator[ImportedChipStream]:
+    """A chip for imported models, with the model in it."""
+    transport = open_transport(
+        target, lambda text: console.print(escape(text), style="dim"), group=IMPORTED_GROUP)
+    with closing(transport):
+        with progress_bar(console, f"Loading the model into {target}") as advance:
+            chip = ImportedChipStream(transport, model, advance)
+        yield chip
+
+
 def generate_text(model_path: Path, prompts: Sequence[str], *, tokens: int, temperature: float,
-                  seed: int, boards: Boards, console: Console) -> dict[str, Any]:
+                  seed: int, boards: Boards, target: str, console: Console) -> dict[str, Any]:
     """Continue prompts with an imported model; return text and speed.
 
     The first is shown as it arrives, others when it is done.
+
+    Raises
+    ------
+    TargetError
+        The target is none of an imported model, or there is more than a prompt or a board for it.
     """
     model = ImportedModel.load(model_path)
+    if target != "reference" and (boards.count > 1 or len(prompts) > 1):
+        raise TargetError(f"{target} is one chip with one sequence, and {len(prompts)} prompts on "
+                          f"{boards.count} boards are asked for; give one prompt and no --boards")
     if isinstance(sys.stdout, TextIOWrapper):
         # A terminal that lacks a character shows another in its place.
         sys.stdout.reconfigure(errors="replace")
     parts: dict[int, list[str]] = {number: [] for number in range(len(prompts))}
-    with boards.chain(model_path, console) as chain:
+    with ExitStack() as stack:
+        chip = counts = None
+        if target != "reference":
+            chip = stack.enter_context(_open_chip(target, model, console))
+        chain = stack.enter_context(boards.chain(model_path, console))
+        runs = chip or chain
         pieces = generate_pieces(model, prompts, tokens=tokens, temperature=temperature, seed=seed,
-                                 feed=None if chain is None else chain.feed)
+                                 feed=None if runs is None else runs.feed)
         sys.stdout.write(visible(prompts[0]))
         began = time.perf_counter()
         for number, piece in pieces:
@@ -273,6 +300,11 @@ def generate_text(model_path: Path, prompts: Sequence[str], *, tokens: int, temp
                 sys.stdout.flush()
         seconds = time.perf_counter() - began
         shared = _chain_results(chain)
+        boundary = "this computer's integer reference, prompt included"
+        if chip is not None:
+            boundary = f"{target}, prompt included; embedding and sampling on the host"
+            counts = chip.counts
+            shared = {"chip": {"target": target, **vars(counts)}}
     sys.stdout.write("\n")
     for number, prompt in list(enumerate(prompts))[1:]:
         sys.stdout.write(visible(prompt + "".join(parts[number])) + "\n")
@@ -281,8 +313,10 @@ def generate_text(model_path: Path, prompts: Sequence[str], *, tokens: int, temp
     generated = sum(map(len, parts.values()))
     results = {"texts": texts, "tokens": generated, "seconds": seconds,
                "tokens_per_second": generated / seconds if seconds else 0.0,
-               "boundary": "this computer's integer reference, prompt included",
-               "model_sha256": model.sha256, **shared}
+               "boundary": boundary, "model_sha256": model.sha256, **shared}
+    if counts is not None:
+        console.print(f"{counts.cycles:,} cycles of the chip for {counts.tokens} tokens, prompt "
+                      "included; embedding and sampling on the host", style="dim")
     console.print(f"{generated} tokens in {seconds:.2f} s on this computer, "
                   f"{results['tokens_per_second']:.1f} tokens/s", style="dim")
     return results

@@ -15,10 +15,13 @@ from trilight.sw.errors import TargetError
 
 from .transport import DEFAULT_BAUD, SerialTransport, Transport
 
-__all__ = ["GROUP", "TargetFactory", "TargetOptions", "open_transport", "serial_target",
-           "target_names"]
+__all__ = ["GROUP", "IMPORTED_GROUP", "TargetFactory", "TargetOptions", "open_transport",
+           "serial_target", "target_names"]
 
 GROUP = "trilight.targets"
+
+IMPORTED_GROUP = "trilight.imported_targets"
+"""Of chips for imported models."""
 
 
 def _ignore(_message: str) -> None:
@@ -53,15 +56,17 @@ class TargetOptions:
 TargetFactory = Callable[[TargetOptions], Transport]
 
 
-def target_names() -> list[str]:
+def target_names(group: str = GROUP) -> list[str]:
     """Names of the targets that are installed, sorted."""
-    return sorted({entry.name for entry in entry_points(group=GROUP)})
+    return sorted({entry.name for entry in entry_points(group=group)})
 
 
 def open_transport(target: str, progress: Callable[[str], None] = _ignore, *,
                    from_source: bool = False, boot: bool = False,
-                   waves: Path | None = None) -> Transport:
+                   waves: Path | None = None, group: str = GROUP) -> Transport:
     """Open the transport of ``target``; the rest is as in ``TargetOptions``.
+
+    ``group``: that of the entry points.
 
     Raises
     ------
@@ -73,9 +78,9 @@ def open_transport(target: str, progress: Callable[[str], None] = _ignore, *,
     if not isinstance(target, str):
         raise TargetError(f"a target is named by a text such as 'reference', not by {target!r}")
     name, _, argument = target.partition(":")
-    matches = entry_points(group=GROUP, name=name)
+    matches = entry_points(group=group, name=name)
     if not matches:
-        raise TargetError(f"no target {target!r}; there are {', '.join(target_names())} "
+        raise TargetError(f"no target {target!r}; there are {', '.join(target_names(group))} "
                           "(serial needs a port, as in serial:/dev/ttyUSB1)")
     try:
         factory: TargetFactory = next(iter(matches)).load()

@@ -154,8 +154,8 @@ def test_errors(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main(["import", str(folder), "-o", out, "--quiet"]) == 0
     for arguments, words in (
             (["generate", "--model", out, "--prompt", "a"], "has no tokenizer"),
-            (["generate", "--model", out, "--prompt", "a", "--target", "rtl"],
-             "cannot run on rtl"),
+            (["generate", "--model", out, "--prompt", "a", "--target", "netlist"],
+             "no target 'netlist'; there are rtl, serial"),
             (["evaluate", out], "give one of them"),
             (["generate", "--prompt", "a", "--boards", "2"], "divides an imported model"),
             (["evaluate", "--boards", "2", "--corpus", "c"], "divides an imported model"),
