@@ -154,7 +154,7 @@ class RowUnit(wiring.Component):
         return mantissa, shift
 
     def _add_tags(self, m: Module) -> Tags:
-        """What belongs to a row, at each stage."""
+        """Tags of a row, one at each stage."""
         tag = data.StructLayout({
             "valid": 1, "kind": Kind, "upper": 1, "last": 1, "ends": 1,
             "row": self._device.engine.row_bits})

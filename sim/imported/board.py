@@ -26,7 +26,7 @@ CLOCKS_PER_BIT = 4
 
 @dataclass(frozen=True)
 class _Pins:
-    """What a simulation asks of a board, of one whose pins are the chip's ports."""
+    """Pins and names that a simulation asks of a board, of one whose pins are the chip's ports."""
 
     top: str
     name: str = "chip for imported models"
