@@ -8,6 +8,7 @@ the rest. All run from power-on, without serial port; the latter hold their pins
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from amaranth.hdl import (
@@ -265,6 +266,7 @@ class CalibrationBoard:
     clocks_per_bit = 4
     baud = 0.0
     pll = None
+    flash_pins = MappingProxyType[str, str]({})
 
     def __init__(self, name: str, clock_hz: int = PIN_HZ, *, hfosc: bool = True) -> None:
         designs = PUBLISHED | DESIGNS

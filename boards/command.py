@@ -35,10 +35,10 @@ from .calibration import calibration_board
 from .families.board import FamilyBoard
 from .guard import Comparison, Record, check, compare, load_record, number, record
 from .guards import record_path
-from .programmer import find_programmer, program
+from .programmer import Part, find_programmer
 from .releases import bitstream_path, load_release, module_path, pack_bitstream, release_path
 
-__all__ = ["BOARD_FIGURES", "RELEASE", "RELEASE_MODULE", "build_command", "flash_command",
+__all__ = ["BOARD_FIGURES", "RELEASE", "RELEASE_MODULE", "bitstream_for", "build_command",
            "flash_design", "guard_command"]
 
 RELEASE = "trilight.release_figures"
@@ -167,39 +167,15 @@ def _renew_module(board: BoardDesign, progress: Progress) -> None:
     _release_module(netlist, figures, progress)
 
 
-def flash_command(
-    board: BoardArgument = DEFAULT_BOARD,
-    bitstream: Annotated[Path | None, typer.Option(
-        "--bitstream", "-b", metavar="FILE", help="What to write. Default: build it.")] = None,
-    frequency: FrequencyOption = None,
-    baud: BaudOption = None,
-    seeds: SeedsOption = None,
-) -> None:
-    """Write a bitstream into a board's flash memory."""
-    if bitstream is not None and (frequency, baud, seeds) != (None, None, None):
-        raise BuildError(f"{bitstream} is written as it is; leave out --frequency, --baud and "
-                         "--seeds, or leave out --bitstream to build one")
-    chosen = find_board(board, frequency=frequency, baud=baud)
-    if bitstream is not None:
-        _check_bitstream(bitstream, chosen)
-    programmer = find_programmer(chosen)
-    if bitstream is None:
-        bitstream = build(chosen, seeds=_seeds(chosen, seeds),
-                          progress=_printer(Console(stderr=True))).bitstream
-    program(programmer, bitstream)
+def bitstream_for(board: BoardDesign, seeds: str | None, progress: Progress) -> bytes:
+    """Return the bitstream of a board: that of the seeds, or of the released design's seed.
 
-
-def _check_bitstream(path: Path, board: BoardDesign) -> None:
-    """Refuse a file that is no bitstream of the board's part, before its flash is erased."""
-    if not path.is_file():
-        raise BuildError(f"there is no bitstream {path}; trilight build {board.name} makes one")
-    try:
-        problem = board.bitstream_problem(path.read_bytes())
-    except OSError as error:
-        raise BuildError(f"{path} cannot be read: {error.strerror}") from error
-    if problem:
-        raise BuildError(f"{path} {problem}; nothing was written. trilight build {board.name} "
-                         "makes a bitstream")
+    Raises
+    ------
+    BuildError
+        It cannot be built.
+    """
+    return build(board, seeds=_seeds(board, seeds), progress=progress).bitstream.read_bytes()
 
 
 def flash_design(name: str | None, progress: Progress) -> None:
@@ -220,8 +196,9 @@ def flash_design(name: str | None, progress: Progress) -> None:
     programmer = find_programmer(find_board())
     board = find_board() if name is None else calibration_board(name)
     built = build(board, seeds=_seeds(board), progress=progress)
-    progress(f"Writing {name or 'the accelerator'}")
-    program(programmer, built.bitstream)
+    programmer.write([Part(what=name or "the accelerator", offset=0,
+                           data=built.bitstream.read_bytes(), suffix=built.bitstream.suffix)],
+                     progress)
 
 
 def guard_command(

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from amaranth.build import Attrs, Pins, Resource
 from amaranth_boards.icebreaker import ICEBreakerPlatform
 
 from .families.board import Oscillator
@@ -11,7 +12,11 @@ __all__ = ["Icebreaker"]
 
 
 class Icebreaker(UP5KBoard):
-    """1BitSquared iCEBreaker. No lamp is lit, so that the power metered is the chip's."""
+    """1BitSquared iCEBreaker.
+
+    No lamp is lit unless an image is damaged, so that the power metered is the chip's. The first
+    pin of PMOD1A is high during a run.
+    """
 
     name = "icebreaker"
     title = "1BitSquared iCEBreaker"
@@ -19,6 +24,12 @@ class Icebreaker(UP5KBoard):
     max_baud = 12_000_000
     loader = ("--board", "ice40_generic")
     usb = (0x0403, 0x6010)
+    flash = "spi_flash_1x"
+    damage_led = "led_r"
+    slot_button = "button"
+    busy = "busy"
+    extra_resources = (Resource("busy", 0, Pins("1", dir="o", conn=("pmod", 0)),
+                                Attrs(IO_STANDARD="SB_LVCMOS")),)
 
     def base_platform(self) -> Any:
         return ICEBreakerPlatform()

@@ -2,10 +2,11 @@
 
 from amaranth.hdl import Module
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out, connect
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from .contract.device import Device
 from .core import Core
+from .link.boot import FlashSignature
 from .link.link import Link
 
 __all__ = ["Chip"]
@@ -23,6 +24,8 @@ class Chip(wiring.Component):
         Cycles per UART bit, at least 4.
     build_id : int
         Reported to the host; 32 bits.
+    boots : bool
+        Whether the chip first executes the commands in a flash memory.
 
     Members
     -------
@@ -31,14 +34,22 @@ class Chip(wiring.Component):
         A run is in progress.
     checking : Out(1)
         The weight memory is being checked.
+    flash : Out(FlashSignature)
+        Of a chip that boots.
+    damaged : Out(1)
+        Of a chip that boots: there is an image in the flash memory, and it is damaged.
     """
 
     def __init__(self, *, device: Device, clock_hz: int = 48_000_000,
-                 clocks_per_bit: int = 4, build_id: int = 0) -> None:
+                 clocks_per_bit: int = 4, build_id: int = 0, boots: bool = False) -> None:
         self._device = device
+        self._boots = boots
         self._link = Link(device=device, clock_hz=clock_hz, clocks_per_bit=clocks_per_bit,
-                          build_id=build_id)
-        super().__init__({"rx": In(1), "tx": Out(1), "running": Out(1), "checking": Out(1)})
+                          build_id=build_id, boots=boots)
+        super().__init__({
+            "rx": In(1), "tx": Out(1), "running": Out(1), "checking": Out(1),
+            **({"flash": Out(FlashSignature()), "damaged": Out(1)} if boots else {}),
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -49,6 +60,9 @@ class Chip(wiring.Component):
         connect(m, core.status, link.status)
         for event, announced in zip(core.events, link.events, strict=True):
             connect(m, event, announced)
+        if self._boots:
+            connect(m, link.flash, flipped(self.flash))
+            m.d.comb += self.damaged.eq(link.damaged)
         m.d.comb += [
             link.rx.eq(self.rx),
             self.tx.eq(link.tx),

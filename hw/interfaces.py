@@ -11,7 +11,14 @@ from amaranth.lib.wiring import In, Out
 from .contract.device import Device
 from .contract.numbers import NUMBERS
 from .contract.program import Op
-from .contract.protocol import BIASES, REGION_BITS, WORD_BYTES, Region, RunFlag
+from .contract.protocol import (
+    BIASES,
+    REGION_BITS,
+    TERMINAL,
+    WORD_BYTES,
+    Region,
+    RunFlag,
+)
 from .vector import timing
 
 __all__ = [
@@ -40,6 +47,7 @@ __all__ = [
     "WeightStreamSignature",
     "bus_address_bits",
     "context_layout",
+    "extra_regions",
     "operation_layout",
     "region_number",
     "regions_on_bus",
@@ -75,8 +83,14 @@ def bus_address_bits(device: Device) -> int:
 def regions_on_bus(device: Device) -> int:
     """Numbers of a device's regions besides the weights, unused ones included."""
     used = [region.number for region in Region if region is not Region.WEIGHTS]
-    return 1 + max(used + [region_number(address) for address, _ in zip(
-        BIASES, device.adapt_depths, strict=False)])
+    return 1 + max(used + extra_regions(device))
+
+
+def extra_regions(device: Device) -> list[int]:
+    """Numbers of the regions that not every device has: learnt biases, tables of a terminal."""
+    biases = [region_number(address) for address, _ in zip(
+        BIASES, device.adapt_depths, strict=False)]
+    return biases + ([region_number(TERMINAL)] if device.terminal else [])
 
 
 def region_number(address: int) -> int:

@@ -75,7 +75,8 @@ class VirtualBoard(Transport):
         self._running = threading.Lock()
         self._input = bytearray()
         self._output = bytearray()
-        self._asleep = True
+        # One that speaks by itself at power-up has begun.
+        self._asleep = self._bench.idle
         self._closed = False
         self._cycles = self._bench.cycles
         self._thread = threading.Thread(target=self._simulate, name=name, daemon=True)

@@ -15,6 +15,7 @@ from amaranth.hdl import (
     Module,
     ResetSignal,
     Signal,
+    Value,
 )
 from amaranth.lib import io
 from amaranth.lib.cdc import FFSynchronizer
@@ -163,6 +164,15 @@ class FamilyBoard:
     """Fastest serial speed of the board's bridge to USB."""
     led: ClassVar[str | None] = None
     """Resource of a lamp that is lit during a run."""
+    damage_led: ClassVar[str | None] = None
+    """Resource of a lamp that is lit when the image in flash memory is damaged; of a board that
+    boots and has none, ``led`` is lit then."""
+    busy: ClassVar[str | None] = None
+    """Resource of a pin that is high during a run, to trigger a meter."""
+    flash: ClassVar[str | None] = None
+    """Resource of the flash memory, if the chip boots from it."""
+    slot_button: ClassVar[str | None] = None
+    """Resource of a button that chooses the second slot while it is held down at power-up."""
     held: ClassVar[Mapping[str, int]] = {}
     """Resources of pins that stay at a level."""
     extra_resources: ClassVar[Sequence[Resource]] = ()
@@ -271,6 +281,13 @@ class FamilyBoard:
         source = f"{self.oscillator.hz / 1e6:g} MHz oscillator of the board"
         return source if self.pll is None else f"PLL on the {source}"
 
+    @property
+    def flash_pins(self) -> Mapping[str, str]:
+        """Ports of the design at the flash memory that it boots from, by their line; or none."""
+        if self.flash is None:
+            return {}
+        return {line: f"{self.flash}_0__{line}__io" for line in ("cs", "clk", "copi", "cipo")}
+
     def base_platform(self) -> Any:
         """Return the Amaranth platform of the board; a board says which."""
         raise AssertionError(f"{self.name} names no platform")
@@ -283,9 +300,10 @@ class FamilyBoard:
 
     def design(self, build_id: int) -> Elaboratable:
         """Return the whole design: clock, reset, pins, and a chip that reports ``build_id``."""
+        boot = {} if self.flash is None else {"boots": True}
         return _Top(self, self._chip(
             device=self.device_config, clock_hz=self.clock_hz,
-            clocks_per_bit=self.clocks_per_bit, build_id=build_id))
+            clocks_per_bit=self.clocks_per_bit, build_id=build_id, **boot))
 
 
 class BlockRamBoard(FamilyBoard):
@@ -362,9 +380,13 @@ class _Top(Elaboratable):
             trace_running.eq(chip.running),
             trace_checking.eq(chip.checking),
         ]
-        levels = {name: Const(level) for name, level in board.held.items()}
-        if board.led is not None:
-            levels[board.led] = chip.running
+        levels: dict[str, Value] = {name: Const(level) for name, level in board.held.items()}
+        levels |= {name: chip.running for name in (board.led, board.busy) if name is not None}
+        if board.flash is not None and "flash" in chip.signature.members:
+            self._add_flash(m, platform)
+            lamp = board.damage_led or board.led
+            if lamp is not None:
+                levels[lamp] = levels.get(lamp, Const(0)) | chip.damaged
         if levels:
             m.submodules.pins = pins = Module()
             for name, level in levels.items():
@@ -372,3 +394,20 @@ class _Top(Elaboratable):
                     io.Direction.Output, platform.request(name, dir="-"))
                 pins.d.comb += pin.o.eq(level)
         return m
+
+    def _add_flash(self, m: Module, platform: Any) -> None:
+        """Add the pins of the flash memory, and the button that chooses a slot."""
+        board, pins = self._board, self._chip.flash
+        # Lines for other modes are left to the board's resistors.
+        lines = [line.name for line in platform.lookup(board.flash).ios]
+        flash = platform.request(board.flash, dir=dict.fromkeys(lines, "-"))
+        m.submodules.flash = buffers = Module()
+        for name, level in (("cs", pins.cs), ("clk", pins.sck), ("copi", pins.mosi)):
+            buffers.submodules[name] = out = io.Buffer(io.Direction.Output, getattr(flash, name))
+            buffers.d.comb += out.o.eq(level)
+        buffers.submodules.cipo = cipo = io.Buffer(io.Direction.Input, flash.cipo)
+        m.d.comb += pins.miso.eq(cipo.i)
+        if board.slot_button is not None:
+            buffers.submodules.button = button = io.Buffer(
+                io.Direction.Input, platform.request(board.slot_button, dir="-"))
+            m.submodules.slot = FFSynchronizer(button.i, pins.slot)

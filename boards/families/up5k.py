@@ -105,7 +105,7 @@ class UP5KBoard(FamilyBoard):
     def _check_capacity(self, device: Device) -> None:
         # More than the protocol's address space or the part has room for.
         for field in fields(Device):
-            if field.name in ("name", "weight_memory"):
+            if field.name in ("name", "weight_memory", "terminal"):
                 continue
             value, maximum = getattr(device, field.name), getattr(UP5K, field.name)
             # The SPRAMs are there or not, and the protocol knows one kind of weight words.

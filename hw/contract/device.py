@@ -34,7 +34,7 @@ MAX_ADAPT_ORDERS = 2
 SPRAM_WORDS = 1 << 14
 """Depth of an SPRAM, which is 16 bits wide; several stand side by side."""
 
-_NO_SIZE = ("name", "weight_memory")
+_NO_SIZE = ("name", "weight_memory", "terminal")
 
 
 _MAY_BE_NONE = ("tile_rows", "adapt_orders")
@@ -81,6 +81,8 @@ class Device:
     two as well; 0 for none."""
     adapt_rows: int = 256
     """Rows of biases by the last two tokens, found by a hash; a power of two."""
+    terminal: bool = False
+    """Whether a person may type to it, without a host: needs at most 256 tokens."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -121,6 +123,9 @@ class Device:
         if self.max_vocab > self.program_words:
             yield (f"the program memory holds the output bias of each token, so max_vocab must be "
                    f"at most the program_words of {self.program_words:,}, not {self.max_vocab:,}")
+        if self.terminal and self.max_vocab > 256:
+            yield (f"a terminal has a byte for a token, so max_vocab must be at most 256, not "
+                   f"{self.max_vocab:,}")
         if self.tile_rows and not 2 * self.min_rows <= self.tile_rows <= self.max_rows:
             yield (f"tile_rows must be {2 * self.min_rows:,} to the max_rows of "
                    f"{self.max_rows:,}, or 0, not {self.tile_rows:,}")

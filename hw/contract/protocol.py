@@ -14,6 +14,11 @@ __all__ = [
     "BIASES",
     "CRC_BYTES",
     "EVENT",
+    "FLASH_GAP",
+    "FLASH_MAX_HZ",
+    "FLASH_OFFSET",
+    "FLASH_SLOTS",
+    "FLASH_SLOT_BYTES",
     "IDENTITY",
     "IMAGE_HEADER",
     "IMAGE_MAGIC",
@@ -28,14 +33,21 @@ __all__ = [
     "REGION_WORDS",
     "RESPONSE",
     "RUN",
+    "TERMINAL",
+    "TERMINAL_NO_TOKEN",
+    "TERMINAL_WORDS",
     "TOKEN_EVENT",
     "WEIGHT_CRC",
     "WORD_BYTES",
     "Command",
+    "FlashCommand",
     "Region",
     "Result",
     "RunFlag",
     "Slip",
+    "TerminalWord",
+    "byte_cycles",
+    "flash_half_period",
     "status_struct",
 ]
 
@@ -218,3 +230,68 @@ Segments follow, then the CRC-32 (zlib) of all bytes before it, as u32."""
 
 IMAGE_SEGMENT = struct.Struct("<II")
 """address and number of words; the words follow, u16 each."""
+
+
+FLASH_OFFSET = 1 << 20
+"""Byte of a board's flash memory at which the first slot of a model begins; bitstreams lie below.
+"""
+
+FLASH_SLOT_BYTES = 1 << 20
+"""Bytes from one slot to the next."""
+
+FLASH_GAP = 16
+"""Delimiters after each command of a flash image, while which it is executed."""
+
+FLASH_SLOTS = 2
+"""Slots that a chip can boot from."""
+
+
+class FlashCommand(enum.IntEnum):
+    """Commands of a SPI flash memory that a boot uses; every maker's parts share them."""
+
+    READ = 0x03
+    """Three bytes of address follow, then data come."""
+    WAKE = 0xAB
+    """Release from deep power-down."""
+
+
+FLASH_MAX_HZ = 25_000_000
+"""Clock of the flash memory at most: READ is good for 33 MHz in the slowest part on our boards."""
+
+
+def flash_half_period(clock_hz: int) -> int:
+    """Cycles of half a period of the flash's clock, a power of two.
+
+    At least 2: a frame is fetched from its buffer before the byte after it comes.
+    """
+    half = 2
+    while clock_hz > 2 * half * FLASH_MAX_HZ:
+        half *= 2
+    return half
+
+
+def byte_cycles(clock_hz: int) -> int:
+    """Cycles of the chip in which its flash memory sends a byte."""
+    return 16 * flash_half_period(clock_hz)
+
+
+TERMINAL = Region.PROGRAM + (len(Region) - 1) * REGION_WORDS
+"""Region of the tables of a chip with a terminal, of 8 bits each; other chips refuse it."""
+
+TERMINAL_WORDS = 512
+
+TERMINAL_NO_TOKEN = 0xFF
+"""Token of a character that the model does not know."""
+
+
+class TerminalWord(enum.IntEnum):
+    """Places in the tables of a terminal."""
+
+    TOKENS_OF = 0
+    """Token of each of 128 characters of ASCII."""
+    TEMPERATURE = 128
+    """Q3.8, low byte and high byte."""
+    TOKENS = 130
+    """Tokens after a line, low byte and high byte."""
+    CHARACTERS = 256
+    """Character of each token."""

@@ -114,6 +114,9 @@ class BoardDesign(Protocol):
     def loader_hint(self) -> str: ...
 
     @property
+    def flash_pins(self) -> Mapping[str, str]: ...
+
+    @property
     def clock_source(self) -> str:
         """Source of the clock, as part of a sentence."""
 

@@ -35,6 +35,10 @@ class FrameReceiver(wiring.Component):
         Pulse: put ``data`` at ``addr``.
     good : Out(1)
         Pulse: the bytes written make up a frame.
+    bad : Out(1)
+        Pulse: a delimiter has come, and the bytes before it, if any, make up no frame.
+    too_long : Out(1)
+        More bytes have been written than a frame has.
     count : Out(signed(9))
         Bytes of the frame, CRC included, less ``origin``. Held after ``good`` until ``release``.
     release : In(1)
@@ -47,6 +51,8 @@ class FrameReceiver(wiring.Component):
     data: Signal
     write: Signal
     good: Signal
+    bad: Signal
+    too_long: Signal
     count: Signal
     release: Signal
 
@@ -59,6 +65,8 @@ class FrameReceiver(wiring.Component):
             "data": Out(8),
             "write": Out(1),
             "good": Out(1),
+            "bad": Out(1),
+            "too_long": Out(1),
             "count": Out(signed(MAX_FRAME_BYTES.bit_length()), init=-origin),
             "release": In(1),
         })
@@ -68,7 +76,6 @@ class FrameReceiver(wiring.Component):
         m.submodules.slip = slip = SlipDecoder()
         connect(m, wiring.flipped(self.i), slip.i)
         crc = Signal(CRC_BITS, init=CRC_INIT)
-        too_long = Signal()
         long_enough = Signal()
         ended = Signal()
         whole = Signal(reset_less=True)
@@ -78,20 +85,21 @@ class FrameReceiver(wiring.Component):
             self.data.eq(slip.o.payload),
             self.write.eq(slip.o.valid),
             self.good.eq(ended & whole),
+            self.bad.eq(ended & ~whole),
         ]
         m.d.sync += [
             ended.eq(slip.end),
-            whole.eq(~slip.bad & ~too_long & long_enough & (crc == CRC_RESIDUE)),
+            whole.eq(~slip.bad & ~self.too_long & long_enough & (crc == CRC_RESIDUE)),
         ]
         with m.If(self.write):
             m.d.sync += [self.count.eq(self.count + 1), crc.eq(crc32_step(crc, self.data))]
             with m.If(self.count == MIN_FRAME_BYTES - 1 - self._origin):
                 m.d.sync += long_enough.eq(1)
             with m.If(self.count == MAX_FRAME_BYTES - self._origin):
-                m.d.sync += too_long.eq(1)
+                m.d.sync += self.too_long.eq(1)
         with m.If(slip.end):
-            m.d.sync += [crc.eq(CRC_INIT), long_enough.eq(0), too_long.eq(0)]
-        with m.If(self.release | (ended & ~whole)):
+            m.d.sync += [crc.eq(CRC_INIT), long_enough.eq(0), self.too_long.eq(0)]
+        with m.If(self.release | self.bad):
             m.d.sync += self.count.eq(-self._origin)
         return m
 

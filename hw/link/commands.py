@@ -6,7 +6,6 @@ from amaranth.lib import wiring
 from trilight.hw.contract.device import Device
 from trilight.hw.contract.protocol import (
     ACCESS,
-    BIASES,
     IDENTITY,
     MAX_FRAME_BYTES,
     MAX_WORDS,
@@ -18,7 +17,7 @@ from trilight.hw.contract.protocol import (
     Region,
     Result,
 )
-from trilight.hw.interfaces import region_number, weight_words_on_bus
+from trilight.hw.interfaces import extra_regions, weight_words_on_bus
 from trilight.hw.lib.frames import FrameReceiver
 from trilight.hw.lib.fsm import OneHotFSM
 
@@ -103,7 +102,7 @@ class Commands:
         is_region = address[-1]
         number = address[REGION_BITS:-1]
         numbers = len(Region) - 1
-        biases = self._bias_regions()
+        extra = extra_regions(self._device)
         m.d.sync += word.eq(address[:bits] + self._buffer.index)
         m.d.comb += [
             bus.address.eq(word),
@@ -111,13 +110,8 @@ class Commands:
             bus.region.eq(number),
         ]
         known = number < numbers
-        self._in_region = is_region & (known | number.matches(*biases) if biases else known)
+        self._in_region = is_region & (known | number.matches(*extra) if extra else known)
         self._in_weights = ~is_region & (address[bits:-1] == 0) & (word < weight_words)
-
-    def _bias_regions(self) -> list[int]:
-        """Numbers of the regions of biases that are learnt while reading."""
-        return [region_number(address)
-                for address, _ in zip(BIASES, self._device.adapt_depths, strict=False)]
 
     def _add_decode_states(self, m: Module, fsm: OneHotFSM, idle: Signal) -> None:
         """Add the states that fetch a frame and find out its command."""

@@ -40,7 +40,7 @@ BUILD_ID = "TRILIGHT_BENCH_BUILD_ID"
 
 BOARD = find_board()
 
-POWER_ON_CYCLES = 2048
+POWER_ON_CYCLES = 8192
 
 CONFIG = ModelConfig(vocab_size=96, d_model=24, n_layers=2, d_hidden=45)
 """Two layers of unequal blocks; its vocabulary has all letters."""

@@ -117,16 +117,21 @@ class Bench:
         Which of ``memories`` are the weight memory: unit k of a word is in the k-th of them.
     has_mutants : bool
         Whether ``restart`` may choose a mutant.
+    flash : bytes, optional
+        Content of the flash memory beside the chip, if there is one: the memory after the others.
+    boot_cycles : int
+        Cycles that the chip takes to read it, which are over too when it is made.
     """
 
-    RESET_CYCLES = 2048
+    RESET_CYCLES = 8192
 
     draws_waves = False
     """True if signals go into a file."""
 
     def __init__(self, library: Library, traces: Sequence[Trace], clocks_per_bit: int, *,
                  probe: Probe | None = None, memories: Sequence[str] = (),
-                 weights: range = range(0), has_mutants: bool = False) -> None:
+                 weights: range = range(0), has_mutants: bool = False,
+                 flash: bytes | None = None, boot_cycles: int = 0) -> None:
         self.traces = traces
         self.clocks_per_bit = clocks_per_bit
         self.memories = memories
@@ -134,6 +139,8 @@ class Bench:
         self._library = library
         self._names = [trace.short for trace in traces]
         self._has_mutants = has_mutants
+        self._flash = flash
+        self._boot_cycles = boot_cycles
         self._probe = probe or Probe()
         self._recorders: list[Trace] = []
         self.tells_when_running = "running" in self._names
@@ -169,7 +176,12 @@ class Bench:
                 for indices in sets:
                     self._call("probe", kind, np.array(indices, np.int32).tobytes(),
                                len(indices))
-        self.run(self.RESET_CYCLES)
+        if self._flash is not None:
+            # Faster than the chip reads it. It lies there inverted, so that the rest is erased.
+            data = self._flash + bytes([0xFF]) * (-len(self._flash) % 8)
+            rows = ~np.frombuffer(data, "<u8")
+            self._call("place", len(self.memories), 0, rows.tobytes(), len(rows))
+        self.run(self.RESET_CYCLES + self._boot_cycles)
 
     def _call(self, name: str, *arguments: Argument) -> int:
         if self._finalizer is None or not self._finalizer.alive:

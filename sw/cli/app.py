@@ -320,7 +320,8 @@ def image(
 OWN = (generate, evaluate, info, image)
 
 GROUPS = {
-    "To run": ("generate", "classify", "score", "demo", "board", "doctor"),
+    "To run": ("generate", "classify", "score", "chat", "demo", "board", "selftest",
+               "doctor"),
     "Models": ("info", "image", "import", "export", "plan", "evaluate"),
     "To train": ("train", "compare"),
     "To build": ("boards", "build", "flash", "explore"),

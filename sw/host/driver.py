@@ -213,6 +213,9 @@ class Board:
         The model that was loaded last.
     last_run : LastRun or None
         Counters of the last generation, set when it ends or is stopped.
+    resident : bool
+        Whether the board had the weights of the model that was loaded last: after a boot from
+        flash, or from a former host.
 
     Raises
     ------
@@ -227,13 +230,15 @@ class Board:
         self.transport = transport
         self.model: Model | None = None
         self.last_run: LastRun | None = None
+        self.resident = False
         self._link = Link(transport)
-        self._check = WeightCheck(self._link)
         self._generation = 0
         self._sound = False
         """True while the model is believed to be loaded."""
         self._closed = False
         self.identity = self._identify()
+        self._check = WeightCheck(
+            self._link, WORD_BYTES * self.identity.device.packing.word_units)
         self._runs = Runs(self._link, self.identity.device)
         self.stop()
 
@@ -289,11 +294,19 @@ class Board:
         self._check_open()
         return self._runs.stop()
 
+    def forget(self) -> None:
+        """Take what was loaded for lost, as it is when something else has written the memory."""
+        self._generation += 1
+        self.model = None
+        self._sound = False
+
     def load(self, source: Model | str | PathLike[str] | None = None, *, verify: bool = False,
              progress: Progress | None = None) -> None:
         """Load a model, unless it is the one that this board has already.
 
-        The device then says what it holds, by a CRC.
+        A board whose weights are this model's by their CRC, after a boot from flash or a former
+        host's load, gets only what it can not say that it has: program, biases, taps and tables,
+        a twentieth of the bundled model. The device then says what it holds, by a CRC.
 
         Parameters
         ----------
@@ -321,33 +334,38 @@ class Board:
         image = compile_image(model, self.identity.device)
         self._generation += 1
         if self.model is None or self.model.sha256 != model.sha256 or not self._sound:
+            known = self.model is not None
             self.model = None
-            self._load(image, verify=verify, progress=progress)
+            self._load(image, verify=verify, keep=not known, progress=progress)
         self.model = model
 
-    def _load(self, image: Image, *, verify: bool = False, progress: Progress | None = None
-              ) -> None:
-        """Load a model, again if the device is not as it should be then."""
+    def _load(self, image: Image, *, verify: bool = False, keep: bool = False,
+              progress: Progress | None = None) -> None:
+        """Load a model, again if the device is not as it should be then.
+
+        With ``keep``, weights that the device holds at first are left there.
+        """
         self._sound = False
         for left in reversed(range(RECOVERIES + 1)):
             try:
-                self._load_once(image, verify=verify, progress=progress)
+                self._load_once(image, verify=verify, keep=keep, progress=progress)
             except DeviceError as error:
                 if not left or isinstance(error, WrongDeviceError):
                     raise
+                keep = False
             else:
                 break
         self._sound = True
 
-    def _load_once(self, image: Image, *, verify: bool, progress: Progress | None) -> None:
+    def _load_once(self, image: Image, *, verify: bool, keep: bool,
+                   progress: Progress | None) -> None:
         segments = [(address, words.astype("<u2").tobytes()) for address, words in image.segments]
         weights = [(address, data) for address, data in segments if address < Region.PROGRAM]
         if self.transport.boots:
             for address, data in weights:
                 self.transport.place(address, data)
             segments = [segment for segment in segments if segment not in weights]
-        total = sum(len(data) for _, data in segments + (weights if verify else [])) // 2
-        done = 0
+        done = total = 0
 
         def count(words: int) -> None:
             nonlocal done
@@ -362,6 +380,10 @@ class Board:
         self.stop()
         # First, for a reset later on takes it back, and so shows in the CRC.
         self._check.expect(b"".join(data for _, data in weights))
+        self.resident = keep and self._check.holds()
+        if self.resident:
+            segments = [segment for segment in segments if segment not in weights]
+        total = sum(len(data) for _, data in segments + (weights if verify else [])) // 2
         pieces = [piece for address, data in segments for piece in _pieces(address, data)]
         self._link.exchange([write_request(*piece) for piece in pieces], on_response=written)
         if verify:

@@ -15,6 +15,7 @@ from .session import POLL_S, STALLED_POLLS
 __all__ = ["WeightCheck"]
 
 WEIGHT_WORD_BYTES = 8
+"""Of a weight word of 8 lanes, which most devices have."""
 
 
 class WeightCheck:
@@ -23,10 +24,13 @@ class WeightCheck:
     Parameters
     ----------
     link : Link
+    word_bytes : int
+        Of a weight word, which follow from the device's packing.
     """
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, word_bytes: int = WEIGHT_WORD_BYTES) -> None:
         self._link = link
+        self._word_bytes = word_bytes
         self._expected = 0
 
     def expect(self, weights: bytes) -> None:
@@ -37,13 +41,27 @@ class WeightCheck:
         weights : bytes
             Whole words, at least one.
         """
-        words, rest = divmod(len(weights), WEIGHT_WORD_BYTES)
+        words, rest = divmod(len(weights), self._word_bytes)
         if not words or rest:
-            raise ValueError(f"weights must be whole words of {WEIGHT_WORD_BYTES} bytes, "
+            raise ValueError(f"weights must be whole words of {self._word_bytes} bytes, "
                              f"not {len(weights)} bytes")
         self._expected = zlib.crc32(weights)
         last = (words - 1).to_bytes(2 * WORD_BYTES, "little")
         self._link.request(write_request(Region.WEIGHT_CRC, last)).check()
+
+    def holds(self) -> bool:
+        """Tell if the device's weights are the expected ones.
+
+        Raises
+        ------
+        DeviceError
+            The device does not come to an end.
+        """
+        try:
+            self.confirm()
+        except WeightsChangedError:
+            return False
+        return True
 
     def confirm(self) -> None:
         """Wait until the device has read its weights, and compare their CRC.

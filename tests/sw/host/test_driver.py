@@ -250,7 +250,7 @@ def test_load_writes_and_verifies_every_unit() -> None:
     assert [done for done, _ in steps] == sorted(done for done, _ in steps)
     assert all(isinstance(count, int) for step in steps for count in step), "units are counted"
     assert transport.commands().count(Command.READ) == (
-        -(-4 * WORDS // MAX_WORDS) + 1)
+        -(-4 * WORDS // MAX_WORDS) + 2), "and the CRC, before and after"
 
 
 def test_a_model_is_loaded_once() -> None:

@@ -1,0 +1,116 @@
+"""A chip that boots from a flash memory beside it, before synthesis and as cells."""
+
+from typing import Any
+
+import pytest
+
+from trilight.boards.icebreaker import Icebreaker
+from trilight.hw.contract.protocol import EVENT, RESPONSE, TOKEN_EVENT, Command, Region, byte_cycles
+from trilight.hw.contract.shapes import ModelConfig
+from trilight.hw.flow.build import Hdl, elaborate, synthesise
+from trilight.hw.support.boards import board_device
+from trilight.sim.board import VirtualBoard
+from trilight.sim.native.compile import NativeBench
+from trilight.sw.api import open_board
+from trilight.sw.host.boot import Speech, flash_image
+from trilight.sw.host.driver import Board
+from trilight.sw.host.frames import Frame, FrameReader
+from trilight.sw.model.image import compile_image
+from trilight.sw.model.model import Model
+from trilight.sw.reference.sampler import temperature_to_fixed
+
+DEVICE = board_device()
+
+TOKENS = 12
+
+
+class Counted(VirtualBoard):
+    """Counts what the host sends to the weight memory."""
+
+    weights = 0
+
+    def write(self, data: bytes) -> None:
+        for frame in FrameReader().feed(data):
+            address = int.from_bytes(frame.payload[:4], "little")
+            self.weights += frame.command == Command.WRITE and address < Region.PROGRAM
+        super().write(data)
+
+
+@pytest.fixture(scope="module", params=[elaborate, pytest.param(
+    synthesise, marks=pytest.mark.slow)], ids=["rtl", "netlist"])
+def hdl(request: pytest.FixtureRequest) -> Hdl:
+    made: Hdl = request.param(Icebreaker())
+    return made
+
+
+@pytest.fixture
+def model(seed: int) -> Model:
+    return Model.random(ModelConfig(vocab_size=24, d_model=40, n_layers=1, d_hidden=40), seed)
+
+
+def expected(model: Model, prompt: str, seed: int) -> list[int]:
+    with open_board("reference") as board:
+        board.load(model)
+        return [token.id for token in board.generate(prompt, tokens=TOKENS, seed=seed)]
+
+
+def image(model: Model, **options: Any) -> bytes:
+    return flash_image(compile_image(model, DEVICE), DEVICE, **options)
+
+
+def test_a_host_finds_the_model_loaded(hdl: Hdl, model: Model, seed: int) -> None:
+    prompt = model.decode([1, 2, 3])
+    with Board(Counted(NativeBench(hdl, flash=image(model)))) as board:
+        transport = board.transport
+        assert isinstance(transport, Counted)
+        board.load(model)
+        assert board.resident
+        assert transport.weights == 0
+        assert [token.id for token in board.generate(prompt, tokens=TOKENS, seed=seed)] == expected(
+            model, prompt, seed)
+        other = Model.random(model.config, seed + 1)
+        board.load(other)
+        assert not board.resident
+        assert transport.weights > 0
+
+
+def test_it_speaks_by_itself(hdl: Hdl, model: Model, seed: int) -> None:
+    speech = Speech(prompt=[3, 2, 1], tokens=TOKENS, temperature=temperature_to_fixed(0.8),
+                    seed=seed)
+    bench = NativeBench(hdl, flash=image(model, speech=speech))
+    bench.run(10**6, idle=2000)
+    reader = FrameReader()
+    frames = reader.feed(bench.read())
+    bench.close()
+    assert reader.damaged == 0
+    assert frames[0] == Frame(1, Command.RUN | RESPONSE, b"\0")
+    events = [TOKEN_EVENT.unpack(frame.payload) for frame in frames[1:]]
+    assert {frame.command for frame in frames[1:]} == {EVENT}
+    assert events == list(enumerate(expected(model, model.decode([3, 2, 1]), seed), 3))
+
+
+@pytest.mark.parametrize("where", ["weights", "end"])
+def test_a_damaged_image_is_not_run(hdl: Hdl, model: Model, seed: int, where: str) -> None:
+    speech = Speech(prompt=[1], tokens=TOKENS, temperature=0, seed=seed)
+    data = bytearray(image(model, speech=speech))
+    at = 300 if where == "weights" else len(data) - 60
+    data[at] ^= 1
+    bench = NativeBench(hdl, flash=bytes(data))
+    bench.run(10**5)
+    # Damage between two frames is noticed while the first one is still being answered.
+    assert all(frame.command == Command.WRITE | RESPONSE
+               for frame in FrameReader().feed(bench.read()))
+    with Board(VirtualBoard(bench)) as board:
+        prompt = model.decode([1])
+        board.load(model)
+        assert board.resident == (where == "end")
+        assert [token.id for token in board.generate(prompt, tokens=TOKENS, seed=seed)] == expected(
+            model, prompt, seed)
+
+
+def test_time_from_power_up() -> None:
+    """Of the largest model that fits, with an escape in every 128th byte, by counting."""
+    config = ModelConfig(vocab_size=65, d_model=160, n_layers=3, d_hidden=229)
+    board = Icebreaker()
+    data = image(Model.random(config, 0))
+    assert (129 + len(data)) * byte_cycles(board.clock_hz) / board.clock_hz < 0.2
