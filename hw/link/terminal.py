@@ -123,10 +123,14 @@ class Terminal(wiring.Component):
         self._typed, self._character = Signal(), Signal(CHARACTER_BITS, reset_less=True)
         is_delimiter = self.i.payload == Slip.END
         m.d.comb += self.active.eq(~self._framed & ~self.waits)
+        after_return = Signal()
+        with m.If(self.i.valid):
+            m.d.sync += after_return.eq(self.i.payload == RETURN)
         with m.If(self.i.valid & ~self.waits):
             with m.If(is_delimiter):
                 m.d.sync += self._framed.eq(1)
-            with m.Elif(self.active):
+            # A line feed after a return is the second half of a line's end.
+            with m.Elif(self.active & ~(after_return & (self.i.payload == LINE_FEED))):
                 m.d.sync += [self._typed.eq(1), self._character.eq(self.i.payload)]
         with m.If(self.breaks):
             m.d.sync += self._framed.eq(0)
@@ -171,7 +175,6 @@ class Terminal(wiring.Component):
 
     def _add_typing_states(self, m: Module, fsm: OneHotFSM) -> None:
         character, count = self._character, self._count
-        last = Signal(CHARACTER_BITS)
         with fsm.State("IDLE"):
             m.d.sync += self._place.eq(character[:7])
             m.d.sync += self._own.eq(0)
@@ -179,17 +182,13 @@ class Terminal(wiring.Component):
                 # Of a run that a boot has started.
                 fsm.next = "AWAIT"
             with m.Elif(self._typed & self.active & ~self.running):
-                m.d.sync += [self._typed.eq(0), last.eq(character)]
+                m.d.sync += self._typed.eq(0)
                 fsm.next = "SEEK"
                 with m.If((character == RETURN) | (character == LINE_FEED)):
                     m.d.sync += [*self._say(RETURN, LINE_FEED), self._fresh.eq(count.any()),
                                  self._place.eq(TerminalWord.TEMPERATURE)]
                     fsm.next = "SETTINGS"
-                    with m.If((character == LINE_FEED) & (last == RETURN)):
-                        # The second half of a line's end.
-                        m.d.sync += self._number.eq(0)
-                        fsm.next = "IDLE"
-                    with m.Elif(~count.any() & ~self._spoken):
+                    with m.If(~count.any() & ~self._spoken):
                         fsm.next = "END"
                 with m.Elif((character == BACKSPACE) | (character == DELETE)):
                     fsm.next = "IDLE"
