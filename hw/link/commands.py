@@ -6,6 +6,7 @@ from amaranth.lib import wiring
 from trilight.hw.contract.device import Device
 from trilight.hw.contract.protocol import (
     ACCESS,
+    BIASES,
     IDENTITY,
     MAX_FRAME_BYTES,
     MAX_WORDS,
@@ -17,7 +18,7 @@ from trilight.hw.contract.protocol import (
     Region,
     Result,
 )
-from trilight.hw.interfaces import extra_regions, weight_words_on_bus
+from trilight.hw.interfaces import extra_regions, region_number, weight_words_on_bus
 from trilight.hw.lib.frames import FrameReceiver
 from trilight.hw.lib.fsm import OneHotFSM
 
@@ -112,6 +113,11 @@ class Commands:
         known = number < numbers
         self._in_region = is_region & (known | number.matches(*extra) if extra else known)
         self._in_weights = ~is_region & (address[bits:-1] == 0) & (word < weight_words)
+
+    def _bias_regions(self) -> list[int]:
+        """Numbers of the regions of biases that are learnt while reading."""
+        return [region_number(address)
+                for address, _ in zip(BIASES, self._device.adapt_depths, strict=False)]
 
     def _add_decode_states(self, m: Module, fsm: OneHotFSM, idle: Signal) -> None:
         """Add the states that fetch a frame and find out its command."""
