@@ -1,7 +1,7 @@
 """Responses to IDENTIFY and STATUS: a device's identity, sizes and state."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from trilight.hw.contract.device import SPRAM_WORDS, Device, WeightMemory
 from trilight.hw.contract.errors import CapacityError
@@ -60,7 +60,7 @@ class Identity:
                 "this release, or install the release of that bitstream")
         (_, _, trits, lanes, clock_hz, clocks_per_bit, build_id, *values) = IDENTITY.unpack(payload)
         *values, adaptation = values
-        sizes = dict(zip(SIZES, values, strict=True))
+        sizes: dict[str, Any] = dict(zip(SIZES, values, strict=True))
         try:
             device = Device(name=name, trits=trits, lanes=lanes,
                             weight_memory=_memory(sizes["weight_words"]), **sizes,
