@@ -18,6 +18,7 @@ from trilight.sw.errors import MeterError
 from trilight.sw.meters import Recording
 from trilight.sw.meters.base import MeterOptions
 from trilight.sw.meters.csvfile import read_csv
+from trilight.sw.meters.units import Quantity, read_header
 
 N = 40
 T = np.arange(N) * 0.05
@@ -414,6 +415,27 @@ def test_time_zones(zone: str, tmp_path: Path) -> None:
     recording = read(tmp_path, text, f"zone={zone}")
     check(recording)
     assert recording.t_s[0] == BEGIN.timestamp()
+
+
+def test_times_of_day_from_one_hour_to_the_next(tmp_path: Path) -> None:
+    begin = datetime(2026, 10, 25, 9, 59, 59, tzinfo=UTC)
+    lines = [f"{(begin + timedelta(seconds=t)).strftime('%H:%M:%S.%f')},{v},{i}" for t, v, i in
+             zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True)]
+    check(read(tmp_path, "Time,Voltage (V),Current (A)\n" + "\n".join(lines)))
+
+
+def test_header_that_no_table_has(tmp_path: Path) -> None:
+    with pytest.raises(MeterError, match="is no table"):
+        read(tmp_path, "Time (s),Voltage (V),Current (A)," + "x" * 200_000 + "\n"
+             + scaled(order="tvi"))
+
+
+@pytest.mark.parametrize(("quantity", "header"), [
+    ("current", "Current (mV)"), ("voltage", "Voltage (mA)"), ("power", "Power (s)"),
+    ("time", "Time (V)")])
+def test_unit_of_another_quantity(quantity: Quantity, header: str) -> None:
+    """A shunt's voltage may be called the current; it is none, and is not offered as one."""
+    assert read_header(quantity, header) is None
 
 
 def test_zone_that_is_none(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from trilight.sw.report.performance import Schedule, SequenceRequest, predict
 
 DEVICE = board_device()
 
+ROOT = Path(__file__).resolve().parents[3]
+
 CONFIG = ModelConfig(vocab_size=65, d_model=40, n_layers=2, d_hidden=100)
 
 
@@ -41,6 +43,18 @@ def test_gaps_are_what_the_sizes_make_of_them() -> None:
     many = predict(large, device=DEVICE)
     assert "division" not in many.gaps
     assert many.utilisation > 0.9 > few.utilisation
+
+
+def test_gaps_are_those_that_the_page_explains() -> None:
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    rows = page.partition("| gap |")[2].partition("\n\n")[0].splitlines()[2:]
+    explained = {name.strip() for row in rows for name in row.split("|")[1].split(",")}
+    found = set()
+    for vocab_size, d_model, d_hidden in ((16, 16, 16), (65, 160, 228), (200, 48, 16)):
+        model = ModelConfig(vocab_size=vocab_size, d_model=d_model, n_layers=1, d_hidden=d_hidden)
+        for sequences in (1, 2):
+            found |= set(predict(model, device=DEVICE, sequences=sequences).gaps)
+    assert found == explained
 
 
 def test_run_is_its_tokens() -> None:

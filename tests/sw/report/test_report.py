@@ -109,6 +109,7 @@ def test_cycles_of_a_release_are_of_as_many_texts(release: Release, counted: int
         assert cycles["value"] == predict(MODEL.config, sequences=sequences,
                                           device=DEVICE).cycles_per_token
         assert cycles["provenance"] == "modelled"
+        assert (cycles["unit"], cycles["boundary"]) == ("cycles/token", "chip")
         assert f"the released build was counted with {texts}" in cycles["source"]
 
 
