@@ -123,7 +123,7 @@ bits of the gains in the mean square; those of the mantissa and the gains, added
 signed."""
 
 IMPORTED_MAGIC = b"TRII"
-"""In place of ``PROTOCOL_MAGIC`` in the identity of a chip for imported models."""
+"""Magic of a chip for imported models, in place of ``PROTOCOL_MAGIC``."""
 
 SHAPE_WORDS = 8
 PARAMETER_WORDS = 4

@@ -44,7 +44,7 @@ from .run import Progress
 __all__ = ["ImportedChipStream", "RunCounts", "check_fits"]
 
 SATURATIONS = Region.WEIGHT_CRC + 3
-"""Where a chip has its count of clipped values."""
+"""Address of a chip's count of clipped values."""
 
 _STATUS = status_struct(1)
 _EVENT_S = 0.25

@@ -21,7 +21,7 @@ __all__ = ["GROUP", "IMPORTED_GROUP", "TargetFactory", "TargetOptions", "open_tr
 GROUP = "trilight.targets"
 
 IMPORTED_GROUP = "trilight.imported_targets"
-"""Of chips for imported models."""
+"""Group of the targets of imported models."""
 
 
 def _ignore(_message: str) -> None:

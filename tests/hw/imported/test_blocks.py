@@ -10,7 +10,7 @@ import pytest
 from trilight.hw.contract.imported import FORMATS
 from trilight.hw.imported.code import Code
 from trilight.hw.imported.scale import RowScale
-from trilight.hw.imported.serial import Divider, SquareRoot
+from trilight.hw.imported.serial import Divider, SerialMultiplier, SerialShifter, SquareRoot
 from trilight.hw.imported.sigmoid import Sigmoid, sigmoid_tail
 from trilight.sim.imported.blocks import serial_results, stream_results
 from trilight.sw.checkpoint.model import make_matrix
@@ -70,6 +70,59 @@ def test_quotients_of_the_contract(rng: np.random.Generator) -> None:
     for peak, (quotient, inexact) in zip(peaks, got, strict=True):
         assert quotient + inexact == -((-FORMATS.act_max << shift) // peak)
         assert quotient + inexact <= 1 << FORMATS.reciprocal_bits
+
+
+@pytest.mark.parametrize("high_bits", [1, 2, 3])
+def test_every_quotient_of_a_long_dividend(high_bits: int) -> None:
+    """The upper part of the dividend is less than the divisor, and the quotient fits."""
+    low_bits, divisor_bits = 3, 3
+    cases = [(high, low, divisor) for divisor in range(1, 1 << divisor_bits)
+             for high in range(min(divisor, 1 << high_bits)) for low in range(1 << low_bits)]
+    dut = Divider(dividend_bits=low_bits, divisor_bits=divisor_bits)
+    got = serial_results(dut, [{"high": high, "dividend": low, "divisor": divisor}
+                               for high, low, divisor in cases], ["quotient", "inexact"])
+    for (high, low, divisor), (quotient, inexact) in zip(cases, got, strict=True):
+        dividend = high << low_bits | low
+        assert (quotient, inexact) == (dividend // divisor, int(dividend % divisor > 0))
+
+
+@pytest.mark.parametrize(("a_bits", "b_bits"), [(1, 1), (4, 3), (2, 4), (3, 2)])
+def test_every_product(a_bits: int, b_bits: int) -> None:
+    pairs = [(a, b) for a in range(1 << a_bits) for b in range(1 << b_bits)]
+    got = serial_results(SerialMultiplier(a_bits=a_bits, b_bits=b_bits),
+                         [{"a": a, "b": b} for a, b in pairs], ["product"])
+    assert got == [(a * b,) for a, b in pairs]
+
+
+def test_products_of_the_contract(rng: np.random.Generator) -> None:
+    a_bits, b_bits = 54, FORMATS.scale_bits
+    pairs = [((1 << a_bits) - 1, (1 << b_bits) - 1), (0, 5),
+             *((int(rng.integers(1 << a_bits)), int(rng.integers(1 << b_bits)))
+               for _ in range(20))]
+    got = serial_results(SerialMultiplier(a_bits=a_bits, b_bits=b_bits),
+                         [{"a": a, "b": b} for a, b in pairs], ["product"])
+    assert got == [(a * b,) for a, b in pairs]
+
+
+@pytest.mark.parametrize("bits", [2, 5, 6, 8])
+def test_shifts(rng: np.random.Generator, bits: int) -> None:
+    """Every amount of every small number, and beyond both ends; every alignment."""
+    numbers = range(1 << bits) if bits < 7 else [0, 1, 255, *rng.integers(0, 256, 9).tolist()]
+    amounts = [*range(-bits - 2, bits + 3), -2000, 2000]
+    cases = [(n, amount, 0) for n in numbers for amount in amounts] + [(n, 0, 1) for n in numbers]
+    got = serial_results(SerialShifter(bits=bits), [
+        {"value": n, "amount": amount, "align": align} for n, amount, align in cases],
+        ["result", "lost", "count"])
+    mask = (1 << bits) - 1
+    for (n, amount, align), (result, lost, count) in zip(cases, got, strict=True):
+        if align:
+            assert count == (bits - n.bit_length() if n else count)
+            assert result == n << (bits - n.bit_length())
+        elif amount < 0:
+            assert (result, lost) == (n >> min(-amount, bits), 0)
+        else:
+            exact = n << min(amount, 2 * bits)
+            assert (result, lost) == (exact & mask, int(exact > mask))
 
 
 def tail_by_hand(z: int) -> int:
