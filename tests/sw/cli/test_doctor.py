@@ -53,6 +53,8 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         code = 1 if answer.startswith("error") else 0
         return SimpleNamespace(returncode=code, stdout=answer, stderr="")
 
+    # Its first call asks a program of the system, and keeps the answer.
+    doctor.platform.platform()
     monkeypatch.setattr(doctor.subprocess, "run", run)
     return table
 
