@@ -109,6 +109,9 @@ and the address."""
 MULTIPLIERS = {"SB_MAC16": 8, "MULT18X18D": 9, "MULT9X9": 9, "MULT18X18": 9}
 """Multipliers, and the bits of a factor's low half."""
 
+CONSTANTS = (("VCC", "V", "1"), ("GND", "G", "0"))
+"""Cells that give a constant, their output, and its value."""
+
 PADS = {"SB_IO": "D_OUT_0", "TRELLIS_IO": "I", "TBUF": "I"}
 """Pins, and what an output shows."""
 
@@ -131,6 +134,13 @@ def take_census(netlist: Netlist) -> Census:
     module = json.loads(netlist.json.read_text())["modules"][netlist.board.top]
     cells = {name: cell for name, cell in module["cells"].items()
              if not cell["type"].startswith("$")}
+
+    # Where a family has cells for them, constants are nets.
+    constants = {cell["connections"][port][0]: value for cell in cells.values()
+                 for kind, port, value in CONSTANTS if cell["type"] == kind}
+    for cell in cells.values():
+        for bits in cell["connections"].values():
+            bits[:] = [constants.get(bit, bit) for bit in bits]
 
     drivers: dict[int, tuple[str, str, str]] = {}
     sinks: dict[int, list[tuple[str, str]]] = defaultdict(list)
