@@ -18,14 +18,14 @@ import typer
 from numpy.typing import NDArray
 from rich.markup import escape
 
-from trilight.hw.support.boards import DEFAULT_BOARD, board_device
+from trilight.hw.support.boards import DEFAULT_BOARD, board_device, board_names
 from trilight.hw.support.extras import missing, pip_install
 from trilight.hw.support.terminal import Console
 from trilight.sw.api import open_board, report
 from trilight.sw.checkpoint.model import is_imported
 from trilight.sw.errors import EvaluationError, MissingPackageError, TargetError, TrilightError
 from trilight.sw.host.driver import MAX_TOKENS, check_request
-from trilight.sw.model.bundled import default_model_path
+from trilight.sw.model.bundled import bundled_model, default_model_path
 from trilight.sw.model.image import compile_image, read_image
 from trilight.sw.model.model import Model
 from trilight.sw.model.text import prompt_for, read_text
@@ -157,7 +157,7 @@ def generate(
             write_json(json_file, spoken)
         return
     _refuse_boards(boards)
-    loaded = Model.load(model or default_model_path())
+    loaded = Model.load(model or _model_of(target))
     for number, text in enumerate(prompt):
         prompt[number], changes = prompt_for(loaded.vocab, text)
         tell_changes(changes, "the prompt")
@@ -449,6 +449,14 @@ def _check_waves(waves: Path, prompts: Sequence[str], tokens: int) -> None:
                           f"{drawn * WAVES_MB / 1000:,.1f} GB; at most {MOST_WAVES} are drawn, as "
                           'with --prompt A --tokens 1')
     write_file(waves, b"")
+
+
+def _model_of(target: str) -> Path:
+    """Return the largest bundled model that the board in a target's name holds, or the default."""
+    _, _, board = target.partition(":")
+    if board != DEFAULT_BOARD and board in board_names():
+        return bundled_model(board_device(board)) or default_model_path()
+    return default_model_path()
 
 
 def _refuse_boards(boards: int) -> None:

@@ -36,7 +36,7 @@ from trilight.sw.errors import (
     WrongDeviceError,
     WrongTokenError,
 )
-from trilight.sw.model.bundled import default_model_path
+from trilight.sw.model.bundled import bundled_model, default_model_path
 from trilight.sw.model.image import Image, compile_image
 from trilight.sw.model.model import Model
 from trilight.sw.reference.sampler import Sampler, temperature_to_fixed
@@ -329,8 +329,10 @@ class Board:
             The board has been closed, or does not answer any more.
         """
         self._check_open()
-        model = source if isinstance(source, Model) else Model.load(
-            default_model_path() if source is None else source)
+        if source is None:
+            # The largest that it holds; if it holds none, the error says how large one is.
+            source = bundled_model(self.identity.device) or default_model_path()
+        model = source if isinstance(source, Model) else Model.load(source)
         image = compile_image(model, self.identity.device)
         self._generation += 1
         if self.model is None or self.model.sha256 != model.sha256 or not self._sound:
