@@ -36,7 +36,14 @@ from .families.board import FamilyBoard
 from .guard import Comparison, Record, check, compare, load_record, number, record
 from .guards import record_path
 from .programmer import Part, find_programmer
-from .releases import bitstream_path, load_release, module_path, pack_bitstream, release_path
+from .releases import (
+    bitstream_path,
+    load_bitstream,
+    load_release,
+    module_path,
+    pack_bitstream,
+    release_path,
+)
 
 __all__ = ["BOARD_FIGURES", "RELEASE", "RELEASE_MODULE", "bitstream_for", "build_command",
            "flash_design", "guard_command"]
@@ -168,14 +175,29 @@ def _renew_module(board: BoardDesign, progress: Progress) -> None:
 
 
 def bitstream_for(board: BoardDesign, seeds: str | None, progress: Progress) -> bytes:
-    """Return the bitstream of a board: that of the seeds, or of the released design's seed.
+    """Return the bitstream of a board: that of the seeds, or the one of the released design.
+
+    The latter travels with the package for some boards, and then nothing is placed; a design that
+    was changed is built.
 
     Raises
     ------
     BuildError
-        It cannot be built.
+        It cannot be built, or what travels is damaged.
     """
+    if seeds is None and (ready := _ready_made(board)) is not None:
+        progress(f"taking the released bitstream of {board.name}, as its design is unchanged")
+        return ready
     return build(board, seeds=_seeds(board, seeds), progress=progress).bitstream.read_bytes()
+
+
+def _ready_made(board: BoardDesign) -> bytes | None:
+    """Return the released bitstream of a board, if it is of this very design."""
+    released = load_release(board.name)
+    data = load_bitstream(board.name)
+    if released is None or data is None or design_sha256(board) != released["design_sha256"]:
+        return None
+    return data
 
 
 def flash_design(name: str | None, progress: Progress) -> None:

@@ -3,14 +3,16 @@
 import hashlib
 import json
 import lzma
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from trilight.boards import listing, releases
+from trilight.boards import command, listing, releases
 from trilight.boards.echo import Echo
+from trilight.boards.icebreaker import Icebreaker
 from trilight.hw.contract.errors import BuildError
-from trilight.hw.flow.build import find_board
+from trilight.hw.flow.build import DEFAULT_SEEDS, design_sha256, find_board
 from trilight.hw.support.boards import board_names
 from trilight.sw.cli.app import main
 from trilight.sw.report.boards import board_speed
@@ -46,6 +48,32 @@ def test_a_damaged_bitstream_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
         path.write_bytes(wrong)
         with pytest.raises(BuildError, match="is not the bitstream that"):
             releases.load_bitstream("board")
+
+
+def test_a_released_bitstream_is_taken_if_the_design_is_unchanged(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    board = Icebreaker(chip=Echo)
+    released = {"design_sha256": design_sha256(board), "seed": 2}
+    monkeypatch.setattr(command, "load_release", lambda _board: released)
+    monkeypatch.setattr(command, "load_bitstream", lambda _board: b"released")
+    asked = []
+
+    def build(board: object, *, seeds: Sequence[int], progress: object) -> None:
+        asked.append(list(seeds))
+        raise BuildError("placed")
+
+    monkeypatch.setattr(command, "build", build)
+    said: list[str] = []
+    assert command.bitstream_for(board, None, said.append) == b"released"
+    assert "unchanged" in said[0]
+    # Others are placed: seeds that were asked for, another clock, a change of the design.
+    for other, seeds in ((board, "4"), (Icebreaker(chip=Echo, frequency=24e6), None)):
+        with pytest.raises(BuildError, match="placed"):
+            command.bitstream_for(other, seeds, said.append)
+    released["design_sha256"] = "0" * 64
+    with pytest.raises(BuildError, match="placed"):
+        command.bitstream_for(board, None, said.append)
+    assert asked == [[4], [*DEFAULT_SEEDS], [*DEFAULT_SEEDS]]
 
 
 @pytest.mark.parametrize("name", RELEASED)
