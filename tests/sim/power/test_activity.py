@@ -11,6 +11,8 @@ from amaranth.lib.memory import Memory
 
 from trilight.boards.echo import Echo
 from trilight.boards.icebreaker import Icebreaker
+from trilight.boards.tang_nano_20k import TangNano20k
+from trilight.boards.ulx3s import Ulx3s45F
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.flow.build import synthesise
 from trilight.hw.support.boards import board_device
@@ -26,6 +28,27 @@ from trilight.sw.power import COUNTED
 DEVICE = board_device()
 
 WINDOW = 256
+
+
+class CountingAnywhere(Echo):
+    """A chip of cells that every family has.
+
+    Eight flip-flops count. A block RAM is read in every second cycle and written in every fourth
+    one; a 16x16 product has a factor that changes in every cycle.
+    """
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.memory = memory = Memory(shape=16, depth=1024, init=[])
+        read, write = memory.read_port(), memory.write_port()
+        count = Signal(8)
+        wide, large = Signal(16), Signal(32)
+        m.d.comb += [read.addr.eq(count >> 2), read.en.eq(count[0]), write.addr.eq(count),
+                     write.data.eq(wide), write.en.eq(count[:2] == 3),
+                     wide.eq(Cat(count, count))]
+        m.d.sync += [count.eq(count + 1), large.eq(wide * wide),
+                     self.tx.eq(read.data.xor() ^ large.xor())]
+        return m
 
 
 class Counting(Echo):
@@ -220,3 +243,24 @@ def test_activity_of_the_chip(seed: int, sequences: int) -> None:
     # The first words of a stage may be read at the end of the one before.
     assert reading["mix"] == pytest.approx(breakdown.tokens * 2 * 3 * 40, rel=0.1)
     assert 0 < reading["head"] < reading["residual"] < reading["glu"] + reading["mix"]
+
+
+@pytest.mark.parametrize("board", [Ulx3s45F, TangNano20k])
+def test_cells_of_other_families_are_counted(board: type[Ulx3s45F] | type[TangNano20k]) -> None:
+    netlist = synthesise(board(chip=CountingAnywhere))
+    census = take_census(netlist)
+    bench = NativeBench(netlist, census.probe)
+    bench.run(WINDOW)
+    bench.count(busy=False, length=WINDOW)
+    bench.run(WINDOW)
+    found = census.activity(bench.windows()[0])
+    bench.close()
+    assert found.clock_nets == 1
+    assert found.ff_clocked == sum(number for cell, number in netlist.cells.items()
+                                   if cell.startswith(("TRELLIS_FF", "DFF")))
+    # The port that writes is enabled in every cycle, and reads where it does not write.
+    assert found.ebr_accesses == pytest.approx(1 + 1 / 2)
+    # Halves of 9 and 7 bits: the upper one changes in every second cycle, the lower in each.
+    assert found.dsp_ops == pytest.approx(3 + 1 / 2)
+    # A counter's bits change twice a cycle in all, and what they feed at least as often.
+    assert found.net_transitions > 4
