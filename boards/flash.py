@@ -28,7 +28,7 @@ ERASED = b"\xff"
 
 
 class ImageMaker(Protocol):
-    """What makes a flash image.
+    """Maker of a flash image.
 
     ``model`` is a file, or ``None`` for the bundled model; ``say`` a prompt or ``None``. It raises
     an error that names the boards with room for the model if this device has none.
