@@ -113,6 +113,31 @@ def test_imports_use_the_package_name() -> None:
     assert wrong == []
 
 
+MAY_NAME_A_BOARD = {
+    "hw/support/boards.py": "states the default board, once",
+    "hw/flow/ice40.py": "toolchain of the family; which coefficients are its",
+    "sim/bitstream": "reads the bitstreams of that part",
+    "sw/power": "coefficients and published measurements of that part",
+    "sw/meters/wiring.py": "where to cut the trace of that board",
+    "sim/power/command.py": "help: clocks that are computed of the default board",
+    "sw/cli/plan.py": "help: boards of the table of memories",
+    "sw/cli/app.py": "examples below the help",
+}
+"""Files that may name a board, or the part of one, and why."""
+
+
+def test_boards_are_named_in_their_files_alone() -> None:
+    """A board is discovered, and its device passed down: see ``trilight.hw.support.boards``."""
+    boards = PROJECT["project"]["entry-points"]["trilight.boards"]
+    pattern = re.compile(rf"\b(?:{'|'.join(map(re.escape, boards))})\b|UP5K", re.IGNORECASE)
+    wrong = [f"{place}:{number}: {line.strip()}"
+             for folder in ("hw", "sw", "sim") for path in package_files(folder, ".py")
+             if not (place := str(path.relative_to(ROOT))).startswith(tuple(MAY_NAME_A_BOARD))
+             for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+             if pattern.search(line)]
+    assert wrong == []
+
+
 def test_host_loads_no_gateware() -> None:
     script = """
 import importlib, pkgutil, sys

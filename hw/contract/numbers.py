@@ -60,3 +60,7 @@ class NumberFormats:
 
 
 NUMBERS = NumberFormats()
+"""Formats of all models. They are no sizes of a device, but arithmetic that is trained for: another
+width anywhere makes other logits, on every device, in reference, trainer and files alike. So they
+are stated here once and not passed down. What depends on the sizes of a device, such as the width
+of a sum, is a property of ``Device``."""

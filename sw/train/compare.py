@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from trilight.hw.support.boards import board_device
+from trilight.hw.support.boards import DEFAULT_BOARD, board_device
 from trilight.sw.model.model import MATRICES, Model
 from trilight.sw.power import BOUNDARY, Activity, estimate_power
 from trilight.sw.power.operations import WorkEnergy, energy_of_work
@@ -179,8 +179,8 @@ def _ternary(path: Path, text: Corpus) -> list[tuple[dict[str, Any], WorkEnergy]
 
 
 def _fpga_core(model: Model) -> dict[str, Any]:
-    """Return the power model's energy of a character on the released build of the iCEBreaker."""
-    release = load_releases()["icebreaker"]
+    """Return the power model's energy of a character on the default board's released build."""
+    release = load_releases()[DEFAULT_BOARD]
     activity = release["activity"]
     estimate = estimate_power(
         Activity.from_dict(activity["busy"]), release["clock_hz"], pll=release["pll"],

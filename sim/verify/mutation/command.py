@@ -91,8 +91,8 @@ def gateware(
     known, sizes = board_device(), board_device(board)
     if replace(sizes, name=known.name, weight_memory=known.weight_memory) != known:
         raise SimulationError(f"the regression is written for the sizes of the {known.name}, and "
-                              f"those of {board} are others; choose a board with an UP5K or an "
-                              "ECP5-45F, and see trilight soak for the others")
+                              f"those of {board} are others; choose {DEFAULT_BOARD} or a board of "
+                              "the same sizes, and see trilight soak for the others")
     earlier = None if again is None else _read(again)
     if earlier is not None:
         seed = earlier["seed"]
