@@ -82,7 +82,7 @@ class Device:
     adapt_rows: int = 256
     """Rows of biases by the last two tokens, found by a hash; a power of two."""
     terminal: bool = False
-    """Whether a person may type to it, without a host: needs at most 256 tokens."""
+    """True if a person may type to it, without a host: needs at most 256 tokens."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

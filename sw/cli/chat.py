@@ -58,7 +58,7 @@ class Chat:
     text: str = ""
     """All that was typed and generated since the beginning."""
     changes: tuple[str, ...] = field(default=(), init=False)
-    """What of the last line is read otherwise than it was typed."""
+    """Changes: what of the last line is read otherwise than it was typed."""
 
     @property
     def model(self) -> Model:

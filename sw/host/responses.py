@@ -61,10 +61,10 @@ class Identity:
         (_, _, trits, lanes, clock_hz, clocks_per_bit, build_id, *values) = IDENTITY.unpack(payload)
         *values, adaptation = values
         sizes: dict[str, Any] = dict(zip(SIZES, values, strict=True))
+        sizes |= Device.adaptation_of(adaptation)
         try:
             device = Device(name=name, trits=trits, lanes=lanes,
-                            weight_memory=_memory(sizes["weight_words"]), **sizes,
-                            **Device.adaptation_of(adaptation))
+                            weight_memory=_memory(sizes["weight_words"]), **sizes)
             if wrong := _contradiction(device):
                 raise CapacityError(wrong)
         except CapacityError as error:

@@ -59,7 +59,7 @@ class Verdict(enum.StrEnum):
     WRONG = "wrong"
     """Other tokens, or a memory that does not keep what is written."""
     DEAD = "dead"
-    """It stopped answering, or refused what it should do."""
+    """The chip stopped answering, or refused what it should do."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from .session import POLL_S, STALLED_POLLS
 __all__ = ["WeightCheck"]
 
 WEIGHT_WORD_BYTES = 8
-"""Of a weight word of 8 lanes, which most devices have."""
+"""Bytes of a weight word of 8 lanes, which most devices have."""
 
 
 class WeightCheck:
