@@ -15,6 +15,8 @@ __all__ = ["ARCHITECTURE", "CheckpointConfig", "read_config", "read_json"]
 
 ARCHITECTURE = "HGRNBitForCausalLM"
 MODEL_TYPE = "hgrn_bit"
+_MAX_BYTES = 8 << 20
+"""Of a JSON file: what it becomes in memory is bounded too."""
 
 _KNOWN = {
     "bitnet": "a BitNet transformer",
@@ -105,6 +107,12 @@ def read_json(path: Path) -> dict[str, Any]:
         It cannot be read, or holds something else.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise CheckpointError(f"{path} is no file; give a checkpoint's folder as it is "
+                                  "published")
+        if path.exists() and path.stat().st_size > _MAX_BYTES:
+            raise CheckpointError(f"{path} has {path.stat().st_size:,} bytes, which no published "
+                                  "checkpoint's has; download it again")
         value = json.loads(path.read_bytes())
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}; give a checkpoint's "

@@ -7,6 +7,7 @@ here and not through a package that knows ggml's types only.
 
 import math
 import struct
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from trilight.sw.errors import CheckpointError
 
 from .containers import BLOCKS
-from .tensors import StoredTensor, map_file
+from .tensors import StoredTensor, map_file, refuse_overlaps
 
 __all__ = ["PACKED", "GgufFile", "open_gguf"]
 
@@ -34,6 +35,12 @@ _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<
 _STRING, _ARRAY = 8, 9
 _ALIGNMENT = 32
 _MAX = 1 << 40
+_MAX_HEAD = 64 << 20
+_MAX_TEXT = 1 << 20
+_MAX_NAME = 256
+_MAX_ENTRIES = 1 << 16
+_DEEPEST = 4
+"""Arrays of arrays."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +50,7 @@ class GgufFile:
     Attributes
     ----------
     metadata : dict
-        Values by key; arrays as tuples.
+        Values by key; ``None`` of arrays.
     tensors : dict of StoredTensor
         By name, shapes with rows first.
     """
@@ -61,35 +68,55 @@ class _Reader:
         self.at = 0
 
     def number(self, form: str) -> Any:
-        size = struct.calcsize(form)
-        if self.at + size > len(self.data):
-            raise CheckpointError(f"{self.path} is truncated within its head; download it again")
-        value, = struct.unpack(form, self.data[self.at:self.at + size].tobytes())
-        self.at += size
+        begin = self.at
+        self.skip(struct.calcsize(form))
+        value, = struct.unpack(form, self.data[begin:self.at].tobytes())
         return value
 
-    def text(self) -> str:
+    def text(self, most: int = _MAX_TEXT) -> str:
         length = self.number("<Q")
-        if self.at + length > len(self.data):
-            raise CheckpointError(f"{self.path} is truncated within its head; download it again")
-        raw = self.data[self.at:self.at + length].tobytes()
-        self.at += length
-        return raw.decode(errors="replace")
+        if length > most:
+            raise CheckpointError(f"{self.path} is damaged: a text of {length:,} bytes is in its "
+                                  "head; download it again")
+        begin = self.at
+        self.skip(length)
+        return self.data[begin:self.at].tobytes().decode(errors="replace")
 
-    def value(self, kind: int, depth: int = 0) -> Any:
+    def value(self, kind: int) -> Any:
+        """A value; ``None`` of an array, which nothing here asks for."""
         if kind == _STRING:
             return self.text()
-        if kind == _ARRAY and depth < 4:
-            inner, length = self.number("<I"), self.number("<Q")
-            return tuple(self.value(inner, depth + 1) for _ in range(self.bounded(length)))
+        if kind == _ARRAY:
+            return self.pass_array()
+        return self.number(self.scalar(kind))
+
+    def pass_array(self, depth: int = 0) -> None:
+        """Go past an array without keeping it."""
+        kind, length = self.number("<I"), self.number("<Q")
+        if kind == _STRING:
+            for _ in range(self.bounded(length)):
+                self.skip(self.number("<Q"))
+        elif kind == _ARRAY and depth < _DEEPEST:
+            for _ in range(self.bounded(length)):
+                self.pass_array(depth + 1)
+        else:
+            self.skip(length * struct.calcsize(self.scalar(kind)))
+
+    def skip(self, size: int) -> None:
+        if self.at + size > min(len(self.data), _MAX_HEAD):
+            raise CheckpointError(f"{self.path} is truncated within its head; download it again")
+        self.at += size
+
+    def scalar(self, kind: int) -> str:
+        """Form of a number."""
         if kind not in _SCALARS:
             raise CheckpointError(f"{self.path} is no GGUF file that can be read: it has a value "
                                   f"of type {kind}; download it again")
-        return self.number(_SCALARS[kind])
+        return _SCALARS[kind]
 
-    def bounded(self, count: int) -> int:
+    def bounded(self, count: int, most: int = _MAX_HEAD) -> int:
         """A number of things, of which each takes a byte at least."""
-        if count > len(self.data) - self.at:
+        if count > min(len(self.data) - self.at, most):
             raise CheckpointError(f"{self.path} is damaged: its head promises {count:,} entries; "
                                   "download it again")
         return count
@@ -112,10 +139,10 @@ def open_gguf(path: Path) -> GgufFile:
         raise CheckpointError(f"{path} is of GGUF version {version}; versions 2 and 3 can be read")
     tensors, values = reader.number("<Q"), reader.number("<Q")
     metadata: dict[str, Any] = {}
-    for _ in range(reader.bounded(values)):
+    for _ in range(reader.bounded(values, _MAX_ENTRIES)):
         key = reader.text()
         metadata[key] = reader.value(reader.number("<I"))
-    infos = [_info(reader) for _ in range(reader.bounded(tensors))]
+    infos = [_info(reader) for _ in range(reader.bounded(tensors, _MAX_ENTRIES))]
     alignment = metadata.get("general.alignment", _ALIGNMENT)
     if not isinstance(alignment, int) or not 0 < alignment <= 1 << 20:
         raise CheckpointError(f"{path} is damaged: its alignment is {alignment!r}")
@@ -132,7 +159,7 @@ class _Info:
 
 
 def _info(reader: _Reader) -> _Info:
-    name, dimensions = reader.text(), reader.number("<I")
+    name, dimensions = reader.text(_MAX_NAME), reader.number("<I")
     if dimensions > 4:
         raise CheckpointError(f"{reader.path} is damaged: tensor {name} has {dimensions} "
                               "dimensions")
@@ -145,11 +172,15 @@ def _info(reader: _Reader) -> _Info:
 
 def _tensors(path: Path, data: NDArray[np.uint8], infos: list[_Info],
              base: int) -> dict[str, StoredTensor]:
-    offsets = sorted(info.offset for info in infos)
-    tensors = {}
+    offsets = [*sorted(info.offset for info in infos), len(data) - base]
+    tensors: dict[str, StoredTensor] = {}
+    places: dict[str, tuple[int, int]] = {}
     for info in infos:
-        after = next((offset for offset in offsets if offset > info.offset), len(data) - base)
+        after = offsets[min(bisect_right(offsets, info.offset), len(infos))]
         kind, size = _kind(path, info, after - info.offset)
+        if info.name in tensors:
+            raise CheckpointError(f"{path} is damaged: tensor {info.name} is there twice")
+        places[info.name] = info.offset, info.offset + size
         if base + info.offset + size > len(data):
             raise CheckpointError(f"{path} is truncated: tensor {info.name} ends at byte "
                                   f"{base + info.offset + size:,}, the file has {len(data):,}; "
@@ -157,6 +188,7 @@ def _tensors(path: Path, data: NDArray[np.uint8], infos: list[_Info],
         begin = base + info.offset
         tensors[info.name] = StoredTensor(info.name, kind, info.shape, data[begin:begin + size],
                                           path.name)
+    refuse_overlaps(path, places)
     return tensors
 
 

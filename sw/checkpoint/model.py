@@ -269,13 +269,13 @@ class _Writer:
         self._part.unlink(missing_ok=True)
 
 
-def _tensor_sizes(checkpoint: Checkpoint,
-                  tokenizer: bytes) -> dict[str, tuple[str, tuple[int, ...]]]:
-    shape = checkpoint.shape
+def _sizes(shape: Shape, tokenizer_bytes: int,
+           bounded: bool) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Kind and shape of every tensor of a file."""
     sizes: dict[str, tuple[str, tuple[int, ...]]] = {
         "embedding": ("I32", (shape.vocabulary, shape.hidden)),
-        "tokenizer": ("U8", (len(tokenizer),))}
-    if checkpoint.config.lower_bounds:
+        "tokenizer": ("U8", (tokenizer_bytes,))}
+    if bounded:
         sizes["lower_bounds"] = ("I32", (shape.layers, shape.hidden))
     for layer, name in _matrices(shape):
         rows, columns = shape.matrix(name)
@@ -321,7 +321,9 @@ def import_checkpoint(checkpoint: Checkpoint, path: Path, *, tokenizer: bytes = 
     CheckpointError
         A weight is not finite or not ternary, or the file cannot be written.
     """
-    writer = _Writer(path, _tensor_sizes(checkpoint, tokenizer))
+    _check_width(checkpoint.shape)
+    writer = _Writer(path, _sizes(checkpoint.shape, len(tokenizer),
+                                 checkpoint.config.lower_bounds))
     try:
         about = _write(checkpoint, writer, tokenizer, progress)
         writer.finish({**about, "licence": licence})
@@ -329,6 +331,15 @@ def import_checkpoint(checkpoint: Checkpoint, path: Path, *, tokenizer: bytes = 
         writer.abandon()
         raise
     return ImportedModel.load(path, verify=False)
+
+
+def _check_width(shape: Shape) -> None:
+    """Refuse matrices whose sums would not fit their width."""
+    most = ((1 << FORMATS.acc_bits - 1) - 1) // FORMATS.act_max
+    if max(shape.hidden, shape.inner) > most:
+        raise CheckpointError(f"a matrix has {max(shape.hidden, shape.inner):,} columns, and sums "
+                              f"of {FORMATS.acc_bits} bits hold {most:,}; no published model is as "
+                              "wide")
 
 
 def _write(checkpoint: Checkpoint, writer: _Writer, tokenizer: bytes,
@@ -391,35 +402,63 @@ def _load(path: Path, verify: bool) -> ImportedModel:
     if about.get("version") != _VERSION:
         raise CheckpointError(f"it is of format version {about.get('version')!r}, not {_VERSION}")
     shape = Shape(**about["shape"])
+    _check_width(shape)
+    if shape.layers > len(tensors):
+        raise CheckpointError(f"it has too few tensors for {shape.layers:,} layers")
     if verify:
         _verify(path, about["sha256"])
-    expected: dict[str, tuple[int, ...]] = {"embedding": (shape.vocabulary, shape.hidden)}
-    for layer, name in _matrices(shape):
-        rows, columns = shape.matrix(name)
-        expected[f"{_key(name, layer)}.weights"] = (-(-columns // 5), rows)
-        expected[f"{_key(name, layer)}.gain"] = (columns,)
-    for name, size in expected.items():
-        if tensors[name].shape != size:
-            raise CheckpointError(f"tensor {name} must have shape {list(size)}, "
-                                  f"not {list(tensors[name].shape)}")
+    sizes = _sizes(shape, len(tensors["tokenizer"].data), "lower_bounds" in tensors)
+    for name, (kind, size) in sizes.items():
+        if (tensors[name].kind, tensors[name].shape) != (kind, size):
+            raise CheckpointError(f"tensor {name} must be {kind} {list(size)}, not "
+                                  f"{tensors[name].kind} {list(tensors[name].shape)}")
 
     def matrix(name: str, layer: int | None = None) -> ImportedMatrix:
         key = _key(name, layer)
         gain_frac, norm_frac, scale, scale_frac = tensors[f"{key}.scalars"].integers("<i4").tolist()
-        norm = tensors[f"{key}.norm"].integers("<i4") if name in GAINS else None
-        return ImportedMatrix(tensors[f"{key}.weights"].integers("<u1"),
-                              tensors[f"{key}.gain"].integers("<i4"), gain_frac, norm, norm_frac,
-                              scale, scale_frac)
+        found = ImportedMatrix(
+            tensors[f"{key}.weights"].integers("<u1"), tensors[f"{key}.gain"].integers("<i4"),
+            gain_frac, tensors[f"{key}.norm"].integers("<i4") if name in GAINS else None,
+            norm_frac, scale, scale_frac)
+        _check_matrix(key, found)
+        return found
 
     bounds = tensors.get("lower_bounds")
+    if bounds is not None:
+        _check_range("lower_bounds", bounds.integers("<i4"), 0, 1 << FORMATS.sigmoid_bits)
+    residual_frac = about["residual_frac"]
+    if not isinstance(residual_frac, int) or abs(residual_frac) > _MOST_FRACTION:
+        raise CheckpointError(f"its residual stream has {residual_frac!r} fraction bits")
     return ImportedModel(
-        shape=shape, residual_frac=about["residual_frac"],
+        shape=shape, residual_frac=residual_frac,
         embedding=tensors["embedding"].integers("<i4"),
         lower_bounds=None if bounds is None else bounds.integers("<i4"),
         layers=tuple({name: matrix(name, layer) for name in LAYER_MATRICES}
                      for layer in range(shape.layers)),
         head=matrix("head"), about=about, tokenizer=tensors["tokenizer"].data.tobytes(),
         sha256=about["sha256"])
+
+
+_MOST_FRACTION = 512
+"""Of any value: twice what products of single-precision numbers need."""
+
+
+def _check_matrix(key: str, matrix: ImportedMatrix) -> None:
+    """Refuse integers that the contract's widths do not hold."""
+    for what, values, bits in (("gain", matrix.gain, FORMATS.gain_bits),
+                               ("norm", matrix.norm, FORMATS.norm_bits)):
+        if values is not None:
+            _check_range(f"{key}.{what}", values, 1 - (1 << bits - 1), (1 << bits - 1) - 1)
+    fractions = (matrix.gain_frac, matrix.norm_frac, matrix.scale_frac)
+    if (max(map(abs, fractions)) > _MOST_FRACTION or matrix.norm_frac > FORMATS.max_norm_frac
+            or matrix.scale.bit_length() != FORMATS.scale_bits):
+        raise CheckpointError(f"tensor {key}.scalars is out of range: {fractions}, {matrix.scale}")
+
+
+def _check_range(name: str, values: NDArray[np.int32], least: int, most: int) -> None:
+    low, high = int(values.min()), int(values.max())
+    if low < least or high > most:
+        raise CheckpointError(f"tensor {name} must be in [{least}, {most}], not {low} ... {high}")
 
 
 def _verify(path: Path, promised: str) -> None:

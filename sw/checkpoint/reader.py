@@ -69,6 +69,27 @@ def ternarise(tensor: StoredTensor) -> TernaryMatrix:
     return TernaryMatrix(codes, float(np.float32(1) / inverse))
 
 
+def refuse_links(folder: Path) -> None:
+    """Refuse a folder with links to files elsewhere, which might be anything of the user's.
+
+    In the cache of huggingface_hub the files of ``snapshots/REVISION`` are links to ``blobs``.
+
+    Raises
+    ------
+    CheckpointError
+        There is one.
+    """
+    real = folder.resolve()
+    allowed = [real]
+    if real.parent.name == "snapshots":
+        allowed.append(real.parent.parent / "blobs")
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() and not any(path.resolve().is_relative_to(place)
+                                         for place in allowed):
+            raise CheckpointError(f"{path} is a link to {path.resolve()}, outside the checkpoint; "
+                                  "copy the file into the folder")
+
+
 class Checkpoint:
     """A checkpoint, checked: every tensor is there, of its shape, and no other.
 
@@ -96,6 +117,7 @@ class Checkpoint:
         if not folder.is_dir():
             raise CheckpointError(f"{folder} is no folder; give the folder of a checkpoint, with "
                                   "config.json and the weights")
+        refuse_links(folder)
         self.folder = folder
         self.config = read_config(folder)
         self._tensors = _read_any(folder)

@@ -3,8 +3,10 @@
 import json
 import math
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +17,16 @@ from trilight.sw.errors import CheckpointError
 
 from .config import read_json
 
-__all__ = ["FLOATS", "StoredTensor", "map_file", "open_safetensors", "read_folder"]
+__all__ = ["FLOATS", "StoredTensor", "map_file", "open_safetensors", "read_folder",
+           "refuse_overlaps"]
 
 INDEX = "model.safetensors.index.json"
 
 _SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1,
           "BOOL": 1}
 FLOATS = ("F32", "F16", "BF16")
-_MAX_HEADER = 100 << 20
-"""What the safetensors library allows too."""
+_MAX_HEADER = 8 << 20
+"""A hundred times that of the largest published model; what it becomes in memory is bounded too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,9 +88,12 @@ def map_file(path: Path) -> NDArray[np.uint8]:
     Raises
     ------
     CheckpointError
-        It cannot be read.
+        It cannot be read, or is no file.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise CheckpointError(f"{path} is no file; give a checkpoint's folder as it is "
+                                  "published")
         if path.stat().st_size == 0:
             raise CheckpointError(f"{path} is empty; download it again")
         return np.memmap(path, np.uint8, "r")
@@ -109,6 +115,7 @@ def open_safetensors(path: Path) -> tuple[dict[str, StoredTensor], dict[str, str
     if not isinstance(metadata, dict):
         raise _illegal(path, "its metadata is no object")
     tensors = {name: _stored(path, name, entry) for name, entry in header.items()}
+    refuse_overlaps(path, {name: (start, stop) for name, (_, _, start, stop) in tensors.items()})
     end = max((base + stop for _, _, _, stop in tensors.values()), default=base)
     if len(data) < end:
         raise CheckpointError(f"{path} is truncated: its header promises {end:,} bytes, the file "
@@ -125,12 +132,29 @@ def _header(path: Path, data: NDArray[np.uint8]) -> tuple[dict[str, Any], int]:
         raise CheckpointError(f"{path} is truncated: its header alone has {length:,} bytes, the "
                               f"file has {len(data):,}; download it again")
     try:
-        header = json.loads(data[8:8 + length].tobytes())
+        header = json.loads(data[8:8 + length].tobytes(), object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise _illegal(path, f"its header is no JSON ({error})") from error
     if not isinstance(header, dict):
         raise _illegal(path, "its header is no object")
     return header, 8 + length
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose names are all different."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name is there twice")
+    return found
+
+
+def refuse_overlaps(path: Path, places: Mapping[str, tuple[int, int]]) -> None:
+    """Refuse tensors that share bytes, given begin and end of each."""
+    ordered = sorted((start, stop, name) for name, (start, stop) in places.items() if stop > start)
+    for (_, stop, name), (start, _, other) in pairwise(ordered):
+        if start < stop:
+            raise CheckpointError(f"{path} is damaged: tensors {name} and {other} overlap; "
+                                  "download it again")
 
 
 def _stored(path: Path, name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:

@@ -11,6 +11,7 @@ from trilight.sw.errors import CheckpointError, MissingPackageError, TokenError
 __all__ = ["Tokenizer", "describe_tokenizer", "licence_of", "open_tokenizer", "read_tokenizer"]
 
 _FILES = ("tokenizer.json", "tokenizer.model")
+_MAX_BYTES = 64 << 20
 _NEEDS = ("the model's tokenizer needs the package {}, which is not installed; "
           + pip_install("trilight[tokens]"))
 
@@ -33,11 +34,15 @@ def read_tokenizer(folder: Path) -> bytes:
     Raises
     ------
     CheckpointError
-        It cannot be read.
+        It cannot be read, or is larger than any tokenizer.
     """
     for name in _FILES:
         if (folder / name).is_file():
             try:
+                size = (folder / name).stat().st_size
+                if size > _MAX_BYTES:
+                    raise CheckpointError(f"{folder / name} has {size:,} bytes, which no tokenizer "
+                                          "has; download it again")
                 return (folder / name).read_bytes()
             except OSError as error:
                 raise CheckpointError(f"{folder / name} cannot be read: {error.strerror}"

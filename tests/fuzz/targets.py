@@ -1,6 +1,7 @@
 """Every parser that is fuzzed, by name."""
 
 from .bitstreams import BITSTREAM
+from .checkpoints import CHECKPOINTS
 from .files import CSV, IMAGE, MEASUREMENTS, MODEL, RESULTS, TEXTS
 from .links import ANSWERS, DEVICE
 from .settings import RECORDS, SETTINGS
@@ -20,4 +21,5 @@ TARGETS: dict[str, Target] = {
     "settings": SETTINGS,
     "records": RECORDS,
     "bitstream": BITSTREAM,
+    "checkpoints": CHECKPOINTS,
 }
