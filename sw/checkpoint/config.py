@@ -1,7 +1,6 @@
 """``config.json`` of a checkpoint: which model it is, and whether it can be run."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,8 +76,8 @@ class CheckpointConfig:
         shape = Shape(layers=_integer(config, "num_hidden_layers"), hidden=hidden,
                       inner=_inner(config, hidden), vocabulary=_integer(config, "vocab_size"))
         epsilon = config.get("rms_norm_eps", 1e-6)
-        if not isinstance(epsilon, int | float) or not 0 <= epsilon < math.inf:
-            raise CheckpointError(f"config.json: rms_norm_eps must be a number from 0, "
+        if not isinstance(epsilon, int | float) or not 0 <= epsilon <= 1:
+            raise CheckpointError(f"config.json: rms_norm_eps must be a number from 0 to 1, "
                                   f"not {epsilon!r}")
         return cls(shape=shape, epsilon=float(epsilon),
                    tied=_flag(config, "tie_word_embeddings", False),

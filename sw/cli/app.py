@@ -328,7 +328,7 @@ GROUPS = {
     "To measure": ("bench", "performance", "power", "meter", "calibrate", "field", "impact",
                    "simulation-speed", "training-speed"),
     "To develop": ("guard", "release-check", "soak", "formal", "faults", "mutation",
-                   "verify-layer", "verify-token"),
+                   "verify-layer", "verify-token", "verify-shapes"),
 }
 """Commands as ``trilight --help`` shows them; those of other packages come last."""
 
