@@ -71,8 +71,8 @@ NEXT = struct.Struct("<H")
 STATUS_OF = struct.Struct("<B")
 """Number of the sequence whose saturations are asked for."""
 
-CHAIN_KINDS = ("i", "f", "gate", "residual", "logits")
-"""Values that saturate, in the order of their counts."""
+CHAIN_KINDS = ("i", "f", "gate", "residual", "logits", "any")
+"""Values that saturate, in the order of their counts; ``any`` of a chip that counts them as one."""
 
 CHAIN_STATUS = struct.Struct(f"<32sHHBI{len(CHAIN_KINDS)}I")
 """SHA-256 of the model's tensors, first layer, layer after the last, 1 with the head, tokens since

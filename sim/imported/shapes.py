@@ -16,7 +16,6 @@ import typer
 from rich.table import Table
 
 from trilight.hw.contract.chain import ChainCommand
-from trilight.hw.contract.imported import FORMATS
 from trilight.hw.support.terminal import Console
 from trilight.sw.chain.board import Board
 from trilight.sw.chain.cut import cut_layers
@@ -34,7 +33,9 @@ from .verify import RANDOM_TOKENS, random_model, verify
 __all__ = ["ShapeResult", "random_shape", "verify_shape", "verify_shapes", "verify_shapes_command"]
 
 TOKENS = 3
-WIDTHS = (1, 2, 4, 5, 7, 48, 64, 127, 128, 131, 200, 256, 320)
+LEAST = 4
+"""Fewer rows no engine takes."""
+WIDTHS = (4, 5, 7, 48, 64, 127, 128, 131, 200, 256, 320)
 """Of which two of three sizes are one, and the rest any: multiples of nothing in particular."""
 
 
@@ -50,9 +51,10 @@ class ShapeResult:
         Over which its layers were divided.
     logits_differ : int
         Of the compiled form, and of the boards, from the contract's.
-    rows, wrong : int
-        Row sums of the engine's RTL, and those that differ from the contract's.
+    values, wrong : int
+        Values of the core's RTL, and those that differ from the contract's.
     cycles, planned : int
+        Of a token.
     saturations : int
     seconds : float
     """
@@ -61,7 +63,7 @@ class ShapeResult:
     shape: dict[str, int]
     boards: int
     logits_differ: int
-    rows: int
+    values: int
     wrong: int
     cycles: int
     planned: int
@@ -79,17 +81,18 @@ def random_shape(seed: int) -> Shape:
 
     def size(most: int) -> int:
         named = int(rng.choice(WIDTHS))
-        return named if rng.random() < 2 / 3 and named <= most else int(rng.integers(1, most + 1))
+        return (named if rng.random() < 2 / 3 and named <= most
+                else int(rng.integers(LEAST, most + 1)))
 
     return Shape(layers=int(rng.integers(1, 6)), hidden=size(320), inner=size(700),
-                 vocabulary=size(1500) + 1)
+                 vocabulary=size(1500))
 
 
 def verify_shape(seed: int, lanes: int) -> ShapeResult:
     """Compare all forms of a random model.
 
     The compiled form and boards that share the layers, with the NumPy form, token by token; the
-    engine's RTL, with its sums and the plan's cycles.
+    core's RTL, with every value of it and the plan's cycles.
 
     Parameters
     ----------
@@ -102,19 +105,19 @@ def verify_shape(seed: int, lanes: int) -> ShapeResult:
     rng = np.random.default_rng([seed, 1])
     shape = random_shape(seed)
     model = random_model(shape, seed)
-    if rng.random() < 0.7:
-        model = replace(model, lower_bounds=rng.integers(
-            0, (1 << FORMATS.sigmoid_bits) + 1, (shape.layers, shape.hidden)).astype(np.int32))
+    if rng.random() < 0.3:
+        model = replace(model, lower_bounds=None)
     boards = int(rng.integers(1, shape.layers + 1))
     tokens = rng.integers(0, min(RANDOM_TOKENS, shape.vocabulary), TOKENS).tolist()
     contract = ImportedReference(model)
     want = contract.feed(tokens)
     differ = int(np.count_nonzero(open_runner(model).feed(tokens) != want))
     differ += int(np.count_nonzero(_shared(model, boards, tokens) != want))
-    engine = verify(model, lanes=lanes, token=tokens[0])
+    core = verify(model, lanes=lanes, tokens=tokens)
     return ShapeResult(seed=seed, shape=shape.to_dict(), boards=boards, logits_differ=differ,
-                       rows=engine.rows, wrong=engine.wrong, cycles=engine.cycles,
-                       planned=engine.planned, saturations=contract.saturations.total,
+                       values=core.rows + core.values, wrong=core.wrong + core.wrong_values,
+                       cycles=core.cycles, planned=core.planned,
+                       saturations=contract.saturations.total,
                        seconds=time.perf_counter() - began)
 
 
@@ -173,7 +176,7 @@ def verify_shapes_command(
     """Compare all forms of imported models of many random shapes, every value.
 
     Each shape gets random weights. The compiled form, and boards that share the layers, must give
-    the NumPy form's logits; the engine's RTL its row sums, in the cycles that trilight plan
+    the NumPy form's logits; the core's RTL every value of it, in the cycles that trilight plan
     computes. A seed that fails can be run alone: --shapes 1 --seed SEED.
     """
     check_folder(json_file)
@@ -194,16 +197,17 @@ def verify_shapes_command(
 
 def _show(results: Sequence[ShapeResult]) -> None:
     table = Table(box=None)
-    for title in ("seed", "layers", "hidden", "inner", "vocabulary", "boards", "rows", "cycles",
+    for title in ("seed", "layers", "hidden", "inner", "vocabulary", "boards", "values", "cycles",
                   "differ"):
         table.add_column(title, justify="right")
     for result in results:
         table.add_row(str(result.seed), *(f"{size:,}" for size in result.shape.values()),
-                      str(result.boards), f"{result.rows:,}", f"{result.cycles:,}",
+                      str(result.boards), f"{result.values:,}", f"{result.cycles:,}",
                       str(result.logits_differ + result.wrong)
                       + ("" if result.cycles == result.planned else ", other cycles planned"))
     console = Console()
     console.print(table)
     failed = [result.seed for result in results if not result.passed]
-    console.print(f"{len(results)} shapes, {sum(result.rows for result in results):,} rows on RTL: "
+    values = sum(result.values for result in results)
+    console.print(f"{len(results)} shapes, {values:,} values on RTL: "
                   + (f"seeds {failed} FAILED" if failed else "passed"))

@@ -4,6 +4,8 @@ import ctypes
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 from amaranth.hdl import Shape
@@ -60,6 +62,16 @@ class CoreToken:
     saturations: int
 
 
+@cache
+def _build(device: ImportedDevice) -> Path:
+    """The compiled core; elaborating it takes seconds, however often it was compiled."""
+    probes = probe_bits(device)
+    return compile_component(ImportedCore(device=device), "imported.cpp", [
+        f"-DWORD_BITS={device.engine.packing.word_bits}",
+        f"-DRESIDUAL_BITS={FORMATS.residual_bits}",
+        "-DPROBES=" + " ".join(f"PROBE({name},{bits})" for name, bits in probes.items())])
+
+
 class NativeImportedCore:
     """A core of a device, whatever its sizes.
 
@@ -75,12 +87,7 @@ class NativeImportedCore:
 
     def __init__(self, device: ImportedDevice) -> None:
         self.device = device
-        probes = probe_bits(device)
-        self._library = ctypes.CDLL(str(compile_component(ImportedCore(device=device),
-                                                          "imported.cpp", [
-            f"-DWORD_BITS={device.engine.packing.word_bits}",
-            f"-DRESIDUAL_BITS={FORMATS.residual_bits}",
-            "-DPROBES=" + " ".join(f"PROBE({name},{bits})" for name, bits in probes.items())])))
+        self._library = ctypes.CDLL(str(_build(device)))
         self._library.imported_new.restype = ctypes.c_void_p
         self._image: CoreImage | None = None
         self._padded = np.zeros((0, 8), np.uint8)

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trilight.hw.contract.chain import (
     CHAIN_KINDS,
@@ -28,11 +27,11 @@ from trilight.hw.contract.chain import (
 )
 from trilight.hw.contract.imported import FORMATS
 from trilight.sw.checkpoint.model import ImportedModel
-from trilight.sw.checkpoint.run import Runner, open_runner
 from trilight.sw.errors import ChainError, TrilightError
 from trilight.sw.host.frames import Frame
 
 from .link import Assembler, ChainLink, Vector
+from .part import Part, has_head, open_part
 
 __all__ = ["KEY_BYTES", "Board", "main"]
 
@@ -50,15 +49,18 @@ class Board:
     model : ImportedModel
     layers : range
         Its layers; the board with the last one has the head too.
+    target : str
+        What runs them.
     """
 
-    def __init__(self, model: ImportedModel, layers: range) -> None:
+    def __init__(self, model: ImportedModel, layers: range, target: str = "reference") -> None:
         self.model = model
         self.layers = layers
-        self.head = layers.stop == model.shape.layers
+        self.head = has_head(model, layers)
         self.tokens = 0
+        self._target = target
         self._run = 0
-        self._runners: dict[int, Runner] = {}
+        self._parts: dict[int, Part] = {}
         self._positions: dict[int, int] = {}
 
     def take(self, vector: Vector) -> Vector | Frame | None:
@@ -77,40 +79,33 @@ class Board:
             self._positions.clear()
         expected = self._positions.get(vector.sequence, 0)
         if vector.position == 0:
-            self._runner(vector.sequence).reset()
+            self._part(vector.sequence).reset()
         elif vector.position != expected:
             return refusal(vector, Refusal.POSITION, expected)
         most = 1 << FORMATS.residual_bits - 1
         if vector.values.min() < -most or vector.values.max() >= most:
             return refusal(vector, Refusal.INCOMPLETE, expected)
-        runner = self._runner(vector.sequence)
-        result = runner.advance(vector.values, self.layers)
-        command = ChainCommand.RESIDUAL
-        if self.head:
-            command = ChainCommand.LOGITS
-            result = runner.logits(result) if vector.wanted else np.zeros(0, np.int64)
+        result = self._part(vector.sequence).advance(vector.values, vector.wanted)
+        command = ChainCommand.LOGITS if self.head else ChainCommand.RESIDUAL
         self._positions[vector.sequence] = vector.position + 1
         self.tokens += 1
         return Vector(command, vector.run, vector.sequence, vector.position, vector.wanted, result)
 
     def status(self, sequence: int) -> bytes:
         """Payload of a response to STATUS."""
-        counts = (self._runners[sequence].saturations.counts
-                  if sequence in self._positions else {})
+        counts = self._parts[sequence].saturated if sequence in self._positions else {}
         return CHAIN_STATUS.pack(bytes.fromhex(self.model.sha256), self.layers.start,
                                  self.layers.stop, self.head, self.tokens,
                                  *(counts.get(kind, 0) for kind in CHAIN_KINDS))
 
-    def _runner(self, sequence: int) -> Runner:
-        if sequence not in self._runners:
-            self._runners[sequence] = open_runner(self.model)
-        return self._runners[sequence]
+    def _part(self, sequence: int) -> Part:
+        if sequence not in self._parts:
+            self._parts[sequence] = open_part(self._target, self.model, self.layers)
+        return self._parts[sequence]
 
     def warm_up(self) -> None:
         """Compute once, since what is compiled late would hold up the first token."""
-        runner = open_runner(self.model)
-        zeros: NDArray[np.int64] = np.zeros(self.model.shape.hidden, np.int64)
-        runner.logits(runner.advance(zeros, self.layers[:1]))
+        self._part(0).advance(np.zeros(self.model.shape.hidden, np.int64), True)
 
 
 def refusal(vector: Vector, why: Refusal, expected: int) -> Frame:
@@ -247,15 +242,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("model", type=Path)
     parser.add_argument("first", type=int, help="its first layer")
     parser.add_argument("last", type=int, help="the layer after its last one")
+    parser.add_argument("--target", default="reference", help="what runs them")
     given = parser.parse_args(arguments)
     key = bytes.fromhex(sys.stdin.readline())
     try:
-        model = ImportedModel.load(given.model)
+        board = Board(ImportedModel.load(given.model), range(given.first, given.last),
+                      given.target)
+        board.warm_up()
     except TrilightError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    board = Board(model, range(given.first, given.last))
-    board.warm_up()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         sys.stdout.write(f"{listener.getsockname()[1]}\n")
         sys.stdout.flush()

@@ -88,8 +88,10 @@ class _LostError(Exception):
 class _Member:
     """A board's process, and the host's connection to it."""
 
-    def __init__(self, path: Path, layers: range, head: bool, sha256: str) -> None:
+    def __init__(self, path: Path, layers: range, head: bool, sha256: str,
+                 target: str) -> None:
         self.layers, self.head = layers, head
+        self._target = target
         self._path, self._sha256 = path, sha256
         self._process: subprocess.Popen[str] | None = None
         self.link: ChainLink | None = None
@@ -113,7 +115,7 @@ class _Member:
         self.starts += 1
         self._process = subprocess.Popen(
             [sys.executable, "-m", "trilight.sw.chain.board", str(self._path),
-             str(self.layers.start), str(self.layers.stop)],
+             str(self.layers.start), str(self.layers.stop), "--target", self._target],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
@@ -212,6 +214,8 @@ class Chain:
     path : Path
         Of the imported model; each board maps it.
     boards : int
+    target : str
+        What runs the layers of each.
     timeout_s : float
         Silence after which a board counts as dead.
     restarts : int
@@ -226,7 +230,8 @@ class Chain:
         There are more boards than layers, or one does not start.
     """
 
-    def __init__(self, path: Path, boards: int, *, timeout_s: float = 20.0, restarts: int = 2,
+    def __init__(self, path: Path, boards: int, *, target: str = "reference",
+                 timeout_s: float = 20.0, restarts: int = 2,
                  progress: Progress | None = None) -> None:
         if not timeout_s > 0 or restarts < 0:
             raise ChainError("the boards' timeout must be positive and restarts at least 0, not "
@@ -234,7 +239,8 @@ class Chain:
         self.model = ImportedModel.load(path)
         self.recoveries: list[Recovery] = []
         parts = cut_layers(self.model.shape, boards)
-        self._members = [_Member(path, part, number == len(parts), self.model.sha256)
+        self._target = target
+        self._members = [_Member(path, part, number == len(parts), self.model.sha256, target)
                          for number, part in enumerate(parts, 1)]
         self._timeout_s, self._restarts = timeout_s, restarts
         self._progress = progress or (lambda _: None)
@@ -333,8 +339,9 @@ class Chain:
             "layers": [member.layers.start, member.layers.stop - 1], "head": member.head,
             "starts": member.starts} for member in self._members],
             "recoveries": [asdict(recovery) for recovery in self.recoveries],
-            "boundary": "each board is a process of this computer, with the integer reference of "
-                        "its layers; embedding and sampling are the host's"}
+            "target": self._target,
+            "boundary": "each board is a process of this computer, with its layers on the target; "
+                        "embedding and sampling are the host's"}
 
     def _start(self, numbers: Sequence[int] | range) -> None:
         for number in numbers:

@@ -151,8 +151,7 @@ def generate(
     console = Console(stderr=True)
     if model is not None and is_imported(model):
         spoken = generate_text(model, prompt, tokens=tokens, temperature=temperature, seed=seed,
-                               boards=Boards(boards, timeout, restarts), target=target,
-                               console=console)
+                               boards=Boards(boards, target, timeout, restarts), console=console)
         if json_file is not None:
             write_json(json_file, spoken)
         return
@@ -205,7 +204,8 @@ def evaluate(
                                         "beside the model; takes PyTorch.")] = None,
     target: Annotated[str | None, typer.Option(
         "--target", help="Also check on a sample of the text that this target, such as rtl or "
-                         "netlist, draws the same tokens as the reference.")] = None,
+                         "netlist, draws the same tokens as the reference."
+                         " Of an imported model: what runs it, reference, rtl or serial:PORT.")] = None,
     sample: Annotated[int, typer.Option(
         "--sample", min=1, help="Tokens of that check.")] = 64,
     adapt: Annotated[bool, typer.Option(
@@ -245,7 +245,7 @@ def evaluate(
     model = _one_model(file, model)
     if against is not None or (model is not None and is_imported(model)):
         results = _evaluate_imported(model, corpus, against, split, max_tokens,
-                                     Means(Boards(boards), workers, cluster),
+                                     Means(Boards(boards, target or "reference"), workers, cluster),
                                      Console(stderr=True, quiet=quiet))
         if json_file is not None:
             write_json(json_file, results)

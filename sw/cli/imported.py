@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
@@ -20,7 +20,7 @@ from trilight.sw.checkpoint.chip import ImportedChipStream
 from trilight.sw.checkpoint.many import ImportedTexts
 from trilight.sw.checkpoint.model import ImportedModel, import_checkpoint
 from trilight.sw.checkpoint.reader import Checkpoint
-from trilight.sw.checkpoint.run import open_runner, value_ranges
+from trilight.sw.checkpoint.run import Stream, open_runner, value_ranges
 from trilight.sw.checkpoint.text import generate_pieces, text_quality
 from trilight.sw.checkpoint.tokens import describe_tokenizer, licence_of, read_tokenizer
 from trilight.sw.errors import CheckpointError, EvaluationError, TargetError
@@ -131,21 +131,46 @@ def _span(values: list[float], form: str) -> str:
 
 @dataclass(frozen=True)
 class Boards:
-    """Boards that share a model: how many, the silence that one may keep, failures in a row."""
+    """Boards that share a model: how many, what runs each, its silence, failures in a row."""
 
     count: int = 1
+    target: str = "reference"
     timeout_s: float = 20.0
     restarts: int = 2
 
     @contextmanager
-    def chain(self, path: Path, console: Console) -> Iterator[Chain | None]:
-        """The boards, started; nothing of one board, which is this process."""
-        if self.count == 1:
+    def open(self, path: Path, model: ImportedModel,
+             console: Console) -> Iterator[Chain | ImportedChipStream | None]:
+        """Boards that share the model, a chip with all of it, or nothing: this process."""
+        def tell(text: str) -> None:
+            console.print(escape(text), style="dim")
+
+        if self.count > 1:
+            with Chain(path, self.count, target=self.target, timeout_s=self.timeout_s,
+                       restarts=self.restarts, progress=tell) as chain:
+                yield chain
+        elif self.target == "reference":
             yield None
-            return
-        with Chain(path, self.count, timeout_s=self.timeout_s, restarts=self.restarts,
-                   progress=lambda text: console.print(escape(text), style="dim")) as chain:
-            yield chain
+        else:
+            with closing(open_transport(self.target, tell, group=IMPORTED_GROUP)) as transport:
+                with progress_bar(console, f"Loading the model into {self.target}") as advance:
+                    chip = ImportedChipStream(transport, model, advance)
+                yield chip
+
+    def results(self, runs: Chain | ImportedChipStream | None) -> dict[str, Any]:
+        """What the boards or the chip did, ready for JSON."""
+        if runs is None:
+            return {}
+        if isinstance(runs, Chain):
+            return {"chain": runs.results()}
+        return {"chip": {"target": self.target, **vars(runs.counts)}}
+
+
+def _stream(runs: Chain | ImportedChipStream | None, model: ImportedModel) -> Stream:
+    """One stream of tokens there."""
+    if isinstance(runs, Chain):
+        return ChainRunner(runs)
+    return open_runner(model) if runs is None else runs
 
 
 @dataclass(frozen=True)
@@ -157,9 +182,10 @@ class Means:
     cluster: str | None = None
 
     def __post_init__(self) -> None:
-        if self.boards.count > 1 and self.divided:
-            raise EvaluationError("--boards share one model on one text, --workers and --cluster "
-                                  "divide texts; give one of them")
+        if self.divided and self.boards != Boards():
+            raise EvaluationError("--boards and --target are of one text after the other, "
+                                  "--workers and --cluster divide texts by the reference; give "
+                                  "one of them")
 
     @property
     def divided(self) -> bool:
@@ -185,10 +211,10 @@ def evaluate_against(model_path: Path, reference: Path, means: Means,
                 texts = ImportedTexts(executor, model_path, model.sha256)
                 results = compare(model, sequences, texts.run(tokens, advance))
         else:
-            with means.boards.chain(model_path, console) as chain:
-                stream = open_runner(model) if chain is None else ChainRunner(chain)
+            with means.boards.open(model_path, model, console) as runs:
+                stream = _stream(runs, model)
                 results = compare(model, sequences, run_sequences(stream, tokens, advance))
-                shared = _chain_results(chain)
+                shared = means.boards.results(runs)
     table = Table(box=None)
     for title in ("sequence", "positions", "RMS / std", "top-1", "largest difference",
                   "saturations"):
@@ -200,10 +226,6 @@ def evaluate_against(model_path: Path, reference: Path, means: Means,
     if not console.quiet:
         Console().print(table)
     return {"reference": reference.name, **results, **shared}
-
-
-def _chain_results(chain: Chain | None) -> dict[str, Any]:
-    return {} if chain is None else {"chain": chain.results()}
 
 
 def evaluate_texts(model_path: Path, texts: Sequence[tuple[str, str]], max_tokens: int | None,
@@ -224,18 +246,17 @@ def evaluate_texts(model_path: Path, texts: Sequence[tuple[str, str]], max_token
     shared: dict[str, Any] = {}
     with progress_bar(console, "Evaluating the model") as advance:
         if means.divided or len(texts) > 1:
-            if means.boards.count > 1:
-                raise EvaluationError("--boards share one model on one text; give a file in place "
-                                      "of the folder")
+            if means.boards != Boards():
+                raise EvaluationError("--boards and --target are of one text; give a file in "
+                                      "place of the folder")
             with open_executor(means.cluster, means.workers) as executor:
                 results = ImportedTexts(executor, model_path, model.sha256).score(
                     texts, max_tokens, advance)
         else:
-            with means.boards.chain(model_path, console) as chain:
+            with means.boards.open(model_path, model, console) as runs:
                 results = text_quality(model, texts[0][1], max_tokens=max_tokens,
-                                       stream=None if chain is None else ChainRunner(chain),
-                                       progress=advance)
-                shared = _chain_results(chain)
+                                       stream=_stream(runs, model), progress=advance)
+                shared = means.boards.results(runs)
     if not console.quiet:
         _print_quality(results)
     return {**results, **shared}
@@ -252,20 +273,8 @@ def _print_quality(results: Mapping[str, Any]) -> None:
     Console().print(table)
 
 
-@contextmanager
-def _open_chip(target: str, model: ImportedModel,
-               console: Console) -> Iterator[ImportedChipStream]:
-    """A chip for imported models, with the model in it."""
-    transport = open_transport(
-        target, lambda text: console.print(escape(text), style="dim"), group=IMPORTED_GROUP)
-    with closing(transport):
-        with progress_bar(console, f"Loading the model into {target}") as advance:
-            chip = ImportedChipStream(transport, model, advance)
-        yield chip
-
-
 def generate_text(model_path: Path, prompts: Sequence[str], *, tokens: int, temperature: float,
-                  seed: int, boards: Boards, target: str, console: Console) -> dict[str, Any]:
+                  seed: int, boards: Boards, console: Console) -> dict[str, Any]:
     """Continue prompts with an imported model; return text and speed.
 
     The first is shown as it arrives, others when it is done.
@@ -273,22 +282,17 @@ def generate_text(model_path: Path, prompts: Sequence[str], *, tokens: int, temp
     Raises
     ------
     TargetError
-        The target is none of an imported model, or there is more than a prompt or a board for it.
+        The target is none of an imported model, or there is more than a prompt for it.
     """
     model = ImportedModel.load(model_path)
-    if target != "reference" and (boards.count > 1 or len(prompts) > 1):
-        raise TargetError(f"{target} is one chip with one sequence, and {len(prompts)} prompts on "
-                          f"{boards.count} boards are asked for; give one prompt and no --boards")
+    if boards.target != "reference" and boards.count == 1 and len(prompts) > 1:
+        raise TargetError(f"{boards.target} is one chip with one sequence, and {len(prompts)} "
+                          "prompts are asked for; give one, or --boards")
     if isinstance(sys.stdout, TextIOWrapper):
         # A terminal that lacks a character shows another in its place.
         sys.stdout.reconfigure(errors="replace")
     parts: dict[int, list[str]] = {number: [] for number in range(len(prompts))}
-    with ExitStack() as stack:
-        chip = counts = None
-        if target != "reference":
-            chip = stack.enter_context(_open_chip(target, model, console))
-        chain = stack.enter_context(boards.chain(model_path, console))
-        runs = chip or chain
+    with boards.open(model_path, model, console) as runs:
         pieces = generate_pieces(model, prompts, tokens=tokens, temperature=temperature, seed=seed,
                                  feed=None if runs is None else runs.feed)
         sys.stdout.write(visible(prompts[0]))
@@ -299,12 +303,11 @@ def generate_text(model_path: Path, prompts: Sequence[str], *, tokens: int, temp
                 sys.stdout.write(visible(piece))
                 sys.stdout.flush()
         seconds = time.perf_counter() - began
-        shared = _chain_results(chain)
-        boundary = "this computer's integer reference, prompt included"
-        if chip is not None:
-            boundary = f"{target}, prompt included; embedding and sampling on the host"
-            counts = chip.counts
-            shared = {"chip": {"target": target, **vars(counts)}}
+        shared = boards.results(runs)
+        counts = runs.counts if isinstance(runs, ImportedChipStream) else None
+    boundary = "this computer's integer reference, prompt included"
+    if boards.target != "reference":
+        boundary = f"{boards.target}, prompt included; embedding and sampling on the host"
     sys.stdout.write("\n")
     for number, prompt in list(enumerate(prompts))[1:]:
         sys.stdout.write(visible(prompt + "".join(parts[number])) + "\n")

@@ -110,7 +110,7 @@ CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
     "heads": ({"num_heads": 5}, "num_heads is 5, which does not divide hidden_size 16"),
     "expanded state": ({"expand_ratio": 2}, "expand_ratio must be 1, not 2"),
     "activation": ({"hidden_act": "gelu"}, "hidden_act must be swish, not 'gelu'"),
-    "epsilon": ({"rms_norm_eps": "small"}, "rms_norm_eps must be a number from 0 to 1, not 'small'"),
+    "epsilon": ({"rms_norm_eps": "small"}, "must be a number from 0 to 1, not 'small'"),
     "a large epsilon": ({"rms_norm_eps": 10**400}, "rms_norm_eps must be a number from 0 to 1"),
     "layers": ({"num_hidden_layers": 0}, "num_hidden_layers must be a positive integer, not 0"),
     "too many layers": ({"num_hidden_layers": 1 << 30}, "too few for the 1,073,741,824 layers"),
