@@ -12,7 +12,7 @@ from trilight.sw.checkpoint.image import core_image
 from trilight.sw.checkpoint.model import ImportedModel
 from trilight.sw.errors import ModelDoesNotFitError
 
-from .verify import core_device
+from .verify import core_device, probe_counts
 
 __all__ = ["CorePart", "core_part"]
 
@@ -46,6 +46,7 @@ class CorePart:
         _check_fits(model, layers, device)
         self._head = has_head(model, layers)
         self._image = core_image(model, device, layers, self._head)
+        self._counts = probe_counts(model.shape, len(layers), self._head)
         self._core = NativeImportedCore(device)
         self.cycles = 0
         self.reset()
@@ -62,7 +63,7 @@ class CorePart:
 
     def advance(self, x: NDArray[np.int64], wanted: bool) -> NDArray[np.int64]:
         """Pass a residual vector on; logits are computed whether they are wanted or not."""
-        found = self._core.token(self._image, x, zero_state=self._begins)
+        found = self._core.token(self._image, x, self._counts, zero_state=self._begins)
         self._begins = False
         self._saturations = found.saturations
         self.cycles += found.cycles

@@ -29,7 +29,7 @@ from trilight.sw.checkpoint.shape import LAYER_MATRICES, SHAPES, Shape
 from trilight.sw.plan.cost import TILE_ROWS
 from trilight.sw.plan.cycles import TokenSchedule
 
-__all__ = ["Verification", "core_device", "random_model", "verify"]
+__all__ = ["Verification", "core_device", "probe_counts", "random_model", "verify"]
 
 Integers = NDArray[np.int64]
 Values = Mapping[tuple[str, int], Integers]
@@ -159,7 +159,7 @@ def verify(model: ImportedModel, *, lanes: int = 8, layers: Sequence[int] | None
     compiled = time.perf_counter()
     chosen = range(model.shape.layers) if layers is None else layers
     image = core_image(model, built, chosen, head)
-    counts = _counts(model.shape, len(chosen), head)
+    counts = probe_counts(model.shape, len(chosen), head)
     # What follows the last layer that is asked for is not needed.
     shown = replace(model, shape=replace(model.shape, layers=model.shape.layers if head
                                          else max(chosen) + 1))
@@ -191,7 +191,7 @@ def verify(model: ImportedModel, *, lanes: int = 8, layers: Sequence[int] | None
         compile_s=compiled - began, run_s=time.perf_counter() - compiled, lanes=lanes)
 
 
-def _counts(shape: Shape, layers: int, head: bool) -> dict[str, int]:
+def probe_counts(shape: Shape, layers: int, head: bool) -> dict[str, int]:
     """Values of each probe in a token."""
     h, n, v = shape.hidden, shape.inner, shape.vocabulary * head
     gated = layers * (3 * h + n)

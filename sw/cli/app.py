@@ -204,8 +204,8 @@ def evaluate(
                                         "beside the model; takes PyTorch.")] = None,
     target: Annotated[str | None, typer.Option(
         "--target", help="Also check on a sample of the text that this target, such as rtl or "
-                         "netlist, draws the same tokens as the reference."
-                         " Of an imported model: what runs it, reference, rtl or serial:PORT.")] = None,
+                         "netlist, draws the same tokens as the reference. Of an imported "
+                         "model: what runs it, reference, rtl or serial:PORT.")] = None,
     sample: Annotated[int, typer.Option(
         "--sample", min=1, help="Tokens of that check.")] = 64,
     adapt: Annotated[bool, typer.Option(
