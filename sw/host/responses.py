@@ -24,6 +24,9 @@ MIN_TAPE = 2
 MAX_TOKENS = 1 << 16
 """A token has 16 bits."""
 
+LUT_RAM_TRITS = 3
+"""Trits of a code whose tables lie in LUT RAM, which a part with SPRAM has none of."""
+
 SIZES = ("weight_words", "max_rows", "max_columns", "max_channels", "program_words", "tape_tokens",
          "max_vocab", "sequences")
 """Fields of a device in the order of ``IDENTITY``."""
@@ -64,7 +67,7 @@ class Identity:
         sizes |= Device.adaptation_of(adaptation)
         try:
             device = Device(name=name, trits=trits, lanes=lanes,
-                            weight_memory=_memory(sizes["weight_words"]), **sizes)
+                            weight_memory=_memory(sizes["weight_words"], trits), **sizes)
             if wrong := _contradiction(device):
                 raise CapacityError(wrong)
         except CapacityError as error:
@@ -73,9 +76,11 @@ class Identity:
         return cls(clock_hz, clocks_per_bit, build_id, device)
 
 
-def _memory(weight_words: int) -> WeightMemory:
+def _memory(weight_words: int, trits: int) -> WeightMemory:
     """A memory that holds so many words; which one it is does not matter to the host."""
-    return WeightMemory.SPRAM if weight_words <= SPRAM_WORDS else WeightMemory.BLOCK_RAM
+    if weight_words > SPRAM_WORDS or trits == LUT_RAM_TRITS:
+        return WeightMemory.BLOCK_RAM
+    return WeightMemory.SPRAM
 
 
 def _contradiction(device: Device) -> str | None:

@@ -27,8 +27,9 @@ from trilight.hw.contract.protocol import (
     status_struct,
 )
 from trilight.hw.contract.shapes import ModelConfig
-from trilight.hw.support.boards import board_device
+from trilight.hw.support.boards import board_device, board_names
 from trilight.sw.errors import DeviceError
+from trilight.sw.host.driver import Board
 from trilight.sw.host.emulator import ReferenceTransport
 from trilight.sw.host.frames import Frame, FrameReader, encode_frame
 from trilight.sw.model.image import compile_image
@@ -424,3 +425,12 @@ def test_a_state_outlives_that_a_table_is_written_again() -> None:
         host.listen(5)
         tokens.append(list(host.events))
     assert tokens[0] == tokens[1] != []
+
+
+@pytest.mark.parametrize("name", board_names())
+def test_a_host_understands_the_identity_of_every_board(name: str) -> None:
+    device = board_device(name)
+    with Board(ReferenceTransport(device)) as board:
+        found = board.identity.device
+    # Which memory it is does not matter to the host.
+    assert replace(found, name=device.name, weight_memory=device.weight_memory) == device
