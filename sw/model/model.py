@@ -8,9 +8,9 @@ import json
 import os
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,17 +23,25 @@ from trilight.hw.contract.trits import FILE_CODE, TritCode
 from trilight.hw.support.files import write_whole
 from trilight.sw.errors import ModelError, ModelFileError, TokenError, UnknownCharacterError
 
+from .file import (
+    FORMAT,
+    LAYER_TENSORS,
+    MATRICES,
+    METADATA_KEY,
+    VERSION,
+    canonical,
+    checked_integer,
+    checksum,
+    matrix_shape,
+    read_config,
+    read_metadata,
+    read_tensors,
+)
 from .provenance import current_names
 
 __all__ = ["COLUMNS_OF_16_BITS", "MATRICES", "Layer", "Matrix", "Model", "pack_trits",
            "unpack_trits"]
 
-MATRICES = ("forget", "candidate", "gate", "mix_out", "glu_gate", "glu_up", "glu_down")
-"""Matrices of a layer, in the order of computation."""
-
-_FORMAT = "trilight-model"
-_VERSION = 2
-_METADATA_KEY = "trilight"
 _HASH_HEADER = struct.Struct("<7H")
 
 @cache
@@ -108,14 +116,6 @@ def unpack_trits(codes: NDArray[np.uint8], columns: int,
     return np.ascontiguousarray(trits[:, :columns])
 
 
-def _integer(name: str, value: object, low: int, high: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise ModelError(f"{name} must be an integer, not {value!r}")
-    if not low <= value <= high:
-        raise ModelError(f"{name} must be in [{low}, {high}], not {value}")
-    return int(value)
-
-
 def _integers(name: str, values: ArrayLike, shape: tuple[int, ...], low: int, high: int,
               dtype: type[np.signedinteger[Any]]) -> NDArray[Any]:
     """A read-only copy of ``values``, checked."""
@@ -174,7 +174,7 @@ class Matrix:
         if len(shape) != 2 or 0 in shape:
             raise ModelError(f"trits must have shape [rows, columns], not {list(shape)}")
         object.__setattr__(self, "trits", _integers("trits", self.trits, shape, -1, 1, np.int8))
-        object.__setattr__(self, "scale", _integer("scale", self.scale, *_SCALE))
+        object.__setattr__(self, "scale", checked_integer("scale", self.scale, *_SCALE))
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,25 +214,18 @@ class Layer:
     def __post_init__(self) -> None:
         d, hidden = self.glu_down.trits.shape
         for name in MATRICES:
-            expected, got = _shape(name, d, hidden), getattr(self, name).trits.shape
+            expected, got = matrix_shape(name, d, hidden), getattr(self, name).trits.shape
             if got != expected:
                 raise ModelError(f"{name} must have shape {list(expected)}, not {list(got)}")
         for name, limits in (("tap_now", _TAP), ("tap_prev", _TAP), ("forget_bias", _FORGET_BIAS)):
             values = _integers(name, getattr(self, name), (d,), *limits, np.int16)
             object.__setattr__(self, name, values)
-        object.__setattr__(self, "glu_tap", _integer("glu_tap", self.glu_tap, *_NORM_TAP))
+        object.__setattr__(self, "glu_tap", checked_integer("glu_tap", self.glu_tap, *_NORM_TAP))
 
     @property
     def matrices(self) -> dict[str, Matrix]:
         """The seven matrices by name, in the order of ``MATRICES``."""
         return {name: getattr(self, name) for name in MATRICES}
-
-
-def _shape(name: str, d: int, hidden: int) -> tuple[int, int]:
-    """Rows and columns of a layer's matrix."""
-    if name == "glu_down":
-        return d, hidden
-    return (hidden if name.startswith("glu_") else d), d
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -280,9 +273,9 @@ class Model:
         replacements = {
             "vocab": _checked_vocab(self.vocab, n),
             "embedding": _integers("embedding", self.embedding, (n, d), -1, 1, np.int8),
-            "embed_scale": _integer("embed_scale", self.embed_scale, *_EMBED_SCALE),
-            "head_scale": _integer("head_scale", self.head_scale, *_SCALE),
-            "head_tap": _integer("head_tap", self.head_tap, *_NORM_TAP),
+            "embed_scale": checked_integer("embed_scale", self.embed_scale, *_EMBED_SCALE),
+            "head_scale": checked_integer("head_scale", self.head_scale, *_SCALE),
+            "head_tap": checked_integer("head_tap", self.head_tap, *_NORM_TAP),
             "head_bias": _integers("head_bias", self.head_bias, (n,), *_HEAD_BIAS, np.int32),
             "layers": tuple(self.layers),
             "provenance": _checked_provenance(self.provenance),
@@ -413,8 +406,8 @@ class Model:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a safetensors file; the same model gives the same bytes."""
         about: dict[str, Any] = {
-            "format": _FORMAT,
-            "version": _VERSION,
+            "format": FORMAT,
+            "version": VERSION,
             "config": self.config.to_dict(),
             "embed_scale": self.embed_scale,
             "head_scale": self.head_scale,
@@ -423,9 +416,9 @@ class Model:
             "provenance": self.provenance,
             "sha256": self.sha256,
         }
-        about["checksum"] = _checksum(about)
+        about["checksum"] = checksum(about)
         # One key only: safetensors writes several in random order.
-        write_whole(path, save(self._tensors(), {_METADATA_KEY: _canonical(about)}))
+        write_whole(path, save(self._tensors(), {METADATA_KEY: canonical(about)}))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -457,15 +450,15 @@ class Model:
 
     @classmethod
     def _read(cls, file: Any) -> Self:
-        about = _read_metadata(file.metadata())
-        config = _read_config(about["config"])
+        about = read_metadata(file.metadata())
+        config = read_config(about["config"])
         _check_limits(config)
-        tensors = _read_tensors(file, config)
+        tensors = read_tensors(file, config)
         layers = []
         for number in range(config.n_layers):
-            part = {name: tensors[f"layers.{number}.{name}"] for name in _LAYER_TENSORS}
+            part = {name: tensors[f"layers.{number}.{name}"] for name in LAYER_TENSORS}
             matrices = {
-                name: Matrix(unpack_trits(part[name], _shape(name, config.d_model,
+                name: Matrix(unpack_trits(part[name], matrix_shape(name, config.d_model,
                                                              config.d_hidden)[1]), scale)
                 for name, scale in zip(MATRICES, part["scales"].tolist(), strict=True)
             }
@@ -502,11 +495,8 @@ class Model:
                 "glu_tap": np.array([layer.glu_tap], np.int8),
                 **{name: pack_trits(matrix.trits) for name, matrix in layer.matrices.items()},
             }
-            tensors |= {f"layers.{number}.{name}": part[name] for name in _LAYER_TENSORS}
+            tensors |= {f"layers.{number}.{name}": part[name] for name in LAYER_TENSORS}
         return tensors
-
-
-_LAYER_TENSORS = ("scales", "taps", "forget_bias", "glu_tap", *MATRICES)
 
 
 def _check_limits(config: ModelConfig) -> None:
@@ -539,87 +529,7 @@ def _checked_provenance(provenance: object) -> dict[str, Any]:
     if not isinstance(provenance, Mapping):
         raise ModelError(f"provenance must be a mapping, not {type(provenance).__name__}")
     try:
-        copy: dict[str, Any] = json.loads(_canonical(dict(provenance)))
+        copy: dict[str, Any] = json.loads(canonical(dict(provenance)))
     except (TypeError, ValueError, RecursionError) as error:
         raise ModelError(f"provenance must hold what JSON can: {error}") from error
     return copy
-
-
-def _canonical(value: object) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _checksum(about: Mapping[str, Any]) -> str:
-    """SHA-256 of the metadata's JSON without its ``checksum``."""
-    covered = {key: value for key, value in about.items() if key != "checksum"}
-    return hashlib.sha256(_canonical(covered).encode()).hexdigest()
-
-
-def _no_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not JSON")
-
-
-def _read_metadata(metadata: Mapping[str, str] | None) -> dict[str, Any]:
-    if not metadata or _METADATA_KEY not in metadata:
-        raise ModelFileError(f"it has no {_METADATA_KEY!r} metadata, so it is some other "
-                             "program's model; train or convert one with this program")
-    try:
-        about = json.loads(metadata[_METADATA_KEY], parse_constant=_no_constant)
-        if not isinstance(about, dict):
-            raise ValueError(f"it is {type(about).__name__}, not an object")
-        version = about.get("version")
-        if about.get("format") == _FORMAT and version != _VERSION:
-            raise ModelFileError(f"it is of format version {version!r}, not {_VERSION}; use the "
-                                 "release of this program that wrote it, or train from scratch")
-        if about.get("checksum") != _checksum(about):
-            raise ValueError("its checksum does not match")
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"its metadata is illegal: {error}") from error
-    wanted = ("format", "config", "embed_scale", "head_scale", "head_tap", "vocab", "provenance",
-              "sha256")
-    if missing := [key for key in wanted if key not in about]:
-        raise ModelError(f"its metadata lacks {', '.join(missing)}")
-    if about["format"] != _FORMAT:
-        raise ModelError(f"its format must be {_FORMAT!r}, not {about['format']!r}")
-    return about
-
-
-def _read_config(value: object) -> ModelConfig:
-    names = [field.name for field in fields(ModelConfig)]
-    if not isinstance(value, dict) or sorted(value) != sorted(names):
-        raise ModelError(f"config must give {', '.join(names)}, not {value!r}")
-    return ModelConfig(**{name: _integer(name, value[name], 1, 0xFFFF) for name in names})
-
-
-def _read_tensors(file: Any, config: ModelConfig) -> dict[str, NDArray[Any]]:
-    """Tensors by name; types and shapes are checked before any is read."""
-    d, hidden = config.d_model, config.d_hidden
-    present = set(file.keys())
-    if len(present) < config.n_layers:
-        # Said before names are made for as many layers as a damaged file asks for.
-        raise ModelError(f"it has {len(present)} tensors, too few for {config.n_layers:,} layers")
-    expected: dict[str, tuple[str, list[int]]] = {
-        "embedding": ("U8", [config.vocab_size, -(-d // FILE_CODE.trits)]),
-        "head_bias": ("I16", [config.vocab_size]),
-    }
-    for number in range(config.n_layers):
-        part: dict[str, tuple[str, list[int]]] = {
-            "scales": ("U16", [len(MATRICES)]),
-            "taps": ("I8", [2, d]),
-            "forget_bias": ("I8", [d]),
-            "glu_tap": ("I8", [1]),
-        }
-        for name in MATRICES:
-            rows, columns = _shape(name, d, hidden)
-            part[name] = ("U8", [rows, -(-columns // FILE_CODE.trits)])
-        expected |= {f"layers.{number}.{name}": part[name] for name in _LAYER_TENSORS}
-    if present != set(expected):
-        wrong = sorted(present ^ set(expected))[0]
-        state = "lacks" if wrong in expected else "has an unknown"
-        raise ModelError(f"it {state} tensor {wrong!r}")
-    for name, (dtype, shape) in expected.items():
-        part_of_file = file.get_slice(name)
-        got = (part_of_file.get_dtype(), part_of_file.get_shape())
-        if got != (dtype, shape):
-            raise ModelError(f"tensor {name!r} must be {dtype} {shape}, not {got[0]} {got[1]}")
-    return {name: file.get_tensor(name) for name in expected}

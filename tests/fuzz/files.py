@@ -31,8 +31,9 @@ from trilight.sw.meters.correction import Correction
 from trilight.sw.meters.csvfile import read_csv
 from trilight.sw.meters.phases import Phase
 from trilight.sw.meters.session import SessionLog, finish
+from trilight.sw.model.file import checksum
 from trilight.sw.model.image import Image, compile_image
-from trilight.sw.model.model import Model, _checksum
+from trilight.sw.model.model import Model
 from trilight.sw.power import Activity, energy_by_part, estimate_power, load_coefficients
 from trilight.sw.power.fit import load_fit
 from trilight.sw.power.parts import Breakdown
@@ -76,7 +77,7 @@ def _split_model(data: bytes) -> tuple[dict[str, Any], dict[str, Any], bytes] | 
 
 def _join_model(header: dict[str, Any], about: dict[str, Any], tensors: bytes) -> bytes | None:
     try:
-        about["checksum"] = _checksum(about)
+        about["checksum"] = checksum(about)
         header["__metadata__"] = {"trilight": json.dumps(about)}
     except (ValueError, TypeError):
         return None
