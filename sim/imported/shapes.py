@@ -36,12 +36,12 @@ TOKENS = 3
 LEAST = 4
 """Fewer rows no engine takes."""
 WIDTHS = (4, 5, 7, 48, 64, 127, 128, 131, 200, 256, 320)
-"""Of which two of three sizes are one, and the rest any: multiples of nothing in particular."""
+"""Widths, of which two of three sizes are one, and the rest any: multiples of nothing in particular."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShapeResult:
-    """What a shape's forms came to.
+    """Result of a shape's forms.
 
     Attributes
     ----------

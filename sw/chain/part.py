@@ -1,4 +1,4 @@
-"""What runs some of a model's layers: the integer reference, or a target of another package.
+"""Parts that run some of a model's layers: the integer reference, or a target of another package.
 
 A target is an entry point of the group ``trilight.parts``: a function of a model and its layers
 that returns a ``Part``. A part with the last layer has the head too.
@@ -41,7 +41,7 @@ class Part(Protocol):
 
 
 def has_head(model: ImportedModel, layers: range) -> bool:
-    """Whether a part with these layers has the head."""
+    """Tell if a part with these layers has the head."""
     return layers.stop == model.shape.layers
 
 

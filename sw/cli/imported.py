@@ -158,7 +158,7 @@ class Boards:
                 yield chip
 
     def results(self, runs: Chain | ImportedChipStream | None) -> dict[str, Any]:
-        """What the boards or the chip did, ready for JSON."""
+        """Return what the boards or the chip did, ready for JSON."""
         if runs is None:
             return {}
         if isinstance(runs, Chain):
