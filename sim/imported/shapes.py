@@ -36,7 +36,7 @@ TOKENS = 3
 LEAST = 4
 """Fewer rows no engine takes."""
 WIDTHS = (4, 5, 7, 48, 64, 127, 128, 131, 200, 256, 320)
-"""Widths, of which two of three sizes are one, and the rest any: multiples of nothing in particular."""
+"""Widths, of which two of three sizes are one, and the rest any: multiples of nothing special."""
 
 
 @dataclass(frozen=True, kw_only=True)
