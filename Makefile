@@ -165,9 +165,8 @@ $(STAMP)-%: | python
 	      *"ermission denied"*) why="$(VENV) may not be written to: remove it, or ask who owns it";; \
 	      *"NewConnectionError"*|*"ConnectTimeout"*|*"NameResolution"*|*"ProxyError"*|*"SSLError"*) \
 	        why="no package index answers: check the network, or name another by PIP_INDEX_URL";; \
-	      *) why="pip gave up";; \
+	      *) why="pip gave up"; printf "%s\n" "$$said" | tail -n 5 >&2;; \
 	    esac; \
-	    printf "%s\n" "$$said" | tail -n 5 >&2; \
 	    echo "Nothing was installed, for $$why" >&2; exit 1; }; \
 	  touch $@'
 

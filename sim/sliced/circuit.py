@@ -112,7 +112,8 @@ class Circuit:
     """A design of one clock.
 
     ``traces`` has the nets of each trace, by its name after ``trace_``; ``rx`` and ``tx`` are the
-    nets of the serial port.
+    nets of the serial port, and ``open_pins`` those of all pins that nothing outside drives, such
+    as a flash memory's.
     """
 
     gates: list[Gate]
@@ -121,6 +122,7 @@ class Circuit:
     traces: dict[str, list[Bit]]
     rx: Bit
     tx: Bit
+    open_pins: list[Bit]
 
 
 def read_circuit(hdl: Hdl, progress: Progress = no_progress) -> Circuit:
@@ -185,7 +187,10 @@ def _circuit(module: dict[str, Any], hdl: Hdl) -> Circuit:
     names = {trace.name: trace.short for trace in traces_of(hdl.verilog.read_text())}
     return Circuit(gates, flip_flops, sorted(memories, key=lambda memory: memory.name),
                    {short: ports[name] for name, short in names.items()},
-                   ports[hdl.board.rx_pin][0], ports[hdl.board.tx_pin][0])
+                   ports[hdl.board.rx_pin][0], ports[hdl.board.tx_pin][0],
+                   [bit for name, port in module["ports"].items()
+                    if port["direction"] != "output" and name != hdl.board.rx_pin
+                    for bit in port["bits"]])
 
 
 def _initial(nets: Iterable[dict[str, Any]]) -> dict[Bit, str]:

@@ -16,7 +16,8 @@ class _Nets:
     """Where each net is found: in flip-flops, memories' outputs, between functions, or fixed."""
 
     def __init__(self, circuit: Circuit) -> None:
-        self.places: dict[Bit, str] = {"0": "W(0)", "1": "~W(0)", "x": "W(0)", circuit.rx: "rx"}
+        self.places: dict[Bit, str] = {bit: "W(0)" for bit in circuit.open_pins}
+        self.places |= {"0": "W(0)", "1": "~W(0)", "x": "W(0)", circuit.rx: "rx"}
         for k, flip_flop in enumerate(circuit.flip_flops):
             self.places[flip_flop.q] = f"q[{k}]"
         for k, memory in enumerate(circuit.memories):

@@ -102,7 +102,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory, seed: int) -> Hdl:
     verilog = tmp_path_factory.mktemp("sliced") / "design.v"
     verilog.write_text(cells_design(np.random.default_rng(seed)))
     board = SimpleNamespace(name="mixture", top="top", clock_pin="clk", rx_pin="rx", tx_pin="tx",
-                            clocks_per_bit=4, toolchain=Icebreaker().toolchain)
+                            clocks_per_bit=4, clock_hz=48e6, toolchain=Icebreaker().toolchain)
     return Hdl(kind="netlist", board=cast(Any, board), verilog=verilog, sha256="",
                design_sha256="", build_id=0)
 
