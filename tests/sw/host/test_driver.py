@@ -542,13 +542,14 @@ def test_another_device_in_its_place() -> None:
         generate(board)
 
 
-def test_a_token_that_was_damaged_on_its_way() -> None:
+@pytest.mark.parametrize("position", [9, len(PROMPT) + 39], ids=["in between", "last token"])
+def test_a_token_that_was_damaged_on_its_way(position: int) -> None:
     """Its frame was valid, so it has been given out; that does not stay unsaid."""
     once = True
 
     def damage(frame: Frame) -> Sequence[Frame]:
         nonlocal once
-        if once and frame.command == EVENT and frame.payload[0] == 9:
+        if once and frame.command == EVENT and frame.payload[0] == position:
             once = False
             return [replace(frame, payload=frame.payload[:2] + bytes((frame.payload[2] ^ 1, 0)))]
         return [frame]
