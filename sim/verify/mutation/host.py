@@ -75,8 +75,8 @@ PARTS: dict[str, dict[str, tuple[str, ...]]] = {
         "hw/memory/spram.py": ("hw/memory/test_weights",),
         "hw/memory/bram.py": ("hw/memory/test_weights",),
         "hw/memory/scrub.py": ("hw/memory/test_weights",),
-        "hw/imported/serial.py": ("hw/imported/test_blocks", "hw/imported/test_layer"),
-        "hw/imported/scale.py": ("hw/imported/test_blocks", "hw/imported/test_layer"),
+        "hw/imported/serial.py": ("hw/imported/test_blocks",),
+        "hw/imported/scale.py": ("hw/imported/test_blocks",),
         "hw/imported/sigmoid.py": ("hw/imported/test_blocks",),
     },
 }

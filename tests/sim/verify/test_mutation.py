@@ -208,6 +208,8 @@ def test_modules_that_are_none(tmp_path: Path) -> None:
 
 
 def test_host_modules_and_their_tests_are_there(root: Path) -> None:
+    assert {"hw/link", "hw/lib", "hw/memory", "hw/imported"} == {
+        Path(module).parent.as_posix() for module in host.PARTS["gateware"]}
     for modules in host.PARTS.values():
         for module, names in modules.items():
             assert (root / module).is_file()
