@@ -92,7 +92,7 @@ class Bench:
             PROTOCOL_MAGIC, PROTOCOL_VERSION, DEVICE.trits, DEVICE.lanes, BOARD.clock_hz,
             BOARD.clocks_per_bit, int(os.environ[BUILD_ID]), DEVICE.weight_words, DEVICE.max_rows,
             DEVICE.max_columns, DEVICE.max_channels, DEVICE.program_words, DEVICE.tape_tokens,
-            DEVICE.max_vocab, DEVICE.sequences)
+            DEVICE.max_vocab, DEVICE.sequences, DEVICE.adapt_code)
 
     async def load(self) -> None:
         """Write the model's image; read the first and the last of its weights back."""

@@ -200,7 +200,8 @@ class Bench:
         identity = IDENTITY.pack(
             PROTOCOL_MAGIC, PROTOCOL_VERSION, DEVICE.trits, DEVICE.lanes, CLOCK_HZ, CLOCKS_PER_BIT,
             BUILD_ID, DEVICE.weight_words, DEVICE.max_rows, DEVICE.max_columns, DEVICE.max_channels,
-            DEVICE.program_words, DEVICE.tape_tokens, DEVICE.max_vocab, DEVICE.sequences)
+            DEVICE.program_words, DEVICE.tape_tokens, DEVICE.max_vocab, DEVICE.sequences,
+            DEVICE.adapt_code)
         assert await self.accepted(Command.IDENTIFY) == identity
 
     async def stop(self) -> None:
