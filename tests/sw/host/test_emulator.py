@@ -143,7 +143,8 @@ def test_identity(host: Host) -> None:
     assert (magic, version, trits, lanes, clock) == (PROTOCOL_MAGIC, PROTOCOL_VERSION, 5, 8, 0)
     assert IDENTITY.unpack(data)[7:] == (
         DEVICE.weight_words, DEVICE.max_rows, DEVICE.max_columns, DEVICE.max_channels,
-        DEVICE.program_words, DEVICE.tape_tokens, DEVICE.max_vocab, DEVICE.sequences)
+        DEVICE.program_words, DEVICE.tape_tokens, DEVICE.max_vocab, DEVICE.sequences,
+        DEVICE.adapt_code)
 
 
 @pytest.mark.parametrize(("address", "mask"), [(0, 0xFFFF), (0xFFFF, 0xFFFF), (Region.TAPE, 0xFF)])
