@@ -136,7 +136,7 @@ class ImportedModel:
         """
         try:
             return _load(path, verify)
-        except (CheckpointError, KeyError, TypeError, ValueError) as error:
+        except (CheckpointError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise ModelFileError(f"imported model {path} cannot be used: {error}; import the "
                                  "checkpoint again") from error
 
@@ -394,11 +394,28 @@ def _summary(statistics: Mapping[str, Mapping[str, float]]) -> dict[str, dict[st
     return summary
 
 
+def _about(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file says of its model, checked as far as anything shows or uses it."""
+    try:
+        about = json.loads(metadata.get(_KEY, "{}"))
+    except RecursionError as error:
+        raise CheckpointError("its metadata is nested too deeply") from error
+    if not isinstance(about, dict) or about.get("format") != _FORMAT:
+        raise CheckpointError("it is no imported model")
+    texts = (about["licence"], about["container"], about["dtype"], about["sha256"])
+    spans = [span for found in about["summary"].values() for span in (
+        found["density"], found["scale"], found["largest_gain"])]
+    numbers = [about["largest_embedding"], *(number for span in spans for number in span)]
+    if (not all(isinstance(text, str) for text in texts)
+            or not all(isinstance(number, int | float) for number in numbers)
+            or any(len(span) != 2 for span in spans)):
+        raise CheckpointError("its metadata is damaged")
+    return about
+
+
 def _load(path: Path, verify: bool) -> ImportedModel:
     tensors, metadata = open_safetensors(path)
-    about = json.loads(metadata.get(_KEY, "{}"))
-    if about.get("format") != _FORMAT:
-        raise CheckpointError("it is no imported model")
+    about = _about(metadata)
     if about.get("version") != _VERSION:
         raise CheckpointError(f"it is of format version {about.get('version')!r}, not {_VERSION}")
     shape = Shape(**about["shape"])

@@ -11,7 +11,7 @@ from trilight.hw.support.terminal import Console
 from trilight.sw.checkpoint.model import ImportedModel
 from trilight.sw.checkpoint.shape import SHAPES, Shape, named_shape
 from trilight.sw.plan.boards import field_rows, plan_board
-from trilight.sw.plan.cost import Plan, make_plan, plan_results
+from trilight.sw.plan.cost import Plan, boards_that_hold, make_plan, plan_results
 
 from .console import check_folder, write_json
 
@@ -90,6 +90,9 @@ def print_plan(model: str, plan: Plan, *, why: bool, console: Console) -> None:
         say("ROOFLINE: no design of this project is placed or routed on this part; memory and "
             "lanes bound what any could do")
     say(_fit_line(plan))
+    if not plan.fits:
+        others = [f"{fewest} x {name}" for name, fewest in boards_that_hold(shape).items()]
+        say(f"it would fit {', '.join(others) or 'no board that is known'}, layers whole")
     console.print(_load_table(plan))
     say(_speed_lines(plan))
     say(_joules_line(plan))

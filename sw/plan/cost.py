@@ -15,11 +15,11 @@ from trilight.hw.contract.device import Device, WeightMemory
 from trilight.sw.checkpoint.shape import LAYER_MATRICES, Shape
 from trilight.sw.errors import PlanError
 
-from .boards import PlanBoard
+from .boards import PlanBoard, plan_boards
 from .cycles import TokenSchedule
 
-__all__ = ["TILE_ROWS", "BoardLoad", "Plan", "Work", "make_plan", "model_work", "plan_results",
-           "unit_works"]
+__all__ = ["TILE_ROWS", "BoardLoad", "Plan", "Work", "boards_that_hold", "make_plan", "model_work",
+           "plan_results", "unit_works"]
 
 TILE_ROWS = 1024
 """Rows whose sums an engine keeps: a larger matrix is passed in tiles."""
@@ -242,6 +242,14 @@ def _fewest(shape: Shape, lanes: int, capacity: float) -> int:
     return 0 if max(units) > capacity else len(list(_packed(units, capacity)))
 
 
+def boards_that_hold(shape: Shape) -> dict[str, int]:
+    """The fewest boards of each known kind that hold a model, layers whole; kinds that cannot are
+    left out, as are rooflines."""
+    found = {board.name: _fewest(shape, board.lanes, board.megabytes.value * 1e6)
+             for board in plan_boards().values() if not board.roofline}
+    return {name: fewest for name, fewest in found.items() if fewest}
+
+
 def _packed(units: Sequence[float], maximum: float) -> Iterator[list[int]]:
     """Runs of units, each as long as it may be with a sum of at most ``most``."""
     run: list[int] = []
@@ -305,7 +313,9 @@ def plan_results(plan: Plan) -> dict[str, Any]:
         "bytes": plan.whole.bytes, "cycles": plan.whole.cycles, "lanes": plan.lanes,
         "board": board.name, "boards": plan.boards, "boards_in_use": len(plan.loads),
         "split": plan.split, "roofline": board.roofline, "fits": plan.fits,
-        "fewest_boards": plan.fewest_boards or None, "on_chip_boards": plan.on_chip_boards,
+        "fewest_boards": plan.fewest_boards or None,
+        "fewest_of_other_boards": None if plan.fits else boards_that_hold(plan.shape),
+        "on_chip_boards": plan.on_chip_boards,
         "loads": [{"what": load.what, "bytes": load.work.bytes, "cycles": load.work.cycles,
                    "milliseconds": load.milliseconds, "bound": load.bound}
                   for load in plan.loads],

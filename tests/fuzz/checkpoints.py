@@ -4,6 +4,7 @@ import json
 import struct
 from collections.abc import Iterator
 from functools import cache
+from io import StringIO
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
+from trilight.hw.support.terminal import Console
 from trilight.sw.checkpoint.model import ImportedModel, import_checkpoint
 from trilight.sw.checkpoint.reader import Checkpoint
 from trilight.sw.checkpoint.reference import ImportedReference
+from trilight.sw.cli.imported import print_imported
 from trilight.sw.errors import CheckpointError, ModelFileError
 
 from .structure import mutate_json, mutate_value
@@ -133,7 +136,8 @@ def _parse(data: bytes) -> None:
 
 
 def _run(model: ImportedModel) -> None:
-    """A token through the model: every integer within its width."""
+    """Show a model as ``trilight info`` does, and pass a token through it."""
+    print_imported(model, as_file(b"", "shown"), Console(file=StringIO()))
     if model.shape.layers * (model.shape.hidden + model.shape.inner) > 1000:
         return
     ImportedReference(model).step(0)

@@ -9,6 +9,7 @@ from trilight.sw.plan.boards import field_rows, plan_board, plan_boards
 from trilight.sw.plan.cost import (
     TILE_ROWS,
     Plan,
+    boards_that_hold,
     make_plan,
     model_work,
     plan_results,
@@ -146,6 +147,16 @@ def test_a_board_that_holds_no_layer() -> None:
     plan = make_plan(Shape(layers=2, hidden=2560, inner=6912, vocabulary=32_000),
                      plan_board("tang-nano-20k"), 4)
     assert (plan.fits, plan.fewest_boards) == (False, 0)
+    held = boards_that_hold(plan.shape)
+    assert "tang-nano-20k" not in held
+    assert plan_results(plan)["fewest_of_other_boards"] == held
+    for name, fewest in held.items():
+        other = plan_board(name)
+        assert not other.roofline
+        assert make_plan(plan.shape, other, 1).fewest_boards == fewest
+        assert fewest * other.megabytes.value * 1e6 >= plan.whole.bytes
+    assert plan_results(make_plan(plan.shape, plan_board("v80"), 1))[
+        "fewest_of_other_boards"] is None
 
 
 def test_results_are_json() -> None:
