@@ -12,7 +12,7 @@ class _Only(Array):
     """The only signal, whatever its number, which has no bits."""
 
     def __getitem__(self, index: object) -> Any:
-        return super().__getitem__(0)
+        return super().__getitem__(index if isinstance(index, int) else 0)
 
 
 def numbered(signals: Iterable[Signal]) -> Array:
