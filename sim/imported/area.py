@@ -13,6 +13,7 @@ from trilight.hw.contract.imported import ImportedDevice
 from trilight.hw.flow.build import run_yosys
 from trilight.hw.imported.core import ImportedCore
 from trilight.hw.support.cache import cached, digest
+from trilight.hw.support.terminal import visible
 from trilight.sim.bench.build import component_design
 from trilight.sw.checkpoint.shape import SHAPES, named_shape
 from trilight.sw.plan.cost import TILE_ROWS
@@ -73,9 +74,10 @@ def main() -> None:
     parser.add_argument("--lanes", type=int, default=8)
     chosen = parser.parse_args()
     area = core_area(chosen.shape, chosen.lanes)
-    print(f"{'part':10}" + "".join(f"{kind:>12}" for kind in CELLS))
-    for part, cells in area.items():
-        print(f"{part:10}" + "".join(f"{cells[kind]:>12,}" for kind in CELLS))
+    lines = [f"{'part':10}" + "".join(f"{kind:>12}" for kind in CELLS)]
+    lines += [f"{part:10}" + "".join(f"{cells[kind]:>12,}" for kind in CELLS)
+              for part, cells in area.items()]
+    print(visible("\n".join(lines)))
 
 
 if __name__ == "__main__":
