@@ -11,6 +11,9 @@ DOCS = Path(__file__).resolve().parents[3] / "docs"
 PAGE = (DOCS / "mutation.md").read_text(encoding="utf-8")
 TEXT = " ".join(PAGE.split())
 
+REST = json.loads((DOCS / "results" / "mutation-rest.json").read_text("utf-8"))
+"""A fresh sample, on which no score is promised."""
+
 CAMPAIGNS = {name: json.loads((DOCS / "results" / f"mutation-{name}.json").read_text("utf-8"))
              for name in ("gateware", "host")}
 
@@ -34,6 +37,17 @@ def test_each_module_has_a_line(name: str, module: str, counts: dict[str, Any]) 
     section = PAGE.partition(f"### Figures of the {name}\n")[2].partition("\n#")[0]
     label = module if module == "all" else f"`{module.removeprefix('trilight.')}`"
     assert f"| {label} {figures(counts)}" in section
+
+
+def test_each_module_of_the_rest_has_a_line() -> None:
+    section = PAGE.partition("### Figures of the rest\n")[2].partition("\n#")[0]
+    for module, counts in [*REST["modules"].items(), ("all", REST["all"])]:
+        label = module if module == "all" else f"`{module}`"
+        assert f"| {label} {figures(counts)}" in section
+    assert REST["command"] in section
+    for verdict in ("tried", "killed", "survived"):
+        assert REST["all"][verdict] == sum(part[verdict] for part in REST["modules"].values())
+    assert len(REST["not_killed"]) == REST["all"]["survived"]
 
 
 @pytest.mark.parametrize("name", CAMPAIGNS)
