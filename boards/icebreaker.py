@@ -1,6 +1,6 @@
 """The iCEBreaker: a Lattice iCE40 UP5K with a 12 MHz oscillator and a USB serial port."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from amaranth.build import Attrs, Pins, Resource
 from amaranth_boards.icebreaker import ICEBreakerPlatform
@@ -24,7 +24,7 @@ class Icebreaker(UP5KBoard):
     max_baud = 12_000_000
     loader = ("--board", "ice40_generic")
     usb = (0x0403, 0x6010)
-    flash = "spi_flash_1x"
+    flash: ClassVar[str | None] = "spi_flash_1x"
     damage_led = "led_r"
     slot_button = "button"
     busy = "busy"

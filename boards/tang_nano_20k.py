@@ -2,7 +2,7 @@
 
 from amaranth.build import Attrs, Clock, Pins, PinsN, Resource
 from amaranth.vendor import GowinPlatform
-from amaranth_boards.resources import UARTResource
+from amaranth_boards.resources import SDRAMResource, UARTResource
 
 from .families.board import Oscillator
 from .families.gw2a import GW2ABoard
@@ -22,6 +22,14 @@ class TangNano20kPlatform(GowinPlatform):
         Resource("clk27", 0, Pins("4", dir="i"), Clock(27e6), LVCMOS33),
         UARTResource(0, rx="70", tx="69", attrs=LVCMOS33),
         Resource("led", 0, PinsN("15", dir="o"), LVCMOS33),
+        # Inside the package; places of the die, from apicula's doc/sdram.md.
+        SDRAMResource(
+            0, clk="IOR11B", cke="IOL13A", cs_n="IOL14B", we_n="IOL12B", cas_n="IOL14A",
+            ras_n="IOL13B", dqm="IOL12A IOR11A IOL18A IOR15B", ba="IOR13A IOR12A",
+            a="IOR14A IOR13B IOR14B IOR15A IOL16B IOL17B IOL16A IOL17A IOL15B IOL15A IOR12B",
+            dq=("IOL3A IOL3B IOL8A IOL8B IOL9A IOL9B IOL11A IOL11B IOR9B IOR9A IOR5B IOR6A IOR5A "
+                "IOR4B IOR3B IOR3A IOL39B IOL39A IOL35B IOL35A IOL30B IOL30A IOL20A IOL18B IOR17A "
+                "IOR16A IOR16B IOR17B IOR18A IOR18B IOR44A IOR44B"), attrs=LVCMOS33),
     )
     connectors = ()
 

@@ -8,6 +8,7 @@ from .contract.device import Device
 from .core import Core
 from .link.boot import FlashSignature
 from .link.link import Link
+from .memory.streamed import outside_pins
 
 __all__ = ["Chip"]
 
@@ -38,6 +39,8 @@ class Chip(wiring.Component):
         Of a chip that boots.
     damaged : Out(1)
         Of a chip that boots: there is an image in the flash memory, and it is damaged.
+    outside : Out(outside_pins)
+        Pins of the memory outside, of a device whose weights stream from there.
     """
 
     def __init__(self, *, device: Device, clock_hz: int = 48_000_000,
@@ -49,6 +52,7 @@ class Chip(wiring.Component):
         super().__init__({
             "rx": In(1), "tx": Out(1), "running": Out(1), "checking": Out(1),
             **({"flash": Out(FlashSignature()), "damaged": Out(1)} if boots else {}),
+            **({"outside": Out(outside_pins(device))} if device.streamed else {}),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -63,6 +67,8 @@ class Chip(wiring.Component):
         if self._boots:
             connect(m, link.flash, flipped(self.flash))
             m.d.comb += self.damaged.eq(link.damaged)
+        if self._device.streamed:
+            connect(m, core.outside, flipped(self.outside))
         m.d.comb += [
             link.rx.eq(self.rx),
             self.tx.eq(link.tx),

@@ -1,13 +1,13 @@
 """The core: sequencer, engine, vector unit, sampler and their memories, on a bus."""
 
-from amaranth.hdl import Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Array, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from .adaptation import LearntBias
 from .contract.device import Device
-from .contract.protocol import BIASES, Region
+from .contract.protocol import BIASES, Region, RunFlag
 from .control.sequencer import Sequencer
 from .engine.engine import Engine
 from .interfaces import (
@@ -18,6 +18,7 @@ from .interfaces import (
     region_number,
     token_events,
 )
+from .memory.streamed import StreamedWeights, outside_pins
 from .memory.weights import UNIT_LATENCY, WeightStore
 from .sampler import Sampler
 from .vector.unit import VectorUnit
@@ -50,6 +51,8 @@ class Core(wiring.Component):
     events : Out(token_events)
     checking : Out(1)
         The weight memory is being checked.
+    outside : Out(outside_pins)
+        Pins of the memory outside, of a device whose weights stream from there.
     """
 
     def __init__(self, *, device: Device) -> None:
@@ -60,6 +63,7 @@ class Core(wiring.Component):
             "status": Out(StatusSignature(device)),
             "events": token_events(device),
             "checking": Out(1),
+            **({"outside": Out(outside_pins(device))} if device.streamed else {}),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -75,7 +79,8 @@ class Core(wiring.Component):
         for event, announced in zip(sequencer.events, self.events, strict=True):
             connect(m, event, flipped(announced))
         connect(m, sequencer.operations, engine.operations)
-        connect(m, sequencer.embedding, engine.embedding)
+        if not device.streamed:
+            connect(m, sequencer.embedding, engine.embedding)
         connect(m, sequencer.context, vector.context)
         connect(m, sequencer.sampling, sampler.sampling)
         connect(m, engine.rows, vector.rows)
@@ -101,7 +106,10 @@ class Core(wiring.Component):
         read_data = self._add_tape(m, bus, sequencer)
         if device.adapt_orders:
             read_data = self._add_biases(m, bus, sequencer, vector, sampler, read_data)
-        self._add_weights(m, bus, engine, sequencer.status.running, read_data)
+        if device.streamed:
+            self._add_streamed_weights(m, bus, engine, sequencer, read_data)
+        else:
+            self._add_weights(m, bus, engine, sequencer.status.running, read_data)
         return m
 
     def _add_program(self, m: Module, bus: "RegisteredBus", sequencer: Sequencer,
@@ -190,7 +198,17 @@ class Core(wiring.Component):
             self.checking.eq(weights.checking),
         ]
 
-        # Of the other regions, the tape and this one can be read, and learnt biases.
+        read = self._add_reads(m, bus, other_data, Mux(
+            bus.address[1], weights.crc[16:],
+            Mux(bus.address[0], weights.crc[:16], weights.complete)))
+        m.d.comb += self.bus.read_data.eq(Mux(bus.to_weights, weights.unit, read))
+
+    def _add_reads(self, m: Module, bus: "RegisteredBus", other_data: Value,
+                   check_data: Value) -> Signal:
+        """Add the host's reads of what is not a weight; return what was read.
+
+        The tape, learnt biases and the region of the check can be read.
+        """
         in_check = (bus.region == Region.WEIGHT_CRC.number if self._device.adapt_orders
                     else bus.region[0])
         assert Region.TAPE.number % 2 == 0 != Region.WEIGHT_CRC.number % 2
@@ -200,14 +218,49 @@ class Core(wiring.Component):
         read = Signal()
         m.d.sync += [
             from_tape.eq(other_data),
-            other.eq(Mux(in_check, Mux(bus.address[1], weights.crc[16:],
-                                       Mux(bus.address[0], weights.crc[:16], weights.complete)),
-                         from_tape)),
+            other.eq(Mux(in_check, check_data, from_tape)),
             reading.eq(bus.read),
             read.eq(reading),
-            self.bus.read_valid.eq(read),
         ]
-        m.d.comb += self.bus.read_data.eq(Mux(bus.to_weights, weights.unit, other))
+        if self._device.streamed:
+            self._other_read = read
+        else:
+            m.d.sync += self.bus.read_valid.eq(read)
+        return other
+
+    def _add_streamed_weights(self, m: Module, bus: "RegisteredBus", engine: Engine,
+                              sequencer: Sequencer, other_data: Value) -> None:
+        """Add the weights from outside with their check, and the host's reads."""
+        m.submodules.weights = weights = StreamedWeights(device=self._device)
+        connect(m, weights.words, engine.words)
+        connect(m, weights.fetch, engine.fetch)
+        connect(m, weights.lookup, engine.embedding)
+        connect(m, sequencer.embedding, weights.embedding)
+        connect(m, sequencer.rounds, weights.rounds)
+        connect(m, weights.pins, flipped(self.outside))
+        request = self.run.request
+        writes_last = bus.writes(m, Region.WEIGHT_CRC)
+        m.d.comb += [
+            weights.running.eq(sequencer.status.running),
+            weights.unit.eq(bus.address),
+            weights.read.eq(bus.read & bus.to_weights),
+            weights.write.eq(bus.write & bus.to_weights),
+            weights.unit_data.eq(bus.data),
+            weights.write_last.eq(Mux(writes_last, Mux(bus.address[0], 0b10, 0b01), 0)),
+            weights.clear.eq(request.valid & request.ready
+                             & (request.payload.flags & RunFlag.CLEAR.value).any()),
+            self.checking.eq(weights.checking),
+        ]
+        words = Array([weights.complete, weights.crc[:16], weights.crc[16:], Const(0, BUS_BITS),
+                       weights.stalls[:16], weights.stalls[16:]])
+        read = self._add_reads(m, bus, other_data, words[bus.address[:3]])
+        # The answer of the memory outside takes as long as it does.
+        valid = Signal()
+        m.d.sync += valid.eq(self._other_read)
+        m.d.comb += [
+            self.bus.read_valid.eq(Mux(bus.to_weights, weights.answered, valid)),
+            self.bus.read_data.eq(Mux(bus.to_weights, weights.answer, read)),
+        ]
 
 
 class RegisteredBus:

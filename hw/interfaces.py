@@ -38,7 +38,9 @@ __all__ = [
     "LogitSignature",
     "MemorySignature",
     "OperationSignature",
+    "OutsideSignature",
     "ProgramSignature",
+    "RoundSignature",
     "RunSignature",
     "SamplingSignature",
     "StatusSignature",
@@ -49,6 +51,8 @@ __all__ = [
     "context_layout",
     "extra_regions",
     "operation_layout",
+    "outside_request_layout",
+    "outside_word_layout",
     "region_number",
     "regions_on_bus",
     "row_layout",
@@ -251,13 +255,15 @@ def operation_layout(device: Device) -> data.StructLayout:
     """Operation of the engine: its input vector, rows - 1, and where its weight words are.
 
     They follow those of the operation before, or (``replay``) are the same ones once more, or
-    (``rewind``) begin at word 0.
+    (``rewind``) begin at word 0. ``keeps``, of a device whose weights stream from outside: the next
+    operation will ask for the same ones.
     """
     return data.StructLayout({
         "vector": vector_layout(device),
         "rows": device.row_bits,
         "replay": 1,
         "rewind": 1,
+        **({"keeps": 1} if device.streamed else {}),
     })
 
 
@@ -283,6 +289,24 @@ class OperationSignature(wiring.Signature):
             "ends": In(1),
             "word_used": In(1),
         })
+
+
+class RoundSignature(wiring.Signature):
+    """News of a round of operations for a source of weight words that reads ahead.
+
+    Members
+    -------
+    decided : Out(1)
+        Pulse, once in each round, before its second operation is handed over.
+    head : Out(1)
+        The round has a head; with ``decided``.
+    head_word : Out
+        First word of the head.
+    """
+
+    def __init__(self, device: Device) -> None:
+        super().__init__({
+            "decided": Out(1), "head": Out(1), "head_word": Out(device.address_bits)})
 
 
 class EmbeddingSignature(wiring.Signature):
@@ -536,6 +560,9 @@ class WeightStreamSignature(wiring.Signature):
         once more the first one of the last operation, for another sequence.
     rests : In(1)
         No operation is in progress.
+    keeps : In
+        With ``opens``: the operation's words will be asked for once more. Of a device whose weights
+        stream from outside only.
     """
 
     def __init__(self, device: Device) -> None:
@@ -547,6 +574,7 @@ class WeightStreamSignature(wiring.Signature):
             "jumps": In(1),
             "rewinds": In(1),
             "rests": In(1),
+            **({"keeps": In(1)} if device.streamed else {}),
         })
 
 
@@ -595,4 +623,49 @@ class MemorySignature(wiring.Signature):
             "write": In(1),
             "unit": In(range(device.packing.word_units)),
             "unit_data": In(BUS_BITS),
+        })
+
+
+# ---- Weight words on their way from outside
+
+
+TAG_BITS = 2
+
+
+def outside_request_layout(device: Device) -> data.StructLayout:
+    """Request to a memory outside the chip.
+
+    ``write``: write ``data`` to unit ``unit``, 16 bits. Else: give words from the one that begins
+    at ``unit`` on, one after the other, until the next request. Their ``tag`` is the request's.
+    """
+    unit_bits = (device.packing.word_units - 1).bit_length()
+    return data.StructLayout({
+        "write": 1,
+        "tag": TAG_BITS,
+        "unit": device.address_bits + unit_bits,
+        "data": BUS_BITS,
+    })
+
+
+def outside_word_layout(device: Device) -> data.StructLayout:
+    """Weight word from outside, with the tag of the request that it answers."""
+    return data.StructLayout({"word": device.packing.word_bits, "tag": TAG_BITS})
+
+
+class OutsideSignature(wiring.Signature):
+    """A memory outside the chip, as the one who reads it sees it.
+
+    Words that are not taken make the memory wait. Those of an older request may still come for a
+    while after a new one.
+
+    Members
+    -------
+    requests : Out(stream of outside_request_layout)
+    words : In(stream of outside_word_layout)
+    """
+
+    def __init__(self, device: Device) -> None:
+        super().__init__({
+            "requests": Out(stream.Signature(outside_request_layout(device))),
+            "words": In(stream.Signature(outside_word_layout(device))),
         })

@@ -1,6 +1,6 @@
 """Sampling without exponential, sum or division: the largest of logits plus Gumbel noise."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -20,12 +20,14 @@ __all__ = ["Rng", "Sampler"]
 
 
 class Rng(wiring.Component):
-    """Linear recurrences over GF(2) of ``docs/number-formats.md``, eight steps at a time.
+    """Linear recurrences over GF(2) of ``docs/number-formats.md``, a draw's bits at a time.
 
     Parameters
     ----------
     sequences : int
         Number of independent states.
+    draw_bits : int
+        Bits of a draw, at most 25: as far as no tap reaches past the state.
 
     Members
     -------
@@ -33,13 +35,14 @@ class Rng(wiring.Component):
         Take ``seed`` as a state; zero, the fixed point, becomes ``NUMBERS.rng_zero_seed``.
     seed : In(32)
     step, sequence : In
-        Move a state on by eight bits.
-    value : Out(8)
-        Of the state of ``sequence``.
+        Move a state on by a draw.
+    value : Out
+        The draw of the state of ``sequence``.
     """
 
-    def __init__(self, sequences: int = 1) -> None:
+    def __init__(self, sequences: int = 1, draw_bits: int = NUMBERS.rng_step) -> None:
         self._sequences = sequences
+        self._draw_bits = draw_bits
         bits = (sequences - 1).bit_length()
         super().__init__({
             "load": In(1),
@@ -47,7 +50,7 @@ class Rng(wiring.Component):
             "seed": In(NUMBERS.rng_bits),
             "step": In(1),
             "sequence": In(bits),
-            "value": Out(NUMBERS.rng_step),
+            "value": Out(draw_bits),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -55,14 +58,15 @@ class Rng(wiring.Component):
         n = NUMBERS
         states = numbered(Signal(n.rng_bits, name=f"state_{k}", init=n.rng_zero_seed)
                           for k in range(self._sequences))
-        # No tap reaches past the state within eight steps, so the new bits need no recursion.
-        low = Signal(n.rng_step + max(n.rng_taps))
+        # No tap reaches past the state within a draw, so the new bits need no recursion.
+        step = self._draw_bits
+        low = Signal(step + max(n.rng_taps))
         m.d.comb += low.eq(states[self.sequence])
-        fresh = [Cat(low[k + tap] for tap in n.rng_taps).xor() for k in range(n.rng_step)]
+        fresh = [Cat(low[k + tap] for tap in n.rng_taps).xor() for k in range(step)]
         m.d.comb += self.value.eq(low)
         for k, state in enumerate(states):
             with m.If(self.step & (self.sequence == k)):
-                m.d.sync += state.eq(Cat(state[n.rng_step:], *fresh))
+                m.d.sync += state.eq(Cat(state[step:], *fresh))
             with m.If(self.load & (self.load_sequence == k)):
                 m.d.sync += state.eq(self.seed)
                 with m.If(self.seed == 0):
@@ -90,18 +94,19 @@ class Sampler(wiring.Component):
     def __init__(self, *, device: Device) -> None:
         self._token_bits = device.token_bits
         self._sequences = device.sequences
+        self._noise = device.noise
         super().__init__({
             "logits": In(LogitSignature(device)),
             "sampling": In(SamplingSignature(device)),
             "done": Out(1),
-            "write_gumbel": In(TableWriteSignature(1 << NUMBERS.rng_step)),
+            "write_gumbel": In(TableWriteSignature(device.noise.entries)),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         n = NUMBERS
         logits = self.logits.logits
-        m.submodules.rng = rng = Rng(self._sequences)
+        m.submodules.rng = rng = Rng(self._sequences, self._noise.draw_bits)
         m.d.comb += [
             rng.load.eq(self.sampling.load_seed),
             rng.load_sequence.eq(self.sampling.seed_sequence),
@@ -112,18 +117,18 @@ class Sampler(wiring.Component):
 
         # 0: look up; 1, 2: multiply; 3: round, so that noise is there at LOGIT_LATENCY = 4
         m.submodules.gumbel = gumbel = Memory(
-            shape=signed(n.gumbel_bits), depth=1 << n.rng_step, init=[])
+            shape=signed(self._noise.value_bits), depth=self._noise.entries, init=[])
         read = gumbel.read_port()
         write = gumbel.write_port()
         m.d.comb += [
-            read.addr.eq(rng.value),
+            read.addr.eq(self._index(rng.value)),
             read.en.eq(self.logits.draw),
             write.addr.eq(self.write_gumbel.addr),
             write.data.eq(self.write_gumbel.data),
             write.en.eq(self.write_gumbel.en),
         ]
         m.submodules.scale = scale = Multiplier(
-            a_width=n.gumbel_bits, b_width=n.temperature_bits + 1)
+            a_width=self._noise.value_bits, b_width=n.temperature_bits + 1)
         m.d.comb += [
             scale.a.eq(read.data),
             scale.b.eq(Cat(self.sampling.temperature, Const(0, 1)).as_signed()),
@@ -166,3 +171,16 @@ class Sampler(wiring.Component):
         with m.If(self.done):
             m.d.sync += first.eq(1)
         return m
+
+    def _index(self, draw: Value) -> Value:
+        """Entry of a draw, see ``NoiseFormat.index``."""
+        noise = self._noise
+        if not noise.mantissa_bits:
+            return draw
+        index: Value = Const(0, noise.index_bits)
+        for zeros in reversed(range(noise.draw_bits)):
+            one = noise.draw_bits - 1 - zeros
+            behind = Cat(Const(0, noise.mantissa_bits), draw[:one])[-noise.mantissa_bits:]
+            here = Cat(behind, Const(zeros, noise.index_bits - noise.mantissa_bits))
+            index = here if one == 0 else Mux(draw[one], here, index)
+        return index

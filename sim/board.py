@@ -22,6 +22,7 @@ from trilight.hw.support.boards import DEFAULT_BOARD
 from trilight.hw.support.tools import Progress, no_progress
 from trilight.sim.native.bench import Bench, Probe
 from trilight.sim.native.compile import NativeBench
+from trilight.sim.outside import with_models
 from trilight.sim.wasm.bench import WasmBench
 from trilight.sim.wasm.release import released_module
 from trilight.sw.errors import LinkError, TargetError
@@ -191,6 +192,7 @@ def _target(make: Callable[[BoardDesign, Progress], Hdl], kind: str,
         board = find_board(options.argument or DEFAULT_BOARD)
     except BoardError as error:
         raise TargetError(f"no target {kind}:{options.argument}: {error}") from error
+    board = with_models(board)
     bench = NativeBench(make(board, options.progress), progress=options.progress,
                         boots=options.boot, waves=options.waves)
     return VirtualBoard(bench, f"{kind}:{board.name}")

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "hw": ("trilight.hw",),
     "sw": ("trilight.sw", "trilight.hw.contract", "trilight.hw.support",
            "trilight.hw.control.timing", "trilight.hw.engine.timing", "trilight.hw.imported.timing",
-           "trilight.hw.vector.timing"),
+           "trilight.hw.memory.timing", "trilight.hw.vector.timing"),
     "sim": ("trilight.sim", "trilight.sw", "trilight.hw"),
     "boards": ("trilight.boards", "trilight.hw"),
     "trilight": ("trilight.sw",),
@@ -122,6 +122,7 @@ MAY_NAME_A_BOARD = {
     "sim/power/command.py": "help: clocks that are computed of the default board",
     "sw/cli/plan.py": "help: boards of the table of memories",
     "sw/cli/app.py": "examples below the help",
+    "sw/cli/performance.py": "help: an example of a board with weights outside its chip",
 }
 """Files that may name a board, or the part of one, and why."""
 

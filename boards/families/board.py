@@ -256,6 +256,11 @@ class FamilyBoard:
         """Drive ``clock``, and ``locked`` once it is steady."""
         raise AssertionError(f"the family of {self.name} makes no clock")
 
+    def connect_outside(self, m: Module, platform: Any, pins: Any) -> None:
+        """Connect the chip's ``outside`` to the memory on the board."""
+        raise BoardError(f"{self.name} has no memory outside its FPGA that weights could stream "
+                         "from; use a device that keeps them on the chip")
+
     # What a build asks.
 
     @property
@@ -382,6 +387,9 @@ class _Top(Elaboratable):
         ]
         levels: dict[str, Value] = {name: Const(level) for name, level in board.held.items()}
         levels |= {name: chip.running for name in (board.led, board.busy) if name is not None}
+        # An echo in the chip's place has no such pins.
+        if "outside" in chip.signature.members:
+            board.connect_outside(m, platform, chip.outside)
         if board.flash is not None and "flash" in chip.signature.members:
             self._add_flash(m, platform)
             lamp = board.damage_led or board.led

@@ -83,7 +83,8 @@ class ECP5Board(BlockRamBoard):
         cls.part = f"{platform.device}-{platform.speed}{platform.package}{platform.grade}"
         cls.part_options = (f"--{f'u{prefix}-' if prefix else ''}{size.lower().replace('f', 'k')}",
                             "--package", PACKAGES[platform.package], "--speed", platform.speed)
-        cls.device = DEVICES[size]
+        if "device" not in vars(cls):
+            cls.device = DEVICES[size]
 
     def bitstream_problem(self, data: bytes) -> str | None:
         return ecp5_problem(data, self.platform_class.device.partition("-")[2])

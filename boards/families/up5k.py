@@ -105,11 +105,11 @@ class UP5KBoard(FamilyBoard):
     def _check_capacity(self, device: Device) -> None:
         # More than the protocol's address space or the part has room for.
         for field in fields(Device):
-            if field.name in ("name", "weight_memory", "terminal"):
+            if field.name in ("name", "weight_memory", "outside", "terminal"):
                 continue
-            value, maximum = getattr(device, field.name), getattr(UP5K, field.name)
+            value, maximum = getattr(device, field.name), getattr(self.device, field.name)
             # The SPRAMs are there or not, and the protocol knows one kind of weight words.
-            fixed = ("weight_words", "lanes", "trits", "tile_rows")
+            fixed = ("weight_words", "buffer_words", "lanes", "trits", "tile_rows")
             minimum = maximum if field.name in fixed else min(1, maximum)
             if not minimum <= value <= maximum:
                 allowed = f"{maximum:,}" if minimum == maximum else f"{minimum} to {maximum:,}"

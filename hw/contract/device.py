@@ -3,9 +3,12 @@
 import enum
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from typing import Any
 
 from .errors import CapacityError
+from .noise import BYTE, FINE, NoiseFormat
 from .numbers import NUMBERS
+from .outside import Outside, WordPort
 from .trits import Packing
 
 __all__ = ["SPRAM_WORDS", "Device", "WeightMemory"]
@@ -29,15 +32,16 @@ class WeightMemory(enum.Enum):
 
 LANES = range(2, 97)
 TRITS = (3, 5)
-SEQUENCES = (1, 2, 4)
+SEQUENCES = (1, 2, 4, 8)
 MAX_ADAPT_ORDERS = 2
 SPRAM_WORDS = 1 << 14
 """Depth of an SPRAM, which is 16 bits wide; several stand side by side."""
 
-_NO_SIZE = ("name", "weight_memory", "terminal")
+MIN_BUFFER = 16
+"""Fewest words of a buffer, so that none is empty for the latency of its memory."""
 
-
-_MAY_BE_NONE = ("tile_rows", "adapt_orders")
+_NO_SIZE = ("name", "weight_memory", "outside", "terminal")
+_MAY_BE_NONE = ("tile_rows", "adapt_orders", "buffer_words")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +62,14 @@ class Device:
     trits: int = 5
     """Trits of a code: 5, with tables in block RAM, or 3, with tables in LUT RAM."""
     weight_words: int
-    """Depth of the weight memory."""
+    """Depth of the weight memory, wherever it is."""
     weight_memory: WeightMemory = WeightMemory.SPRAM
+    """Memory on the chip that holds the weights, or those that are on their way from outside."""
+    outside: Outside | None = None
+    """Memory outside the chip that the weights stream from; ``None`` if they stay on it."""
+    buffer_words: int = 0
+    """Depth of the memory on the chip that weight words from outside pass through, a power of two.
+    An operation that fits is read from outside once for all sequences."""
     max_rows: int = 512
     """Rows of one operation: 3 d_model, 2 d_hidden, vocab_size."""
     tile_rows: int = 0
@@ -70,7 +80,7 @@ class Device:
     max_channels: int = 512
     """d_model * n_layers: the recurrent state of one sequence."""
     sequences: int = 2
-    """Sequences that can be worked on at once: 1, 2 or 4."""
+    """Sequences that can be worked on at once: 1, 2, 4 or 8."""
     program_words: int = 256
     """Program and output bias together."""
     tape_tokens: int = 256
@@ -101,10 +111,12 @@ class Device:
         if self.trits not in TRITS:
             yield f"trits must be 3 or 5, not {self.trits}"
         if self.sequences not in SEQUENCES:
-            yield f"sequences must be 1, 2 or 4, not {self.sequences}"
-        if self.weight_memory is WeightMemory.SPRAM and self.weight_words > SPRAM_WORDS:
-            yield (f"SPRAM holds {SPRAM_WORDS:,} weight words, not {self.weight_words:,}; use "
+            yield f"sequences must be 1, 2, 4 or 8, not {self.sequences}"
+        held = self.buffer_words if self.streamed else self.weight_words
+        if self.weight_memory is WeightMemory.SPRAM and held > SPRAM_WORDS:
+            yield (f"SPRAM holds {SPRAM_WORDS:,} weight words, not {held:,}; use "
                    "block RAM or an external memory")
+        yield from self._wrong_outside()
         if self.weight_memory is WeightMemory.SPRAM and self.trits == 3:
             yield ("tables of 3 trits lie in LUT RAM, which a chip with SPRAM has none of; use 5 "
                    "trits")
@@ -133,7 +145,42 @@ class Device:
             yield (f"a token is looked up in a single tile, so max_vocab must be at most the "
                    f"{self.row_sums:,} rows of one, not {self.max_vocab:,}")
 
+    def _wrong_outside(self) -> Iterator[str]:
+        """Sizes that do not fit a memory outside the chip, a clause each."""
+        if self.outside is None:
+            if self.buffer_words:
+                yield (f"buffer_words is the depth of a buffer for weights from outside, and there "
+                       f"is no memory outside; leave it out, not {self.buffer_words:,}")
+            return
+        if self.weight_memory is WeightMemory.EXTERNAL:
+            yield "weights from outside pass through SPRAM or block RAM; name one of them"
+        if self.buffer_words < MIN_BUFFER or self.buffer_words & (self.buffer_words - 1):
+            yield (f"buffer_words must be a power of two, at least {MIN_BUFFER}, not "
+                   f"{self.buffer_words:,}")
+        if self.weight_words > self.outside_words:
+            yield (f"the memory outside holds {self.outside_words:,} weight words, not "
+                   f"{self.weight_words:,}")
+
     # ---- Weight words
+
+    @property
+    def streamed(self) -> bool:
+        """True if weights stream from a memory outside the chip."""
+        return self.outside is not None
+
+    @property
+    def outside_words(self) -> int:
+        """Weight words that the memory outside the chip has room for; 0 if there is none."""
+        if self.outside is None:
+            return 0
+        if isinstance(self.outside, WordPort):
+            return self.outside.words
+        return self.outside.bytes // (2 * self.packing.word_units)
+
+    @property
+    def buffer_bits(self) -> int:
+        """Width of a place in the buffer of weight words from outside."""
+        return _bits(max(self.buffer_words, 1))
 
     @property
     def packing(self) -> Packing:
@@ -215,7 +262,7 @@ class Device:
         return self.adapt_orders if self.adapt_orders < 2 else 2 + _bits(self.adapt_rows)
 
     @staticmethod
-    def adaptation_of(code: int) -> dict[str, int]:
+    def adaptation_of(code: int) -> dict[str, Any]:
         """Fields of a device that ``adapt_code`` stands for."""
         return ({"adapt_orders": code} if code < 2 else
                 {"adapt_orders": 2, "adapt_rows": 1 << code - 2})
@@ -231,6 +278,11 @@ class Device:
     def norm_bits(self) -> int:
         """Width of the unsigned sum of a vector's magnitudes."""
         return (self.max_columns * NUMBERS.act_max).bit_length()
+
+    @property
+    def noise(self) -> NoiseFormat:
+        """Noise of the sampler: fine enough for ``max_vocab`` tokens."""
+        return BYTE if self.max_vocab <= 1 << BYTE.draw_bits else FINE
 
     # ---- Latencies
 

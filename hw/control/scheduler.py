@@ -39,12 +39,20 @@ class Scheduler:
         Its sequence has another token to be fed.
     any_continues : Signal
         Some sequence takes part in the next round.
+    any_head : Signal
+        The round has a head for some sequence.
+    decided : Signal
+        Pulse: ``any_head`` is that of the present round. Of a device whose weights stream from
+        outside only.
     """
 
     def __init__(self, m: Module, device: Device, sequences: Sequences,
                  reader: ProgramReader) -> None:
         self._sequences = sequences
         self._reader = reader
+        self._streamed = device.streamed
+        if device.streamed:
+            self.decided = Signal(name="decided")
         most = (device.program_words - HEADER_WORDS) // OPERATION_WORDS
         ops = Signal(range(most), name="op_count", reset_less=True)
         self.sequence = Signal(sequences.bits, name="sequence")
@@ -58,7 +66,7 @@ class Scheduler:
         s = sequences
         self.token_follows = Signal(name="token_follows")
         self.any_continues = Signal(name="any_continues")
-        self._any_head = Signal(name="any_samples")
+        self.any_head = Signal(name="any_samples")
         self._is_head = Signal(name="is_head")
         self._before_head = Signal(name="before_head")
         self._shared_by = [Signal(name=f"shared_by_{k}") for k in s.numbers[1:]]
@@ -66,7 +74,7 @@ class Scheduler:
             self.token_follows.eq(Mux(s.samples[self.sequence], s.generates_more[self.sequence],
                                       s.feeds_more[self.sequence])),
             self.any_continues.eq(any_of(s.continues)),
-            self._any_head.eq(any_of(self._with_head())),
+            self.any_head.eq(any_of(self._with_head())),
             self._is_head.eq(self._ops_after == 0),
             self._before_head.eq(self._ops_after == 1),
             *(flag.eq(self._has_operation(k) & (self.sequence < k))
@@ -121,6 +129,9 @@ class Scheduler:
                 m.d.sync += [op.rows.eq(reader.data), ops.valid.eq(1)]
                 fsm.next = "ISSUE-OP"
             replay = any_of(self._has_operation(k) & (self.sequence > k) for k in s.numbers[:-1])
+            if self._streamed:
+                m.d.sync += op.keeps.eq(any_of(
+                    self._has_operation(k) & (self.sequence < k) for k in s.numbers[1:]))
             m.d.sync += [
                 op.vector.sequence.eq(self.sequence),
                 op.replay.eq(replay),
@@ -155,7 +166,7 @@ class Scheduler:
             with m.If(any_of(self._shared_by)):  # the same one for the next sequence
                 if self._shared_by:
                     m.d.sync += self.sequence.eq(lowest(self._shared_by) + 1)
-            with m.Elif(self._before_head & self._any_head):  # the head
+            with m.Elif(self._before_head & self.any_head):  # the head
                 m.d.sync += [
                     self._ops_after.eq(0),
                     self.sequence.eq(lowest(self._with_head())),
@@ -163,6 +174,8 @@ class Scheduler:
                     *reader.seek(next_op),
                 ]
             with m.Elif(~self._is_head & ~self._before_head):  # the next one
+                if self._streamed:
+                    m.d.comb += self.decided.eq(self.first_op)
                 m.d.sync += [
                     self.first_op.eq(0),
                     self._ops_after.eq(self._ops_after - 1),

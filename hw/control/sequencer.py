@@ -17,6 +17,7 @@ from trilight.hw.interfaces import (
     LearningSignature,
     OperationSignature,
     ProgramSignature,
+    RoundSignature,
     RunSignature,
     SamplingSignature,
     StatusSignature,
@@ -69,6 +70,8 @@ class Sequencer(wiring.Component):
         Of a device that learns while it reads.
     done : In(1)
         Pulse: the last result of an operation or embedding is out.
+    rounds : Out(RoundSignature)
+        Of a device whose weights stream from outside only.
     """
 
     def __init__(self, *, device: Device) -> None:
@@ -85,6 +88,7 @@ class Sequencer(wiring.Component):
             "sampling": Out(SamplingSignature(device)),
             **({"learning": Out(LearningSignature(device))} if device.adapt_orders else {}),
             "done": In(1),
+            **({"rounds": Out(RoundSignature(device))} if device.streamed else {}),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -99,6 +103,12 @@ class Sequencer(wiring.Component):
         done = Signal()
         after_embedding_short = Signal(reset_less=True)
 
+        if device.streamed:
+            m.d.comb += [
+                self.rounds.decided.eq(scheduler.decided),
+                self.rounds.head.eq(scheduler.any_head),
+                self.rounds.head_word.eq(self.embedding.base),
+            ]
         status = self.status
         m.d.comb += [position.eq(sequences.position[k])
                      for k, position in enumerate(status.positions)]

@@ -21,7 +21,8 @@ def pass_layout(device: Device) -> data.StructLayout:
     """A pass over the rows of an operation, or of a tile of it.
 
     ``rows`` is their number - 1. Weight words follow those of the operation before, or (``replay``)
-    are its very words, or (``rewind``) begin at 0. ``more``: passes of the same operation follow,
+    are its very words, or (``rewind``) begin at 0. ``keeps``: they will be asked for once more, of
+    a device whose weights stream from outside. ``more``: passes of the same operation follow,
     so that its last row is not among these.
     """
     return data.StructLayout({
@@ -29,6 +30,7 @@ def pass_layout(device: Device) -> data.StructLayout:
         "rows": (device.row_sums - 1).bit_length(),
         "replay": 1,
         "rewind": 1,
+        **({"keeps": 1} if device.streamed else {}),
         "more": int(device.tiled),
     })
 
@@ -150,6 +152,9 @@ class RowStream(wiring.Component):
             with m.If(begin):
                 m.d.sync += [rows.eq(following.rows), more.eq(following.more),
                              kept.eq(following.vector.kept)]
+            if self._device.streamed:
+                with m.If(begin):
+                    m.d.sync += words.keeps.eq(following.keeps)
         with m.If(issue & last_row):
             m.d.sync += half.eq(~half)
         m.d.comb += [

@@ -59,6 +59,8 @@ class Tiler(wiring.Component):
         ]
         with m.If(self.ops.valid & self.ops.ready):
             m.d.sync += held.eq(op.vector)
+        if self._device.streamed:  # asked for with an operation's first word, of its first pass
+            m.d.comb += part.keeps.eq(op.keeps)
         with m.If(self.passes.valid & self.passes.ready):
             m.d.sync += [goes_on.eq(part.more), left.eq(rows - taken)]
         return m

@@ -79,7 +79,7 @@ class _Sequence:
         self.n_feed = 0
         self.n_generate = 0
         self.reference = ReferenceModel(model)
-        self.sampler = Sampler(0, 0)
+        self.sampler = Sampler(0, 0, device.noise)
         self._steps: list[Step] = []
 
     @property
@@ -170,7 +170,7 @@ class ReferenceDevice:
             sequence.reference.reset()
             sequence.position = 0
         if RunFlag.SEED in flags:
-            sequence.sampler = Sampler(seed, 0)
+            sequence.sampler = Sampler(seed, 0, sequence.sampler.noise)
         if RunFlag.CLEAR in flags:
             self.words = self.tokens = 0
         for one in self.sequences:

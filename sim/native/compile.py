@@ -21,7 +21,7 @@ from trilight.sw.errors import SimulationError
 
 from .bench import WORD_BITS, Bench, Probe
 from .library import NativeLibrary
-from .verilog import CONTROL, bench_verilog, traces_of, weight_memories
+from .verilog import CONTROL, MEMORY_CELL, MODELS, bench_verilog, traces_of, weight_memories
 
 __all__ = [
     "COMPILER",
@@ -190,9 +190,12 @@ def compile_bench(hdl: Hdl, probe: Probe | None = None, progress: Progress = no_
     bench = bench_verilog(hdl, verilog, traces_of(verilog), nets, memories,
                           cxxrtl=not recipe.verilator, flash=flash)
     package = resources.files("trilight.sim.native")
-    cells = (resources.files("trilight.sim.cells") / hdl.board.toolchain.cells).read_text()
+    models = resources.files("trilight.sim.cells")
+    cells = (models / hdl.board.toolchain.cells).read_text()
     if flash:
-        cells += (resources.files("trilight.sim.cells") / "flash.v").read_text()
+        cells += (models / "flash.v").read_text()
+    if MEMORY_CELL.search(verilog):
+        cells += (models / MODELS).read_text()
     harness = (package / "harness.cpp").read_text()
     adapter = (package / "cxxrtl.h").read_text()
     define = [f"-DNETS={-(-len(nets) // WORD_BITS)}"] if nets else []

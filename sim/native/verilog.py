@@ -8,10 +8,18 @@ from trilight.sw.errors import SimulationError
 
 from .bench import WORD_BITS, Trace
 
-__all__ = ["CONTROL", "bench_verilog", "reading_traces", "traces_of", "weight_memories"]
+__all__ = ["CONTROL", "MEMORY_CELL", "MODELS", "bench_verilog", "reading_traces", "traces_of",
+           "weight_memories"]
 
 WEIGHT_CELL = re.compile(r"^  SB_SPRAM256KA (\\\S+)  \(", re.MULTILINE)
 """Cells whose rows are the weight memory, each a unit of a word."""
+
+MEMORY_CELL = re.compile(r"^  TRILIGHT_\w+ (?:#\(.*?^  \) )?(\S+)  ?\(",
+                         re.MULTILINE | re.DOTALL)
+"""The model of a memory outside the chip, whose rows are the weight memory of such a design."""
+
+MODELS = "memories.v"
+"""File in ``trilight.sim.cells`` with those models."""
 
 CONTROL = re.compile(r"^  input (?:wire )?(?P<range>\[\d+:0\]) mutant ?;$", re.MULTILINE)
 """The input of a design with mutants that chooses one; ``lock`` is the other.
@@ -34,8 +42,11 @@ def _weight_cells(verilog: str) -> list[str]:
 def weight_memories(verilog: str) -> list[str]:
     """Return the memories of a design that hold its weights, as Verilog inside of it.
 
-    Unit k of a word is in the k-th of them. There are none if the memory cannot be reached.
+    Unit k of a word is in the k-th of them. There are none if the memory cannot be reached. The
+    one of a memory outside the chip holds all units, one after the other.
     """
+    if outside := MEMORY_CELL.search(verilog):
+        return [f"{outside[1]} .rows"]
     return [f"{cell} .rows" for cell in _weight_cells(verilog)]
 
 
@@ -98,8 +109,10 @@ def bench_verilog(hdl: Hdl, verilog: str, traces: Sequence[Trace], nets: Sequenc
         words = -(-len(nets) // WORD_BITS)
         lines += [f"  output [{WORD_BITS - 1}:0] nets [0:{words - 1}],"]
     if memories or flash:
+        width = 32 if MEMORY_CELL.search(verilog) else 16
         lines += ["  input reach, reach_keeps,", "  input [7:0] reach_memory,",
-                  "  input [15:0] reach_address,", f"  input [{WORD_BITS - 1}:0] reach_value,"]
+                  f"  input [{width - 1}:0] reach_address,",
+                  f"  input [{WORD_BITS - 1}:0] reach_value,"]
     words = max(len(traces), 1)
     lines += [f"  output [{WORD_BITS * words - 1}:0] traces);" if cxxrtl else
               f"  output [{WORD_BITS - 1}:0] traces [0:{words - 1}]);"]

@@ -158,8 +158,9 @@ def generate(
     _refuse_boards(boards)
     loaded = Model.load(model or _model_of(target))
     for number, text in enumerate(prompt):
-        prompt[number], changes = prompt_for(loaded.vocab, text)
-        tell_changes(changes, "the prompt")
+        if not loaded.tokenizer:  # which takes any text as it is
+            prompt[number], changes = prompt_for(loaded.vocab, text)
+            tell_changes(changes, "the prompt")
     if waves is not None:
         _check_waves(waves, prompt, tokens)
     seeds = range(seed, seed + len(prompt))

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from trilight.hw.contract.shapes import ModelConfig
-from trilight.hw.support.boards import DEFAULT_BOARD, board_device, load_board
+from trilight.hw.support.boards import DEFAULT_BOARD, board_device, board_names, load_board
 from trilight.hw.support.terminal import Console
 from trilight.sw.errors import PerformanceError
 from trilight.sw.model.bundled import default_model_path
@@ -40,6 +40,9 @@ def performance_command(
     vocab_size: Annotated[int | None, typer.Option(
         "--vocab-size", metavar="N", max=MOST_WIDE,
         help="Tokens, instead of the model's.")] = None,
+    model_shape: Annotated[str | None, typer.Option(
+        "--model-shape", metavar="V,D,L,H",
+        help="All four sizes at once: tokens, channels, layers, hidden units.")] = None,
     sequences: Annotated[int, typer.Option(
         "--sequences", metavar="N", help="Sequences that are generated at once.")] = 1,
     board: Annotated[str, typer.Option(
@@ -52,12 +55,17 @@ def performance_command(
 ) -> None:
     """Show how many cycles a token takes, by stage, and what the weight memory waits for.
 
-    Computed from the sizes alone and exact to the cycle; nothing is simulated, and the model need
-    not exist.
+    Computed from the sizes alone; nothing is simulated, and the model need not exist. Exact to the
+    cycle for weights on the chip, within 1 % for weights from outside it.
+
+    A board whose weights stream from outside: trilight performance --board ulx3s-85f-sdram
+    --model-shape 1024,320,5,544 --clock 75e6
     """
     check_folder(json_file)
     clock = float(load_board(board).default_hz) if clock is None else clock
     check_clock(clock)
+    if model_shape is not None:
+        vocab_size, d_model, n_layers, d_hidden = _shape(model_shape)
     given = dict(zip(SIZES, (vocab_size, d_model, n_layers, d_hidden), strict=True))
     sizes = {name: value for name, value in given.items() if value is not None}
     if len(sizes) < len(SIZES):
@@ -73,6 +81,28 @@ def performance_command(
     _print(found, results, Console())
     if json_file is not None:
         write_json(json_file, results)
+
+
+def _shape(text: str) -> tuple[int, int, int, int]:
+    """Sizes of a model, as one option gives them."""
+    try:
+        vocab_size, d_model, n_layers, d_hidden = map(int, text.split(","))
+    except ValueError:
+        raise PerformanceError(f"a model's shape is four whole numbers with commas between them, "
+                               f"such as 1024,320,5,544, not {text!r}") from None
+    return vocab_size, d_model, n_layers, d_hidden
+
+
+def _homes(model: ModelConfig) -> str:
+    """The smallest board that holds a model, as a sentence."""
+    devices = [(board_device(name), name) for name in board_names()]
+    fits = sorted((device.weight_words * device.packing.block, name) for device, name in devices
+                  if not model.violations(device))
+    if fits:
+        return f"The smallest memory that holds it is that of {fits[0][1]}."
+    need = model.weight_words(devices[0][0].packing) * 8
+    return (f"No board of this release holds it: its weights take {need / 1e6:,.1f} MB, and "
+            f"{model.d_model * model.n_layers:,} channels have to fit block RAM.")
 
 
 def _print(found: Performance, results: dict[str, Any], console: Console) -> None:
@@ -100,8 +130,15 @@ def _print(found: Performance, results: dict[str, Any], console: Console) -> Non
     summary.add_row("tokens per second", f"{results['tokens_per_s']:,.0f}",
                     f"at {results['clock_hz'] / 1e6:g} MHz; roofline "
                     f"{results['roofline_tokens_per_s']:,.0f}")
+    if found.device.streamed:
+        summary.add_row("memory outside, use of its bandwidth", f"{found.outside_use:.3f}",
+                        "of what rows and refreshes leave")
+    summary.add_row("what binds", found.binds, ", ".join(
+        f"{what} {cycles:,.0f}" for what, cycles in found.limits.items()))
     summary.add_row("weight memory", f"{found.model.weight_words(found.device.packing):,}",
                     f"of {found.device.weight_words:,} words")
     console.print(summary)
     for violation in found.violations:
         console.print(f"Does not fit {found.device.name}: {violation}")
+    if found.violations:
+        console.print(_homes(found.model))

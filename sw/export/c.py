@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trilight.hw.contract.noise import BYTE
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.trits import FILE_CODE
 from trilight.sw.cli.console import write_file
@@ -62,6 +63,11 @@ def export_c(model: Model, folder: Path, *, force: bool = False) -> CExport:
         raise ExportError("the C program adds up in 16 bits, which sums of at most "
                           f"{COLUMNS_OF_16_BITS} columns fit; export a model with fewer than "
                           f"{model.config}")
+    if model.tokenizer or model.config.vocab_size > 1 << BYTE.draw_bits:
+        raise ExportError(
+            f"the C program is for characters, at most 256 of them, and this model has "
+            f"{model.config.vocab_size:,} {'sub-word ' if model.tokenizer else ''}tokens; run it "
+            "with trilight generate")
     source, header = folder / SOURCE, folder / HEADER
     for path in (source, header):
         if path.exists() and not force:

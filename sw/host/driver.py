@@ -39,6 +39,7 @@ from trilight.sw.errors import (
 from trilight.sw.model.bundled import bundled_model, default_model_path
 from trilight.sw.model.image import Image, compile_image
 from trilight.sw.model.model import Model
+from trilight.sw.model.subword import TextDecoder
 from trilight.sw.reference.sampler import Sampler, temperature_to_fixed
 
 from .link import Link, Request, Response, read_request, write_request
@@ -68,6 +69,7 @@ class Token:
     ----------
     id : int
     text : str
+        Characters that are complete with it; a token may be a part of one.
     position : int
         Its place after the start of the prompt, from 0.
     prompt : int
@@ -616,7 +618,8 @@ class Board:
                         raise DeviceError(f"the device generated token {token} of a vocabulary "
                                           f"of {len(model.vocab)}; load the model again")
                     if work.emit(state):
-                        yield Token(token, model.vocab[token], state.position - 1, state.number)
+                        text = work.decoders[state.number].feed(model.token_bytes[token])
+                        yield Token(token, text, state.position - 1, state.number)
                         self._check_current(work.generation)
                 work.spent += runs.settle()
                 work.running = False
@@ -667,6 +670,8 @@ class _Work:
         """Repeats of the link before the request."""
         self.recoveries = 0
         self.emitted: list[list[int]] = [[] for _ in states]
+        self.decoders = [TextDecoder() for _ in states]
+        """Of the bytes that have been yielded."""
         """Tokens yielded so far, a list for each sequence."""
         self.started = self.finished = time.monotonic()
         self.begin()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from trilight.hw.contract.device import Device
 from trilight.hw.contract.errors import BoardError
+from trilight.hw.contract.noise import NoiseFormat
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.program import Header, Operation, Program, operation_kinds
 from trilight.hw.contract.protocol import (
@@ -44,7 +45,7 @@ from trilight.sw.model.pack import unpack_matrix
 from trilight.sw.reference.adaptation import Adaptation
 from trilight.sw.reference.model import ReferenceModel
 from trilight.sw.reference.sampler import Sampler
-from trilight.sw.reference.tables import GUMBEL, SIGMOID, SILU
+from trilight.sw.reference.tables import SIGMOID, SILU, gumbel_table
 
 from .frames import Frame, FrameReader, encode_frame
 from .targets import TargetOptions
@@ -58,10 +59,9 @@ WIDTHS: dict[int, int] = {
     Region.TAPS: 16,
     Region.FORGET_BIAS: 8,
     Region.ACTIVATION: 12,
-    Region.GUMBEL: 12,
     Region.WEIGHT_CRC: 16,
 }
-"""Bits of an entry; those of a token follow from the device."""
+"""Bits of an entry; those of a token and of noise follow from the device."""
 
 TABLE_ENTRIES = 256
 
@@ -74,12 +74,13 @@ class _Memory:
     def __init__(self, device: Device) -> None:
         self._device = device
         self._bus_words = device.packing.word_units
-        self._widths: dict[int, int] = {**WIDTHS, Region.TAPE: device.token_bits}
+        self._widths: dict[int, int] = {**WIDTHS, Region.TAPE: device.token_bits,
+                                        Region.GUMBEL: device.noise.value_bits}
         self.weights: Words = np.zeros(self._bus_words * device.weight_words, np.uint16)
         depths = {
             Region.PROGRAM: device.program_words, Region.HEAD_BIAS: device.program_words,
             Region.TAPS: device.max_channels, Region.FORGET_BIAS: device.max_channels,
-            Region.ACTIVATION: TABLE_ENTRIES, Region.GUMBEL: TABLE_ENTRIES,
+            Region.ACTIVATION: TABLE_ENTRIES, Region.GUMBEL: device.noise.entries,
             Region.TAPE: device.sequences * device.tape_tokens, Region.WEIGHT_CRC: 2}
         biases = dict(zip(BIASES, device.adapt_depths, strict=False))
         self._widths |= dict.fromkeys(biases, NUMBERS.adapt_bits)
@@ -149,7 +150,8 @@ class _Memory:
         for name, loaded, table in (
                 ("sigmoid", self._signed(Region.ACTIVATION, slice(0, half), 0), SIGMOID[half:]),
                 ("silu", self._signed(Region.ACTIVATION, slice(half, None)), SILU[half:]),
-                ("gumbel", self._signed(Region.GUMBEL, slice(None)), GUMBEL)):
+                ("gumbel", self._signed(Region.GUMBEL, slice(None)),
+                 gumbel_table(self._device.noise))):
             if (loaded != table).any():
                 raise DeviceError(f"the {name} table that was loaded is not the reference's")
         program = self.program()
@@ -226,8 +228,9 @@ class _Memory:
 class _SequenceState:
     """One of the sequences that a device works on, apart from model and tape."""
 
-    def __init__(self) -> None:
-        self.sampler = Sampler(0, 0)
+    def __init__(self, noise: NoiseFormat) -> None:
+        self.noise = noise
+        self.sampler = Sampler(0, 0, noise)
         self.position = 0
         self.n_feed = 0
         """Tokens that are still to be fed before one is generated; 0 if it neither runs nor is
@@ -261,7 +264,7 @@ class ReferenceTransport(Transport):
         self._learns = False
         self._reader = FrameReader()
         self._output = bytearray()
-        self._states = [_SequenceState() for _ in range(device.sequences)]
+        self._states = [_SequenceState(device.noise) for _ in range(device.sequences)]
         self._references: list[ReferenceModel] = []
         """One for each sequence, none before a model has run."""
         self._words_per_token = (0, 0)
@@ -415,7 +418,7 @@ class ReferenceTransport(Transport):
             if self._adaptation and not number:
                 self._adaptation.begin()
         if flags & RunFlag.SEED:
-            state.sampler = Sampler(seed, 0)
+            state.sampler = Sampler(seed, 0, state.noise)
         if flags & RunFlag.CLEAR:
             self._cycles = self._words = self._tokens = 0
         for each in self._states:

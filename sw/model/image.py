@@ -27,7 +27,7 @@ from trilight.hw.contract.protocol import (
 )
 from trilight.hw.contract.shapes import ModelConfig, OperationShape
 from trilight.sw.errors import ImageError, ModelDoesNotFitError
-from trilight.sw.reference.tables import GUMBEL, SIGMOID, SILU
+from trilight.sw.reference.tables import SIGMOID, SILU, gumbel_table
 
 from . import old_image
 from .model import Matrix, Model
@@ -174,7 +174,7 @@ def compile_image(model: Model, device: Device) -> Image:
         (Region.TAPS, np.concatenate(taps)),
         (Region.FORGET_BIAS, np.concatenate(forget_bias)),
         (Region.ACTIVATION, np.concatenate(activation)),
-        (Region.GUMBEL, _field(GUMBEL, NUMBERS.gumbel_bits)),
+        (Region.GUMBEL, _field(gumbel_table(device.noise), device.noise.value_bits)),
     ])
 
 

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import islice
 from typing import Any, Self
 
 import numpy as np
@@ -38,6 +39,7 @@ from .file import (
     read_tensors,
 )
 from .provenance import current_names
+from .subword import SubwordTokenizer, token_bytes
 
 __all__ = ["COLUMNS_OF_16_BITS", "MATRICES", "Layer", "Matrix", "Model", "pack_trits",
            "unpack_trits"]
@@ -236,7 +238,10 @@ class Model:
     ----------
     config : ModelConfig
     vocab : tuple of str
-        The character of each token.
+        The character of each token; of sub-word tokens, their bytes in the byte-level alphabet.
+    tokenizer : str, optional
+        ``tokenizer.json`` of sub-word tokens (``subword.SubwordTokenizer``); empty if a token is a
+        character.
     embedding : int8 array [V, d]
         Trits of the embedding, which is the head's matrix too. Read-only.
     embed_scale : int
@@ -266,12 +271,13 @@ class Model:
     head_bias: NDArray[np.int32]
     layers: tuple[Layer, ...]
     provenance: Mapping[str, Any]
+    tokenizer: str = ""
 
     def __post_init__(self) -> None:
         _check_limits(self.config)
         n, d = self.config.vocab_size, self.config.d_model
         replacements = {
-            "vocab": _checked_vocab(self.vocab, n),
+            "vocab": _checked_vocab(self.vocab, n, characters=not self.tokenizer),
             "embedding": _integers("embedding", self.embedding, (n, d), -1, 1, np.int8),
             "embed_scale": checked_integer("embed_scale", self.embed_scale, *_EMBED_SCALE),
             "head_scale": checked_integer("head_scale", self.head_scale, *_SCALE),
@@ -282,6 +288,10 @@ class Model:
         }
         for name, value in replacements.items():
             object.__setattr__(self, name, value)
+        if not isinstance(self.tokenizer, str):
+            raise ModelError(f"tokenizer must be a text, not {type(self.tokenizer).__name__}")
+        if self.tokenizer and self.vocab != self._subwords.vocab:
+            raise ModelError("vocab must be the tokenizer's, and is another")
         if len(self.layers) != self.config.n_layers:
             raise ModelError(f"layers must be {self.config.n_layers}, not {len(self.layers)}")
         for number, layer in enumerate(self.layers):
@@ -297,7 +307,7 @@ class Model:
                 f"n_layers={config.n_layers}, d_hidden={config.d_hidden}>")
 
     @classmethod
-    def random(cls, config: ModelConfig, seed: int) -> Self:
+    def random(cls, config: ModelConfig, seed: int, tokenizer: str = "") -> Self:
         """A legal model with random weights, for tests and measurements.
 
         Scales are such that pre-activations spread over the tables without saturating them and
@@ -308,6 +318,8 @@ class Model:
         config : ModelConfig
         seed : int
             Seed of NumPy's default generator.
+        tokenizer : str
+            Of sub-word tokens, as many as ``config`` has.
         """
         rng = np.random.default_rng(seed)
         d, hidden = config.d_model, config.d_hidden
@@ -343,7 +355,9 @@ class Model:
         )
         return cls(
             config=config,
-            vocab=_random_vocab(config.vocab_size),
+            vocab=(SubwordTokenizer(tokenizer).vocab if tokenizer
+                   else _random_vocab(config.vocab_size)),
+            tokenizer=tokenizer,
             embedding=rng.integers(-1, 2, (config.vocab_size, d), np.int8),
             # Small, or the tied head would predict the present token again and again.
             embed_scale=(1 << NUMBERS.residual_frac) // 4,
@@ -369,6 +383,17 @@ class Model:
         return digest.hexdigest()
 
     @cached_property
+    def _subwords(self) -> SubwordTokenizer:
+        return SubwordTokenizer(self.tokenizer)
+
+    @cached_property
+    def token_bytes(self) -> tuple[bytes, ...]:
+        """Bytes of text that each token stands for; of sub-word tokens maybe half a character."""
+        if self.tokenizer:
+            return tuple(token_bytes(token) for token in self.vocab)
+        return tuple(character.encode() for character in self.vocab)
+
+    @cached_property
     def _token_of(self) -> dict[str, int]:
         return {character: token for token, character in enumerate(self.vocab)}
 
@@ -382,13 +407,15 @@ class Model:
         """
         if not isinstance(text, str):
             raise ModelError(f"a text must be a str, not {type(text).__name__}")
+        if self.tokenizer:
+            return self._subwords.encode(text)
         tokens = self._token_of
         if unknown := [character for character in text if character not in tokens]:
             raise UnknownCharacterError(unknown)
         return [tokens[character] for character in text]
 
     def decode(self, tokens: Iterable[int]) -> str:
-        """Text of some tokens.
+        """Text of some tokens; bytes that are no character become U+FFFD.
 
         Raises
         ------
@@ -401,7 +428,7 @@ class Model:
                 raise TokenError(f"tokens must be integers, not {token!r}")
             if not 0 <= token < len(self.vocab):
                 raise TokenError(f"tokens must be in [0, {len(self.vocab) - 1}], not {token}")
-        return "".join(self.vocab[token] for token in chosen)
+        return b"".join(self.token_bytes[token] for token in chosen).decode(errors="replace")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a safetensors file; the same model gives the same bytes."""
@@ -416,6 +443,8 @@ class Model:
             "provenance": self.provenance,
             "sha256": self.sha256,
         }
+        if self.tokenizer:
+            about["tokenizer"] = self.tokenizer
         about["checksum"] = checksum(about)
         # One key only: safetensors writes several in random order.
         write_whole(path, save(self._tensors(), {METADATA_KEY: canonical(about)}))
@@ -468,6 +497,7 @@ class Model:
         model = cls(
             config=config,
             vocab=about["vocab"],
+            tokenizer=about.get("tokenizer", ""),
             embedding=unpack_trits(tensors["embedding"], config.d_model),
             embed_scale=about["embed_scale"],
             head_scale=about["head_scale"],
@@ -507,11 +537,12 @@ def _check_limits(config: ModelConfig) -> None:
                              f"{value:,}")
 
 
-def _checked_vocab(vocab: object, size: int) -> tuple[str, ...]:
+def _checked_vocab(vocab: object, size: int, *, characters: bool) -> tuple[str, ...]:
     if not isinstance(vocab, Sequence) or isinstance(vocab, bytes):
         raise ModelError(f"vocab must be a sequence of characters, not {type(vocab).__name__}")
     for token, text in enumerate(vocab):
-        if not isinstance(text, str) or len(text) != 1 or "\ud800" <= text <= "\udfff":
+        if not isinstance(text, str) or not text or (characters and (
+                len(text) != 1 or "\ud800" <= text <= "\udfff")):
             raise ModelError(f"vocab must hold single characters, not {text!r} for token {token}")
     if len(vocab) != size or len(set(vocab)) != size:
         raise ModelError(f"vocab must hold {size} different characters, "
@@ -521,7 +552,8 @@ def _checked_vocab(vocab: object, size: int) -> tuple[str, ...]:
 
 def _random_vocab(size: int) -> tuple[str, ...]:
     """Newline, then printable ASCII, then printable characters past it."""
-    codes = [0x0A, *range(0x20, 0x7F), *range(0xAE, 0xAE + size)]
+    past = (code for code in range(0xAE, 0x11_0000) if not 0xD800 <= code <= 0xDFFF)
+    codes = [0x0A, *range(0x20, 0x7F), *islice(past, size)]
     return tuple(chr(code) for code in codes[:size])
 
 

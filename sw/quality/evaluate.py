@@ -82,7 +82,7 @@ def summary(model: Model, text: str, nats: NDArray[np.float64], protocol: str, *
             streams: int = 64) -> dict[str, Any]:
     """Return what ``evaluate`` does, from losses of ``character_losses``."""
     scored = ~np.isnan(nats)
-    token_bytes = np.array([len(character.encode()) for character in model.vocab])
+    token_bytes = np.array([len(text) for text in model.token_bytes])
     bytes_scored = int(token_bytes[np.array(model.encode(text), np.int64)[scored]].sum())
     total = float(nats[scored].sum())
     setting = ({"streams": streams} if protocol == "stateful"

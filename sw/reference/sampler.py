@@ -1,15 +1,17 @@
 """Sampling of tokens: Gumbel noise from a shift register, then the maximum."""
 
 import math
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from trilight.hw.contract.noise import BYTE, NoiseFormat
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.sw.errors import PromptError
 
 from .model import rshift
-from .tables import GUMBEL
+from .tables import GUMBEL, Table, gumbel_table
 
 __all__ = ["Rng", "Sampler", "temperature_to_fixed"]
 
@@ -74,6 +76,8 @@ class Sampler:
         In [0, 2**32 - 1].
     temperature : float
         In [0, 7.99]; 0 always takes the largest logit.
+    noise : NoiseFormat
+        ``Device.noise`` of the device that would draw.
 
     Raises
     ------
@@ -81,12 +85,13 @@ class Sampler:
         If seed or temperature is out of its range.
     """
 
-    def __init__(self, seed: int, temperature: float) -> None:
+    def __init__(self, seed: int, temperature: float, noise: NoiseFormat = BYTE) -> None:
         self.rng = Rng(seed)
+        self.noise = noise
         self.temperature = temperature_to_fixed(temperature)
 
     def sample(self, logits: ArrayLike) -> int:
-        """The next token; the generator moves on by one byte for each logit.
+        """The next token; the generator moves on by a draw's bits for each logit.
 
         Parameters
         ----------
@@ -94,6 +99,16 @@ class Sampler:
             Q9.6.
         """
         values = np.asarray(logits)
-        bytes_ = [self.rng.draw() for _ in range(len(values))]
-        noise = rshift(self.temperature * GUMBEL[bytes_], NUMBERS.noise_shift)
+        indices = [self.noise.index(self._draw()) for _ in range(len(values))]
+        noise = rshift(self.temperature * _table(self.noise)[indices], NUMBERS.noise_shift)
         return int(np.argmax(values + noise))
+
+    def _draw(self) -> int:
+        """A draw's bits, the first ones lowest."""
+        return sum(self.rng.draw() << bits
+                   for bits in range(0, self.noise.draw_bits, NUMBERS.rng_step))
+
+
+@cache
+def _table(noise: NoiseFormat) -> Table:
+    return GUMBEL if noise == BYTE else gumbel_table(noise)

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trilight.hw.contract.noise import BYTE, NoiseFormat
 from trilight.hw.contract.numbers import NUMBERS
 
-__all__ = ["GUMBEL", "SIGMOID", "SILU"]
+__all__ = ["GUMBEL", "SIGMOID", "SILU", "gumbel_table"]
 
 Table = NDArray[np.int32]
 
@@ -31,5 +32,29 @@ SIGMOID: Table = _fixed(_LOGISTIC - 2.0**-(NUMBERS.forget_bits + 1), NUMBERS.for
 SILU: Table = _fixed(_Z * _LOGISTIC, NUMBERS.gate_frac)
 """int12, Q3.8, for table indices -128 ... 127; that of ``~i`` is that of ``i`` minus 16 i + 8."""
 
-GUMBEL: Table = _fixed(-np.log(-np.log((np.arange(256) + 0.5) / 256)), NUMBERS.gumbel_frac)
+
+def gumbel_table(noise: NoiseFormat) -> Table:
+    """Gumbel noise by the index of a draw, ``NUMBERS.gumbel_frac`` fraction bits.
+
+    An entry is the quantile in the middle of the draws that it stands for. With a mantissa, draws
+    count from the upper end of the distribution: a draw w stands for ``1 - (w + 0.5) / 2**bits``.
+
+    Parameters
+    ----------
+    noise : NoiseFormat
+    """
+    if not noise.mantissa_bits:
+        below = (np.arange(noise.entries) + 0.5) / noise.entries
+        return _fixed(-np.log(-np.log(below)), NUMBERS.gumbel_frac)
+    steps = 1 << noise.mantissa_bits
+    zeros, mantissa = np.divmod(np.arange(noise.entries), steps)
+    zeros = np.minimum(zeros, noise.draw_bits - 1)
+    one = np.ldexp(1.0, noise.draw_bits - 1 - zeros)
+    first = np.floor(one * (1 + mantissa / steps))
+    count = np.maximum(one / steps, 1)
+    above = (first + count / 2) / 2.0**noise.draw_bits
+    return _fixed(-np.log(-np.log1p(-above)), NUMBERS.gumbel_frac)
+
+
+GUMBEL: Table = gumbel_table(BYTE)
 """int12, Q3.8: quantiles of the Gumbel distribution at (i + 0.5) / 256."""

@@ -23,8 +23,11 @@ from trilight.hw.contract.shapes import ModelConfig, OperationShape
 from trilight.hw.contract.trits import Packing
 from trilight.hw.control import timing as control
 from trilight.hw.engine.timing import EngineTiming
+from trilight.hw.memory.timing import OutsideTiming
 from trilight.hw.vector import timing as vector
 from trilight.sw.errors import PerformanceError
+
+from .supply import Supply
 
 __all__ = ["Performance", "Schedule", "SequenceRequest", "Stage", "predict"]
 
@@ -105,6 +108,10 @@ class Stage:
     """Ternary weights in them; the rest is padding."""
     gaps: dict[str, int]
     """Cycles in which no word is read for a row, by reason."""
+    rows: int = 0
+    """Rows, a cycle of the vector unit each."""
+    outside: int = 0
+    """Weight words that come from outside the chip for it."""
 
     @property
     def cycles(self) -> int:
@@ -192,6 +199,13 @@ class Schedule:
         self.tokens: list[tuple[int, int]] = []
         self._program = program(model, device.packing)
         self._lookups: list[Lookup] = []
+        self._supply = Supply(device) if device.streamed else None
+        self._word = 0
+        """Word of all that are read from outside that comes next."""
+        self._read = 0
+        """Words read from outside, the operation in progress included."""
+        self._round: list[str] = []
+        """The operation that the buffer holds."""
         self._sequences = [_Sequence(r.feed, r.generate, True, True) if r else
                            _Sequence(0, 0, False, False) for r in requests]
         # The engine: when it takes the next operation, fills a table, reads a word.
@@ -282,6 +296,9 @@ class Schedule:
         """Embed a sequence's token, from state EMBED-TOKEN; the last activation."""
         sequence = self._sequences[number]
         sequence.next_head = sequence.feed == 1 and sequence.generate > 0
+        if self._supply is not None:
+            words = self.model.head(self.device.packing).blocks
+            start = start.after("embedding row", self._supply.row(words, start.time))
         first = start.after("embedding", self._engine.lookup)
         channels = self.model.d_model
         period = self.model.head(self.device.packing).trits
@@ -289,6 +306,24 @@ class Schedule:
         sequence.acts = _Activations([(0, first)], 1, channels,
                                      {"vector pipeline": vector.CHANNEL_ACT})
         return sequence.acts.written(channels)
+
+    # ---- hw/memory/
+
+    def _begin_reading(self, operation: Operation) -> int:
+        """Number of an operation's first word among all that are read from outside.
+
+        One that fits the buffer is read for the first of the sequences only.
+        """
+        if self._supply is None:
+            return 0
+        shared = any(name == operation.name for name in self._round)
+        if operation is self._program[0] and not shared:
+            self._supply.wrap()
+        if shared and operation.shape.words <= self.device.buffer_words:
+            return self._read - operation.shape.words
+        self._round = [operation.name]
+        self._read += operation.shape.words
+        return self._read - operation.shape.words
 
     # ---- hw/engine/
 
@@ -313,6 +348,8 @@ class Schedule:
         gaps: Counter[str] = Counter()
         tiles: list[tuple[int, Event]] = []
         first = 0
+        before = self._read
+        self._word = self._begin_reading(operation)
         for rows in self.device.tiles(shape.rows):
             if tiles:
                 # hw/engine/tiles.py offers the next pass at once.
@@ -322,7 +359,7 @@ class Schedule:
             tiles.append((first, issued))
             first += rows
         self.stages.append(Stage(operation.name, number, shape.words, shape.rows * shape.columns,
-                                 dict(+gaps)))
+                                 dict(+gaps), shape.rows, self._read - before))
         assert end - begin == self.stages[-1].cycles
         self.ends.append(end)
         return self._results(sequence, operation, tiles)
@@ -356,9 +393,16 @@ class Schedule:
             if block == shape.blocks - 1:
                 wanted.append(expected.after("sequencer", t.EXPECT))
             issued = last(*wanted)
-            final = self._free(issued.time, rows, t.LOOKUP_READ)
             gaps += issued.reasons(end)
-            gaps["embedding"] += final - issued.time - rows + 1
+            if self._supply is None:
+                final = self._free(issued.time, rows, t.LOOKUP_READ)
+                gaps["embedding"] += final - issued.time - rows + 1
+            else:
+                self._word += rows
+                unhindered = issued.time + rows - 1
+                final = max(unhindered, self._supply.arrival(self._word - 1))
+                gaps["memory outside"] += final - unhindered
+                self._supply.free(self._word, final)
             end = final + 1
             self._streamed = issued.after("weights", final - issued.time)
             ready = self._streamed.after("weights", 1)
@@ -410,6 +454,29 @@ class Performance:
         return sum(stage.weights for stage in self.stages) // self.sequences
 
     @property
+    def limits(self) -> dict[str, float]:
+        """Cycles of a token that each part needs by itself; the longest binds."""
+        limits = {
+            "engine": sum(stage.words for stage in self.stages) / self.sequences,
+            "rows": sum(stage.rows for stage in self.stages) / self.sequences,
+        }
+        if self.device.streamed:
+            words = sum(stage.outside for stage in self.stages) / self.sequences
+            limits["memory outside"] = words * OutsideTiming(self.device).word
+        return limits
+
+    @property
+    def binds(self) -> str:
+        """The part that takes longest; ``latency`` if none has half of the cycles."""
+        what, cycles = max(self.limits.items(), key=lambda item: item[1])
+        return what if cycles >= self.cycles_per_token / 2 else "latency"
+
+    @property
+    def outside_use(self) -> float:
+        """Share of the memory's usable bandwidth that is used; 0 without such a memory."""
+        return self.limits.get("memory outside", 0.0) / self.cycles_per_token
+
+    @property
     def utilisation(self) -> float:
         """Ternary weights used per lane and cycle; padding counts as waste."""
         return self.weights_per_token / (self.device.packing.block * self.cycles_per_token)
@@ -439,6 +506,9 @@ class Performance:
             "utilisation": self.utilisation,
             "roofline_cycles": self.roofline_cycles,
             "gaps": self.gaps,
+            "limits": self.limits,
+            "binds": self.binds,
+            "outside_use": self.outside_use,
             "stages": [{"name": stage.name, "sequence": stage.sequence, "cycles": stage.cycles,
                         "words": stage.words, "weights": stage.weights, "gaps": stage.gaps}
                        for stage in self.stages],

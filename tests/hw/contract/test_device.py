@@ -71,7 +71,7 @@ def test_tiles_are_neither_too_long_nor_too_short(rows: int) -> None:
     ({"lanes": 1}, "lanes must be 2 to 96, not 1"),
     ({"lanes": 97}, "lanes must be 2 to 96, not 97"),
     ({"trits": 4}, "trits must be 3 or 5, not 4"),
-    ({"sequences": 3}, "sequences must be 1, 2 or 4, not 3"),
+    ({"sequences": 3}, "sequences must be 1, 2, 4 or 8, not 3"),
     ({"weight_memory": WeightMemory.SPRAM, "weight_words": 16385},
      "SPRAM holds 16,384 weight words, not 16,385; use block RAM or an external memory"),
     ({"weight_memory": WeightMemory.SPRAM, "trits": 3},
