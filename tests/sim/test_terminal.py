@@ -18,8 +18,7 @@ from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import Model
 from trilight.sw.reference.sampler import temperature_to_fixed
 
-DEVICE = replace(board_device(), terminal=True, sequences=1)
-"""One sequence leaves block RAM for the tables on an UP5K."""
+DEVICE = replace(board_device(), terminal=True)
 
 
 TOKENS = 9
