@@ -22,7 +22,11 @@ DEVICE = replace(UP5K, name="up5k-flash", outside=FLASH, weight_words=15 << 17,
 
 
 class IcebreakerFlash(Icebreaker):
-    """iCEBreaker whose weights stream from its flash memory."""
+    """iCEBreaker whose weights stream from its flash memory.
+
+    For simulation: a row of the embedding takes four block RAMs beside the 30 of the chip's other
+    memories, and a UP5K has 30.
+    """
 
     name = "icebreaker-flash"
     title = "1BitSquared iCEBreaker, weights in flash"
