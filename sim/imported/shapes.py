@@ -5,8 +5,7 @@ Each shape is a task of its own, for processes of this computer or the workers o
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import Executor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import BrokenExecutor, Executor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -151,7 +150,7 @@ def verify_shapes(executor: Executor, seeds: Sequence[int], lanes: int,
             future.result()
             if progress is not None:
                 progress(done, len(futures))
-    except BrokenProcessPool as error:
+    except BrokenExecutor as error:
         raise ClusterError("a process was ended, perhaps for memory; try again with fewer "
                            "--workers") from error
     return [future.result() for future in futures]

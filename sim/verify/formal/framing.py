@@ -93,7 +93,7 @@ def _frame_receiver_recovers(gateware: Gateware) -> Harness:
     h.assume(receiver.release == receiver.good)
     decoder = h.block("slip")
     h.claim((since < RECOVERY) | (
-        ~h.signal("slip.escaped") & ~decoder.bad & ~h.signal("too_long")
+        ~h.signal("slip.escaped") & ~decoder.bad & ~receiver.too_long
         & ~h.signal("long_enough") & (h.signal("crc") == gateware.module("lib.crc").CRC_INIT)
         & (receiver.count == 0) & ~receiver.write & ~receiver.good))
     return h
@@ -136,6 +136,6 @@ PROOFS = [
     Proof(name="frame_receiver.recovers", build=_frame_receiver_recovers, method="every state",
           depth=RECOVERY + 4,
           claim="From any state it is ready for a frame after a delimiter.",
-          fault=Edit("lib/frames.py", "crc.eq(CRC_INIT), long_enough.eq(0), too_long.eq(0)",
+          fault=Edit("lib/frames.py", "crc.eq(CRC_INIT), long_enough.eq(0), self.too_long.eq(0)",
                      "crc.eq(CRC_INIT), long_enough.eq(0)")),
 ]
