@@ -34,9 +34,9 @@ class PicoIce(UP5KBoard):
     title = "tinyVision.ai pico-ice"
     oscillator = Oscillator("clk12", 12_000_000)
     # The RP2040 passes 7.8 Mbaud; a USB port of full speed about one.
-    # So slow a bit takes a long counter, which limits the clock.
+    # So slow a bit takes a long counter, which limits the clock: what the PLL makes next to 40 MHz.
     default_baud = max_baud = 1_000_000
-    default_hz = 40_000_000
+    default_hz = 39_750_000
     led = "led_g"
     loader = ("--dfu", "--vid", "0x1209", "--pid", "0xb1c0", "--altsetting", "0")
     usb = (0x1209, 0xb1c0)
