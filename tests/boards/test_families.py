@@ -3,13 +3,19 @@
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from trilight.boards.echo import Echo
 from trilight.boards.families import ecp5, gw2a
-from trilight.boards.families.board import BAUD_TOLERANCE, FamilyBoard
+from trilight.boards.families.board import (
+    BAUD_TOLERANCE,
+    MIN_CLOCKS_PER_BIT,
+    FamilyBoard,
+    Pll,
+)
 from trilight.boards.families.up5k import HFOSC_TOLERANCE
 from trilight.boards.icebreaker import Icebreaker
 from trilight.boards.tang_nano_20k import TangNano20k
@@ -87,6 +93,58 @@ def test_what_a_pll_can_not_make() -> None:
         Ulx3s45F(frequency=5e6, chip=Echo)
     with pytest.raises(BoardError, match="at most 60 MHz, as long as no tool signs off more"):
         TangNano20k(frequency=61e6, chip=Echo)
+
+
+@dataclass(frozen=True)
+class Fixed(Pll):
+    """Settings that make one frequency."""
+
+    hz: float
+
+    @property
+    def output_hz(self) -> float:
+        return self.hz
+
+
+def test_nearest_frequency_is_within_a_thousandth() -> None:
+    choices = [Fixed(12_000_000, hz) for hz in (30e6, 49e6, 48.04e6, 47.97e6, 48.03e6)]
+    assert Fixed.nearest(choices, 12_000_000, 48e6) is choices[3]
+    assert Fixed.nearest(choices[:3], 12_000_000, 48e6) is choices[2]
+    with pytest.raises(BoardError, match="make 48 MHz from 12 MHz; the nearest it can make is 49"):
+        Fixed.nearest(choices[:2], 12_000_000, 48e6)
+    with pytest.raises(BoardError, match=r"can not make 48\.1 MHz"):
+        Fixed.nearest(choices, 12_000_000, 48.1e6)
+
+
+@pytest.mark.parametrize("name", board_names())
+def test_default_serial_speed_is_the_fastest_that_both_ends_can_do(name: str) -> None:
+    board = find_board(name, chip=Echo)
+    assert isinstance(board, FamilyBoard)
+    assert board.baud == board.clock_hz / board.clocks_per_bit
+    if board.default_baud is None:
+        assert board.clocks_per_bit >= MIN_CLOCKS_PER_BIT
+        assert board.baud <= board.max_baud
+        faster = board.clocks_per_bit - 1
+        assert faster < MIN_CLOCKS_PER_BIT or board.clock_hz / faster > board.max_baud
+    else:
+        assert abs(board.baud - board.default_baud) <= BAUD_TOLERANCE * board.default_baud
+
+
+def test_serial_speed_is_within_two_percent_at_four_cycles_or_more() -> None:
+    assert Icebreaker(frequency=48e6, baud=11.8e6, chip=Echo).clocks_per_bit == 4
+    assert Icebreaker(frequency=48e6, baud=9.42e6, chip=Echo).clocks_per_bit == 5
+    for baud in (11.7e6, 9.9e6, 12.3e6):
+        with pytest.raises(BoardError, match="baud can not be made from 48 MHz"):
+            Icebreaker(frequency=48e6, baud=baud, chip=Echo)
+
+
+def test_clock_source_says_what_makes_the_clock() -> None:
+    assert Icebreaker(frequency=48e6, chip=Echo).clock_source == (
+        "PLL on the 12 MHz oscillator of the board")
+    assert Icebreaker(frequency=12e6, chip=Echo).clock_source == "12 MHz oscillator of the board"
+    assert Icebreaker(frequency=12e6, chip=Echo).pll is None
+    assert Upduino3(chip=Echo).oscillator_hz == Upduino3(chip=Echo).clock_hz
+    assert Icebreaker(frequency=48e6, chip=Echo).oscillator_hz == 12_000_000
 
 
 def test_tolerance_of_the_internal_oscillator_is_carried_into_clock_and_speed() -> None:

@@ -289,6 +289,31 @@ def test_a_meter_that_is_connected_the_wrong_way_round(bench: Bench) -> None:
         correction_from(opened, loaded, ohms=OHMS, tolerance=0.01)
 
 
+def test_uncertainties_of_a_known_load_are_those_of_its_readings(bench: Bench) -> None:
+    """Of two recordings that scatter by different amounts, from readings that are written out."""
+    bench.meter.start()
+    bench.clock.sleep(1)
+    recording = bench.meter.stop()
+    ohms, tolerance = 100.0, 0.01
+    opened_a, loaded_a = np.array([4.0, 5.0, 6.0]) * 1e-4, np.array([10.5, 11.0, 11.5]) * 1e-3
+
+    def of(amperes: np.ndarray) -> Recording:
+        return replace(recording, t_s=np.arange(3.0), volts=np.full(3, 1.25), amperes=amperes,
+                       watts=1.25 * amperes)
+
+    got = correction_from(of(opened_a), of(loaded_a), ohms=ohms, tolerance=tolerance)
+    u_opened, u_loaded = 1e-4 / math.sqrt(3), 5e-4 / math.sqrt(3)
+    current = 11e-3 - 5e-4
+    assert got.offset_a == pytest.approx(5e-4)
+    assert got.u_offset_a == pytest.approx(u_opened)
+    assert got.gain == pytest.approx(1.25 / ohms / current)
+    assert got.u_gain == pytest.approx(math.hypot(
+        tolerance / math.sqrt(3), u_opened / current, u_loaded / current))
+    fixed = got.apply(of(loaded_a))
+    assert fixed.metadata.gain_limit == pytest.approx(got.u_gain * math.sqrt(3))
+    assert fixed.metadata.offset_limit_w == pytest.approx(1.25 * 1e-4)
+
+
 CORRECTION = Correction(gain=0.97, offset_a=0.0004, u_gain=0.001, u_offset_a=1e-6, method="test",
                         meter="fake", utc="2026-01-01")
 

@@ -82,6 +82,19 @@ def test_last_lines_are_held_out_and_their_repetitions_left_out(
     assert chosen.split != corpus.split
 
 
+def test_a_twentieth_is_held_out_unless_said(tmp_path: Path, rng: np.random.Generator) -> None:
+    path = tmp_path / "lines.tsv"
+    lines = write_lines(path, rng)
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    corpus = read_labelled(path, max_vocab=64)
+    assert [(line.text, line.label) for line in corpus.held_out_lines] == lines[-len(lines) // 20:]
+    assert corpus.changes == (f"{len(lines)} line ends made Unix's",)
+    named = {character: name for character, name in corpus.labels.items()}
+    read = [(text, named[label]) for text, label in (
+        line.split("\t") for line in corpus.held_out_text.splitlines())]
+    assert read == lines[-len(lines) // 20:]
+
+
 def test_too_few_lines_are_refused(tmp_path: Path, rng: np.random.Generator) -> None:
     path = tmp_path / "few.tsv"
     write_lines(path, rng, 30)
