@@ -22,7 +22,6 @@ from trilight.hw.support.boards import DEFAULT_BOARD
 from trilight.hw.support.tools import Progress, no_progress
 from trilight.sim.native.bench import Bench, Probe
 from trilight.sim.native.compile import NativeBench
-from trilight.sim.outside import with_models
 from trilight.sim.wasm.bench import WasmBench
 from trilight.sim.wasm.release import released_module
 from trilight.sw.errors import LinkError, TargetError
@@ -188,6 +187,9 @@ class VirtualBoard(Transport):
 
 def _target(make: Callable[[BoardDesign, Progress], Hdl], kind: str,
             options: TargetOptions) -> VirtualBoard:
+    # Takes Amaranth, which a released netlist that came along compiled does without.
+    from trilight.sim.outside import with_models
+
     try:
         board = find_board(options.argument or DEFAULT_BOARD)
     except BoardError as error:

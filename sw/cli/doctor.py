@@ -75,6 +75,7 @@ PURPOSES = {
     "numba": "benchmark and imported models: compiled for this processor",
     "tokenizers": "text for imported models: tokenizer.json",
     "sentencepiece": "text for imported models: tokenizer.model",
+    "pyppmd": "a compressor beside a model",
     "gguf": "tests: packed weights by their maker's encoder",
     "torch": "training a model; benchmark: the model in floating point",
     "cocotb": "tests of single blocks",
@@ -111,7 +112,8 @@ AIMS = {
                  "ecp5": "bitstreams for the ECP5", "gowin": "bitstreams for Gowin",
                  "explore": "sweeps of designs", "cluster": "sweeps on several computers",
                  "flash": "a program that writes boards"},
-    "To train": {"train": "models of your own text"},
+    "To train": {"train": "models of your own text",
+                 "anchors": "compressors beside a model"},
     "To measure": {"meters": "power meters", "plots": "plots",
                    "baselines": "the model compiled for this processor"},
 }
