@@ -1,7 +1,8 @@
-"""Dataclasses from what JSON holds, every field of the type that it is declared with."""
+"""Dataclasses from what JSON holds, every field of the type that it is declared with, and back."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from datetime import UTC, datetime
 from typing import Any, TypeVar, get_origin
 
 import msgspec
@@ -9,7 +10,7 @@ import numpy as np
 
 from .errors import TrilightError
 
-__all__ = ["MAX", "read_record"]
+__all__ = ["MAX", "json_ready", "read_record", "utc_now"]
 
 MAX = 1e18
 """Magnitude of a number, whatever it counts: Python's reader of JSON knows infinities, and integers
@@ -52,6 +53,22 @@ def read_record(kind: type[Record], data: object, error: type[TrilightError], wh
     if any(not abs(number) <= MAX for number in _numbers(made)):
         raise error(f"no {what}: its numbers must be from {-MAX:g} to {MAX:g}")
     return made
+
+
+def json_ready(value: Any) -> Any:
+    """Undo ``read_record``: dataclasses become objects, tuples and arrays become lists."""
+    if is_dataclass(value):
+        return {field.name: json_ready(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: json_ready(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_ready(each) for each in value]
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def utc_now() -> str:
+    """Return the time of day, ISO 8601 in UTC, to a second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _array(kind: type, value: object) -> object:

@@ -7,7 +7,6 @@ import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
 from importlib.metadata import version
@@ -17,6 +16,7 @@ from typing import Any
 from trilight.hw.support.boards import board_device
 from trilight.sw.host.driver import LastRun
 from trilight.sw.model.model import Model
+from trilight.sw.records import utc_now
 from trilight.sw.report.report import NOTES
 
 from .compare import compare_rival, compare_systems
@@ -78,7 +78,7 @@ def build_document(systems: Sequence[Mapping[str, Any]], *, model: Model, worklo
     return {
         "schema": SCHEMA,
         "run_id": uuid.uuid4().hex,
-        "utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        "utc": utc_now(),
         "tool": {"name": "trilight", "version": version("trilight"), "git_sha": _git_sha()},
         "headline": _headline(first),
         "model": _model(model),

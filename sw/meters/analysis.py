@@ -6,13 +6,14 @@ doubled for ``u_k2``, which about 95 % of results keep within.
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import NormalDist, fmean, median, stdev
 from typing import Any, Literal
 
 import numpy as np
 
 from trilight.sw.errors import MeterError
+from trilight.sw.records import json_ready
 
 from .align import Alignment, align
 from .base import Boundary, MeterMetadata, Recording, check_plausible
@@ -49,9 +50,6 @@ class Quantity:
     value: float | None
     u_k2: float | None
     runs: tuple[float, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"value": self.value, "u_k2": self.u_k2, "runs": list(self.runs)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,10 +93,8 @@ class Measurement:
 
     def to_dict(self) -> dict[str, Any]:
         """The result as JSON-able fields of the same names."""
-        return {**asdict(self), "joules_per_token": self.joules_per_token.to_dict(),
-                "above_idle": self.above_idle.to_dict(),
-                "windows": [asdict(window) for window in self.windows],
-                "warnings": list(self.warnings)}
+        found: dict[str, Any] = json_ready(self)
+        return found
 
 
 def student_factor(n: int) -> float:

@@ -10,7 +10,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, get_args, runtime_checkable
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from trilight.hw.support.extras import missing
 from trilight.hw.support.terminal import visible
 from trilight.sw.errors import MeterError
-from trilight.sw.records import read_record
+from trilight.sw.records import json_ready, read_record
 
 __all__ = ["BEGIN", "BOUNDARIES", "END", "GROUP", "SYSTEM_CLOCK", "Boundary", "Clock", "ClockName",
            "Mark", "Meter", "MeterMetadata", "MeterOptions", "Recorded", "Recording",
@@ -181,15 +181,9 @@ class Recording:
         return (self.t_s >= start_s) & (self.t_s <= end_s)
 
     def to_dict(self) -> dict[str, Any]:
-        def numbers(values: Floats | None) -> list[float] | None:
-            return None if values is None else values.tolist()
-
-        return {"t_s": numbers(self.t_s), "watts": numbers(self.watts),
-                "volts": numbers(self.volts), "amperes": numbers(self.amperes),
-                "boundary": self.boundary, "metadata": asdict(self.metadata),
-                "marks": [asdict(mark) for mark in self.marks], "averaging": self.averaging,
-                "clock": self.clock, "sync_u_s": self.sync_u_s, "lost": self.lost,
-                "warnings": list(self.warnings)}
+        """The recording as JSON-able fields of the same names."""
+        found: dict[str, Any] = json_ready(self)
+        return found
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Recording":

@@ -5,21 +5,20 @@ that explain their powers become a coefficient set of this very board. Then the 
 predicted, and only then measured: that error is how far the model is to be believed.
 """
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, ClassVar, Protocol
 
 from trilight.sw.errors import CalibrationError, MeterError
-from trilight.sw.records import read_record
+from trilight.sw.records import read_record, utc_now
 
 from .analysis import student_factor
 from .base import BEGIN, END, SYSTEM_CLOCK, Clock, Meter, Recording, check_plausible
 from .correction import Correction, correction_from
+from .files import read_kept, write_kept
 
 __all__ = ["CALIBRATED_BOUNDARY", "Accelerator", "Calibration", "NamedPoint", "Reading",
            "check_meter", "measure_point", "readings_of", "run_points"]
@@ -113,7 +112,7 @@ class Calibration:
     @classmethod
     def begin(cls, meter: str, board: str) -> "Calibration":
         """A calibration with nothing done yet."""
-        return cls(meter=meter, board=board, utc=_now())
+        return cls(meter=meter, board=board, utc=utc_now())
 
     @classmethod
     def resume(cls, path: Path, *, meter: str, board: str) -> "Calibration":
@@ -134,13 +133,7 @@ class Calibration:
     @classmethod
     def load(cls, path: Path) -> "Calibration":
         """Read a file; raises ``CalibrationError`` if it is not there or something else."""
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise CalibrationError(f"cannot read the calibration {path}: {error.strerror}"
-                                   ) from error
-        except (ValueError, RecursionError) as error:
-            raise CalibrationError(f"{path} is no calibration: {error}") from error
+        data = read_kept(path, "calibration", lambda kept: kept, failure=CalibrationError)
         if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
             raise CalibrationError(f"{path} is no calibration of this version")
         return read_record(cls, data, CalibrationError, f"calibration in {path}")
@@ -150,16 +143,8 @@ class Calibration:
                 "accelerator": self.accelerator and self.accelerator.to_dict()}
 
     def save(self, path: Path) -> None:
-        """Write the file in one go, so that it is never seen half written.
-
-        Raises ``CalibrationError`` if it cannot be written.
-        """
-        part = path.with_name(f".{path.name}.part")
-        try:
-            part.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
-            part.replace(path)
-        except OSError as error:
-            raise CalibrationError(f"cannot write {path}: {error.strerror}") from error
+        """Write the file in one go; raises ``CalibrationError`` if it cannot be written."""
+        write_kept(path, "calibration", self.to_dict(), indent=2, failure=CalibrationError)
 
 
 def check_meter(meter: Meter, *, ohms: float, tolerance: float, ask: Ask, seconds: float = 5.0,
@@ -246,7 +231,7 @@ def measure_point(meter: Meter, point: NamedPoint, *, repeats: int, settle_s: fl
                        metadata.offset_limit_w / math.sqrt(3))
     volts = None if recording.volts is None else float(recording.volts.mean())
     return Reading(point=point.name, clock_hz=point.clock_hz, watts=watts, sigma_w=sigma,
-                   runs_w=tuple(runs), volts=volts, utc=_now()), recording
+                   runs_w=tuple(runs), volts=volts, utc=utc_now()), recording
 
 
 def run_points(calibration: Calibration, points: Sequence[NamedPoint], meter: Meter,
@@ -299,7 +284,3 @@ def readings_of(calibration: Calibration, points: Sequence[NamedPoint]
     readings: Mapping[str, Reading] = calibration.readings
     return ([readings[point.name].watts for point in points],
             [readings[point.name].sigma_w for point in points])
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -2,14 +2,13 @@
 
 import math
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from trilight.sw.errors import MeterError
-from trilight.sw.records import read_record
+from trilight.sw.records import read_record, utc_now
 
 from .base import Boundary, Meter, Recorded, Recording
 from .files import read_kept, write_kept
@@ -124,7 +123,7 @@ def correction_from(open_circuit: Recording, loaded: Recording, *, ohms: float,
         u_gain=math.hypot(tolerance / math.sqrt(3), math.hypot(*errors) / (reading - offset)),
         method=f"{ohms:g} ohm ({tolerance:.3g} relative tolerance) at {volts:.4g} V, "
                f"{reading:.6g} A read for {expected:.6g} A",
-        utc=datetime.now(UTC).isoformat(timespec="seconds"))
+        utc=utc_now())
 
 
 class CorrectedMeter:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from trilight.hw.support.terminal import Console
 from trilight.sw.errors import CalibrationError
 from trilight.sw.power import Activity, CoefficientSet, Interval, estimate_power
 from trilight.sw.power.fit import Point, fit, predict
+from trilight.sw.records import utc_now
 
 from .base import SYSTEM_CLOCK, Clock, Meter
 from .calibrate import Accelerator, Calibration, check_meter, readings_of, run_points
@@ -131,7 +131,7 @@ class Guide:
     def try_accelerator(self, fitted: CoefficientSet) -> Accelerator:
         """Predict the accelerator, then measure it; the prediction is kept before that."""
         predicted = self.accelerator.predict(fitted)
-        self.calibration.prediction = {**asdict(predicted), "utc": _now()}
+        self.calibration.prediction = {**asdict(predicted), "utc": utc_now()}
         self.calibration.accelerator = None
         self.save()
         self._say(f"Accelerator, predicted: {predicted.p50 * 1e3:.3f} mW "
@@ -144,7 +144,7 @@ class Guide:
         relative = (quantity.u_k2 or 0.0) / (quantity.value or 1.0)
         tried = Accelerator(predicted_w=predicted.p50, predicted_low_w=predicted.p05,
                             predicted_high_w=predicted.p95, measured_w=result.active_w,
-                            measured_u_k2_w=relative * result.active_w, utc=_now())
+                            measured_u_k2_w=relative * result.active_w, utc=utc_now())
         self.calibration.accelerator = tried
         self.save()
         self._say(f"Accelerator, measured:  {tried.measured_w * 1e3:.3f} mW "
@@ -260,7 +260,3 @@ class Pretence:
             return ""
 
         return answer
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -9,14 +9,14 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from trilight.hw.support.terminal import visible
 from trilight.sw.errors import MeterError, MeterLostError
-from trilight.sw.records import read_record
+from trilight.sw.records import json_ready, read_record
 
 from .analysis import Measurement, analyse
 from .base import BEGIN, END, SYSTEM_CLOCK, Clock, Meter, Recording
@@ -55,11 +55,7 @@ class SessionLog:
     """Reason why it ended before its last window, if it did."""
 
     def to_dict(self) -> dict[str, Any]:
-        return {"schema": SCHEMA, "meter": self.meter, "utc": self.utc,
-                "host_minus_epoch_s": self.host_minus_epoch_s,
-                "phases": [asdict(phase) for phase in self.phases],
-                "interrupted": self.interrupted,
-                "recording": None if self.recording is None else self.recording.to_dict()}
+        return {"schema": SCHEMA, **json_ready(self)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "SessionLog":
