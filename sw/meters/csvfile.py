@@ -56,6 +56,8 @@ PARTS_OF_A_SECOND = {"fractional seconds": 1.0, "fraction": 1.0, "millisecond": 
 """Columns beside a date and a time of day, by name, and their unit: as Keithley's and Yokogawa's
 instruments write them."""
 
+DATE = r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}"
+
 SYNC: dict[ClockName, str] = {
     "host": "the host's clock", "epoch": "time of day", "own": "its own clock"}
 
@@ -289,7 +291,7 @@ def _choose(quantity: Quantity, table: Table, options: MeterOptions) -> Chosen |
                                                               ) is not None:
                 return Chosen(first, name, None, second=last)
         if index is not None:
-            return _stated(quantity, table, index, scale)
+            return _chosen(quantity, table, index, scale)
         unit = unit_scale(quantity, given)
         if unit is None:
             raise MeterError(f"there is no column {name!r}; there are {_names(table)}")
@@ -302,7 +304,7 @@ def _choose(quantity: Quantity, table: Table, options: MeterOptions) -> Chosen |
     if quantity == "time" and len(found) == 2 and unit is None:
         one, other = (index for index, _ in found)
         for days, hours in ((one, other), (other, one)):
-            if _are_dates(table.cells(days)) and _are_times(table.cells(hours)):
+            if _has(table, days, DATE) and _has(table, hours, r"\d{1,2}:\d{2}.*"):
                 return Chosen(days, f"{table.header[days]}+{table.header[hours]}", None,
                               utc=any(column.utc for _, column in found), second=hours)
     if len(found) > 1:
@@ -310,13 +312,7 @@ def _choose(quantity: Quantity, table: Table, options: MeterOptions) -> Chosen |
                          f"one, as in {quantity}={names[0]}")
     if not found:
         return None
-    index, column = found[0]
-    if unit is None and column.unknown is not None and not (
-            quantity == "time" and _are_words(table.cells(index))):
-        raise MeterError(
-            f"{column.unknown!r} in the header {names[0]!r} of {table.path} is no unit of "
-            f"{quantity} that is known; state it, as in {quantity}={names[0]}[m{SI[quantity]}]")
-    return Chosen(index, names[0], unit or column.scale, utc=column.utc, stated=unit is not None)
+    return _chosen(quantity, table, found[0][0], unit)
 
 
 def _find(table: Table, name: str) -> int | None:
@@ -333,31 +329,23 @@ def _find(table: Table, name: str) -> int | None:
     return None
 
 
-def _stated(quantity: Quantity, table: Table, index: int, scale: float | None) -> Chosen:
-    """A column that a setting names, with the unit of the setting or of its header."""
-    name, below = table.header[index], table.units[index]
-    column = read_header(quantity, name, below)
+def _chosen(quantity: Quantity, table: Table, index: int, scale: float | None) -> Chosen:
+    """A column with the unit that a setting gives, else that of its header."""
+    name = table.header[index]
+    column = read_header(quantity, name, table.units[index])
     stated = scale is not None
     if scale is None and column is not None:
-        if column.unknown is not None and not (quantity == "time"
-                                               and _are_words(table.cells(index))):
-            raise MeterError(f"{column.unknown!r} in the header {name!r} is no unit of {quantity} "
-                             f"that is known; state it, as in {quantity}={name}[m{SI[quantity]}]")
+        if column.unknown is not None and not (quantity == "time" and _has(table, index, ".*:.*")):
+            raise MeterError(f"{column.unknown!r} in the header {name!r} of {table.path} is no "
+                             f"unit of {quantity} that is known; state it, as in "
+                             f"{quantity}={name}[m{SI[quantity]}]")
         scale = column.scale
     return Chosen(index, name, scale, utc=column is not None and column.utc, stated=stated)
 
 
-def _are_words(cells: Sequence[str]) -> bool:
-    """Tell if a column has dates or times of day."""
-    return any(":" in cell for cell in cells[:10])
-
-
-def _are_dates(cells: Sequence[str]) -> bool:
-    return any(re.fullmatch(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}", cell) for cell in cells[:10])
-
-
-def _are_times(cells: Sequence[str]) -> bool:
-    return any(re.match(r"\d{1,2}:\d{2}", cell) for cell in cells[:10])
+def _has(table: Table, index: int, pattern: str) -> bool:
+    """Tell if one of a column's first cells is of a form."""
+    return any(re.fullmatch(pattern, cell) for cell in table.cells(index)[:10])
 
 
 def _in_order(t_s: Floats, values: Sequence[Floats | None], lines: NDArray[np.int64], path: Path,

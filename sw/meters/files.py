@@ -1,4 +1,4 @@
-"""JSON files that a measurement keeps."""
+"""JSON files that a measurement keeps, and what the kernel shows as files."""
 
 import json
 from collections.abc import Callable
@@ -7,9 +7,14 @@ from typing import Any, TypeVar
 
 from trilight.sw.errors import MeterError, TrilightError
 
-__all__ = ["read_kept", "write_kept"]
+__all__ = ["read_kept", "read_text", "write_kept"]
 
 Built = TypeVar("Built")
+
+
+def read_text(path: Path) -> str:
+    """Text of a file of the kernel, spaces around it cut off."""
+    return path.read_text(encoding="ascii").strip()
 
 
 def write_kept(path: Path, what: str, data: object, *, indent: int | None = None,

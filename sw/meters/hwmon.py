@@ -5,6 +5,7 @@ from pathlib import Path
 from trilight.sw.errors import MeterError
 
 from .base import Meter, MeterMetadata, MeterOptions
+from .files import read_text
 from .ina import CHIPS, missing_shunt
 from .polling import ElectricalMeter
 
@@ -33,11 +34,9 @@ class HwmonMeter(ElectricalMeter):
         if not options.argument:
             raise MeterError("hwmon needs the name of the sensor, as in hwmon:ina226")
         self._folder = _find(options.argument, root)
-        self._type = _text(self._folder / "name")
+        self._type = read_text(self._folder / "name")
         chip = CHIPS.get(self._type)
-        core = chip is not None and chip.default_boundary_is_core
-        super().__init__(options.spec, options.boundary("fpga_core" if core else "board"),
-                         options.positive("rate", 20.0), options.clock)
+        super().__init__(options, chip.default_boundary if chip else "board", 20.0)
         self._chip = chip
         # in0 of these chips is the voltage over the shunt, in1 the supply.
         self._volts = self._folder / "in1_input"
@@ -47,7 +46,7 @@ class HwmonMeter(ElectricalMeter):
                 raise MeterError(f"{self._folder} ({self._type}) has no {path.name}: it shows no "
                                  "voltage or no current, so it cannot meter power")
         shunt = self._folder / "shunt_resistor"  # microohm
-        told = int(_text(shunt)) * 1e-6 if shunt.is_file() else None
+        told = int(read_text(shunt)) * 1e-6 if shunt.is_file() else None
         if chip is not None and chip.shunt_ohms is None and told is None and (
                 "shunt" not in options.settings):
             raise missing_shunt(options.spec)
@@ -57,8 +56,8 @@ class HwmonMeter(ElectricalMeter):
         self._tolerance = options.number("tolerance", 0.01)
 
     def read(self) -> tuple[float, float]:
-        return (int(_text(self._volts)) * 1e-3,
-                int(_text(self._amperes)) * 1e-3 * self._scale)
+        return (int(read_text(self._volts)) * 1e-3,
+                int(read_text(self._amperes)) * 1e-3 * self._scale)
 
     def metadata(self, volts: float, amperes: float, sha256: str) -> MeterMetadata:
         chip = self._chip
@@ -67,27 +66,22 @@ class HwmonMeter(ElectricalMeter):
             gain, offset_a = UNKNOWN_GAIN_LIMIT, step_a
             accuracy = "assumed: no data sheet of this sensor is known here"
         else:
-            per_ampere = 1.0 if chip.internal_shunt else self._ohms
             gain = chip.shunt_gain_limit + chip.bus_gain_limit + self._tolerance
-            offset_a = chip.shunt_offset_limit / per_ampere + step_a / 2
+            offset_a = chip.shunt_offset_limit / chip.per_ampere(self._ohms) + step_a / 2
             accuracy = (f"data sheet limits, shunt {self._ohms:g} ohm to {self._tolerance:g}, "
                         f"kernel's step of {step_a * 1e3:g} mA")
         return MeterMetadata(
             type=f"hwmon {self._type}", serial=self._folder.name, rate_hz=self.rate_hz,
             range_a=(None if chip is None or not self._known else
-                     chip.shunt_full_scale / (1.0 if chip.internal_shunt else self._ohms)),
+                     chip.shunt_full_scale / chip.per_ampere(self._ohms)),
             gain_limit=gain, offset_limit_w=offset_a * volts, accuracy=accuracy,
             burden_v=amperes * self._ohms if self._known else None, sync="read by the host",
             raw_sha256=sha256)
 
 
-def _text(path: Path) -> str:
-    return path.read_text(encoding="ascii").strip()
-
-
 def _find(wanted: str, root: Path) -> Path:
     """The folder of a device, by folder name or by the name of its chip."""
-    names = {folder: _text(folder / "name") for folder in sorted(root.glob("hwmon*"))
+    names = {folder: read_text(folder / "name") for folder in sorted(root.glob("hwmon*"))
              if (folder / "name").is_file()}
     found = [folder for folder, name in names.items() if wanted in (folder.name, name)]
     if len(found) == 1:

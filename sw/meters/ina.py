@@ -11,7 +11,7 @@ from typing import Protocol
 
 from trilight.sw.errors import MeterError
 
-from .base import Meter, MeterMetadata, MeterOptions
+from .base import Boundary, Meter, MeterMetadata, MeterOptions
 from .polling import ElectricalMeter
 
 __all__ = ["CHIPS", "Bus", "Chip", "InaMeter", "ina219_meter", "ina226_meter", "ina260_meter",
@@ -58,7 +58,11 @@ class Chip:
     shunt_offset_limit: float
     """Volts, or amperes with an internal shunt."""
     bus_gain_limit: float
-    default_boundary_is_core: bool = False
+    default_boundary: Boundary = "board"
+
+    def per_ampere(self, ohms: float) -> float:
+        """Units of register 1 that an ampere makes with a shunt of ``ohms``."""
+        return 1.0 if self.internal_shunt else ohms
 
 
 CHIPS = {
@@ -70,7 +74,7 @@ CHIPS = {
     "ina226": Chip(name="ina226", configuration=0x4527, rate_hz=28, shunt_ohms=None,
                    shunt_lsb=2.5e-6, shunt_full_scale=81.92e-3, bus_lsb_v=1.25e-3, die=0x2260,
                    shunt_gain_limit=0.001, shunt_offset_limit=10e-6, bus_gain_limit=0.001,
-                   default_boundary_is_core=True),
+                   default_boundary="fpga_core"),
     # The same, with 2 milliohm inside.
     "ina260": Chip(name="ina260", configuration=0x6527, rate_hz=28, shunt_ohms=2e-3,
                    internal_shunt=True, shunt_lsb=1.25e-3, shunt_full_scale=15.0,
@@ -104,9 +108,7 @@ class InaMeter(ElectricalMeter):
 
     def __init__(self, options: MeterOptions, chip: Chip, bus: Bus | None = None) -> None:
         options.only("shunt", "tolerance", "rate")
-        core = chip.default_boundary_is_core
-        super().__init__(options.spec, options.boundary("fpga_core" if core else "board"),
-                         options.positive("rate", chip.rate_hz), options.clock)
+        super().__init__(options, chip.default_boundary, chip.rate_hz)
         number, _, address = (options.argument or "1").partition("/")
         try:
             self._bus_number, self._address = int(number, 0), int(address or "0x40", 0)
@@ -130,12 +132,11 @@ class InaMeter(ElectricalMeter):
         bus = self._open()
         shunt = _signed(_swap(bus.read_word_data(self._address, SHUNT_OR_CURRENT)))
         volts = _swap(bus.read_word_data(self._address, BUS_VOLTAGE)) >> self._chip.bus_shift
-        per_ampere = 1.0 if self._chip.internal_shunt else self._ohms
-        return volts * self._chip.bus_lsb_v, shunt * self._chip.shunt_lsb / per_ampere
+        return (volts * self._chip.bus_lsb_v,
+                shunt * self._chip.shunt_lsb / self._chip.per_ampere(self._ohms))
 
     def metadata(self, volts: float, amperes: float, sha256: str) -> MeterMetadata:
-        chip = self._chip
-        per_ampere = 1.0 if chip.internal_shunt else self._ohms
+        chip, per_ampere = self._chip, self._chip.per_ampere(self._ohms)
         return MeterMetadata(
             type=chip.name, serial=f"i2c-{self._bus_number}/{self._address:#04x}",
             rate_hz=self.rate_hz, range_a=chip.shunt_full_scale / per_ampere,

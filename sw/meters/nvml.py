@@ -29,8 +29,7 @@ class NvmlMeter(EnergyCounter):
 
     def __init__(self, options: MeterOptions, nvml: Any) -> None:
         options.only("rate")
-        super().__init__(options.spec, options.boundary("gpu"), options.positive("rate", 10.0),
-                         options.clock)
+        super().__init__(options, "gpu", 10.0)
         if not (options.argument or "0").isdecimal():
             raise MeterError(f"nvml needs the number of a GPU, as in nvml:0, "
                              f"not {options.argument!r}")

@@ -9,7 +9,7 @@ import numpy as np
 
 from trilight.sw.errors import MeterError, MeterLostError
 
-from .base import SYSTEM_CLOCK, Boundary, Clock, Floats, Mark, MeterMetadata, Recording
+from .base import Boundary, Floats, Mark, MeterMetadata, MeterOptions, Recording
 
 __all__ = ["ElectricalMeter", "EnergyCounter", "PollingMeter", "sha256_of"]
 
@@ -30,20 +30,17 @@ class PollingMeter(abc.ABC):
 
     Parameters
     ----------
-    name, boundary
-        As in ``Meter``.
-    rate_hz
-        Readings per second.
-    clock
-        Gives the time of each reading.
+    options
+        Settings ``boundary`` and ``rate``, readings per second, among others.
+    boundary, rate_hz
+        What they are by default.
     """
 
-    def __init__(self, name: str, boundary: Boundary, rate_hz: float,
-                 clock: Clock = SYSTEM_CLOCK) -> None:
-        self.name = name
-        self.boundary: Boundary = boundary
-        self.rate_hz = rate_hz
-        self._clock = clock
+    def __init__(self, options: MeterOptions, boundary: Boundary, rate_hz: float) -> None:
+        self.name = options.spec
+        self.boundary = options.boundary(boundary)
+        self.rate_hz = options.positive("rate", rate_hz)
+        self._clock = options.clock
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None

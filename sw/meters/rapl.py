@@ -5,6 +5,7 @@ from pathlib import Path
 from trilight.sw.errors import MeterError
 
 from .base import Meter, MeterMetadata, MeterOptions
+from .files import read_text
 from .polling import EnergyCounter
 
 __all__ = ["RaplMeter", "rapl_meter"]
@@ -20,16 +21,16 @@ class _Counter:
     """One counter, which starts again at its range."""
 
     def __init__(self, folder: Path) -> None:
-        self.name = _text(folder / "name")
+        self.name = read_text(folder / "name")
         self._path = folder / "energy_uj"
-        self._range_uj = int(_text(folder / "max_energy_range_uj"))
+        self._range_uj = int(read_text(folder / "max_energy_range_uj"))
         self._last_uj: int | None = None
         self._total_uj = 0
 
     def joules(self) -> float:
         """Energy since the first call."""
         try:
-            now = int(_text(self._path))
+            now = int(read_text(self._path))
         except PermissionError as error:
             raise MeterError(
                 f"{self._path} may be read by root only, since it leaks secrets of other programs "
@@ -57,14 +58,13 @@ class RaplMeter(EnergyCounter):
 
     def __init__(self, options: MeterOptions, root: Path = ROOT) -> None:
         options.only("rate")
-        super().__init__(options.spec, options.boundary("host"), options.positive("rate", 10.0),
-                         options.clock)
+        super().__init__(options, "host", 10.0)
         wanted = options.argument or "package"
         folders = [folder for folder in sorted(root.glob("intel-rapl:*"))
                    if folder.name.count(":") == 1 and (folder / "name").is_file()]
-        chosen = [folder for folder in folders if _text(folder / "name").startswith(wanted)]
+        chosen = [folder for folder in folders if read_text(folder / "name").startswith(wanted)]
         if not chosen:
-            there = ", ".join(_text(folder / "name") for folder in folders) or "none"
+            there = ", ".join(read_text(folder / "name") for folder in folders) or "none"
             raise MeterError(f"no RAPL counter {wanted!r} under {root}; there are: {there}. "
                              "Virtual machines and processors other than x86 have none")
         self._counters = [_Counter(folder) for folder in chosen]
@@ -78,10 +78,6 @@ class RaplMeter(EnergyCounter):
             rate_hz=self.rate_hz, gain_limit=GAIN_LIMIT, offset_limit_w=0.0,
             accuracy="assumed: 5 % of the reading; the maker states none", burden_v=0.0,
             sync="read by the host", raw_sha256=sha256)
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="ascii").strip()
 
 
 def rapl_meter(options: MeterOptions) -> Meter:

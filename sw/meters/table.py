@@ -110,13 +110,12 @@ def read_table(path: Path, data: bytes, *, timeless: bool = False) -> Table:
 
 
 def _decode(path: Path, data: bytes) -> str:
-    for mark, encoding in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
-        if data.startswith(mark):
-            try:
-                return data.decode(encoding)
-            except UnicodeDecodeError as error:
-                raise MeterError(f"{path} begins as UTF-16 and is none: {error.reason}; export it "
-                                 "as UTF-8") from error
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        try:
+            return data.decode("utf-16")
+        except UnicodeDecodeError as error:
+            raise MeterError(f"{path} begins as UTF-16 and is none: {error.reason}; export it as "
+                             "UTF-8") from error
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:

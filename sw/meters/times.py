@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from contextlib import suppress
+from datetime import UTC, datetime, tzinfo
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -55,10 +56,9 @@ def parse_zone(text: str) -> Zone:
         return UTC
     if text == "local":
         return "local"
-    if match := re.fullmatch(r"([+-])(\d{2}):?(\d{2})?", text):
-        shift = timedelta(hours=int(match[2]), minutes=int(match[3] or 0))
-        if shift < timedelta(hours=24):
-            return timezone(shift if match[1] == "+" else -shift)
+    with suppress(ValueError):
+        if zone := datetime.fromisoformat(f"2000-01-01T00:00:00{text}").tzinfo:
+            return zone
     try:
         return ZoneInfo(text)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
