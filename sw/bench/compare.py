@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .boundaries import BOUNDARIES
-from .figures import limits
+from .figures import ends
 
 __all__ = ["compare_rival", "compare_systems"]
 
@@ -29,7 +29,7 @@ def compare_systems(first: Mapping[str, Any], other: Mapping[str, Any]) -> dict[
         warnings.append(f"{ours['provenance']} against {theirs['provenance']}")
     if not other["tokens"]["same_as_reference"]:
         warnings.append("the tokens are not the same")
-    return _entry(first["name"], other["name"], ours, _ends(theirs), warnings)
+    return _entry(first["name"], other["name"], ours, ends(theirs), warnings)
 
 
 def compare_rival(first: Mapping[str, Any], rival: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -50,13 +50,9 @@ def _differences(ours: str, theirs: str) -> list[str]:
     return [f"{BOUNDARIES[ours].title} against {BOUNDARIES[theirs].title}"]
 
 
-def _ends(figure: Mapping[str, Any]) -> tuple[float, float]:
-    return limits(figure) or (figure["value"], figure["value"])
-
-
 def _entry(first: str, other: str, ours: Mapping[str, Any], theirs: tuple[float, float],
            warnings: Sequence[str]) -> dict[str, Any]:
-    low, high = _ends(ours)
+    low, high = ends(ours)
     return {"first": first, "other": other, "quantity": "tokens_per_joule",
             "ratio": [low / theirs[1], high / theirs[0] if theirs[0] else None],
             "warnings": list(warnings)}

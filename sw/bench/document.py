@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
 from importlib.metadata import version
@@ -80,7 +80,9 @@ def build_document(systems: Sequence[Mapping[str, Any]], *, model: Model, worklo
         "run_id": uuid.uuid4().hex,
         "utc": utc_now(),
         "tool": {"name": "trilight", "version": version("trilight"), "git_sha": _git_sha()},
-        "headline": _headline(first),
+        # Tokens per joule of the total energy, and the quality without which it means little.
+        "headline": {"system": first["name"], **{
+            name: first["figures"][name] for name in ("tokens_per_joule", "bits_per_byte")}},
         "model": _model(model),
         "quality": {
             "metric": "bits_per_byte",
@@ -90,24 +92,15 @@ def build_document(systems: Sequence[Mapping[str, Any]], *, model: Model, worklo
             "bit_exact": first["tokens"]["same_as_reference"],
         },
         "workload": _workload(workload, reference),
-        "protocol": {
-            "warmup_s": protocol.warmup_s, "windows": protocol.windows,
-            "window_s": protocol.window_s, "idle_s": protocol.idle_s, "statistic": "median",
-            "used": any(system["measurement"] for system in systems),
-        },
-        "carbon": carbon and {"g_per_kwh": carbon.g_per_kwh, "source": carbon.source},
+        "protocol": {**asdict(protocol), "statistic": "median",
+                     "used": any(system["measurement"] for system in systems)},
+        "carbon": carbon and asdict(carbon),
         "systems": list(systems),
         "field": field,
         "comparisons": comparisons,
         "warnings": _warnings(systems, comparisons),
         "notes": list(NOTES) if first["power_model"] else [],
     }
-
-
-def _headline(first: Mapping[str, Any]) -> dict[str, Any]:
-    """Tokens per joule of the total energy, and the quality without which it means little."""
-    return {"system": first["name"], "tokens_per_joule": first["figures"]["tokens_per_joule"],
-            "bits_per_byte": first["figures"]["bits_per_byte"]}
 
 
 def _model(model: Model) -> dict[str, Any]:

@@ -5,12 +5,14 @@ per joule are computed here.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib import resources
 from typing import Any, Literal
 
-__all__ = ["STATUSES", "Rival", "Status", "load_field", "rival_entry"]
+from trilight.sw.records import json_ready
+
+__all__ = ["STATUSES", "FieldEntry", "Rival", "Status", "load_field", "rival_entry"]
 
 Status = Literal["measured", "claimed", "vendor estimate", "projected", "assumed"]
 
@@ -18,6 +20,27 @@ STATUSES: tuple[Status, ...] = ("measured", "claimed", "vendor estimate", "proje
 """Provenance of published numbers, the strongest first."""
 
 Range = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldEntry:
+    """A row of the field in a report, of a rival or of a Trilight."""
+
+    name: str
+    device: str
+    model: str
+    source: str
+    url: str | None
+    boundary: str | None
+    status: str | None
+    parameters: int
+    bits_per_byte: float | None
+    quality_data: str | None
+    tokens_per_s: float | None
+    note: str | None
+    joules_per_token: list[float]
+    tokens_per_joule: list[float]
+    giga_ternary_macs_per_joule: list[float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,14 +113,6 @@ def _range(values: list[float] | None) -> Range | None:
 
 def rival_entry(rival: Rival) -> dict[str, Any]:
     """A rival as it stands in a report, derived figures included; ranges as ``[low, high]``."""
-    macs = rival.giga_ternary_macs_per_joule
-    return {
-        "name": rival.name, "device": rival.device, "model": rival.model,
-        "source": rival.source, "url": rival.url, "boundary": rival.boundary,
-        "status": rival.status, "parameters": rival.parameters,
-        "bits_per_byte": rival.bits_per_byte, "quality_data": rival.quality_data,
-        "tokens_per_s": rival.tokens_per_s, "note": rival.note,
-        "joules_per_token": list(rival.joules_per_token),
-        "tokens_per_joule": list(rival.tokens_per_joule),
-        "giga_ternary_macs_per_joule": None if macs is None else list(macs),
-    }
+    entry: dict[str, Any] = json_ready(
+        {field.name: getattr(rival, field.name) for field in fields(FieldEntry)})
+    return entry

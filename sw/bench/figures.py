@@ -7,7 +7,7 @@ from typing import Any
 from trilight.sw.power import Interval
 from trilight.sw.report.report import Figure
 
-__all__ = ["limits", "origin", "read_figure", "reciprocal", "scaled"]
+__all__ = ["ends", "limits", "origin", "read_figure", "reciprocal", "scaled"]
 
 
 def read_figure(data: Mapping[str, Any]) -> Figure:
@@ -49,6 +49,11 @@ def limits(figure: Mapping[str, Any]) -> tuple[float, float] | None:
     if figure["u_k2"] is not None:
         return max(0.0, figure["value"] - figure["u_k2"]), figure["value"] + figure["u_k2"]
     return None
+
+
+def ends(figure: Mapping[str, Any]) -> tuple[float, float]:
+    """``limits`` of a figure with a value, or that value twice."""
+    return limits(figure) or (figure["value"], figure["value"])
 
 
 def origin(figure: Mapping[str, Any]) -> str | None:

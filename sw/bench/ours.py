@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +13,10 @@ from trilight.sw.records import read_record
 from trilight.sw.report.report import Run, build_report, load_releases
 
 from .document import SCHEMA
-from .figures import limits
+from .field import FieldEntry
+from .figures import ends
 
 __all__ = ["entry_of_document", "entry_of_file", "entry_of_release"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """A row of the field, as ``field.json`` has them."""
-
-    name: str
-    device: str
-    model: str
-    source: str
-    url: str | None
-    boundary: str | None
-    status: str | None
-    parameters: int
-    bits_per_byte: float | None
-    quality_data: str | None
-    tokens_per_s: float | None
-    note: str | None
-    joules_per_token: list[float]
-    tokens_per_joule: list[float]
-    giga_ternary_macs_per_joule: list[float]
 
 
 def entry_of_document(document: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -92,8 +72,7 @@ def _entry(figures: Mapping[str, Any], model: Mapping[str, Any], *, name: str,
     energy = figures["tokens_per_joule"]
     if energy["value"] is None:
         return None
-    joules = figures["joules_per_token"]
-    low, high = limits(energy) or (energy["value"], energy["value"])
+    low, high = ends(energy)
     weights = model["ternary_weights_per_token"]
     entry = {
         "name": name, "device": device or "unknown build",
@@ -102,8 +81,8 @@ def _entry(figures: Mapping[str, Any], model: Mapping[str, Any], *, name: str,
         "status": energy["provenance"], "parameters": model["ternary_weights"],
         "bits_per_byte": figures["bits_per_byte"]["value"], "quality_data": quality,
         "tokens_per_s": figures["tokens_per_s"]["value"], "note": energy["source"],
-        "joules_per_token": list(limits(joules) or (joules["value"], joules["value"])),
+        "joules_per_token": list(ends(figures["joules_per_token"])),
         "tokens_per_joule": [low, high],
         "giga_ternary_macs_per_joule": [low * weights / 1e9, high * weights / 1e9],
     }
-    return asdict(read_record(Entry, entry, BenchError, "row of the field"))
+    return asdict(read_record(FieldEntry, entry, BenchError, "row of the field"))

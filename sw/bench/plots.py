@@ -5,11 +5,11 @@ a dark page; text is text, in the page's font. A plot is drawn at a width in inc
 screen and once for a phone.
 """
 
+import html
 import io
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from .boundaries import BOUNDARIES
-from .figures import limits
+from .figures import ends, limits
 from .units import with_prefix
 
 __all__ = ["NARROW", "PLOTS", "WIDE", "Plot"]
@@ -49,12 +49,6 @@ STYLE: dict[Any, Any] = {
 }
 
 
-@contextmanager
-def _style() -> Iterator[None]:
-    with mpl.rc_context(STYLE):
-        yield
-
-
 def _svg(figure: Figure, name: str, description: str) -> str:
     """A figure as an element for the page, its identifiers made its own."""
     file = io.StringIO()
@@ -67,10 +61,9 @@ def _svg(figure: Figure, name: str, description: str) -> str:
     text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", text)
     for colour, code in COLOURS.items():
         text = text.replace(code, f"var(--{colour})")
-    label = description.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
     return re.sub(r"<svg [^>]*?(viewBox=\"[^\"]*\")[^>]*>",
                   rf'<svg xmlns:xlink="http://www.w3.org/1999/xlink" role="img" \1 '
-                  rf'aria-label="{label}">', text, count=1)
+                  rf'aria-label="{html.escape(description)}">', text, count=1)
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
@@ -85,7 +78,7 @@ def plot_parts(document: Mapping[str, Any], width: float) -> str | None:
         return None
     parts = energy["parts"]
     largest = max(parts, key=lambda name: parts[name]["value"])
-    with _style():
+    with mpl.rc_context(STYLE):
         figure, axes = _figure(width, 0.6 + 0.3 * len(parts))
         _bars(axes, parts, energy)
         return _svg(figure, f"parts-{_tag(width)}",
@@ -101,7 +94,7 @@ def plot_stages(document: Mapping[str, Any], width: float) -> str | None:
     layers = {entry["layer"] if isinstance(entry["layer"], str)
               else f"layer {entry['layer'] + 1}": entry for entry in energy["by_layer"]}
     groups = [layers, energy["by_stage"]]
-    with _style():
+    with mpl.rc_context(STYLE):
         sizes = [len(group) + 1 for group in groups]
         figure = Figure(figsize=(width, 0.7 + 0.3 * sum(sizes)), layout="constrained")
         panels = figure.subplots(2, 1, height_ratios=sizes)
@@ -141,25 +134,20 @@ def plot_time(document: Mapping[str, Any], width: float) -> str | None:
     if not segments:
         return None
     unit, factor = ("s", 1.0) if segments[-1]["start_s"] >= 2 else ("ms", 1e3)
-    with _style():
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, 2.9), layout="constrained")
         speed, power = figure.subplots(2, 1, sharex=True)
         for segment in segments:
             start, end = (factor * segment["start_s"],
                           factor * (segment["start_s"] + segment["seconds"]))
             rate = segment["tokens"] / segment["seconds"]
-            speed.fill_between([start, end], rate, color=SOFT, linewidth=0)
-            speed.plot([start, end], [rate, rate], color=OURS, linewidth=2)
-            if segment["power_mw"] is not None:
-                power.fill_between([start, end], segment["power_mw"], color=SOFT, linewidth=0)
-                power.plot([start, end], [segment["power_mw"]] * 2, color=OURS, linewidth=2)
+            _level(speed, (start, end), rate, (0, rate))
+            if (watts := segment["power_mw"]) is not None:
+                _level(power, (start, end), watts, (0, watts))
         busy = system["figures"]["power_mw"]
         if busy["value"] is not None and all(s["power_mw"] is None for s in segments):
             last = factor * (segments[-1]["start_s"] + segments[-1]["seconds"])
-            ends = limits(busy)
-            if ends:
-                power.fill_between([0, last], *ends, color=SOFT, linewidth=0)
-            power.plot([0, last], [busy["value"]] * 2, color=OURS, linewidth=2)
+            _level(power, (0, last), busy["value"], limits(busy))
         idle = system["figures"].get("idle_power_mw")
         if idle and idle["value"] is not None:
             power.axhline(idle["value"], color=SECOND, linewidth=1.2, linestyle=(0, (4, 2)))
@@ -178,6 +166,14 @@ def plot_time(document: Mapping[str, Any], width: float) -> str | None:
                     "tokens per second")
 
 
+def _level(axes: Axes, times: tuple[float, float], value: float,
+           shaded: tuple[float, float] | None) -> None:
+    """A value that holds for a time, over what is shaded."""
+    if shaded:
+        axes.fill_between(times, *shaded, color=SOFT, linewidth=0)
+    axes.plot(times, [value, value], color=OURS, linewidth=2)
+
+
 def plot_field(document: Mapping[str, Any], width: float) -> str | None:
     """Tokens per joule of all systems and of the field, by boundary, on a logarithmic axis."""
     groups = [(BOUNDARIES[name].title, rows) for name in BOUNDARIES
@@ -186,7 +182,7 @@ def plot_field(document: Mapping[str, Any], width: float) -> str | None:
         return None
     inside = width < WIDE
     step = 1.0 if not inside else 1.7
-    with _style():
+    with mpl.rc_context(STYLE):
         count = sum(len(rows) for _, rows in groups)
         figure, axes = _figure(width, 0.8 + 0.22 * (step * count + 1.3 * len(groups)))
         y, ticks, names, used = 0.0, [], [], set()
@@ -244,7 +240,7 @@ def plot_quality(document: Mapping[str, Any], width: float) -> str | None:
     points = [row for row in _points(document) if row["bits_per_byte"] is not None]
     if not points:
         return None
-    with _style():
+    with mpl.rc_context(STYLE):
         figure, axes = _figure(width, 3.0)
         placed: list[tuple[Mapping[str, Any], bool]] = []
         for row in sorted(points, key=lambda row: row["value"]):
@@ -285,7 +281,7 @@ def _points(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     for system in document["systems"]:
         energy = system["figures"]["tokens_per_joule"]
         if energy["value"] is not None:
-            low, high = limits(energy) or (energy["value"], energy["value"])
+            low, high = ends(energy)
             points.append({
                 "name": f"Trilight, {system['name'].partition(':')[0]}"
                 if system["kind"] == "device" else system["name"],

@@ -202,8 +202,7 @@ def _measured(measurement: Mapping[str, Any]) -> dict[str, Figure]:
     def energy(quantity: Mapping[str, Any], source: str) -> Figure:
         if quantity["value"] is None:
             return Figure.missing("J/token", "the idle power is not known")
-        return Figure(value=quantity["value"], unit="J/token", provenance=provenance,
-                      boundary=boundary, u_k2=quantity["u_k2"], runs=list(quantity["runs"]),
+        return Figure(**quantity, unit="J/token", provenance=provenance, boundary=boundary,
                       source=source)
 
     def watts(value: float | None, what: str) -> Figure:

@@ -1,6 +1,7 @@
 """A benchmark's document on a terminal."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -12,7 +13,7 @@ from trilight.hw.support.terminal import Console
 from trilight.sw.report.report import format_number
 
 from .boundaries import BOUNDARIES
-from .figures import limits, origin
+from .figures import limits, origin, read_figure, scaled
 from .units import span, with_prefix
 
 __all__ = ["headline", "print_document", "print_field"]
@@ -113,15 +114,9 @@ def _clocks(clocks: Sequence[Mapping[str, Any]]) -> RenderableType:
     for point in clocks:
         figures = point["figures"]
         table.add_row(f"{point['clock_hz'] / 1e6:g} MHz", _cell(figures["tokens_per_s"]),
-                      _cell({**figures["power_mw"], **_in_watts(figures["power_mw"])}, "W"),
+                      _cell(asdict(scaled(read_figure(figures["power_mw"]), 1e-3, "W", "")), "W"),
                       _cell(figures["joules_per_token"], "J"), _cell(figures["tokens_per_joule"]))
     return table
-
-
-def _in_watts(figure: Mapping[str, Any]) -> dict[str, Any]:
-    interval = figure["interval"]
-    return {"value": None if figure["value"] is None else figure["value"] * 1e-3,
-            "interval": interval and {name: end * 1e-3 for name, end in interval.items()}}
 
 
 def _secondary(system: Mapping[str, Any]) -> list[str]:

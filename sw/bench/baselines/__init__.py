@@ -4,14 +4,17 @@ Each module holds a ``Baseline``; ``baseline_names`` lists those that can be ask
 generates tokens with the sampler of the device, so that exact arithmetic gives exact text.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Literal, Protocol
 
 from trilight.hw.support.extras import pip_install
 from trilight.sw.errors import BenchError
 from trilight.sw.model.model import Model
+
+from ..host import host_processor
+from ..runner import Generator
 
 __all__ = ["Baseline", "BaselineInfo", "baseline_names", "open_baseline"]
 
@@ -22,36 +25,32 @@ class BaselineInfo:
 
     name: str
     arithmetic: str
-    device: str
-    boundary: Literal["host", "gpu"]
-    """Boundary of a meter of its energy."""
-    meter: str
-    """The meter that is tried for it, as ``--meter`` writes it."""
     software: Mapping[str, str]
     """Versions, by name."""
+    device: str = field(default_factory=lambda: f"{host_processor()}, one core")
+    boundary: Literal["host", "gpu"] = "host"
+    """Boundary of a meter of its energy."""
+    meter: str = "rapl"
+    """The meter that is tried for it, as ``--meter`` writes it."""
 
 
-class Baseline(Protocol):
-    """Generator of a model's tokens on this computer."""
+class Baseline(Generator, Protocol):
+    """A generator that tells what it is."""
 
     @property
     def info(self) -> BaselineInfo:
         """Description of the baseline."""
         ...
 
-    def generate(self, prompt: Sequence[int], *, tokens: int, temperature: float,
-                 seed: int) -> list[int]:
-        """Return ``tokens`` tokens after a prompt of one or more, from a clean state."""
-        ...
 
-
-_MODULES = {"numpy": "reference", "numba": "compiled", "c": "exported", "torch": "floating",
-            "cuda": "floating"}
+_CLASSES = {"numpy": ("reference", "ReferenceBaseline"), "numba": ("compiled", "CompiledBaseline"),
+            "c": ("exported", "ExportedBaseline"), "torch": ("floating", "FloatBaseline"),
+            "cuda": ("floating", "CudaBaseline")}
 
 
 def baseline_names() -> tuple[str, ...]:
     """Names of the baselines."""
-    return tuple(_MODULES)
+    return tuple(_CLASSES)
 
 
 def open_baseline(name: str, model: Model) -> Baseline:
@@ -62,12 +61,13 @@ def open_baseline(name: str, model: Model) -> Baseline:
     BenchError
         No such baseline, or it misses a package or a device.
     """
-    if name not in _MODULES:
-        raise BenchError(f"no baseline {name!r}; there are {', '.join(_MODULES)}")
+    if name not in _CLASSES:
+        raise BenchError(f"no baseline {name!r}; there are {', '.join(_CLASSES)}")
+    module_name, kind = _CLASSES[name]
     try:
-        module = import_module(f".{_MODULES[name]}", __name__)
+        module = import_module(f".{module_name}", __name__)
     except ImportError as error:
         raise BenchError(f"baseline {name} needs a package that is not installed: {error}; "
                          + pip_install("trilight[baselines]")) from error
-    factory: Callable[[Model, str], Baseline] = module.open_baseline
-    return factory(model, name)
+    factory: Callable[[Model], Baseline] = getattr(module, kind)
+    return factory(model)

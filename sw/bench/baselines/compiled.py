@@ -14,7 +14,6 @@ from numba import njit
 from numpy.typing import NDArray
 
 from trilight.hw.contract.numbers import NUMBERS
-from trilight.sw.bench.host import host_processor
 from trilight.sw.errors import BenchError
 from trilight.sw.model.model import COLUMNS_OF_16_BITS, Matrix, Model
 from trilight.sw.reference.sampler import Rng, temperature_to_fixed
@@ -22,7 +21,7 @@ from trilight.sw.reference.tables import GUMBEL, SIGMOID, SILU
 
 from . import BaselineInfo
 
-__all__ = ["CompiledBaseline", "open_baseline"]
+__all__ = ["CompiledBaseline"]
 
 ACT = NUMBERS.act_max
 SCALE_FRAC = NUMBERS.scale_frac
@@ -236,8 +235,7 @@ class CompiledBaseline:
     @property
     def info(self) -> BaselineInfo:
         return BaselineInfo(
-            name="numba", arithmetic="integers, compiled by LLVM", boundary="host", meter="rapl",
-            device=f"{host_processor()}, one core",
+            name="numba", arithmetic="integers, compiled by LLVM",
             software={name: version(name) for name in ("numba", "llvmlite", "numpy")})
 
     def generate(self, prompt: Sequence[int], *, tokens: int, temperature: float,
@@ -247,8 +245,3 @@ class CompiledBaseline:
                   Rng(seed).state, generated)
         result: list[int] = generated.tolist()
         return result
-
-
-def open_baseline(model: Model, _name: str) -> CompiledBaseline:
-    """Prepare the baseline, which compiles it unless it was compiled before."""
-    return CompiledBaseline(model)

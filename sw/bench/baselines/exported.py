@@ -8,10 +8,9 @@ from importlib.metadata import version
 from trilight.sw.export.library import CProgram, c_compiler
 from trilight.sw.model.model import Model
 
-from ..host import host_processor
 from . import BaselineInfo
 
-__all__ = ["ExportedBaseline", "open_baseline"]
+__all__ = ["ExportedBaseline"]
 
 
 class ExportedBaseline:
@@ -23,16 +22,10 @@ class ExportedBaseline:
     @property
     def info(self) -> BaselineInfo:
         return BaselineInfo(
-            name="c", arithmetic="integers in C99, look-up of partial sums", boundary="host",
-            meter="rapl", device=f"{host_processor()}, one core", software=_compiler())
+            name="c", arithmetic="integers in C99, look-up of partial sums", software=_compiler())
 
 
 def _compiler() -> dict[str, str]:
     if "ziglang" in (compiler := c_compiler()):
         return {"ziglang": version("ziglang")}
     return {"compiler": " ".join(compiler)}
-
-
-def open_baseline(model: Model, _name: str) -> ExportedBaseline:
-    """Prepare the baseline, which exports and compiles it unless that was done before."""
-    return ExportedBaseline(model)

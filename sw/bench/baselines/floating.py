@@ -6,6 +6,7 @@ therefore leaves that of the integers after some tokens.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trilight.hw.contract.numbers import NUMBERS
-from trilight.sw.bench.host import host_processor
 from trilight.sw.errors import BenchError
 from trilight.sw.model.model import Layer, Matrix, Model
 
 from . import BaselineInfo
 from .stepwise import generate
 
-__all__ = ["FloatBaseline", "Network", "Stepper", "open_baseline"]
+__all__ = ["CudaBaseline", "FloatBaseline", "Network", "Stepper"]
 
 TAP = 2.0**-NUMBERS.tap_frac
 INDEX = 2.0**-NUMBERS.index_frac
@@ -153,18 +153,13 @@ class Stepper:
 class FloatBaseline:
     """The model as PyTorch runs it for inference."""
 
-    def __init__(self, model: Model, place: str) -> None:
-        self._place = place
+    def __init__(self, model: Model, place: str = "cpu") -> None:
         self._stepper = Stepper(Network(model).to(place))
 
     @property
     def info(self) -> BaselineInfo:
-        gpu = self._place == "cuda"
-        return BaselineInfo(
-            name="cuda" if gpu else "torch", arithmetic="float32",
-            device=torch.cuda.get_device_name() if gpu else f"{host_processor()}, one core",
-            boundary="gpu" if gpu else "host", meter="nvml" if gpu else "rapl",
-            software={"torch": torch.__version__})
+        return BaselineInfo(name="torch", arithmetic="float32",
+                            software={"torch": torch.__version__})
 
     def generate(self, prompt: Sequence[int], *, tokens: int, temperature: float,
                  seed: int) -> list[int]:
@@ -178,15 +173,16 @@ class FloatBaseline:
             torch.set_num_threads(threads)
 
 
-def open_baseline(model: Model, name: str) -> FloatBaseline:
-    """Prepare the baseline.
+class CudaBaseline(FloatBaseline):
+    """The same on a GPU; raises ``BenchError`` without one of NVIDIA that PyTorch can use."""
 
-    Raises
-    ------
-    BenchError
-        ``cuda`` on a computer without an NVIDIA GPU that PyTorch can use.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise BenchError("baseline cuda needs an NVIDIA GPU that PyTorch can use, and there is "
-                         "none; leave it out")
-    return FloatBaseline(model, "cuda" if name == "cuda" else "cpu")
+    def __init__(self, model: Model) -> None:
+        if not torch.cuda.is_available():
+            raise BenchError("baseline cuda needs an NVIDIA GPU that PyTorch can use, and there "
+                             "is none; leave it out")
+        super().__init__(model, "cuda")
+
+    @property
+    def info(self) -> BaselineInfo:
+        return replace(super().info, name="cuda", device=torch.cuda.get_device_name(),
+                       boundary="gpu", meter="nvml")

@@ -7,14 +7,13 @@ from typing import Any
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from trilight.sw.bench.host import host_processor
 from trilight.sw.model.model import Model
 from trilight.sw.reference.model import ReferenceModel
 
 from . import BaselineInfo
 from .stepwise import generate
 
-__all__ = ["ReferenceBaseline", "Stepper", "open_baseline"]
+__all__ = ["ReferenceBaseline", "Stepper"]
 
 
 class Stepper:
@@ -42,7 +41,6 @@ class ReferenceBaseline:
     def info(self) -> BaselineInfo:
         return BaselineInfo(
             name="numpy", arithmetic="integers (products as exact float32 in BLAS)",
-            device=f"{host_processor()}, one core", boundary="host", meter="rapl",
             software={"numpy": version("numpy")})
 
     def generate(self, prompt: Sequence[int], *, tokens: int, temperature: float,
@@ -51,8 +49,3 @@ class ReferenceBaseline:
         with threadpool_limits(1, "blas"):
             return generate(self._stepper, prompt, tokens=tokens, temperature=temperature,
                             seed=seed)
-
-
-def open_baseline(model: Model, _name: str) -> ReferenceBaseline:
-    """Prepare the baseline."""
-    return ReferenceBaseline(model)
