@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from trilight.boards.command import _check_bitstream
+from trilight.boards.flash import _check_bitstream
 from trilight.boards.icebreaker import Icebreaker
 from trilight.boards.tang_nano_20k import TangNano20k
 from trilight.boards.ulx3s import Ulx3s25F, Ulx3s45F, Ulx3s85F
