@@ -9,9 +9,10 @@ import pytest
 import typer
 
 from trilight.hw.contract.shapes import ModelConfig
-from trilight.sw.cli import train
 from trilight.sw.cli.app import main
-from trilight.sw.errors import CorpusError
+from trilight.sw.cli.train import train_command
+from trilight.sw.cli.train_resume import SETTINGS, check_paths, resume_line
+from trilight.sw.errors import CorpusError, TrainingError
 from trilight.sw.model.model import Model
 from trilight.sw.model.text import plain_text, prompt_for, read_text
 from trilight.sw.train.corpus import read_corpus
@@ -130,31 +131,31 @@ def test_what_is_no_text(raw: bytes, text: str, tmp_path: Path) -> None:
 
 def test_a_training_does_not_write_over_a_model(tmp_path: Path) -> None:
     out, saved = tmp_path / "mine.safetensors", tmp_path / "state.pt"
-    train._check_paths(out, saved, resume=False, force=False)
+    check_paths(out, saved, resume=False, force=False)
     out.write_bytes(b"hours of work")
     for resume in (False, True):
-        with pytest.raises(train.TrainingError, match=r"is there already.*add --force"):
-            train._check_paths(out, saved, resume=resume, force=False)
-    train._check_paths(out, saved, resume=False, force=True)
+        with pytest.raises(TrainingError, match=r"is there already.*add --force"):
+            check_paths(out, saved, resume=resume, force=False)
+    check_paths(out, saved, resume=False, force=True)
 
 
 def test_the_line_that_goes_on_keeps_every_option() -> None:
     app = typer.Typer()
-    app.command()(train.train_command)
+    app.command()(train_command)
     given = ["--corpus", "a b.txt", "--out", "m.safetensors", "--board", "ulx3s-85f", "--teacher",
              "one", "--teacher", "it's", "--synthetic", "5", "--soft-targets", "folder",
              "--device", "cpu", "--threads", "3", "--checkpoint", "place", "--development",
              "--force"]
     command = typer.main.get_command(app)
     with command.make_context("train", [*given, "--seed", "9", "--minutes", "3"]) as context:
-        line = train._resume_line(context)
+        line = resume_line(context)
     words = shlex.split(line)
     assert words[:2] == ["trilight", "train"]
     assert words[-1] == "--resume"
     with command.make_context("train", words[2:]) as again:
         kept = {name: value for name, value in again.params.items() if name != "resume"}
         for name, value in context.params.items():
-            if name not in (*train._SETTINGS, "resume"):
+            if name not in (*SETTINGS, "resume"):
                 assert kept[name] == value
     assert "--seed" not in words
     assert "--minutes" not in words

@@ -23,6 +23,7 @@ from trilight.hw.contract.program import HEADER_WORDS, OPERATION_WORDS, operatio
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.support.boards import board_device
 from trilight.sw.cli import train as command
+from trilight.sw.cli.train_resume import CHECKPOINT_NAME
 from trilight.sw.errors import (
     BoardError,
     CheckpointError,
@@ -541,7 +542,7 @@ def test_command_warns_of_products_that_are_emulated(
 def test_command_keeps_an_unfinished_training(
         torch_side: SimpleNamespace, text: Path, tmp_path: Path) -> None:
     out = tmp_path / "m.safetensors"
-    saved = tmp_path / "m.safetensors.checkpoint" / command.CHECKPOINT_NAME
+    saved = tmp_path / "m.safetensors.checkpoint" / CHECKPOINT_NAME
     saved.parent.mkdir()
     saved.touch()
     result = run_command("--corpus", text, "--out", out, "--characters", 1, *SHAPE)
