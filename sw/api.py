@@ -6,7 +6,9 @@ from pathlib import Path
 from trilight.sw.host.driver import Board
 from trilight.sw.host.targets import open_transport
 from trilight.sw.report.notebook import Report
-from trilight.sw.report.report import Run, build_report, load_releases
+from trilight.sw.report.releases import load_releases
+from trilight.sw.report.report import build_report
+from trilight.sw.report.run import Run
 
 from .errors import ReportError
 

@@ -23,7 +23,7 @@ from trilight.hw.support.tools import Progress, no_progress
 from trilight.sim.board import VirtualBoard
 from trilight.sw.errors import BitstreamError, TargetError
 from trilight.sw.host.targets import TargetOptions
-from trilight.sw.report.report import load_releases
+from trilight.sw.report.releases import load_releases
 
 from .chip import load_chip
 from .image import parse

@@ -38,7 +38,7 @@ from trilight.sw.power.designs import (
 )
 from trilight.sw.power.fit import load_fit
 from trilight.sw.power.picture import energy_svg, label
-from trilight.sw.report.report import load_releases
+from trilight.sw.report.releases import load_releases
 
 from .activity import measure_activity, measure_design
 

@@ -29,7 +29,7 @@ from trilight.sim.wasm.release import (
 )
 from trilight.sw.cli.console import check_folder, write_json
 from trilight.sw.errors import ReportError, SimulationError
-from trilight.sw.report.report import Release, load_releases, released_builds
+from trilight.sw.report.releases import Release, load_releases, released_builds
 from trilight.sw.report.summary import write_topic
 
 __all__ = ["Origin", "Record", "campaign_records", "check_modules",

@@ -20,7 +20,7 @@ from trilight.hw.flow.build import Netlist, design_sha256, find_board
 from trilight.hw.support.sources import sources_sha256
 from trilight.hw.support.tools import Progress, no_progress
 from trilight.sw.errors import SimulationError
-from trilight.sw.report.report import load_releases
+from trilight.sw.report.releases import load_releases
 
 from .library import build_info_of
 

@@ -18,7 +18,7 @@ from trilight.sw.cli.console import check_folder, write_file
 from trilight.sw.errors import TargetError
 from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.model import Model
-from trilight.sw.report.report import load_releases
+from trilight.sw.report.releases import load_releases
 
 from .page import make_page
 

@@ -44,7 +44,7 @@ from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import Model
 from trilight.sw.power import Activity, estimate_power
 from trilight.sw.power.picture import label
-from trilight.sw.report.report import Release
+from trilight.sw.report.releases import Release
 
 __all__ = ["make_page"]
 

@@ -11,7 +11,9 @@ from trilight.sw.errors import MeterError
 from trilight.sw.host.driver import Board, LastRun
 from trilight.sw.meters import measure, open_meter
 from trilight.sw.model.model import Model
-from trilight.sw.report.report import Run, build_report, load_releases
+from trilight.sw.report.releases import load_releases
+from trilight.sw.report.report import build_report
+from trilight.sw.report.run import Run
 
 from .baselines import Baseline, open_baseline
 from .document import Protocol, build_document

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from trilight.sw.power import Interval
-from trilight.sw.report.report import Figure
+from trilight.sw.report.figures import Figure
 
 __all__ = ["ends", "limits", "origin", "read_figure", "reciprocal", "scaled"]
 

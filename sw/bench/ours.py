@@ -10,7 +10,9 @@ from trilight.sw.errors import BenchError
 from trilight.sw.host.driver import Generated, LastRun
 from trilight.sw.model.model import Model
 from trilight.sw.records import read_record
-from trilight.sw.report.report import Run, build_report, load_releases
+from trilight.sw.report.releases import load_releases
+from trilight.sw.report.report import build_report
+from trilight.sw.report.run import Run
 
 from .document import SCHEMA
 from .field import FieldEntry

@@ -7,7 +7,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from trilight.hw.support.terminal import shown
-from trilight.sw.report.report import format_number
+from trilight.sw.report.display import format_number
 
 from .boundaries import BOUNDARIES
 from .figures import limits, origin

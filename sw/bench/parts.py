@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trilight.sw import power
-from trilight.sw.report.report import PART_NAMES
+from trilight.sw.report.display import PART_NAMES
 
 __all__ = ["energy_by_part"]
 

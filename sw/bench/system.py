@@ -12,7 +12,7 @@ from typing import Any
 from trilight.sw.host.driver import LastRun
 from trilight.sw.power import Activity, estimate_power
 from trilight.sw.power.estimate import ACTIVITY
-from trilight.sw.report.report import Figure, Provenance
+from trilight.sw.report.figures import Figure, Provenance
 
 from .baselines import BaselineInfo
 from .boundaries import BOUNDARIES

@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from trilight.hw.support.terminal import Console
-from trilight.sw.report.report import format_number
+from trilight.sw.report.display import format_number
 
 from .boundaries import BOUNDARIES
 from .figures import limits, origin, read_figure, scaled

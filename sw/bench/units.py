@@ -1,6 +1,6 @@
 """Numbers for people."""
 
-from trilight.sw.report.report import format_number
+from trilight.sw.report.display import format_number
 
 __all__ = ["span", "with_prefix"]
 

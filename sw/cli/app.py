@@ -34,7 +34,7 @@ from trilight.sw.quality.agreement import check_agreement
 from trilight.sw.quality.buckets import frequency_buckets, print_quality
 from trilight.sw.quality.evaluate import PROTOCOLS, PredictorFactory, character_losses, summary
 from trilight.sw.reference.adaptation import Adaptation
-from trilight.sw.report.report import print_report
+from trilight.sw.report.display import print_report
 from trilight.sw.train.renamed import RENAMED_OPTIONS
 
 from .console import check_folder, progress_bar, tell_changes, write_file, write_json

@@ -22,7 +22,7 @@ from trilight.sw.meters.guide import Flash, Guide, GuidedDesign, Pretence
 from trilight.sw.meters.wiring import wiring
 from trilight.sw.power import Activity, load_coefficients
 from trilight.sw.power.fit import calibration_points, save_fit
-from trilight.sw.report.report import load_releases
+from trilight.sw.report.releases import load_releases
 
 from .console import check_folder
 

@@ -18,7 +18,7 @@ from trilight.sw.impact.assumptions import Assumption, load_assumptions
 from trilight.sw.impact.exports import EXPORTS, export
 from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.model import Model
-from trilight.sw.report.report import load_releases
+from trilight.sw.report.releases import load_releases
 
 from .console import check_folder, write_file, write_json
 

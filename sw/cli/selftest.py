@@ -12,7 +12,7 @@ from rich.table import Table
 from trilight.hw.support.terminal import Console
 from trilight.sw.api import open_board
 from trilight.sw.host.selftest import Verdict, selftest
-from trilight.sw.report.report import load_releases
+from trilight.sw.report.releases import load_releases
 
 from .console import check_folder, write_json
 

@@ -7,7 +7,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-from trilight.sw.report.report import load_releases
+from trilight.sw.report.releases import load_releases
 
 __all__ = ["PACKAGES", "version_text"]
 

@@ -124,7 +124,7 @@ def selftest(board: Board, releases: Mapping[str, Mapping[str, Any]], *, seed: i
     board : Board
         Any target; what is loaded in it is lost.
     releases : mapping
-        Figures of released builds by board, as ``trilight.sw.report.report.load_releases`` gives.
+        Figures of released builds by board, as ``trilight.sw.report.releases.load_releases`` gives.
     seed : int
         Of random words.
     progress : callable

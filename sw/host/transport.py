@@ -97,7 +97,7 @@ class Transport(abc.ABC):
 
     @property
     def build_info(self) -> Mapping[str, Any]:
-        """Build info of the design that runs, as fields of ``trilight.sw.report.report.Run``.
+        """Build info of the design that runs, as fields of ``trilight.sw.report.run.Run``.
 
         Such as ``netlist_sha256``; ``activity`` once a run has ended.
         """

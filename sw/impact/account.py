@@ -11,7 +11,7 @@ from trilight.sw.model.model import Model
 from trilight.sw.power.activity import Activity
 from trilight.sw.power.estimate import Interval, estimate_power
 from trilight.sw.report.performance import predict
-from trilight.sw.report.report import Release
+from trilight.sw.report.releases import Release
 
 from .assumptions import Assumption, value_of
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from trilight.hw.support.terminal import visible
 
-from .report import report_rows
+from .display import report_rows
 
 __all__ = ["Report"]
 

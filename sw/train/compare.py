@@ -16,7 +16,7 @@ from trilight.sw.power import BOUNDARY, Activity, estimate_power
 from trilight.sw.power.operations import WorkEnergy, energy_of_work
 from trilight.sw.quality.evaluate import PROTOCOLS, evaluate
 from trilight.sw.report.performance import predict
-from trilight.sw.report.report import load_releases
+from trilight.sw.report.releases import load_releases
 
 from .corpus import Corpus
 from .float_file import FORMAT, FloatModel

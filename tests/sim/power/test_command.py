@@ -16,7 +16,7 @@ from trilight.sw.power import estimate_power, load_coefficients
 from trilight.sw.power.designs import check_published, load_designs
 from trilight.sw.power.fit import calibration_points, fit, save_fit
 from trilight.sw.power.picture import label
-from trilight.sw.report.report import load_releases
+from trilight.sw.report.releases import load_releases
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

@@ -15,7 +15,7 @@ from trilight.sim.verify.release import Origin, campaign_records, check_modules,
 from trilight.sim.wasm.library import with_build_info
 from trilight.sw.cli.app import main
 from trilight.sw.errors import ReportError
-from trilight.sw.report.report import Release, load_releases
+from trilight.sw.report.releases import Release, load_releases
 
 OTHER = "0" * 64
 

@@ -29,7 +29,7 @@ from trilight.sw.model.model import Model
 from trilight.sw.power.parts import STAGES
 from trilight.sw.power.picture import label
 from trilight.sw.report.performance import predict
-from trilight.sw.report.report import load_releases
+from trilight.sw.report.releases import load_releases
 
 BOARD = "icebreaker"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")

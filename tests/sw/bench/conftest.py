@@ -17,7 +17,9 @@ from trilight.sw.bench.workload import Workload
 from trilight.sw.host.driver import LastRun
 from trilight.sw.model.model import Model
 from trilight.sw.power import Activity
-from trilight.sw.report.report import Release, Run, build_report
+from trilight.sw.report.releases import Release
+from trilight.sw.report.report import build_report
+from trilight.sw.report.run import Run
 
 DEVICE = board_device()
 

@@ -7,7 +7,7 @@ import pytest
 from trilight.sw.bench.figures import limits, origin, read_figure, reciprocal, scaled
 from trilight.sw.bench.units import span, with_prefix
 from trilight.sw.power import Interval
-from trilight.sw.report.report import Figure
+from trilight.sw.report.figures import Figure
 
 MODELLED = Figure(value=2.0, unit="J", provenance="modelled", boundary="fpga_core", source="x",
                   interval=Interval(1.0, 2.0, 5.0))

@@ -12,7 +12,7 @@ from trilight.sw.cli import app as cli
 from trilight.sw.cli import calibrate as calibrate_command
 from trilight.sw.meters.calibrate import Calibration
 from trilight.sw.power.fit import calibration_points, load_fit
-from trilight.sw.report.report import load_releases
+from trilight.sw.report.releases import load_releases
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from trilight.sw.cli.app import main
 from trilight.sw.cli.net import FAILED, FAULT, INTERRUPTED, run
 from trilight.sw.cli.version import CHECKOUT
 from trilight.sw.errors import PromptError
-from trilight.sw.report.report import load_releases
+from trilight.sw.report.releases import load_releases
 
 TRILIGHT = [sys.executable, "-c",
             "import sys; from trilight.sw.cli.entry import main; sys.exit(main())"]

@@ -15,7 +15,7 @@ from trilight.sw.power import (
     load_coefficients,
 )
 from trilight.sw.power.picture import energy_svg, label
-from trilight.sw.report.report import load_releases
+from trilight.sw.report.releases import load_releases
 
 
 def stage(name: str, layer: int | None, reading: bool, cycles: int,

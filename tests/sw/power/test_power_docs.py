@@ -9,7 +9,7 @@ import pytest
 from trilight.sw.power import Activity, Breakdown, energy_by_part, estimate_power, load_coefficients
 from trilight.sw.power.designs import check_published, load_designs
 from trilight.sw.power.picture import label
-from trilight.sw.report.report import load_releases
+from trilight.sw.report.releases import load_releases
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "power.md"
 RELEASE: dict[str, Any] = dict(load_releases()["icebreaker"])

@@ -14,9 +14,12 @@ from trilight.sw.errors import ReportError
 from trilight.sw.host.driver import Generated, LastRun
 from trilight.sw.model.model import Model
 from trilight.sw.power import Activity, estimate_power
-from trilight.sw.report import report as report_module
+from trilight.sw.report import display, releases
+from trilight.sw.report.display import print_report
 from trilight.sw.report.performance import predict
-from trilight.sw.report.report import Release, Run, build_report, load_releases, print_report
+from trilight.sw.report.releases import Release, load_releases
+from trilight.sw.report.report import build_report
+from trilight.sw.report.run import Run
 
 DEVICE = board_device()
 
@@ -303,7 +306,7 @@ def test_releases_come_through_entry_points(monkeypatch: pytest.MonkeyPatch) -> 
     def entry_points(*, group: str) -> list[Entry]:
         return [Entry()] if group == "trilight.releases" else []
 
-    monkeypatch.setattr(report_module, "entry_points", entry_points)
+    monkeypatch.setattr(releases, "entry_points", entry_points)
     assert load_releases() == {"icebreaker": RELEASE}
 
 
@@ -350,7 +353,7 @@ def test_the_short_report_has_twelve_lines(run: Run, width: int) -> None:
     # On the narrow one a range may take a second line, and never the name of a figure.
     assert shown.count("\n") <= (12 if width >= 80 else 18)
     assert "Speed of this run" in shown
-    known = [figure for _, name, _, _ in report_module._ROWS
+    known = [figure for _, name, _, _ in display._ROWS
              if (figure := got["figures"][name])["value"] is not None]
     assert sum(shown.count(word) for word in ("counted", "measured", "modelled", "stated",
                                               "assumed")) >= len(known)
