@@ -14,7 +14,7 @@ from .releases import Release
 __all__ = ["OTHER_NETLIST", "Build", "Run", "find_build"]
 
 OTHER_NETLIST = "same design, another netlist"
-"""``Build.match`` of a netlist that the release's design was made into anew."""
+"""``Build.match`` of a netlist that the release's design was made into again."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,13 +19,13 @@ TEXT = "the cat sat on a mat, and the dog lay by the door. "
 def torch_side() -> SimpleNamespace:
     torch = pytest.importorskip("torch", reason="training needs PyTorch: pip install "
                                                 "trilight[train]")
-    from trilight.sw.cli import train
+    from trilight.sw.cli.train_targets import prepare_targets
     from trilight.sw.train.float_network import FloatNetwork
     from trilight.sw.train.trainer import Options, Trainer
 
     torch.set_num_threads(1)
-    return SimpleNamespace(torch=torch, train=train, FloatNetwork=FloatNetwork, Options=Options,
-                           Trainer=Trainer)
+    return SimpleNamespace(torch=torch, prepare_targets=prepare_targets,
+                           FloatNetwork=FloatNetwork, Options=Options, Trainer=Trainer)
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_teachers_see_the_training_part_alone(
     torch_side.torch.manual_seed(1)
     network = torch_side.FloatNetwork(small(twins[0]), bf16=False)
     teacher = SimpleNamespace(network=network, sha256="0" * 64)
-    found = [torch_side.train._distillation(
+    found = [torch_side.prepare_targets(
         Console(quiet=True), tmp_path / str(n), [teacher], corpus, characters, "cpu")
         for n, corpus in enumerate(twins)]
     for one, other in zip(*found, strict=True):
