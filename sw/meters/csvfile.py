@@ -58,6 +58,10 @@ instruments write them."""
 
 DATE = r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}"
 
+SOURCES = frozenset({"index", "gpu", "uuid", "name", "channel", "ch", "device", "sensor",
+                     "entity_id", "id", "node", "port", "rail", "domain"})
+"""Names of columns that say which of several things a line is about."""
+
 SYNC: dict[ClockName, str] = {
     "host": "the host's clock", "epoch": "time of day", "own": "its own clock"}
 
@@ -103,6 +107,7 @@ def read_csv(path: Path, options: MeterOptions) -> Recording:
     except OSError as error:
         raise MeterError(f"the recording {path} cannot be read: {error.strerror}") from error
     table = read_table(path, data, timeless="period" in options.settings)
+    _refuse_several_sources(table)
     warnings: list[str] = []
     t_s, clock = _times(table, options, warnings)
     watts, volts, amperes = _readings(table, options, warnings)
@@ -148,6 +153,16 @@ def read_csv(path: Path, options: MeterOptions) -> Recording:
             raw_sha256=hashlib.sha256(data).hexdigest()))
 
 
+def _refuse_several_sources(table: Table) -> None:
+    """Refuse a table whose lines are of several things in turn, as of ``nvidia-smi``."""
+    for index, name in enumerate(table.header):
+        if name.strip().lower() in SOURCES:
+            found = list(dict.fromkeys(table.cells(index)))
+            if 1 < len(found) <= len(table.rows) / 2:
+                raise MeterError(f"the lines of {table.path} are of {len(found)} different "
+                                 f"{name.strip()}: {', '.join(found[:3])}; keep those of one")
+
+
 def _times(table: Table, options: MeterOptions, warnings: list[str]) -> tuple[Floats, ClockName]:
     """Times in seconds, and on which clock."""
     if "period" in options.settings:
@@ -177,6 +192,8 @@ def _times(table: Table, options: MeterOptions, warnings: list[str]) -> tuple[Fl
             raise MeterError(f"the times in column {column.name!r} of {table.path}, such as "
                              f"{cells[0]!r}, are not understood; export seconds, or date and time "
                              "as 2026-03-01T12:00:00.5+00:00")
+        if column.scale is None:
+            _heed_units_above(table, "time", column)
         found = seconds(values, column.scale, column.name, stated=column.stated,
                         dated="date" in column.name.lower())
     t_s, clock, remark = found
@@ -191,7 +208,7 @@ def _parts_of_a_second(table: Table, cells: Sequence[str], options: MeterOptions
     found = [(index, PARTS_OF_A_SECOND[name.strip().lower()])
              for index, name in enumerate(table.header)
              if name.strip().lower() in PARTS_OF_A_SECOND]
-    if not found or any(re.search(r":\d\d[.,]\d", cell) for cell in cells):
+    if not found or any(re.search(r":\d\d(?:[.,]\d|:\d{3})", cell) for cell in cells):
         return 0.0
     if len(found) > 1:
         raise MeterError(f"several columns of {table.path} have parts of a second: "
@@ -218,11 +235,13 @@ def _readings(table: Table, options: MeterOptions, warnings: list[str]
         column = _choose(quantity, table, options)
         if column is None:
             continue
+        units = None if column.scale is not None else _units_beside(table, quantity, column.index)
         values[quantity], remark = numbers(table, column.index, quantity, column.scale or 1.0,
-                                           _decimal(options))
+                                           _decimal(options), units=units)
         if remark:
             warnings.append(remark)
-        if column.scale is None:
+        if column.scale is None and units is None:
+            _heed_units_above(table, quantity, column)
             assumed.append(f"{column.name} as {SI[quantity]}")
     volts, amperes, watts = (values.get(quantity) for quantity in QUANTITIES[1:])
     product = None if volts is None or amperes is None else volts * amperes
@@ -243,6 +262,26 @@ def _readings(table: Table, options: MeterOptions, warnings: list[str]
                              "as in current=I[mA]")
         warnings.append(text)
     return watts, volts, amperes
+
+
+def _units_beside(table: Table, quantity: Quantity, index: int) -> int | None:
+    """Column with the units of another one's cells, as multimeters that choose their range have."""
+    named = [n for n, name in enumerate(table.header) if re.search(r"(?i)\bunits?\b", name)]
+    for beside in [index + 1] if index + 1 in named or len(named) != 1 else named:
+        cells = [] if beside >= len(table.header) else [c for c in table.cells(beside) if c]
+        if cells and (beside in named or all(unit_scale(quantity, cell) for cell in cells)):
+            return beside
+    return None
+
+
+def _heed_units_above(table: Table, quantity: Quantity, column: Chosen) -> None:
+    """Refuse a column without a unit in a file that names one above its header."""
+    unit = next((cell for cell in table.above if unit_scale(quantity, cell) not in (None, 1.0)),
+                None)
+    if unit is not None:
+        raise MeterError(f"the column {column.name!r} of {table.path} has no unit, and the lines "
+                         f"above the header have {unit!r}; state it, as in "
+                         f"{quantity}={column.name}[{unit}]")
 
 
 def _compare(table: Table, watts: Floats, product: Floats) -> None:

@@ -31,6 +31,9 @@ MISSING = frozenset({"", "-", "--", "---", "nan", "na", "n/a", "#n/a", "none", "
 OVERLOADS = frozenset({"ol", "+ol", "-ol", "o.l", "o.l.", "ovld", "ovl", "ovr", "over", "overload",
                        "overflow", "overrange"})
 
+_END_OF_HEADER = "***End_of_Header***"
+"""Ends each of the two parts of a header in a LabVIEW measurement file."""
+
 OVERFLOW = 9.8e37
 """Numbers from which on SCPI instruments mean none, or more than their range (IEEE 488.2, SCPI-99
 volume 1, 7.2.1.4 and 7.2.1.5: 9.9e37 and 9.91e37)."""
@@ -38,7 +41,10 @@ volume 1, 7.2.1.4 and 7.2.1.5: 9.9e37 and 9.91e37)."""
 _SPACES = " \u00a0\u2009\u202f'\u2019"
 """What stands between groups of three digits, beside point and comma."""
 
+_FIRST = "0123456789+-.,"
+
 _NUMBER = re.compile(r"[-+]?(?:\d+(?:[.,]\d*)*|[.,]\d+)(?:[eE][-+]?\d+)?", re.ASCII)
+_GROUPED = re.compile(r"[-+]?(?:\d+|[1-9]\d{0,2}\.\d{3})", re.ASCII)
 _PLAIN = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
 _DATE = re.compile(r"(?:\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}|\d{1,3}:\d{2})[-T:/.,+\sAPMUTCGZapm\d]*",
                    re.ASCII)
@@ -55,6 +61,9 @@ class Table:
     rows: Sequence[Sequence[str]]
     first_line: int
     """Number of the first line of data in the file."""
+    delimiter: str
+    above: tuple[str, ...]
+    """Cells of all lines above the header."""
 
     def cells(self, index: int) -> list[str]:
         """One column; what a short line lacks is empty."""
@@ -81,8 +90,13 @@ def read_table(path: Path, data: bytes, *, timeless: bool = False) -> Table:
     lines = _decode(path, data).splitlines()
     delimiter = _delimiter(lines)
     cells = list(_split(lines, delimiter, path))
+    marks = [n for n, line in enumerate(lines) if line.startswith(_END_OF_HEADER)]
+    if len(marks) > 2:
+        raise MeterError(f"line {marks[2] + 1} of {path} begins another recording; cut the file "
+                         "above its header")
     fewest, first = next(((least, n) for least in ((2, 1) if timeless else (2,))
-                          for n in range(len(cells)) if _begins(cells, n, least)), (0, 0))
+                          for n in range(marks[-1] + 1 if marks else 0, len(cells))
+                          if _begins(cells, n, least)), (0, 0))
     if not fewest:
         raise MeterError(f"{path} has no line of numbers below a header; export the recording as "
                          "CSV with a header line")
@@ -105,8 +119,13 @@ def read_table(path: Path, data: bytes, *, timeless: bool = False) -> Table:
     if long is not None:
         raise MeterError(f"line {long[0] + 1} of {path} has {len(long[1])} columns and the header "
                          f"{len(header)}; is the decimal sign the delimiter too?")
+    strange = next((n for n, row in rows if _is_another_header(row, last)), None)
+    if strange is not None:
+        raise MeterError(f"line {strange + 1} of {path} is a header, and another one than above; "
+                         "cut the file there")
     body = [row for _, row in rows if not row[0].lstrip().startswith(("#", "%", "//"))]
-    return Table(path, header, units, body, first + 1)
+    return Table(path, header, units, body, first + 1, delimiter,
+                 tuple(cell for row in above for cell in row if row is not last))
 
 
 def _decode(path: Path, data: bytes) -> str:
@@ -167,6 +186,15 @@ def _is_data(row: Sequence[str], fewest: int) -> bool:
     return sum(good) >= fewest and any(good[:2])
 
 
+def _is_another_header(row: Sequence[str], header: Sequence[str]) -> bool:
+    """Tell if a line among the data names quantities otherwise than the header does."""
+    if any(cell[:1] in _FIRST for cell in row if cell):
+        return False
+    names = [row[0].lstrip("#%/ "), *row[1:]]
+    return names != list(header) and sum(
+        any(read_header(quantity, name) for quantity in QUANTITIES) for name in names) > 1
+
+
 def _is_number(cell: str) -> bool:
     """Tell if a cell is a number, with a unit or without, or a time."""
     return _cell(cell)[0] is not None or bool(_DATE.fullmatch(cell))
@@ -188,8 +216,8 @@ def _are_units(row: Sequence[str]) -> bool:
     return 2 * known > len(cells) and not any(column.named for column in found)
 
 
-def numbers(table: Table, index: int, quantity: Quantity, scale: float, decimal: str | None
-            ) -> tuple[Floats, str | None]:
+def numbers(table: Table, index: int, quantity: Quantity, scale: float, decimal: str | None,
+            *, units: int | None = None) -> tuple[Floats, str | None]:
     """Values of a column in the SI unit, ``nan`` where there is none, and a remark.
 
     Parameters
@@ -199,7 +227,9 @@ def numbers(table: Table, index: int, quantity: Quantity, scale: float, decimal:
     quantity, scale
         What it is, and the factor of its unit. A unit in a cell goes before it.
     decimal
-        Decimal sign, ``.`` or ``,``; by default that of all cells of the column.
+        Decimal sign, ``.`` or ``,``; by default that of all cells of the column, or of the others.
+    units
+        Column with the unit of each cell, if there is one.
 
     Raises
     ------
@@ -207,8 +237,14 @@ def numbers(table: Table, index: int, quantity: Quantity, scale: float, decimal:
         The decimal sign cannot be told, or a cell has a unit that is not known.
     """
     cells = table.cells(index)
+    if units is not None:
+        cells = [f"{cell} {unit}" if cell else "" for cell, unit in
+                 zip(cells, table.cells(units), strict=True)]
     if decimal != "," and set("".join(cells)) <= set("0123456789+-.eE"):
         try:
+            if decimal is None and "." in "".join(cells) and all(
+                    map(_GROUPED.fullmatch, filter(None, cells))):
+                raise ValueError
             values = np.array([float(cell) if cell else np.nan for cell in cells])
         except ValueError:
             pass
@@ -268,40 +304,50 @@ def _cell(cell: str) -> tuple[str | None, str]:
     if not found:
         return None, ""
     rest = text[found.end():].strip()
-    if rest and not re.fullmatch(r"[^\W\d_]+\.?", rest):
+    if rest and not re.fullmatch(r"[^\W\d_]+\.?(?:\s+[AaDd][Cc])?", rest):
         return None, ""
     return found[0], rest
 
 
 def _decimal_sign(table: Table, index: int, cells: Sequence[str]) -> str:
-    """Decimal sign of a column, from all its cells together."""
-    comma = point = unsure = None
+    """Decimal sign of a column, from all its cells together, or else from the other columns."""
+    found: dict[str | None, str] = {}
     for cell in cells:
-        mantissa = re.sub(r"[eE].*", "", cell.lstrip("+-"))
-        last = max(mantissa.rfind(","), mantissa.rfind("."))
-        if last < 0:
-            continue
-        sign, other = mantissa[last], "." if mantissa[last] == "," else ","
-        if mantissa.count(sign) > 1:
-            sign = other  # groups of thousands
-        elif not (re.fullmatch(r"\d{1,3}", mantissa[:last]) and len(mantissa) - last == 4
-                  and not mantissa.startswith("0")) or other in mantissa:
-            pass
-        elif sign == ",":
-            unsure = cell
-            continue
-        if sign == ",":
-            comma = cell
-        else:
-            point = cell
-    if comma and point:
-        raise MeterError(f"the column {table.header[index]!r} of {table.path} has {comma!r} and "
-                         f"{point!r}; state decimal=comma or decimal=point if one of them groups "
-                         "thousands, or cut the file where the form changes")
-    if unsure and not comma and not point:
-        raise MeterError(f"{unsure!r} in column {table.header[index]!r} of {table.path} may be a "
-                         "thousand or a fraction; state decimal=comma or decimal=point")
-    return "," if comma else "."
+        found.setdefault(_sign(cell), cell)
+        if "." in found and "," in found:
+            raise MeterError(f"the column {table.header[index]!r} of {table.path} has "
+                             f"{found[',']!r} and {found['.']!r}; state decimal=comma or "
+                             "decimal=point if one of them groups thousands, or cut the file where "
+                             "the form changes")
+    for mark in ".,":
+        if mark in found:
+            return mark
+    unsure = [cell for cell in cells if "." in cell or "," in cell]
+    if not unsure:
+        return "."
+    others = {sign for other in range(len(table.header)) if other != index
+              for cell in table.cells(other) if (sign := _sign(_cell(cell)[0] or "")) is not None}
+    if len(others) == 1:
+        return others.pop()
+    # Where commas part the columns, they are no decimal signs.
+    if not others and table.delimiter == "," and "," not in unsure[0]:
+        return "."
+    raise MeterError(f"{unsure[0]!r} in column {table.header[index]!r} of {table.path} may be a "
+                     "thousand or a fraction; state decimal=comma or decimal=point")
+
+
+def _sign(number: str) -> str | None:
+    """Decimal sign that a number shows; ``None`` for one such as 85,000 or 85."""
+    mantissa = re.sub(r"[eE].*", "", number.lstrip("+-"))
+    last = max(mantissa.rfind(","), mantissa.rfind("."))
+    if last < 0:
+        return None
+    sign, other = mantissa[last], "." if mantissa[last] == "," else ","
+    if mantissa.count(sign) > 1:
+        return other if re.fullmatch(rf"\d{{1,3}}(?:\{sign}\d{{3}})+", mantissa) else None
+    if other not in mantissa and re.fullmatch(r"[1-9]\d{0,2}[.,]\d{3}", mantissa):
+        return None
+    return sign
 
 
 def _value(number: str, decimal: str) -> float | None:

@@ -39,7 +39,7 @@ UNLIKELY_S = (1.4e9, 2.2e9)
 
 _TIME = re.compile(
     r"(?:(?P<a>\d{1,4})(?P<sep>[-/.])(?P<b>\d{1,2})(?P=sep)(?P<c>\d{1,4})(?:[T\s,]+|$))?"
-    r"(?:(?P<h>\d{1,3}):(?P<m>\d{2})(?::(?P<s>\d{2})(?:[.,](?P<f>\d{1,12}))?)?"
+    r"(?:(?P<h>\d{1,3}):(?P<m>\d{2})(?::(?P<s>\d{2})(?:[.,](?P<f>\d{1,12})|:(?P<ms>\d{3}))?)?"
     r"\s*(?P<half>[AaPp]\.?[Mm]\.?)?)?"
     r"\s*(?P<zone>Z|UTC|GMT|[+-]\d{2}:?(?:\d{2})?)?", re.ASCII)
 
@@ -109,11 +109,18 @@ def seconds(numbers: Floats, scale: float | None, name: str, *, dated: bool = Fa
     step = float(np.median(steps)) if steps.size else 0.0
     whole = bool((numbers[np.isfinite(numbers)] % 1 == 0).all())
     days = any(least <= middle <= most for least, most in DAYS) and 0 < step < 1e-3
-    if middle > EPOCH_S[0] or days or dated or (whole and step > LONGEST_STEP_S):
+    if (middle > EPOCH_S[0] or days or dated or (whole and step > LONGEST_STEP_S)
+            or _is_clock(numbers[np.isfinite(numbers)])):
         raise MeterError(
             f"the unit of the column {name!r} is not given and cannot be told from numbers such as "
             f"{middle:.10g}; state it, as in time={name}[ms] (s, ms, us, ns, min, h or d)")
     return numbers, "own", f"the unit of {name} is not given; taken as seconds"
+
+
+def _is_clock(numbers: Floats) -> bool:
+    """Tell if numbers are hours, minutes and seconds in one, as 123456.5: there are no 60 to 99."""
+    return bool(numbers.size and (numbers >= 0).all() and (numbers % 100 < 60).all()
+                and (numbers // 100 % 100 < 60).all() and np.ptp(numbers // 100) > 0)
 
 
 def _unit(scale: float) -> str:
@@ -169,7 +176,12 @@ def texts(cells: Sequence[str], name: str, *, zone: Zone | None, order: str | No
 def _order(dates: Sequence[re.Match[str]], name: str) -> str:
     if not dates or all(len(match["a"]) == 4 for match in dates):
         return "ymd"
-    if all(match["sep"] == "." for match in dates) or any(int(match["a"]) > 12 for match in dates):
+    if all(match["sep"] == "." for match in dates):
+        return "dmy"
+    if any(int(match["a"]) > 12 for match in dates):
+        if all(len(match["c"]) < 3 and int(match["c"]) < 32 for match in dates):
+            raise MeterError(f"{dates[0][0]!r} in column {name!r} may begin with the year or with "
+                             "the day; state date=ymd or date=dmy")
         return "dmy"
     if any(int(match["b"]) > 12 for match in dates):
         return "mdy"
@@ -186,7 +198,7 @@ def _moment(match: re.Match[str], order: str, zone: Zone | None, name: str) -> f
         if not 1 <= hour <= 12:
             raise MeterError(f"{match[0]!r} in column {name!r} is no time of day")
         hour = hour % 12 + (12 if match["half"][0] in "pP" else 0)
-    fraction = float(f"0.{match['f'] or 0}")
+    fraction = float(f"0.{match['f'] or match['ms'] or 0}")
     minute, second = int(match["m"]), int(match["s"])
     if not match["a"]:
         return 3600 * hour + 60 * minute + second + fraction

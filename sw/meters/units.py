@@ -7,6 +7,7 @@ such a column rather than taking its numbers as SI.
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -50,9 +51,9 @@ _OTHERS = frozenset({
     "var", "rms", "limit", "set", "setpoint", "setting", "range", "offset", "error", "accuracy",
     "shunt", "drop", "factor", "reactive", "apparent", "charge", "energy", "capacity", "temp",
     "temperature", "ah", "mah", "uah", "wh", "mwh", "kwh", "ws", "raw", "lsb", "lsbs", "count",
-    "counts", "adc", "code", "codes", "ticks", "percent"})
+    "counts", "adc", "code", "codes", "ticks", "percent", "unit", "units"})
 """Words of a column that is something else, although it may have the name or unit of a quantity:
-limits and extremes, a shunt's voltage, charge and energy, numbers of a converter."""
+limits and extremes, a shunt's voltage, charge and energy, numbers of a converter, units."""
 
 _NO_UNITS = frozenset({"relative", "rel", "elapsed", "absolute", "abs", "-", "--"})
 """Words in brackets that do not stand for a unit."""
@@ -60,9 +61,20 @@ _NO_UNITS = frozenset({"relative", "rel", "elapsed", "absolute", "abs", "-", "--
 _PARTS = frozenset({"tenth", "tenths", "hundredth", "hundredths", "thousandth", "thousandths",
                     "millionth", "millionths", "billionth", "billionths", "thousand", "thousands",
                     "hundred", "hundreds", "million", "millions"})
-_POWER_OF_TEN = re.compile(r"[x\u00d7*\u00b7]\s*1(?:0|e)|\b10+\s*[x\u00d7*\u00b7^]|\b1e[-+]?\d",
-                           re.IGNORECASE)
+_POWER_OF_TEN = re.compile(r"[x\u00d7*\u00b7]\s*1(?:0|e)|\b10+\s*[x\u00d7*\u00b7^]|"
+                           r"(?<![^\W_])1e[-+]?\d", re.IGNORECASE)
 """Words and numbers that multiply a unit in a way that is not read."""
+
+_MULTIPLIED = re.compile(r"(?:^|[\s_/:=-])(?:\d+[.,]?\d*|(?:\d+[.,]\d+|10+)\s+)([^\W\d_]+)\s*$")
+"""A number before a unit, as in ``Current_0.1mA``; ``CH 1 V`` is a channel."""
+
+_GLUED = re.compile(r"(\S*?)([^\W\d_]+)$")
+_CHANNEL = re.compile(r"(?:[\w./:|=-]*[\w/:|=-])?")
+"""What may stand right before a unit that ends a word."""
+
+_PEAK_TO_PEAK = re.compile(r"(?<![^\W_])(?:p2p|pk2pk|pk-pk|p-p)(?![^\W_])", re.IGNORECASE)
+
+_AVERAGED = re.compile(r"_?(?<![^\W_])(?:avg|ave|average|mean)(?![^\W_])_?", re.IGNORECASE)
 
 _BRACKETS = r"[\[({<]([^\])}>]*)[\])}>]"
 
@@ -124,7 +136,7 @@ def read_header(quantity: Quantity, header: str, unit: str | None = None) -> Col
     """
     header = unicodedata.normalize("NFKC", header).strip()
     brackets = [inner.strip() for inner in re.findall(_BRACKETS, header)]
-    outside = re.sub(_BRACKETS, " ", header)
+    outside = _AVERAGED.sub(" ", re.sub(_BRACKETS, " ", header))
     words = _words(outside)
     lower = [word.lower() for word in words]
     inner = [word.lower() for text in brackets for word in _words(text)]
@@ -148,19 +160,40 @@ def read_header(quantity: Quantity, header: str, unit: str | None = None) -> Col
     if not named and rivals and not written:
         return None
     utc = bool(_ZONES.intersection([*lower, *inner]))
-    if units and (_PARTS.intersection(lower) or _POWER_OF_TEN.search(outside)):
+    if (units and _PARTS.intersection(lower)) or _POWER_OF_TEN.search(outside):
         return Column(named, None, outside.strip(), utc)
+    if units and (odd := _odd_unit(quantity, outside, written)):
+        return Column(named, None, odd, utc)
     if len(units) > 1:
         return Column(named, None, " and ".join(dict.fromkeys([*written, *spelt])), utc)
     if units:
         return Column(named, units.pop(), utc=utc)
-    strange = written + [word for word in words if word.lower() in _WORD_PREFIXES
-                         or (word[:1] == "M" and word[1:].lower() in _BASES[quantity])]
+    strange = written + [
+        word for word in words
+        if word.lower() in _WORD_PREFIXES
+        or (word[:1] == "M" and word[1:].lower() in _BASES[quantity])
+        or (word in _PREFIXES and word.lower() not in _NAMES[quantity])
+        or (quantity != "time" and re.fullmatch("[^A-Z][AVW]", word))]
     return Column(named, None, strange[0] if strange else None, utc)
+
+
+def _odd_unit(quantity: Quantity, outside: str, written: Sequence[str]) -> str | None:
+    """What stands beside a known unit and makes it another one."""
+    if odd := next((text for text in written if text in _PREFIXES or text in _WORD_PREFIXES), None):
+        return odd
+    if any(unit_scale(quantity, text) is not None for text in written):
+        return None
+    multiplied = _MULTIPLIED.search(outside)
+    if multiplied and unit_scale(quantity, multiplied[1]) is not None:
+        return multiplied[0].strip()
+    return next((word for word in outside.split()
+                 if (glued := _GLUED.fullmatch(word)) and unit_scale(quantity, glued[2]) is not None
+                 and not _CHANNEL.fullmatch(glued[1])), None)
 
 
 def _words(text: str) -> list[str]:
     """Words of a header: at spaces, punctuation, digits and capitals, ``milli amps`` as one."""
+    text = _PEAK_TO_PEAK.sub("pp", text)
     text = re.sub(r"(?<=[a-z])(?=[A-Z][a-z]{2})", " ", text)
     words = re.findall(r"[^\W\d_]+", text)
     joined: list[str] = []

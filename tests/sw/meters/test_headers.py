@@ -189,6 +189,57 @@ READ = {
         "Date;Time;Voltage [V];Current [A]\n" + "".join(
             f"2024-01-01;12:00:{t:06.3f};{v:.12g};{i:.12g}\n".replace(".", ",") for t, v, i in
             zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True))),
+    "nvidia-smi": Export(
+        "nvidia-smi --query-gpu=timestamp,power.draw,utilization.gpu --format=csv, in READMEs",
+        "timestamp, power.draw [W], utilization.gpu [%]\n" + "".join(
+            f"2026/10/08 12:34:{t:06.3f}, {v * i:.9f} W, 3 %\n" for t, v, i in
+            zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True)), volts=False),
+    "monsoon-hvpm": Export(
+        "scripts on GitHub that read exports of Monsoon's PowerTool by csv.DictReader",
+        "Time (s),Main Avg Current (mA),Main Max Current (mA),Main Avg Power (mW),"
+        "Main Avg Voltage (V)\n" + scaled(i=1e3, p=1e3, order="ti0pv")),
+    "labview": Export(
+        "LabVIEW measurement files (.lvm) in tests on GitHub: two headers, Decimal_Separator ,",
+        "LabVIEW Measurement\t\nSeparator\tTab\nDecimal_Separator\t,\nDate\t2026/10/08\n"
+        "Time\t12:34:56,789\n***End_of_Header***\t\n\nChannels\t2\nSamples\t40\t40\n"
+        "Date\t2026/10/08\t2026/10/08\nTime\t12:34:56,78\t12:34:56,78\nX_Dimension\tTime\tTime\n"
+        "X0\t0,0\t0,0\nDelta_X\t0,05\t0,05\n***End_of_Header***\t\t\n"
+        "X_Value\tVoltage\tCurrent\tComment\n"
+        + scaled(order="tvi", delimiter="\t").replace(".", ","), "time=X_Value[s]"),
+    "turbostat": Export(
+        "turbostat --show Time_Of_Day_Seconds,PkgWatt, in scripts on GitHub",
+        "Time_Of_Day_Seconds\tPkgWatt\n" + "".join(
+            f"{1790000000 + t:.6f}\t{v * i:.9f}\n" for t, v, i in
+            zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True)),
+        "time=Time_Of_Day_Seconds[s]", volts=False),
+    "unit-in-a-column": Export(
+        "multimeters that choose their range, and write its unit beside each value",
+        "No.,Time (s),Function,Value,Unit\n" + "".join(
+            f"{n},{t:.12g},DC,"
+            + (f"{v * i / 5 * 1e3:.12g},mA\n" if n % 2 else f"{v * i / 5 * 1e6:.12g},uA\n")
+            for n, (t, v, i) in enumerate(zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(),
+                                              strict=True))),
+        "current=Value;volts=5.0", volts=False),
+    "units-beside": Export(
+        "loggers with a column of units for each quantity",
+        "Current,Current Unit,Voltage,Voltage Unit,Time (s)\n" + "".join(
+            f"{i * 1e3:.12g},mA DC,{v:.12g},V DC,{t:.12g}\n" for t, v, i in
+            zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True))),
+    "colon-before-milliseconds": Export(
+        "BenchLink Data Logger of Keysight (34970A): 10/08/2026 12:34:56:050",
+        "Scan,Time,101 (VDC),102 (ADC)\n" + "".join(
+            f"{n},10/08/2026 12:34:{t:06.3f}".replace(".", ":") + f",{v:.12g},{i:.12g}\n"
+            for n, (t, v, i) in enumerate(zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(),
+                                              strict=True))),
+        "date=mdy;current=102 (ADC)[A]"),
+    "three-decimals": Export(
+        "a spreadsheet with decimal commas: 85,000 uA, and another column shows the sign",
+        "Temps (s);Tension (V);Courant (uA)\n" + "".join(
+            f"{t:.2f};{v:.9f};{i * 1e6:.3f}\n".replace(".", ",") for t, v, i in
+            zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True))),
+    "peak-to-peak": Export(
+        "jetperch/pyjoulescope_ui, statistics with extremes beside each mean",
+        "#time,i_avg,i_std,i_min,i_max,i_p2p,v_avg,v_p2p\n" + scaled(order="ti0000v0")),
     "labelled-cells": Export(
         "multimeters that write the unit into each cell (sigrok-cli --output-format analog)",
         "Time (s),Voltage,Current\n" + "".join(
@@ -277,6 +328,54 @@ REFUSED = {
     "power-of-ten": (
         "Time (s),Voltage (V),Current x1000 (A)\n" + scaled(i=1e3, order="tvi"),
         "'Current x1000'.*no unit of current", "current=Current x1000 (A)[mA]"),
+    "multiplied": (
+        "Time (s),Voltage (V),Current_0.1mA\n" + scaled(i=1e4, order="tvi"),
+        "'_0.1mA'.*no unit of current", None),
+    "multiplied-by-a-range": (
+        "Time (s),Voltage (V),Current 100mA\n" + scaled(i=1e1, order="tvi"),
+        "'100mA'.*no unit of current", None),
+    "letter-that-was-lost": (
+        "Time (s),Voltage (V),Current ?A\n" + scaled(i=1e2, order="tvi"),
+        r"'\?A'.*no unit of current", None),
+    "prefix-in-brackets": (
+        "Time (s),Voltage (V),Amps (m)\n" + scaled(i=1e3, order="tvi"),
+        "'m'.*no unit of current", "current=Amps (m)[mA]"),
+    "prefix-before-the-name": (
+        "Time (s),Voltage (V),mCurrent\n" + scaled(i=1e3, order="tvi"),
+        "'m'.*no unit of current", "current=mCurrent[mA]"),
+    "raised": (
+        "Time (s),Voltage (V),Current 10\u207b\u00b3A\n" + scaled(i=1e3, order="tvi"),
+        "no unit of current", "current=3[mA]"),
+    "unit-above-the-header": (
+        "Model,MSO24\nVertical Units,V,mA\nTIME,Voltage,Current\n" + scaled(i=1e3, order="tvi"),
+        "'Current'.*no unit.*above the header have 'mA'", "current=Current[mA]"),
+    "header-with-another-unit": (
+        "Time (s),Voltage (V),Current (mA)\n" + scaled(i=1e3, order="tvi")
+        + "Time (s),Voltage (V),Current (uA)\n9,5,85000\n", "line 42.*another.*cut the file", None),
+    "header-with-other-columns": (
+        "Time (s),Voltage (V),Current (A)\n" + scaled(order="tvi")
+        + "# Time (s),Current (A),Voltage (V)\n9,0.1,5\n", "line 42.*another.*cut the file", None),
+    "several-sources": (
+        "index, timestamp, power.draw [W]\n" + "".join(
+            f"{n % 2}, 2026/10/08 12:34:{t:06.3f}, {10 + n % 2} W\n"
+            for n, t in enumerate(T.tolist())), "2 different index: 0, 1; keep", None),
+    "segments": (
+        3 * "***End_of_Header***\nX_Value\tVoltage\tCurrent\n0.0\t5\t0.1\n0.1\t5\t0.1\n",
+        "begins another recording", None),
+    "thousand-or-fraction-by-points": (
+        "Time (ms);Voltage (mV);Current (uA)\n" + "".join(
+            f"{50 * n + 1000:,};{5000 + n:,};{85000 + n:,}\n".replace(",", ".") for n in range(N)),
+        "thousand or a fraction; state decimal=", None),
+    "year-or-day": (
+        "Date,Time,Voltage (V),Current (A)\n" + "".join(
+            f"26/10/08,12:00:{t:06.3f},{v},{i}\n" for t, v, i in
+            zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True)),
+        "date=ymd or date=dmy", "date=ymd"),
+    "clock-in-one-number": (
+        "Time,Voltage (V),Current (A)\n" + "".join(
+            f"{123459 + t if t < 1 else 123500 + t - 1:.2f},{v},{i}\n" for t, v, i in
+            zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True)),
+        "cannot be told", "period=0.05"),
     "in-words": (
         "seconds,volts,thousandths of an ampere\n" + scaled(i=1e3, order="tvi"),
         "'thousandths of an ampere'.*no unit of current", "current=thousandths of an ampere[mA]"),
@@ -322,6 +421,14 @@ def test_refused_with_what_helps(name: str, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
     if helps is not None:
         check(read(tmp_path, text, helps))
+
+
+def test_points_that_group_thousands(tmp_path: Path) -> None:
+    """85.000 uA beside 5,01 V, as a spreadsheet writes in places with decimal commas."""
+    recording = read(tmp_path, "Zeit [s];Spannung [V];Strom [uA]\n" + "".join(
+        f"{t:.2f};{v:.9f};".replace(".", ",") + f"{i * 1e6:,.0f}\n".replace(",", ".")
+        for t, v, i in zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True)))
+    check(recording, rtol=1e-5)
 
 
 def test_no_unit_is_said(tmp_path: Path) -> None:
