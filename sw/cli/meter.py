@@ -22,6 +22,7 @@ from trilight.sw.meters.base import (
     Recording,
     ask_on_terminal,
     open_meter,
+    wait,
 )
 from trilight.sw.meters.calibrate import check_meter
 from trilight.sw.meters.session import SessionLog, finish
@@ -156,10 +157,7 @@ def record(spec: str, seconds: float, clock: Clock = SYSTEM_CLOCK) -> Recording:
     with Progress(TextColumn("reading"), BarColumn(), TimeRemainingColumn(), transient=True,
                   console=Console(stderr=True)) as bar:
         task = bar.add_task("", total=seconds)
-        start = clock.now()
-        while (gone := clock.now() - start) < seconds:
-            clock.sleep(min(0.2, seconds - gone))
-            bar.update(task, completed=gone)
+        wait(clock, seconds, lambda gone: bar.advance(task, gone), 0.2)
     meter.mark(f"{END}reading")
     return meter.stop()
 

@@ -93,8 +93,7 @@ class Measurement:
 
     def to_dict(self) -> dict[str, Any]:
         """The result as JSON-able fields of the same names."""
-        found: dict[str, Any] = json_ready(self)
-        return found
+        return dict(json_ready(self))
 
 
 def student_factor(n: int) -> float:

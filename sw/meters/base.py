@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, get_args, runtime_checkable
+from typing import ClassVar, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 from trilight.hw.support.extras import missing
 from trilight.hw.support.terminal import visible
 from trilight.sw.errors import MeterError
-from trilight.sw.records import json_ready, read_record
+
+from .files import Kept
 
 __all__ = ["BEGIN", "BOUNDARIES", "END", "GROUP", "SYSTEM_CLOCK", "Boundary", "Clock", "ClockName",
            "Mark", "Meter", "MeterMetadata", "MeterOptions", "Recorded", "Recording",
-           "ask_on_terminal", "check_plausible", "meter_names", "open_meter"]
+           "ask_on_terminal", "check_plausible", "meter_names", "open_meter", "wait"]
 
 GROUP = "trilight.meters"
 
@@ -81,6 +82,19 @@ class _SystemClock:
 SYSTEM_CLOCK: Clock = _SystemClock()
 
 
+def wait(clock: Clock, seconds: float, tick: Callable[[float], None] = lambda _seconds: None,
+         step_s: float = 1.0) -> tuple[float, float]:
+    """Let time go by, and return when that began and ended.
+
+    ``tick`` is called after each step with the seconds that it took.
+    """
+    start = clock.now()
+    while (left := start + seconds - clock.now()) > 0:
+        clock.sleep(min(step_s, left))
+        tick(min(step_s, left))
+    return start, clock.now()
+
+
 def ask_on_terminal(text: str) -> str:
     """Show a text on standard error and return the line that is typed, ``""`` at the end of input.
     """
@@ -131,12 +145,13 @@ class MeterMetadata:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recording:
+class Recording(Kept):
     """Readings of a meter, in the order of time.
 
     Raises ``MeterError`` for arrays that do not belong together.
     """
 
+    KIND: ClassVar[str] = "recording"
     RENAMED: ClassVar[Mapping[str, str]] = {"facts": "metadata"}
 
     t_s: Floats
@@ -179,16 +194,6 @@ class Recording:
     def between(self, start_s: float, end_s: float) -> NDArray[np.bool_]:
         """Return which samples were taken from ``start_s`` to ``end_s``."""
         return (self.t_s >= start_s) & (self.t_s <= end_s)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The recording as JSON-able fields of the same names."""
-        found: dict[str, Any] = json_ready(self)
-        return found
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "Recording":
-        """Undo ``to_dict``; raises ``MeterError`` for anything else."""
-        return read_record(cls, data, MeterError, "recording")
 
 
 class Meter(Protocol):

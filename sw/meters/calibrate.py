@@ -6,43 +6,21 @@ predicted, and only then measured: that error is how far the model is to be beli
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import fmean, stdev
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
-from trilight.sw.errors import CalibrationError, MeterError
-from trilight.sw.records import read_record, utc_now
+from trilight.sw.errors import CalibrationError, TrilightError
+from trilight.sw.records import utc_now
 
-from .analysis import student_factor
-from .base import BEGIN, END, SYSTEM_CLOCK, Clock, Meter, Recording, check_plausible
+from .base import BEGIN, END, SYSTEM_CLOCK, Clock, Meter, Recording
 from .correction import Correction, correction_from
-from .files import read_kept, write_kept
+from .files import Kept
 
-__all__ = ["CALIBRATED_BOUNDARY", "Accelerator", "Calibration", "NamedPoint", "Reading",
-           "check_meter", "measure_point", "readings_of", "run_points"]
-
-SCHEMA = "trilight/calibration/v1"
-
-CALIBRATED_BOUNDARY = "fpga_core"
-"""Boundary of the power model, which has to be metered."""
+__all__ = ["Accelerator", "Calibration", "Reading", "check_meter"]
 
 Ask = Callable[[str], object]
-
-
-class NamedPoint(Protocol):
-    """A design that is metered, as far as the metering has to know it."""
-
-    @property
-    def name(self) -> str:
-        """Design and clock, unique."""
-        ...
-
-    @property
-    def clock_hz(self) -> float:
-        """Clock in hertz."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,9 +71,12 @@ class Accelerator:
 
 
 @dataclass
-class Calibration:
+class Calibration(Kept):
     """State of a calibration; kept in a file after every step."""
 
+    KIND: ClassVar[str] = "calibration"
+    SCHEMA: ClassVar[str] = "trilight/calibration/v1"
+    FAILURE: ClassVar[type[TrilightError]] = CalibrationError
     RENAMED: ClassVar[Mapping[str, str]] = {"facts": "metadata"}
 
     meter: str
@@ -130,37 +111,22 @@ class Calibration:
                                    "file with --state")
         return found
 
-    @classmethod
-    def load(cls, path: Path) -> "Calibration":
-        """Read a file; raises ``CalibrationError`` if it is not there or something else."""
-        data = read_kept(path, "calibration", lambda kept: kept, failure=CalibrationError)
-        if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
-            raise CalibrationError(f"{path} is no calibration of this version")
-        return read_record(cls, data, CalibrationError, f"calibration in {path}")
-
     def to_dict(self) -> dict[str, Any]:
-        return {"schema": SCHEMA, **asdict(self),
-                "accelerator": self.accelerator and self.accelerator.to_dict()}
-
-    def save(self, path: Path) -> None:
-        """Write the file in one go; raises ``CalibrationError`` if it cannot be written."""
-        write_kept(path, "calibration", self.to_dict(), indent=2, failure=CalibrationError)
+        return super().to_dict() | {"accelerator": self.accelerator and self.accelerator.to_dict()}
 
 
 def check_meter(meter: Meter, *, ohms: float, tolerance: float, ask: Ask, seconds: float = 5.0,
                 clock: Clock = SYSTEM_CLOCK) -> Correction:
-    """Check a meter with nothing and with a resistor behind it.
+    """Check a meter that records volts and amperes with nothing and with a resistor behind it.
 
     Parameters
     ----------
-    meter
-        Not started; records volts and amperes.
     ohms, tolerance
         The resistor, and the limit of its error as a fraction.
     ask
-        Shows what to connect, and returns when it is done.
+        Function that shows what to connect, and returns when it is done.
     seconds
-        How long each is read.
+        Length of each recording.
 
     Raises
     ------
@@ -178,109 +144,3 @@ def check_meter(meter: Meter, *, ohms: float, tolerance: float, ask: Ask, second
     nothing = read("Leave the load side of the meter open, supply on, and press Enter. ")
     loaded = read(f"Connect the resistor of {ohms:g} ohm as the only load, and press Enter. ")
     return correction_from(nothing, loaded, ohms=ohms, tolerance=tolerance)
-
-
-def measure_point(meter: Meter, point: NamedPoint, *, repeats: int, settle_s: float,
-                  average_s: float, clock: Clock = SYSTEM_CLOCK,
-                  tick: Callable[[float], None] = lambda _seconds: None
-                  ) -> tuple[Reading, Recording]:
-    """Meter a design that runs: settle, then ``repeats`` means.
-
-    Parameters
-    ----------
-    tick
-        Called with the seconds that went by since the last call.
-
-    Raises
-    ------
-    MeterError
-        No readings in a repeat, or impossible ones.
-    """
-    def wait(seconds: float) -> None:
-        start = clock.now()
-        while (left := start + seconds - clock.now()) > 0:
-            clock.sleep(min(1.0, left))
-            tick(min(1.0, left))
-
-    wait(settle_s)
-    meter.start()
-    spans = []
-    for repeat in range(repeats):
-        label = f"{point.name}, repeat {repeat + 1}"
-        meter.mark(BEGIN + label)
-        begin = clock.now()
-        wait(average_s)
-        spans.append((begin, clock.now()))
-        meter.mark(END + label)
-    recording = meter.stop()
-    if recording.clock != "host":
-        raise MeterError("a calibration needs a meter that this program reads itself, or manual, "
-                         "not a recording on another clock")
-    if not recording.metadata.synthetic:
-        check_plausible(recording, spans[0][0], spans[-1][1])
-    runs = []
-    for begin, end in spans:
-        inside = recording.between(begin, end)
-        if not inside.any():
-            raise MeterError(f"the meter gave no reading in {average_s:g} s of {point.name}")
-        runs.append(float(recording.watts[inside].mean()))
-    watts = fmean(runs)
-    spread = student_factor(repeats) * stdev(runs) / math.sqrt(repeats) if repeats > 2 else 0.0
-    metadata = recording.metadata
-    sigma = math.hypot(spread, metadata.gain_limit * watts / math.sqrt(3),
-                       metadata.offset_limit_w / math.sqrt(3))
-    volts = None if recording.volts is None else float(recording.volts.mean())
-    return Reading(point=point.name, clock_hz=point.clock_hz, watts=watts, sigma_w=sigma,
-                   runs_w=tuple(runs), volts=volts, utc=utc_now()), recording
-
-
-def run_points(calibration: Calibration, points: Sequence[NamedPoint], meter: Meter,
-               flash: Callable[[str], None], save: Callable[[], None], *, repeats: int = 5,
-               settle_s: float = 10.0, average_s: float = 10.0, clock: Clock = SYSTEM_CLOCK,
-               begun: Callable[[NamedPoint], None] = lambda _point: None,
-               tick: Callable[[float], None] = lambda _seconds: None) -> None:
-    """Flash and meter every design that ``calibration`` has no reading of.
-
-    Parameters
-    ----------
-    flash
-        Puts the design of that name on the board, running.
-    save
-        Called after every design.
-    begun
-        Called with each design before it is flashed.
-    tick
-        As in ``measure_point``.
-
-    Raises
-    ------
-    CalibrationError
-        The meter is not in the core's supply.
-    """
-    if meter.boundary != CALIBRATED_BOUNDARY:
-        raise CalibrationError(f"the power model is of the FPGA's core, and meter {meter.name!r} "
-                               f"says it meters {meter.boundary}; wire it into the core rail and "
-                               f"add boundary={CALIBRATED_BOUNDARY}")
-    for point in points:
-        if point.name in calibration.readings:
-            continue
-        begun(point)
-        flash(point.name)
-        reading, recording = measure_point(meter, point, repeats=repeats, settle_s=settle_s,
-                                           average_s=average_s, clock=clock, tick=tick)
-        calibration.readings[point.name] = reading
-        calibration.metadata = asdict(recording.metadata)
-        save()
-
-
-def readings_of(calibration: Calibration, points: Sequence[NamedPoint]
-                ) -> tuple[list[float], list[float]]:
-    """Watts and standard uncertainties in the order of ``points``.
-
-    Raises ``CalibrationError`` if some are missing.
-    """
-    if missing := [point.name for point in points if point.name not in calibration.readings]:
-        raise CalibrationError(f"there is no reading of {', '.join(missing)} yet")
-    readings: Mapping[str, Reading] = calibration.readings
-    return ([readings[point.name].watts for point in points],
-            [readings[point.name].sigma_w for point in points])

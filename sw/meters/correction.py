@@ -1,17 +1,16 @@
 """The check of a meter with a load whose current is known, and the correction that follows."""
 
 import math
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
 from trilight.sw.errors import MeterError
-from trilight.sw.records import read_record, utc_now
+from trilight.sw.records import utc_now
 
 from .base import Boundary, Meter, Recorded, Recording
-from .files import read_kept, write_kept
+from .files import Kept
 
 __all__ = ["CorrectedMeter", "Correction", "correction_from"]
 
@@ -20,11 +19,13 @@ SUSPICIOUS_GAIN = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class Correction:
+class Correction(Kept):
     """Correction of a meter's current to the true one: ``gain * (reading - offset_a)``.
 
     Raises ``ValueError`` unless the gain is positive.
     """
+
+    KIND: ClassVar[str] = "correction"
 
     gain: float
     offset_a: float
@@ -64,20 +65,6 @@ class Correction:
         warnings = (*recording.warnings, *([self.warning] if self.warning else []))
         return replace(recording, amperes=amperes, watts=recording.volts * amperes,
                        metadata=metadata, warnings=warnings)
-
-    def save(self, path: Path) -> None:
-        """Write the correction as JSON; raises ``MeterError`` if the file cannot be written."""
-        write_kept(path, "correction", asdict(self), indent=2)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "Correction":
-        """Undo ``dataclasses.asdict``; raises ``MeterError`` for anything else."""
-        return read_record(cls, data, MeterError, "correction")
-
-    @classmethod
-    def load(cls, path: Path) -> "Correction":
-        """Read what ``save`` wrote; raises ``MeterError`` if it is not there or something else."""
-        return read_kept(path, "correction", cls.from_dict)
 
 
 def correction_from(open_circuit: Recording, loaded: Recording, *, ohms: float,

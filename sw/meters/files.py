@@ -1,15 +1,15 @@
-"""JSON files that a measurement keeps, and what the kernel shows as files."""
+"""Records that a measurement keeps as JSON files, and what the kernel shows as files."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Self
 
+from trilight.hw.support.files import write_whole
 from trilight.sw.errors import MeterError, TrilightError
+from trilight.sw.records import json_ready, read_record
 
-__all__ = ["read_kept", "read_text", "write_kept"]
-
-Built = TypeVar("Built")
+__all__ = ["Kept", "read_text"]
 
 
 def read_text(path: Path) -> str:
@@ -17,26 +17,42 @@ def read_text(path: Path) -> str:
     return path.read_text(encoding="ascii").strip()
 
 
-def write_kept(path: Path, what: str, data: object, *, indent: int | None = None,
-               failure: type[TrilightError] = MeterError) -> None:
-    """Write ``data`` as JSON in one go, so that no file is ever half written.
+class Kept:
+    """A dataclass that can be kept: what it is in words, what its files state, what it raises."""
 
-    Raises ``failure``, which says which ``what`` could not be written, and why.
-    """
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(json.dumps(data, indent=indent) + "\n", encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise failure(f"cannot write the {what} {path}: {error.strerror}") from error
+    KIND: ClassVar[str]
+    SCHEMA: ClassVar[str | None] = None
+    FAILURE: ClassVar[type[TrilightError]] = MeterError
+    INDENT: ClassVar[int | None] = 2
 
+    def to_dict(self) -> dict[str, Any]:
+        """The record as JSON-able fields of the same names, and its schema."""
+        return {**({"schema": self.SCHEMA} if self.SCHEMA else {}), **json_ready(self)}
 
-def read_kept(path: Path, what: str, build: Callable[[Any], Built], *,
-              failure: type[TrilightError] = MeterError) -> Built:
-    """Build what ``write_kept`` wrote; raises ``failure`` if it is not there, or no JSON."""
-    try:
-        return build(json.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise failure(f"cannot read the {what} {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise failure(f"{path} is no {what}: {error}") from error
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Undo ``to_dict``; raises ``FAILURE`` for anything else."""
+        if cls.SCHEMA:
+            data = dict(data) if isinstance(data, Mapping) else {}
+            if (schema := data.pop("schema", None)) != cls.SCHEMA:
+                raise cls.FAILURE(f"no {cls.KIND}: schema {schema!r} is not {cls.SCHEMA!r}")
+        return read_record(cls, data, cls.FAILURE, cls.KIND)
+
+    def save(self, path: Path) -> None:
+        """Write a file, whole or not at all; raises ``FAILURE`` if it cannot be written."""
+        try:
+            write_whole(path, (json.dumps(self.to_dict(), indent=self.INDENT) + "\n").encode())
+        except OSError as error:
+            raise self.FAILURE(f"cannot write the {self.KIND} {path}: {error.strerror}") from error
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what ``save`` wrote; raises ``FAILURE`` if it is not there or something else."""
+        try:
+            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        except cls.FAILURE as error:
+            raise cls.FAILURE(f"{path}: {error}") from error
+        except OSError as error:
+            raise cls.FAILURE(f"cannot read the {cls.KIND} {path}: {error.strerror}") from error
+        except (ValueError, RecursionError) as error:
+            raise cls.FAILURE(f"{path} is no {cls.KIND}: {error}") from error

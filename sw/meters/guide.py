@@ -1,9 +1,11 @@
 """The steps of a guided calibration, from the check of the meter to the measured accelerator."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean, stdev
 
 import numpy as np
 from rich.markup import escape
@@ -11,13 +13,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from trilight.hw.support.terminal import Console
-from trilight.sw.errors import CalibrationError
+from trilight.sw.errors import CalibrationError, MeterError
 from trilight.sw.power import Activity, CoefficientSet, Interval, estimate_power
+from trilight.sw.power.estimate import BOUNDARY
 from trilight.sw.power.fit import Point, fit, predict
 from trilight.sw.records import utc_now
 
-from .base import SYSTEM_CLOCK, Clock, Meter
-from .calibrate import Accelerator, Calibration, check_meter, readings_of, run_points
+from .analysis import student_factor
+from .base import BEGIN, END, SYSTEM_CLOCK, Clock, Meter, check_plausible, wait
+from .calibrate import Accelerator, Calibration, Reading, check_meter
 from .correction import CorrectedMeter
 from .fake import FakeMeter
 from .session import measure
@@ -65,6 +69,7 @@ class Guide:
     console: Console
     clock: Clock = SYSTEM_CLOCK
     repeats: int = 5
+    """Means per design, three or more."""
     settle_s: float = 10.0
     average_s: float = 10.0
 
@@ -95,11 +100,27 @@ class Guide:
             self._warn(correction.warning)
 
     def run_points(self) -> None:
-        """Flash and meter the designs."""
+        """Flash and meter every design that there is no reading of.
+
+        Raises
+        ------
+        CalibrationError
+            The meter is not in the core's supply.
+        MeterError
+            It gave no readings in a repeat, or impossible ones.
+        """
+        if self.meter.boundary != BOUNDARY:
+            raise CalibrationError(f"the power model is of the FPGA's core, and meter "
+                                   f"{self.meter.name!r} says it meters {self.meter.boundary}; "
+                                   f"wire it into the core rail and add boundary={BOUNDARY}")
+        calibration = self.calibration
         with self._progress() as (show, tick):
-            run_points(self.calibration, self.points, self._corrected, self.flash, self.save,
-                       repeats=self.repeats, settle_s=self.settle_s, average_s=self.average_s,
-                       clock=self.clock, begun=lambda point: show(point.name), tick=tick)
+            for point in self.points:
+                if point.name not in calibration.readings:
+                    show(point.name)
+                    self.flash(point.name)
+                    calibration.readings[point.name] = self._measure(point, tick)
+                    self.save()
         table = Table("design", "clock", "mW", "± (k = 2)", box=None)
         for point in self.points:
             reading = self.calibration.readings[point.name]
@@ -107,12 +128,47 @@ class Guide:
                           f"{reading.watts * 1e3:.4f}", f"{2 * reading.sigma_w * 1e3:.4f}")
         self.console.print(table)
 
+    def _measure(self, point: Point, tick: Callable[[float], None]) -> Reading:
+        """Meter a design that runs: settle, then the means."""
+        clock, meter = self.clock, self._corrected
+        wait(clock, self.settle_s, tick)
+        meter.start()
+        spans = []
+        for repeat in range(self.repeats):
+            label = f"{point.name}, repeat {repeat + 1}"
+            meter.mark(BEGIN + label)
+            spans.append(wait(clock, self.average_s, tick))
+            meter.mark(END + label)
+        recording = meter.stop()
+        metadata = recording.metadata
+        if recording.clock != "host":
+            raise MeterError("a calibration needs a meter that this program reads itself, or "
+                             "manual, not a recording on another clock")
+        if not metadata.synthetic:
+            check_plausible(recording, spans[0][0], spans[-1][1])
+        insides = [recording.between(*span) for span in spans]
+        if not all(inside.any() for inside in insides):
+            raise MeterError(f"the meter gave no reading in {self.average_s:g} s of {point.name}")
+        runs = [float(recording.watts[inside].mean()) for inside in insides]
+        watts = fmean(runs)
+        spread = student_factor(len(runs)) * stdev(runs) / math.sqrt(len(runs))
+        self.calibration.metadata = asdict(metadata)
+        return Reading(
+            point=point.name, clock_hz=point.clock_hz, watts=watts, runs_w=tuple(runs),
+            sigma_w=math.hypot(spread, metadata.gain_limit * watts / math.sqrt(3),
+                               metadata.offset_limit_w / math.sqrt(3)),
+            volts=None if recording.volts is None else float(recording.volts.mean()),
+            utc=utc_now())
+
     def fit_coefficients(self) -> CoefficientSet:
-        """Fit the coefficients to what was metered."""
-        watts, sigma = readings_of(self.calibration, self.points)
-        volts = [r.volts for r in self.calibration.readings.values() if r.volts is not None]
+        """Fit the coefficients to what was metered; every design needs a reading."""
         calibration = self.calibration
-        fitted = fit(self.points, watts, sigma, self.prior,
+        kept = calibration.readings
+        if missing := [point.name for point in self.points if point.name not in kept]:
+            raise CalibrationError(f"there is no reading of {', '.join(missing)} yet")
+        volts = [reading.volts for reading in kept.values() if reading.volts is not None]
+        fitted = fit(self.points, [kept[point.name].watts for point in self.points],
+                     [kept[point.name].sigma_w for point in self.points], self.prior,
                      voltage_v=float(np.mean(volts)) if volts else None,
                      conditions={"board": calibration.board, "meter": calibration.metadata,
                                  "correction": calibration.correction and asdict(
@@ -199,21 +255,9 @@ class Guide:
 class Pretence:
     """A board that is not there: a meter whose readings follow coefficients kept secret.
 
-    They are drawn from the bands of the published ones, so that a calibration has something to
-    find.
-
-    Parameters
-    ----------
-    meter
-        Set to what the flashed design would use.
-    points, accelerator
-        What can be flashed.
-    prior
-        Whose bands are drawn from.
-    clock
-        Goes on while the board generates.
-    seed
-        Of the secret.
+    They are drawn from the bands of the published ones (``prior``) with a seed, so that a
+    calibration has something to find. The meter is set to what the flashed design would use; the
+    clock goes on while the board generates.
     """
 
     def __init__(self, meter: Meter, points: Sequence[Point], accelerator: GuidedDesign,

@@ -8,24 +8,21 @@ one place only.
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 from trilight.hw.support.terminal import visible
 from trilight.sw.errors import MeterError, MeterLostError
-from trilight.sw.records import json_ready, read_record
 
 from .analysis import Measurement, analyse
-from .base import BEGIN, END, SYSTEM_CLOCK, Clock, Meter, Recording
-from .files import read_kept, write_kept
+from .base import BEGIN, END, SYSTEM_CLOCK, Clock, Meter, Recording, wait
+from .files import Kept
 from .phases import Phase
 
-__all__ = ["SCHEMA", "SessionLog", "finish", "measure"]
-
-SCHEMA = "trilight/measurement-session/v1"
+__all__ = ["SessionLog", "finish", "measure"]
 
 PAUSES_S = (2.0, 3.5, 2.5, 4.5, 3.0)
 """Pauses between windows, repeated as needed."""
@@ -38,11 +35,12 @@ def _to_stderr(text: str) -> None:
 
 
 @dataclass
-class SessionLog:
-    """Log of a session, in a form that can be kept in a file.
+class SessionLog(Kept):
+    """Log of a session; all times are seconds on the host's monotonic clock."""
 
-    All times are seconds on the host's monotonic clock.
-    """
+    KIND: ClassVar[str] = "session of measurement"
+    SCHEMA: ClassVar[str] = "trilight/measurement-session/v1"
+    INDENT: ClassVar[int | None] = None
 
     meter: str
     """Meter as the user wrote it."""
@@ -53,26 +51,6 @@ class SessionLog:
     recording: Recording | None = None
     interrupted: str | None = None
     """Reason why it ended before its last window, if it did."""
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"schema": SCHEMA, **json_ready(self)}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "SessionLog":
-        """Undo ``to_dict``; raises ``MeterError`` for anything else."""
-        rest = dict(data) if isinstance(data, Mapping) else {}
-        if (schema := rest.pop("schema", None)) != SCHEMA:
-            raise MeterError(f"not a session of measurement: schema {schema!r} is not {SCHEMA!r}")
-        return read_record(cls, rest, MeterError, "session of measurement")
-
-    def save(self, path: Path) -> None:
-        """Write as JSON; raises ``MeterError`` if the file cannot be written."""
-        write_kept(path, "session", self.to_dict())
-
-    @classmethod
-    def load(cls, path: Path) -> "SessionLog":
-        """Read what ``save`` wrote; raises ``MeterError`` if it is not there or something else."""
-        return read_kept(path, "session", cls.from_dict)
 
 
 def measure(meter: Meter, generate: Callable[[float], int], *, windows: int = 5,
@@ -172,12 +150,8 @@ def _run(session: SessionLog, meter: Meter, generate: Callable[[float], int], cl
     def tick() -> None:
         progress(min(total, round(clock.now() - begun)), total)
 
-    def wait(kind: Literal["idle", "pause"], duration: float) -> None:
-        start = clock.now()
-        while (left := start + duration - clock.now()) > 0:
-            clock.sleep(min(1.0, left))
-            tick()
-        session.phases.append(Phase(kind, kind, start, clock.now()))
+    def rest(kind: Literal["idle", "pause"], duration: float) -> None:
+        session.phases.append(Phase(kind, kind, *wait(clock, duration, lambda _seconds: tick())))
 
     def run(kind: Literal["warm-up", "window"], name: str, duration: float) -> None:
         meter.mark(BEGIN + name)
@@ -189,9 +163,9 @@ def _run(session: SessionLog, meter: Meter, generate: Callable[[float], int], cl
         tick()
 
     tick()
-    wait("idle", idle_seconds)
+    rest("idle", idle_seconds)
     run("warm-up", "warm-up", warmup_seconds)
     for index, pause in enumerate(pauses):
-        wait("pause", pause)
+        rest("pause", pause)
         run("window", f"window {index + 1}", seconds)
-    wait("idle", idle_seconds)
+    rest("idle", idle_seconds)

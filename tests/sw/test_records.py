@@ -23,7 +23,7 @@ from trilight.sw.host.emulator import ReferenceTransport
 from trilight.sw.host.frames import Frame, encode_frame
 from trilight.sw.meters.calibrate import Calibration
 from trilight.sw.meters.correction import Correction
-from trilight.sw.meters.session import SCHEMA, SessionLog
+from trilight.sw.meters.session import SessionLog
 from trilight.sw.power import Activity, CoefficientSet, load_coefficients
 from trilight.sw.power.parts import Breakdown
 from trilight.sw.records import MAX, read_record
@@ -122,8 +122,8 @@ def test_correction_and_session_of_texts() -> None:
             Correction.from_dict({"gain": gain, "offset_a": 0, "u_gain": 0, "u_offset_a": 0,
                                   "method": "", "meter": "", "utc": ""})
     with pytest.raises(MeterError, match="no session of measurement"):
-        SessionLog.from_dict({"schema": SCHEMA, "meter": "", "utc": "", "host_minus_epoch_s": 0,
-                              "phases": [{"kind": "window", "name": 1}]})
+        SessionLog.from_dict({"schema": SessionLog.SCHEMA, "meter": "", "utc": "",
+                              "host_minus_epoch_s": 0, "phases": [{"kind": "window", "name": 1}]})
 
 
 @pytest.mark.parametrize("change", [{}, {"systems": []}, {"systems": 1}, {"model": {}}])

@@ -112,7 +112,7 @@ def test_analyse_with_another_recording(session: Path, tmp_path: Path,
     (("read", "fake:core,colour=1"), "has no setting colour"),
     (("read", "fake:nothing"), "there is no profile 'nothing'"),
     (("read", "fake:core,rate=0"), "rate must be above zero"),
-    (("analyse", "absent.json"), "cannot read the session absent.json"),
+    (("analyse", "absent.json"), "cannot read the session of measurement absent.json"),
     (("check", "manual", "--resistor", "1", "--out", "absent/x.json"), "no folder"),
 ])
 def test_errors(arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
