@@ -8,7 +8,8 @@ from typing import Any
 
 from trilight.sw.api import open_board
 from trilight.sw.errors import MeterError
-from trilight.sw.host.driver import Board, LastRun
+from trilight.sw.host.driver import Board
+from trilight.sw.host.generation import LastRun
 from trilight.sw.meters import measure, open_meter
 from trilight.sw.model.model import Model
 from trilight.sw.report.releases import load_releases

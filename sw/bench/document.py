@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trilight.hw.support.boards import board_device
-from trilight.sw.host.driver import LastRun
+from trilight.sw.host.generation import LastRun
 from trilight.sw.model.model import Model
 from trilight.sw.records import utc_now
 from trilight.sw.report.report import NOTES

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trilight.sw.errors import BenchError
-from trilight.sw.host.driver import Generated, LastRun
+from trilight.sw.host.generation import Generated, LastRun
 from trilight.sw.model.model import Model
 from trilight.sw.records import read_record
 from trilight.sw.report.releases import load_releases

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
 from typing import Protocol
 
-from trilight.sw.host.driver import Board, Generated, LastRun
+from trilight.sw.host.driver import Board
+from trilight.sw.host.generation import Generated, LastRun
 from trilight.sw.model.model import Model
 
 from .workload import Query, Workload

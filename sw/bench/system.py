@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any
 
-from trilight.sw.host.driver import LastRun
+from trilight.sw.host.generation import LastRun
 from trilight.sw.power import Activity, estimate_power
 from trilight.sw.power.estimate import ACTIVITY
 from trilight.sw.report.figures import Figure, Provenance

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from trilight.sw.errors import BenchError, UnknownCharacterError
-from trilight.sw.host.driver import check_request
+from trilight.sw.host.generation import check_request
 from trilight.sw.model.model import Model
 from trilight.sw.model.text import plain_text
 

@@ -24,7 +24,7 @@ from trilight.hw.support.terminal import Console
 from trilight.sw.api import open_board, report
 from trilight.sw.checkpoint.model import is_imported
 from trilight.sw.errors import EvaluationError, MissingPackageError, TargetError, TrilightError
-from trilight.sw.host.driver import MAX_TOKENS, check_request
+from trilight.sw.host.generation import MAX_TOKENS, check_request
 from trilight.sw.model.bundled import bundled_model, default_model_path
 from trilight.sw.model.image import compile_image, read_image
 from trilight.sw.model.model import Model

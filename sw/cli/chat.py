@@ -13,7 +13,8 @@ from rich.markup import escape
 from trilight.hw.support.terminal import Console, visible
 from trilight.sw.api import open_board, report
 from trilight.sw.errors import PromptError, ReportError, TrilightError, UnknownCharacterError
-from trilight.sw.host.driver import Board, Token, check_request
+from trilight.sw.host.driver import Board
+from trilight.sw.host.generation import Token, check_request
 from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.model import Model
 from trilight.sw.model.text import prompt_for

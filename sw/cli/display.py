@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from trilight.hw.support.terminal import Console, visible
-from trilight.sw.host.driver import Token
+from trilight.sw.host.generation import Token
 
 __all__ = ["TextDisplay"]
 

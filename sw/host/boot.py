@@ -31,8 +31,8 @@ from trilight.sw.model.model import Model
 from trilight.sw.model.text import prompt_for
 from trilight.sw.reference.sampler import temperature_to_fixed
 
-from .driver import check_request
 from .frames import Frame, encode_frame
+from .generation import check_request
 
 __all__ = ["Settings", "Speech", "flash_image", "make_image", "terminal_tables"]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from trilight.hw.contract.device import Device
 from trilight.hw.support.boards import board_device
-from trilight.sw.host.driver import LastRun
+from trilight.sw.host.generation import LastRun
 from trilight.sw.model.model import Model
 from trilight.sw.power import Activity
 

@@ -31,6 +31,8 @@ PARTS: dict[str, dict[str, tuple[str, ...]]] = {
         "sw/model/image.py": ("sw/model/test_image",),
         "sw/model/model.py": ("sw/model/test_model",),
         "sw/host/driver.py": ("sw/host/test_driver",),
+        "sw/host/generation.py": ("sw/host/test_driver", "sw/host/test_misuse"),
+        "sw/host/loader.py": ("sw/host/test_driver",),
         "sw/host/link.py": ("sw/host/test_driver", "sw/host/test_link"),
         "sw/host/frames.py": ("sw/host/test_frames",),
         "sw/host/responses.py": ("sw/host/test_driver",),

@@ -14,7 +14,7 @@ from trilight.sw.bench.field import load_field
 from trilight.sw.bench.runner import LocalSystem, merge, run_once
 from trilight.sw.bench.system import AssumedPower, Carbon, Expected, device_system, local_system
 from trilight.sw.bench.workload import Workload
-from trilight.sw.host.driver import LastRun
+from trilight.sw.host.generation import LastRun
 from trilight.sw.model.model import Model
 from trilight.sw.power import Activity
 from trilight.sw.report.releases import Release

@@ -8,7 +8,7 @@ import pytest
 from trilight.sw.bench import runner
 from trilight.sw.bench.runner import merge, run_for, run_once
 from trilight.sw.bench.workload import Query, Workload
-from trilight.sw.host.driver import Generated, LastRun
+from trilight.sw.host.generation import Generated, LastRun
 
 WORK = Workload(prompts=("a", "bc"), tokens=4, temperature=0.5, seed=7)
 

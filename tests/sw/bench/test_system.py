@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from trilight.sw.bench.system import AssumedPower, Carbon, Expected
-from trilight.sw.host.driver import LastRun
+from trilight.sw.host.generation import LastRun
 from trilight.sw.power import Activity, estimate_power
 
 Describe = Callable[..., dict[str, Any]]

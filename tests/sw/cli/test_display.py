@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from trilight.sw.cli.display import TextDisplay
-from trilight.sw.host.driver import Token
+from trilight.sw.host.generation import Token
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 WIDTH, HEIGHT = 30, 15

@@ -39,10 +39,11 @@ from trilight.sw.errors import (
     WrongTokenError,
 )
 from trilight.sw.host import session as runs
-from trilight.sw.host.driver import RECOVERIES, Board
+from trilight.sw.host.driver import Board
 from trilight.sw.host.emulator import ReferenceTransport
 from trilight.sw.host.frames import Frame, FrameReader, encode_frame
 from trilight.sw.host.link import ATTEMPTS, TIMEOUT_S, Link, Request
+from trilight.sw.host.loader import RECOVERIES
 from trilight.sw.host.transport import Transport
 from trilight.sw.model.model import Model
 from trilight.sw.reference.continuation import continue_text

@@ -27,9 +27,10 @@ from trilight.sw.errors import (
     WrongDeviceError,
     WrongTokenError,
 )
-from trilight.sw.host.driver import MAX_TOKENS, Board
+from trilight.sw.host.driver import Board
 from trilight.sw.host.emulator import ReferenceTransport
 from trilight.sw.host.frames import Frame, FrameReader, encode_frame
+from trilight.sw.host.generation import MAX_TOKENS
 from trilight.sw.model.model import Model
 
 MODEL = Model.random(ModelConfig(vocab_size=24, d_model=48, n_layers=2, d_hidden=90), 5)

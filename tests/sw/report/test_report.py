@@ -11,7 +11,7 @@ from rich.console import Console
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.support.boards import board_device
 from trilight.sw.errors import ReportError
-from trilight.sw.host.driver import Generated, LastRun
+from trilight.sw.host.generation import Generated, LastRun
 from trilight.sw.model.model import Model
 from trilight.sw.power import Activity, estimate_power
 from trilight.sw.report import display, releases
