@@ -4,12 +4,15 @@ A bench is a module that cocotb imports in the simulator's process, so its devic
 environment variable; without one it is that of the default board.
 """
 
+import json
 import os
 from collections.abc import Mapping
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 
 from trilight.hw.contract.device import Device
+from trilight.hw.contract.outside import Outside
 from trilight.hw.support.boards import board_device
 
 __all__ = ["DEVICE", "VARIABLE", "device_environment"]
@@ -20,13 +23,23 @@ VARIABLE = "TRILIGHT_DEVICE"
 
 def device_environment(device: Device) -> dict[str, str]:
     """Return the variable that tells a bench its device."""
-    return {VARIABLE: msgspec.json.encode(device).decode()}
+    fields: dict[str, Any] = msgspec.to_builtins(device)
+    if device.outside is not None:
+        fields["outside"] = {type(device.outside).__name__: fields["outside"]}
+    return {VARIABLE: json.dumps(fields)}
 
 
 def _device(environment: Mapping[str, str]) -> Device:
     if VARIABLE not in environment:
         return board_device()
-    return msgspec.json.decode(environment[VARIABLE], type=Device)
+    fields = json.loads(environment[VARIABLE])
+    # msgspec reads no union of dataclasses, so the memory outside goes by the name of its class.
+    kinds = {kind.__name__: kind for kind in get_args(Outside)}
+    [outside] = [msgspec.convert(memory, kinds[kind])
+                 for kind, memory in (fields.pop("outside") or {}).items()] or [None]
+    types = get_type_hints(Device)
+    return Device(**{name: msgspec.convert(value, types[name]) for name, value in fields.items()},
+                  outside=outside)
 
 
 DEVICE = _device(os.environ)
