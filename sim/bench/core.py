@@ -125,11 +125,16 @@ class Bench:
 
     async def write(self, address: int, units: Iterable[int]) -> None:
         dut = self.dut
-        dut.bus__write.value = 1
+        # Weights take a unit every third cycle.
+        pause = 2 if Region.of(address) == Region.WEIGHTS else 0
         for offset, unit in enumerate(units):
             self.address(address + offset)
             dut.bus__data.value = unit
+            dut.bus__write.value = 1
             await RisingEdge(dut.clk)
+            if pause:
+                dut.bus__write.value = 0
+                await ClockCycles(dut.clk, pause)
         dut.bus__write.value = 0
 
     async def read(self, address: int) -> int:

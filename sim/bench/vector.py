@@ -46,6 +46,9 @@ TABLES = ("write_taps", "write_forget_bias", "write_activation")
 SETTLE = 2
 """Cycles from the end of an operation to the next one's context, at least."""
 
+MAX_ATTEMPTS = 10
+"""Models, and 30 tokens of each sequence, in which chance has to give what a bench looks for."""
+
 
 def signed_range(bits: int) -> tuple[int, int]:
     """Least and greatest integer of ``bits``."""
@@ -605,11 +608,15 @@ async def edges_of_activations(dut: Dut) -> None:
     rng = generator()
     bench = EdgeBench(dut, rng, NEVER)
     await bench.start()
-    parameters = bench.parameters()
-    await bench.load(parameters)
-    models = [SequenceModel(parameters) for _ in SEQUENCES]
-    await bench.run(models, random_rounds(rng, SEQUENCES, 30), vocabulary=DEVICE.min_rows,
-                    hidden=DEVICE.min_rows + 8)
+    missing = ["q", "x_prev", "u", "v"]
+    for _ in range(MAX_ATTEMPTS):
+        parameters = bench.parameters()
+        await bench.load(parameters)
+        models = [SequenceModel(parameters) for _ in SEQUENCES]
+        await bench.run(models, random_rounds(rng, SEQUENCES, 30), vocabulary=DEVICE.min_rows,
+                        hidden=DEVICE.min_rows + 8)
+        missing = [name for name in missing if not any(model.clipped[name] for model in models)]
+        if not missing:
+            break
+    assert not missing, f"never clipped: {', '.join(missing)}"
     await bench.finish()
-    for name in ("q", "x_prev", "u", "v"):
-        assert sum(model.clipped[name] for model in models), f"no {name} was clipped"
