@@ -48,14 +48,14 @@ def read_reference(path: Path, vocabulary: int) -> list[ReferenceSequence]:
         It cannot be read, or a sequence does not suit a model of that vocabulary.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            numbers = sorted(int(name[4:]) for name in file.files
-                             if name.startswith("ids_") and name[4:].isdecimal())
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
+            numbers = sorted((name[4:] for name in file.files
+                              if name.startswith("ids_") and name[4:].isdecimal()), key=int)
             found = [(number, file[f"ids_{number}"], _logits(file, number)) for number in numbers]
     except OSError as error:
         raise EvaluationError(f"reference {path} cannot be read: {error.strerror or error}; give "
                               "an .npz file") from error
-    except (ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
         if isinstance(error, EvaluationError):
             raise
         raise EvaluationError(f"reference {path} is no .npz file of plain arrays: {error}"
@@ -66,14 +66,18 @@ def read_reference(path: Path, vocabulary: int) -> list[ReferenceSequence]:
     return [_checked(path, vocabulary, *sequence) for sequence in found]
 
 
-def _logits(file: Mapping[str, NDArray[Any]], number: int) -> NDArray[Any]:
+def _logits(file: Mapping[str, NDArray[Any]], number: str) -> NDArray[Any]:
     if f"logits_{number}" not in file:
         raise EvaluationError(f"the reference has ids_{number} but no logits_{number}")
     return file[f"logits_{number}"]
 
 
-def _checked(path: Path, vocabulary: int, number: int, tokens: NDArray[Any],
+def _checked(path: Path, vocabulary: int, number: str, tokens: NDArray[Any],
              logits: NDArray[Any]) -> ReferenceSequence:
+    if not isinstance(tokens, np.ndarray) or not isinstance(logits, np.ndarray):
+        # NumPy gives what else is in an archive as it is.
+        raise EvaluationError(f"{path}: ids_{number} and logits_{number} must be arrays; write "
+                              "them with numpy.savez")
     if tokens.ndim != 1 or not np.issubdtype(tokens.dtype, np.integer) or not len(tokens):
         raise EvaluationError(f"{path}: ids_{number} must be whole numbers [positions], not "
                               f"{tokens.dtype} {list(tokens.shape)}")
@@ -87,7 +91,7 @@ def _checked(path: Path, vocabulary: int, number: int, tokens: NDArray[Any],
     wide = logits.astype(np.float64)
     if not np.isfinite(wide).all():
         raise EvaluationError(f"{path}: logits_{number} has numbers that are not finite")
-    return ReferenceSequence(number, tokens.astype(np.int64), wide)
+    return ReferenceSequence(int(number), tokens.astype(np.int64), wide)
 
 
 @dataclass(frozen=True, eq=False)

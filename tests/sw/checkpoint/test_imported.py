@@ -6,6 +6,7 @@ and whole models loosely.
 """
 
 import tracemalloc
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -384,6 +385,17 @@ def test_references_that_are_refused(tmp_path: Path) -> None:
         read_reference(path, 5)
     np.savez(path, q_0_000=np.zeros(3), **good)
     assert [sequence.number for sequence in read_reference(path, 5)] == [0]
+    np.savez(path, ids_007=good["ids_0"], logits_007=good["logits_0"])
+    assert [sequence.number for sequence in read_reference(path, 5)] == [7]
+    with path.open("wb") as file:
+        np.save(file, good["logits_0"])
+    with refused(r"no \.npz file"):
+        read_reference(path, 5)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("ids_0.npy", b"3")
+        archive.writestr("logits_0", b"4")
+    with refused("ids_0 and logits_0 must be arrays"):
+        read_reference(path, 5)
 
 
 def test_scales_beyond_their_range() -> None:
