@@ -21,7 +21,7 @@ from trilight.sw.host.targets import open_transport
 from trilight.sw.plan.cycles import TokenSchedule
 
 from ...sw.checkpoint.synthetic import Synthetic
-from ...sw.checkpoint.test_imported import make
+from ...sw.checkpoint.test_imported import make, reference_file
 from ...sw.cli.test_imported import tokenizer_json
 
 # The first compilation of all makes the compiler's own library, which takes minutes.
@@ -110,3 +110,24 @@ def test_text_from_the_chip(rng: np.random.Generator, tmp_path: Path,
     assert main(["generate", "--model", str(file), "--prompt", "a", "--prompt", "b", "--target",
                  "rtl"]) != 0
     assert "one chip with one sequence" in capsys.readouterr().err
+
+
+def test_evaluation_on_the_chip(rng: np.random.Generator, tmp_path: Path) -> None:
+    """``evaluate`` gives the same figures on both targets, of logits and of a text."""
+    made = Synthetic.random(rng, hidden=48, layers=2, inner=40, vocabulary=20)
+    folder = made.write(tmp_path / "checkpoint")
+    (folder / "tokenizer.json").write_bytes(tokenizer_json())
+    file, text = tmp_path / "model", tmp_path / "text"
+    text.write_text("the king is dead long live the king")
+    reference = reference_file(rng, made, tmp_path / "reference.npz", 2, 4)
+    assert main(["import", str(folder), "-o", str(file), "--quiet"]) == 0
+    for of in (["--against", str(reference)], ["--corpus", str(text), "--split", "all"]):
+        found = []
+        for target in ("reference", "rtl"):
+            report = tmp_path / f"{target}.json"
+            assert main(["evaluate", str(file), *of, "--target", target, "--json", str(report),
+                         "--quiet"]) == 0
+            found.append(json.loads(report.read_text()))
+        chip = found[1].pop("chip")
+        assert found[0] == found[1]
+        assert chip["tokens"] > 0
