@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TextIO
 
+from trilight.hw.contract.imported import Kind
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.program import Op
 from trilight.hw.contract.protocol import Command, Region, Result, RunFlag, Slip
@@ -133,6 +134,17 @@ _DECLARED: dict[str, Iterable[object]] = {
     "chip.temperature": TEMPERATURES[:2],
     "chip.event": SEQUENCES,
     "chip.run": TURNS,
+    # Vector unit of imported models
+    **{f"imported_{block}.kind": [kind.name for kind in Kind]
+       for block in ("norm", "quantiser", "rows")},
+    **{f"imported_norm.{name}": ENDS for name in ("columns", "peak", "largest", "total")},
+    "imported_norm.epsilon": ("none", "some", "greatest"),
+    "imported_quantiser.vector": ("zeros", "others"),
+    "imported_quantiser.code": ENDS,
+    **_streams("imported_quantiser", PACES, "parameters", "acts.acts"),
+    **{f"imported_rows.saturated {name}": SATURATED for name in ("argument", "residual", "logit")},
+    **{f"imported_rows.{name}": ENDS for name in ("sum", "bound")},
+    **_streams("imported_rows", PACES, "rows"),
 }
 
 POINTS: Mapping[str, frozenset[str]] = {

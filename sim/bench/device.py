@@ -11,11 +11,12 @@ from typing import Any, get_args, get_type_hints
 
 import msgspec
 
-from trilight.hw.contract.device import Device
+from trilight.hw.contract.device import Device, WeightMemory
+from trilight.hw.contract.imported import ImportedDevice
 from trilight.hw.contract.outside import Outside
 from trilight.hw.support.boards import board_device
 
-__all__ = ["DEVICE", "VARIABLE", "device_environment"]
+__all__ = ["DEVICE", "IMPORTED_DEVICE", "VARIABLE", "device_environment"]
 
 VARIABLE = "TRILIGHT_DEVICE"
 """Environment variable with the device's fields as JSON."""
@@ -43,3 +44,10 @@ def _device(environment: Mapping[str, str]) -> Device:
 
 
 DEVICE = _device(os.environ)
+
+IMPORTED_DEVICE = ImportedDevice(
+    engine=Device(name="benches of imported models", lanes=8, sequences=1, max_columns=6912,
+                  max_rows=32_000, tile_rows=1024, weight_words=1 << 20,
+                  weight_memory=WeightMemory.EXTERNAL),
+    max_hidden=64, state_words=256)
+"""Device of the benches of imported models: sums as wide as those of published ones."""

@@ -18,7 +18,7 @@ from trilight.sim.bench.build import (
     installed,
     run_bench,
 )
-from trilight.sim.bench.components import COMPONENTS
+from trilight.sim.bench.components import COMPONENTS, IMPORTED
 from trilight.sw.errors import SimulationError
 from trilight.sw.report.summary import write_topic
 
@@ -67,9 +67,9 @@ def run(usable_simulator: Simulator, seed: int, waves: Path | None, failure_wave
     return run_named
 
 
-@pytest.mark.parametrize("name", COMPONENTS)
+@pytest.mark.parametrize("name", [*COMPONENTS, *IMPORTED])
 def test_component(name: str, run: Run) -> None:
-    run(component_design(COMPONENTS[name]()), name)
+    run(component_design({**COMPONENTS, **IMPORTED}[name]()), name)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -94,7 +94,7 @@ def test_functional_coverage(bins: dict[str, list[Path]], root: Path, seed: int)
 
 
 def test_coverage_points_are_of_benches() -> None:
-    assert {point.split(".")[0] for point in coverage.POINTS} == {*COMPONENTS, "chip"}
+    assert {point.split(".")[0] for point in coverage.POINTS} == {*COMPONENTS, *IMPORTED, "chip"}
 
 
 def test_missing_bins_are_named(tmp_path: Path) -> None:
