@@ -73,6 +73,7 @@ SeedsOption = Annotated[str | None, typer.Option(
     "--seeds", metavar="LIST", help="Seeds of the placement to try, such as 1-5 or 2,7. Default: "
                                     "that of the released bitstream, or "
                                     f"{DEFAULT_SEEDS[0]}-{DEFAULT_SEEDS[-1]} for another design.")]
+MOST_SEEDS = 1000
 GUARD_SEEDS = "1"
 RECORD_SEEDS = "1-5"
 
@@ -332,10 +333,12 @@ def _parse_seeds(text: str) -> list[int]:
     try:
         for part in text.split(","):
             first, dash, last = part.partition("-")
-            seeds += range(int(first), int(last if dash else first) + 1)
+            seeds += range(int(first), int(last if dash else first) + 1)[:MOST_SEEDS + 1]
     except ValueError as error:
         raise BuildError(f"seeds are numbers and ranges such as 1-5 or 2,7, not {text!r}"
                          ) from error
+    if len(seeds) > MOST_SEEDS:
+        raise BuildError(f"at most {MOST_SEEDS} seeds are tried, and {text!r} is more")
     return list(dict.fromkeys(seeds))
 
 

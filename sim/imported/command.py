@@ -23,7 +23,7 @@ ModelOption = Annotated[Path | None, typer.Option(
                                           "wrote.")]
 LanesOption = Annotated[int, typer.Option(
     "--lanes", min=2, max=64, help="Weight bytes that the engine takes in a cycle.")]
-SeedOption = Annotated[int, typer.Option("--seed", "-s", help="Of the random weights.")]
+SeedOption = Annotated[int, typer.Option("--seed", "-s", min=0, help="Of the random weights.")]
 JsonOption = Annotated[Path | None, typer.Option(
     "--json", metavar="FILE", help="Also write the figures to this file as JSON.")]
 

@@ -30,7 +30,7 @@ def selftest_command(
         "--json", metavar="FILE", help="Also write all that was found to this file, to attach to a "
                                        "report of different numbers.")] = None,
     seed: Annotated[int, typer.Option(
-        "--seed", "-s", help="Of the random words that are written to its memories.")] = 7,
+        "--seed", "-s", min=0, help="Of the random words that are written to its memories.")] = 7,
 ) -> None:
     """Test a board: identity, link, weight memory, tokens, cycles and rate; then a verdict.
 

@@ -79,7 +79,7 @@ def chip_way(model: Model, release: Release, device: Device,
     decode_s = generated * found.cycles_per_token / clock
     busy_s = queries * (prefill_s + decode_s)
     if busy_s > DAY_S:
-        raise ImpactError(f"{queries:,.0f} queries take {busy_s / 3600:,.1f} hours of a chip, more "
+        raise ImpactError(f"{queries:,.6g} queries take {busy_s / 3600:,.4g} hours of a chip, more "
                           "than a day has; set queries_per_day lower")
     activity = release["activity"]
     busy, idle = (estimate_power(Activity.from_dict(activity[name]), clock,

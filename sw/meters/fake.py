@@ -15,6 +15,8 @@ __all__ = ["PROFILES", "FakeMeter", "Profile", "SimulatedClock", "fake_meter"]
 OWN_ZERO_S = 1000.0
 """Time that the clock of a meter that drifts shows when it is started."""
 
+MOST_RATE_HZ = 1_000_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
@@ -97,8 +99,8 @@ class FakeMeter:
         options.only(*profile.numbers)
         changed = {name: options.number(name, 0.0) for name in profile.numbers
                    if name in options.settings}
-        if not changed.get("rate", 1.0) > 0:
-            raise MeterError("rate must be above zero")
+        if not 0 < changed.get("rate", 1.0) <= MOST_RATE_HZ:
+            raise MeterError(f"rate must be above zero, at most {MOST_RATE_HZ:,} a second")
         self.profile = replace(profile, boundary=options.boundary(profile.boundary), **changed)
         self.name = options.spec
         self._clock = options.clock

@@ -308,6 +308,12 @@ def test_seeds_that_are_none(text: str) -> None:
         _parse_seeds(text)
 
 
+@pytest.mark.parametrize("text", ["1-100000000", "1-999,2000-2001", f"0-{10 ** 30}"])
+def test_seeds_that_are_too_many(text: str) -> None:
+    with pytest.raises(BuildError, match="at most 1000 seeds"):
+        _parse_seeds(text)
+
+
 class Unknown(Echo):
     """A chip that Yosys refuses."""
 

@@ -40,7 +40,7 @@ faults_commands = typer.Typer(no_args_is_help=True, add_completion=False,
 console = Console(stderr=True)
 
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where results are kept.")]
-Seed = Annotated[int, typer.Option("--seed", help="Of everything that is random.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything that is random.")]
 BoardName = Annotated[str, typer.Option(
     "--board", "-b", metavar="NAME", autocompletion=board_names,
     help="Board whose design is simulated: " + ", ".join(board_names()) + ".")]

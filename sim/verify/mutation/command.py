@@ -28,7 +28,7 @@ mutation_commands = typer.Typer(
     help="Mutate gateware or host, and count which mutants the tests notice.")
 
 Number = Annotated[int, typer.Option(help="About how many mutants.", min=1)]
-Seed = Annotated[int, typer.Option(help="What all random choices follow from.")]
+Seed = Annotated[int, typer.Option(min=0, help="What all random choices follow from.")]
 Folder = Annotated[Path, typer.Option(help="Where results are kept; a campaign goes on from them.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Also write the figures there.")]
 

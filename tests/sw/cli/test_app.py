@@ -413,6 +413,31 @@ def test_characters_that_stdout_lacks(tmp_path: Path) -> None:
     assert len(result.stdout.decode("ascii")) == 41
 
 
+def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Each command with what is typed for it."""
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from commands(inner, (*path, name))
+    if path and not hasattr(command, "commands"):
+        yield path, command
+
+
+def test_no_command_takes_a_seed_below_zero() -> None:
+    """NumPy's generators refuse one; the others say so when they check what is asked for."""
+    found = {path: option.min for path, command in commands(typer.main.get_command(cli._build([])))
+             for option in command.params if "--seed" in option.opts}
+    assert len(found) > 10
+    for path, least in found.items():
+        if path[0] not in ("generate", "chat", "bench", "flash"):
+            assert least == 0, path
+
+
+@pytest.mark.parametrize("command", [["generate", "-p", "R"], ["chat"], ["bench"]])
+def test_a_seed_below_zero_is_none(command: list[str],
+                                   capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*command, "--seed", "-1"]) == 2
+    assert "seed must be in [0, 4294967295], not -1" in capsys.readouterr().err
+
+
 def test_every_command_is_in_a_group() -> None:
     grouped = [name for names in cli.GROUPS.values() for name in names]
     assert sorted(grouped) == sorted({*(command.__name__ for command in cli.OWN),

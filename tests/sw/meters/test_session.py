@@ -62,6 +62,12 @@ def clean(tmp_path: Path) -> Measurement:
     return Run(tmp_path, "fake:core").measure()
 
 
+@pytest.mark.parametrize("rate", ["0", "1e99"])
+def test_rate_that_no_meter_has(rate: str, tmp_path: Path) -> None:
+    with pytest.raises(MeterError, match="rate must be above zero, at most 1,000,000 a second"):
+        Run(tmp_path, f"fake:core,rate={rate}")
+
+
 def test_result(tmp_path: Path) -> None:
     run = Run(tmp_path, "fake:core")
     ticks: list[tuple[int, int]] = []

@@ -229,8 +229,9 @@ def test_refusals() -> None:
         estimate_power(dataclasses.replace(activity(), counting="gate_sdf"), 1e6)
     with pytest.raises(PowerError, match=r"hertz, not 0$"):
         estimate_power(activity(), 0)
-    with pytest.raises(PowerError, match=r"volts, not -1$"):
-        estimate_power(activity(), 1e6, voltage_v=-1)
+    for volts in (-1, 0, 2.5, 1200, float("nan"), float("inf")):
+        with pytest.raises(PowerError, match=rf"volts, at most 2, not {volts}$"):
+            estimate_power(activity(), 1e6, voltage_v=volts)
     with pytest.raises(PowerError, match=r"degrees Celsius, not 300$"):
         estimate_power(activity(), 1e6, temperature_c=300)
     with pytest.raises(PowerError, match="'lfe5u'; there are some for ecp5, gw2a, ice40up5k"):
