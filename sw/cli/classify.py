@@ -14,11 +14,11 @@ from trilight.sw.api import open_board, report
 from trilight.sw.errors import EvaluationError
 from trilight.sw.host.driver import Board
 from trilight.sw.model.model import Model
-from trilight.sw.model.text import read_text
+from trilight.sw.model.text import plain_text, read_text
 from trilight.sw.task.classifier import Decision, accuracy, confusion, decide, decide_on, labels_of
 from trilight.sw.task.lines import SEPARATOR, LabelledLine, read_lines
 
-from .console import check_folder, progress_bar, write_json
+from .console import check_folder, progress_bar, tell_changes, write_json
 
 __all__ = ["classify_command"]
 
@@ -62,6 +62,10 @@ def classify_command(
     check_folder(json_file)
     loaded = Model.load(model)
     labels_of(loaded)
+    for text in texts or []:
+        tell_changes(plain_text(text)[1], "the text")
+    if file is not None:
+        tell_changes(read_text(file).changes, file.name)
     lines = None if file is None else _labelled(file, last)
     chosen = [line.text for line in lines] if lines else [
         *(texts or []), *(_plain(file, last) if file is not None else [])]

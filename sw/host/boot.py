@@ -24,6 +24,7 @@ from trilight.hw.contract.protocol import (
     TerminalWord,
 )
 from trilight.hw.support.boards import board_device, board_names
+from trilight.sw.cli.console import tell_changes
 from trilight.sw.errors import ImageError, ModelDoesNotFitError, PromptError
 from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.image import Image, Segment, compile_image
@@ -162,7 +163,8 @@ def make_image(model: Path | None, device: Device, *, say: str | None, tokens: i
     tables = terminal_tables(loaded.vocab, settings) if device.terminal else None
     speech = None
     if say is not None:
-        prompt, _ = prompt_for(loaded.vocab, say)
+        prompt, changes = prompt_for(loaded.vocab, say)
+        tell_changes(changes, "the prompt")
         check_request(loaded, prompt, tokens=tokens, temperature=temperature, seed=seed)
         speech = Speech(prompt=loaded.encode(prompt), seed=seed, tokens=tokens,
                         temperature=settings.temperature)

@@ -139,6 +139,16 @@ def test_model_only(tool: Tool, model: tuple[Path, Model]) -> None:
     assert tool.memory(FLASH_OFFSET, 1) == bytes([Slip.END])
 
 
+def test_it_says_what_it_changed_of_a_prompt(model: tuple[Path, Model],
+                                             capsys: pytest.CaptureFixture[str]) -> None:
+    say = "".join(model[1].vocab[:3])
+    settings: dict[str, Any] = {"tokens": 1, "temperature": 0, "seed": 0}
+    plain = make_image(model[0], DEVICE, say=say, **settings)
+    assert not capsys.readouterr().err
+    assert make_image(model[0], DEVICE, say="\ufeff" + say, **settings) == plain
+    assert "the prompt: a byte order mark left out" in capsys.readouterr().err
+
+
 def test_dry_run_writes_nothing(tool: Tool, bitstream: Path, model: tuple[Path, Model],
                                 capsys: pytest.CaptureFixture[str]) -> None:
     flash_command("icebreaker", bitstream=bitstream, model=str(model[0]), dry_run=True)

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from trilight.hw.support.boards import DEFAULT_BOARD, board_names
 from trilight.hw.support.terminal import Console
-from trilight.sw.cli.console import replace_json
+from trilight.sw.cli.console import replace_json, tell_changes
 from trilight.sw.errors import FaultsError
 from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.model import Model
@@ -127,8 +127,9 @@ def loss(
     progress. It plots the distributions if matplotlib is installed.
     """
     chosen = Model.load(model or default_model_path())
-    text = read_text(corpus).text
-    losses = Losses(chosen, text, characters)
+    read = read_text(corpus)
+    tell_changes(read.changes, corpus.name)
+    losses = Losses(chosen, read.text, characters)
     changes: dict[str, list[float]] = {kind: [] for kind in LOSS_KINDS}
     with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                   TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:

@@ -104,3 +104,17 @@ def test_command_writes_what_it_shows(model: Model, texts: list[str], tmp_path: 
                    for decision, label in zip(decided[1:], right[1:], strict=True))
     assert results["right"] == expected
     assert f"{expected / 39:.1%}" in capsys.readouterr().out
+
+
+def test_command_says_what_it_changed_of_a_text(model: Model, tmp_path: Path,
+                                                capsys: pytest.CaptureFixture[str]) -> None:
+    file, lines = tmp_path / "m.safetensors", tmp_path / "lines.txt"
+    model.save(file)
+    lines.write_bytes(b"\xef\xbb\xbfde\r\nfg\r\n")
+    assert command(["classify", "--model", str(file), "--file", str(lines)]) in (None, 0)
+    shown = capsys.readouterr()
+    assert "lines.txt: a byte order mark left out, 2 line ends made Unix's" in shown.err
+    assert command(["classify", "--model", str(file), "\ufeffde"]) in (None, 0)
+    assert "the text: a byte order mark left out" in capsys.readouterr().err
+    assert command(["classify", "--model", str(file), "de"]) in (None, 0)
+    assert not capsys.readouterr().err
