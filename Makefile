@@ -156,9 +156,12 @@ $(STAMP)-%: | python
 	@$(LOCK) sh -ec 'test ! -e $@ || exit 0; \
 	  $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { \
 	    rm -rf $(VENV); \
+	    df -Pk . | { read -r _; read -r _ _ _ free _; test "$$free" -ge 200000; } || { \
+	      echo "Nothing was installed, for the disk is full: make room for 200 MB" >&2; exit 1; }; \
 	    echo "No virtual environment: on Debian and Ubuntu, sudo apt-get install python3-venv" >&2; \
 	    exit 1; }; \
-	  echo "Installing the needs of \"make $*\" into $(VENV); the first time takes minutes"; \
+	  echo "Installing the needs of \"make $*\" into $(VENV); the first time takes" \
+	    $(if $(filter demo,$*),"half a minute","minutes"); \
 	  said=$$($(PIP) install "$(REQUIREMENT)" 2>&1) || { \
 	    case "$$said" in \
 	      *"No space left"*|*"Disk quota"*) why="the disk is full: make room for 200 MB, more for training";; \

@@ -42,3 +42,17 @@ def test_without_permission(checkout: Path) -> None:
     assert done.returncode != 0
     assert "Nothing can be written into" in done.stderr
     assert not (checkout / ".venv").exists()
+
+
+def test_without_room(checkout: Path, tmp_path: Path) -> None:
+    """The tools of a virtual environment fail without a reason."""
+    programs = {"df": "echo Filesystem; echo disk 100000 99000 1000 99% /",
+                "python": 'case "$1" in -m) exit 1;; esac'}
+    for name, text in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    done = make(checkout, PATH=f"{tmp_path}:{os.environ['PATH']}",
+                MAKEFLAGS=f"PYTHON={tmp_path / 'python'}")
+    assert done.returncode != 0
+    assert "Nothing was installed, for the disk is full: make room for 200 MB" in done.stderr
+    assert "apt-get" not in done.stderr

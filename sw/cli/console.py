@@ -1,6 +1,7 @@
 """Helpers that commands share: a progress bar, and files that can or cannot be written."""
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,8 +68,16 @@ def tell_changes(changes: Sequence[str], what: str) -> None:
 
 def check_folder(path: Path | None) -> None:
     """Refuse a file that cannot be written before the work is done rather than after it."""
-    if path is not None and not path.absolute().parent.is_dir():
+    if path is None:
+        return
+    folder = path.absolute().parent
+    if not folder.is_dir():
         raise ReportError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+    if path.is_dir():
+        raise ReportError(f"cannot write {path}: it is a folder; name a file in it")
+    # Devices and pipes are written to, other files are replaced.
+    if not os.access(path if path.exists() and not path.is_file() else folder, os.W_OK):
+        raise ReportError(f"cannot write {path}: you may not write there; name another place")
 
 
 def write_json(path: Path, results: Mapping[str, Any]) -> None:

@@ -8,6 +8,8 @@ import typer
 
 from trilight.sw.errors import TrainingError
 
+from .console import check_folder
+
 __all__ = ["CHECKPOINT_NAME", "SETTINGS", "check_paths", "refuse_settings", "resume_line"]
 
 CHECKPOINT_NAME = "trilight-training.pt"
@@ -23,6 +25,9 @@ def check_paths(out: Path, saved: Path, *, resume: bool, force: bool) -> None:
         raise TrainingError(f"--out must name a file, not the folder {out}")
     if not out.parent.is_dir():
         raise TrainingError(f"the folder of --out, {out.parent}, does not exist; create it first")
+    check_folder(out)
+    # Its folder is made with the first checkpoint.
+    check_folder(next(folder for folder in saved.absolute().parents if folder.is_dir()) / "any")
     if out.exists() and not force:
         raise TrainingError(f"{out} is there already, and a training would write over it; give "
                             "another --out, or add --force")

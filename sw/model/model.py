@@ -468,7 +468,7 @@ class Model:
                                  "take it again from where it came") from error
         except OSError as error:
             raise ModelFileError(f"model file {path} cannot be read: "
-                                 f"{error.strerror or error}; check its name") from error
+                                 f"{_why_unreadable(path) or error}; check its name") from error
         except (TypeError, ValueError) as error:
             # Such as a number, or a name with a zero byte.
             raise ModelFileError(f"a model file is named by its path, not by {path!r}: {error}"
@@ -527,6 +527,16 @@ class Model:
             }
             tensors |= {f"layers.{number}.{name}": part[name] for name in LAYER_TENSORS}
         return tensors
+
+
+def _why_unreadable(path: str | os.PathLike[str]) -> str | None:
+    """What the system says: safetensors takes a folder, and one that may not be entered, for none.
+    """
+    try:
+        with open(path, "rb"):
+            return None
+    except OSError as error:
+        return error.strerror
 
 
 def _check_limits(config: ModelConfig) -> None:

@@ -413,6 +413,29 @@ def test_characters_that_stdout_lacks(tmp_path: Path) -> None:
     assert len(result.stdout.decode("ascii")) == 41
 
 
+@pytest.mark.parametrize("command", [
+    ["generate", "-p", "A", "--json"], ["demo", "--web", "--out"], ["score", "x", "--json"],
+    ["train", "--corpus", "x", "--out"],
+    ["train", "--corpus", "x", "--out", "m.safetensors", "--checkpoint"],
+], ids=" ".join)
+def test_what_cannot_be_written_is_said_first(
+        command: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    """Before the corpus, which is not there, is read, or anything is computed."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other").mkdir()
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: (
+        Path(path).name != "other" and allowed(path, mode)))
+    assert cli.main([*command, "other/a"]) == 2
+    assert "you may not write there" in capsys.readouterr().err
+
+
+def test_a_folder_is_no_file_to_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["generate", "-p", "A", "--json", str(tmp_path)]) == 2
+    assert "it is a folder; name a file in it" in capsys.readouterr().err
+
+
 def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Each command with what is typed for it."""
     for name, inner in getattr(command, "commands", {}).items():

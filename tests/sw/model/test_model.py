@@ -460,3 +460,11 @@ def test_default_model_lies_in_the_package() -> None:
     path = models.default_model_path()
     assert path.name == "shakespeare.safetensors"
     assert path.parent == Path(str(models.__file__)).parent
+
+
+def test_why_a_file_cannot_be_read(tmp_path: Path) -> None:
+    """safetensors says of a folder that there is no such device."""
+    with pytest.raises(ModelFileError, match="cannot be read: Is a directory; check its name"):
+        Model.load(tmp_path)
+    with pytest.raises(ModelFileError, match="cannot be read: No such file or directory; check"):
+        Model.load(tmp_path / "no")
