@@ -17,7 +17,7 @@ from trilight.hw.vector.unit import VectorUnit
 
 from . import link
 from .device import DEVICE, IMPORTED_DEVICE
-from .engine import EngineOnMemory
+from .engine_on_memory import EngineOnMemory
 
 __all__ = ["COMPONENTS", "IMPORTED"]
 

@@ -24,7 +24,7 @@ from trilight.hw.interfaces import run_layout, token_event_layout
 from trilight.hw.memory.scrub import check_cycles
 from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import MATRICES, Layer, Matrix, Model
-from trilight.sw.report.performance import Schedule, SequenceRequest
+from trilight.sw.report.schedule import Schedule, SequenceRequest
 
 from .coverage import TURNS, cover, cover_flags, temperature_bin
 from .device import DEVICE

@@ -5,74 +5,33 @@ any time.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 
 import cocotb
 import numpy as np
-from amaranth.hdl import Module
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
 from cocotb.triggers import ClockCycles, Event, FallingEdge, RisingEdge
 from numpy.typing import NDArray
 
-from trilight.hw.contract.device import Device
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.shapes import OperationShape
-from trilight.hw.contract.trits import TritCode
-from trilight.hw.engine.engine import Engine
-from trilight.hw.engine.timing import EngineTiming
-from trilight.hw.interfaces import ACTIVATION, CHANNEL, operation_layout, row_layout
-from trilight.hw.memory.reader import WordReader
-from trilight.sw.model.model import pack_trits
+from trilight.hw.interfaces import ACTIVATION, CHANNEL, row_layout
 
 from .checker import InOrderChecker
 from .coverage import cover, ends
 from .device import DEVICE
+from .engine_stimulus import (
+    ENTRIES,
+    OP_LAYOUT,
+    SHORT_ENTRIES,
+    TIMING,
+    EngineOperation,
+    Weights,
+    Word,
+    random_acts,
+    random_weights,
+    token,
+)
 from .streams import NEVER, Dut, Source, Watch, cycle, generator, pauses, start, unpack
-
-
-class EngineOnMemory(wiring.Component):  # type: ignore[type-arg]  # no generic when it runs
-    """The engine, and the reader that makes a stream of a memory's words: the bench is the memory.
-
-    The members are the engine's, but for its words: ``weight_addr``, ``weight_read``,
-    ``weight_data`` are the reader's port to the memory.
-    """
-
-    def __init__(self, *, device: Device) -> None:
-        self._engine: Any = Engine(device=device)
-        self._reader: Any = WordReader(device=device)
-        inner = self._engine.signature.members
-        super().__init__({
-            **{name: member for name, member in inner.items() if name not in ("words", "fetch")},
-            "weight_addr": Out(device.address_bits),
-            "weight_read": Out(1),
-            "weight_data": In(device.packing.word_bits),
-        })
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        m.submodules.engine = engine = self._engine
-        m.submodules.reader = reader = self._reader
-        connect(m, reader.words, engine.words)
-        connect(m, reader.fetch, engine.fetch)
-        for name, member in engine.signature.members.items():
-            inner, outer = getattr(engine, name), getattr(self, name, None)
-            if outer is None:
-                continue
-            if member.is_signature:
-                connect(m, flipped(outer), inner)
-            else:
-                m.d.comb += inner.eq(outer) if member.flow is In else outer.eq(inner)
-        ports: Any = self
-        m.d.comb += [
-            ports.weight_addr.eq(reader.addr),
-            ports.weight_read.eq(reader.read),
-            reader.data.eq(ports.weight_data),
-        ]
-        return m
-
 
 SLACK = 16
 """Cycles of hand-shakes and pipeline that an operation may take besides."""
@@ -88,125 +47,13 @@ EMBEDDING_WORDS = DEVICE.max_vocab * -(
     -DEVICE.max_columns // (DEVICE.packing.short_trits * DEVICE.lanes))
 """Words of the largest embedding."""
 
-OP_LAYOUT = operation_layout(DEVICE)
 ROW = row_layout(DEVICE)
 
-TIMING = EngineTiming(DEVICE)
-ENTRIES = DEVICE.packing.code.entries
-SHORT_ENTRIES = TritCode(DEVICE.packing.short_trits).entries
 
 SHAPES = [(DEVICE.min_rows, DEVICE.max_columns), (DEVICE.max_rows, DEVICE.packing.block + 1),
           (ENTRIES + TIMING.fill + 1, 2 * DEVICE.packing.block), (SHORT_ENTRIES + TIMING.fill, 64),
           (DEVICE.min_rows, 1)]
 """Rows and columns at the ends of their ranges, and rows that just do not hide the filling."""
-
-
-@dataclass(frozen=True)
-class Weights:
-    """A ternary matrix [rows, columns] as it lies in memory."""
-
-    trits: NDArray[np.int8]
-    short: bool
-
-    @property
-    def rows(self) -> int:
-        return len(self.trits)
-
-    @property
-    def columns(self) -> int:
-        return int(self.trits.shape[1])
-
-    @property
-    def digits(self) -> int:
-        """Trits of a byte."""
-        return DEVICE.packing.short_trits if self.short else DEVICE.trits
-
-    @property
-    def blocks(self) -> int:
-        return -(-self.columns // (self.digits * DEVICE.lanes))
-
-    def words(self) -> NDArray[np.uint64]:
-        """Block after block of columns, all rows of a block in order."""
-        block = self.digits * DEVICE.lanes
-        padded = np.pad(self.trits, ((0, 0), (0, self.blocks * block - self.columns)))
-        by_block = padded.reshape(self.rows, self.blocks, block).swapaxes(0, 1)
-        return pack_trits(by_block.reshape(-1, self.digits)).reshape(
-            -1, DEVICE.lanes).view("<u8").ravel()
-
-    def cycles(self) -> int:
-        """Cycles of a pass whose first table has filled before."""
-        entries = SHORT_ENTRIES if self.short else ENTRIES
-        return self.blocks * max(self.rows, entries + TIMING.fill + 1)
-
-
-@dataclass(frozen=True)
-class EngineOperation:
-    """A matrix, the activations that it multiplies, and how it is announced."""
-
-    weights: Weights
-    acts: NDArray[np.int64]
-    sequence: int
-    replay: bool
-    rewind: bool
-
-    def results(self) -> list[tuple[int, int]]:
-        """Sum of each row, and whether it is the last."""
-        sums = self.weights.trits.astype(np.int64) @ self.acts
-        return [(int(total), int(row == len(sums) - 1)) for row, total in enumerate(sums)]
-
-    def payload(self) -> dict[str, int]:
-        vector = {"blocks": self.weights.blocks - 1, "short": self.weights.short,
-                  "sequence": self.sequence}
-        offsets = OP_LAYOUT["vector"].shape
-        return {"vector": sum(value << offsets[name].offset for name, value in vector.items()),
-                "rows": self.weights.rows - 1, "replay": self.replay, "rewind": self.rewind}
-
-
-@dataclass(frozen=True)
-class Word:
-    """A weight word that an operation must read."""
-
-    address: int
-    opens: bool
-    """The first of a block, which may wait."""
-    finishes: bool
-    """A row is finished by it."""
-    ends: bool
-    """True for the operation's last word."""
-
-
-def random_weights(rng: np.random.Generator, rows: int, columns: int, short: bool) -> Weights:
-    """Any weights, often all of one sign."""
-    trits = rng.integers(-1, 2, (rows, columns), np.int8)
-    kind = rng.random()
-    if kind < 0.3:
-        trits[:] = rng.choice([-1, 0, 1])
-    elif kind < 0.5:
-        trits[:] = rng.choice([-1, 1], (rows, 1))
-    return Weights(trits, short)
-
-
-def random_acts(rng: np.random.Generator, columns: int) -> NDArray[np.int64]:
-    """Any activations, often all at one end of their range."""
-    maximum = NUMBERS.act_max
-    kind = rng.random()
-    if kind < 0.3:
-        return np.full(columns, rng.choice([-maximum, maximum]))
-    if kind < 0.5:
-        return rng.choice([-maximum, maximum], columns)
-    return rng.integers(-maximum, maximum, columns, endpoint=True)
-
-
-def token(rng: np.random.Generator, matrices: list[Weights],
-          sequences: Iterable[int]) -> Iterator[EngineOperation]:
-    """Operations of a token of each of some sequences, the last of them for some only."""
-    active = list(sequences)
-    for number, weights in enumerate(matrices):
-        if number == len(matrices) - 1 and number:
-            active = [sequence for sequence in active if rng.random() < 0.7]
-        for turn, sequence in enumerate(active):
-            yield EngineOperation(weights, random_acts(rng, weights.columns), sequence,
-                            replay=turn > 0, rewind=number == 0 and turn == 0)
 
 
 class Bench:

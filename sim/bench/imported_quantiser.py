@@ -20,7 +20,8 @@ from trilight.hw.imported.layouts import (
 from trilight.hw.imported.timing import ACT
 from trilight.hw.interfaces import ACTIVATION
 from trilight.sw.checkpoint.image import parameter_words
-from trilight.sw.checkpoint.model import ImportedMatrix, make_matrix
+from trilight.sw.checkpoint.importer import make_matrix
+from trilight.sw.checkpoint.model import ImportedMatrix
 from trilight.sw.checkpoint.reader import TernaryMatrix
 from trilight.sw.checkpoint.reference import Integers, Quantised, down_epsilon, quantise
 

@@ -15,9 +15,10 @@ from trilight.sw.errors import BitstreamError
 from . import blocks
 from .blocks import Block
 from .chip import HEIGHT, Chip, Place, Wire
+from .design import Cell, PllSetting, RecoveredDesign
 from .image import Image
 
-__all__ = ["Cell", "PllSetting", "RecoveredDesign", "recover"]
+__all__ = ["recover"]
 
 ZERO, ONE = "1'b0", "1'b1"
 
@@ -43,69 +44,6 @@ PLL_WIDTHS = {"DIVR": 4, "DIVF": 7, "DIVQ": 3, "FILTER_RANGE": 3, "FEEDBACK_PATH
 
 PLL_PAD = 2
 """Type of a PLL with one output and a pad as reference."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A cell of the netlist.
-
-    Parameters
-    ----------
-    kind, name : str
-    parameters : dict of str to str
-        As Verilog constants.
-    inputs : dict of str to list of str
-        Nets or constants, lowest bit first.
-    outputs : dict of str to list of str
-        Nets, lowest bit first.
-    """
-
-    kind: str
-    name: str
-    parameters: Mapping[str, str]
-    inputs: Mapping[str, list[str]]
-    outputs: Mapping[str, list[str]]
-
-
-@dataclass(frozen=True)
-class PllSetting:
-    """Dividers of the PLL, as ``trilight.boards.families.up5k.PllSettings`` has them."""
-
-    divr: int
-    divf: int
-    divq: int
-    filter_range: int
-
-    def output_hz(self, reference_hz: float) -> float:
-        """Frequency that the PLL makes of a reference."""
-        return reference_hz * (self.divf + 1) / ((self.divr + 1) << self.divq)
-
-
-@dataclass(frozen=True)
-class RecoveredDesign:
-    """Design that a bitstream configures.
-
-    Parameters
-    ----------
-    cells : list of Cell
-    pins : dict of str to str
-        ``input`` or ``inout`` by port; an output is an ``inout`` too.
-    pll : PllSetting, optional
-        If the PLL runs.
-    """
-
-    cells: list[Cell]
-    pins: dict[str, str]
-    pll: PllSetting | None
-
-    def clock_hz(self, reference_hz: float) -> float:
-        """Frequency that the PLL makes of a pad's; that of the pad without a PLL."""
-        return self.pll.output_hz(reference_hz) if self.pll else reference_hz
-
-    def count(self) -> dict[str, int]:
-        """Return the number of cells by kind."""
-        kinds = [cell.kind for cell in self.cells]
-        return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
 
 
 def recover(chip: Chip, image: Image, ports: Mapping[str, str]) -> RecoveredDesign:

@@ -32,7 +32,7 @@ from .verilog import write_verilog
 
 __all__ = ["Recovered", "bitstream_target", "recover_hdl", "released_bitstream"]
 
-SOURCES = ("image.py", "chip.py", "blocks.py", "recover.py", "verilog.py")
+SOURCES = ("image.py", "chip.py", "blocks.py", "design.py", "recover.py", "verilog.py")
 """Modules that a recovered netlist depends on."""
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import groupby
 
-from .recover import Cell, RecoveredDesign
+from .design import Cell, RecoveredDesign
 
 __all__ = ["write_verilog"]
 

@@ -17,12 +17,9 @@ from trilight.hw.contract.device import Device, WeightMemory
 from trilight.hw.contract.imported import FORMATS, ImportedDevice, Kind
 from trilight.sim.native.imported import CoreToken, NativeImportedCore
 from trilight.sw.checkpoint.image import core_image
-from trilight.sw.checkpoint.model import (
-    GAINS,
-    ImportedMatrix,
-    ImportedModel,
-    make_matrix,
-)
+from trilight.sw.checkpoint.importer import make_matrix
+from trilight.sw.checkpoint.layout import GAINS
+from trilight.sw.checkpoint.model import ImportedMatrix, ImportedModel
 from trilight.sw.checkpoint.reader import TernaryMatrix
 from trilight.sw.checkpoint.reference import ImportedReference, silu
 from trilight.sw.checkpoint.shape import LAYER_MATRICES, SHAPES, Shape

@@ -13,8 +13,8 @@ from trilight.hw.support.cache import cache_root
 from trilight.hw.support.terminal import Console, visible
 from trilight.hw.support.tools import Progress
 from trilight.sim.wasm.release import released_module
-from trilight.sw.cli.app import generate
 from trilight.sw.cli.console import check_folder, write_file
+from trilight.sw.cli.generate import generate
 from trilight.sw.errors import TargetError
 from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.model import Model

@@ -17,8 +17,9 @@ from trilight.hw.support.terminal import Console, visible
 from trilight.sw.chain.host import Chain, ChainRunner
 from trilight.sw.checkpoint.acceptance import compare, read_reference, run_sequences
 from trilight.sw.checkpoint.chip import ImportedChipStream
+from trilight.sw.checkpoint.importer import import_checkpoint
 from trilight.sw.checkpoint.many import ImportedTexts
-from trilight.sw.checkpoint.model import ImportedModel, import_checkpoint
+from trilight.sw.checkpoint.model import ImportedModel
 from trilight.sw.checkpoint.reader import Checkpoint
 from trilight.sw.checkpoint.run import Stream, open_runner, value_ranges
 from trilight.sw.checkpoint.text import generate_pieces, text_quality

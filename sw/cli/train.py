@@ -178,7 +178,9 @@ def train_command(
 
     import torch
 
-    from trilight.sw.train.trainer import Options, Trainer, bf16_is_faster, characters_in
+    from trilight.sw.train.machine import bf16_is_faster, characters_in
+    from trilight.sw.train.options import Options
+    from trilight.sw.train.trainer import Trainer
 
     if threads is not None:
         torch.set_num_threads(threads)

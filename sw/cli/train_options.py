@@ -138,7 +138,7 @@ def is_compiled(choice: Compile, characters: int, device: str, *, steady: bool) 
         False if its length is in time, or its steps differ in length: both take no compiled code
         unless it is asked for.
     """
-    from trilight.sw.train.trainer import compiler_works
+    from trilight.sw.train.machine import compiler_works
 
     if choice is not Compile.AUTO:
         return choice is Compile.ON

@@ -38,8 +38,8 @@ class TrainingRun:
 def finish(console: Console, run: TrainingRun) -> "Model | FloatModel":
     """Turn the network into what is written, measured, with a note of where it comes from."""
     from trilight.sw.train.float_file import FloatModel
+    from trilight.sw.train.loss import stateful_loss, windows_loss
     from trilight.sw.train.network import Network
-    from trilight.sw.train.trainer import stateful_loss, windows_loss
 
     trainer = run.trainer
     config, corpus = trainer.config, trainer.corpus
@@ -112,7 +112,7 @@ def _reproduce(run: TrainingRun) -> str:
     """Return the command line of an uninterrupted run of the same outcome."""
     import torch
 
-    from trilight.sw.train.trainer import Options
+    from trilight.sw.train.options import Options
 
     trainer = run.trainer
     config, options = trainer.config, trainer.options

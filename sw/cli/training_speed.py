@@ -26,7 +26,7 @@ def training_speed_command(
     """
     # PyTorch is needed here, and nowhere on the way to the help.
     from trilight.sw.train.benchmark import measure
-    from trilight.sw.train.trainer import bf16_is_faster
+    from trilight.sw.train.machine import bf16_is_faster
 
     check_folder(json_file)
     table = Table("code", "products", "characters/s of a core", "by the clock", "start", box=None)

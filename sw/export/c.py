@@ -12,7 +12,8 @@ from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.trits import FILE_CODE
 from trilight.sw.cli.console import write_file
 from trilight.sw.errors import ExportError
-from trilight.sw.model.model import COLUMNS_OF_16_BITS, Matrix, Model, pack_trits
+from trilight.sw.model.model import COLUMNS_OF_16_BITS, Matrix, Model
+from trilight.sw.model.trits import pack_trits
 from trilight.sw.reference.tables import GUMBEL, SIGMOID, SILU
 
 __all__ = ["HEADER", "SOURCE", "CExport", "export_c", "ram_bytes"]

@@ -4,26 +4,36 @@
 """
 
 import hashlib
-import json
 import os
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from itertools import islice
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.shapes import ModelConfig
-from trilight.hw.contract.trits import FILE_CODE, TritCode
 from trilight.hw.support.files import write_whole
 from trilight.sw.errors import ModelError, ModelFileError, TokenError, UnknownCharacterError
 
+from .checks import (
+    EMBED_SCALE,
+    FORGET_BIAS,
+    HEAD_BIAS,
+    NORM_TAP,
+    SCALE,
+    TAP,
+    check_limits,
+    checked_integers,
+    checked_provenance,
+    checked_vocab,
+)
 from .file import (
     FORMAT,
     LAYER_TENSORS,
@@ -40,114 +50,14 @@ from .file import (
 )
 from .provenance import current_names
 from .subword import SubwordTokenizer, token_bytes
+from .trits import pack_trits, unpack_trits
 
-__all__ = ["COLUMNS_OF_16_BITS", "MATRICES", "Layer", "Matrix", "Model", "pack_trits",
-           "unpack_trits"]
+__all__ = ["COLUMNS_OF_16_BITS", "MATRICES", "Layer", "Matrix", "Model"]
 
 _HASH_HEADER = struct.Struct("<7H")
 
-@cache
-def _code_of(code: TritCode) -> tuple[NDArray[np.intp], NDArray[np.uint8]]:
-    """Place values of trits + 1 as ternary digits, and the code of each such number."""
-    places = 3 ** np.arange(code.trits)
-    codes = np.zeros(3**code.trits, np.uint8)
-    for trits, number in code.to_code.items():
-        codes[int((np.array(trits) + 1) @ places)] = number
-    return places, codes
 
-
-@cache
-def _trits_of(code: TritCode) -> NDArray[np.int8]:
-    """Trits of each byte, all 2 for one that is no code."""
-    table = np.full((256, code.trits), 2, np.int8)
-    for number, trits in code.to_trits.items():
-        table[number] = trits
-    return table
-
-
-def pack_trits(trits: NDArray[np.int8], code: TritCode = FILE_CODE) -> NDArray[np.uint8]:
-    """Trit codes of each row, the last one padded with zero trits.
-
-    Parameters
-    ----------
-    trits : int8 array [rows, columns]
-        Values -1, 0, +1.
-    code : TritCode
-
-    Returns
-    -------
-    uint8 array [rows, ceil(columns / code.trits)]
-    """
-    rows, columns = trits.shape
-    places, codes = _code_of(code)
-    padded = np.pad(trits, ((0, 0), (0, -columns % code.trits)))
-    groups = padded.reshape(rows, -1, code.trits).astype(np.intp)
-    packed: NDArray[np.uint8] = codes[(groups + 1) @ places]
-    return packed
-
-
-def unpack_trits(codes: NDArray[np.uint8], columns: int,
-                 code: TritCode = FILE_CODE) -> NDArray[np.int8]:
-    """Inverse of ``pack_trits``.
-
-    Parameters
-    ----------
-    codes : uint8 array [rows, ceil(columns / code.trits)]
-    columns : int
-        Trits of each row; those after it must be zero.
-    code : TritCode
-
-    Returns
-    -------
-    int8 array [rows, columns]
-
-    Raises
-    ------
-    ModelError
-        If a byte is no trit code, or a trit past the last column is not zero.
-    """
-    table = _trits_of(code)
-    trits = table[codes].reshape(len(codes), -1)
-    if (trits == 2).any():
-        bad = codes[(table[codes] == 2).any(axis=-1)][0]
-        last = code.entries - 1
-        raise ModelError(f"trit codes must be 0..{last} or {code.sign + 1}..{code.sign + last}, "
-                         f"not {bad}")
-    if trits[:, columns:].any():
-        raise ModelError(f"trits past column {columns - 1} must be 0")
-    return np.ascontiguousarray(trits[:, :columns])
-
-
-def _integers(name: str, values: ArrayLike, shape: tuple[int, ...], low: int, high: int,
-              dtype: type[np.signedinteger[Any]]) -> NDArray[Any]:
-    """A read-only copy of ``values``, checked."""
-    array = np.asarray(values)
-    if not np.issubdtype(array.dtype, np.integer):
-        raise ModelError(f"{name} must hold integers, not {array.dtype}")
-    if array.shape != shape:
-        raise ModelError(f"{name} must have shape {list(shape)}, not {list(array.shape)}")
-    if array.min() < low or array.max() > high:
-        raise ModelError(f"{name} must be in [{low}, {high}], "
-                         f"not {array.min()} ... {array.max()}")
-    copy = array.astype(dtype)
-    copy.flags.writeable = False
-    return copy
-
-
-def _signed(bits: int) -> tuple[int, int]:
-    return -(1 << bits - 1), (1 << bits - 1) - 1
-
-
-_SCALE = (1, (1 << NUMBERS.scale_bits) - 1)
-_EMBED_SCALE = (0, (1 << NUMBERS.residual_bits - 1) - 1)
-_TAP = _signed(NUMBERS.tap_bits)
-_NORM_TAP = (1, _TAP[1])
-_FORGET_BIAS = _signed(NUMBERS.index_bits)
-_HEAD_BIAS = _signed(NUMBERS.logit_bits)
-_MAX_SIZE = 0xFFFF
-"""Sizes are 16-bit numbers in the file's digest, and tokens in the protocol."""
-
-COLUMNS_OF_16_BITS = _signed(16)[1] // NUMBERS.act_max
+COLUMNS_OF_16_BITS = ((1 << 15) - 1) // NUMBERS.act_max
 """Columns whose sums fit 16 bits, for programs that add them up in so many."""
 
 
@@ -175,8 +85,9 @@ class Matrix:
         shape = np.shape(self.trits)
         if len(shape) != 2 or 0 in shape:
             raise ModelError(f"trits must have shape [rows, columns], not {list(shape)}")
-        object.__setattr__(self, "trits", _integers("trits", self.trits, shape, -1, 1, np.int8))
-        object.__setattr__(self, "scale", checked_integer("scale", self.scale, *_SCALE))
+        trits = checked_integers("trits", self.trits, shape, -1, 1, np.int8)
+        object.__setattr__(self, "trits", trits)
+        object.__setattr__(self, "scale", checked_integer("scale", self.scale, *SCALE))
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,10 +130,10 @@ class Layer:
             expected, got = matrix_shape(name, d, hidden), getattr(self, name).trits.shape
             if got != expected:
                 raise ModelError(f"{name} must have shape {list(expected)}, not {list(got)}")
-        for name, limits in (("tap_now", _TAP), ("tap_prev", _TAP), ("forget_bias", _FORGET_BIAS)):
-            values = _integers(name, getattr(self, name), (d,), *limits, np.int16)
+        for name, limits in (("tap_now", TAP), ("tap_prev", TAP), ("forget_bias", FORGET_BIAS)):
+            values = checked_integers(name, getattr(self, name), (d,), *limits, np.int16)
             object.__setattr__(self, name, values)
-        object.__setattr__(self, "glu_tap", checked_integer("glu_tap", self.glu_tap, *_NORM_TAP))
+        object.__setattr__(self, "glu_tap", checked_integer("glu_tap", self.glu_tap, *NORM_TAP))
 
     @property
     def matrices(self) -> dict[str, Matrix]:
@@ -274,17 +185,17 @@ class Model:
     tokenizer: str = ""
 
     def __post_init__(self) -> None:
-        _check_limits(self.config)
+        check_limits(self.config)
         n, d = self.config.vocab_size, self.config.d_model
         replacements = {
-            "vocab": _checked_vocab(self.vocab, n, characters=not self.tokenizer),
-            "embedding": _integers("embedding", self.embedding, (n, d), -1, 1, np.int8),
-            "embed_scale": checked_integer("embed_scale", self.embed_scale, *_EMBED_SCALE),
-            "head_scale": checked_integer("head_scale", self.head_scale, *_SCALE),
-            "head_tap": checked_integer("head_tap", self.head_tap, *_NORM_TAP),
-            "head_bias": _integers("head_bias", self.head_bias, (n,), *_HEAD_BIAS, np.int32),
+            "vocab": checked_vocab(self.vocab, n, characters=not self.tokenizer),
+            "embedding": checked_integers("embedding", self.embedding, (n, d), -1, 1, np.int8),
+            "embed_scale": checked_integer("embed_scale", self.embed_scale, *EMBED_SCALE),
+            "head_scale": checked_integer("head_scale", self.head_scale, *SCALE),
+            "head_tap": checked_integer("head_tap", self.head_tap, *NORM_TAP),
+            "head_bias": checked_integers("head_bias", self.head_bias, (n,), *HEAD_BIAS, np.int32),
             "layers": tuple(self.layers),
-            "provenance": _checked_provenance(self.provenance),
+            "provenance": checked_provenance(self.provenance),
         }
         for name, value in replacements.items():
             object.__setattr__(self, name, value)
@@ -329,7 +240,7 @@ class Model:
         def scale(columns: int, activation: float, target: float) -> int:
             """Brings sums over ``columns`` to a deviation of ``target``, where 15 bits can."""
             deviation = activation * np.sqrt(columns * 2 / 3)
-            return int(np.clip(round(target / deviation * (1 << NUMBERS.scale_frac)), *_SCALE))
+            return int(np.clip(round(target / deviation * (1 << NUMBERS.scale_frac)), *SCALE))
 
         def matrix(rows: int, columns: int, activation: float, target: float) -> Matrix:
             trits = rng.integers(-1, 2, (rows, columns), np.int8)
@@ -481,7 +392,7 @@ class Model:
     def _read(cls, file: Any) -> Self:
         about = read_metadata(file.metadata())
         config = read_config(about["config"])
-        _check_limits(config)
+        check_limits(config)
         tensors = read_tensors(file, config)
         layers = []
         for number in range(config.n_layers):
@@ -504,7 +415,7 @@ class Model:
             head_tap=about["head_tap"],
             head_bias=tensors["head_bias"],
             layers=tuple(layers),
-            provenance=current_names(_checked_provenance(about["provenance"])),
+            provenance=current_names(checked_provenance(about["provenance"])),
         )
         if model.sha256 != about["sha256"]:
             raise ModelError(f"its weights have SHA-256 {model.sha256}, "
@@ -539,27 +450,6 @@ def _why_unreadable(path: str | os.PathLike[str]) -> str | None:
         return error.strerror
 
 
-def _check_limits(config: ModelConfig) -> None:
-    """Limits of the file, whatever the device."""
-    for name, value in config.to_dict().items():
-        if value > _MAX_SIZE:
-            raise ModelError(f"{name} must be at most {_MAX_SIZE:,} so that it fits 16 bits, not "
-                             f"{value:,}")
-
-
-def _checked_vocab(vocab: object, size: int, *, characters: bool) -> tuple[str, ...]:
-    if not isinstance(vocab, Sequence) or isinstance(vocab, bytes):
-        raise ModelError(f"vocab must be a sequence of characters, not {type(vocab).__name__}")
-    for token, text in enumerate(vocab):
-        if not isinstance(text, str) or not text or (characters and (
-                len(text) != 1 or "\ud800" <= text <= "\udfff")):
-            raise ModelError(f"vocab must hold single characters, not {text!r} for token {token}")
-    if len(vocab) != size or len(set(vocab)) != size:
-        raise ModelError(f"vocab must hold {size} different characters, "
-                         f"not {len(set(vocab))} in {len(vocab)}")
-    return tuple(vocab)
-
-
 def _random_vocab(size: int) -> tuple[str, ...]:
     """Newline, then printable ASCII, then printable characters past it."""
     past = (code for code in range(0xAE, 0x11_0000) if not 0xD800 <= code <= 0xDFFF)
@@ -567,11 +457,3 @@ def _random_vocab(size: int) -> tuple[str, ...]:
     return tuple(chr(code) for code in codes[:size])
 
 
-def _checked_provenance(provenance: object) -> dict[str, Any]:
-    if not isinstance(provenance, Mapping):
-        raise ModelError(f"provenance must be a mapping, not {type(provenance).__name__}")
-    try:
-        copy: dict[str, Any] = json.loads(canonical(dict(provenance)))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ModelError(f"provenance must hold what JSON can: {error}") from error
-    return copy

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from trilight.hw.contract.shapes import OperationShape
 from trilight.hw.contract.trits import Packing
 
-from .model import pack_trits, unpack_trits
+from .trits import pack_trits, unpack_trits
 
 __all__ = ["pack_matrix", "unpack_matrix"]
 

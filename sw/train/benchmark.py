@@ -9,8 +9,9 @@ import torch
 from trilight.hw.support.boards import board_device
 
 from .corpus import Corpus
+from .options import Options
 from .shape import choose_config
-from .trainer import Options, Trainer
+from .trainer import Trainer
 
 __all__ = ["measure"]
 

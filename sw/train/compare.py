@@ -20,8 +20,9 @@ from trilight.sw.report.releases import load_releases
 
 from .corpus import Corpus
 from .float_file import FORMAT, FloatModel
+from .loss import stateful_loss, windows_loss
+from .options import Options
 from .renamed import RENAMED_OPTIONS
-from .trainer import Options, stateful_loss, windows_loss
 from .work import WEIGHT_BITS, work_per_character
 
 __all__ = ["compare", "quantised", "seed_groups"]

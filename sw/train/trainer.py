@@ -7,96 +7,32 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
-from time import monotonic, process_time
+from time import monotonic
 from typing import Any, Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.sw.errors import CheckpointError, TrainingError
-from trilight.sw.quality.evaluate import WINDOW_CHARACTERS
 
 from .corpus import Corpus
 from .distill import DistillationData
 from .float_file import KINDS
 from .float_network import FloatNetwork, Transformer
 from .network import Network, State
+from .options import Options
 from .reader import Chunk, LineReader, Reader
 
-__all__ = [
-    "NETWORKS",
-    "Options",
-    "Progress",
-    "Trainer",
-    "bf16_is_faster",
-    "characters_in",
-    "compiler_works",
-    "stateful_loss",
-    "windows_loss",
-]
+__all__ = ["NETWORKS", "Progress", "Trainer"]
 
 _VERSION = 4
-_FINAL_RATE = 0.02
 _MATRIX_DIMENSIONS = 2
-_EVALUATED_TOGETHER = 128
 
 NETWORKS: dict[str, type[Network | FloatNetwork | Transformer]] = {
     "ternary": Network, **KINDS}
 """Kinds of network, by name."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """Options that decide the outcome of a training run, besides corpus, shape and teachers."""
-
-    network: str = "ternary"
-    """Kind of network, in ``NETWORKS``."""
-    characters: int = 15_000_000
-    """Characters to train on; the corpus is read again and again."""
-    seed: int = 1
-    batch_size: int = 16
-    """Sequences of the corpus that are read side by side."""
-    synthetic_batch: int = 15
-    """Number of these that are synthetic, if there is synthetic text."""
-    bptt_length: int = 128
-    """Length of truncated backpropagation through time; the state is carried on across it."""
-    optimizer: str = "adamw"
-    """``adamw`` for everything, or ``muon`` for the matrices but the embedding."""
-    learning_rate: float = 5e-3
-    """Highest rate; it rises for ``warmup`` steps, then falls along a cosine."""
-    warmup: int = 100
-    weight_decay: float = 0.05
-    dropout: float = 0.1
-    """Share of a branch's inputs left out, drawn for each chunk."""
-    state_reset: float = 0.0
-    """Probability that the state of a sequence is reset before a chunk, as a device's is."""
-    ternary_threshold: float = 0.5
-    """Ternary threshold: magnitude, in parts of a matrix's mean, below which a weight is 0."""
-    clip: float = 1.0
-    """Largest norm of the gradient."""
-    ema_decay: float = 0.995
-    """Decay of the exponential moving average of the weights, which becomes the model."""
-    label_weight: float = 0.0
-    """Weight, of labelled lines, of the labels in the loss beside all other characters."""
-    bf16: bool = False
-    """True if matrix products run in bfloat16 instead of float32."""
-    compiled: bool = False
-    """True if the network runs as compiled code."""
-
-    @property
-    def steps(self) -> int:
-        """Optimizer steps: whole chunks of ``batch_size * bptt_length`` characters."""
-        return max(1, round(self.characters / (self.batch_size * self.bptt_length)))
-
-    def rate(self, step: int) -> float:
-        """Return the learning rate of a step, counted from 0."""
-        rise = min(1.0, (step + 1) / max(1, min(self.warmup, self.steps // 4)))
-        fall = (1 + math.cos(math.pi * step / self.steps)) / 2
-        return self.learning_rate * rise * (_FINAL_RATE + (1 - _FINAL_RATE) * fall)
 
 
 @dataclass(frozen=True)
@@ -431,87 +367,3 @@ class Trainer:
         return trainer
 
 
-@torch.no_grad()
-def stateful_loss(network: Network | FloatNetwork | Transformer, tokens: NDArray[np.int64], *,
-                  batch_size: int = 64) -> float:
-    """Return a network's mean loss in nats per character, without dropout.
-
-    The tokens are cut and scored as by the protocol ``stateful`` of
-    ``trilight.sw.quality.evaluate``.
-    """
-    length = len(tokens) // batch_size
-    pieces = torch.from_numpy(tokens[:batch_size * length].reshape(batch_size, length).T)
-    pieces = pieces.contiguous().to(network.embedding.device)
-    state, total = network.start(batch_size), 0.0
-    for begin in range(0, length - 1, _EVALUATED_TOGETHER):
-        targets = pieces[begin + 1:begin + _EVALUATED_TOGETHER + 1]
-        logits, state = network(pieces[begin:begin + len(targets)], state)
-        total += functional.cross_entropy(
-            logits.flatten(0, 1), targets.flatten(), reduction="sum").item()
-    return total / ((length - 1) * batch_size)
-
-
-@torch.no_grad()
-def windows_loss(network: Network | FloatNetwork | Transformer, tokens: NDArray[np.int64], *,
-                at_a_time: int = 64) -> float:
-    """Return a network's mean loss in nats per character by the protocol ``windows``."""
-    whole = (len(tokens) - 1) // WINDOW_CHARACTERS * WINDOW_CHARACTERS
-    size = at_a_time * WINDOW_CHARACTERS
-    spans = [(begin, min(begin + size, whole), WINDOW_CHARACTERS)
-             for begin in range(0, whole, size)]
-    if whole < len(tokens) - 1:
-        spans.append((whole, len(tokens) - 1, len(tokens) - 1 - whole))
-    total = 0.0
-    for begin, end, window in spans:
-        inputs, targets = (
-            torch.from_numpy(tokens[begin + shift:end + shift]).view(-1, window).T.contiguous()
-            .to(network.embedding.device) for shift in (0, 1))
-        logits, _ = network(inputs, network.start(inputs.shape[1]))
-        total += functional.cross_entropy(
-            logits.flatten(0, 1), targets.flatten(), reduction="sum").item()
-    return total / (len(tokens) - 1)
-
-
-def compiler_works(device: str) -> bool:
-    """Return whether PyTorch can compile here: on a processor that takes a C++ compiler."""
-    def double(x: Tensor) -> Tensor:
-        return x.sin() * 2
-
-    try:
-        torch.compile(double)(torch.ones(64, device=device))
-    except Exception:  # whatever the compilers of the day raise, training goes on without them
-        return False
-    return True
-
-
-def characters_in(minutes: float, config: ModelConfig, corpus: Corpus, options: Options, *,
-                  device: str = "cpu") -> int:
-    """Return how many characters this machine can train on in a time, from a short trial run."""
-    trial = Trainer(config, corpus, options, device=device)
-    for _ in range(3):
-        trial.advance()
-    began, first = monotonic(), trial.characters
-    for _ in range(20):
-        trial.advance()
-    speed = (trial.characters - first) / (monotonic() - began)
-    return round(speed * minutes * 60)
-
-
-def bf16_is_faster(device: str) -> bool:
-    """Return whether matrix products of the trainer's size run faster in bfloat16 than float32."""
-    if device == "cuda":
-        return True
-    q, weights = torch.ones(2048, 160), torch.ones(160, 160)
-
-    def seconds(dtype: torch.dtype) -> float:
-        a, b = q.to(dtype), weights.to(dtype)
-        times = []
-        for _ in range(20):
-            # Time of the processor, not of the clock: other programs take turns with this one.
-            began = process_time()
-            functional.linear(a, b)
-            times.append(process_time() - began)
-        return min(times)
-
-    # Conversions around each product cost about a quarter of a float32 product.
-    return seconds(torch.bfloat16) < 0.75 * seconds(torch.float32)

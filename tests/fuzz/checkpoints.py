@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from trilight.hw.support.terminal import Console
-from trilight.sw.checkpoint.model import ImportedModel, import_checkpoint
+from trilight.sw.checkpoint.importer import import_checkpoint
+from trilight.sw.checkpoint.model import ImportedModel
 from trilight.sw.checkpoint.reader import Checkpoint
 from trilight.sw.checkpoint.reference import ImportedReference
 from trilight.sw.cli.imported import print_imported

@@ -18,7 +18,7 @@ from trilight.hw.contract.trits import FILE_CODE
 from trilight.hw.flow.build import elaborate
 from trilight.hw.support.boards import board_device
 from trilight.sim.native.compile import NativeBench
-from trilight.sim.verify.soak import Session, SoakOutcome, draw_config, run_model
+from trilight.sim.verify.soak_session import Session, SoakOutcome, draw_config, run_model
 from trilight.sw.errors import ImageError, ModelDoesNotFitError
 from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.image import Image, compile_image

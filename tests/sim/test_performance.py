@@ -24,7 +24,8 @@ from trilight.sw.host.link import Link
 from trilight.sw.host.link import Request as Frame
 from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import Model
-from trilight.sw.report.performance import Schedule, SequenceRequest, predict
+from trilight.sw.report.performance import predict
+from trilight.sw.report.schedule import Schedule, SequenceRequest
 
 DEVICE = board_device()
 

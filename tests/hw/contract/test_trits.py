@@ -7,7 +7,7 @@ import pytest
 
 from trilight.hw.contract.trits import FILE_CODE, TritCode
 from trilight.sw.errors import ModelError
-from trilight.sw.model.model import pack_trits, unpack_trits
+from trilight.sw.model.trits import pack_trits, unpack_trits
 
 CODES = [TritCode(trits) for trits in (2, 3, 4, 5)]
 

@@ -13,7 +13,7 @@ from trilight.hw.imported.scale import RowScale
 from trilight.hw.imported.serial import Divider, SerialMultiplier, SerialShifter, SquareRoot
 from trilight.hw.imported.sigmoid import Sigmoid, sigmoid_tail
 from trilight.sim.imported.blocks import serial_results, stream_results
-from trilight.sw.checkpoint.model import make_matrix
+from trilight.sw.checkpoint.importer import make_matrix
 from trilight.sw.checkpoint.reader import TernaryMatrix
 from trilight.sw.checkpoint.reference import (
     SIGMOID_TAIL,

@@ -35,8 +35,9 @@ from trilight.hw.support.boards import DEFAULT_BOARD
 from trilight.hw.support.tools import python_tool, run_all
 from trilight.sim.bitstream import blocks
 from trilight.sim.bitstream.chip import Chip, Wire, load_chip
+from trilight.sim.bitstream.design import RecoveredDesign
 from trilight.sim.bitstream.image import CRC_TABLE, Image, parse
-from trilight.sim.bitstream.recover import LUT_BITS, RecoveredDesign, recover
+from trilight.sim.bitstream.recover import LUT_BITS, recover
 from trilight.sim.bitstream.target import bitstream_target, recover_hdl
 from trilight.sim.bitstream.verilog import write_verilog
 from trilight.sim.board import VirtualBoard

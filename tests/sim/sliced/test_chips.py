@@ -21,7 +21,8 @@ from trilight.sim.native.compile import RECIPE, NativeBench
 from trilight.sim.native.speed import TOGETHER, compare
 from trilight.sim.sliced.chips import LANES, Chips
 from trilight.sim.sliced.circuit import read_circuit
-from trilight.sim.verify.soak import Campaign, Session, SoakOutcome, soak_together
+from trilight.sim.verify.soak_campaign import Campaign, soak_together
+from trilight.sim.verify.soak_session import Session, SoakOutcome
 from trilight.sw.errors import SimulationError
 from trilight.sw.model.model import Model
 
@@ -202,7 +203,8 @@ def test_a_fault_in_one_lane_stays_there(chips: Chips, seed: int) -> None:
 def test_campaign_of_several_chips(netlist: Hdl, tmp_path: Path,
                                    monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     """Models are given out once each, and an interrupted campaign takes those that are missing."""
-    monkeypatch.setattr("trilight.sim.verify.soak.draw_config", lambda rng, _device: ModelConfig(
+    where = "trilight.sim.verify.soak_session.draw_config"
+    monkeypatch.setattr(where, lambda rng, _device: ModelConfig(
         vocab_size=17, d_model=16, n_layers=1, d_hidden=int(rng.integers(16, 20))))
     path = tmp_path / "soak.jsonl"
     heard: list[int] = []
@@ -221,7 +223,7 @@ def test_difference_ends_the_campaign(netlist: Hdl, tmp_path: Path,
         bench.close()
         raise SimulationError(f"model {number} differs")
 
-    monkeypatch.setattr("trilight.sim.verify.soak.run_model", broken)
+    monkeypatch.setattr("trilight.sim.verify.soak_campaign.run_model", broken)
     with pytest.raises(SimulationError, match="model 0 differs"):
         soak_together(Chips(netlist), Campaign(tmp_path / "soak.jsonl", netlist, seed), 500, 3,
                       lambda _tokens: None)

@@ -28,7 +28,8 @@ from trilight.sw.chain.board import Board, join, main
 from trilight.sw.chain.cut import cut_layers
 from trilight.sw.chain.host import Chain, ChainRunner
 from trilight.sw.chain.link import Assembler, Vector
-from trilight.sw.checkpoint.model import ImportedModel, import_checkpoint
+from trilight.sw.checkpoint.importer import import_checkpoint
+from trilight.sw.checkpoint.model import ImportedModel
 from trilight.sw.checkpoint.reader import Checkpoint
 from trilight.sw.checkpoint.run import open_runner
 from trilight.sw.checkpoint.shape import SHAPES, Shape

@@ -13,7 +13,8 @@ import pytest
 
 from trilight.hw.contract.imported import FORMATS
 from trilight.sw.checkpoint.gguf import open_gguf
-from trilight.sw.checkpoint.model import ImportedModel, import_checkpoint
+from trilight.sw.checkpoint.importer import import_checkpoint
+from trilight.sw.checkpoint.model import ImportedModel
 from trilight.sw.checkpoint.reader import Checkpoint
 from trilight.sw.checkpoint.tensors import open_safetensors
 from trilight.sw.checkpoint.tokens import read_tokenizer

@@ -18,17 +18,15 @@ import pytest
 
 from trilight.hw.contract.imported import FORMATS
 from trilight.sw.checkpoint.acceptance import compare, read_reference
-from trilight.sw.checkpoint.model import (
-    GAINS,
-    ImportedMatrix,
-    ImportedModel,
+from trilight.sw.checkpoint.importer import (
     fixed_point,
     import_checkpoint,
-    is_imported,
     make_matrix,
     mantissa,
     residual_fraction,
 )
+from trilight.sw.checkpoint.layout import GAINS
+from trilight.sw.checkpoint.model import ImportedMatrix, ImportedModel, is_imported
 from trilight.sw.checkpoint.reader import Checkpoint, TernaryMatrix
 from trilight.sw.checkpoint.reference import (
     SIGMOID_TAIL,

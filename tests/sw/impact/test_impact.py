@@ -20,8 +20,8 @@ from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.model import Model
 from trilight.sw.power.activity import Activity
 from trilight.sw.power.estimate import Interval, estimate_power
-from trilight.sw.report.performance import Schedule, SequenceRequest
 from trilight.sw.report.releases import Release, load_releases
+from trilight.sw.report.schedule import Schedule, SequenceRequest
 
 CODECARBON = """
 timestamp,project_name,run_id,experiment_id,duration,emissions,emissions_rate,cpu_power,

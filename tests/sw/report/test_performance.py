@@ -12,7 +12,8 @@ from trilight.sw.cli.app import main
 from trilight.sw.errors import PerformanceError
 from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.model import Model
-from trilight.sw.report.performance import Schedule, SequenceRequest, predict
+from trilight.sw.report.performance import predict
+from trilight.sw.report.schedule import Schedule, SequenceRequest
 
 DEVICE = board_device()
 

@@ -21,7 +21,8 @@ def torch_side() -> SimpleNamespace:
                                                 "trilight[train]")
     from trilight.sw.cli.train_targets import prepare_targets
     from trilight.sw.train.float_network import FloatNetwork
-    from trilight.sw.train.trainer import Options, Trainer
+    from trilight.sw.train.options import Options
+    from trilight.sw.train.trainer import Trainer
 
     torch.set_num_threads(1)
     return SimpleNamespace(torch=torch, prepare_targets=prepare_targets,

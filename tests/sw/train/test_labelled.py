@@ -18,8 +18,9 @@ WEIGHT = 4.0
 def torch_side() -> SimpleNamespace:
     torch = pytest.importorskip("torch", reason="training needs PyTorch: pip install "
                                                 "'trilight[train]'")
+    from trilight.sw.train.options import Options
     from trilight.sw.train.reader import LineReader
-    from trilight.sw.train.trainer import Options, Trainer
+    from trilight.sw.train.trainer import Trainer
 
     torch.set_num_threads(1)
     return SimpleNamespace(LineReader=LineReader, Options=Options, Trainer=Trainer)

@@ -28,15 +28,15 @@ def t() -> SimpleNamespace:
     """What needs PyTorch; tests are skipped where it is missing."""
     torch = pytest.importorskip("torch", reason="training needs PyTorch: pip install "
                                                 "'trilight[train]'")
-    from trilight.sw.train import distill, float_file, trainer
+    from trilight.sw.train import distill, float_file, loss, options, trainer
 
     torch.set_num_threads(1)
     return SimpleNamespace(
         torch=torch, KINDS=float_file.KINDS, FloatModel=float_file.FloatModel,
         FloatPredictor=float_file.FloatPredictor, DistillationData=distill.DistillationData,
         generate_synthetic=distill.generate_synthetic, soft_targets=distill.soft_targets,
-        Options=trainer.Options, Trainer=trainer.Trainer, windows_loss=trainer.windows_loss,
-        stateful_loss=trainer.stateful_loss)
+        Options=options.Options, Trainer=trainer.Trainer, windows_loss=loss.windows_loss,
+        stateful_loss=loss.stateful_loss)
 
 
 @pytest.fixture

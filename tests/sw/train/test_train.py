@@ -68,11 +68,22 @@ def torch_side() -> SimpleNamespace:
     """What needs PyTorch; tests that use it are skipped where it is missing."""
     torch = pytest.importorskip("torch", reason="training needs PyTorch: pip install "
                                                 "'trilight[train]'")
-    from trilight.sw.train import distill, float_file, float_network, network, reader, trainer
+    from trilight.sw.train import (
+        distill,
+        float_file,
+        float_network,
+        loss,
+        machine,
+        network,
+        options,
+        reader,
+        trainer,
+    )
 
     torch.set_num_threads(1)
     return SimpleNamespace(torch=torch, float_file=float_file, float_network=float_network,
-                           distill=distill, network=network, reader=reader, trainer=trainer)
+                           distill=distill, network=network, reader=reader, trainer=trainer,
+                           loss=loss, machine=machine, options=options)
 
 
 # Corpus
@@ -307,7 +318,7 @@ def test_network_agrees_with_the_integer_reference(torch_side: SimpleNamespace) 
 
 def options(torch_side: SimpleNamespace, **changes: object) -> object:
     settings = {"characters": 60 * 16 * 32, "bptt_length": 32, "seed": 7, **changes}
-    return torch_side.trainer.Options(**settings)
+    return torch_side.options.Options(**settings)
 
 
 def small_config(corpus: Corpus) -> ModelConfig:
@@ -320,7 +331,7 @@ def test_training_lowers_the_loss_and_integers_follow(
     config = small_config(corpus)
     trainer = torch_side.trainer.Trainer(
         config, corpus, options(torch_side, characters=120_000, optimizer=optimizer))
-    measure = torch_side.trainer.stateful_loss
+    measure = torch_side.loss.stateful_loss
     before = measure(trainer.result(), corpus.held_out)
     losses: list[float] = []
     assert trainer.run(report=lambda now: losses.append(now.loss), stop=lambda: False)
@@ -481,7 +492,7 @@ def test_loss_that_is_no_number_ends_the_training(
 
 
 def test_learning_rate_rises_then_falls(torch_side: SimpleNamespace) -> None:
-    chosen = torch_side.trainer.Options(characters=1000 * 16 * 128)
+    chosen = torch_side.options.Options(characters=1000 * 16 * 128)
     rates = [chosen.rate(step) for step in range(chosen.steps)]
     top = rates.index(max(rates))
     assert top == chosen.warmup - 1
@@ -532,7 +543,7 @@ def test_command_refuses_before_it_trains(
 def test_command_warns_of_products_that_are_emulated(
         torch_side: SimpleNamespace, text: Path, tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch, *, faster: bool) -> None:
-    monkeypatch.setattr(torch_side.trainer, "bf16_is_faster", lambda device: faster)
+    monkeypatch.setattr(torch_side.machine, "bf16_is_faster", lambda device: faster)
     result = run_command("--corpus", text, "--out", tmp_path / "m.safetensors",
                          "--characters", 2048, *SHAPE[:-1], "bf16")
     assert result.exit_code == 0
@@ -664,6 +675,6 @@ def test_muon_makes_steps_without_a_direction_of_their_own(
 
 def test_minutes_become_characters(torch_side: SimpleNamespace, corpus: Corpus) -> None:
     arguments = (small_config(corpus), corpus, options(torch_side))
-    per_minute = torch_side.trainer.characters_in(1.0, *arguments)
+    per_minute = torch_side.machine.characters_in(1.0, *arguments)
     assert per_minute > 0
-    assert torch_side.trainer.characters_in(50.0, *arguments) > 5 * per_minute
+    assert torch_side.machine.characters_in(50.0, *arguments) > 5 * per_minute
