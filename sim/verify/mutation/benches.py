@@ -28,6 +28,7 @@ from trilight.sim.bench.build import (
 )
 from trilight.sim.verify.journal import Journal
 from trilight.sw.errors import SimulationError
+from trilight.sw.records import read_record
 
 from .child import in_child
 from .equivalence import PROOF, prove
@@ -55,21 +56,12 @@ Finished = Callable[[Fate], None]
 
 @dataclass(frozen=True, eq=False)
 class _Bench:
-    """A bench and its mutants.
-
-    Parameters
-    ----------
-    name : str
-    prepared : Prepared
-    design : callable
-        Makes of Verilog what the bench drives.
-    environment : mapping
-        Variables for the bench.
-    """
+    """A bench and its mutants."""
 
     name: str
     prepared: Prepared
     design: Callable[[str], BenchDesign]
+    """Makes of Verilog what the bench drives."""
     environment: Mapping[str, str]
 
     @property
@@ -116,16 +108,16 @@ class BenchCampaign:
 
     Parameters
     ----------
-    board : BoardDesign
+    board
         For the bench of the whole chip.
-    number : int
+    number
         How many mutants, of all benches.
-    seed : int
-        What their choice and the benches' data follow from.
-    folder : pathlib.Path
+    seed
+        Seed of their choice and of the benches' data.
+    folder
         Where results are kept.
-    names : collection of str
-        Of the benches that are asked; by default all.
+    names
+        Benches that are asked; by default all.
     """
 
     def __init__(self, board: BoardDesign, *, number: int, seed: int, folder: Path,
@@ -158,14 +150,10 @@ class BenchCampaign:
             group = [mutant for of, mutant in self.mutants if of is bench]
             self._ask_all(bench, group)
             for mutant in group:
-                fate = self._fate(bench, mutant)
-                finished(fate)
-                fates.append(fate)
+                kept = self.journal.results[f"{bench.name} {mutant.mutation}"]
+                fates.append(read_record(Fate, kept, SimulationError, "fate of a mutant"))
+                finished(fates[-1])
         return fates
-
-    def _fate(self, bench: _Bench, mutant: Mutant) -> Fate:
-        fields = self.journal.results[f"{bench.name} {mutant.mutation}"]
-        return Fate(**fields | {"sources": tuple(fields["sources"])})
 
     def _keep(self, bench: _Bench, mutant: Mutant, verdict: str, by: str, how: str = "") -> None:
         fate = Fate(bench.module(mutant), mutant.mutation, mutant.sources, verdict, by, how)

@@ -15,6 +15,7 @@ from trilight.hw.support.tools import Progress, no_progress
 from trilight.sim.native.compile import NativeBench
 from trilight.sim.verify.journal import Journal
 from trilight.sw.errors import SimulationError
+from trilight.sw.records import read_record
 
 from .child import in_child
 from .dialogue import Replay
@@ -39,31 +40,11 @@ Finished = Callable[["MutantOutcome"], None]
 
 
 @dataclass(frozen=True)
-class MutantOutcome:
-    """Verdict on a mutant.
+class MutantOutcome(Fate):
+    """Verdict on a mutant, and the parts of the regression that gave it."""
 
-    Parameters
-    ----------
-    mutation : str
-        See ``Mutant``.
-    sources : tuple of str
-    module : str
-    verdict : {"killed", "survived", "equivalent"}
-    by : str
-        Where it was first seen, or by what it is proved equivalent.
-    how : str
-        What was different.
-    parts : tuple of str
-        Digests of the parts of the regression that it was asked; the last one killed it, if any.
-    """
-
-    mutation: str
-    sources: tuple[str, ...]
-    module: str
-    verdict: str
-    by: str
-    how: str
-    parts: tuple[str, ...]
+    parts: tuple[str, ...] = ()
+    """Digests of the parts that it was asked; the last one killed it, if any."""
 
 
 class Campaign:
@@ -71,17 +52,16 @@ class Campaign:
 
     Parameters
     ----------
-    board : BoardDesign
-    number : int
+    number
         About how many mutants.
-    seed : int
-        What their choice and the regression's data follow from.
-    folder : pathlib.Path
+    seed
+        Seed of their choice and of the regression's data.
+    folder
         Where results are kept.
-    thorough : bool
+    thorough
         See ``program.record``.
-    mutants : sequence of Mutant, optional
-        These instead.
+    mutants
+        These instead of ``number`` chosen ones.
     """
 
     def __init__(self, board: BoardDesign, *, number: int, seed: int, folder: Path,
@@ -99,10 +79,8 @@ class Campaign:
             self.mutants = list(mutants)
         self.journal = Journal(folder / f"gateware-{self.prepared.sha256[:16]}.jsonl",
                                {"prepared_sha256": self.prepared.sha256})
-        self.outcomes = {
-            mutation: MutantOutcome(**fields | {name: tuple(fields[name])
-                                                for name in ("sources", "parts")})
-            for mutation, fields in self.journal.results.items()}
+        self.outcomes = {mutation: read_record(MutantOutcome, kept, SimulationError, "outcome")
+                         for mutation, kept in self.journal.results.items()}
 
     def keep(self, outcome: MutantOutcome) -> None:
         """Write an outcome down; a later one of the same mutant takes its place."""
@@ -110,20 +88,11 @@ class Campaign:
         self.journal.keep(outcome.mutation, asdict(outcome))
 
     def run(self, finished: Finished = lambda outcome: None,
-            limit: int | None = None) -> list[Fate]:
+            limit: int | None = None) -> list[MutantOutcome]:
         """Ask every mutant whose outcome is not known yet, and prove equivalence where it can be.
 
-        Parameters
-        ----------
-        finished : callable
-            Called with each outcome, known before or not.
-        limit : int, optional
-            Only that many mutants, from the first on.
-
-        Returns
-        -------
-        list of Fate
-            Of these mutants.
+        ``finished`` is called with each outcome, known before or not; with a ``limit`` only so many
+        mutants are asked, from the first on.
 
         Raises
         ------
@@ -145,8 +114,7 @@ class Campaign:
                 self._ask_all(bench, group, parts)
             for mutant in group:
                 finished(self.outcomes[mutant.mutation])
-        return [Fate(each.module, each.mutation, each.sources, each.verdict, each.by, each.how)
-                for each in (self.outcomes[mutant.mutation] for mutant in mutants)]
+        return [self.outcomes[mutant.mutation] for mutant in mutants]
 
     def _ask_all(
         self, bench: NativeBench, group: Sequence[Mutant], parts: Sequence[ProgramPart]
@@ -183,9 +151,9 @@ class Campaign:
             # Before there is a model, a fault outside of the core shows in less time.
             asked.sort(key=lambda part: part.name != LINK)
         by, how, reached = _ask(bench, number, asked)
-        self.keep(MutantOutcome(mutant.mutation, mutant.sources, mutant.module,
-                          "killed" if how else "survived", by, how,
-                          tuple(part.sha256 for part in [*passed, *asked[:reached + 1]])))
+        self.keep(MutantOutcome(mutant.module, mutant.mutation, mutant.sources,
+                                "killed" if how else "survived", by, how,
+                                tuple(part.sha256 for part in [*passed, *asked[:reached + 1]])))
 
     def _known(self, mutant: Mutant, parts: Sequence[ProgramPart]) -> bool:
         """Whether the regression has to say no more than it has said."""

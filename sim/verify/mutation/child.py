@@ -12,7 +12,7 @@ from trilight.sw.errors import SimulationError
 __all__ = ["in_child"]
 
 WALL_SECONDS = 3600
-"""Time after which a process that waits for something is given up, and the campaign with it."""
+"""Time limit of a process that waits for something; after it the campaign ends with an error."""
 
 CRASHES = frozenset({signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV, signal.SIGXCPU})
 """Exits of a simulator that does not settle, or that takes too much of the processor's time."""
@@ -21,12 +21,8 @@ CRASHES = frozenset({signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEG
 def in_child(work: Callable[[], Any], cpu_seconds: int) -> Any | None:
     """Return what ``work`` returns in a fork of this process; ``None`` if that crashed.
 
-    Parameters
-    ----------
-    work : callable
-        Returns something for JSON; what it prints is dropped.
-    cpu_seconds : int
-        Of the processor, for it and for each process that it starts.
+    ``work`` returns something for JSON; what it prints is dropped. It may take ``cpu_seconds`` of
+    the processor, and so may each process that it starts.
 
     Raises
     ------

@@ -7,7 +7,7 @@ recorded would have failed that comparison.
 
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -61,49 +61,29 @@ SLACK = 1000
 
 
 
-
 @dataclass(frozen=True)
 class Exchange:
-    """Something that the host sends, and all that follows from it.
-
-    Parameters
-    ----------
-    what : str
-        For people.
-    data : bytes
-        Sent at once.
-    settles : bool
-        Whether to wait until the chip has nothing more to do, or for a response only.
-    frames : tuple of Frame
-        Responses and events that must come.
-    traces : dict of str to int64 array
-        Values that must be seen, by trace.
-    cycles : int
-        How long it took.
-    bit : float
-        Length of the host's bits, as a share of the chip's.
-    reset : int
-        After how many cycles the chip is reset, which ends the exchange; 0 for not at all.
-    """
+    """Something that the host sends, and all that follows from it."""
 
     what: str
+    """Title, for people."""
     data: bytes
+    """Bytes that are sent at once."""
     settles: bool
+    """True to wait until the chip has nothing more to do, else for a response only."""
     frames: tuple[Frame, ...]
+    """Responses and events that must come."""
     traces: dict[str, NDArray[np.int64]]
+    """Values that must be seen, by trace."""
     cycles: int
     bit: float = 1.0
+    """Length of the host's bits, as a share of the chip's."""
     reset: int = 0
+    """Cycles after which the chip is reset, which ends the exchange; 0 for not at all."""
 
 
 class _Chip:
-    """A design with its traces watched.
-
-    Attributes
-    ----------
-    logit_cycles : uint64 array
-        Cycles of the logits that were taken last.
-    """
+    """A design with its traces watched; ``logit_cycles`` are of the logits that came last."""
 
     def __init__(self, bench: NativeBench) -> None:
         self.bench = bench
@@ -157,13 +137,7 @@ def _in_order(frames: Iterable[Frame]) -> dict[int, list[Frame]]:
 
 
 class Replay:
-    """Replay of what was recorded to a mutant.
-
-    Parameters
-    ----------
-    bench : NativeBench
-        Just started.
-    """
+    """Replay of what was recorded to a mutant, which has just been started."""
 
     def __init__(self, bench: NativeBench) -> None:
         self._chip = _Chip(bench)
@@ -205,32 +179,17 @@ class Replay:
         return "damaged frame" if chip.reader.damaged else ""
 
 
-@dataclass
-class _Expected:
+class _Expected(dict[str, list[int]]):
     """Takes what the reference expects of the traces."""
 
-    values: dict[str, list[int]] = field(default_factory=lambda: {name: [] for name in TRACES})
-
     def expect(self, name: str, values: Iterable[Any]) -> None:
-        self.values[name] += [int(value) for value in values]
-
-    def take(self) -> dict[str, list[int]]:
-        taken, self.values = self.values, {name: [] for name in TRACES}
-        return taken
+        self.setdefault(name, []).extend(int(value) for value in values)
 
 
 class Recorder:
     """A host whose words and responses are kept, and compared with the reference.
 
-    Parameters
-    ----------
-    bench : NativeBench
-        The design without a fault, just made.
-
-    Raises
-    ------
-    SimulationError
-        From every method: the design is not what the reference is.
+    Every method raises ``SimulationError`` if the design is not what the reference is.
     """
 
     LONGEST = 50_000_000
@@ -277,16 +236,21 @@ class Recorder:
 
     def _compare_traces(self, what: str, exchanges: Iterable[Exchange]) -> None:
         seen = [exchange.traces for exchange in exchanges]
-        for name, expected in self._expected.take().items():
-            if np.concatenate([traces[name] for traces in seen]).tolist() != expected:
+        for name in TRACES:
+            if np.concatenate([traces[name] for traces in seen]).tolist() != (
+                    self._expected.pop(name, [])):
                 raise SimulationError(f"{what}: trace {name} is not that of the reference")
+
+    def _next(self) -> int:
+        """Sequence number of the next frame."""
+        self._sequence = self._sequence % 255 + 1
+        return self._sequence
 
     def request(self, command: int, payload: bytes = b"", *, what: str = "",
                 sequence: int | None = None, settles: bool = False,
                 result: int = Result.OK, bit: float = 1.0) -> bytes:
         """Make a request with this result; return the response's payload."""
-        if sequence is None:
-            sequence = self._sequence = self._sequence % 255 + 1
+        sequence = self._next() if sequence is None else sequence
         what = what or f"command {command}"
         frames = self.send(what, encode_frame(Frame(sequence, command, payload)), settles, bit)
         responses = [frame for frame in frames if frame.command & RESPONSE]
@@ -367,23 +331,13 @@ class Recorder:
             meanwhile: bytes = b"") -> bytes:
         """Run to the end; compare stages, events, counters, positions and tapes.
 
-        Parameters
-        ----------
-        number : int
-            Of the device's sequence; ``sequence`` is that of the frame.
-        meanwhile : bytes
-            Sent right after; any event may then be kept so long by responses that the next of its
-            sequence is not sent.
-
-        Returns
-        -------
-        bytes
-            The frame that began it.
+        ``number`` is of the device's sequence, ``sequence`` that of the frame. Bytes to be sent
+        ``meanwhile`` may keep any event so long by responses that the next of its sequence is not
+        sent. Returns the frame that began the run.
         """
         assert self.device is not None
         events = self.device.run(flags, n_feed, n_generate, temperature, seed, number)
-        if sequence is None:
-            sequence = self._sequence = self._sequence % 255 + 1
+        sequence = self._next() if sequence is None else sequence
         frame = encode_frame(Frame(sequence, Command.RUN, RUN.pack(
             flags, number, n_feed, n_generate, temperature, seed)))
         frames = self.send(f"{self.name}: run", frame + meanwhile, settles=True)
@@ -412,16 +366,12 @@ class Recorder:
                     seed: int, meanwhile: Callable[[bytes], None]) -> None:
         """Begin a run of sequence 0, do something, stop it; compare what it did until then.
 
-        Parameters
-        ----------
-        meanwhile : callable
-            Makes requests; called with the frame that began the run.
+        ``meanwhile`` makes requests; it is called with the frame that began the run.
         """
         assert self.device is not None
         begun = len(self.exchanges)
         self._checking = False
-        self._sequence = self._sequence % 255 + 1
-        frame = encode_frame(Frame(self._sequence, Command.RUN, RUN.pack(
+        frame = encode_frame(Frame(self._next(), Command.RUN, RUN.pack(
             flags, 0, n_feed, n_generate, temperature, seed)))
         self.send(f"{self.name}: run", frame)
         meanwhile(frame)

@@ -200,25 +200,22 @@ def campaign(folder: Path, number: int, seed: int, processes: int = 1,
 
     Parameters
     ----------
-    folder : pathlib.Path
+    folder
         Where results are kept.
-    number : int
+    number
         How many; fewer are the first of more.
-    seed : int
-    processes : int
+    processes
         Mutants at once.
-    part : str
-        Of ``PARTS``.
-    each : int, optional
+    part
+        One of ``PARTS``.
+    each
         As many of each module, in place of ``number`` of all.
-    only : sequence of str
+    only
         Modules of the part; all if there are none.
 
     Returns
     -------
-    fates : list of Fate
-    chosen : int
-        How many there are to choose from.
+    The fates, and how many mutants there are to choose from.
 
     Raises
     ------

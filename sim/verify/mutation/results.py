@@ -1,13 +1,16 @@
 """Results of a campaign by module: for people, and as JSON."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+
+from trilight.sw.errors import SimulationError
+from trilight.sw.records import read_record
+from trilight.sw.report.summary import write_topic
 
 __all__ = ["Fate", "asked_again", "document", "summarise", "survivors", "table"]
 
@@ -16,29 +19,20 @@ VERDICTS = ("killed", "equivalent", "survived")
 
 @dataclass(frozen=True)
 class Fate:
-    """A mutant and what became of it.
-
-    Parameters
-    ----------
-    module : str
-        What was mutated.
-    mutation : str
-        The fault.
-    sources : tuple of str
-        File and line, from the repository's root.
-    verdict : {"killed", "equivalent", "survived"}
-    by : str
-        Where it was first seen, or by what it is proved equivalent.
-    how : str
-        What was different.
-    """
+    """A mutant and what became of it."""
 
     module: str
+    """Module, or source of the host, that was mutated."""
     mutation: str
+    """The fault."""
     sources: tuple[str, ...]
+    """File and line, from the repository's root."""
     verdict: str
+    """One of ``VERDICTS``."""
     by: str = ""
+    """Check that saw it first, or proof that it is equivalent."""
     how: str = ""
+    """The difference that was seen."""
 
 
 def _count(fates: Iterable[Fate]) -> dict[str, Any]:
@@ -60,14 +54,11 @@ def document(fates: Sequence[Fate], *, chosen: int, seed: int, command: str,
 
     Parameters
     ----------
-    fates : sequence of Fate
-        Of the mutants that were tried.
-    chosen : int
-        How many were chosen.
-    seed : int
-    command : str
-        What made it.
-    design : JSON-able
+    fates
+        Mutants that were tried, out of ``chosen``.
+    command
+        Command that made it.
+    design
         Added as they are.
     """
     modules = sorted({fate.module for fate in fates})
@@ -82,12 +73,16 @@ def document(fates: Sequence[Fate], *, chosen: int, seed: int, command: str,
                     for module in modules},
         "killed_by": dict(sorted(Counter(
             fate.by for fate in fates if fate.verdict == "killed" and fate.by).items())),
-        "not_killed": [asdict(fate) for fate in fates if fate.verdict != "killed"],
+        "not_killed": [_entry(fate) for fate in fates if fate.verdict != "killed"],
     }
 
 
+def _entry(fate: Fate) -> dict[str, Any]:
+    return {field.name: getattr(fate, field.name) for field in fields(Fate)}
+
+
 def _not_killed(found: dict[str, Any]) -> list[Fate]:
-    return [Fate(**fate | {"sources": tuple(fate["sources"])}) for fate in found["not_killed"]]
+    return [read_record(Fate, fate, SimulationError, "mutant") for fate in found["not_killed"]]
 
 
 def survivors(found: dict[str, Any]) -> list[Fate]:
@@ -98,14 +93,8 @@ def survivors(found: dict[str, Any]) -> list[Fate]:
 def asked_again(found: dict[str, Any], fates: Sequence[Fate]) -> dict[str, Any]:
     """The figures of ``document`` after survivors were asked by a regression that says more.
 
-    What was killed stays so: nothing that the regression said has been taken away.
-
-    Parameters
-    ----------
-    found : JSON-able
-        From ``document``.
-    fates : sequence of Fate
-        Of its survivors, anew.
+    What was killed stays so: nothing that the regression said has been taken away. ``fates`` are
+    those of the survivors, again.
     """
     now = {fate.mutation: fate for fate in fates}
     left = [fate for before in _not_killed(found)
@@ -122,19 +111,15 @@ def asked_again(found: dict[str, Any], fates: Sequence[Fate]) -> dict[str, Any]:
         "all": counts(found["all"]),
         "modules": {name: counts(before, name) for name, before in found["modules"].items()},
         "killed_by": dict(sorted(killed_by.items())),
-        "not_killed": [asdict(fate) for fate in left],
+        "not_killed": [_entry(fate) for fate in left],
     }
 
 
-def summarise(found: dict[str, Any], path: Path) -> None:
-    """Write a topic of the summary at the end of a CI run, whole or not at all."""
-    counts = found["all"]
-    rows = [[verdict, counts[verdict], "mutants"] for verdict in ("tried", *VERDICTS)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    work = path.with_suffix(".new")
-    work.write_text(json.dumps({"title": "Mutants", "rows": rows, "seed": found["seed"],
-                                "command": found["command"]}))
-    work.replace(path)
+def summarise(found: dict[str, Any], folder: Path) -> None:
+    """Leave a topic for the summary at the end of a CI run."""
+    write_topic("mutation", "Mutants", [(verdict, found["all"][verdict], "mutants")
+                                        for verdict in ("tried", *VERDICTS)],
+                seed=found["seed"], command=found["command"], folder=folder)
 
 
 def table(found: dict[str, Any], title: str) -> Table:

@@ -48,7 +48,7 @@ def sample(campaign: Campaign) -> list[MutantOutcome]:
 def test_sample_is_killed(campaign: Campaign, root: Path) -> None:
     fates = campaign.run(limit=SAMPLE)
     found = document(fates, chosen=len(campaign.mutants), seed=SEED, command="make test")
-    summarise(found, root / "build" / "ci" / "mutation.json")
+    summarise(found, root / "build" / "ci")
     alive = "\n".join(f"{fate.mutation} {' '.join(fate.sources)}"
                       for fate in fates if fate.verdict == "survived")
     assert found["all"]["tried"] == SAMPLE
