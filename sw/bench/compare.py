@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .boundaries import BOUNDARIES
-from .figures import ends
+from .figures import BOUNDARIES, ends
 
 __all__ = ["compare_rival", "compare_systems"]
 

@@ -1,13 +1,52 @@
-"""Arithmetic on figures that keeps unit, origin and limits with the number."""
+"""Figures: boundaries, arithmetic that keeps unit, origin and limits, and numbers for people."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from trilight.sw.power import Interval
+from trilight.sw.report.display import format_number
 from trilight.sw.report.figures import Figure
 
-__all__ = ["ends", "limits", "origin", "read_figure", "reciprocal", "scaled"]
+__all__ = ["BOUNDARIES", "Boundary", "ends", "limits", "origin", "read_figure", "reciprocal",
+           "scaled", "span", "with_prefix"]
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """Boundary of a figure: what is inside, and what of the same system is outside."""
+
+    title: str
+    included: tuple[str, ...]
+    excluded: tuple[str, ...]
+
+
+BOUNDARIES = {
+    "fpga_core": Boundary(
+        "FPGA core rails", ("VCC", "VCCPLL"),
+        ("I/O banks", "regulator losses", "flash", "USB bridge", "LEDs", "host")),
+    "fpga_rails": Boundary(
+        "all FPGA rails", ("VCC", "VCCPLL", "VCCIO"),
+        ("regulator losses", "flash", "USB bridge", "LEDs", "host")),
+    "fpga": Boundary(
+        "FPGA chip", ("the FPGA, which rails is not told",),
+        ("regulator losses", "memory beside the FPGA", "host")),
+    "asic": Boundary(
+        "chip alone", ("the chip",), ("memory beside it", "regulator losses", "host")),
+    "board": Boundary(
+        "board supply", ("everything that the board's supply feeds",), ("host",)),
+    "module": Boundary(
+        "computer module", ("processor", "memory", "regulators of the module"),
+        ("carrier board", "power supply")),
+    "host": Boundary(
+        "processor packages", ("the processor packages, or their cores where it says so",),
+        ("memory", "mainboard", "power supply")),
+    "gpu": Boundary(
+        "graphics card", ("GPU", "its memory"), ("host", "power supply")),
+}
+"""Boundaries by name."""
+
+_PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"))
 
 
 def read_figure(data: Mapping[str, Any]) -> Figure:
@@ -62,3 +101,16 @@ def origin(figure: Mapping[str, Any]) -> str | None:
         return f"{figure['provenance']}, uncalibrated"
     provenance: str | None = figure["provenance"]
     return provenance
+
+
+def with_prefix(low: float, unit: str, high: float | None = None) -> str:
+    """A number or a range, with the prefix that keeps it from 1 to 1000: ``9.3 to 17 µJ``."""
+    largest = low if high is None else high
+    factor, prefix = next(((f, p) for f, p in _PREFIXES if abs(largest) >= f), (1.0, ""))
+    return f"{span(low / factor, largest / factor)} {prefix}{unit}"
+
+
+def span(low: float, high: float) -> str:
+    """A range, as one number if both ends read the same."""
+    ends = format_number(low), format_number(high)
+    return ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"

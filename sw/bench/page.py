@@ -9,11 +9,9 @@ from markupsafe import Markup
 from trilight.hw.support.terminal import shown
 from trilight.sw.report.display import format_number
 
-from .boundaries import BOUNDARIES
-from .figures import limits, origin
+from .figures import BOUNDARIES, limits, origin, span, with_prefix
 from .plots import NARROW, PLOTS, WIDE
 from .terminal import headline
-from .units import span, with_prefix
 
 __all__ = ["render_page"]
 

@@ -18,9 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from .boundaries import BOUNDARIES
-from .figures import ends, limits
-from .units import with_prefix
+from .figures import BOUNDARIES, ends, limits, with_prefix
 
 __all__ = ["NARROW", "PLOTS", "WIDE", "Plot"]
 

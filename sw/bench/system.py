@@ -14,10 +14,8 @@ from trilight.sw.power import Activity, estimate_power
 from trilight.sw.power.estimate import ACTIVITY
 from trilight.sw.report.figures import Figure, Provenance
 
-from .baselines import BaselineInfo
-from .boundaries import BOUNDARIES
-from .figures import read_figure, reciprocal, scaled
-from .host import host_processor
+from .baselines import BaselineInfo, host_processor
+from .figures import BOUNDARIES, read_figure, reciprocal, scaled
 from .parts import energy_by_part
 
 __all__ = ["AssumedPower", "Carbon", "Expected", "device_system", "is_simulated", "local_system"]

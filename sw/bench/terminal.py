@@ -12,9 +12,15 @@ from rich.table import Table
 from trilight.hw.support.terminal import Console
 from trilight.sw.report.display import format_number
 
-from .boundaries import BOUNDARIES
-from .figures import limits, origin, read_figure, scaled
-from .units import span, with_prefix
+from .figures import (
+    BOUNDARIES,
+    limits,
+    origin,
+    read_figure,
+    scaled,
+    span,
+    with_prefix,
+)
 
 __all__ = ["headline", "print_document", "print_field"]
 

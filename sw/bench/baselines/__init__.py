@@ -4,19 +4,30 @@ Each module holds a ``Baseline``; ``baseline_names`` lists those that can be ask
 generates tokens with the sampler of the device, so that exact arithmetic gives exact text.
 """
 
+import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import Literal, Protocol
 
 from trilight.hw.support.extras import pip_install
 from trilight.sw.errors import BenchError
 from trilight.sw.model.model import Model
 
-from ..host import host_processor
 from ..runner import Generator
 
-__all__ = ["Baseline", "BaselineInfo", "baseline_names", "open_baseline"]
+__all__ = ["Baseline", "BaselineInfo", "baseline_names", "host_processor", "open_baseline"]
+
+
+def host_processor() -> str:
+    """Name of this computer's processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 Numba hands LLVM plain loops, which become vector instructions of this very processor. A matrix is
 held by columns, so that a loop over rows adds ``x[column]`` times a column of trits in 16-bit
-lanes: wide enough by the number formats, and free of sums across lanes.
+lanes: wide enough by the number formats, and free of sums across lanes. The forward pass is written
+once more for speed alone: several times that of the exported C.
 """
 
 from collections.abc import Sequence

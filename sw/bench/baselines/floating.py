@@ -5,7 +5,8 @@ those of the integers do, which the model was trained with, but nothing is round
 therefore leaves that of the integers after some tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +21,7 @@ from trilight.sw.errors import BenchError
 from trilight.sw.model.model import Layer, Matrix, Model
 
 from . import BaselineInfo
-from .stepwise import generate
+from .stepwise import StepwiseBaseline
 
 __all__ = ["CudaBaseline", "FloatBaseline", "Network", "Stepper"]
 
@@ -150,27 +151,25 @@ class Stepper:
         return logits
 
 
-class FloatBaseline:
+class FloatBaseline(StepwiseBaseline):
     """The model as PyTorch runs it for inference."""
 
     def __init__(self, model: Model, place: str = "cpu") -> None:
-        self._stepper = Stepper(Network(model).to(place))
+        super().__init__(Stepper(Network(model).to(place)))
+
+    @contextmanager
+    def one_thread(self) -> Iterator[None]:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
 
     @property
     def info(self) -> BaselineInfo:
         return BaselineInfo(name="torch", arithmetic="float32",
                             software={"torch": torch.__version__})
-
-    def generate(self, prompt: Sequence[int], *, tokens: int, temperature: float,
-                 seed: int) -> list[int]:
-        threads = torch.get_num_threads()
-        # Products this small are slower on several threads.
-        torch.set_num_threads(1)
-        try:
-            return generate(self._stepper, prompt, tokens=tokens, temperature=temperature,
-                            seed=seed)
-        finally:
-            torch.set_num_threads(threads)
 
 
 class CudaBaseline(FloatBaseline):

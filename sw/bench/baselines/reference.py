@@ -1,6 +1,6 @@
 """Baseline ``numpy``: the integer reference, one stream."""
 
-from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from importlib.metadata import version
 from typing import Any
 
@@ -11,7 +11,7 @@ from trilight.sw.model.model import Model
 from trilight.sw.reference.model import ReferenceModel
 
 from . import BaselineInfo
-from .stepwise import generate
+from .stepwise import StepwiseBaseline
 
 __all__ = ["ReferenceBaseline", "Stepper"]
 
@@ -31,21 +31,17 @@ class Stepper:
         return logits
 
 
-class ReferenceBaseline:
+class ReferenceBaseline(StepwiseBaseline):
     """The reference whose integers every target must give."""
 
     def __init__(self, model: Model) -> None:
-        self._stepper = Stepper(model)
+        super().__init__(Stepper(model))
+
+    def one_thread(self) -> AbstractContextManager[object]:
+        return threadpool_limits(1, "blas")
 
     @property
     def info(self) -> BaselineInfo:
         return BaselineInfo(
             name="numpy", arithmetic="integers (products as exact float32 in BLAS)",
             software={"numpy": version("numpy")})
-
-    def generate(self, prompt: Sequence[int], *, tokens: int, temperature: float,
-                 seed: int) -> list[int]:
-        # Products this small are slower on several threads.
-        with threadpool_limits(1, "blas"):
-            return generate(self._stepper, prompt, tokens=tokens, temperature=temperature,
-                            seed=seed)

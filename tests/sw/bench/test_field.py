@@ -7,8 +7,8 @@ import pytest
 
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.support.terminal import Console
-from trilight.sw.bench.boundaries import BOUNDARIES
 from trilight.sw.bench.field import STATUSES, Rival, load_field, rival_entry
+from trilight.sw.bench.figures import BOUNDARIES
 from trilight.sw.bench.ours import entry_of_release
 from trilight.sw.bench.terminal import DISPENSABLE, FIELD_COLUMNS, print_field
 from trilight.sw.model.model import Model

@@ -4,8 +4,15 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from trilight.sw.bench.figures import limits, origin, read_figure, reciprocal, scaled
-from trilight.sw.bench.units import span, with_prefix
+from trilight.sw.bench.figures import (
+    limits,
+    origin,
+    read_figure,
+    reciprocal,
+    scaled,
+    span,
+    with_prefix,
+)
 from trilight.sw.power import Interval
 from trilight.sw.report.figures import Figure
 
