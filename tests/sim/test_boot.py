@@ -11,12 +11,12 @@ from trilight.hw.flow.build import Hdl, elaborate, synthesise
 from trilight.hw.support.boards import board_device
 from trilight.sim.board import VirtualBoard
 from trilight.sim.native.compile import NativeBench
-from trilight.sw.api import open_board
 from trilight.sw.host.boot import Speech, flash_image
 from trilight.sw.host.driver import Board
 from trilight.sw.host.frames import Frame, FrameReader
 from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import Model
+from trilight.sw.reference.continuation import continue_text
 from trilight.sw.reference.sampler import temperature_to_fixed
 
 DEVICE = board_device()
@@ -49,9 +49,7 @@ def model(seed: int) -> Model:
 
 
 def expected(model: Model, prompt: str, seed: int) -> list[int]:
-    with open_board("reference") as board:
-        board.load(model)
-        return [token.id for token in board.generate(prompt, tokens=TOKENS, seed=seed)]
+    return continue_text(model, prompt, TOKENS, seed=seed, temperature=0.8)
 
 
 def image(model: Model, **options: Any) -> bytes:

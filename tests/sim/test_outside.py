@@ -18,10 +18,9 @@ from trilight.sim.board import VirtualBoard
 from trilight.sim.native.compile import NativeBench
 from trilight.sim.outside import FASTEST, with_models
 from trilight.sw.errors import DeviceError
-from trilight.sw.host.driver import Board
+from trilight.sw.host.driver import Board, LastRun
 from trilight.sw.model.model import Model
-from trilight.sw.reference.model import ReferenceModel
-from trilight.sw.reference.sampler import Sampler
+from trilight.sw.reference.continuation import continue_text
 from trilight.sw.report.performance import predict
 
 # The first compilation of all makes the compiler's own library, which takes minutes.
@@ -60,16 +59,18 @@ WRITTEN = "SDRAM of 32 bits, 4 sequences"
 """Through the link; the others find their weights in place."""
 
 
-def expected(model: Model, prompt: str, seed: int, noise: NoiseFormat = BYTE) -> list[int]:
-    """Tokens after a prompt, by the integer reference."""
-    reference, sampler = ReferenceModel(model), Sampler(seed, TEMPERATURE, noise)
-    *before, last = model.encode(prompt)
-    for token in before:
-        reference.feed([token])
-    found = [last]
-    for _ in range(TOKENS):
-        found.append(sampler.sample(reference.step([found[-1]])[0]))
-    return found[1:]
+def run_like_the_reference(chip: Board, model: Model, prompts: list[str],
+                           noise: NoiseFormat = BYTE) -> LastRun:
+    """Load a model and generate; every token has to be that of the integer reference."""
+    chip.load(model)
+    for _ in chip.generate_many(prompts, tokens=TOKENS, temperature=TEMPERATURE):
+        pass
+    run = chip.last_run
+    assert run is not None
+    for text in run.generated:
+        assert list(text.token_ids) == continue_text(
+            model, text.prompt, TOKENS, seed=text.seed, temperature=TEMPERATURE, noise=noise)
+    return run
 
 
 @pytest.mark.parametrize("name", BOARDS)
@@ -79,13 +80,7 @@ def test_tokens_are_those_of_the_reference(name: str, seed: int) -> None:
     model = Model.random(SHAPE, seed)
     prompts = ["".join(model.vocab[k:2 * k + 1]) for k in range(board.device_config.sequences)]
     with Board(VirtualBoard(bench, name)) as chip:
-        chip.load(model)
-        for _ in chip.generate_many(prompts, tokens=TOKENS, temperature=TEMPERATURE):
-            pass
-        run = chip.last_run
-        assert run is not None
-        for text in run.generated:
-            assert list(text.token_ids) == expected(model, text.prompt, text.seed)
+        run = run_like_the_reference(chip, model, prompts)
         assert run.cycles_per_token is not None
         if not isinstance(board.device_config.outside, WordPort):
             computed = predict(SHAPE, sequences=len(prompts), device=board.device_config)
@@ -103,13 +98,7 @@ def test_five_million_weights_without_waiting(seed: int) -> None:
     bench = NativeBench(elaborate(with_models(board)), boots=True)
     prompts = [model.vocab[10 + k] for k in range(board.device_config.sequences)]
     with Board(VirtualBoard(bench, "5 million weights")) as chip:
-        chip.load(model)
-        for _ in chip.generate_many(prompts, tokens=TOKENS, temperature=TEMPERATURE):
-            pass
-        run = chip.last_run
-        assert run is not None
-        for text in run.generated:
-            assert list(text.token_ids) == expected(model, text.prompt, text.seed, FINE)
+        run_like_the_reference(chip, model, prompts, FINE)
 
 
 def test_a_memory_that_is_asked_too_early_gives_no_weights(seed: int) -> None:

@@ -11,11 +11,11 @@ from trilight.hw.flow.build import Hdl, elaborate, synthesise
 from trilight.hw.support.boards import board_device
 from trilight.sim.board import VirtualBoard
 from trilight.sim.native.compile import NativeBench
-from trilight.sw.api import open_board
 from trilight.sw.host.boot import Settings, Speech, flash_image, terminal_tables
 from trilight.sw.host.driver import Board
 from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import Model
+from trilight.sw.reference.continuation import continue_text
 from trilight.sw.reference.sampler import temperature_to_fixed
 
 DEVICE = replace(board_device(), terminal=True)
@@ -51,9 +51,7 @@ def bench(hdl: Hdl, model: Model) -> Iterator[NativeBench]:
 
 
 def expected(model: Model, prompt: str, seed: int, tokens: int = TOKENS) -> str:
-    with open_board("reference") as board:
-        board.load(model)
-        text = "".join(str(token) for token in board.generate(prompt, tokens=tokens, seed=seed))
+    text = model.decode(continue_text(model, prompt, tokens, seed=seed, temperature=0.8))
     return text.replace("\n", "\r\n")
 
 

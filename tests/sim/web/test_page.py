@@ -20,7 +20,6 @@ from trilight.sim.wasm import release
 from trilight.sim.wasm.library import build_info_of
 from trilight.sim.web.command import demo_command
 from trilight.sim.web.page import make_page
-from trilight.sw.api import open_board
 from trilight.sw.errors import TargetError
 from trilight.sw.host.emulator import ReferenceTransport
 from trilight.sw.host.frames import Frame, FrameReader, encode_frame
@@ -28,6 +27,7 @@ from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.model import Model
 from trilight.sw.power.parts import STAGES
 from trilight.sw.power.picture import label
+from trilight.sw.reference.continuation import continue_text
 from trilight.sw.report.performance import predict
 from trilight.sw.report.releases import load_releases
 
@@ -53,9 +53,8 @@ def page_file(code: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def expected() -> list[int]:
-    with open_board("reference") as board:
-        board.load()
-        return [token.id for token in board.generate(PROMPT, tokens=TOKENS, seed=SEED)]
+    return continue_text(Model.load(default_model_path()), PROMPT, TOKENS, seed=SEED,
+                         temperature=0.8)
 
 
 @pytest.fixture(scope="module")

@@ -35,8 +35,7 @@ from trilight.sw.host.frames import Frame, FrameReader, encode_frame
 from trilight.sw.host.responses import SIZES
 from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import Model
-from trilight.sw.reference.model import ReferenceModel
-from trilight.sw.reference.sampler import Sampler
+from trilight.sw.reference.continuation import continue_tokens
 
 DEVICE = board_device()
 
@@ -117,16 +116,7 @@ def loaded(host: Host) -> Host:
 
 
 def expected_tokens(prompt: list[int], n: int, seed: int = SEED) -> list[int]:
-    reference = ReferenceModel(MODEL)
-    sampler = Sampler(seed, TEMPERATURE / 256)
-    *first, token = prompt
-    for fed in first:
-        reference.feed([fed])
-    tokens = []
-    for _ in range(n):
-        token = sampler.sample(reference.step([token])[0])
-        tokens.append(token)
-    return tokens
+    return continue_tokens(MODEL, prompt, n, seed=seed, temperature=TEMPERATURE / 256)
 
 
 def test_a_run_without_a_program_ends_at_once() -> None:
@@ -284,10 +274,8 @@ def test_a_model_is_read_out_of_memory(loaded: Host) -> None:
     loaded.write(Region.TAPE, [30])
     loaded.run(RunFlag.RESET | RunFlag.SEED, 1, 10)
     loaded.listen(12)
-    reference, sampler, token = ReferenceModel(other), Sampler(SEED, TEMPERATURE / 256), 30
-    for _, got in loaded.events:
-        token = sampler.sample(reference.step([token])[0])
-        assert got == token
+    assert [token for _, token in loaded.events] == continue_tokens(
+        other, [30], len(loaded.events), seed=SEED, temperature=TEMPERATURE / 256)
 
 
 @pytest.mark.parametrize(("address", "bit", "text"), [

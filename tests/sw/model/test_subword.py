@@ -14,8 +14,7 @@ from trilight.sw.host.emulator import ReferenceTransport
 from trilight.sw.model.model import Model
 from trilight.sw.model.subword import SubwordTokenizer, TextDecoder, byte_alphabet, train_subwords
 from trilight.sw.quality.evaluate import evaluate
-from trilight.sw.reference.model import ReferenceModel
-from trilight.sw.reference.sampler import Sampler
+from trilight.sw.reference.continuation import continue_text
 
 TEXT = "the cat and the hat, the thing and the sting; été, naïve, größer\n" * 20
 SIZE = 300
@@ -81,14 +80,8 @@ def test_texts_come_whole_from_a_device(model: Model, seed: int) -> None:
         board.load(model)
         for prompt in PROMPTS:
             tokens = list(board.generate(prompt, tokens=12, temperature=1.0, seed=seed))
-            reference, sampler = ReferenceModel(model), Sampler(seed, 1.0, device.noise)
-            *before, last = model.encode(prompt)
-            for token in before:
-                reference.feed([token])
-            expected = [last]
-            for _ in tokens:
-                expected.append(sampler.sample(reference.step([expected[-1]])[0]))
-            assert [token.id for token in tokens] == expected[1:]
+            assert [token.id for token in tokens] == continue_text(
+                model, prompt, 12, seed=seed, temperature=1.0, noise=device.noise)
             decoder = TextDecoder()
             data = b"".join(model.token_bytes[token.id] for token in tokens)
             assert "".join(token.text for token in tokens) == decoder.feed(data)
