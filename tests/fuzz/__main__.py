@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import psutil
@@ -22,8 +22,7 @@ from trilight.hw.support.extras import pip_install
 from trilight.sw.cli.console import replace_json
 from trilight.sw.report.summary import write_topic
 
-from .keep import keep
-from .kept import pack, read_all, unpack
+from .corpus import keep, pack, read_all, unpack
 from .targets import TARGETS
 
 HERE = Path(__file__).resolve().parent
@@ -72,9 +71,6 @@ class State:
                 f"of processor time, {self.edges} edges, at most {self.memory_mb} MB, "
                 f"{len(self.findings)} findings")
 
-    def save(self, path: Path) -> None:
-        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
-
 
 def fuzz(name: str, seconds: float, seed: int, progress: Progress) -> State:
     """Fuzz one parser for ``seconds`` of processor time in all, or until something is found."""
@@ -92,7 +88,7 @@ def fuzz(name: str, seconds: float, seed: int, progress: Progress) -> State:
 
     def show() -> None:
         # Whatever ends this program, what has been done counts.
-        state.save(folder / "state.json")
+        replace_json(folder / "state.json", asdict(state))
         progress.update(bar, completed=min(state.processor_seconds, seconds),
                         figures=f"{state.executions:,} runs, {state.edges} edges")
 
@@ -114,7 +110,7 @@ def _work(name: str, folder: Path, state: State, seconds: float, seed: int,
         f"-timeout={ENDLESS_SECONDS}", f"-rss_limit_mb={MEMORY_MB}",
         f"-max_len={TARGETS[name].longest}", f"-seed={seed}", "-print_final_stats=1",
         f"-artifact_prefix={findings}{os.sep}"]
-    before = State(**asdict(state))
+    before = replace(state)
     began = time.monotonic()
     with (folder / "log.txt").open("w", buffering=1) as log, subprocess.Popen(
             [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

@@ -22,7 +22,7 @@ from trilight.sw.checkpoint.reference import ImportedReference
 from trilight.sw.cli.imported import print_imported
 from trilight.sw.errors import CheckpointError, ModelFileError
 
-from .structure import mutate_json, mutate_value
+from .structure import join_header, mutate_json, mutate_value, split_header
 from .target import Target, as_file
 
 __all__ = ["CHECKPOINTS"]
@@ -31,7 +31,6 @@ FILES = {b"S": "model.safetensors", b"G": "model.gguf", b"C": "config.json",
          b"I": "model.safetensors.index.json", b"M": "imported"}
 """What an input's first byte says that the rest of it is; the other files are legal ones."""
 
-_LENGTH = struct.Struct("<Q")
 TQ2_0 = gguf.GGMLQuantizationType.TQ2_0
 
 
@@ -107,11 +106,10 @@ def _gguf() -> bytes:
 def _imported() -> bytes:
     path = as_file(b"", "imported-model")
     import_checkpoint(Checkpoint(_seeded()), path)
-    data = path.read_bytes()
-    end = _LENGTH.size + _LENGTH.unpack_from(data)[0]
+    parts = split_header(path.read_bytes())
+    assert parts is not None
     # Without the room that is left for metadata.
-    header = data[_LENGTH.size:end].rstrip()
-    return _LENGTH.pack(len(header)) + header + data[end:]
+    return join_header(*parts) or b""
 
 
 def _parse(data: bytes) -> None:
@@ -172,11 +170,9 @@ def _mutate(data: bytes, seed: int) -> bytes | None:
 
 
 def _mutate_header(kind: bytes, rest: bytes, rng: Random) -> bytes | None:
-    try:
-        (length,) = _LENGTH.unpack_from(rest)
-        header = json.loads(rest[_LENGTH.size:_LENGTH.size + length])
-    except (struct.error, ValueError, RecursionError, OverflowError):
+    if (parts := split_header(rest)) is None:
         return None
+    header, tensors = parts
     about = None
     if kind == b"M" and rng.random() < 0.5:
         try:
@@ -186,11 +182,8 @@ def _mutate_header(kind: bytes, rest: bytes, rng: Random) -> bytes | None:
             return None
     if about is None:
         header = mutate_value(header, rng)
-    try:
-        text = json.dumps(header).encode()
-    except (ValueError, UnicodeEncodeError):
-        return None
-    return kind + _LENGTH.pack(len(text)) + text + rest[_LENGTH.size + length:]
+    joined = join_header(header, tensors)
+    return None if joined is None else kind + joined
 
 
 def _mutate_numbers(kind: bytes, rest: bytes, rng: Random) -> bytes | None:

@@ -2,13 +2,12 @@
 
 import json
 import re
-import struct
 import zlib
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -29,6 +28,7 @@ from trilight.sw.meters.base import Mark, MeterMetadata, MeterOptions, Recording
 from trilight.sw.meters.calibrate import Accelerator, Calibration, Reading
 from trilight.sw.meters.correction import Correction
 from trilight.sw.meters.csvfile import read_csv
+from trilight.sw.meters.files import Kept
 from trilight.sw.meters.phases import Phase
 from trilight.sw.meters.session import SessionLog, finish
 from trilight.sw.model.file import checksum
@@ -39,7 +39,7 @@ from trilight.sw.power.fit import load_fit
 from trilight.sw.power.parts import Breakdown
 from trilight.sw.train.corpus import FEWEST_CHARACTERS, read_corpus
 
-from .structure import mutate_json, mutate_value
+from .structure import join_header, mutate_json, mutate_value, split_header
 from .target import AnyOf, Target, as_file, same_json
 
 DEVICE = board_device()
@@ -59,20 +59,16 @@ def _models() -> Iterator[Model]:
 
 # Model files
 
-_LENGTH = struct.Struct("<Q")
-
-
 def _split_model(data: bytes) -> tuple[dict[str, Any], dict[str, Any], bytes] | None:
     """Header, metadata and tensors of a model file; ``None`` if it has none."""
+    if (parts := split_header(data)) is None:
+        return None
+    header, tensors = parts
     try:
-        (length,) = _LENGTH.unpack_from(data)
-        header = json.loads(data[_LENGTH.size:_LENGTH.size + length])
         about = json.loads(header["__metadata__"]["trilight"])
-    except (struct.error, ValueError, KeyError, TypeError, RecursionError, OverflowError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    if not isinstance(about, dict):
-        return None
-    return header, about, data[_LENGTH.size + length:]
+    return (header, about, tensors) if isinstance(about, dict) else None
 
 
 def _join_model(header: dict[str, Any], about: dict[str, Any], tensors: bytes) -> bytes | None:
@@ -81,8 +77,7 @@ def _join_model(header: dict[str, Any], about: dict[str, Any], tensors: bytes) -
         header["__metadata__"] = {"trilight": json.dumps(about)}
     except (ValueError, TypeError):
         return None
-    text = json.dumps(header).encode()
-    return _LENGTH.pack(len(text)) + text + tensors
+    return join_header(header, tensors)
 
 
 def _mutate_model(data: bytes, seed: int) -> bytes | None:
@@ -200,25 +195,26 @@ CSV = Target(what="recordings of meters (read_csv)", parse=_read_recording, refu
 
 # Sessions of measurement
 
+Record = TypeVar("Record", bound=Kept)
+
+
+def _read_kept(kind: type[Record], path: Path) -> Record:
+    kept = kind.load(path)
+    kept.save(path)
+    assert same_json(kind.load(path).to_dict(), kept.to_dict()), f"a {kind.KIND} changed"
+    return kept
+
+
 def _read_session(path: Path) -> None:
-    session = SessionLog.load(path)
-    session.save(path)
-    assert same_json(SessionLog.load(path).to_dict(), session.to_dict()), "a session changed"
-    finish(session)
+    finish(_read_kept(SessionLog, path))
 
 
 def _read_correction(path: Path) -> None:
-    correction = Correction.load(path)
-    correction.save(path)
-    assert Correction.load(path) == correction, "a correction changed"
-    correction.apply(_recording())
+    _read_kept(Correction, path).apply(_recording())
 
 
 def _read_calibration(path: Path) -> None:
-    calibration = Calibration.load(path)
-    calibration.save(path)
-    assert same_json(Calibration.load(path).to_dict(), calibration.to_dict()), \
-        "a calibration changed"
+    _read_kept(Calibration, path)
 
 
 def _recording() -> Recording:

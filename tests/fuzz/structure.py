@@ -2,11 +2,14 @@
 
 import json
 import random
+import struct
 from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
-__all__ = ["mutate_json", "mutate_value", "piece", "pieces"]
+__all__ = ["join_header", "mutate_json", "mutate_value", "piece", "pieces", "split_header"]
+
+_LENGTH = struct.Struct("<Q")
 
 ODD = (None, True, False, 0, 1, -1, 0.5, 1e308, -1e-308, float("nan"), float("inf"), 10**400,
        2**31, 2**63, -2**63, "", "x", "1", "\ud7ff", [], {}, [[]], [None], {"": {}})
@@ -25,6 +28,25 @@ def pieces(data: bytes) -> Iterator[tuple[int, bytes]]:
 def piece(kind: int, data: bytes) -> bytes:
     """A piece of at most 255 bytes."""
     return bytes((kind, len(data))) + data
+
+
+def split_header(data: bytes) -> tuple[dict[str, Any], bytes] | None:
+    """Header of a safetensors file and what follows it; ``None`` if it has none."""
+    try:
+        (length,) = _LENGTH.unpack_from(data)
+        header = json.loads(data[_LENGTH.size:_LENGTH.size + length])
+    except (struct.error, ValueError, RecursionError, OverflowError):
+        return None
+    return (header, data[_LENGTH.size + length:]) if isinstance(header, dict) else None
+
+
+def join_header(header: object, rest: bytes) -> bytes | None:
+    """Undo ``split_header``; ``None`` if the header is nothing that JSON in UTF-8 can hold."""
+    try:
+        text = json.dumps(header).encode()
+    except ValueError:
+        return None
+    return _LENGTH.pack(len(text)) + text + rest
 
 
 def mutate_json(data: bytes, seed: int) -> bytes | None:

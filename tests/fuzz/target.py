@@ -14,32 +14,22 @@ __all__ = ["AnyOf", "Target", "as_file", "same_json"]
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A parser under test.
-
-    Attributes
-    ----------
-    what : str
-        The parser, for people.
-    parse : callable
-        Parses an input and uses the result as the program would. Raises one of ``refusals`` for an
-        input that it refuses, ``AssertionError`` for one that breaks a promise.
-    refusals : tuple of TrilightError
-        The only errors that may escape.
-    seeds : callable
-        Legal inputs to begin with, the same every time.
-    mutate : callable, optional
-        Changes the structure of an input: takes it and a seed, returns another or ``None`` if it
-        has no structure.
-    longest : int
-        Bytes of the longest input that is tried.
-    """
+    """A parser under test."""
 
     what: str
+    """The parser, for people."""
     parse: Callable[[bytes], None]
+    """Parses an input and uses the result as the program would. Raises one of ``refusals`` for an
+    input that it refuses, ``AssertionError`` for one that breaks a promise."""
     refusals: tuple[type[TrilightError], ...]
+    """The only errors that may escape."""
     seeds: Callable[[], Iterable[bytes]]
+    """Legal inputs to begin with, the same every time."""
     mutate: Callable[[bytes, int], bytes | None] | None = None
+    """Changes the structure of an input: takes it and a seed, returns another or ``None`` if it
+    has no structure."""
     longest: int = 4096
+    """Bytes of the longest input that is tried."""
 
     def accepts(self, data: bytes) -> bool:
         """Whether an input is parsed; any error but a refusal escapes."""
@@ -52,13 +42,7 @@ class Target:
 
 @dataclass(frozen=True)
 class AnyOf:
-    """Tries every reader of a file, and refuses what all of them refuse.
-
-    Attributes
-    ----------
-    readers : mapping
-        The errors that each reader promises.
-    """
+    """Tries every reader of a file, and refuses what all of them refuse; each promises errors."""
 
     readers: Mapping[Callable[[Path], object], tuple[type[TrilightError], ...]]
 

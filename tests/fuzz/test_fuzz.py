@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fuzz.keep import keep
-from fuzz.kept import ARCHIVE, pack, read_all, unpack
+from fuzz.corpus import ARCHIVE, keep, pack, read_all, unpack
 from fuzz.structure import mutate_json
 from fuzz.target import AnyOf
 from fuzz.targets import TARGETS
