@@ -52,13 +52,13 @@ class VirtualBoard(Transport):
 
     Parameters
     ----------
-    design : Hdl or Bench
+    design
         The design, which is compiled; or one that runs, which the board then owns.
-    name : str
+    name
         What messages call it.
-    probe : Probe, optional
+    probe
         What to count in a design that is compiled.
-    progress : callable
+    progress
         Called with a short message when something that takes seconds begins.
 
     Raises
@@ -234,10 +234,9 @@ def serve_pty(board: VirtualBoard, announce: Callable[[str], None],
 
     Parameters
     ----------
-    board : VirtualBoard
-    announce : callable
+    announce
         Called once with the device's path.
-    stop : threading.Event, optional
+    stop
         Ends the service; without it only an exception does, such as that of Ctrl-C.
 
     Raises

@@ -38,8 +38,7 @@ def with_models(board: BoardDesign, memory: Outside | None = None) -> BoardDesig
 
     Parameters
     ----------
-    board : BoardDesign
-    memory : Outside, optional
+    memory
         What the memory is like, unless it is as the device has it: one that wants to be asked
         later, for example.
     """

@@ -22,16 +22,16 @@ def open_board(target: str = "reference", *,
 
     Parameters
     ----------
-    target : str
+    target
         ``reference``, ``rtl``, ``netlist``, ``bitstream`` or ``serial:PORT``.
-    progress : callable, optional
+    progress
         Called with a short message when something that takes seconds begins.
-    from_source : bool
+    from_source
         Synthesise and compile the design although it came along made.
-    boot : bool
+    boot
         Of a simulated chip: have the weights in its memory as after a boot from flash, rather than
         sent through its pins. Either way the chip is asked for their CRC.
-    waves : pathlib.Path, optional
+    waves
         File to draw every signal of a simulated chip into, as VCD, while it runs: some ten
         megabytes a token.
 

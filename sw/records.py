@@ -24,17 +24,17 @@ def read_record(kind: type[Record], data: object, error: type[TrilightError], wh
 
     Parameters
     ----------
-    kind : type
+    kind
         A dataclass. Its fields are numbers, texts, float64 arrays of one dimension, containers, or
         such dataclasses. Its own checks of its values apply as well. Keys that had another name in
         earlier versions stand in its ``RENAMED``, if it has one: old name to new.
     data
         What ``json.loads`` returned.
-    error : type
+    error
         Is raised if ``data`` is no such record: a field is missing, unknown or of another type, or
         a number outside of an array, where it may stand for a reading that is missing, is not
         within ``MAX``.
-    what : str
+    what
         What it should be, for the message, such as ``"correction"``.
     """
     if not isinstance(data, Mapping):

@@ -30,9 +30,9 @@ def open_executor(address: str | None = None, workers: int | None = None) -> Ite
 
     Parameters
     ----------
-    address : str, optional
+    address
         Of a Dask scheduler, ``tls://HOST:PORT``. Its workers need this release of Trilight.
-    workers : int, optional
+    workers
         Processes on this computer; by default one for each processor.
 
     Raises

@@ -14,25 +14,18 @@ __all__ = ["MAC16_PARAMETERS", "Block", "connection_tiles", "hfosc", "mac16", "m
 
 @dataclass(frozen=True)
 class Block:
-    """A block and its wires.
-
-    Parameters
-    ----------
-    kind : str
-        Verilog cell.
-    place : Place
-        Where the database has it.
-    inputs, outputs : dict of str to list of Wire
-        Wires of a port, lowest bit first.
-    ones : set of str
-        Inputs that read as 1 when nothing drives them; all others read as 0.
-    """
+    """A block and its wires."""
 
     kind: str
+    """Verilog cell."""
     place: Place
+    """Place in the database."""
     inputs: dict[str, list[Wire]]
+    """Wires of each input port, lowest bit first."""
     outputs: dict[str, list[Wire]]
+    """Wires of each output port, lowest bit first."""
     ones: set[str] = field(default_factory=set)
+    """Inputs that read as 1 when nothing drives them; all others read as 0."""
 
     @property
     def name(self) -> str:

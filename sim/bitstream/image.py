@@ -38,18 +38,12 @@ CRC_START = 0xffff
 
 @dataclass(frozen=True)
 class Image:
-    """Content that a bitstream writes into the part.
-
-    Parameters
-    ----------
-    cram : dict of int to bool array [rows, columns]
-        Configuration memory, by bank.
-    bram : dict of int to bool array [256, columns]
-        Contents of the block RAMs, by bank; all zero where the file says nothing.
-    """
+    """Content that a bitstream writes into the part."""
 
     cram: dict[int, Bits]
+    """Configuration memory by bank, bool [rows, columns]."""
     bram: dict[int, Bits]
+    """Contents of the block RAMs by bank, bool [256, columns]; zero where the file says nothing."""
 
 
 def _crc_table() -> list[int]:

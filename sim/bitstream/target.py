@@ -56,11 +56,11 @@ def recover_hdl(board: BoardDesign, data: bytes, progress: Progress = no_progres
 
     Parameters
     ----------
-    board : BoardDesign
+    board
         Gives the pins their names.
-    data : bytes
+    data
         The bitstream.
-    progress : callable
+    progress
         Called with a short message when something that takes seconds begins.
 
     Raises

@@ -26,13 +26,11 @@ def run_tasks(tasks: Mapping[SweepDesign, Sequence[Task]], store: Store, done: D
 
     Parameters
     ----------
-    tasks : mapping
+    tasks
         By design, its synthesis first; the others wait for it.
-    store : Store
-    done : callable
-    address : str, optional
+    address
         Of a Dask scheduler, ``tls://HOST:PORT``. Its workers need this release of Trilight.
-    workers : int, optional
+    workers
         Processes on this computer; by default one for each processor.
 
     Raises

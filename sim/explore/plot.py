@@ -29,11 +29,11 @@ def draw(
 
     Parameters
     ----------
-    outcomes, best : sequence of SweepResult
+    outcomes, best
         All points, and those on the front.
-    caption : str
+    caption
         Where the figures come from.
-    path : pathlib.Path
+    path
         PNG or SVG to write.
     """
     energetic = [o for o in outcomes if o.tokens_per_joule is not None]

@@ -54,23 +54,15 @@ def source_digest() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """Something to run for a design.
-
-    Parameters
-    ----------
-    kind : str
-        ``synthesis``, ``placement`` or ``activity``.
-    design : SweepDesign
-    seed : int, optional
-        Of the placement.
-    model : ModelConfig, optional
-        Whose activity is counted, with random weights.
-    """
+    """Something to run for a design."""
 
     kind: str
+    """``synthesis``, ``placement`` or ``activity``."""
     design: SweepDesign
     seed: int | None = None
+    """Seed of the placement."""
     model: ModelConfig | None = None
+    """Shape of the model, with random weights, whose activity is counted."""
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.kind, **self.design.to_dict(), "seed": self.seed,
@@ -183,10 +175,6 @@ class Store:
     """Results of tasks, by their keys, in the journal of a folder.
 
     Keys hold all that a result depends on, so that sweeps of any kind share a journal.
-
-    Parameters
-    ----------
-    folder : Path
 
     Raises
     ------

@@ -27,11 +27,6 @@ PARTS = ("engine", "quantiser", "row_unit")
 def core_area(shape: str, lanes: int) -> dict[str, dict[str, int]]:
     """Count the cells of the core for a published shape, weights from outside.
 
-    Parameters
-    ----------
-    shape : str
-    lanes : int
-
     Returns
     -------
     dict

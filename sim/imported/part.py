@@ -23,12 +23,6 @@ LANES = 8
 class CorePart:
     """A core that runs some of the layers; it has the head if it has the last of them.
 
-    Parameters
-    ----------
-    model : ImportedModel
-    layers : range
-    device : ImportedDevice
-
     Attributes
     ----------
     cycles : int

@@ -40,32 +40,22 @@ WIDTHS = (4, 5, 7, 48, 64, 127, 128, 131, 200, 256, 320)
 
 @dataclass(frozen=True, kw_only=True)
 class ShapeResult:
-    """Result of a shape's forms.
-
-    Attributes
-    ----------
-    seed : int
-    shape : dict
-    boards : int
-        Over which its layers were divided.
-    logits_differ : int
-        Of the compiled form, and of the boards, from the contract's.
-    values, wrong : int
-        Values of the core's RTL, and those that differ from the contract's.
-    cycles, planned : int
-        Of a token.
-    saturations : int
-    seconds : float
-    """
+    """Result of a shape's forms."""
 
     seed: int
     shape: dict[str, int]
     boards: int
+    """Number of boards that the layers were divided over."""
     logits_differ: int
+    """Logits of the compiled form and of the boards that are not the contract's."""
     values: int
+    """Values of the core's RTL that were compared."""
     wrong: int
+    """Values among them that are not the contract's."""
     cycles: int
+    """Cycles of a token, counted."""
     planned: int
+    """Cycles of a token, as ``trilight plan`` computes them."""
     saturations: int
     seconds: float
 
@@ -95,9 +85,9 @@ def verify_shape(seed: int, lanes: int) -> ShapeResult:
 
     Parameters
     ----------
-    seed : int
+    seed
         Of shape and model.
-    lanes : int
+    lanes
         Byte lanes of the engine.
     """
     began = time.perf_counter()

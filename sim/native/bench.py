@@ -24,23 +24,15 @@ PINS = ("rx", "tx")
 
 @dataclass(frozen=True)
 class Trace:
-    """A signal that a simulation can watch.
-
-    Parameters
-    ----------
-    name : str
-        Path in the design, for example ``chip.vector.trace_x``.
-    width : int
-        Bits, at most 64.
-    signed : bool
-    net : str
-        Verilog of its value, seen from around the design; empty for an output of it.
-    """
+    """A signal that a simulation can watch."""
 
     name: str
+    """Path in the design, for example ``chip.vector.trace_x``."""
     width: int
+    """Bits, at most 64."""
     signed: bool
     net: str = ""
+    """Verilog of its value, seen from around the design; empty for an output of it."""
 
     @property
     def short(self) -> str:
@@ -50,29 +42,20 @@ class Trace:
 
 @dataclass(frozen=True)
 class Probe:
-    """Further counts of a bench, in each cycle.
-
-    Parameters
-    ----------
-    nets : sequence of str
-        Single bits, as Verilog inside the design.
-    events : sequence of sequences of int
-        Each is counted in a cycle in which all of these nets, by index, are 1. The complement of
-        an index asks for 0.
-    groups : sequence of sequences of int
-        Each is counted in a cycle in which any of these nets has changed.
-    repeats : sequence of sequences of int
-        Each begins with an event, by index, and is counted when that event comes again without a
-        change of the nets that follow.
-    apart : sequence of int
-        Events, by index: cycles with any of them are counted apart from the others.
-    """
+    """Further counts of a bench, in each cycle."""
 
     nets: Sequence[str] = ()
+    """Single bits, as Verilog inside the design."""
     events: Sequence[Sequence[int]] = ()
+    """Each is counted in a cycle in which all of these nets, by index, are 1. The complement of an
+    index asks for 0."""
     groups: Sequence[Sequence[int]] = ()
+    """Each is counted in a cycle in which any of these nets has changed."""
     repeats: Sequence[Sequence[int]] = ()
+    """Each begins with an event, by index, and is counted when that event comes again without a
+    change of the nets that follow."""
     apart: Sequence[int] = ()
+    """Events, by index: cycles with any of them are counted apart from the others."""
 
     @property
     def columns(self) -> int:
@@ -82,16 +65,10 @@ class Probe:
 
 @dataclass(frozen=True)
 class CountedStage:
-    """Part of a window: it ends when a trace has been 1 in ``pulses`` cycles.
-
-    Parameters
-    ----------
-    trace : str
-        Its name after ``trace_``.
-    pulses : int
-    """
+    """Part of a window: it ends when a trace has been 1 in ``pulses`` cycles."""
 
     trace: str
+    """Name of the trace after ``trace_``."""
     pulses: int
 
 
@@ -103,23 +80,23 @@ class Bench:
 
     Parameters
     ----------
-    library : Library
+    library
         What it was compiled to.
-    traces : sequence of Trace
+    traces
         What it shows, in the library's order.
-    clocks_per_bit : int
+    clocks_per_bit
         Of the serial port.
-    probe : Probe, optional
+    probe
         What to count.
-    memories : sequence of str
+    memories
         Memories that can be reached from outside, as Verilog inside the design.
-    weights : range
+    weights
         Which of ``memories`` are the weight memory: unit k of a word is in the k-th of them.
-    has_mutants : bool
+    has_mutants
         Whether ``restart`` may choose a mutant.
-    flash : bytes, optional
+    flash
         Content of the flash memory beside the chip, if there is one: the memory after the others.
-    boot_cycles : int
+    boot_cycles
         Cycles that the chip takes to read it, which are over too when it is made.
     """
 
@@ -157,7 +134,7 @@ class Bench:
 
         Parameters
         ----------
-        mutant : int
+        mutant
             Of a design with mutants (``sim/verify/mutation/``), the active one; 0 for none.
         """
         if self._finalizer is not None:
@@ -215,7 +192,7 @@ class Bench:
 
         Parameters
         ----------
-        cycles : float
+        cycles
             Rounded to ``1 / BIT_PARTS`` of a cycle.
         """
         self._call("period", round(BIT_PARTS * cycles))
@@ -225,10 +202,8 @@ class Bench:
 
         Parameters
         ----------
-        pin : str
+        pin
             ``rx`` or ``tx``. Each has one glitch; another one takes its place.
-        level : int
-        wait, length : int
         """
         self._call("glitch", PINS.index(pin), wait, length, level)
 
@@ -237,10 +212,9 @@ class Bench:
 
         Parameters
         ----------
-        memory : str
+        memory
             One of ``memories``.
-        address : int
-        mask : int
+        mask
             Bits to invert, at most 64.
         """
         self._call("upset", self.memories.index(memory), address, mask)
@@ -252,7 +226,7 @@ class Bench:
 
         Parameters
         ----------
-        unit : int
+        unit
             Where the first one goes; the first of a word.
         units : uint16 [n]
         """
@@ -273,11 +247,11 @@ class Bench:
 
         Parameters
         ----------
-        most : int
+        most
             Number of cycles.
-        quiet : int, optional
+        quiet
             Return earlier when bytes have come and none has followed for this many cycles.
-        idle : int, optional
+        idle
             Return earlier when the design has been idle for this many cycles.
 
         Returns
@@ -317,7 +291,7 @@ class Bench:
 
         Parameters
         ----------
-        name : str
+        name
             ``x`` stands for the signals ``trace_x`` and ``trace_x_valid``, wherever they are.
 
         Returns
@@ -361,15 +335,15 @@ class Bench:
 
         Parameters
         ----------
-        busy : bool
+        busy
             Whether to count in the cycles in which the chip runs, or in those in which it rests.
-        length : int
+        length
             Length of a window in such cycles; or
-        stages : sequence of CountedStage
+        stages
             What a window consists of, one after the other; the first begins now.
-        once : int
+        once
             How many of the stages come only once, at the beginning, as a window of their own.
-        skip : int
+        skip
             Windows to forget first.
 
         Raises

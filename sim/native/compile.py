@@ -69,20 +69,15 @@ WAVES_RUNTIME = (*RUNTIME, "verilated_vcd_c.cpp")
 
 @dataclass(frozen=True, kw_only=True)
 class CompileRecipe:
-    """Recipe by which a design becomes native code; ``sim/native/speed.py`` compares some ways.
-
-    Parameters
-    ----------
-    yosys : str
-        Script that rewrites ``design.v``, whose top is ``{top}``, with the cells' models in
-        ``cells.v``; or ends in ``WRITE_CXXRTL``. Nothing can be probed after it.
-    verilator, compiler : tuple of str
-        Options; none for Verilator if the script ends in ``WRITE_CXXRTL``.
-    """
+    """Recipe by which a design becomes native code; ``sim/native/speed.py`` compares some ways."""
 
     yosys: str = ""
+    """Script that rewrites ``design.v``, whose top is ``{top}``, with the cells' models in
+    ``cells.v``; or ends in ``WRITE_CXXRTL``. Nothing can be probed after it."""
     verilator: tuple[str, ...] = VERILATOR_FLAGS
+    """Options of Verilator; none if the script ends in ``WRITE_CXXRTL``."""
     compiler: tuple[str, ...] = COMPILER_FLAGS
+    """Options of the compiler."""
 
 
 RECIPE = CompileRecipe()
@@ -246,22 +241,22 @@ class NativeBench(Bench):
 
     Parameters
     ----------
-    hdl : Hdl
+    hdl
         The design.
-    probe : Probe, optional
+    probe
         What to count.
-    progress : callable
+    progress
         Called with a short message when something that takes seconds begins.
-    recipe : CompileRecipe
+    recipe
         How to compile it.
-    memories : sequence of str
+    memories
         Memories whose bits can be inverted, as Verilog inside the design.
-    boots : bool
+    boots
         Whether ``place`` can write the weight memory.
-    waves : pathlib.Path, optional
+    waves
         File to draw every signal into, as VCD (IEEE 1364), in the cycles in which the device runs
         by itself, or in all if it has no trace that tells. A cycle takes two units of time.
-    flash : bytes, optional
+    flash
         Content of a flash memory beside the chip, from ``FLASH_OFFSET`` on; at most 524,288 bytes.
 
     Raises

@@ -36,11 +36,11 @@ def compile_component(component: "wiring.Component[Any]", harness: str,
 
     Parameters
     ----------
-    component : wiring.Component
+    component
         Its class is ``V`` and its name in lower case, such as ``Vengine``.
-    harness : str
+    harness
         File beside this one.
-    define : sequence of str
+    define
         Options of the compiler for the harness.
 
     Raises

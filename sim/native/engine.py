@@ -38,22 +38,16 @@ _WRONG = {
 
 @dataclass(frozen=True)
 class Product:
-    """A matrix times a vector.
-
-    Parameters
-    ----------
-    trits : int8 array [rows, columns]
-    acts : int8 array [columns]
-    short : bool, optional
-        Whether its words are short; by default as in the image of a model.
-    sequence : int
-        One after the other: a product for another sequence than the one before has its matrix.
-    """
+    """A matrix times a vector."""
 
     trits: NDArray[np.int8]
+    """int8 [rows, columns]."""
     acts: NDArray[np.int8]
+    """int8 [columns]."""
     short: bool | None = None
+    """True if its words are short; by default as in the image of a model."""
     sequence: int = 0
+    """Sequence, one after the other: a product for another one than that before has its matrix."""
 
 
 @dataclass(frozen=True)
@@ -87,10 +81,6 @@ class _Lookup(ctypes.Structure):
 class NativeEngine:
     """An engine of a device, whatever its sizes.
 
-    Parameters
-    ----------
-    device : Device
-
     Raises
     ------
     BuildError
@@ -117,12 +107,11 @@ class NativeEngine:
 
         Parameters
         ----------
-        products : sequence of Product
-        rows : sequence of EmbeddingRow
+        rows
             Looked up one after the other, while the products are worked on.
-        pauses : float
+        pauses
             Chance that whatever surrounds the engine waits in a cycle.
-        seed : int
+        seed
             Of the pauses.
 
         Raises

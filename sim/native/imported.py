@@ -41,25 +41,18 @@ def probe_bits(device: ImportedDevice) -> dict[str, int]:
 
 @dataclass(frozen=True, eq=False)
 class CoreToken:
-    """Values and counters of a token.
-
-    Attributes
-    ----------
-    values : dict of int64 arrays
-        By probe, in order.
-    cycles, words : int
-        Counted by the core.
-    best : int
-        Row of the largest logit.
-    saturations : int
-        Since the state was zero.
-    """
+    """Values and counters of a token."""
 
     values: dict[str, NDArray[np.int64]]
+    """Values by probe, in order."""
     cycles: int
+    """Cycles, counted by the core."""
     words: int
+    """Weight words, counted by the core."""
     best: int
+    """Row of the largest logit."""
     saturations: int
+    """Saturations since the state was zero."""
 
 
 @cache
@@ -74,10 +67,6 @@ def _build(device: ImportedDevice) -> Path:
 
 class NativeImportedCore:
     """A core of a device, whatever its sizes.
-
-    Parameters
-    ----------
-    device : ImportedDevice
 
     Raises
     ------
@@ -108,16 +97,15 @@ class NativeImportedCore:
 
         Parameters
         ----------
-        image : CoreImage
         embedding : int64 array [channels]
             The residual stream before the first layer.
-        counts : mapping
+        counts
             Values of each probe in a token.
-        zero_state : bool
+        zero_state
             The token is the first of its sequence.
-        pauses : float
+        pauses
             Chance that a stream waits in a cycle.
-        seed : int
+        seed
             Of the pauses.
 
         Raises

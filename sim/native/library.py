@@ -23,7 +23,6 @@ class Library(Protocol):
 
         Parameters
         ----------
-        name : str
         arguments : int, bytes, array or None
             Bytes are read by the function, an array is written by it.
 
@@ -85,10 +84,6 @@ _SIGNATURES: _Signatures = {
 
 class NativeLibrary:
     """A shared library of this computer.
-
-    Parameters
-    ----------
-    path : pathlib.Path
 
     Raises
     ------

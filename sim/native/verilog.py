@@ -71,14 +71,13 @@ def bench_verilog(hdl: Hdl, verilog: str, traces: Sequence[Trace], nets: Sequenc
 
     Parameters
     ----------
-    hdl : Hdl
-    verilog : str
+    verilog
         Of the design.
-    traces, nets, memories : sequences
+    traces, nets, memories
         What is shown, what is probed, and what can be reached from outside.
-    cxxrtl : bool
+    cxxrtl
         For CXXRTL, which has no pin that is both input and output, nor a port that is an array.
-    flash : bool
+    flash
         Put a flash memory beside the chip, which can be reached as a memory after the others.
 
     Raises

@@ -89,18 +89,17 @@ def measure_activity(netlist: Netlist, model: Model, *, prompt: str = "\n", sequ
 
     Parameters
     ----------
-    netlist : Netlist
-    model : Model
+    model
         What to generate with.
-    prompt : str
+    prompt
         One character, so that every token fed has a successor chosen.
-    sequences : int
+    sequences
         Number of sequences to generate at once.
-    tokens : int
+    tokens
         Number of windows of a token of each sequence to count, after one that is not counted.
-    seed : int
+    seed
         Seed of the first sequence.
-    progress : callable
+    progress
         Called with a short message when something that takes seconds begins.
 
     Raises
@@ -169,10 +168,9 @@ def measure_design(netlist: Netlist, *, settle: int, length: int,
 
     Parameters
     ----------
-    netlist : Netlist
-    settle, length : int
+    settle, length
         Cycles to run first, and cycles to count.
-    progress : callable
+    progress
         Called with a short message when something that takes seconds begins.
     """
     census = take_census(netlist)

@@ -58,9 +58,9 @@ def assign_parts(fan_in: Mapping[str, Iterable[str]], blocks: Iterable[str]) -> 
 
     Parameters
     ----------
-    fan_in : mapping
+    fan_in
         For each cell the cells that drive its inputs.
-    blocks : iterable of str
+    blocks
         Paths of all blocks of the design.
 
     Raises

@@ -55,7 +55,7 @@ class Census:
 
         Parameters
         ----------
-        part_of : callable
+        part_of
             The part that a cell belongs to, by the cell's name.
         """
         counts = [(driver, "net_transitions", float(n))

@@ -86,9 +86,9 @@ class Chips:
 
     Parameters
     ----------
-    hdl : Hdl
+    hdl
         A netlist.
-    progress : callable
+    progress
         Called with a short message when something that takes seconds begins.
 
     Raises

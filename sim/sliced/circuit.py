@@ -81,30 +81,20 @@ class FlipFlop:
 
 @dataclass(frozen=True)
 class Memory:
-    """A memory cell.
-
-    Parameters
-    ----------
-    name : str
-        Its path in the design.
-    kind : str
-        A key of ``MEMORIES``.
-    modes : tuple of int
-        Of reading and of writing: how often a row is divided, 0 to 3.
-    rows : tuple of int
-        What it holds at power-on, as far as that is known.
-    inputs : mapping
-        Bits by pin, the lowest first.
-    output : sequence
-        Nets that it drives, the lowest bit first.
-    """
+    """A memory cell."""
 
     name: str
+    """Path in the design."""
     kind: str
+    """Key of ``MEMORIES``."""
     modes: tuple[int, int]
+    """Numbers of halvings of a row, 0 to 3, for reading and for writing."""
     rows: tuple[int, ...]
+    """Content at power-on, as far as that is known."""
     inputs: Mapping[str, list[Bit]]
+    """Bits by pin, the lowest first."""
     output: list[Bit]
+    """Nets that it drives, the lowest bit first."""
 
 
 @dataclass(frozen=True)

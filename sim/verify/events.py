@@ -38,12 +38,11 @@ def lost_events(expected: Iterable[TokenEvent], came: Collection[TokenEvent],
 
     Parameters
     ----------
-    expected : iterable of events
+    expected
         As their tokens end.
-    came : collection of events
-    ends : iterable of int
+    ends
         Cycles in which these tokens end.
-    wait : int
+    wait
         Most cycles from the end of a token until its event has been sent.
     """
     lost: list[TokenEvent] = []

@@ -18,11 +18,11 @@ class Journal:
 
     Parameters
     ----------
-    path : Path
+    path
         File; its folder is made.
-    about : mapping
+    about
         All that the results depend on, such as target, seed and digests.
-    error : type
+    error
         Raised for a file of another campaign, or one that cannot be used.
 
     Attributes

@@ -50,25 +50,16 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """Figures that belong to one design.
-
-    Parameters
-    ----------
-    name : str
-    release : bool
-        A release, which has to be of the present design; otherwise a campaign.
-    origin : Origin
-    reason : str
-        Empty for figures of the present design.
-    command : str
-        Makes the record again.
-    """
+    """Figures that belong to one design."""
 
     name: str
     release: bool
+    """True for a release, which has to be of the present design; else a campaign."""
     origin: Origin
     reason: str
+    """Reason why it is not of the present design; empty if it is."""
     command: str
+    """Command that makes the record again."""
 
     @classmethod
     def of(cls, name: str, found: str | None, present: Iterable[str], command: str, *,
@@ -89,11 +80,10 @@ def check_releases(releases: Mapping[str, Mapping[str, Any]], *, rebuild: bool =
 
     Parameters
     ----------
-    releases : mapping
+    releases
         By name of the board.
-    rebuild : bool
+    rebuild
         Also place and route each design again, and compare the bitstreams.
-    progress : callable
 
     Returns
     -------

@@ -15,7 +15,7 @@ class WasmBench(Bench):
 
     Parameters
     ----------
-    code : bytes
+    code
         A module of ``compile_module``.
 
     Raises

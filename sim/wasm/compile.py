@@ -53,10 +53,9 @@ def compile_module(netlist: Netlist, progress: Progress = no_progress,
 
     Parameters
     ----------
-    netlist : Netlist
-    progress : callable
+    progress
         Called with a short message when something that takes seconds begins.
-    more : mapping, optional
+    more
         Facts for the module to state, besides those of the netlist.
 
     Raises

@@ -23,7 +23,7 @@ class WasmLibrary:
 
     Parameters
     ----------
-    code : bytes
+    code
         The module.
 
     Raises

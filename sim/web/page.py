@@ -60,11 +60,11 @@ def make_page(code: bytes, release: Release, model: Model) -> str:
 
     Parameters
     ----------
-    code : bytes
+    code
         Module of the chip, of ``trilight.sim.wasm``.
-    release : Release
+    release
         Figures of the same design, for the power of a token.
-    model : Model
+    model
         What the chip is loaded with.
     """
     known = build_info_of(code)

@@ -39,23 +39,15 @@ Type a line and press Enter; the model goes on from it, and from all that was sa
 
 @dataclass
 class Chat:
-    """A conversation: what was said, and how the next text is generated.
-
-    Parameters
-    ----------
-    board : Board
-        With a model loaded.
-    tokens : int
-        Characters after a line.
-    temperature : float
-    seed : int
-        Of the next text.
-    """
+    """A conversation: what was said, and how the next text is generated."""
 
     board: Board
+    """Board with a model loaded."""
     tokens: int
+    """Characters after a line."""
     temperature: float
     seed: int
+    """Seed of the next text."""
     text: str = ""
     """All that was typed and generated since the beginning."""
     changes: tuple[str, ...] = field(default=(), init=False)

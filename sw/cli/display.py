@@ -27,9 +27,9 @@ class TextDisplay:
 
     Parameters
     ----------
-    prompts : sequence of str
+    prompts
         At least one.
-    live : bool
+    live
         Somebody looks on: show prompts, and texts as they grow.
     """
 

@@ -269,7 +269,7 @@ def examine(progress: Callable[[str], None] = lambda _message: None) -> dict[str
 
     Parameters
     ----------
-    progress : callable
+    progress
         Called with a short message when something that takes seconds begins.
 
     Returns

@@ -36,7 +36,7 @@ def run(program: Callable[[], object]) -> int:
 
     Parameters
     ----------
-    program : callable
+    program
         Returns its exit status; anything but an integer is success.
     """
     for stream in (sys.stdout, sys.stderr):

@@ -64,10 +64,6 @@ def compile_c(arguments: Sequence[str], folder: Path) -> None:
 class CProgram:
     """Generator of tokens by the exported program of a model, compiled for this computer.
 
-    Parameters
-    ----------
-    model : Model
-
     Raises
     ------
     ExportError

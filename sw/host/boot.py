@@ -43,32 +43,20 @@ SPEECH_SEQUENCE = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Settings of what a chip generates after a line that is typed, or by itself.
-
-    Parameters
-    ----------
-    tokens : int
-        1 to 65,535.
-    temperature : int
-        Q3.8.
-    """
+    """Settings of what a chip generates after a line that is typed, or by itself."""
 
     tokens: int
+    """1 to 65,535."""
     temperature: int
+    """Q3.8."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Speech(Settings):
-    """Text that a chip generates by itself at power-up.
-
-    Parameters
-    ----------
-    prompt : sequence of int
-        Tokens, at least one.
-    seed : int
-    """
+    """Text that a chip generates by itself at power-up."""
 
     prompt: Sequence[int]
+    """Tokens, at least one."""
     seed: int
 
 
@@ -138,9 +126,7 @@ def make_image(model: Path | None, device: Device, *, say: str | None, tokens: i
 
     Parameters
     ----------
-    model : pathlib.Path, optional
-    device : Device
-    say : str, optional
+    say
         Prompt of what the chip says at power-up; nothing without one.
     tokens, temperature, seed
         Of what it says.

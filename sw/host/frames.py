@@ -16,22 +16,15 @@ __all__ = ["Frame", "FrameReader", "encode_frame"]
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame without its CRC.
-
-    Parameters
-    ----------
-    sequence : int
-        0 ... 255.
-    command : int
-        A ``Command``, a ``Command`` with the bit ``RESPONSE``, or ``EVENT`` plus the number of a
-        sequence.
-    payload : bytes
-        At most ``MAX_FRAME_BYTES - MIN_FRAME_BYTES`` bytes.
-    """
+    """A frame without its CRC."""
 
     sequence: int
+    """0 ... 255."""
     command: int
+    """A ``Command``, a ``Command`` with the bit ``RESPONSE``, or ``EVENT`` plus the number of a
+    sequence."""
     payload: bytes = b""
+    """Bytes, ``MAX_FRAME_BYTES - MIN_FRAME_BYTES`` at the most."""
 
 
 def _crc(body: bytes) -> bytes:

@@ -58,19 +58,13 @@ def read_request(address: int, words: int) -> Request:
 
 @dataclass(frozen=True)
 class Response:
-    """Response of the device to a request.
-
-    Parameters
-    ----------
-    result : int
-        A ``Result``, or a number that this version does not know.
-    payload : bytes
-        What follows the result byte.
-    """
+    """Response of the device to a request."""
 
     request: Request
     result: int
+    """A ``Result``, or a number that this version does not know."""
     payload: bytes
+    """Bytes after the result byte."""
 
     def check(self) -> bytes:
         """Return the payload.
@@ -92,19 +86,12 @@ class Response:
 
 @dataclass(frozen=True)
 class TokenEvent:
-    """A token that the device announced.
-
-    Parameters
-    ----------
-    sequence : int
-        Which of the device's sequences has generated it.
-    position : int
-        Its position there, modulo 65536.
-    token : int
-    """
+    """A token that the device announced."""
 
     sequence: int
+    """Number of the device's sequence that has generated it."""
     position: int
+    """Position there, modulo 65536."""
     token: int
 
 
@@ -121,7 +108,7 @@ class Link:
 
     Parameters
     ----------
-    transport : Transport
+    transport
         Carries the bytes.
 
     Attributes
@@ -157,7 +144,7 @@ class Link:
 
         Parameters
         ----------
-        sequence : int, optional
+        sequence
             Sequence number to use instead of the next one.
         """
         return self.exchange([request], sequence=sequence)[0]
@@ -171,9 +158,9 @@ class Link:
 
         Parameters
         ----------
-        sequence : int, optional
+        sequence
             Sequence number of the first request.
-        on_response : callable, optional
+        on_response
             Called with each response as it arrives.
 
         Raises

@@ -110,20 +110,13 @@ class Counters:
 
 @dataclass(frozen=True)
 class Status:
-    """State of a device.
-
-    Parameters
-    ----------
-    running : bool
-    positions : tuple of int
-        Of each sequence, the tokens fed since its last reset, modulo 65536.
-    counters : Counters
-        Over all sequences.
-    """
+    """State of a device."""
 
     running: bool
     positions: tuple[int, ...]
+    """Tokens of each sequence that were fed since its last reset, modulo 65536."""
     counters: Counters
+    """Counters over all sequences."""
 
     @classmethod
     def parse(cls, payload: bytes) -> Self:

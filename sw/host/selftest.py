@@ -64,22 +64,14 @@ class Verdict(enum.StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """Result of a step.
-
-    Parameters
-    ----------
-    step : str
-    verdict : Verdict
-    text : str
-        What was found, in a sentence.
-    figures : mapping
-        Numbers, ready for JSON.
-    """
+    """Result of a step."""
 
     step: str
     verdict: Verdict
     text: str
+    """Finding in a sentence."""
     figures: Mapping[str, Any] = field(default_factory=dict)
+    """Numbers, ready for JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,13 +113,13 @@ def selftest(board: Board, releases: Mapping[str, Mapping[str, Any]], *, seed: i
 
     Parameters
     ----------
-    board : Board
+    board
         Any target; what is loaded in it is lost.
-    releases : mapping
+    releases
         Figures of released builds by board, as ``trilight.sw.report.releases.load_releases`` gives.
-    seed : int
+    seed
         Of random words.
-    progress : callable
+    progress
         Called with what begins.
     """
     rng = np.random.default_rng(seed)

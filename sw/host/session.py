@@ -44,34 +44,23 @@ TAPE_WORDS = 32
 
 @dataclass(kw_only=True, eq=False)
 class SequenceState:
-    """A prompt and what has been generated after it so far.
-
-    Parameters
-    ----------
-    number : int
-        Index of its prompt in the request.
-    prompt : sequence of int
-        At least one token.
-    tokens : int
-        Number of tokens to generate.
-    seed : int
-    sequence : int
-        Number of the sequence of the device that computes it.
-    fed : int
-        Tokens that the device has been fed in runs that are over.
-    generated : list of int
-        Tokens that have arrived.
-    """
+    """A prompt and what has been generated after it so far."""
 
     number: int
+    """Index of its prompt in the request."""
     prompt: Sequence[int]
+    """One token or more."""
     tokens: int
+    """Number of tokens to generate."""
     seed: int
     sequence: int = 0
+    """Number of the sequence of the device that computes it."""
     adapts: bool = False
     """The device learns from the prompt as it reads it."""
     fed: int = 0
+    """Tokens that the device has been fed in runs that are over."""
     generated: list[int] = field(default_factory=list)
+    """Tokens that have arrived."""
 
     @property
     def position(self) -> int:
@@ -114,9 +103,9 @@ class _StallDetector:
 
     Parameters
     ----------
-    parts : sequence of _Part
+    parts
         The run's.
-    max_words : int
+    max_words
         Weight words after which a token should have been fed.
     """
 
@@ -156,8 +145,7 @@ class Runs:
 
     Parameters
     ----------
-    link : Link
-    device : Device
+    device
         Its capacities.
     """
 

@@ -30,27 +30,20 @@ def _ignore(_message: str) -> None:
 
 @dataclass(frozen=True)
 class TargetOptions:
-    """Options of a target.
-
-    Parameters
-    ----------
-    argument : str
-        What follows the colon of the target; empty without one.
-    progress : callable
-        Called with a short message when something that takes seconds begins, such as compiling.
-    from_source : bool
-        Make the design again, although a bundled one is there.
-    boot : bool
-        Have the weights written into the memory as a boot from flash does, instead of sent.
-    waves : pathlib.Path, optional
-        File to draw the signals of a simulated chip into, while it runs.
-    """
+    """Options of a target."""
 
     argument: str = ""
+    """Text after the colon of the target; empty without one."""
     progress: Callable[[str], None] = _ignore
+    """Function that is called with a short message when something that takes seconds begins, such
+    as compiling."""
     from_source: bool = False
+    """True to make the design again, although a bundled one is there."""
     boot: bool = False
+    """True to write the weights into the memory as a boot from flash does, instead of sending
+    them."""
     waves: Path | None = None
+    """File to draw the signals of a simulated chip into, while it runs."""
 
 
 TargetFactory = Callable[[TargetOptions], Transport]

@@ -118,9 +118,9 @@ class Transport(abc.ABC):
 
         Parameters
         ----------
-        unit : int
+        unit
             Address of the first unit, that of a word's first.
-        data : bytes
+        data
             Two for each unit.
 
         Raises
@@ -162,10 +162,10 @@ class SerialTransport(Transport):
 
     Parameters
     ----------
-    port : str
+    port
         Device name, such as ``/dev/ttyUSB1`` or ``COM5``; or an address that pyserial knows, such
         as ``socket://HOST:PORT`` or ``rfc2217://HOST:PORT`` for a port of another computer.
-    baud : int
+    baud
         Bits per second; the board's clock frequency over its clocks per bit.
 
     Raises

@@ -23,8 +23,7 @@ class WeightCheck:
 
     Parameters
     ----------
-    link : Link
-    word_bytes : int
+    word_bytes
         Of a weight word, which follow from the device's packing.
     """
 
@@ -38,7 +37,7 @@ class WeightCheck:
 
         Parameters
         ----------
-        weights : bytes
+        weights
             Whole words, at least one.
         """
         words, rest = divmod(len(weights), self._word_bytes)

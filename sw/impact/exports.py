@@ -31,11 +31,8 @@ def export(form: str, way: Way, model: str, assumptions: Mapping[str, Assumption
 
     Parameters
     ----------
-    form : str
-    way : Way
-    model : str
+    model
         Name of the model.
-    assumptions : mapping
     """
     if form == "optimum":
         return json.dumps(_optimum(way, assumptions), indent=2) + "\n"

@@ -45,16 +45,6 @@ _CRC = struct.Struct("<I")
 class Image:
     """Model image: what loading a model writes into a device.
 
-    Attributes
-    ----------
-    config : ModelConfig
-    model_sha256 : str
-        ``Model.sha256`` of the model.
-    segments : list of (int, uint16 array)
-        Address and contents of each run of 16-bit units.
-    converted : bool
-        True if it was read from a file of an earlier version, and is one of this version now.
-
     Raises
     ------
     ImageError
@@ -63,8 +53,11 @@ class Image:
 
     config: ModelConfig
     model_sha256: str
+    """``Model.sha256`` of the model."""
     segments: list[Segment]
+    """Address and contents of each run of 16-bit units."""
     converted: bool = False
+    """True if it was read from a file of an earlier version, and is one of this version now."""
 
     def __post_init__(self) -> None:
         _check_segments(self.segments)
@@ -143,8 +136,7 @@ def compile_image(model: Model, device: Device) -> Image:
 
     Parameters
     ----------
-    model : Model
-    device : Device
+    device
         The device it is meant for; the image is the same for every device of the same packing and
         tiles that holds the model.
 

@@ -47,7 +47,7 @@ class SubwordTokenizer:
 
     Parameters
     ----------
-    source : str
+    source
         A ``tokenizer.json`` of byte-level BPE.
 
     Attributes
@@ -118,8 +118,7 @@ def train_subwords(texts: Iterable[str], size: int) -> str:
 
     Parameters
     ----------
-    texts : iterable of str
-    size : int
+    size
         Tokens, at least 256. Fewer come out if the texts have no more pairs.
 
     Raises

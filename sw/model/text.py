@@ -26,21 +26,14 @@ _CONTROLS = frozenset(map(chr, range(32))) - frozenset("\t\n\r\f")
 
 @dataclass(frozen=True)
 class PlainText:
-    """A text, and what was changed of it.
-
-    Attributes
-    ----------
-    text : str
-        Without a byte order mark, lines ending in ``\\n``, in Unicode's normal form C.
-    changes : tuple of str
-        What is other than in the file, a clause each; none of a text that was so already.
-    sha256 : str
-        Digest of the file's bytes.
-    """
+    """A text, and what was changed of it."""
 
     text: str
+    """Text without a byte order mark, lines ending in ``\\n``, in Unicode's normal form C."""
     changes: tuple[str, ...]
+    """Differences from the file, a clause each; none of a text that was so already."""
     sha256: str
+    """Digest of the file's bytes."""
 
 
 def plain_text(text: str) -> tuple[str, tuple[str, ...]]:

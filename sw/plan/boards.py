@@ -12,54 +12,36 @@ __all__ = ["FieldRow", "Figure", "PlanBoard", "field_rows", "plan_board", "plan_
 
 @dataclass(frozen=True)
 class Figure:
-    """A number and how it is known.
-
-    Attributes
-    ----------
-    value : float
-    kind : str
-        ``stated`` by a maker or author, or ``assumed``.
-    source : str
-    """
+    """A number and how it is known."""
 
     value: float
     kind: str
+    """``stated`` by a maker or author, or ``assumed``."""
     source: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlanBoard:
-    """A board that weights are streamed on.
-
-    Attributes
-    ----------
-    name, part, memory : str
-    roofline : bool
-        No design of this project; its figures bound what any could do.
-    megabytes, megabytes_per_s : Figure
-        Of the memory that weights lie in: size, and what a long read sustains.
-    clock_mhz : Figure
-        Of the engine.
-    max_lanes : Figure
-        Weight bytes that an engine could take in a cycle.
-    weight_bytes_on_chip : Figure
-    watts : Figure
-        Of the whole board, busy.
-    watts_from_to : tuple of float
-        Between which it is expected.
-    """
+    """A board that weights are streamed on."""
 
     name: str
     part: str
     memory: str
     roofline: bool
+    """True for no design of this project: its figures bound what any could do."""
     megabytes: Figure
+    """Size of the memory that weights lie in."""
     megabytes_per_s: Figure
+    """Rate that a long read of that memory sustains."""
     clock_mhz: Figure
+    """Clock of the engine."""
     max_lanes: Figure
+    """Weight bytes that an engine could take in a cycle."""
     weight_bytes_on_chip: Figure
     watts: Figure
+    """Power of the whole board, busy."""
     watts_from_to: tuple[float, float]
+    """Range that this power is expected in."""
 
     @property
     def lanes(self) -> int:

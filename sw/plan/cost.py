@@ -35,21 +35,14 @@ class _AnyDevice(Device):
 
 @dataclass(frozen=True)
 class Work:
-    """Cycles of an engine, and bytes that it reads.
-
-    Attributes
-    ----------
-    cycles : int
-        Of the core; ``trilight verify-layer`` counts as many on its RTL.
-    bytes : int
-        Weights with their padding.
-    weights : int
-        Without padding.
-    """
+    """Cycles of an engine, and bytes that it reads."""
 
     cycles: int = 0
+    """Cycles of the core; ``trilight verify-layer`` counts as many on its RTL."""
     bytes: int = 0
+    """Weights with their padding."""
     weights: int = 0
+    """Weights without padding."""
 
     def __add__(self, other: "Work") -> "Work":
         return Work(self.cycles + other.cycles, self.bytes + other.bytes,
@@ -72,9 +65,7 @@ def unit_works(shape: Shape, lanes: int, share: int = 1) -> tuple[Work, ...]:
 
     Parameters
     ----------
-    shape : Shape
-    lanes : int
-    share : int
+    share
         Boards that divide the rows of every matrix; the work is that of one of them.
     """
     most = max(rows for rows, _ in map(shape.matrix, (*LAYER_MATRICES, "head")))
@@ -101,49 +92,19 @@ def model_work(shape: Shape, lanes: int) -> Work:
 
 @dataclass(frozen=True)
 class BoardLoad:
-    """One board's part.
-
-    Attributes
-    ----------
-    what : str
-        Its layers, such as ``0-1`` or ``22-23, head``.
-    work : Work
-    milliseconds : float
-        For one token of one sequence.
-    bound : str
-    """
+    """One board's part."""
 
     what: str
+    """Layers, such as ``0-1`` or ``22-23, head``."""
     work: Work
     milliseconds: float
+    """Time for one token of one sequence."""
     bound: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A model on a number of boards of one kind.
-
-    Attributes
-    ----------
-    shape, board, boards, split, lanes
-        What was asked for.
-    whole : Work
-        A token on one board.
-    fewest_boards : int
-        With which it fits, layers whole.
-    on_chip_boards : int
-        That would hold all weights in block RAM.
-    loads : tuple of BoardLoad
-        Of the boards in use, in the order of the layers.
-    hop_bytes : int
-        That go from board to board for a token, or, rows split, over all links.
-    link_milliseconds : float
-        Of a token.
-    sequences_per_word : int
-        Sequences that each weight word serves, in ``batch_per_s``.
-    one_sequence_per_s, full_per_s, batch_per_s : float
-        Tokens a second: one sequence; as many as boards; the same with ``sequences_per_word``.
-    """
+    """A model on a number of boards of one kind."""
 
     shape: Shape
     board: PlanBoard
@@ -151,15 +112,25 @@ class Plan:
     split: str
     lanes: int
     whole: Work
+    """Work of a token on one board."""
     fewest_boards: int
+    """Fewest boards with which it fits, layers whole."""
     on_chip_boards: int
+    """Boards that would hold all weights in block RAM."""
     loads: tuple[BoardLoad, ...]
+    """Parts of the boards in use, in the order of the layers."""
     hop_bytes: int
+    """Bytes from board to board for a token, or, rows split, over all links."""
     link_milliseconds: float
+    """Time of a token on the links."""
     sequences_per_word: int
+    """Sequences that each weight word serves, in ``batch_per_s``."""
     one_sequence_per_s: float
+    """Tokens a second of one sequence."""
     full_per_s: float
+    """Tokens a second with as many sequences as boards."""
     batch_per_s: float
+    """Tokens a second with ``sequences_per_word`` for each of these."""
 
     @property
     def fits(self) -> bool:
@@ -181,15 +152,11 @@ def make_plan(shape: Shape, board: PlanBoard, boards: int, *, split: str = "laye
 
     Parameters
     ----------
-    shape : Shape
-    board : PlanBoard
-    boards : int
-    split : str
+    split
         ``layers``: each board has some layers whole. ``rows``: each has a part of every matrix.
-    lanes : int, optional
+    lanes
         Byte lanes of the engine. Default: as many as the memory feeds.
-    sequences_per_word : int
-    link_mbit_s : float
+    link_mbit_s
         Of a link between neighbours.
 
     Raises

@@ -43,13 +43,11 @@ class TokenSchedule:
 
     Parameters
     ----------
-    shape : Shape
-    device : Device
+    device
         The engine.
-    layers : int, optional
+    layers
         Layers of the token. Default: all.
-    head : bool
-    share : int
+    share
         Boards that divide the rows of every matrix.
 
     Attributes

@@ -35,12 +35,10 @@ def read_losses(model: Model, text: str, *, adaptation: Adaptation | None = None
 
     Parameters
     ----------
-    model : Model
-    text : str
+    text
         Read as one sequence from zero state.
-    adaptation : Adaptation, optional
+    adaptation
         Learns from the text as it goes.
-    progress : callable, optional
 
     Raises
     ------

@@ -24,14 +24,13 @@ def check_agreement(board: Board, model: Model, text: str, tokens: int, *,
 
     Parameters
     ----------
-    board : Board
+    board
         With ``model`` loaded.
-    model : Model
-    text : str
+    text
         The places are spread evenly over it.
-    tokens : int
+    tokens
         How many are drawn, at least 1; rounded up to whole places.
-    progress : callable, optional
+    progress
         Called with the tokens compared and the tokens in all.
 
     Returns

@@ -99,8 +99,7 @@ def anchors_svg(rows: list[Anchor], ours: dict[str, tuple[int, float]]) -> str:
 
     Parameters
     ----------
-    rows : list of Anchor
-    ours : dict
+    ours
         By name, bytes and bits per byte.
 
     Raises

@@ -52,13 +52,10 @@ def evaluate(model: Model, text: str, protocol: str = "stateful", *, streams: in
 
     Parameters
     ----------
-    model : Model
-    text : str
-    protocol : str
+    protocol
         ``"stateful"`` or ``"windows"``.
-    streams : int
+    streams
         Streams, or windows computed at a time, which do not change the result of ``windows``.
-    progress : callable, optional
 
     Returns
     -------
@@ -109,7 +106,7 @@ def character_losses(model: Model, text: str, protocol: str = "stateful", *, str
     ----------
     model, text, protocol, streams, progress
         As in ``evaluate``.
-    predictor : callable, optional
+    predictor
         Makes what predicts in the model's place, with the model's vocabulary: called with a
         number of streams. The integer reference of ``model`` unless given.
 

@@ -26,9 +26,9 @@ def hashed_row(token: int, before: int, rows: int) -> int:
 
     Parameters
     ----------
-    token, before : int
+    token, before
         The token read last, and the one before it.
-    rows : int
+    rows
         A power of two.
     """
     return (token * 17 + before * 5) & rows - 1
@@ -39,10 +39,9 @@ class Adaptation:
 
     Parameters
     ----------
-    vocab_size : int
-    rows : int
+    rows
         Rows for pairs of tokens, a power of two; 0 leaves out order 2.
-    seed : int
+    seed
         Of the draws while reading, in [0, 2**32 - 1].
 
     Attributes

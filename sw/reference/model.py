@@ -117,8 +117,7 @@ class ReferenceModel:
 
     Parameters
     ----------
-    model : Model
-    streams : int
+    streams
         Token streams, each with its own state.
 
     Attributes
@@ -153,7 +152,7 @@ class ReferenceModel:
         Parameters
         ----------
         tokens : integer array [streams]
-        trace : callable, optional
+        trace
             Called as ``trace(stage, layer, values)`` in the order of the hardware: ``x`` with
             layer -1 for the embedding; ``q h u x q v x`` for each layer; ``q`` and ``logits``
             with layer L for the head. The values must not be changed.

@@ -14,10 +14,6 @@ class RealModel:
     What ``docs/number-formats.md`` rounds is not rounded here, so the difference between this and
     ``ReferenceModel`` is what the integers cost.
 
-    Parameters
-    ----------
-    model : Model
-
     Attributes
     ----------
     h : float64 array [L, d]

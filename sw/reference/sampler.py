@@ -41,7 +41,7 @@ class Rng:
 
     Parameters
     ----------
-    seed : int
+    seed
         Initial state, in [0, 2**32 - 1]; 0 stands for 0x5EED5EED.
 
     Raises
@@ -72,11 +72,11 @@ class Sampler:
 
     Parameters
     ----------
-    seed : int
+    seed
         In [0, 2**32 - 1].
-    temperature : float
+    temperature
         In [0, 7.99]; 0 always takes the largest logit.
-    noise : NoiseFormat
+    noise
         ``Device.noise`` of the device that would draw.
 
     Raises

@@ -38,10 +38,6 @@ def gumbel_table(noise: NoiseFormat) -> Table:
 
     An entry is the quantile in the middle of the draws that it stands for. With a mantissa, draws
     count from the upper end of the distribution: a draw w stands for ``1 - (w + 0.5) / 2**bits``.
-
-    Parameters
-    ----------
-    noise : NoiseFormat
     """
     if not noise.mantissa_bits:
         below = (np.arange(noise.entries) + 0.5) / noise.entries

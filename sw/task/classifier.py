@@ -105,11 +105,9 @@ def decide_on(board: Board, model: Model, texts: Sequence[str], *,
 
     Parameters
     ----------
-    board : Board
+    board
         With ``model`` loaded.
-    model : Model
-    texts : sequence of str
-    progress : callable, optional
+    progress
         Called with the texts done and the texts in all.
     """
     labels = labels_of(model)

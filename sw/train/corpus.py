@@ -24,40 +24,28 @@ _HELD_OUT_LINES = 0.05
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Corpus:
-    """A text split into a training part and a held-out part.
-
-    Attributes
-    ----------
-    name : str
-        File name, without its folder.
-    sha256 : str
-        Digest of the file's bytes.
-    vocab : tuple of str
-        Its distinct characters in order of code point: the character of each token.
-    train, held_out : int64 arrays
-        Tokens that are trained on, and that the result is measured on.
-    held_out_text : str
-        The held-out part as text.
-    development : bool
-        Whether it was divided for choosing between methods; see ``read_corpus``.
-    changes : tuple of str
-        What is other than in the file, a clause each.
-    labels : mapping of str to str
-        Of labelled lines: the label of each character that stands for one; empty of a plain text.
-    held_out_lines : tuple of LabelledLine
-        Of labelled lines: the held-out part.
-    """
+    """A text split into a training part and a held-out part."""
 
     name: str
+    """File name, without its folder."""
     sha256: str
+    """Digest of the file's bytes."""
     vocab: tuple[str, ...]
+    """Distinct characters in order of code point: the character of each token."""
     train: NDArray[np.int64]
+    """Tokens that are trained on."""
     held_out: NDArray[np.int64]
+    """Tokens that the result is measured on."""
     held_out_text: str
+    """The held-out part as text."""
     development: bool = False
+    """True if it was divided for choosing between methods; see ``read_corpus``."""
     changes: tuple[str, ...] = ()
+    """Differences from the file, a clause each."""
     labels: Mapping[str, str] = field(default_factory=dict)
+    """Label of each character that stands for one, of labelled lines; empty of a plain text."""
     held_out_lines: tuple[LabelledLine, ...] = ()
+    """Held-out part of labelled lines."""
 
     @property
     def held_out_part(self) -> str:

@@ -34,23 +34,15 @@ KINDS: dict[str, type[FloatNetwork | Transformer]] = {
 
 @dataclass(frozen=True, eq=False)
 class FloatModel:
-    """A trained network in floating point.
-
-    Attributes
-    ----------
-    kind : str
-        Of ``KINDS``.
-    network : FloatNetwork or Transformer
-    vocab : tuple of str
-        Character of each token.
-    provenance : mapping
-        Where it comes from.
-    """
+    """A trained network in floating point."""
 
     kind: str
+    """One of ``KINDS``."""
     network: FloatNetwork | Transformer
     vocab: tuple[str, ...]
+    """Character of each token."""
     provenance: Mapping[str, Any]
+    """Origin of the model."""
 
     @property
     def sha256(self) -> str:

@@ -105,18 +105,16 @@ def run_batches(target: str, seed: int, count: int, folder: Path, *,
 
     Parameters
     ----------
-    target : str
+    target
         Of ``TARGETS`` or ``UPSETS``.
-    seed : int
-    count : int
+    count
         Sessions; they have numbers from 0.
-    folder : Path
+    folder
         Where results are kept. A change of the program begins a new file.
-    board : str
+    board
         Board whose chip is simulated.
-    jobs : int
+    jobs
         Processes.
-    progress : callable
 
     Raises
     ------

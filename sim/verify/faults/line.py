@@ -150,8 +150,7 @@ class Line(Transport):
 
     Parameters
     ----------
-    device : Device
-    intrude : callable, optional
+    intrude
         Called with the device and the fault when another host uses it.
 
     Attributes

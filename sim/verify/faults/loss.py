@@ -41,10 +41,9 @@ class Losses:
 
     Parameters
     ----------
-    model : Model
-    text : str
+    text
         All of the model's vocabulary; its end is used.
-    characters : int
+    characters
         How many are scored, a multiple of ``STREAMS``.
 
     Raises
@@ -90,9 +89,8 @@ class Losses:
 
         Parameters
         ----------
-        kind : str
+        kind
             Of ``KINDS``.
-        seed, number : int
 
         Returns
         -------

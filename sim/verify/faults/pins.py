@@ -21,16 +21,10 @@ MAX_CYCLES = 50_000
 
 @dataclass(frozen=True)
 class Memory:
-    """A memory of a design.
-
-    Parameters
-    ----------
-    path : str
-        Verilog, within the design.
-    words, width : int
-    """
+    """A memory of a design."""
 
     path: str
+    """Verilog, within the design."""
     words: int
     width: int
 
@@ -74,8 +68,7 @@ class PinDevice(Device):
 
     Parameters
     ----------
-    hdl : Hdl
-    memories : sequence of str
+    memories
         Paths of memories whose bits can be flipped.
     """
 

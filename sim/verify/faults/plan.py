@@ -14,28 +14,18 @@ MAX_FAULTS = 8
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of fault.
-
-    Parameters
-    ----------
-    group : str
-        ``link``, ``host``, ``port``, ``power`` or ``chip``.
-    meaning : str
-    directions : tuple of str
-    pins : bool
-        It needs pins.
-    alone : bool
-        One is enough in a request.
-    apart : bool
-        It has a campaign of its own: only the emulated device does it at will.
-    """
+    """A kind of fault."""
 
     group: str
+    """``link``, ``host``, ``port``, ``power`` or ``chip``."""
     meaning: str
     directions: tuple[str, ...] = (HOST, DEVICE)
     pins: bool = False
+    """True if it needs pins."""
     alone: bool = False
+    """True if one is enough in a request."""
     apart: bool = False
+    """True if only the emulated device does it at will, so that it has a campaign of its own."""
 
 
 KINDS: Mapping[str, Kind] = {
@@ -72,23 +62,15 @@ KINDS: Mapping[str, Kind] = {
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault.
-
-    Parameters
-    ----------
-    kind : str
-    direction : str
-        ``HOST`` or ``DEVICE``.
-    at : int
-        Byte of the request and of that direction with which it begins.
-    rng : random.Random
-        For what else is random about it.
-    """
+    """One fault."""
 
     kind: str
     direction: str
+    """``HOST`` or ``DEVICE``."""
     at: int
+    """Byte of the request and of that direction with which it begins."""
     rng: random.Random = field(repr=False, compare=False)
+    """For what else is random about it."""
 
 
 def draw(rng: random.Random, kind: str, lengths: Mapping[str, int]) -> list[Fault]:
@@ -96,9 +78,7 @@ def draw(rng: random.Random, kind: str, lengths: Mapping[str, int]) -> list[Faul
 
     Parameters
     ----------
-    rng : random.Random
-    kind : str
-    lengths : dict of int
+    lengths
         Bytes of each direction, if all is well.
     """
     faults = []

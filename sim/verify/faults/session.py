@@ -44,40 +44,27 @@ OUTCOMES = {
 
 @dataclass(frozen=True)
 class FaultOutcome:
-    """Outcome of a request.
-
-    Parameters
-    ----------
-    session, request : int
-        Numbers that it is repeated by.
-    name : str
-        What was asked for.
-    kind : str
-        Of the faults.
-    outcome : str
-        Of ``OUTCOMES``.
-    injected : int
-        Faults during the request; of noise, damaged bytes.
-    seconds : float
-        Virtual time until all was right, beyond that of a request without faults.
-    repeats : int
-        Frames that the driver has sent again.
-    recoveries : int
-        How often it began a request again.
-    detail : str
-        The error, or what was wrong.
-    """
+    """Outcome of a request."""
 
     session: int
+    """Number to repeat it by, with that of the request."""
     request: int
     name: str
+    """Name of the request."""
     kind: str
+    """Kind of the faults."""
     outcome: str
+    """One of ``OUTCOMES``."""
     injected: int
+    """Faults during the request; of noise, damaged bytes."""
     seconds: float
+    """Virtual time until all was right, beyond that of a request without faults."""
     repeats: int
+    """Frames that the driver has sent again."""
     recoveries: int
+    """Times that it began a request again."""
     detail: str
+    """The error, or what was wrong."""
 
     @property
     def bad(self) -> bool:
@@ -96,12 +83,11 @@ class Sessions:
 
     Parameters
     ----------
-    device : callable
+    device
         Makes a device as it is after power-on.
-    seed : int
-    requests : int
+    requests
         Generations of a session.
-    apart : bool
+    apart
         Of the kinds that have a campaign of their own.
     """
 

@@ -21,11 +21,10 @@ class Upsets(Sessions):
 
     Parameters
     ----------
-    seed : int
-    checked : bool
+    checked
         Whether the bit is one of the weights in use; otherwise it is one of any other memory, of
         which each is as likely as the others.
-    board : str
+    board
         Board whose chip it is.
     """
 

@@ -37,9 +37,9 @@ class Harness:
 
     Parameters
     ----------
-    block : wiring.Component
+    block
         All of its inputs take any value in any cycle, unless the harness assigns to them.
-    gateware : Gateware
+    gateware
         That the block is part of.
 
     Attributes

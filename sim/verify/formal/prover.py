@@ -67,55 +67,36 @@ FORGET = "setattr -unset init w:dut.*\nsetattr -unset init m:dut.*\n"
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
-    """A claim about a block, how it is proved, and what must break it.
-
-    Parameters
-    ----------
-    name : str
-        Of block and property, such as ``"uart_receiver.recovers"``.
-    claim : str
-        One sentence.
-    build : callable
-        Takes the gateware, real or edited, and returns the harness.
-    method : Method
-    depth : int
-        Cycles that are unrolled.
-    fault : Edit
-        A fault in the gateware after which the claim must be refuted, by a run of the block from
-        power-on, or from any state where that is the method.
-    shows : int, optional
-        Cycles in which it is; ``depth`` unless given.
-    small : bool
-        Whether it is about a smaller device, as the released one has too many states.
-    """
+    """A claim about a block, how it is proved, and what must break it."""
 
     name: str
+    """Name of block and property, such as ``"uart_receiver.recovers"``."""
     claim: str
+    """One sentence."""
     build: Callable[[Gateware], Harness]
+    """Function from the gateware, real or edited, to the harness."""
     method: Method
     depth: int
+    """Cycles that are unrolled."""
     fault: Edit
+    """Fault in the gateware after which the claim must be refuted, by a run of the block from
+    power-on, or from any state where that is the method."""
     shows: int | None = None
+    """Cycles in which it is refuted; ``depth`` unless given."""
     small: bool = False
+    """True if it is about a smaller device, as the released one has too many states."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Verdict of a proof.
-
-    Parameters
-    ----------
-    holds : bool or None
-        ``None`` if an induction fails, be it for want of a lemma.
-    seconds : float
-        Processor time, of the run that is in the cache.
-    log : str
-        What SymbiYosys said.
-    """
+    """Verdict of a proof."""
 
     holds: bool | None
+    """``None`` if an induction fails, be it for want of a lemma."""
     seconds: float
+    """Processor time, of the run that is in the cache."""
     log: str
+    """Log of SymbiYosys."""
 
 
 def prove(proof: Proof, *, broken: bool = False) -> Verdict:

@@ -23,16 +23,10 @@ __all__ = ["REAL", "Edit", "Gateware"]
 
 @dataclass(frozen=True)
 class Edit:
-    """Another text in place of one that occurs once in a file of ``hw/``.
-
-    Parameters
-    ----------
-    file : str
-        Such as ``"engine/rows.py"``.
-    old, new : str
-    """
+    """Another text in place of one that occurs once in a file of ``hw/``."""
 
     file: str
+    """File, such as ``"engine/rows.py"``."""
     old: str
     new: str
 
@@ -52,17 +46,11 @@ class Edit:
 
 @dataclass(frozen=True)
 class Gateware:
-    """The package ``trilight.hw``, or an edited copy of it.
-
-    Parameters
-    ----------
-    edits : sequence of Edit
-    device : Device
-        Sizes that its blocks are made for; of the default board unless given.
-    """
+    """The package ``trilight.hw``, or an edited copy of it."""
 
     edits: Sequence[Edit] = ()
     device: Device = field(default_factory=board_device)
+    """Sizes that its blocks are made for; of the default board unless given."""
 
     def module(self, name: str) -> ModuleType:
         """Module of the package, such as ``"engine.rows"``.
