@@ -1,10 +1,11 @@
 """Power sensors that Linux shows under ``/sys/class/hwmon``, such as an INA226."""
 
 from pathlib import Path
+from typing import Any
 
 from trilight.sw.errors import MeterError
 
-from .base import Meter, MeterMetadata, MeterOptions
+from .base import Meter, MeterOptions
 from .files import read_text
 from .ina import CHIPS, missing_shunt
 from .polling import ElectricalMeter
@@ -59,7 +60,7 @@ class HwmonMeter(ElectricalMeter):
         return (int(read_text(self._volts)) * 1e-3,
                 int(read_text(self._amperes)) * 1e-3 * self._scale)
 
-    def metadata(self, volts: float, amperes: float, sha256: str) -> MeterMetadata:
+    def limits(self, volts: float, amperes: float) -> dict[str, Any]:
         chip = self._chip
         step_a = 1e-3 * self._scale  # the kernel shows whole milliamperes
         if chip is None or not self._known:
@@ -70,13 +71,12 @@ class HwmonMeter(ElectricalMeter):
             offset_a = chip.shunt_offset_limit / chip.per_ampere(self._ohms) + step_a / 2
             accuracy = (f"data sheet limits, shunt {self._ohms:g} ohm to {self._tolerance:g}, "
                         f"kernel's step of {step_a * 1e3:g} mA")
-        return MeterMetadata(
-            type=f"hwmon {self._type}", serial=self._folder.name, rate_hz=self.rate_hz,
-            range_a=(None if chip is None or not self._known else
-                     chip.shunt_full_scale / chip.per_ampere(self._ohms)),
-            gain_limit=gain, offset_limit_w=offset_a * volts, accuracy=accuracy,
-            burden_v=amperes * self._ohms if self._known else None, sync="read by the host",
-            raw_sha256=sha256)
+        return {
+            "type": f"hwmon {self._type}", "serial": self._folder.name,
+            "range_a": (None if chip is None or not self._known else
+                        chip.shunt_full_scale / chip.per_ampere(self._ohms)),
+            "gain_limit": gain, "offset_limit_w": offset_a * volts, "accuracy": accuracy,
+            "burden_v": amperes * self._ohms if self._known else None}
 
 
 def _find(wanted: str, root: Path) -> Path:

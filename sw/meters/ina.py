@@ -7,11 +7,11 @@ chips' calibration registers, which round, are left alone.
 
 import errno
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from trilight.sw.errors import MeterError
 
-from .base import Boundary, Meter, MeterMetadata, MeterOptions
+from .base import Boundary, Meter, MeterOptions
 from .polling import ElectricalMeter
 
 __all__ = ["CHIPS", "Bus", "Chip", "InaMeter", "ina219_meter", "ina226_meter", "ina260_meter",
@@ -83,13 +83,9 @@ CHIPS = {
 }
 
 
-def _swap(word: int) -> int:
+def _swap(word: int, *, signed: bool = False) -> int:
     """Other byte order: the chips send the high byte first, SMBus expects the low one."""
-    return (word & 0xFF) << 8 | word >> 8
-
-
-def _signed(word: int) -> int:
-    return word - 0x10000 if word & 0x8000 else word
+    return int.from_bytes(word.to_bytes(2, "little"), "big", signed=signed)
 
 
 class InaMeter(ElectricalMeter):
@@ -130,20 +126,20 @@ class InaMeter(ElectricalMeter):
 
     def read(self) -> tuple[float, float]:
         bus = self._open()
-        shunt = _signed(_swap(bus.read_word_data(self._address, SHUNT_OR_CURRENT)))
+        shunt = _swap(bus.read_word_data(self._address, SHUNT_OR_CURRENT), signed=True)
         volts = _swap(bus.read_word_data(self._address, BUS_VOLTAGE)) >> self._chip.bus_shift
         return (volts * self._chip.bus_lsb_v,
                 shunt * self._chip.shunt_lsb / self._chip.per_ampere(self._ohms))
 
-    def metadata(self, volts: float, amperes: float, sha256: str) -> MeterMetadata:
+    def limits(self, volts: float, amperes: float) -> dict[str, Any]:
         chip, per_ampere = self._chip, self._chip.per_ampere(self._ohms)
-        return MeterMetadata(
-            type=chip.name, serial=f"i2c-{self._bus_number}/{self._address:#04x}",
-            rate_hz=self.rate_hz, range_a=chip.shunt_full_scale / per_ampere,
-            gain_limit=chip.shunt_gain_limit + chip.bus_gain_limit + self._tolerance,
-            offset_limit_w=chip.shunt_offset_limit / per_ampere * volts,
-            accuracy=f"data sheet limits, shunt {self._ohms:g} ohm to {self._tolerance:g}",
-            burden_v=amperes * self._ohms, sync="read by the host", raw_sha256=sha256)
+        return {
+            "type": chip.name, "serial": f"i2c-{self._bus_number}/{self._address:#04x}",
+            "range_a": chip.shunt_full_scale / per_ampere,
+            "gain_limit": chip.shunt_gain_limit + chip.bus_gain_limit + self._tolerance,
+            "offset_limit_w": chip.shunt_offset_limit / per_ampere * volts,
+            "accuracy": f"data sheet limits, shunt {self._ohms:g} ohm to {self._tolerance:g}",
+            "burden_v": amperes * self._ohms}
 
     def _open(self) -> Bus:
         if self._bus is None:

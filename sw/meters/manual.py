@@ -1,7 +1,6 @@
 """Volts and amperes that a person reads off a display."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,13 +12,6 @@ __all__ = ["ManualMeter", "manual_meter"]
 
 
 TRIES = 5
-
-
-@dataclass
-class _Phase:
-    start_s: float
-    end_s: float
-    amperes: float
 
 
 class ManualMeter:
@@ -40,14 +32,15 @@ class ManualMeter:
         self._options = options
         self._volts = self._limit_a = 0.0
         self._marks: list[Mark] = []
-        self._phases: list[_Phase] = []
+        self._points: dict[float, float] = {}
+        """Amperes by time: a reading holds for its whole phase, and stands at both ends of it."""
 
     def start(self) -> None:
         self._volts = self._setting("volts", "Supply voltage, V")
         self._limit_a = self._setting("u", "Largest error of a current that you read, A")
         if self._volts <= 0:
             raise MeterError("the supply voltage must be above zero")
-        self._phases = []
+        self._points = {}
         self._marks = [Mark("start", self._options.clock.now())]
 
     def mark(self, label: str) -> None:
@@ -64,13 +57,7 @@ class ManualMeter:
         now = self._options.clock.now()
         if now > self._marks[-1].t_s:
             self._enter("idle", "Mean current now, waiting, A", self._marks[-1].t_s, now)
-        # A reading holds for its whole phase: one value at each of its ends.
-        points: dict[float, float] = {}
-        for phase in self._phases:
-            points[math.nextafter(phase.start_s, math.inf)] = phase.amperes
-            points[phase.end_s] = phase.amperes
-        t_s = np.array(sorted(points))
-        amperes = np.array([points[t] for t in t_s.tolist()])
+        t_s, amperes = np.array(sorted(self._points.items())).reshape(-1, 2).T
         return Recording(
             t_s=t_s, watts=self._volts * amperes, volts=np.full_like(t_s, self._volts),
             amperes=amperes, boundary=self.boundary, marks=tuple(self._marks), averaging=True,
@@ -80,7 +67,8 @@ class ManualMeter:
 
     def _enter(self, key: str, question: str, start_s: float, end_s: float) -> None:
         if end_s > start_s:
-            self._phases.append(_Phase(start_s, end_s, self._setting(key, question)))
+            amperes = self._setting(key, question)
+            self._points |= {math.nextafter(start_s, math.inf): amperes, end_s: amperes}
 
     def _setting(self, key: str, question: str) -> float:
         if key in self._options.settings:

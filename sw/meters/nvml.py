@@ -4,13 +4,10 @@ from typing import Any
 
 from trilight.sw.errors import MeterError
 
-from .base import Meter, MeterMetadata, MeterOptions
+from .base import Meter, MeterOptions
 from .polling import EnergyCounter
 
 __all__ = ["NvmlMeter", "nvml_meter"]
-
-GAIN_LIMIT = 0.05
-"""Limit of the error by NVIDIA's documentation of NVML, for the power of recent GPUs: 5 %."""
 
 
 class NvmlMeter(EnergyCounter):
@@ -27,6 +24,10 @@ class NvmlMeter(EnergyCounter):
         The module ``pynvml``.
     """
 
+    gain_limit = 0.05
+    """Limit of the error by NVIDIA's documentation of NVML, for the power of recent GPUs."""
+    accuracy = "5 % of the reading, as the maker states"
+
     def __init__(self, options: MeterOptions, nvml: Any) -> None:
         options.only("rate")
         super().__init__(options, "gpu", 10.0)
@@ -39,7 +40,8 @@ class NvmlMeter(EnergyCounter):
             nvml.nvmlInit()
             self._gpu = nvml.nvmlDeviceGetHandleByIndex(index)
             self._gpu_name = str(nvml.nvmlDeviceGetName(self._gpu))
-            self._serial = str(nvml.nvmlDeviceGetUUID(self._gpu))
+            self.kind = f"nvml {self._gpu_name}"
+            self.serial = str(nvml.nvmlDeviceGetUUID(self._gpu))
         except nvml.NVMLError as error:
             raise MeterError(f"GPU {index} cannot be read: {error}; nvidia-smi should list it"
                              ) from error
@@ -50,13 +52,6 @@ class NvmlMeter(EnergyCounter):
         except self._nvml.NVMLError as error:
             raise MeterError(f"{self._gpu_name} gives no energy: {error}; there is a counter "
                              "since the generation Volta") from error
-
-    def metadata(self, sha256: str) -> MeterMetadata:
-        return MeterMetadata(
-            type=f"nvml {self._gpu_name}", serial=self._serial, rate_hz=self.rate_hz,
-            gain_limit=GAIN_LIMIT, offset_limit_w=0.0,
-            accuracy="5 % of the reading, as the maker states", burden_v=0.0,
-            sync="read by the host", raw_sha256=sha256)
 
 
 def nvml_meter(options: MeterOptions) -> Meter:

@@ -4,6 +4,7 @@ import abc
 import hashlib
 import threading
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -101,6 +102,12 @@ class PollingMeter(abc.ABC):
             self._rows.append(row)
 
 
+    def metadata(self, *readings: Floats, **limits: Any) -> MeterMetadata:
+        """Metadata with what all meters that are polled have in common."""
+        return MeterMetadata(rate_hz=self.rate_hz, sync="read by the host",
+                             raw_sha256=sha256_of(*readings), **limits)
+
+
 class ElectricalMeter(PollingMeter):
     """Meter that reads volts and amperes."""
 
@@ -109,16 +116,22 @@ class ElectricalMeter(PollingMeter):
         volts, amperes = rows[:, 0].copy(), rows[:, 1].copy()
         return Recording(t_s=t_s, watts=volts * amperes, volts=volts, amperes=amperes,
                          boundary=self.boundary, marks=tuple(marks), lost=lost,
-                         metadata=self.metadata(float(volts.mean()), float(amperes.mean()),
-                                          sha256_of(t_s, volts, amperes)))
+                         metadata=self.metadata(t_s, volts, amperes, **self.limits(
+                             float(volts.mean()), float(amperes.mean()))))
 
     @abc.abstractmethod
-    def metadata(self, volts: float, amperes: float, sha256: str) -> MeterMetadata:
-        """Metadata of the meter at a mean voltage and current."""
+    def limits(self, volts: float, amperes: float) -> dict[str, Any]:
+        """Fields of the metadata at a mean voltage and current."""
 
 
 class EnergyCounter(PollingMeter):
     """Meter that reads the joules used so far, from which powers are differences."""
+
+    kind: str
+    """Type for the metadata."""
+    serial: str
+    accuracy: ClassVar[str]
+    gain_limit: ClassVar[float]
 
     def build(self, t_s: Floats, rows: Floats, marks: Sequence[Mark],
               lost: str | None) -> Recording:
@@ -129,9 +142,7 @@ class EnergyCounter(PollingMeter):
         else:
             watts = np.zeros_like(t_s)
         return Recording(t_s=t_s, watts=watts, averaging=True, boundary=self.boundary,
-                         marks=tuple(marks), lost=lost,
-                         metadata=self.metadata(sha256_of(t_s, joules)))
-
-    @abc.abstractmethod
-    def metadata(self, sha256: str) -> MeterMetadata:
-        """Metadata of the meter."""
+                         marks=tuple(marks), lost=lost, metadata=self.metadata(
+                             t_s, joules, type=self.kind, serial=self.serial, burden_v=0.0,
+                             gain_limit=self.gain_limit, offset_limit_w=0.0,
+                             accuracy=self.accuracy))

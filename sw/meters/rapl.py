@@ -4,17 +4,13 @@ from pathlib import Path
 
 from trilight.sw.errors import MeterError
 
-from .base import Meter, MeterMetadata, MeterOptions
+from .base import Meter, MeterOptions
 from .files import read_text
 from .polling import EnergyCounter
 
 __all__ = ["RaplMeter", "rapl_meter"]
 
 ROOT = Path("/sys/class/powercap")
-
-GAIN_LIMIT = 0.05
-"""Assumed: the makers state no limit. Comparisons with wall meters found RAPL of processors since
-2013 to follow within a few percent."""
 
 
 class _Counter:
@@ -56,6 +52,12 @@ class RaplMeter(EnergyCounter):
         Folder of the counters.
     """
 
+    kind = "rapl"
+    gain_limit = 0.05
+    """Assumed: the makers state no limit. Comparisons with wall meters found RAPL of processors
+    since 2013 to follow within a few percent."""
+    accuracy = "assumed: 5 % of the reading; the maker states none"
+
     def __init__(self, options: MeterOptions, root: Path = ROOT) -> None:
         options.only("rate")
         super().__init__(options, "host", 10.0)
@@ -68,16 +70,10 @@ class RaplMeter(EnergyCounter):
             raise MeterError(f"no RAPL counter {wanted!r} under {root}; there are: {there}. "
                              "Virtual machines and processors other than x86 have none")
         self._counters = [_Counter(folder) for folder in chosen]
+        self.serial = ", ".join(counter.name for counter in self._counters)
 
     def read(self) -> tuple[float]:
         return (sum(counter.joules() for counter in self._counters),)
-
-    def metadata(self, sha256: str) -> MeterMetadata:
-        return MeterMetadata(
-            type="rapl", serial=", ".join(counter.name for counter in self._counters),
-            rate_hz=self.rate_hz, gain_limit=GAIN_LIMIT, offset_limit_w=0.0,
-            accuracy="assumed: 5 % of the reading; the maker states none", burden_v=0.0,
-            sync="read by the host", raw_sha256=sha256)
 
 
 def rapl_meter(options: MeterOptions) -> Meter:
