@@ -10,7 +10,8 @@ from functools import cache
 from importlib import resources
 from typing import Any, Literal
 
-from trilight.sw.records import json_ready
+from trilight.sw.errors import BenchError
+from trilight.sw.records import json_ready, read_record
 
 __all__ = ["STATUSES", "FieldEntry", "Rival", "Status", "load_field", "rival_entry"]
 
@@ -101,14 +102,8 @@ class Rival:
 def load_field() -> tuple[Rival, ...]:
     """Return the systems of ``field.json``, in its order."""
     text = resources.files("trilight.sw.bench").joinpath("field.json").read_text(encoding="utf-8")
-    return tuple(Rival(**{
-        **row, "watts": _range(row["watts"]),
-        "stated_joules_per_token": _range(row["stated_joules_per_token"]),
-    }) for row in json.loads(text)["rows"])
-
-
-def _range(values: list[float] | None) -> Range | None:
-    return None if values is None else (values[0], values[1])
+    return tuple(read_record(Rival, row, BenchError, "row of the field")
+                 for row in json.loads(text)["rows"])
 
 
 def rival_entry(rival: Rival) -> dict[str, Any]:

@@ -126,7 +126,7 @@ class Prepared:
     top: str
     rtlil: Path
     modules: tuple[str, ...]
-    """Its modules, the top first."""
+    """Modules of the design, the top first."""
 
     @property
     def sha256(self) -> str:
