@@ -56,13 +56,13 @@ def run_benchmark(model: Model, workload: Workload, settings: Settings, *,
     Parameters
     ----------
     model, workload
-        What is run.
+        Model, and the queries that it answers.
     settings
-        On what.
+        Target, baselines and protocol.
     say
-        Shows a message, of something that takes seconds.
+        Function that shows a message about something that takes seconds.
     watch
-        Shows progress.
+        Display of progress.
 
     Raises
     ------

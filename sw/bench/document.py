@@ -56,15 +56,15 @@ def build_document(systems: Sequence[Mapping[str, Any]], *, model: Model, worklo
     Parameters
     ----------
     systems
-        From ``system``; the first is the one that the document is about.
+        Objects that ``system`` makes; the document is about the first.
     model, workload
-        What all of them ran.
+        Model and queries that all of them ran.
     reference
         Runs of the integer reference.
     quality
-        What the model file states of the model's quality.
+        Quality that the model file states.
     protocol
-        How measurements were taken.
+        Protocol of the measurements.
     carbon
         Carbon intensity, if stated.
     rivals

@@ -65,17 +65,17 @@ def device_system(report: Mapping[str, Any], runs: Sequence[LastRun], expected: 
     Parameters
     ----------
     report
-        Of all queries together; see ``trilight.sw.report.report``.
+        Report of all queries together; see ``trilight.sw.report.report``.
     runs
         One for each query.
     expected
-        What the reference generates.
+        Tokens of the reference.
     release
         The released build that ran, if there is one.
     clocks_hz
         Further clocks to model.
     measurement
-        What a meter found, as JSON object.
+        Result of a meter, as JSON object.
     carbon
         Carbon intensity, if stated.
     """
@@ -122,15 +122,15 @@ def local_system(info: BaselineInfo, passes: Sequence[Sequence[LastRun]], expect
     passes
         Runs of the whole workload, one after the other; the median of their speeds counts.
     expected
-        What the reference generates.
+        Tokens of the reference.
     quality
         Figures of the integer model's quality, which hold for the same tokens only.
     power
         Stated power, used unless there is a measurement.
     measurement
-        What a meter found, as JSON object.
+        Result of a meter, as JSON object.
     no_energy
-        Why there is neither.
+        Reason why there is neither.
     carbon
         Carbon intensity, if stated.
     """

@@ -169,11 +169,11 @@ def print_field(rows: Sequence[Mapping[str, Any]], ours: Mapping[str, Any] | Non
     Parameters
     ----------
     rows
-        From ``field.rival_entry``.
+        Rows that ``field.rival_entry`` makes.
     ours
         A row of the same form.
     console
-        Where to.
+        Terminal to show them on.
     """
     columns = dict(FIELD_COLUMNS)
     for column in DISPENSABLE:

@@ -55,7 +55,7 @@ def align(recording: Recording, phases: Phases, start_s: float, end_s: float,
     Parameters
     ----------
     recording
-        On any clock.
+        A recording on any clock.
     phases
         Times of computing during the session.
     start_s, end_s

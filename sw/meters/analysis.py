@@ -116,13 +116,13 @@ def analyse(phases: Sequence[Phase], recording: Recording, *,
     Parameters
     ----------
     phases
-        What the device did, in the order of time.
+        Phases of the device's work, in the order of time.
     recording
-        On any clock.
+        A recording on any clock.
     host_minus_epoch_s
         The host's monotonic clock minus its time of day, for recordings with times of day.
     interrupted
-        Why the session ended early, if it did.
+        Reason why the session ended early, if it did.
 
     Raises
     ------

@@ -74,7 +74,7 @@ def correction_from(open_circuit: Recording, loaded: Recording, *, ohms: float,
     Parameters
     ----------
     open_circuit, loaded
-        Of the same meter, a few seconds each.
+        Recordings by the same meter, of a few seconds each.
     ohms
         Resistor.
     tolerance

@@ -97,7 +97,7 @@ class InaMeter(ElectricalMeter):
         ``BUS[/ADDRESS]`` as argument (default 1/0x40); settings ``shunt`` in ohms and
         ``tolerance``, the limit of its error as a fraction.
     chip
-        Which one.
+        One of ``CHIPS``.
     bus
         An open bus; by default the one that the options name, opened at the start.
     """

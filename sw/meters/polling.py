@@ -34,7 +34,7 @@ class PollingMeter(abc.ABC):
     options
         Settings ``boundary`` and ``rate``, readings per second, among others.
     boundary, rate_hz
-        What they are by default.
+        Default boundary, and default readings per second.
     """
 
     def __init__(self, options: MeterOptions, boundary: Boundary, rate_hz: float) -> None:

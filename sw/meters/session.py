@@ -80,7 +80,7 @@ def measure(meter: Meter, generate: Callable[[float], int], *, windows: int = 5,
     clock
         Time.
     log
-        Where the session is kept. By default it is kept only if no result comes out, as
+        File that keeps the session. By default it is kept only if no result comes out, as
         ``trilight-session-TIME.json`` in the current folder.
 
     Raises

@@ -111,11 +111,11 @@ class BenchCampaign:
     board
         For the bench of the whole chip.
     number
-        How many mutants, of all benches.
+        Number of mutants of all benches together.
     seed
         Seed of their choice and of the benches' data.
     folder
-        Where results are kept.
+        Folder that keeps the results.
     names
         Benches that are asked; by default all.
     """

@@ -57,7 +57,7 @@ class Campaign:
     seed
         Seed of their choice and of the regression's data.
     folder
-        Where results are kept.
+        Folder that keeps the results.
     thorough
         See ``program.record``.
     mutants

@@ -201,15 +201,15 @@ def campaign(folder: Path, number: int, seed: int, processes: int = 1,
     Parameters
     ----------
     folder
-        Where results are kept.
+        Folder that keeps the results.
     number
-        How many; fewer are the first of more.
+        Number of mutants; fewer are the first of more.
     processes
         Mutants at once.
     part
         One of ``PARTS``.
     each
-        As many of each module, in place of ``number`` of all.
+        Number of mutants of each module, in place of ``number`` of all.
     only
         Modules of the part; all if there are none.
 

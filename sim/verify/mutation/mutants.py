@@ -203,7 +203,7 @@ def choose(prepared: Prepared, number: int, seed: int, minimum: int = 24,
     number, minimum
         About how many in all, and at least of a module.
     modules
-        In these alone; the shares are those of all.
+        Modules to choose in; the shares are those of all.
 
     Raises
     ------

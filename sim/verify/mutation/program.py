@@ -98,7 +98,7 @@ def record(bench: NativeBench, seed: int, *, thorough: bool = True) -> list[Prog
     seed
         Seed of models, prompts and data.
     thorough
-        With the large models; without, what a check in a minute has time for.
+        True to use the large models too; False for a check that takes a minute.
 
     Raises
     ------
