@@ -30,35 +30,24 @@ class Record(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class Guarded:
-    """A figure that must not get worse.
-
-    Parameters
-    ----------
-    name, unit : str
-    read : callable
-        Takes it out of a build's figures, those of a release.
-    tolerance : float
-        How much worse than recorded it may be, as a share of the record.
-    slack : float
-        The same in its own unit, for figures that may be recorded as 0.
-    of : str
-        Resource that the figure is of; parts without it do not have the figure.
-    needs : str
-        What a build's figures have to hold; families whose cells nobody counts lack ``activity``.
-    higher_is_better : bool
-    why : str
-        Where the tolerance comes from.
-    """
+    """A figure that must not get worse."""
 
     name: str
     unit: str
     read: Callable[[Mapping[str, Any]], float]
+    """Function that takes it out of a build's figures, those of a release."""
     tolerance: float
+    """Share of the record by which it may be worse."""
     why: str
+    """Origin of the tolerance."""
     slack: float = 0.0
+    """The same in its own unit, for figures that may be recorded as 0."""
     higher_is_better: bool = False
     of: str = ""
+    """Resource that the figure is of; parts without it do not have the figure."""
     needs: str = "clock_hz"
+    """Entry that a build's figures have to hold; families whose cells nobody counts lack
+    ``activity``."""
 
     def applies(self, figures: Mapping[str, Any]) -> bool:
         """Tell if a build has this figure."""
@@ -193,9 +182,8 @@ def compare(figures: Mapping[str, Any], recorded: Record) -> list[Comparison]:
 
     Parameters
     ----------
-    figures : mapping
+    figures
         Of the build, as in a release.
-    recorded : Record
 
     Raises
     ------

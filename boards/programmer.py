@@ -59,45 +59,29 @@ COMPLAINTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Bytes for a flash memory.
-
-    Parameters
-    ----------
-    what : str
-        What it is, for messages.
-    offset : int
-        Where it goes; a multiple of ``SECTOR_BYTES``.
-    data : bytes
-    suffix : str
-        Ending of the file's name, by which a programmer tells bitstreams.
-    """
+    """Bytes for a flash memory."""
 
     what: str
+    """Name of the content, for messages."""
     offset: int
+    """Address of the first byte, a multiple of ``SECTOR_BYTES``."""
     data: bytes
     suffix: str = ".bin"
+    """Ending of the file's name, by which a programmer tells bitstreams."""
 
 
 @dataclass(frozen=True)
 class Programmer:
-    """A program that writes a board's flash memory.
-
-    Parameters
-    ----------
-    board : str
-        Title of the board, for messages.
-    command : sequence of str
-        How it is called, less what is to be written.
-    usb : (int, int) or None
-        Vendor and product of the board's USB device.
-    probe : str
-        Which of several USB devices, as bus and device: ``1:7``; empty for the only one.
-    """
+    """A program that writes a board's flash memory."""
 
     board: str
+    """Title of the board, for messages."""
     command: Sequence[str]
+    """Command line, less what is to be written."""
     usb: tuple[int, int] | None = None
+    """Vendor and product of the board's USB device."""
     probe: str = ""
+    """Bus and device of one of several USB devices, as ``1:7``; empty for the only one."""
 
     @property
     def _is_iceprog(self) -> bool:
@@ -204,8 +188,7 @@ def find_programmer(board: BoardDesign, probe: str = "") -> Programmer:
 
     Parameters
     ----------
-    board : BoardDesign
-    probe : str
+    probe
         Bus and device on USB, such as ``1:7``, if several boards are plugged in.
 
     Raises

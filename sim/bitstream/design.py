@@ -8,24 +8,16 @@ __all__ = ["Cell", "PllSetting", "RecoveredDesign"]
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of the netlist.
-
-    Parameters
-    ----------
-    kind, name : str
-    parameters : dict of str to str
-        As Verilog constants.
-    inputs : dict of str to list of str
-        Nets or constants, lowest bit first.
-    outputs : dict of str to list of str
-        Nets, lowest bit first.
-    """
+    """A cell of the netlist."""
 
     kind: str
     name: str
     parameters: Mapping[str, str]
+    """Verilog constants by name."""
     inputs: Mapping[str, list[str]]
+    """Nets or constants by port, lowest bit first."""
     outputs: Mapping[str, list[str]]
+    """Nets by port, lowest bit first."""
 
 
 @dataclass(frozen=True)
@@ -44,20 +36,13 @@ class PllSetting:
 
 @dataclass(frozen=True)
 class RecoveredDesign:
-    """Design that a bitstream configures.
-
-    Parameters
-    ----------
-    cells : list of Cell
-    pins : dict of str to str
-        ``input`` or ``inout`` by port; an output is an ``inout`` too.
-    pll : PllSetting, optional
-        If the PLL runs.
-    """
+    """Design that a bitstream configures."""
 
     cells: list[Cell]
     pins: dict[str, str]
+    """``input`` or ``inout`` by port; an output is an ``inout`` too."""
     pll: PllSetting | None
+    """Settings of the PLL, if it runs."""
 
     def clock_hz(self, reference_hz: float) -> float:
         """Frequency that the PLL makes of a pad's; that of the pad without a PLL."""

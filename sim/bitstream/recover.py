@@ -51,9 +51,7 @@ def recover(chip: Chip, image: Image, ports: Mapping[str, str]) -> RecoveredDesi
 
     Parameters
     ----------
-    chip : Chip
-    image : Image
-    ports : mapping
+    ports
         Name of a port by the number of its pin on the package; ``pin_N`` for pins that it lacks.
 
     Raises

@@ -53,13 +53,7 @@ def core_device(lanes: int) -> ImportedDevice:
 
 
 def random_model(shape: Shape, seed: int) -> ImportedModel:
-    """A model of random trits and gains, in memory.
-
-    Parameters
-    ----------
-    shape : Shape
-    seed : int
-    """
+    """A model of random trits and gains, in memory."""
     rng = np.random.default_rng(seed)
 
     def matrix(name: str) -> ImportedMatrix:
@@ -79,33 +73,24 @@ def random_model(shape: Shape, seed: int) -> ImportedModel:
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """Result of a comparison.
-
-    Attributes
-    ----------
-    rows, wrong : int
-        Row sums compared, and those that differ.
-    values, wrong_values : int
-        All other values compared, and those that differ.
-    weights : int
-        Ternary weights that took part in a token.
-    cycles, words : int
-        Of a token, counted by the core.
-    planned : int
-        Cycles that ``trilight plan`` computes for the same.
-    tokens : int
-    compile_s, run_s : float
-    lanes : int
-    """
+    """Result of a comparison."""
 
     rows: int
+    """Row sums that were compared."""
     wrong: int
+    """Row sums that differ."""
     values: int
+    """Other values that were compared."""
     wrong_values: int
+    """Other values that differ."""
     weights: int
+    """Ternary weights that took part in a token."""
     cycles: int
+    """Cycles of a token, counted by the core."""
     words: int
+    """Weight words of a token, counted by the core."""
     planned: int
+    """Cycles that ``trilight plan`` computes for the same."""
     tokens: int
     compile_s: float
     run_s: float
@@ -128,22 +113,19 @@ def verify(model: ImportedModel, *, lanes: int = 8, layers: Sequence[int] | None
 
     Parameters
     ----------
-    model : ImportedModel
-    lanes : int
+    lanes
         Byte lanes of the engine.
-    layers : sequence of int, optional
+    layers
         Neighbours that are run on the core, from the residual stream before the first of them.
         Default: all.
-    head : bool
+    head
         Whether the head is run, which is behind the last layer.
-    tokens : sequence of int
-    pauses : float
+    pauses
         Chance that a stream keeps the core waiting in a cycle.
-    seed : int
+    seed
         Of the pauses.
-    device : ImportedDevice, optional
+    device
         Default: the one for every published model.
-    advance : callable, optional
 
     Raises
     ------

@@ -20,23 +20,15 @@ _CHUNK = 1 << 16
 
 @dataclass(frozen=True, eq=False)
 class Vector:
-    """Values of one position of a sequence.
-
-    Attributes
-    ----------
-    command : ChainCommand
-        ``RESIDUAL`` or ``LOGITS``.
-    run, sequence, position : int
-    wanted : bool
-        Whether the host wants logits of this position.
-    values : int64 array
-    """
+    """Values of one position of a sequence."""
 
     command: ChainCommand
+    """``RESIDUAL`` or ``LOGITS``."""
     run: int
     sequence: int
     position: int
     wanted: bool
+    """True if the host wants logits of this position."""
     values: NDArray[np.int64]
 
     def frames(self) -> Iterator[Frame]:
@@ -53,8 +45,7 @@ class Assembler:
 
     Parameters
     ----------
-    command : ChainCommand
-    values : int
+    values
         Of a whole vector.
     """
 
@@ -109,8 +100,7 @@ class ChainLink:
 
     Parameters
     ----------
-    connection : socket
-    send_timeout_s : float
+    send_timeout_s
         After which a peer that takes nothing counts as lost.
 
     Attributes

@@ -235,13 +235,10 @@ def evaluate_texts(model_path: Path, texts: Sequence[tuple[str, str]], max_token
 
     Parameters
     ----------
-    model_path : Path
-    texts : sequence of tuple of str
+    texts
         Name and content of each; several are each a stream of their own.
-    max_tokens : int, optional
+    max_tokens
         Of each text.
-    means : Means
-    console : Console
     """
     model = ImportedModel.load(model_path)
     shared: dict[str, Any] = {}

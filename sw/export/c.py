@@ -26,21 +26,14 @@ _WIDTH = 96
 
 @dataclass(frozen=True, kw_only=True)
 class CExport:
-    """The files of an export, and the memory that they take on a device.
-
-    Attributes
-    ----------
-    source, header : pathlib.Path
-    constant_bytes : int
-        Weights, tables and other arrays: what goes to flash, the program itself excluded.
-    ram_bytes : int
-        ``sizeof(trilight_t)``: all the memory that the program writes to, the stack excluded.
-    """
+    """The files of an export, and the memory that they take on a device."""
 
     source: Path
     header: Path
     constant_bytes: int
+    """Weights, tables and other arrays: what goes to flash, the program itself excluded."""
     ram_bytes: int
+    """``sizeof(trilight_t)``: all the memory that the program writes to, the stack excluded."""
 
 
 def export_c(model: Model, folder: Path, *, force: bool = False) -> CExport:
@@ -48,9 +41,7 @@ def export_c(model: Model, folder: Path, *, force: bool = False) -> CExport:
 
     Parameters
     ----------
-    model : Model
-    folder : pathlib.Path
-    force : bool
+    force
         Overwrite files that are there.
 
     Raises

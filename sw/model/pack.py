@@ -20,11 +20,11 @@ def pack_matrix(trits: NDArray[np.int8], shape: OperationShape, tiles: Sequence[
     Parameters
     ----------
     trits : int8 array [rows, columns]
-    shape : OperationShape
+    shape
         Of the operation, whose rows are the matrix'.
-    tiles : sequence of int
+    tiles
         Rows of each tile: ``Device.tiles``.
-    short : bool, optional
+    short
         Whether the words are short, by default as the shape has it.
 
     Returns
@@ -50,9 +50,7 @@ def unpack_matrix(units: NDArray[np.uint16], rows: int, packing: Packing,
     ----------
     units : uint16 array
         Those of whole words: all rows of a block, then the next block.
-    rows : int
-    packing : Packing
-    short : bool
+    short
         Whether the words are short.
 
     Raises

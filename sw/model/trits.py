@@ -37,7 +37,6 @@ def pack_trits(trits: NDArray[np.int8], code: TritCode = FILE_CODE) -> NDArray[n
     ----------
     trits : int8 array [rows, columns]
         Values -1, 0, +1.
-    code : TritCode
 
     Returns
     -------
@@ -58,9 +57,8 @@ def unpack_trits(codes: NDArray[np.uint8], columns: int,
     Parameters
     ----------
     codes : uint8 array [rows, ceil(columns / code.trits)]
-    columns : int
+    columns
         Trits of each row; those after it must be zero.
-    code : TritCode
 
     Returns
     -------

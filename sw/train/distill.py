@@ -45,17 +45,12 @@ class Teacher(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class DistillationData:
-    """Tokens to learn from, with soft targets of teachers.
-
-    Attributes
-    ----------
-    tokens : int64 array [N]
-    log_probs : float16 array [N, V] or None
-        Soft targets: the teachers' log-probabilities of what follows each token.
-    """
+    """Tokens to learn from, with soft targets of teachers."""
 
     tokens: NDArray[np.int64]
+    """[N]."""
     log_probs: NDArray[np.float16] | None = None
+    """Soft targets [N, V]: the teachers' log-probabilities of what follows each token."""
 
     def save(self, path: Path) -> None:
         """Write both arrays to a safetensors file.

@@ -12,13 +12,13 @@ def sent_by(dut: Any, items: Iterable[tuple[int, int]], length: int, *, stall_in
 
     Parameters
     ----------
-    dut : component
+    dut
         Has ``i``, a stream of data and ``end``, and ``o``, a stream of bytes.
-    items : iterable of (int, int)
+    items
         Data and ``end``.
-    length : int
+    length
         Bytes to wait for; after them the line must be quiet.
-    stall_in, stall_out : int
+    stall_in, stall_out
         Cycles of a pause before each item, and before each byte.
     """
     line = bytearray()

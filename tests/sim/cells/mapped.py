@@ -22,21 +22,14 @@ CYCLES = 20_000
 
 @dataclass(frozen=True)
 class Shape:
-    """A memory with a port to write and one to read.
-
-    Parameters
-    ----------
-    depth, width : int
-    byte : int
-        Bits that can be written alone.
-    single : bool
-        Both ports have one address, and the memory is read or written.
-    """
+    """A memory with a port to write and one to read."""
 
     depth: int
     width: int
     byte: int
+    """Bits that can be written alone."""
     single: bool = False
+    """Both ports have one address, and the memory is read or written."""
 
 
 MEMORIES = {

@@ -15,9 +15,9 @@ class Pairs:
 
     Parameters
     ----------
-    rng : numpy.random.Generator
+    rng
         Source of constants and seeds.
-    other : str
+    other
         Prefix of the names of the modules that cells are held against.
     """
 
