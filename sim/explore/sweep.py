@@ -146,6 +146,8 @@ def parse_sweep(path: Path | None, options: Mapping[str, Any],
     ------
     ExploreError
         The file can not be read, or does not describe a sweep.
+    BoardError
+        There is no board of its name.
     """
     text: dict[str, Any] = {}
     if path is not None:

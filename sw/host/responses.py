@@ -89,7 +89,8 @@ def _contradiction(device: Device) -> str | None:
             ("weight words", device.weight_words, 1, Region.PROGRAM // device.packing.word_units),
             ("program words", device.program_words, HEADER_WORDS + OPERATION_WORDS, REGION_WORDS),
             ("tape tokens", device.tape_tokens, MIN_TAPE, REGION_WORDS // device.sequences),
-            ("tokens of a vocabulary", device.max_vocab, 1, MAX_TOKENS)):
+            ("tokens of a vocabulary", device.max_vocab, 1, MAX_TOKENS),
+            ("biases of an order", max(device.adapt_depths, default=0), 0, REGION_WORDS)):
         if not minimum <= value <= maximum:
             return f"{value:,} {what}, not {minimum:,} to {maximum:,}"
     return None

@@ -23,6 +23,7 @@ from trilight.hw.contract.protocol import (
     status_struct,
 )
 from trilight.hw.contract.shapes import ModelConfig
+from trilight.hw.support.boards import board_device
 from trilight.sw.errors import DeviceError, LinkError, TokenError, WrongTokenError
 from trilight.sw.host.driver import Board
 from trilight.sw.host.emulator import ReferenceTransport
@@ -182,7 +183,7 @@ def _answers(data: bytes) -> None:
     meddler = _Meddler(_loaded(), iter(()))
     board = Board(meddler)
     board.model = MODEL
-    board._check.expect(compile_image(MODEL, DEVICE).segments[0][1].astype("<u2").tobytes())
+    board._check.expect(compile_image(MODEL, board_device()).segments[0][1].astype("<u2").tobytes())
     meddler.changes = changes
     prompts = [MODEL.vocab[1] * 2, MODEL.vocab[2]]
     tokens = list(board.generate_many(prompts, tokens=3, seeds=[1, 2]))
@@ -194,7 +195,7 @@ def _answer_seeds() -> Iterator[bytes]:
     nothing = piece(PASS, b"")
     yield b"\0" + nothing * 3
     yield b"\1" + nothing * 20
-    identity = IDENTITY.pack(PROTOCOL_MAGIC, PROTOCOL_VERSION, 5, 8, 0, 0, 0, 64, *[1] * 6, 2)
+    identity = IDENTITY.pack(PROTOCOL_MAGIC, PROTOCOL_VERSION, 5, 8, 0, 0, 0, 64, *[1] * 6, 2, 0)
     yield b"\0" + piece(REPLACE, b"\0" + identity)
     status = piece(REPLACE, bytes((Result.OK, 1)) + bytes(status_struct(2).size - 1))
     event = piece(INSERT, bytes((0, EVENT, 2, 0, 3, 0)))

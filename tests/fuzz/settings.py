@@ -19,9 +19,10 @@ from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.support.boards import board_device
 from trilight.sim.explore.results import csv_text, evaluate, pareto
 from trilight.sim.explore.sweep import Sweep, parse_sweep
-from trilight.sim.explore.tasks import Store, tasks_of
+from trilight.sim.explore.tasks import Store, Task, tasks_of
 from trilight.sw.cli.train import train_command
 from trilight.sw.errors import (
+    BoardError,
     ExploreError,
     ModelDoesNotFitError,
     PowerError,
@@ -84,7 +85,7 @@ def _read_sweep(path: Path) -> None:
             break
     rows = sum(model.n_layers * (model.d_model + model.d_hidden) for model in sweep.models())
     if len(sweep.designs()) * len(sweep.sequences) * rows <= MAX_ROWS:
-        evaluate(sweep, _store())
+        evaluate(sweep, Store(_empty_folder()))
 
 
 def _setting_seeds() -> Iterator[bytes]:
@@ -130,9 +131,10 @@ def _toml(value: Any) -> str:
 
 SETTINGS = Target(
     what="recipes and sweeps (TOML)", parse=AnyOf(
-        {_read_recipe: (TrainingError, ModelDoesNotFitError), _read_sweep: (ExploreError,)}),
-    refusals=(TrainingError, ModelDoesNotFitError, ExploreError), seeds=_setting_seeds,
-    mutate=_mutate_toml)
+        {_read_recipe: (TrainingError, ModelDoesNotFitError, BoardError),
+         _read_sweep: (ExploreError, BoardError)}),
+    refusals=(TrainingError, ModelDoesNotFitError, ExploreError, BoardError),
+    seeds=_setting_seeds, mutate=_mutate_toml)
 
 
 # Records: results of a sweep, figures of a build, topics of a summary (JSON)
@@ -141,28 +143,29 @@ SWEEP = Sweep(clock_hz=(24e6,), seeds=(1,), sequences=(1, 2),
               model={name: (value,) for name, value in MIN.to_dict().items()})
 
 
-@cache
-def _store() -> Store:
-    return Store(as_file(b"").parent / "results")
+def _empty_folder() -> Path:
+    """A folder of no results."""
+    return as_file(b"", "results/results.jsonl").parent
 
 
 @cache
-def _places() -> dict[str, Path]:
-    """Where the results of the sweep lie, by kind of task."""
+def _tasks() -> list[Task]:
     [tasks] = tasks_of(SWEEP, activity=True).values()
-    return {task.kind: _store().folder / f"{task.key}.json" for task in tasks}
+    return tasks
 
 
 def _read_results(path: Path) -> None:
     """A folder of results whose tasks all gave what the input says of their kind."""
+    data = path.read_bytes()
+    folder = _empty_folder()
+    store = Store(folder)
     try:
-        found = json.loads(path.read_bytes())
-        results = {kind: json.dumps(found[kind]) for kind in _places()}
+        found = json.loads(data)
+        for task in _tasks():
+            store.put(task, found[task.kind])
     except (ValueError, RecursionError, LookupError, TypeError) as error:
         raise ExploreError(str(error)) from error
-    for kind, place in _places().items():
-        place.write_text(results[kind])
-    outcomes, waiting = evaluate(SWEEP, _store())
+    outcomes, waiting = evaluate(SWEEP, Store(folder))
     assert len(outcomes) + waiting == 2, "a point is lost"
     json.dumps([outcome.to_dict() for outcome in outcomes])
     assert csv_text(outcomes, pareto(outcomes)).count("\n") > len(outcomes)

@@ -231,16 +231,18 @@ async def check_alive(host: Host, sequence: int = 0x77) -> None:
     assert host.stops == stops + 1
 
 
-def test_identify_reports_what_was_built() -> None:
+@pytest.mark.parametrize(("orders", "learning"), [(0, 0), (1, 1), (2, 2 + 8)])
+def test_identify_reports_what_was_built(orders: int, learning: int) -> None:
+    """Its last byte says how many rows of biases there are: none, or with order 2, 256."""
     async def script(host: Host) -> None:
         for _ in range(2):
             await host.expect(3, Command.IDENTIFY, response=IDENTITY.pack(
                 PROTOCOL_MAGIC, PROTOCOL_VERSION, DEVICE.trits, DEVICE.lanes, CLOCK_HZ,
                 CLOCKS_PER_BIT, BUILD_ID, DEVICE.weight_words, DEVICE.max_rows, DEVICE.max_columns,
                 DEVICE.max_channels, DEVICE.program_words, DEVICE.tape_tokens, DEVICE.max_vocab,
-                DEVICE.sequences))
+                DEVICE.sequences, learning))
 
-    Host().simulate(script)
+    Host(device=replace(DEVICE, adapt_orders=orders, adapt_rows=256)).simulate(script)
 
 
 def test_write_puts_units_on_the_bus(rng: np.random.Generator) -> None:
@@ -450,23 +452,28 @@ def test_run_is_executed_once(rng: np.random.Generator) -> None:
     Host().simulate(script)
 
 
+@pytest.mark.parametrize("orders", [0, 1])
 @pytest.mark.parametrize("sequences", [1, 2, 4])
 @pytest.mark.parametrize("flags", [
     RunFlag(0), RunFlag.HOLD, RunFlag(sum(flag for flag in RunFlag))], ids=str)
-def test_run_is_about_any_sequence(flags: RunFlag, sequences: int) -> None:
-    """The last one of the device; the one after it counts as a wrong length."""
-    fields = {"flags": int(flags), "sequence": sequences - 1, "n_feed": 3, "n_generate": 4,
+def test_run_is_about_any_sequence(flags: RunFlag, sequences: int, orders: int) -> None:
+    """The last one of the device; the one after it counts as a wrong length.
+
+    A device that does not learn while it reads ignores ADAPT.
+    """
+    known = flags if orders else flags & ~RunFlag.ADAPT
+    fields = {"flags": int(known), "sequence": sequences - 1, "n_feed": 3, "n_generate": 4,
               "temperature": 5, "seed": 6}
 
     async def script(host: Host) -> None:
         host.ctx.set(host.dut.run.request.ready, 1)
-        await host.expect(1, Command.RUN, RUN.pack(*fields.values()))
+        await host.expect(1, Command.RUN, RUN.pack(flags, *list(fields.values())[1:]))
         assert host.runs == [fields]
         await host.expect(2, Command.RUN, RUN.pack(flags, sequences, 3, 4, 5, 6),
                           result=Result.BAD_LENGTH)
         assert host.runs == [fields]
 
-    Host(device=replace(DEVICE, sequences=sequences)).simulate(script)
+    Host(device=replace(DEVICE, sequences=sequences, adapt_orders=orders)).simulate(script)
 
 
 def test_device_of_one_sequence_has_no_second() -> None:
@@ -475,7 +482,7 @@ def test_device_of_one_sequence_has_no_second() -> None:
     async def script(host: Host) -> None:
         host.ctx.set(host.dut.run.request.ready, 1)
         identity = await host.request(1, Command.IDENTIFY)
-        assert IDENTITY.unpack(identity.payload[1:])[-1] == 1
+        assert IDENTITY.unpack(identity.payload[1:])[-2] == 1
         for running in (0, 1):
             host.set_running(running)
             for flags in (RunFlag(0), RunFlag.HOLD | RunFlag.RESET):

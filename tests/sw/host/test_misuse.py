@@ -198,7 +198,7 @@ class Posing(ReferenceTransport):
     {"lanes": 97}, {"trits": 4}, {"max_rows": 0}, {"max_rows": 1}, {"max_columns": 0},
     {"max_channels": 0},
     {"program_words": 0}, {"program_words": 10}, {"program_words": 1 << 21}, {"max_vocab": 0},
-    {"max_vocab": 257}, {"max_vocab": 1 << 17},
+    {"max_vocab": 257}, {"max_vocab": 1 << 17}, {"adaptation": 15}, {"adaptation": 255},
 ], ids=json.dumps)
 def test_an_identity_that_no_chip_has(changes: dict[str, int]) -> None:
     with pytest.raises(WrongDeviceError, match="says of itself what can not be"):
