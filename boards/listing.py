@@ -1,7 +1,8 @@
 """The command that lists the boards, and the tables of ``docs/boards.md``."""
 
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +17,7 @@ from trilight.hw.support.terminal import Console, visible
 
 from .releases import all_figures, bitstream_path
 
-__all__ = ["boards_command", "build_rows", "markdown", "speed_rows"]
+__all__ = ["boards_command", "build_rows", "columns_that_fit", "markdown", "speed_rows"]
 
 Figures = Mapping[str, Any]
 
@@ -24,6 +25,10 @@ BUILD_HEADINGS = ("board", "FPGA", "clock, MHz", "serial, baud", "logic", "block
                   "allowed clock, MHz, by seed", "flashed")
 SPEED_HEADINGS = ("board", "weights on chip", "model", "its weights", "cycles, one and two",
                   "tokens/s, one and two sequences")
+
+BUILD_ORDER = (8, 6, 3, 5, 7)
+SPEED_ORDER = (1, 3, 4)
+"""Columns that a narrow terminal has no room for, the least important one first."""
 
 LOGIC_UNITS = {"lc": "LC", "lut4": "LUT4"}
 
@@ -53,18 +58,53 @@ def boards_command(
 
 
 def _print(released: Mapping[str, Figures], console: Console) -> None:
-    for headings, rows in ((BUILD_HEADINGS, build_rows(released)),
-                           (SPEED_HEADINGS, speed_rows(released))):
-        table = Table(*headings, box=None)
+    gone: list[str] = []
+    for headings, rows, order in ((BUILD_HEADINGS, build_rows(released), BUILD_ORDER),
+                                  (SPEED_HEADINGS, speed_rows(released), SPEED_ORDER)):
+        kept = columns_that_fit(headings, rows, order, console.width)
+        gone += [heading for index, heading in enumerate(headings) if index not in kept]
+        table = Table(box=None)
+        for index, chosen in kept.items():
+            table.add_column(headings[index], width=chosen)
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*(row[index].replace("`", "") for index in kept))
         console.print(table)
+    if gone:
+        console.print(f"A wider terminal, or --json, shows {', '.join(gone)} too.", style="dim",
+                      highlight=False)
     waiting = [name for name in board_names() if name not in released]
     if waiting:
         console.print(f"Not released, and built by trilight build: {', '.join(waiting)}")
     carried = [name for name in released if bitstream_path(name).is_file()]
     if carried:
         console.print(f"Ready-made, for trilight flash: {', '.join(carried)}")
+
+
+def columns_that_fit(headings: Sequence[str], rows: Sequence[Sequence[str]],
+                     order: Sequence[int], width: int) -> dict[int, int]:
+    """Return which columns a terminal has room for, and a width of each that cuts no word.
+
+    Parameters
+    ----------
+    headings, rows
+        All of the table; cells of the first column stay whole.
+    order
+        Columns that may be left out, the least important one first.
+    width
+        Of the terminal, in characters.
+    """
+    texts = [(heading, *(row[index] for row in rows)) for index, heading in enumerate(headings)]
+    kept = {index: max(map(len, heading.split() + re.findall(r"\S.*?(?:, |$)", "\n".join(cells),
+                                                             flags=re.MULTILINE)))
+            for index, (heading, *cells) in enumerate(texts)}
+    for index in order:
+        if sum(kept.values()) + 2 * len(kept) > width:
+            del kept[index]
+    spare = max(0, width - sum(kept.values()) - 2 * len(kept))
+    for index, least in kept.items():
+        kept[index] = min(max(map(len, texts[index])), least + spare)
+        spare -= kept[index] - least
+    return kept
 
 
 def build_rows(released: Mapping[str, Figures]) -> list[tuple[str, ...]]:

@@ -126,17 +126,22 @@ def _load_table(plan: Plan) -> Table:
     return table
 
 
+def _sequences(count: int) -> str:
+    return f"{count} sequence{'' if count == 1 else 's'}"
+
+
 def _speed_lines(plan: Plan) -> str:
     one = (f"one sequence {plan.one_sequence_per_s:.2f} tokens/s "
            f"({1e3 / plan.one_sequence_per_s:.0f} ms a token")
-    many = (f"{plan.sequences_per_word} sequences on each word {plan.batch_per_s:.0f} tokens/s")
+    many = (f"{_sequences(plan.sequences_per_word)} on each word {plan.batch_per_s:.0f} tokens/s")
     if plan.split == "rows":
         return (f"links  {plan.hop_bytes / 1e3:.0f} kB a token, {plan.link_milliseconds:.1f} ms\n"
                 f"{one}) | {many}\n"
                 "rows split speed up one sequence; links are busy with every matrix")
     links = (f"links  {plan.hop_bytes / 1e3:.1f} kB a hop, {plan.link_milliseconds:.2f} ms a "
              "token in all\n" if len(plan.loads) > 1 else "")
-    return (f"{links}{one}) | {len(plan.loads)} sequences {plan.full_per_s:.1f} tokens/s | {many}\n"
+    each = f"{_sequences(len(plan.loads))} {plan.full_per_s:.1f} tokens/s"
+    return (f"{links}{one}) | {each} | {many}\n"
             "layers split multiply throughput, never the speed of one sequence (see --split rows)")
 
 
@@ -146,9 +151,10 @@ def _joules_line(plan: Plan) -> str:
         return f"{expected:.3g} ({low:.3g} to {high:.3g})"
 
     watts, (low, high) = plan.board.watts, plan.board.watts_from_to
-    return (f"joules per token, modelled: {rate(plan.full_per_s)} with {len(plan.loads)} "
-            f"sequences, {rate(plan.batch_per_s)} with {plan.sequences_per_word} on each word; "
-            f"boards {watts.value:g} W ({watts.kind}, {low:g} to {high:g}), host not counted")
+    return (f"joules per token, modelled: {rate(plan.full_per_s)} with "
+            f"{_sequences(len(plan.loads))}, {rate(plan.batch_per_s)} with "
+            f"{plan.sequences_per_word} on each word; boards {watts.value:g} W "
+            f"({watts.kind}, {low:g} to {high:g}), host not counted")
 
 
 def _field_lines() -> str:

@@ -91,6 +91,21 @@ def test_tables_of_the_page_are_those_of_the_releases() -> None:
         assert table in page, "renew docs/boards.md with trilight boards --markdown"
 
 
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_narrow_terminals_cut_no_word(width: int, monkeypatch: pytest.MonkeyPatch,
+                                      capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert main(["boards"]) == 0
+    shown = capsys.readouterr().out
+    assert "\u2026" not in shown
+    assert all(len(line) <= width for line in shown.splitlines())
+    for name in RELEASED:
+        assert shown.count(f" {name} ") >= 2
+    for word in ["FPGA", "clock", "logic", "model", "tokens/s", "sequences"]:
+        assert f" {word}" in shown
+    assert ("A wider terminal, or --json, shows" in shown) == (width < 200)
+
+
 def test_boards_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "boards.json"
     assert main(["boards", "--json", str(out)]) == 0
