@@ -80,7 +80,7 @@ def read_table(path: Path, data: bytes, *, timeless: bool = False) -> Table:
     data
         The file.
     timeless
-        Whether a line may have one number alone, as without a column of time.
+        True if a line may have one number alone, as without a column of time.
 
     Raises
     ------
@@ -225,7 +225,7 @@ def numbers(table: Table, index: int, quantity: Quantity, scale: float, decimal:
     table, index
         The column.
     quantity, scale
-        What it is, and the factor of its unit. A unit in a cell goes before it.
+        Quantity of the column, and factor of its unit, before which a unit in a cell goes.
     decimal
         Decimal sign, ``.`` or ``,``; by default that of all cells of the column, or of the others.
     units

@@ -73,15 +73,15 @@ def seconds(numbers: Floats, scale: float | None, name: str, *, dated: bool = Fa
     Parameters
     ----------
     numbers
-        As in the file.
+        Numbers of the file.
     scale
-        Of their unit; ``None`` if it is not given.
+        Factor of their unit; ``None`` if it is not given.
     name
-        Of the column, for messages.
+        Name of the column, for messages.
     dated
-        Whether the column's name is that of a date.
+        True if that is the name of a date.
     stated
-        Whether a setting says the unit; else a header does.
+        True if a setting says the unit; else a header does.
 
     Raises
     ------
@@ -134,11 +134,11 @@ def texts(cells: Sequence[str], name: str, *, zone: Zone | None, order: str | No
     Parameters
     ----------
     cells
-        Of the column, or date and time joined by a space.
+        Cells of the column, or date and time joined by a space.
     name
-        Of the column, for messages.
+        Name of the column, for messages.
     zone
-        Of times that state none. Without it, they are placed by the steps that they show.
+        Zone of times that state none. Without it, they are placed by the steps that they show.
     order
         ``ymd``, ``dmy`` or ``mdy``, for dates such as 03/04/2026.
 

@@ -128,11 +128,11 @@ def read_header(quantity: Quantity, header: str, unit: str | None = None) -> Col
     Parameters
     ----------
     quantity
-        What is looked for.
+        Quantity that is looked for.
     header
-        As in the file.
+        Header of the file.
     unit
-        What a second line below the header says, if there is one.
+        Text of a second line below the header, if there is one.
     """
     header = unicodedata.normalize("NFKC", header).strip()
     brackets = [inner.strip() for inner in re.findall(_BRACKETS, header)]
