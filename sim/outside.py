@@ -1,7 +1,6 @@
 """A board's memory outside the chip, as a model beside the simulated design."""
 
 import copy
-import shlex
 from collections.abc import Callable
 from importlib import resources
 from typing import Any
@@ -26,8 +25,9 @@ class _ModelTools:
 
     def __init__(self, tools: Any) -> None:
         self._tools = tools
-        path = resources.files("trilight.sim.cells") / MODELS
-        self.library = f"{tools.library}\nread_verilog -lib {shlex.quote(str(path))}"
+        # In the script itself: Yosys, as WebAssembly, does not see every folder.
+        models = (resources.files("trilight.sim.cells") / MODELS).read_text()
+        self.library = f"{tools.library}\nread_verilog -lib <<MODELS\n{models}\nMODELS"
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._tools, name)

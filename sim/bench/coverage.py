@@ -17,7 +17,8 @@ from typing import TextIO
 from trilight.hw.contract.imported import Kind
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.program import Op
-from trilight.hw.contract.protocol import Command, Region, Result, RunFlag, Slip
+from trilight.hw.contract.protocol import Command, Region, Result, Slip
+from trilight.hw.interfaces import run_flags
 
 from .device import DEVICE
 
@@ -46,7 +47,7 @@ _REFUSALS = {
     Result.BUSY: (Command.WRITE, Command.READ, Command.RUN),
 }
 READABLE = (Region.WEIGHTS, Region.TAPE, Region.WEIGHT_CRC)
-FLAGS = [f"{flag.name} {state}" for flag in RunFlag for state in ("set", "clear")]
+FLAGS = [f"{flag.name} {state}" for flag in run_flags(DEVICE) for state in ("set", "clear")]
 OPERATIONS = [f"{op.name} {words}" for op in (Op.MIX, Op.RESIDUAL, Op.GLU, Op.HEAD)
               for words in ("short", "long")]
 
@@ -190,7 +191,7 @@ def temperature_bin(temperature: int) -> str:
 
 def cover_flags(point: str, flags: int) -> None:
     """Note which flags of a RUN are set and which are not."""
-    cover(point, *(f"{flag.name} {'set' if flags & flag else 'clear'}" for flag in RunFlag))
+    cover(point, *(f"{flag.name} {'set' if flags & flag else 'clear'}" for flag in run_flags(DEVICE)))
 
 
 class Pace:

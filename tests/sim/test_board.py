@@ -360,6 +360,6 @@ def test_a_library_that_cannot_be_loaded(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "design.v").write_text("module top(); endmodule\n")
     (tmp_path / "bench.so").write_text("no library")
     monkeypatch.setattr("trilight.sim.native.compile.compile_bench",
-                        lambda *arguments: tmp_path / "bench.so")
+                        lambda *arguments, **options: tmp_path / "bench.so")
     with pytest.raises(SimulationError, match=r"bench\.so cannot be loaded \(.*TRILIGHT_CACHE"):
         NativeBench(cast(Hdl, SimpleNamespace(verilog=tmp_path / "design.v")))

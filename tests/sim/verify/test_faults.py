@@ -187,7 +187,7 @@ def test_a_driver_that_goes_on_and_on(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_watchdog_is_of_sessions_alone(emulated: Sessions,
                                            monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends a session that goes on in this computer's time, not the building of a target."""
-    def slowly(target: str, seed: int) -> Sessions:
+    def slowly(target: str, seed: int, board: str) -> Sessions:
         time.sleep(1.5)
         return emulated
 
