@@ -311,6 +311,7 @@ class Board:
         self._check_current(generation)
         work = Generation(model, states, temperature, generation, self._link.repeats)
         first: DeviceError | None = None
+        self._runs.one_by_one = False
         try:
             while True:
                 try:

@@ -156,6 +156,9 @@ class Runs:
         self._stale = 0
         self._written: deque[tuple[float, int, int]] = deque()
         """Tokens written within ``LATE_S``: when, at which word of the tapes, and which."""
+        self.one_by_one = False
+        """Whether a run is of one token. A chip makes tokens faster than a slow line takes their
+        events and then drops some; that of a single token is sent."""
 
     def status(self) -> Status:
         """Return the state of the device."""
@@ -199,11 +202,11 @@ class Runs:
         Of each no more than the tape holds beside the token that is fed first: a token whose event
         is lost is then still there, however late it is asked for.
         """
+        most = 1 if self.one_by_one else self._device.tape_tokens - 1
         for state in states:
             if not state.generated:
                 self._write_tape(state, state.prompt[-1:])
-        self._run([_Part(state, 1, min(state.left, self._device.tape_tokens - 1))
-                   for state in states], temperature)
+        self._run([_Part(state, 1, min(state.left, most)) for state in states], temperature)
 
     def listen(self) -> Iterator[SequenceState]:
         """Take in the tokens of the run as they arrive; yield the sequence that each belongs to."""
@@ -348,6 +351,7 @@ class Runs:
         tokens = self._read_tape(state.sequence, state.position, count)
         # While a run is in progress the device refuses to write, late as ever.
         if self._may_be_old(state, tokens) and not self.status().running:
+            self.one_by_one = True
             raise DeviceError("a token whose event was lost is one that was written in its place "
                               "before, and may have been written again; run it again")
         return tokens

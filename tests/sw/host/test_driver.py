@@ -17,6 +17,7 @@ from trilight.hw.contract.protocol import (
     MAX_WORDS,
     PROTOCOL_VERSION,
     RESPONSE,
+    RUN,
     WORD_BYTES,
     Command,
     Region,
@@ -649,6 +650,30 @@ def test_a_write_that_comes_late_over_a_token_that_was_lost(same: bool) -> None:
     assert got == expected(PROMPT, 40)
     assert board.last_run is not None
     assert board.last_run.recoveries == 1
+
+
+def test_a_slow_line_that_drops_events() -> None:
+    """A token equal to one that was written in its place before is then got by a run of its own."""
+    tokens = expected(PROMPT, 40)
+    alone = False
+
+    def watch(frame: Frame) -> Sequence[Frame]:
+        nonlocal alone
+        if frame.command == Command.RUN:
+            alone = RUN.unpack(frame.payload)[3] == 1
+        return [frame]
+
+    def drop(frame: Frame) -> Sequence[Frame]:
+        return [frame] if alone or frame.command != EVENT else []
+
+    board = loaded(Tamper(watch, drop, ReferenceTransport()))
+    longer = PROMPT + "".join(MODEL.vocab[token] for token in tokens)
+    generate(board, longer, 2)
+    assert generate(board) == tokens
+    assert board.last_run is not None
+    assert board.last_run.recoveries == 1
+    # The next text is generated in one run again.
+    assert generate(board, longer, 2) == expected(longer, 2)
 
 
 def test_a_write_is_not_late_for_ever() -> None:
