@@ -292,6 +292,14 @@ class Device:
         return self.weight_memory.latency
 
     @property
+    def write_cycles(self) -> int:
+        """Cycles from the writing of a unit of the weight memory to that of the next, at least.
+
+        Codes that do not fill units are read, changed and written back.
+        """
+        return 1 if self.packing.fills_units else 3
+
+    @property
     def tree_depth(self) -> int:
         """Levels of the adder tree, a cycle each."""
         return _bits(self.lanes)

@@ -115,6 +115,11 @@ class Packing:
         return self.lanes * self.code.bits
 
     @property
+    def fills_units(self) -> bool:
+        """Whether no code lies in two of the host's 16-bit units."""
+        return 16 % self.code.bits == 0
+
+    @property
     def word_units(self) -> int:
         """16-bit units that a word takes in the host's address space, a power of two.
 

@@ -84,11 +84,13 @@ class Commands:
         ]
         idle = Signal()
         m.d.comb += receiver.release.eq(receiver.good & ~idle)
+        # A unit has two bytes, so writes are two cycles apart unless they have to wait.
+        rest = ["WRITE-REST"] if self._device.write_cycles > 2 else []
         fsm = OneHotFSM(m, "IDLE", "FETCH", "SETTLE", "DECODE", "CHECK-ADDRESS",
                         "REFUSE-OR-ACCEPT", "WRITE-LOW", "WRITE-HIGH", "STOP", "CHECK-RUN",
-                        "START-RUN", "RESPOND")
+                        "START-RUN", "RESPOND", *rest)
         self._add_decode_states(m, fsm, idle)
-        self._add_access_states(m, fsm)
+        self._add_access_states(m, fsm, *rest)
         self._add_run_states(m, fsm)
 
     def _add_address(self, m: Module) -> None:
@@ -171,8 +173,11 @@ class Commands:
                         with m.Else():
                             m.d.sync += self.result.eq(Result.BAD_LENGTH)
 
-    def _add_access_states(self, m: Module, fsm: OneHotFSM) -> None:
-        """Add the states that check every address of a READ or WRITE, and those of the WRITE."""
+    def _add_access_states(self, m: Module, fsm: OneHotFSM, *rest: str) -> None:
+        """Add the states that check every address of a READ or WRITE, and those of the WRITE.
+
+        After each unit come the states of ``rest``.
+        """
         buffer, bus = self._buffer, self._bus
         forbidden, busy, too_many = Signal(), Signal(), Signal()
         m.d.sync += [forbidden.eq(0), busy.eq(0)]
@@ -216,7 +221,11 @@ class Commands:
 
         with fsm.State("WRITE-HIGH"):
             m.d.comb += [buffer.advance.eq(1), buffer.count_on.eq(1), bus.write.eq(1)]
-            fsm.next = "WRITE-LOW"
+            fsm.next = next(iter(rest), "WRITE-LOW")
+
+        for state in rest:
+            with fsm.State(state):
+                fsm.next = "WRITE-LOW"
 
     def _add_run_states(self, m: Module, fsm: OneHotFSM) -> None:
         """Add the states of RUN and STOP, and the one that waits for the response."""

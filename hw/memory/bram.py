@@ -18,7 +18,7 @@ class BlockRamMemory(wiring.Component):
 
     The address goes straight into the memory: an output without a register takes most of a cycle
     on an ECP5. A read's data follow two cycles after its address and hold until those of the next
-    read or write. A unit is written within three cycles, in which no other may be.
+    read or write. A unit is written within ``Device.write_cycles``, in which no other may be.
 
     The members are those of ``MemorySignature``.
     """
@@ -36,10 +36,10 @@ class BlockRamMemory(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        if BUS_BITS % self._device.packing.code.bits:
-            self._add_whole_words(m)
-        else:
+        if self._device.write_cycles == 1:
             self._add_units(m)
+        else:
+            self._add_whole_words(m)
         return m
 
     def _add_units(self, m: Module) -> None:

@@ -41,8 +41,8 @@ class WeightStore(wiring.Component):
     addr : In
         Unit of the weight memory: unit ``addr % Packing.word_units`` of a word.
     read, write : In(1)
-        Pulses, ignored while ``running``, at most every third cycle; the address of a read has to
-        stay for two cycles more.
+        Pulses, ignored while ``running``: a write at most every ``Device.write_cycles``, a read
+        at most every third cycle, whose address has to stay for two cycles more.
     unit_data : In(16)
         Unit to write, or number of the last word to check.
     write_check : In(1)

@@ -125,8 +125,7 @@ class Bench:
 
     async def write(self, address: int, units: Iterable[int]) -> None:
         dut = self.dut
-        # Weights take a unit every third cycle.
-        pause = 2 if Region.of(address) == Region.WEIGHTS else 0
+        pause = DEVICE.write_cycles - 1 if Region.of(address) == Region.WEIGHTS else 0
         for offset, unit in enumerate(units):
             self.address(address + offset)
             dut.bus__data.value = unit

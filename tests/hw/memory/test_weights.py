@@ -48,7 +48,8 @@ class Store:
             ctx.set(dut.unit_data, unit)
             await ctx.tick()
             ctx.set(dut.write, 0)
-            await ctx.tick().repeat(2)
+            if self.device.write_cycles > 1:
+                await ctx.tick().repeat(self.device.write_cycles - 1)
 
     async def read(self, address: int) -> int:
         ctx, dut = self.ctx, self.dut
