@@ -191,7 +191,8 @@ def temperature_bin(temperature: int) -> str:
 
 def cover_flags(point: str, flags: int) -> None:
     """Note which flags of a RUN are set and which are not."""
-    cover(point, *(f"{flag.name} {'set' if flags & flag else 'clear'}" for flag in run_flags(DEVICE)))
+    cover(point, *(f"{flag.name} {'set' if flags & flag else 'clear'}"
+                   for flag in run_flags(DEVICE)))
 
 
 class Pace:
