@@ -116,7 +116,7 @@ class Packing:
 
     @property
     def fills_units(self) -> bool:
-        """Whether no code lies in two of the host's 16-bit units."""
+        """Codes fill the 16-bit units of the host: none lies in two."""
         return 16 % self.code.bits == 0
 
     @property
