@@ -73,7 +73,7 @@ SeedsOption = Annotated[str | None, typer.Option(
     "--seeds", metavar="LIST", help="Seeds of the placement to try, such as 1-5 or 2,7. Default: "
                                     "that of the released bitstream, or "
                                     f"{DEFAULT_SEEDS[0]}-{DEFAULT_SEEDS[-1]} for another design.")]
-MOST_SEEDS = 1000
+MAX_SEEDS = 1000
 GUARD_SEEDS = "1"
 RECORD_SEEDS = "1-5"
 
@@ -136,7 +136,7 @@ def _board_figures(board: BoardDesign, bitstream: Path) -> dict[str, Any]:
 
 
 def _release(built: Build, progress: Progress) -> None:
-    """Keep a build's figures; a bitstream that travels; and of the board of the demo its netlist,
+    """Keep a build's figures; a bundled bitstream; and of the board of the demo its netlist,
     counted, as a module that runs everywhere."""
     board = built.netlist.board
     if isinstance(board, FamilyBoard) and board.ready_made:
@@ -171,20 +171,20 @@ def _renew_module(board: BoardDesign, progress: Progress) -> None:
     figures = load_release(board.name)
     if figures is None or netlist.design_sha256 != figures["design_sha256"]:
         raise BuildError(f"the design of {board.name} is not the released one, so its figures have "
-                         f"to be made anew too: trilight build {board.name} --release")
+                         f"to be made again too: trilight build {board.name} --release")
     _release_module(netlist, figures, progress)
 
 
 def bitstream_for(board: BoardDesign, seeds: str | None, progress: Progress) -> bytes:
     """Return the bitstream of a board: that of the seeds, or the one of the released design.
 
-    The latter travels with the package for some boards, and then nothing is placed; a design that
+    The latter is bundled for some boards, and then nothing is placed; a design that
     was changed is built.
 
     Raises
     ------
     BuildError
-        It cannot be built, or what travels is damaged.
+        It cannot be built, or the bundled one is damaged.
     """
     if seeds is None and (ready := _ready_made(board)) is not None:
         progress(f"taking the released bitstream of {board.name}, as its design is unchanged")
@@ -333,12 +333,12 @@ def _parse_seeds(text: str) -> list[int]:
     try:
         for part in text.split(","):
             first, dash, last = part.partition("-")
-            seeds += range(int(first), int(last if dash else first) + 1)[:MOST_SEEDS + 1]
+            seeds += range(int(first), int(last if dash else first) + 1)[:MAX_SEEDS + 1]
     except ValueError as error:
         raise BuildError(f"seeds are numbers and ranges such as 1-5 or 2,7, not {text!r}"
                          ) from error
-    if len(seeds) > MOST_SEEDS:
-        raise BuildError(f"at most {MOST_SEEDS} seeds are tried, and {text!r} is more")
+    if len(seeds) > MAX_SEEDS:
+        raise BuildError(f"at most {MAX_SEEDS} seeds are tried, and {text!r} is more")
     return list(dict.fromkeys(seeds))
 
 

@@ -187,7 +187,7 @@ class VirtualBoard(Transport):
 
 def _target(make: Callable[[BoardDesign, Progress], Hdl], kind: str,
             options: TargetOptions) -> VirtualBoard:
-    # Takes Amaranth, which a released netlist that came along compiled does without.
+    # Takes Amaranth, which the bundled compiled netlist does without.
     from trilight.sim.outside import with_models
 
     try:

@@ -27,7 +27,7 @@ def open_board(target: str = "reference", *,
     progress
         Called with a short message when something that takes seconds begins.
     from_source
-        Synthesise and compile the design although it came along made.
+        Synthesise and compile the design although a bundled one is there.
     boot
         Of a simulated chip: have the weights in its memory as after a boot from flash, rather than
         sent through its pins. Either way the chip is asked for their CRC.

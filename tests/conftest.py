@@ -65,15 +65,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter,
     folder = ROOT / summary.FOLDER
     outcomes = [(name, len(terminalreporter.stats.get(name, ())))
                 for name in ("passed", "failed", "error", "skipped")]
-    summary.write_topic("tests", "Tests", [
+    summary.write_section("tests", "Tests", [
         *((name, number, "") for name, number in outcomes if number),
         ("time", round(time.monotonic() - BEGAN), "s")],
         seed=config.getoption("--seed"), folder=folder)
-    topics = summary.gather(folder)
+    sections = summary.gather(folder)
     terminalreporter.section("summary of all checks")
-    for line in summary.text_summary(topics):
+    for line in summary.text_summary(sections):
         terminalreporter.write_line(line)
-    text = summary.markdown_summary(topics)
+    text = summary.markdown_summary(sections)
     (ROOT / "build" / "summary.md").write_text(text, encoding="utf-8")
     if page := os.environ.get("GITHUB_STEP_SUMMARY"):
         with open(page, "a", encoding="utf-8") as file:

@@ -29,7 +29,7 @@ def run(script: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_demo_needs_no_extra() -> None:
-    """What it imports, and the chip that came along, which identifies itself in its own way."""
+    """What it imports, and the bundled chip, which identifies itself in its own way."""
     result = run("""
 from trilight.sim.board import VirtualBoard
 from trilight.sim.wasm.bench import WasmBench

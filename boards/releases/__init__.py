@@ -1,4 +1,4 @@
-"""Released builds: figures, and bitstreams and simulated chips that travel with the package.
+"""Released builds: figures, and bitstreams and simulated chips, bundled.
 
 ``trilight build BOARD --release`` writes them. Figures let a report state clock, area and energy
 without placing and routing anything; they belong to a design, by its digest: a report uses them for
@@ -55,7 +55,7 @@ def pack_bitstream(data: bytes) -> bytes:
 
 
 def load_bitstream(board: str) -> bytes | None:
-    """Return a board's released bitstream; ``None`` if none travels with the package.
+    """Return a board's released bitstream; ``None`` if none is bundled.
 
     Raises
     ------

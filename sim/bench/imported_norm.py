@@ -23,7 +23,7 @@ from .streams import NEVER, Dut, Sink, cycle, generator, pack, pauses, signed, s
 
 SUM_BITS = square_sum_bits(IMPORTED_DEVICE)
 COLUMNS = IMPORTED_DEVICE.engine.max_columns
-MOST_GATE = COLUMNS * (COLUMNS * FORMATS.act_max) ** 2
+MAX_GATE = COLUMNS * (COLUMNS * FORMATS.act_max) ** 2
 """Greatest sum of squares of as many rows as columns."""
 FRAC_BITS = FORMATS.gain_bits + FORMATS.norm_bits - FORMATS.scale_bits - 8
 
@@ -100,15 +100,15 @@ def draw(rng: np.random.Generator, kind: Kind) -> Norm:
     columns = int(rng.choice([1, COLUMNS, int(rng.integers(1, COLUMNS))]))
     largest = number(rng, FORMATS.value_bits)
     peak = largest and max(1, number(rng, FORMATS.y_total_bits))
-    most = min(columns << 2 * FORMATS.square_bits, (1 << SUM_BITS) - 1)
-    plain = 0 if not largest else int(rng.choice([most, number(rng, most.bit_length() - 1)]))
+    maximum = min(columns << 2 * FORMATS.square_bits, (1 << SUM_BITS) - 1)
+    plain = 0 if not largest else int(rng.choice([maximum, number(rng, maximum.bit_length() - 1)]))
     scale = 1 << FORMATS.scale_bits - 1
     return Norm(kind=kind, columns=columns, peak=peak, largest=largest, plain=plain,
                 scale=int(rng.choice([scale, 2 * scale - 1, int(rng.integers(scale, 2 * scale))])),
                 norm_frac=int(rng.choice([28, -128, int(rng.integers(0, 28))])),
                 frac=int(rng.integers(-1 << FRAC_BITS - 1, 1 << FRAC_BITS - 1)),
                 total=number(rng, SUM_BITS) if plain else 0,
-                gate_squares=min(MOST_GATE, number(rng, MOST_GATE.bit_length())))
+                gate_squares=min(MAX_GATE, number(rng, MAX_GATE.bit_length())))
 
 
 class Bench:

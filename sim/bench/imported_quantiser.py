@@ -59,9 +59,9 @@ def draw_matrix(rng: np.random.Generator, kind: Kind, columns: int) -> ImportedM
 def draw_vector(rng: np.random.Generator, kind: Kind, columns: int) -> Integers:
     """Values of any size, at both ends of their range, few or none of them other than 0."""
     bits = FORMATS.value_bits if kind in (Kind.OUTPUT, Kind.DOWN) else FORMATS.residual_bits
-    most = 1 << int(rng.integers(1, bits))
-    values = rng.integers(-most, most, columns)
-    values[:2] = (-most, most - 1)[:columns]
+    maximum = 1 << int(rng.integers(1, bits))
+    values = rng.integers(-maximum, maximum, columns)
+    values[:2] = (-maximum, maximum - 1)[:columns]
     share = float(rng.choice([0, 0.1, 1], p=[0.1, 0.2, 0.7]))
     return np.asarray(rng.permutation(values) * (rng.random(columns) < share), np.int64)
 

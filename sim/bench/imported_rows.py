@@ -29,7 +29,7 @@ from .device import IMPORTED_DEVICE
 from .streams import NEVER, Dut, Source, Watch, cycle, generator, pack, pauses, start
 from .streams import signed as to_signed
 
-MOST_SUM = IMPORTED_DEVICE.engine.max_columns * FORMATS.act_max
+MAX_SUM = IMPORTED_DEVICE.engine.max_columns * FORMATS.act_max
 ONE = 1 << FORMATS.sigmoid_bits
 
 PORTS = {"residual": FORMATS.residual_bits, "value": FORMATS.value_bits,
@@ -51,11 +51,11 @@ class Model:
         self.saturations = 0
 
     def clip(self, what: str, values: Integers, bits: int) -> Integers:
-        most = (1 << bits - 1) - 1
-        clipped = np.clip(values, -most - 1, most)
+        maximum = (1 << bits - 1) - 1
+        clipped = np.clip(values, -maximum - 1, maximum)
         self.saturations += int(np.count_nonzero(clipped != values))
-        cover(f"imported_rows.saturated {what}", *(["low"] * bool((values < -most - 1).any())
-                                                   + ["high"] * bool((values > most).any())))
+        cover(f"imported_rows.saturated {what}", *(["low"] * bool((values < -maximum - 1).any())
+                                                   + ["high"] * bool((values > maximum).any())))
         return clipped
 
     def operation(self, kind: Kind, layer: int, sums: Integers, mantissa: int,
@@ -145,8 +145,8 @@ class Bench:
     async def token(self, model: Model, *, fresh: bool, loud: bool) -> None:
         """Run a token with the head; ``loud`` ones leave the ranges of the formats."""
         dut, rng = self.dut, self.rng
-        most = 1 << FORMATS.residual_bits - 1
-        model.x = rng.integers(-most, most, model.hidden) >> int(rng.choice([0, 8]))
+        maximum = 1 << FORMATS.residual_bits - 1
+        model.x = rng.integers(-maximum, maximum, model.hidden) >> int(rng.choice([0, 8]))
         self.memories["residual"][:model.hidden] = model.x
         layers = len(model.state)
         dut.shape.value = pack(shape_layout(IMPORTED_DEVICE), hidden=model.hidden - 1,
@@ -169,9 +169,9 @@ class Bench:
     def _draw(self, kind: Kind, count: int, frac: int, loud: bool) -> tuple[Integers, int, int]:
         """Rows, and a multiplier after which some leave their range, or hardly any."""
         rng = self.rng
-        sums = rng.integers(-MOST_SUM, MOST_SUM, count, endpoint=True) >> int(rng.integers(12))
-        sums[rng.integers(count, size=2)] = (-MOST_SUM, MOST_SUM)
-        ends("imported_rows.sum", sums, -MOST_SUM, MOST_SUM)
+        sums = rng.integers(-MAX_SUM, MAX_SUM, count, endpoint=True) >> int(rng.integers(12))
+        sums[rng.integers(count, size=2)] = (-MAX_SUM, MAX_SUM)
+        ends("imported_rows.sum", sums, -MAX_SUM, MAX_SUM)
         low = 1 << FORMATS.scale_bits - 1
         shift = int(rng.integers(-30, 14) if loud else rng.integers(14, 24))
         if rng.random() < 0.1:

@@ -409,13 +409,13 @@ async def follows_formulas(dut: Dut, stalled: bool) -> None:
     rng = generator()
     bench = Bench(dut, rng, pauses(rng) if stalled else NEVER)
     await bench.start()
-    few, most = DEVICE.min_rows, min(DEVICE.max_columns, DEVICE.max_channels // 2)
+    few, maximum = DEVICE.min_rows, min(DEVICE.max_columns, DEVICE.max_channels // 2)
     for channels, layers, hidden, vocabulary, count, sequences in (
             (few, 5, few, few, 4, SEQUENCES),
             (40, 2, 64, 39, 4, SEQUENCES),
             (few, 2, few + 4, few + 1, 3, SEQUENCES[-1:]),
-            (most // 2, 1, 90, DEVICE.max_vocab, 2, SEQUENCES),
-            (most, 2, 30, few + 4, 2, SEQUENCES[:1])):
+            (maximum // 2, 1, 90, DEVICE.max_vocab, 2, SEQUENCES),
+            (maximum, 2, 30, few + 4, 2, SEQUENCES[:1])):
         parameters = Parameters(rng, channels, layers)
         await bench.load(parameters)
         models = [SequenceModel(parameters) for _ in SEQUENCES]

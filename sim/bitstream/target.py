@@ -81,11 +81,11 @@ def recover_hdl(board: BoardDesign, data: bytes, progress: Progress = no_progres
         progress("recovering the netlist from the bitstream")
         design = recover(load_chip(), image, ports)
         (work / "design.v").write_text(write_verilog(design, board.top))
-        (work / "facts.json").write_text(json.dumps({
+        (work / "build_info.json").write_text(json.dumps({
             "clock_hz": design.clock_hz(board.oscillator_hz), "cells": design.count()}))
 
     folder = cached("recovered", key, make)
-    build_info = json.loads((folder / "facts.json").read_text())
+    build_info = json.loads((folder / "build_info.json").read_text())
     verilog = folder / "design.v"
     return Recovered(kind="bitstream", board=board, verilog=verilog,
                      sha256=sha256(verilog.read_bytes()).hexdigest(), design_sha256="", build_id=0,

@@ -79,12 +79,12 @@ def _check_fits(model: ImportedModel, layers: range, device: ImportedDevice) -> 
         "rows of gate and up": (2 * shape.inner, engine.max_rows),
         "vocabulary": (shape.vocabulary if has_head(model, layers) else 1, engine.max_rows),
         "state": (len(layers) * shape.hidden, device.state_words)}
-    for what, (size, most) in sizes.items():
-        if size > most:
+    for what, (size, maximum) in sizes.items():
+        if size > maximum:
             raise ModelDoesNotFitError(f"the model's {what} of {size:,} is more than the "
-                                       f"{most:,} of {engine.name}")
-    least = engine.min_rows
-    if min(shape.hidden, 2 * shape.inner, shape.vocabulary) < least:
-        raise ModelDoesNotFitError(f"the model has a matrix of fewer than {least} rows, which the "
-                                   f"engine of {engine.name} needs; it runs on the target "
+                                       f"{maximum:,} of {engine.name}")
+    minimum = engine.min_rows
+    if min(shape.hidden, 2 * shape.inner, shape.vocabulary) < minimum:
+        raise ModelDoesNotFitError(f"the model has a matrix of fewer than {minimum} rows, which "
+                                   f"the engine of {engine.name} needs; it runs on the target "
                                    "reference")

@@ -32,7 +32,7 @@ from .verify import RANDOM_TOKENS, random_model, verify
 __all__ = ["ShapeResult", "random_shape", "verify_shape", "verify_shapes", "verify_shapes_command"]
 
 TOKENS = 3
-LEAST = 4
+MIN_SIZE = 4
 """Fewer rows no engine takes."""
 WIDTHS = (4, 5, 7, 48, 64, 127, 128, 131, 200, 256, 320)
 """Widths, of which two of three sizes are one, and the rest any: multiples of nothing special."""
@@ -68,10 +68,10 @@ def random_shape(seed: int) -> Shape:
     """A shape that no published model has."""
     rng = np.random.default_rng(seed)
 
-    def size(most: int) -> int:
+    def size(maximum: int) -> int:
         named = int(rng.choice(WIDTHS))
-        return (named if rng.random() < 2 / 3 and named <= most
-                else int(rng.integers(LEAST, most + 1)))
+        return (named if rng.random() < 2 / 3 and named <= maximum
+                else int(rng.integers(MIN_SIZE, maximum + 1)))
 
     return Shape(layers=int(rng.integers(1, 6)), hidden=size(320), inner=size(700),
                  vocabulary=size(1500))

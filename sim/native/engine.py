@@ -108,7 +108,7 @@ class NativeEngine:
         Parameters
         ----------
         rows
-            Looked up one after the other, while the products are worked on.
+            Looked up one after the other, while the products are computed.
         pauses
             Chance that whatever surrounds the engine waits in a cycle.
         seed

@@ -121,13 +121,13 @@ class NativeImportedCore:
         shape = np.array([image.shape & (1 << 64) - 1, image.shape >> 64], np.uint64)
         stream = np.ascontiguousarray(embedding, np.int64)
         words = self._words(image)
-        most = 20_000 + 20 * (len(image.words) + 4 * len(image.parameters))
+        maximum = 20_000 + 20 * (len(image.words) + 4 * len(image.parameters))
         wrong = self._library.imported_token(
             self._handle, _pointer(shape), ctypes.c_uint32(zero_state), _pointer(stream),
             ctypes.c_uint64(len(stream)), _pointer(image.parameters),
             ctypes.c_uint64(len(image.parameters)), _pointer(words),
             ctypes.c_uint64(len(image.words)), ctypes.c_uint64(2 * seed + 1),
-            ctypes.c_uint32(round(256 * pauses)), ctypes.c_uint64(most), pointers,
+            ctypes.c_uint32(round(256 * pauses)), ctypes.c_uint64(maximum), pointers,
             _pointer(capacities), _pointer(found), _pointer(figures))
         if wrong:
             what = _WRONG.get(wrong) or f"more values of {names[wrong - 10]} came than there are"

@@ -117,8 +117,8 @@ class _Together:
             delayed = bytes([Slip.END]) * (lane * self._step) + data
             self._chips.call("bench_write", lane, delayed, len(delayed))
 
-    def run(self, most: int, *, idle: int | None = None) -> int:
-        return self._first.run(most, idle=idle)
+    def run(self, maximum: int, *, idle: int | None = None) -> int:
+        return self._first.run(maximum, idle=idle)
 
     @property
     def idle(self) -> bool:

@@ -22,7 +22,7 @@ from trilight.sw.model.model import Model
 from trilight.sw.power import Activity, Breakdown, StageCounts
 
 from .blocks import assign_parts
-from .census import take_census
+from .instrumentation import instrument
 
 __all__ = ["TokenActivity", "measure_activity", "measure_cycles", "measure_design",
            "release_figures"]
@@ -108,10 +108,10 @@ def measure_activity(netlist: Netlist, model: Model, *, prompt: str = "\n", sequ
         The chip does not count its cycles, has a block that belongs to no part, or computes a
         token in other steps than the model has.
     """
-    census = take_census(netlist)
-    parts = assign_parts(census.fan_in, netlist.blocks)
+    instrumentation = instrument(netlist)
+    parts = assign_parts(instrumentation.fan_in, netlist.blocks)
     first, rest = token_stages(model.config, sequences)
-    transport = VirtualBoard(netlist, "activity", census.probe, progress)
+    transport = VirtualBoard(netlist, "activity", instrumentation.probe, progress)
     with closing(transport), Board(transport) as board:
         progress("loading the model")
         board.load(model)
@@ -148,16 +148,16 @@ def measure_activity(netlist: Netlist, model: Model, *, prompt: str = "\n", sequ
         if total[-1]:
             counted.append(StageCounts(
                 stage=name, layer=layer, reading=reading, cycles=int(total[-1]),
-                events=census.by_part(total, transitions[numbers, int(reading)].sum(axis=0),
-                                      parts.__getitem__)))
+                events=instrumentation.by_part(
+                    total, transitions[numbers, int(reading)].sum(axis=0), parts.__getitem__)))
     return TokenActivity(
-        busy=census.activity(windows.sum(axis=0)),
-        idle=census.activity(idle),
-        windows=tuple(census.activity(window) for window in windows),
+        busy=instrumentation.activity(windows.sum(axis=0)),
+        idle=instrumentation.activity(idle),
+        windows=tuple(instrumentation.activity(window) for window in windows),
         cycles_per_token=cycles_per_token,
         breakdown=Breakdown(
-            tokens=tokens * sequences, clock_nets=census.clock_nets,
-            ff_clocked=census.flip_flops,
+            tokens=tokens * sequences, clock_nets=instrumentation.clock_nets,
+            ff_clocked=instrumentation.flip_flops,
             # In a token's own order.
             stages=tuple(sorted(counted, key=lambda stage: stage.stage != "embedding"))))
 
@@ -173,14 +173,14 @@ def measure_design(netlist: Netlist, *, settle: int, length: int,
     progress
         Called with a short message when something that takes seconds begins.
     """
-    census = take_census(netlist)
-    bench = NativeBench(netlist, census.probe, progress)
+    instrumentation = instrument(netlist)
+    bench = NativeBench(netlist, instrumentation.probe, progress)
     bench.run(settle)
     bench.count(busy=False, length=length)
     bench.run(length)
     window = bench.windows()[0]
     bench.close()
-    return census.activity(window)
+    return instrumentation.activity(window)
 
 
 def release_figures(netlist: Netlist, progress: Progress) -> dict[str, Any]:

@@ -162,10 +162,10 @@ class Chips:
             self._waiting.discard(number)
             self._run()
 
-    def wait(self, number: int, most: int, quiet: int, idle: int) -> None:
+    def wait(self, number: int, maximum: int, quiet: int, idle: int) -> None:
         """Let a lane's chip run; see ``Bench.run``."""
         with self._turn:
-            self.call("chips_wait", number, most, quiet, idle)
+            self.call("chips_wait", number, maximum, quiet, idle)
             self._waiting.add(number)
             self._run()
             self._turn.wait_for(lambda: number not in self._waiting or self._handle is None)
@@ -193,12 +193,12 @@ class _Lane:
         elif name == "delete":
             chips.shut(number)
         elif name == "run":
-            most, quiet, idle = arguments[1:]
-            assert isinstance(most, int)
+            maximum, quiet, idle = arguments[1:]
+            assert isinstance(maximum, int)
             assert isinstance(quiet, int)
             assert isinstance(idle, int)
-            if most > 0:
-                chips.wait(number, most, quiet, idle)
+            if maximum > 0:
+                chips.wait(number, maximum, quiet, idle)
         elif f"bench_{name}" in _SIGNATURES:
             return chips.call(f"bench_{name}", number, *arguments[1:])
         else:

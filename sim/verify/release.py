@@ -30,7 +30,7 @@ from trilight.sim.wasm.release import (
 from trilight.sw.cli.console import check_folder, write_json
 from trilight.sw.errors import ReportError, SimulationError
 from trilight.sw.report.releases import Release, load_releases, released_builds
-from trilight.sw.report.summary import write_topic
+from trilight.sw.report.summary import write_section
 
 __all__ = ["Origin", "Record", "campaign_records", "check_modules",
            "check_releases", "release_check_command"]
@@ -244,7 +244,7 @@ def release_check_command(
         write_json(json_file, {
             "schema": SCHEMA, "designs": sorted(designs), "strict": strict,
             "failed": bool(failed), "records": [asdict(record) for record in records]})
-    write_topic("release", "Records of this design", [
+    write_section("release", "Records of this design", [
         ("releases", sum(r.release and r not in lagging for r in records),
          f"of {sum(r.release for r in records)}"),
         ("campaigns", sum(not r.release and r not in lagging for r in records),

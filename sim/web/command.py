@@ -81,6 +81,6 @@ def page_of(board: str, *, from_source: bool, progress: Progress) -> str:
         released = released_module(board)
         if released is None:
             raise TargetError(f"the design of {board} is another than the released one, which "
-                              "came along compiled; add --from-source to compile it now")
+                              "is bundled compiled; add --from-source to compile it now")
         code = released
     return make_page(code, load_releases()[board], Model.load(default_model_path()))

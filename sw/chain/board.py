@@ -82,8 +82,8 @@ class Board:
             self._part(vector.sequence).reset()
         elif vector.position != expected:
             return refusal(vector, Refusal.POSITION, expected)
-        most = 1 << FORMATS.residual_bits - 1
-        if vector.values.min() < -most or vector.values.max() >= most:
+        maximum = 1 << FORMATS.residual_bits - 1
+        if vector.values.min() < -maximum or vector.values.max() >= maximum:
             return refusal(vector, Refusal.INCOMPLETE, expected)
         result = self._part(vector.sequence).advance(vector.values, vector.wanted)
         command = ChainCommand.LOGITS if self.head else ChainCommand.RESIDUAL

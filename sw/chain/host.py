@@ -38,7 +38,7 @@ __all__ = ["Chain", "ChainRunner", "Recovery"]
 Logits = NDArray[np.int64]
 Progress = Callable[[str], None]
 
-MOST_SEQUENCES = 256
+MAX_SEQUENCES = 256
 
 _REASONS = {Refusal.POSITION: "has lost its state",
             Refusal.INCOMPLETE: "received a damaged vector",
@@ -147,9 +147,9 @@ class Chain:
         return [member.pid for member in self._members]
 
     def begin(self, sequence: int) -> None:
-        """Begin a sequence anew."""
-        if not 0 <= sequence < MOST_SEQUENCES:
-            raise ChainError(f"sequences are numbered 0 to {MOST_SEQUENCES - 1}, not {sequence}")
+        """Restart a sequence."""
+        if not 0 <= sequence < MAX_SEQUENCES:
+            raise ChainError(f"sequences are numbered 0 to {MAX_SEQUENCES - 1}, not {sequence}")
         self._history[sequence] = []
 
     def feed(self, tokens: Mapping[int, Sequence[int]]) -> dict[int, Logits]:
@@ -356,7 +356,7 @@ class Chain:
                 f"board {error.board + 1} of {len(self._members)} ({member.what}): {error.why}")
 
     def _mend(self, lost: _LostError) -> None:
-        """Restart a board, and any other that has ended; connect all anew."""
+        """Restart a board, and any other that has ended; connect all again."""
         self._run += 1
         self._pending.clear()
         self._assembler = Assembler(ChainCommand.LOGITS, self.model.shape.vocabulary)

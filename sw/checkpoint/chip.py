@@ -69,17 +69,18 @@ def check_fits(model: ImportedModel, device: ImportedDevice) -> None:
     """
     shape, engine = model.shape, device.engine
     image = core_image(model, device)
-    most = [
+    maxima = [
         ("hidden", shape.hidden, device.max_hidden),
         ("inner", shape.inner, min(engine.max_columns, engine.max_rows // 2)),
         ("tokens", shape.vocabulary, engine.max_vocab),
         ("state, hidden times layers", shape.hidden * shape.layers, device.state_words),
         ("weight words", len(image.words), engine.weight_words),
         ("parameter words", PARAMETER_WORDS * len(image.parameters), engine.program_words)]
-    wrong = [f"{name}: {size:,} of at most {limit:,}" for name, size, limit in most if size > limit]
-    least = [("hidden", shape.hidden), ("twice inner", 2 * shape.inner),
-             ("tokens", shape.vocabulary)]
-    wrong += [f"{name}: {size} of at least {engine.min_rows}" for name, size in least
+    wrong = [f"{name}: {size:,} of at most {limit:,}" for name, size, limit in maxima
+             if size > limit]
+    minima = [("hidden", shape.hidden), ("twice inner", 2 * shape.inner),
+              ("tokens", shape.vocabulary)]
+    wrong += [f"{name}: {size} of at least {engine.min_rows}" for name, size in minima
               if size < engine.min_rows]
     if wrong:
         raise CapacityError(f"the model does not fit {engine.name}; {'; '.join(wrong)}")

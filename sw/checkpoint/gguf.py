@@ -73,9 +73,9 @@ class _Reader:
         value, = struct.unpack(form, self.data[begin:self.at].tobytes())
         return value
 
-    def text(self, most: int = _MAX_TEXT) -> str:
+    def text(self, maximum: int = _MAX_TEXT) -> str:
         length = self.number("<Q")
-        if length > most:
+        if length > maximum:
             raise CheckpointError(f"{self.path} is damaged: a text of {length:,} bytes is in its "
                                   "head; download it again")
         begin = self.at
@@ -114,9 +114,9 @@ class _Reader:
                                   f"of type {kind}; download it again")
         return _SCALARS[kind]
 
-    def bounded(self, count: int, most: int = _MAX_HEAD) -> int:
+    def bounded(self, count: int, maximum: int = _MAX_HEAD) -> int:
         """A number of things, of which each takes a byte at least."""
-        if count > min(len(self.data) - self.at, most):
+        if count > min(len(self.data) - self.at, maximum):
             raise CheckpointError(f"{self.path} is damaged: its head promises {count:,} entries; "
                                   "download it again")
         return count

@@ -169,8 +169,8 @@ def _scaled(total: int, mantissa: int, shift: int) -> int:
 
 @njit(cache=True)
 def _clip(value: int, bits: int, counts: Int64, which: int) -> int:
-    most = (1 << (bits - 1)) - 1
-    clipped = min(max(value, -most - 1), most)
+    maximum = (1 << (bits - 1)) - 1
+    clipped = min(max(value, -maximum - 1), maximum)
     if clipped != value:
         counts[which] += 1
     counts[KINDS + which] = max(counts[KINDS + which], abs(value))

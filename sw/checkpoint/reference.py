@@ -74,8 +74,8 @@ class Saturations:
 
     def clip(self, what: str, values: Integers, bits: int) -> Integers:
         """``values`` clipped to integers of ``bits``, those that change counted."""
-        most = (1 << bits - 1) - 1
-        clipped = np.clip(values, -most - 1, most)
+        maximum = (1 << bits - 1) - 1
+        clipped = np.clip(values, -maximum - 1, maximum)
         self.peaks[what] = max(self.peaks.get(what, 0), int(np.abs(values).max()))
         changed = int(np.count_nonzero(clipped != values))
         if changed:
@@ -368,9 +368,9 @@ def down_epsilon(quantised: Quantised, columns: int) -> tuple[int, int]:
         Of gate and up: the scale of up has stayed outside, so the epsilon is divided by it.
     columns : int
     """
-    least = 1 << FORMATS.scale_bits - 1
+    minimum = 1 << FORMATS.scale_bits - 1
     unit = FORMATS.scale_bits + FORMATS.inverse_bits - 2
-    inverse = (1 << unit) // max(quantised.mantissa, least)
+    inverse = (1 << unit) // max(quantised.mantissa, minimum)
     shift = 2 * (quantised.fraction - unit + FORMATS.z_frac - FORMATS.product_shift)
     return columns * inverse * inverse, shift
 

@@ -15,7 +15,7 @@ from trilight.hw.support.files import write_whole
 from trilight.hw.support.terminal import Console
 from trilight.sw.errors import PerformanceError, ReportError, TrilightError
 
-__all__ = ["MOST_CLOCK_HZ", "check_clock", "check_folder", "progress_bar", "replace_json",
+__all__ = ["MAX_CLOCK_HZ", "check_clock", "check_folder", "progress_bar", "replace_json",
            "stoppable", "tell_changes", "write_file", "write_json"]
 
 
@@ -42,7 +42,7 @@ def progress_bar(console: Console, what: str) -> Iterator[Callable[[int, int], N
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-MOST_CLOCK_HZ = 1e9
+MAX_CLOCK_HZ = 1e9
 """Fastest clock of an FPGA: more than the fastest ones' clock networks carry."""
 
 
@@ -52,11 +52,11 @@ def check_clock(hertz: float) -> None:
     Raises
     ------
     PerformanceError
-        It is not positive, or beyond ``MOST_CLOCK_HZ``.
+        It is not positive, or beyond ``MAX_CLOCK_HZ``.
     """
-    if not 0 < hertz <= MOST_CLOCK_HZ:
+    if not 0 < hertz <= MAX_CLOCK_HZ:
         raise PerformanceError(f"the clock has to be a positive number of hertz, at most "
-                               f"{MOST_CLOCK_HZ:g}, not {hertz:g}; 48 MHz is written 48e6")
+                               f"{MAX_CLOCK_HZ:g}, not {hertz:g}; 48 MHz is written 48e6")
 
 
 def tell_changes(changes: Sequence[str], what: str) -> None:

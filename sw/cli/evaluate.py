@@ -87,8 +87,8 @@ def evaluate(
 
     The protocol stateful carries the model's memory along 64 streams; windows resets it every 256
     characters. The figures are of the integer reference, and so of every target that draws the
-    same tokens. A second table shows who pays for what the model lacks: frequent, middle or rare
-    characters and words.
+    same tokens. A second table shows the loss by frequency: of frequent, middle and rare characters
+    and words.
 
     A model that trilight import wrote is measured in nats per token and bits per byte, or with
     --against beside logits that something else has computed.

@@ -42,7 +42,7 @@ RestartsOption = Annotated[int, typer.Option(
 def generate(
     prompt: Annotated[list[str], typer.Option(
         "--prompt", "-p", help="Text to go on from, at least one character. Given more than once, "
-                               "two sequences are worked on at a time.")],
+                               "the chip computes two at once.")],
     tokens: Annotated[int, typer.Option(
         "--tokens", "-n", help=f"Characters to generate, at most {MAX_TOKENS:,}.")] = 200,
     temperature: Annotated[float, typer.Option(
@@ -62,7 +62,7 @@ def generate(
                        "asked, through its pins, for their CRC.")] = False,
     from_source: Annotated[bool, typer.Option(
         "--from-source", help="Synthesise and compile the chip of --target netlist, although the "
-                              "released one came along compiled.")] = False,
+                              "released one is bundled.")] = False,
     waves: Annotated[Path | None, typer.Option(
         "--waves", metavar="FILE", help="Of a simulated chip: draw all its signals into this file "
                                         "while it runs, as VCD, for GTKWave or Surfer; at most "

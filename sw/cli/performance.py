@@ -20,7 +20,7 @@ __all__ = ["performance_command"]
 
 SIZES = ("vocab_size", "d_model", "n_layers", "d_hidden")
 
-MOST_WIDE, MOST_LAYERS = 2048, 64
+MAX_WIDE, MAX_LAYERS = 2048, 64
 """Of a model: what is larger by far than any device is refused, not computed for minutes."""
 
 
@@ -29,16 +29,16 @@ def performance_command(
         "--model", "-m", metavar="FILE",
         help="Model file. Default: the bundled one.")] = None,
     d_model: Annotated[int | None, typer.Option(
-        "--d-model", metavar="N", max=MOST_WIDE,
+        "--d-model", metavar="N", max=MAX_WIDE,
         help="Channels, instead of the model's.")] = None,
     d_hidden: Annotated[int | None, typer.Option(
-        "--d-hidden", metavar="N", max=MOST_WIDE,
+        "--d-hidden", metavar="N", max=MAX_WIDE,
         help="Hidden units of the GLU, instead of the model's.")] = None,
     n_layers: Annotated[int | None, typer.Option(
-        "--n-layers", metavar="N", max=MOST_LAYERS,
+        "--n-layers", metavar="N", max=MAX_LAYERS,
         help="Layers, instead of the model's.")] = None,
     vocab_size: Annotated[int | None, typer.Option(
-        "--vocab-size", metavar="N", max=MOST_WIDE,
+        "--vocab-size", metavar="N", max=MAX_WIDE,
         help="Tokens, instead of the model's.")] = None,
     model_shape: Annotated[str | None, typer.Option(
         "--model-shape", metavar="V,D,L,H",

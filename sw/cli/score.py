@@ -30,7 +30,7 @@ def score_command(
     rows: Annotated[int, typer.Option(
         "--adapt-rows", min=0, metavar="ROWS",
         help="Rows that --adapt keeps for pairs of characters, a power of two or 0.")] = 256,
-    most: Annotated[int, typer.Option(
+    maximum: Annotated[int, typer.Option(
         "--top", min=1, metavar="N", help="Lines to show.")] = 10,
     json_file: Annotated[Path | None, typer.Option(
         "--json", metavar="FILE", help="Write the bits of every line to this file as "
@@ -59,7 +59,7 @@ def score_command(
          "text": text} for number, (text, bits) in enumerate(line_bits(read.text, nats), 1)]
     console = Console(soft_wrap=True, highlight=False)
     console.print("bits/byte   bits  line", style="dim")
-    for line in sorted(lines, key=lambda line: -line["bits_per_byte"])[:most]:
+    for line in sorted(lines, key=lambda line: -line["bits_per_byte"])[:maximum]:
         console.print(f"{line['bits_per_byte']:9.2f} {line['bits']:6.0f}  {line['line']}: "
                       f"{escape(visible(line['text']))}")
     mean = sum(line["bits"] for line in lines) / len(read.text.encode())

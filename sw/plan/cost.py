@@ -68,8 +68,8 @@ def unit_works(shape: Shape, lanes: int, share: int = 1) -> tuple[Work, ...]:
     share
         Boards that divide the rows of every matrix; the work is that of one of them.
     """
-    most = max(rows for rows, _ in map(shape.matrix, (*LAYER_MATRICES, "head")))
-    device = _AnyDevice(name="plan", lanes=lanes, sequences=1, max_rows=most,
+    maximum = max(rows for rows, _ in map(shape.matrix, (*LAYER_MATRICES, "head")))
+    device = _AnyDevice(name="plan", lanes=lanes, sequences=1, max_rows=maximum,
                         max_columns=max(shape.hidden, shape.inner), tile_rows=TILE_ROWS,
                         weight_words=1, weight_memory=WeightMemory.EXTERNAL)
     cycles = TokenSchedule(shape, device, share=share).units

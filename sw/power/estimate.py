@@ -59,7 +59,7 @@ class Interval:
         return Interval(numerator / self.p95, numerator / self.p50, numerator / self.p05)
 
 
-MOST_VOLTS = 2.0
+MAX_VOLTS = 2.0
 """More than the core of any family here is made for, and less than a number in millivolts."""
 
 
@@ -81,9 +81,9 @@ class Conditions:
         if not (math.isfinite(self.clock_hz) and self.clock_hz > 0):
             raise PowerError("the clock must be a positive number of hertz, "
                              f"not {self.clock_hz!r}")
-        if not 0 < self.voltage_v <= MOST_VOLTS:
+        if not 0 < self.voltage_v <= MAX_VOLTS:
             raise PowerError("the core voltage must be a positive number of volts, at most "
-                             f"{MOST_VOLTS:g}, not {self.voltage_v!r}")
+                             f"{MAX_VOLTS:g}, not {self.voltage_v!r}")
         if not -60 <= self.temperature_c <= 150:
             raise PowerError("the die's temperature must be from -60 to 150 degrees Celsius, "
                              f"not {self.temperature_c!r}")

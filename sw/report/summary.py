@@ -1,6 +1,6 @@
-"""Summary of a run's checks: a file ``build/ci/TOPIC.json`` for each topic.
+"""Summary of a run's checks: a file ``build/ci/SECTION.json`` for each section.
 
-A topic is ``{"title": ..., "rows": [[name, value, unit], ...]}``, with ``seed`` and ``command``
+A section is ``{"title": ..., "rows": [[name, value, unit], ...]}``, with ``seed`` and ``command``
 where there are such. A check that was not run leaves no file, and the summary says so.
 """
 
@@ -15,12 +15,12 @@ from trilight.sw.cli.console import replace_json
 from trilight.sw.errors import ReportError
 from trilight.sw.records import read_record
 
-__all__ = ["EXPECTED", "FOLDER", "NOT_RUN", "Row", "Topic", "gather", "markdown_summary",
-           "read_topics", "text_summary", "write_topic"]
+__all__ = ["EXPECTED", "FOLDER", "NOT_RUN", "Row", "Section", "gather", "markdown_summary",
+           "read_sections", "text_summary", "write_section"]
 
 EXPECTED = ("tests", "coverage", "build", "release", "energy", "mutation", "formal", "bitstream",
             "faults", "time")
-"""Topics that a summary shows in any case, in this order."""
+"""Sections that a summary shows in any case, in this order."""
 
 GUARD, DEMO = "guard.json", "demo.json"
 """Files of ``trilight guard --json`` and ``trilight generate --json``, beside ``FOLDER``."""
@@ -34,7 +34,7 @@ Row = tuple[str, int | float | str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Topic:
+class Section:
     """Findings of one check."""
 
     title: str
@@ -45,13 +45,13 @@ class Topic:
     """Command that makes it again."""
 
 
-def write_topic(topic: str, title: str, rows: Iterable[Row], *, seed: int | None = None,
+def write_section(section: str, title: str, rows: Iterable[Row], *, seed: int | None = None,
                 command: str | None = None, folder: Path = FOLDER) -> Path:
-    """Leave a topic for the summary, in place of what an earlier run left.
+    """Leave a section for the summary, in place of what an earlier run left.
 
     Parameters
     ----------
-    topic : str
+    section : str
         Name of the file: small letters, digits and hyphens.
     title : str
     rows : iterable of (str, number or str, str)
@@ -64,31 +64,31 @@ def write_topic(topic: str, title: str, rows: Iterable[Row], *, seed: int | None
     Raises
     ------
     ReportError
-        The name is none of a topic, or the file cannot be written.
+        The name is none of a section, or the file cannot be written.
     """
-    if not re.fullmatch(r"[a-z0-9-]+", topic):
-        raise ReportError(f"a topic has small letters, digits and hyphens, not {topic!r}")
+    if not re.fullmatch(r"[a-z0-9-]+", section):
+        raise ReportError(f"a section has small letters, digits and hyphens, not {section!r}")
     data: dict[str, object] = {"title": title, "rows": [list(row) for row in rows]}
     data |= {key: value for key, value in (("seed", seed), ("command", command))
              if value is not None}
-    path = folder / f"{topic}.json"
+    path = folder / f"{section}.json"
     replace_json(path, data)
     return path
 
 
-def read_topics(folder: Path = FOLDER) -> dict[str, Topic]:
-    """Return what the checks have left, by topic, in the order of their names.
+def read_sections(folder: Path = FOLDER) -> dict[str, Section]:
+    """Return what the checks have left, by section, in the order of their names.
 
     Raises
     ------
     ReportError
-        A file cannot be read or is none of ``write_topic``.
+        A file cannot be read or is none of ``write_section``.
     """
     return {path.stem: _read(path) for path in sorted(folder.glob("[a-z0-9]*.json"))}
 
 
-def _read(path: Path, make: Callable[[Any], Any] = lambda data: data) -> Topic:
-    """The topic that ``make`` makes of a file's JSON."""
+def _read(path: Path, make: Callable[[Any], Any] = lambda data: data) -> Section:
+    """The section that ``make`` makes of a file's JSON."""
     try:
         data = make(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
@@ -98,27 +98,27 @@ def _read(path: Path, make: Callable[[Any], Any] = lambda data: data) -> Topic:
         raise ReportError(f"{path} is no result that a summary knows ({error!r}); make it again, "
                           "or delete it") from error
     try:
-        return read_record(Topic, data, ReportError, "topic of a summary")
+        return read_record(Section, data, ReportError, "section of a summary")
     except ReportError as error:
         raise ReportError(f"{path}: {error}; run the check again that leaves it, or delete it"
                           ) from error
 
 
-def gather(folder: Path = FOLDER) -> dict[str, Topic]:
-    """Return all topics, those of build and energy from the files of their commands.
+def gather(folder: Path = FOLDER) -> dict[str, Section]:
+    """Return all sections, those of build and energy from the files of their commands.
 
     Raises
     ------
     ReportError
         A file cannot be read or is something else.
     """
-    topics = read_topics(folder)
+    sections = read_sections(folder)
     for name, file, make in (("build", GUARD, _build), ("energy", DEMO, _energy)):
         path = folder.parent / file
         if not path.is_file():
             continue
-        topics[name] = _read(path, make)
-    return topics
+        sections[name] = _read(path, make)
+    return sections
 
 
 def _build(comparisons: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -142,10 +142,10 @@ def _energy(report: Mapping[str, Any]) -> dict[str, Any]:
             "rows": list(rows())}
 
 
-def _blocks(topics: Mapping[str, Topic], expected: Sequence[str]) -> Iterable[Topic]:
-    """Topics in the expected order, then all others; one that is not there is not run."""
-    for name in [*expected, *(name for name in topics if name not in expected)]:
-        yield topics.get(name, Topic(title=name.capitalize(), rows=((NOT_RUN, "", ""),)))
+def _blocks(sections: Mapping[str, Section], expected: Sequence[str]) -> Iterable[Section]:
+    """Sections in the expected order, then all others; one that is not there is not run."""
+    for name in [*expected, *(name for name in sections if name not in expected)]:
+        yield sections.get(name, Section(title=name.capitalize(), rows=((NOT_RUN, "", ""),)))
 
 
 def _number(value: float | str) -> str:
@@ -154,37 +154,37 @@ def _number(value: float | str) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
 
 
-def _rows(topic: Topic) -> list[tuple[str, str]]:
-    rows = [(name, f"{_number(value)} {unit}".strip()) for name, value, unit in topic.rows]
-    return rows + ([("seed", str(topic.seed))] if topic.seed is not None else [])
+def _rows(section: Section) -> list[tuple[str, str]]:
+    rows = [(name, f"{_number(value)} {unit}".strip()) for name, value, unit in section.rows]
+    return rows + ([("seed", str(section.seed))] if section.seed is not None else [])
 
 
-def text_summary(topics: Mapping[str, Topic],
+def text_summary(sections: Mapping[str, Section],
                  expected: Sequence[str] = EXPECTED) -> list[str]:
     """Lines for a terminal.
 
     Parameters
     ----------
-    topics : mapping
+    sections : mapping
         From ``gather``.
     expected : sequence of str
-        Topics that are shown first, also where they are missing.
+        Sections that are shown first, also where they are missing.
     """
     lines = []
-    for topic in _blocks(topics, expected):
-        lines.append(topic.title + (f" ({topic.command})" if topic.command else ""))
-        lines += [f"  {name:<34} {value}".rstrip() for name, value in _rows(topic)]
+    for section in _blocks(sections, expected):
+        lines.append(section.title + (f" ({section.command})" if section.command else ""))
+        lines += [f"  {name:<34} {value}".rstrip() for name, value in _rows(section)]
     return lines
 
 
-def markdown_summary(topics: Mapping[str, Topic], expected: Sequence[str] = EXPECTED) -> str:
+def markdown_summary(sections: Mapping[str, Section], expected: Sequence[str] = EXPECTED) -> str:
     """The same as Markdown, for the page of a run."""
     def cell(text: str) -> str:
         return text.replace("|", "\\|")
 
     parts = []
-    for topic in _blocks(topics, expected):
-        command = f", `{topic.command}`" if topic.command else ""
-        parts.append(f"### {topic.title}{command}\n\n| | |\n|---|---|\n" + "".join(
-            f"| {cell(name)} | {cell(value)} |\n" for name, value in _rows(topic)))
+    for section in _blocks(sections, expected):
+        command = f", `{section.command}`" if section.command else ""
+        parts.append(f"### {section.title}{command}\n\n| | |\n|---|---|\n" + "".join(
+            f"| {cell(name)} | {cell(value)} |\n" for name, value in _rows(section)))
     return "\n".join(parts)

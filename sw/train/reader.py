@@ -58,26 +58,26 @@ class Reader:
         self._places: NDArray[np.int64] = np.empty((0, batch_size), np.int64)
 
     @property
-    def windows(self) -> int:
+    def chunks(self) -> int:
         """Steps of one pass over the text."""
         return self._length // self._bptt_length
 
-    def window(self, step: int) -> Chunk:
+    def chunk(self, step: int) -> Chunk:
         """Return what is read in a step, counted from 0."""
-        number, window = divmod(step, self.windows)
+        number, chunk = divmod(step, self.chunks)
         if number != self._pass:
             start = np.random.default_rng([self._seed, number]).integers(len(self._data.tokens))
             self._places = (start + np.arange(self._length + 1)[:, None]
                             + np.arange(self.batch_size) * self._length) % len(self._data.tokens)
             self._pass = number
-        begin = window * self._bptt_length
+        begin = chunk * self._bptt_length
         places = self._places[begin:begin + self._bptt_length + 1]
         tokens = torch.from_numpy(self._data.tokens[places])
         log_probs = self._data.log_probs
         return Chunk(
             tokens[:-1], tokens[1:],
             None if log_probs is None else torch.from_numpy(log_probs[places[:-1]]).float(),
-            window == 0)
+            chunk == 0)
 
 
 class LineReader:
@@ -108,7 +108,7 @@ class LineReader:
         self._label_share = label_weight / (label_weight + 1)
         self._seed = seed
 
-    def window(self, step: int) -> Chunk:
+    def chunk(self, step: int) -> Chunk:
         """Return what is read in a step, counted from 0."""
         group, number = divmod(step, _SORTED_TOGETHER)
         rng = np.random.default_rng([self._seed, group])

@@ -166,9 +166,9 @@ class Trainer:
         TrainingError
             If the loss is no longer a number.
         """
-        windows = [reader.window(self.step) for reader in self._readers]
-        tokens = torch.cat([window.tokens for window in windows], 1).to(self.device)
-        self._forget(windows)
+        chunks = [reader.chunk(self.step) for reader in self._readers]
+        tokens = torch.cat([chunk.tokens for chunk in chunks], 1).to(self.device)
+        self._forget(chunks)
         masks = self.network.draw_masks(
             self.options.batch_size, self.options.dropout, self._generator)
         rate = self.options.rate(self.step)
@@ -176,7 +176,7 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = rate
         logits, self._state = self._forward(tokens, self._state, masks)
-        loss, value = self._losses(logits, windows)
+        loss, value = self._losses(logits, chunks)
         if not math.isfinite(value):
             raise TrainingError(f"the loss of step {self.step:,} is {value}; delete the "
                                 "checkpoint, which is from before it, and train again with a "
@@ -195,32 +195,32 @@ class Trainer:
         self.loss = value if math.isnan(self.loss) else self.loss + 0.02 * (value - self.loss)
         return value
 
-    def _forget(self, windows: Sequence[Chunk]) -> None:
+    def _forget(self, chunks: Sequence[Chunk]) -> None:
         """Reset the state of sequences that begin a pass over their text, and of some others."""
-        reset = torch.cat([torch.full((window.tokens.shape[1], 1), window.first)
-                          for window in windows])
+        reset = torch.cat([torch.full((chunk.tokens.shape[1], 1), chunk.first)
+                          for chunk in chunks])
         if self.options.state_reset:
             reset |= torch.rand(reset.shape, generator=self._generator) < self.options.state_reset
         if reset.any():
             kept = (~reset).float().to(self.device)
             self._state = State(*(part * kept for part in self._state))
 
-    def _losses(self, logits: Tensor, windows: Sequence[Chunk]) -> tuple[Tensor, float]:
+    def _losses(self, logits: Tensor, chunks: Sequence[Chunk]) -> tuple[Tensor, float]:
         """Return what is minimised, and the loss on the corpus in nats per character."""
         loss, begin, value = logits.new_zeros(()), 0, math.nan
-        for window in windows:
-            batch_size = window.tokens.shape[1]
+        for chunk in chunks:
+            batch_size = chunk.tokens.shape[1]
             part = logits[:, begin:begin + batch_size].flatten(0, 1)
-            targets = window.targets.flatten().to(self.device)
-            if window.weights is None:
+            targets = chunk.targets.flatten().to(self.device)
+            if chunk.weights is None:
                 hard = functional.cross_entropy(part, targets)
             else:
                 hard = functional.cross_entropy(part, targets, reduction="none") @ (
-                    window.weights.flatten().to(self.device))
-            if window.log_probs is None:
+                    chunk.weights.flatten().to(self.device))
+            if chunk.log_probs is None:
                 loss = loss + hard * (batch_size / self.options.batch_size)
             else:
-                expected = window.log_probs.flatten(0, 1).exp().to(self.device)
+                expected = chunk.log_probs.flatten(0, 1).exp().to(self.device)
                 loss = loss + (functional.cross_entropy(part, expected)
                                * (batch_size / self.options.batch_size))
             if begin == 0:

@@ -21,7 +21,7 @@ BOARDS = ["ulx3s-45f", "colorlight-i5", "tang-nano-20k", "ulx3s-85f"]
 
 
 def tokens(transport: Transport, model: Model, seed: int) -> list[list[int]]:
-    """Return the tokens after each prompt; both are worked on at once."""
+    """Return the tokens after each prompt; both run at once."""
     found: list[list[int]] = [[], []]
     with closing(transport), Board(transport) as board:
         board.load(model)

@@ -1,4 +1,4 @@
-"""Released builds: bitstreams that travel with the package, and the tables of boards.md."""
+"""Released builds: bundled bitstreams, and the tables of boards.md."""
 
 import hashlib
 import json

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from trilight.hw.support.extras import pip_install
 from trilight.sw.cli.console import replace_json
-from trilight.sw.report.summary import write_topic
+from trilight.sw.report.summary import write_section
 
 from .corpus import keep, pack, read_all, unpack
 from .targets import TARGETS
@@ -204,7 +204,7 @@ def main() -> int:
             console.print("stopped; the same command goes on")
             return 130
     states = {name: State.load(WORK / name / "state.json") for name in TARGETS}
-    write_topic("fuzz", "Fuzzing of parsers", [
+    write_section("fuzz", "Fuzzing of parsers", [
         (name, state.executions, state.sentence())
         for name, state in states.items() if state.executions],
         seed=chosen.seed, command="make fuzz", folder=ROOT / "build" / "ci")

@@ -137,7 +137,7 @@ SETTINGS = Target(
     seeds=_setting_seeds, mutate=_mutate_toml)
 
 
-# Records: results of a sweep, figures of a build, topics of a summary (JSON)
+# Records: results of a sweep, figures of a build, sections of a summary (JSON)
 
 SWEEP = Sweep(clock_hz=(24e6,), seeds=(1,), sequences=(1, 2),
               model={name: (value,) for name, value in MIN.to_dict().items()})
@@ -185,21 +185,21 @@ def _figures() -> dict[str, Any]:
 
 
 def _read_topics(path: Path) -> None:
-    """The same file as a topic, as the comparison of a guard and as the report of a demo."""
-    folder = as_file(path.read_bytes(), "build/ci/topic.json").parent
+    """The same file as a section, as the comparison of a guard and as the report of a demo."""
+    folder = as_file(path.read_bytes(), "build/ci/section.json").parent
     results = (folder.parent / "guard.json", folder.parent / "demo.json")
     refused = []
-    for place in (folder / "topic.json", *results):
-        for other in (folder / "topic.json", *results):
+    for place in (folder / "section.json", *results):
+        for other in (folder / "section.json", *results):
             other.unlink(missing_ok=True)
         place.write_bytes(path.read_bytes())
         try:
-            topics = gather(folder)
+            sections = gather(folder)
         except ReportError as error:
             refused.append(error)
             continue
-        assert len(text_summary(topics)) > 1, "nothing is shown"
-        markdown_summary(topics)
+        assert len(text_summary(sections)) > 1, "nothing is shown"
+        markdown_summary(sections)
     if len(refused) == 1 + len(results):
         raise refused[0]
 
@@ -226,7 +226,7 @@ def _record_seeds() -> Iterator[bytes]:
 
 
 RECORDS = Target(
-    what="results of sweeps, records of builds, topics of summaries (JSON)", parse=AnyOf(
+    what="results of sweeps, records of builds, sections of summaries (JSON)", parse=AnyOf(
         {_read_results: (ExploreError, PowerError), _read_record: (RegressionError,),
          _read_topics: (ReportError,)}),
     refusals=(ExploreError, PowerError, RegressionError, ReportError), seeds=_record_seeds,

@@ -23,8 +23,8 @@ from trilight.sw.errors import ImageError, ModelDoesNotFitError
 from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.image import Image, compile_image
 from trilight.sw.model.model import MATRICES, Layer, Matrix, Model
+from trilight.sw.reference.float_model import FloatReference
 from trilight.sw.reference.model import ReferenceModel
-from trilight.sw.reference.real import RealModel
 
 DEVICE = board_device()
 
@@ -202,7 +202,7 @@ def test_drawn_sizes_are_legal_and_reach_the_limits(board: str, rng: np.random.G
 def test_the_float_model_makes_the_same_choice(rng: np.random.Generator) -> None:
     """The integers move a logit by a bounded amount, and no choice that is clearer than that."""
     model = Model.load(default_model_path())
-    reference, real = ReferenceModel(model), RealModel(model)
+    reference, real = ReferenceModel(model), FloatReference(model)
     text = rng.integers(0, model.config.vocab_size, 16).tolist()
     clear = 0
     for token in text + model.encode("First Citizen: We are accounted poor citizens. "):

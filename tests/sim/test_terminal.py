@@ -89,9 +89,9 @@ def test_backspace(bench: NativeBench, model: Model) -> None:
 def test_a_line_as_long_as_the_tape(bench: NativeBench, model: Model) -> None:
     line = "abcdefghij" * 26
     shown = typed(bench, line + "\r")
-    most = DEVICE.tape_tokens - 1
-    assert shown == (line[:most] + "\a" * (len(line) - most) + "\r\n"
-                     + expected(model, line[:most], 0) + MARK)
+    maximum = DEVICE.tape_tokens - 1
+    assert shown == (line[:maximum] + "\a" * (len(line) - maximum) + "\r\n"
+                     + expected(model, line[:maximum], 0) + MARK)
 
 
 def test_a_key_ends_the_text(hdl: Hdl, model: Model) -> None:

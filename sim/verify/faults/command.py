@@ -25,7 +25,7 @@ from trilight.sw.errors import FaultsError
 from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.model import Model
 from trilight.sw.model.text import read_text
-from trilight.sw.report.summary import Row, write_topic
+from trilight.sw.report.summary import Row, write_section
 
 from .campaign import EMULATED, TARGETS, UPSETS, file_stem, run_batches, run_one, summarise
 from .loss import KINDS as LOSS_KINDS
@@ -171,7 +171,7 @@ def _leave_topic(out: Path, seed: int) -> None:
         rows.append((f"{target}: injected", document["injected"], "faults"))
         rows += [(f"{target}: {outcome}", number, "requests")
                  for outcome, number in document["outcomes"].items() if number]
-    write_topic("faults", "Faults", rows, seed=seed, command="make faults")
+    write_section("faults", "Faults", rows, seed=seed, command="make faults")
 
 
 def _campaign(target: str, board: str, seed: int, count: int, jobs: int, out: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trilight.sw.report.summary import FOLDER, write_topic
+from trilight.sw.report.summary import FOLDER, write_section
 
 from .prover import Proof, Verdict
 
@@ -43,9 +43,9 @@ def markdown_rows(results: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def leave_topic(results: Sequence[Mapping[str, Any]], *, folder: Path = FOLDER) -> None:
-    """Leave a topic for the summary of all checks."""
+    """Leave a section for the summary of all checks."""
     total = sum(result["seconds"] + result["seconds_with_fault"] for result in results)
-    write_topic("formal", "Formal proofs", [
+    write_section("formal", "Formal proofs", [
         ("hold, and are refuted by a fault", sum(map(stands, results)), f"of {len(results)}"),
         *(("without a bound, by " + method, sum(result["method"] == method for result in results),
            "") for method in ("induction", "every state")),

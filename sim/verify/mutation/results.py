@@ -10,7 +10,7 @@ from rich.table import Table
 
 from trilight.sw.errors import SimulationError
 from trilight.sw.records import read_record
-from trilight.sw.report.summary import write_topic
+from trilight.sw.report.summary import write_section
 
 __all__ = ["Fate", "asked_again", "document", "summarise", "survivors", "table"]
 
@@ -116,8 +116,8 @@ def asked_again(found: dict[str, Any], fates: Sequence[Fate]) -> dict[str, Any]:
 
 
 def summarise(found: dict[str, Any], folder: Path) -> None:
-    """Leave a topic for the summary at the end of a CI run."""
-    write_topic("mutation", "Mutants", [(verdict, found["all"][verdict], "mutants")
+    """Leave a section for the summary at the end of a CI run."""
+    write_section("mutation", "Mutants", [(verdict, found["all"][verdict], "mutants")
                                         for verdict in ("tried", *VERDICTS)],
                 seed=found["seed"], command=found["command"], folder=folder)
 

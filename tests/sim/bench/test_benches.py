@@ -20,7 +20,7 @@ from trilight.sim.bench.build import (
 )
 from trilight.sim.bench.components import COMPONENTS, IMPORTED
 from trilight.sw.errors import SimulationError
-from trilight.sw.report.summary import write_topic
+from trilight.sw.report.summary import write_section
 
 # The first compilation of all makes the compiler's own library, which takes minutes.
 pytestmark = pytest.mark.timeout(900)
@@ -86,7 +86,7 @@ def test_functional_coverage(bins: dict[str, list[Path]], root: Path, seed: int)
         pytest.skip("no bench has run before")
     found = coverage.hits(file for files in bins.values() for file in files)
     hit, total = coverage.write_coverage(found, bins, root / "build" / "coverage.json")
-    write_topic("coverage", "Functional coverage of the benches", [
+    write_section("coverage", "Functional coverage of the benches", [
         ("benches", ", ".join(bins), ""), ("bins hit", hit, f"of {total}")],
         seed=seed, command='make test ARGS="tests/sim/bench/test_benches.py"',
         folder=root / "build" / "ci")

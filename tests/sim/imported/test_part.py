@@ -26,7 +26,7 @@ SMALL = Shape(layers=3, hidden=48, inner=100, vocabulary=60)
 
 
 def test_two_sequences_on_cores(rng: np.random.Generator, seed: int) -> None:
-    """Each has a state of its own, and one begins anew."""
+    """Each has a state of its own, and one restarts."""
     model = random_model(SMALL, seed)
     parts = [open_part("rtl", model, range(SMALL.layers)) for _ in range(2)]
     contracts = [ImportedReference(model) for _ in range(2)]

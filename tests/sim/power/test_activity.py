@@ -20,7 +20,7 @@ from trilight.sim.native.bench import CountedStage
 from trilight.sim.native.compile import NativeBench
 from trilight.sim.power.activity import measure_activity, token_stages
 from trilight.sim.power.blocks import PARTS, assign_parts
-from trilight.sim.power.census import Census, take_census
+from trilight.sim.power.instrumentation import Instrumentation, instrument
 from trilight.sw.errors import SimulationError
 from trilight.sw.model.model import Model
 from trilight.sw.power import COUNTED
@@ -82,26 +82,26 @@ class Counting(Echo):
 
 
 @pytest.fixture(scope="module")
-def counted() -> Iterator[tuple[Census, NativeBench]]:
+def counted() -> Iterator[tuple[Instrumentation, NativeBench]]:
     netlist = synthesise(Icebreaker(chip=Counting))
-    census = take_census(netlist)
-    assert census.clock_nets == 1
-    assert census.flip_flops == sum(n for name, n in netlist.cells.items()
+    instrumentation = instrument(netlist)
+    assert instrumentation.clock_nets == 1
+    assert instrumentation.flip_flops == sum(n for name, n in netlist.cells.items()
                                     if name.startswith("SB_DFF"))
-    bench = NativeBench(netlist, census.probe)
-    yield census, bench
+    bench = NativeBench(netlist, instrumentation.probe)
+    yield instrumentation, bench
     bench.close()
 
 
-def test_counts_of_a_counter(counted: tuple[Census, NativeBench]) -> None:
-    census, bench = counted
+def test_counts_of_a_counter(counted: tuple[Instrumentation, NativeBench]) -> None:
+    instrumentation, bench = counted
     bench.count(busy=False, length=WINDOW)
     bench.run(5 * WINDOW)
     windows = bench.windows()
     _, transitions = bench.slots()
     assert len(windows) == 5
     for window in windows[1:]:  # The first one knows of no read before it.
-        got = census.activity(window)
+        got = instrumentation.activity(window)
         assert got.cycles == WINDOW
         # Reads in every second cycle; writes never, so that Yosys leaves no port to count.
         assert got.ebr_accesses == 1 / 2
@@ -115,9 +115,9 @@ def test_counts_of_a_counter(counted: tuple[Census, NativeBench]) -> None:
     assert windows[:, 0].sum() == transitions.sum()
 
 
-def test_stages_add_up_to_the_windows(counted: tuple[Census, NativeBench]) -> None:
+def test_stages_add_up_to_the_windows(counted: tuple[Instrumentation, NativeBench]) -> None:
     """A window ends when a counter's top bit has been 1 for half a period and 8 cycles more."""
-    census, bench = counted
+    instrumentation, bench = counted
     bench.count(
         busy=False,
         once=1,
@@ -142,7 +142,8 @@ def test_stages_add_up_to_the_windows(counted: tuple[Census, NativeBench]) -> No
     assert sums[..., -1].sum() == windows[:, -1].sum()
     assert (sums[..., 0] == transitions.sum(axis=-1)).all()
     # Selecting the SPRAM is what sets cycles apart: one in eight.
-    selected = [k for k, (_, event) in enumerate(census.counts) if event == "spram_accesses"]
+    selected = [k for k, (_, event) in enumerate(instrumentation.counts)
+                if event == "spram_accesses"]
     assert (sums[:, 0, 1 + np.array(selected)] == 0).all()
     assert (sums[:, 1, 1 + np.array(selected)].sum(axis=-1) == sums[:, 1, -1]).all()
     assert sums[:, 1, -1].sum() * 8 == pytest.approx(sums[..., -1].sum(), abs=8)
@@ -184,9 +185,9 @@ def test_unknown_block_is_an_error(block: str) -> None:
 def test_parts_are_those_of_the_chip() -> None:
     """Every block is in a part, and the table names no block that the chip does not have."""
     netlist = synthesise(Icebreaker())
-    census = take_census(netlist)
-    assert set(assign_parts(census.fan_in, netlist.blocks)) == set(census.fan_in)
-    there = [re.sub(r"\$\d+", "", name) for name in (*netlist.blocks, *census.fan_in)]
+    instrumentation = instrument(netlist)
+    assert set(assign_parts(instrumentation.fan_in, netlist.blocks)) == set(instrumentation.fan_in)
+    there = [re.sub(r"\$\d+", "", name) for name in (*netlist.blocks, *instrumentation.fan_in)]
     # Biases are a chip's that learns, the buffer that of a board without PLL.
     assert [block for block in PARTS if not any(name.startswith(block) for name in there)] == [
         "chip.core.biases", "clock_buffer"]
@@ -248,12 +249,12 @@ def test_activity_of_the_chip(seed: int, sequences: int) -> None:
 @pytest.mark.parametrize("board", [Ulx3s45F, TangNano20k])
 def test_cells_of_other_families_are_counted(board: type[Ulx3s45F] | type[TangNano20k]) -> None:
     netlist = synthesise(board(chip=CountingAnywhere))
-    census = take_census(netlist)
-    bench = NativeBench(netlist, census.probe)
+    instrumentation = instrument(netlist)
+    bench = NativeBench(netlist, instrumentation.probe)
     bench.run(WINDOW)
     bench.count(busy=False, length=WINDOW)
     bench.run(WINDOW)
-    found = census.activity(bench.windows()[0])
+    found = instrumentation.activity(bench.windows()[0])
     bench.close()
     assert found.clock_nets == 1
     assert found.ff_clocked == sum(number for cell, number in netlist.cells.items()

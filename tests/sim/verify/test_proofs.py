@@ -18,7 +18,7 @@ from trilight.sim.verify.formal.prover import Proof, Verdict, prove
 from trilight.sim.verify.formal.results import leave_topic, markdown_rows, row, stands
 from trilight.sim.verify.formal.variant import Edit, Gateware
 from trilight.sw.errors import SimulationError
-from trilight.sw.report.summary import FOLDER, read_topics
+from trilight.sw.report.summary import FOLDER, read_sections
 
 # Each takes seconds of a free processor, most of which goes into starting Yosys.
 pytestmark = pytest.mark.timeout(900)
@@ -44,8 +44,8 @@ def test_a_topic_is_left(results: list[dict[str, Any]], root: Path) -> None:
     if not results:
         pytest.skip("no proof has run before")
     leave_topic(results, folder=root / FOLDER)
-    topic = read_topics(root / FOLDER)["formal"]
-    assert topic.rows[0][1:] == (sum(map(stands, results)), f"of {len(results)}")
+    section = read_sections(root / FOLDER)["formal"]
+    assert section.rows[0][1:] == (sum(map(stands, results)), f"of {len(results)}")
 
 
 def test_an_induction_that_fails_is_no_verdict() -> None:
@@ -89,7 +89,7 @@ def test_the_command_fails_unless_all_stands(monkeypatch: pytest.MonkeyPatch,
     assert names == [proof.name for proof in PROOFS if proof.name.startswith("link")]
     assert not FOLDER.exists()  # not all of them
     assert _call() == 0
-    assert read_topics()["formal"].rows[0][1] == len(PROOFS)
+    assert read_sections()["formal"].rows[0][1] == len(PROOFS)
     for broken, holds in ((False, None), (False, False), (True, True), (True, None)):
         with monkeypatch.context() as context:
             context.setitem(verdicts, broken, Verdict(holds, 1.0, ""))

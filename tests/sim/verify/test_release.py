@@ -58,7 +58,7 @@ def test_a_release_of_another_design_is_named(present: str) -> None:
 
 def module(monkeypatch: pytest.MonkeyPatch, present: str, *, released: bool = True,
            **build_info: Any) -> bytes:
-    """A module with build info of its own, in the place of the one that came along."""
+    """A module with build info of its own, in the place of the bundled one."""
     code = with_build_info(b"\0asm\1\0\0\0", {
         "design_sha256": present, "netlist_sha256": "n", "sources_sha256": "s", "tools": {},
         **build_info})

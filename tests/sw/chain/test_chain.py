@@ -67,9 +67,9 @@ def tokens_of(rng: np.random.Generator, count: int) -> list[int]:
 def test_vectors_go_through_frames(rng: np.random.Generator, command: ChainCommand,
                                    count: int) -> None:
     bits = FORMATS.residual_bits if command is ChainCommand.RESIDUAL else FORMATS.logit_bits
-    most = 1 << bits - 1
-    values = rng.integers(-most, most, count)
-    values[0], values[-1] = -most, most - 1
+    maximum = 1 << bits - 1
+    values = rng.integers(-maximum, maximum, count)
+    values[0], values[-1] = -maximum, maximum - 1
     frames = list(Vector(command, 3, 200, 70_000, True, values).frames())
     assembler = Assembler(command, count)
     results = [assembler.add(frame.payload) for frame in frames]
@@ -182,7 +182,7 @@ def test_cuts_are_the_best_there_are(shape: Shape) -> None:
 
 @pytest.mark.parametrize("boards", [2, 4])
 def test_the_tokens_of_one_board(rng: np.random.Generator, path: Path, boards: int) -> None:
-    """Three sequences at a time, of different lengths, and one that begins anew."""
+    """Three sequences at a time, of different lengths, and one that restarts."""
     streams = {sequence: tokens_of(rng, 5 + sequence) for sequence in (0, 1, 9)}
     want = {sequence: wanted(path, tokens) for sequence, tokens in streams.items()}
     with Chain(path, boards, timeout_s=60) as chain:

@@ -232,11 +232,11 @@ def test_files_that_are_too_large(folder: Path) -> None:
 
 
 def test_matrices_wider_than_sums(rng: np.random.Generator, tmp_path: Path) -> None:
-    most = ((1 << FORMATS.acc_bits - 1) - 1) // 127
-    made = Synthetic.random(rng, hidden=2, layers=1, inner=most + 1, vocabulary=3)
+    maximum = ((1 << FORMATS.acc_bits - 1) - 1) // 127
+    made = Synthetic.random(rng, hidden=2, layers=1, inner=maximum + 1, vocabulary=3)
     with pytest.raises(CheckpointError, match="8,257 columns, and sums of 21 bits hold 8,256"):
         import_checkpoint(Checkpoint(made.write(tmp_path / "c")), tmp_path / "m")
-    made = Synthetic.random(rng, hidden=2, layers=1, inner=most, vocabulary=3)
+    made = Synthetic.random(rng, hidden=2, layers=1, inner=maximum, vocabulary=3)
     import_checkpoint(Checkpoint(made.write(tmp_path / "d")), tmp_path / "m")
 
 

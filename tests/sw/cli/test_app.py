@@ -449,9 +449,9 @@ def test_no_command_takes_a_seed_below_zero() -> None:
     found = {path: option.min for path, command in commands(typer.main.get_command(cli._build([])))
              for option in command.params if "--seed" in option.opts}
     assert len(found) > 10
-    for path, least in found.items():
+    for path, minimum in found.items():
         if path[0] not in ("generate", "chat", "bench", "flash"):
-            assert least == 0, path
+            assert minimum == 0, path
 
 
 @pytest.mark.parametrize("command", [["generate", "-p", "R"], ["chat"], ["bench"]])

@@ -92,9 +92,9 @@ def test_bits_per_byte_count_bytes(model: Model) -> None:
     tokens = model.encode(TEXT)
     # The first token of each stream is not scored.
     skipped = [tokens[0], tokens[len(tokens) // 2]]
-    most = len(TEXT.encode())
-    assert most - 2 * max(len(model.token_bytes[token]) for token in tokens) - 1 \
-        <= found["bytes_scored"] <= most - len(skipped)
+    maximum = len(TEXT.encode())
+    assert maximum - 2 * max(len(model.token_bytes[token]) for token in tokens) - 1 \
+        <= found["bytes_scored"] <= maximum - len(skipped)
 
 
 @pytest.mark.parametrize(("source", "message"), [

@@ -47,9 +47,9 @@ def test_units_by_counting(rng: np.random.Generator, lanes: int) -> None:
             counted = [words_one_by_one(*size, lanes) for size in sizes]
             assert work.bytes == lanes * sum(words for words, _ in counted)
             assert work.weights == sum(rows * columns for rows, columns in sizes)
-            least = sum(map(sum, counted))
-            most = sum(2 * columns + 900 for _, columns in sizes)
-            assert least <= work.cycles <= least + most
+            minimum = sum(map(sum, counted))
+            maximum = sum(2 * columns + 900 for _, columns in sizes)
+            assert minimum <= work.cycles <= minimum + maximum
 
 
 def test_published_figures() -> None:

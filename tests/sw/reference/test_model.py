@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.sw.errors import TokenError
 from trilight.sw.model.model import MATRICES, Layer, Matrix, Model
+from trilight.sw.reference.float_model import FloatReference
 from trilight.sw.reference.model import ReferenceModel, effective_scale, quantise
-from trilight.sw.reference.real import RealModel
 from trilight.sw.reference.tables import SIGMOID, SILU
 
 SMALL = ModelConfig(vocab_size=9, d_model=11, n_layers=2, d_hidden=7)
@@ -194,7 +194,7 @@ def test_logits_are_near_the_float_model(number: int, seed: int, rng: np.random.
     # Inputs of norms as large as those of a trained model, for they are rounded to integers.
     layers = tuple(dataclasses.replace(layer, glu_tap=48) for layer in model.layers)
     model = dataclasses.replace(model, embed_scale=64, head_tap=48, layers=layers)
-    reference, real = ReferenceModel(model), RealModel(model)
+    reference, real = ReferenceModel(model), FloatReference(model)
     tokens = rng.integers(0, MEDIUM.vocab_size, 100).tolist()
     expected = np.array([real.step(token) for token in tokens])
     errors = np.abs(np.array([reference.step([token])[0] / 64 for token in tokens]) - expected)

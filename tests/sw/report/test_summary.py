@@ -8,26 +8,26 @@ import pytest
 from trilight.sw.errors import ReportError
 from trilight.sw.report.summary import (
     NOT_RUN,
-    Topic,
+    Section,
     gather,
     markdown_summary,
-    read_topics,
+    read_sections,
     text_summary,
-    write_topic,
+    write_section,
 )
 
 
 def test_topic_is_read_as_it_was_written(tmp_path: Path) -> None:
-    write_topic("mutation", "Mutants", [("killed", 1234, "of 1,240"), ("module", "engine", "")],
+    write_section("mutation", "Mutants", [("killed", 1234, "of 1,240"), ("module", "engine", "")],
                 seed=3, command="make mutation", folder=tmp_path)
-    assert read_topics(tmp_path) == {"mutation": Topic(
+    assert read_sections(tmp_path) == {"mutation": Section(
         title="Mutants", rows=(("killed", 1234, "of 1,240"), ("module", "engine", "")), seed=3,
         command="make mutation")}
     assert [path.name for path in tmp_path.iterdir()] == ["mutation.json"]
 
 
 def test_what_is_missing_is_not_run(tmp_path: Path) -> None:
-    write_topic("extra", "Something", [("figure", 0.12345, "s")], folder=tmp_path)
+    write_section("extra", "Something", [("figure", 0.12345, "s")], folder=tmp_path)
     lines = text_summary(gather(tmp_path), ["faults"])
     assert lines == ["Faults", f"  {NOT_RUN}", "Something",
                      f"  {'figure':<34} 0.1235 s"]
@@ -35,9 +35,9 @@ def test_what_is_missing_is_not_run(tmp_path: Path) -> None:
 
 
 def test_markdown_keeps_its_columns() -> None:
-    topic = Topic(title="T", rows=(("a|b", 1000000, "x"),), command="make t", seed=5)
-    assert "| a\\|b | 1,000,000 x |" in markdown_summary({"t": topic}, [])
-    assert "| seed | 5 |" in markdown_summary({"t": topic}, [])
+    section = Section(title="T", rows=(("a|b", 1000000, "x"),), command="make t", seed=5)
+    assert "| a\\|b | 1,000,000 x |" in markdown_summary({"t": section}, [])
+    assert "| seed | 5 |" in markdown_summary({"t": section}, [])
 
 
 def test_guard_and_demo_are_topics(tmp_path: Path) -> None:
@@ -50,9 +50,9 @@ def test_guard_and_demo_are_topics(tmp_path: Path) -> None:
     (tmp_path / "demo.json").write_text(json.dumps({"figures": {
         "tokens_per_s": missing, "joules_per_token": figure, "tokens_per_joule": figure,
         "bits_per_byte": figure}}))
-    topics = gather(tmp_path / "ci")
-    assert topics["build"].rows == (("logic cells", 3500, "LC (recorded 3,456)"),)
-    assert topics["energy"].rows[:2] == (
+    sections = gather(tmp_path / "ci")
+    assert sections["build"].rows == (("logic cells", 3500, "LC (recorded 3,456)"),)
+    assert sections["energy"].rows[:2] == (
         ("tokens_per_s", "not known", "(no clock)"),
         ("joules_per_token", 1234.5, "tokens/J (modelled, 90 % within 600 to 2.5e+03)"))
 
@@ -65,7 +65,7 @@ def test_guard_and_demo_are_topics(tmp_path: Path) -> None:
 def test_damaged_topic(tmp_path: Path, text: str) -> None:
     (tmp_path / "mutation.json").write_text(text)
     with pytest.raises(ReportError, match=r"mutation\.json"):
-        read_topics(tmp_path)
+        read_sections(tmp_path)
 
 
 COMPARISON = {"figure": "x", "unit": "", "found": 1, "recorded": 1}
@@ -79,16 +79,16 @@ LARGE = {"value": 1, "unit": "", "provenance": "", "interval": {"p05": 1, "p95":
 ])
 def test_damaged_result(tmp_path: Path, name: str, data: object) -> None:
     (tmp_path / f"{name}.json").write_text(json.dumps(data) if data else "")
-    with pytest.raises(ReportError, match=rf"{name}\.json.* no (result|topic)"):
+    with pytest.raises(ReportError, match=rf"{name}\.json.* no (result|section)"):
         gather(tmp_path / "ci")
 
 
 def test_topics_have_plain_names(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match="small letters"):
-        write_topic("../x", "X", [], folder=tmp_path)
+        write_section("../x", "X", [], folder=tmp_path)
 
 
 def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ReportError, match="cannot be written"):
-        write_topic("x", "X", [], folder=tmp_path / "file")
+        write_section("x", "X", [], folder=tmp_path / "file")

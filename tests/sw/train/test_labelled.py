@@ -41,9 +41,9 @@ def test_a_step_reads_whole_lines_and_weighs_their_labels(
     reader = torch_side.LineReader(
         corpus.train, newline=corpus.vocab.index("\n"), batch_size=16, label_weight=WEIGHT, seed=3)
     known = "".join(corpus.vocab[token] for token in corpus.train).split("\n")[:-1]
-    again = reader.window(5)
+    again = reader.chunk(5)
     for step in range(12):
-        chunk = reader.window(step)
+        chunk = reader.chunk(step)
         assert chunk.first
         assert chunk.log_probs is None
         tokens, targets, weights = (part.numpy() for part in (

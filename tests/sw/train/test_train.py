@@ -387,12 +387,12 @@ def reader_of(torch_side: SimpleNamespace, corpus: Corpus, seed: int = 7) -> Any
 def test_every_pass_reads_each_window_once(torch_side: SimpleNamespace, corpus: Corpus) -> None:
     reader = reader_of(torch_side, corpus)
     for number in range(2):
-        windows = [reader.window(number * reader.windows + i) for i in range(reader.windows)]
-        assert [window.first for window in windows] == [True] + [False] * (len(windows) - 1)
-        for window in windows:
-            assert (window.tokens[1:] == window.targets[:-1]).all()
-        seen = np.concatenate([window.tokens.numpy() for window in windows])
-        following = np.concatenate([window.targets.numpy() for window in windows])
+        chunks = [reader.chunk(number * reader.chunks + i) for i in range(reader.chunks)]
+        assert [chunk.first for chunk in chunks] == [True] + [False] * (len(chunks) - 1)
+        for chunk in chunks:
+            assert (chunk.tokens[1:] == chunk.targets[:-1]).all()
+        seen = np.concatenate([chunk.tokens.numpy() for chunk in chunks])
+        following = np.concatenate([chunk.targets.numpy() for chunk in chunks])
         assert (seen[1:] == following[:-1]).all()
         unread = len(corpus.train) - seen.size
         assert 0 < unread < 16 * (32 + 1)
@@ -402,7 +402,7 @@ def test_passes_and_seeds_start_at_other_places(
         torch_side: SimpleNamespace, corpus: Corpus) -> None:
     def first_window(seed: int, passes: int) -> bytes:
         reader = reader_of(torch_side, corpus, seed)
-        tokens: bytes = reader.window(passes * reader.windows).tokens.numpy().tobytes()
+        tokens: bytes = reader.chunk(passes * reader.chunks).tokens.numpy().tobytes()
         return tokens
 
     assert first_window(1, 0) == first_window(1, 0)
@@ -640,15 +640,15 @@ def test_restarts_clear_that_share_of_the_states(
         return forward(tokens, state, masks)
 
     trainer._forward = watched
-    windows = trainer._readers[0].windows
-    assert windows > 20
-    for _ in range(windows):
+    chunks = trainer._readers[0].chunks
+    assert chunks > 20
+    for _ in range(chunks):
         trainer.advance()
     assert cleared[0].all()
     share = np.mean(cleared[1:])
     assert (
         abs(share - state_reset)
-        <= 4 * (state_reset * (1 - state_reset) / 16 / (windows - 1)) ** 0.5
+        <= 4 * (state_reset * (1 - state_reset) / 16 / (chunks - 1)) ** 0.5
     )
 
 

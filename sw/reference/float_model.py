@@ -5,10 +5,10 @@ from numpy.typing import NDArray
 
 from trilight.sw.model.model import Matrix, Model
 
-__all__ = ["RealModel"]
+__all__ = ["FloatReference"]
 
 
-class RealModel:
+class FloatReference:
     """The network of a model in real numbers: no rounding, no tables, only the ranges.
 
     What ``docs/number-formats.md`` rounds is not rounded here, so the difference between this and

@@ -14,7 +14,7 @@ from trilight.hw.flow.build import Netlist
 from trilight.sim.native.bench import Probe
 from trilight.sw.power import COUNTED, Activity
 
-__all__ = ["Census", "take_census"]
+__all__ = ["Instrumentation", "instrument"]
 
 CLOCK_PORTS = {"CLK", "CLKA", "CLKB", "CLOCK", "RCLK", "WCK", "WCLK", "INPUT_CLK",
                "OUTPUT_CLK"}
@@ -24,7 +24,7 @@ ALL = slice(None)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Census:
+class Instrumentation:
     """Instrumentation of a netlist: the probe, and the cell of each of its counts."""
 
     probe: Probe
@@ -129,7 +129,7 @@ def _is_packed(driver: tuple[str, str], sinks: list[tuple[str, str]]) -> bool:
     return all(sink in INSIDE.get(driver, ()) for sink in sinks)
 
 
-def take_census(netlist: Netlist) -> Census:
+def instrument(netlist: Netlist) -> Instrumentation:
     """Find out what there is to count in a netlist."""
     module = json.loads(netlist.json.read_text())["modules"][netlist.board.top]
     cells = {name: cell for name, cell in module["cells"].items()
@@ -227,7 +227,7 @@ def take_census(netlist: Netlist) -> Census:
                         and not _is_clock(cell["type"], port)
                         for bit in bits if bit in drivers)
         for name, cell in cells.items()}
-    return Census(
+    return Instrumentation(
         probe=Probe(nets=[names[bit] for bit in index],
                     events=[entry for _, _, entry in events],
                     groups=[entry for _, _, entry in groups],
