@@ -4,6 +4,7 @@ Headers are those of public sources, named beside them; the readings below them 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -55,6 +56,12 @@ def scaled(t: float = 1, v: float = 1, i: float = 1, p: float = 1, *, after: str
     return "\n".join(lines) + "\n"
 
 
+def rows(line: Callable[[int, float, float, float], str]) -> str:
+    """A line for each reading, of its number, seconds, volts and amperes."""
+    return "".join(line(n, *reading) for n, reading in enumerate(
+        zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True)))
+
+
 @dataclass(frozen=True)
 class Export:
     """What a program writes above its readings."""
@@ -71,9 +78,8 @@ READ = {
         "#time,current,voltage,power,charge,energy\n" + scaled(order="tivp00")),
     "ppk2": Export(
         "NordicSemiconductor/pc-nrfconnect-ppk, src/actions/exportChartAction.ts",
-        "Timestamp(ms),Current(uA),D0-D7\n" + "".join(
-            f"{t * 1e3:.12g},{p / 5.0 * 1e6:.12g},00000000\n"
-            for t, p in zip(T.tolist(), (VOLTS * AMPERES).tolist(), strict=True)),
+        "Timestamp(ms),Current(uA),D0-D7\n" + rows(
+            lambda n, t, v, i: f"{t * 1e3:.12g},{v * i / 5.0 * 1e6:.12g},00000000\n"),
         "volts=5.0", volts=False),
     "fnirsi": Export(
         "baryluk/fnirsi-usb-power-data-logger, README",
@@ -131,27 +137,23 @@ READ = {
         scaled(order="t0vi"), "time=1[s];voltage=3[V];current=4[A]"),
     "powershield": Export(
         "lazicdanilo/LPM01A-lib, X-NUCLEO-LPM01A of ST: current, times of host and board",
-        "Current (uA),rx timestamp (us),board timestamps (ms)\n" + "".join(
-            f"{p / 5.0 * 1e6:.12g},{t * 1e6:.0f},{t * 1e3 // 100 * 100:.0f}\n"
-            for t, p in zip(T.tolist(), (VOLTS * AMPERES).tolist(), strict=True)),
+        "Current (uA),rx timestamp (us),board timestamps (ms)\n" + rows(lambda n, t, v, i:
+            f"{v * i / 5.0 * 1e6:.12g},{t * 1e6:.0f},{t * 1e3 // 100 * 100:.0f}\n"),
         "volts=5.0", volts=False),
     "ppk2-bits": Export(
         "NordicSemiconductor/pc-nrfconnect-ppk, each digital input in a column of its own",
-        "Timestamp(ms),Current(uA),D0,D1,D2,D3,D4,D5,D6,D7\n" + "".join(
-            f"{t * 1e3:.12g},{p / 5.0 * 1e6:.12g},0,0,0,0,0,0,1,0\n"
-            for t, p in zip(T.tolist(), (VOLTS * AMPERES).tolist(), strict=True)),
+        "Timestamp(ms),Current(uA),D0,D1,D2,D3,D4,D5,D6,D7\n" + rows(
+            lambda n, t, v, i: f"{t * 1e3:.12g},{v * i / 5.0 * 1e6:.12g},0,0,0,0,0,0,1,0\n"),
         "volts=5.0", volts=False),
     "otii": Export(
         "CSV of an Otii Arc, as parsers on GitHub require it: timestamp_s, datetime, current_A",
-        "timestamp_s,datetime,current_A,voltage_V\n" + "".join(
-            f"{t:.6f},2026-10-08 12:34:{t:06.3f},{i:.12g},{v:.12g}\n" for t, v, i in
-            zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True)),
+        "timestamp_s,datetime,current_A,voltage_V\n" + rows(
+            lambda n, t, v, i: f"{t:.6f},2026-10-08 12:34:{t:06.3f},{i:.12g},{v:.12g}\n"),
         "time=timestamp_s"),
     "edge-power-meter": Export(
         "EdgePowerMeter, section Export formats of its README",
-        "Timestamp,RelativeTime[s],Voltage[V],Current[A],Power[W]\n" + "".join(
-            f"2026-10-08 12:34:{t:06.3f},{t:.6f},{v:.12g},{i:.12g},{v * i:.12g}\n" for t, v, i in
-            zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True)),
+        "Timestamp,RelativeTime[s],Voltage[V],Current[A],Power[W]\n" + rows(lambda n, t, v, i:
+            f"2026-10-08 12:34:{t:06.3f},{t:.6f},{v:.12g},{i:.12g},{v * i:.12g}\n"),
         "time=RelativeTime[s]"),
     "waveforms": Export(
         "Digilent WaveForms, scope export, in tests on GitHub",
@@ -179,21 +181,17 @@ READ = {
     "keithley": Export(
         "Keithley 2450 reference manual, buffer.saveappend: date, time and fractional seconds in "
         "columns of their own",
-        "Index,Voltage (V),Current (A),Date,Time,Fractional Seconds\n" + "".join(
-            f"{n + 1},{v:.12g},{i:.12g},10/08/2026,12:00:{int(t):02d},{t % 1:.6f}\n"
-            for n, (t, v, i) in enumerate(zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(),
-                                              strict=True))),
+        "Index,Voltage (V),Current (A),Date,Time,Fractional Seconds\n" + rows(lambda n, t, v, i:
+            f"{n + 1},{v:.12g},{i:.12g},10/08/2026,12:00:{int(t):02d},{t % 1:.6f}\n"),
         "date=mdy"),
     "data-logger": Export(
         "CSV viewers on GitHub: Date;Time;Voltage [V];Current [A] with decimal commas",
-        "Date;Time;Voltage [V];Current [A]\n" + "".join(
-            f"2024-01-01;12:00:{t:06.3f};{v:.12g};{i:.12g}\n".replace(".", ",") for t, v, i in
-            zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True))),
+        "Date;Time;Voltage [V];Current [A]\n" + rows(lambda n, t, v, i:
+            f"2024-01-01;12:00:{t:06.3f};{v:.12g};{i:.12g}\n".replace(".", ","))),
     "nvidia-smi": Export(
         "nvidia-smi --query-gpu=timestamp,power.draw,utilization.gpu --format=csv, in READMEs",
-        "timestamp, power.draw [W], utilization.gpu [%]\n" + "".join(
-            f"2026/10/08 12:34:{t:06.3f}, {v * i:.9f} W, 3 %\n" for t, v, i in
-            zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True)), volts=False),
+        "timestamp, power.draw [W], utilization.gpu [%]\n" + rows(
+            lambda n, t, v, i: f"2026/10/08 12:34:{t:06.3f}, {v * i:.9f} W, 3 %\n"), volts=False),
     "monsoon-hvpm": Export(
         "scripts on GitHub that read exports of Monsoon's PowerTool by csv.DictReader",
         "Time (s),Main Avg Current (mA),Main Max Current (mA),Main Avg Power (mW),"
@@ -208,43 +206,35 @@ READ = {
         + scaled(order="tvi", delimiter="\t").replace(".", ","), "time=X_Value[s]"),
     "turbostat": Export(
         "turbostat --show Time_Of_Day_Seconds,PkgWatt, in scripts on GitHub",
-        "Time_Of_Day_Seconds\tPkgWatt\n" + "".join(
-            f"{1790000000 + t:.6f}\t{v * i:.9f}\n" for t, v, i in
-            zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True)),
+        "Time_Of_Day_Seconds\tPkgWatt\n" + rows(
+            lambda n, t, v, i: f"{1790000000 + t:.6f}\t{v * i:.9f}\n"),
         "time=Time_Of_Day_Seconds[s]", volts=False),
     "unit-in-a-column": Export(
         "multimeters that choose their range, and write its unit beside each value",
-        "No.,Time (s),Function,Value,Unit\n" + "".join(
-            f"{n},{t:.12g},DC,"
-            + (f"{v * i / 5 * 1e3:.12g},mA\n" if n % 2 else f"{v * i / 5 * 1e6:.12g},uA\n")
-            for n, (t, v, i) in enumerate(zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(),
-                                              strict=True))),
+        "No.,Time (s),Function,Value,Unit\n" + rows(
+            lambda n, t, v, i: f"{n},{t:.12g},DC,"
+            + (f"{v * i / 5 * 1e3:.12g},mA\n" if n % 2 else f"{v * i / 5 * 1e6:.12g},uA\n")),
         "current=Value;volts=5.0", volts=False),
     "units-beside": Export(
         "loggers with a column of units for each quantity",
-        "Current,Current Unit,Voltage,Voltage Unit,Time (s)\n" + "".join(
-            f"{i * 1e3:.12g},mA DC,{v:.12g},V DC,{t:.12g}\n" for t, v, i in
-            zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True))),
+        "Current,Current Unit,Voltage,Voltage Unit,Time (s)\n" + rows(
+            lambda n, t, v, i: f"{i * 1e3:.12g},mA DC,{v:.12g},V DC,{t:.12g}\n")),
     "colon-before-milliseconds": Export(
         "BenchLink Data Logger of Keysight (34970A): 10/08/2026 12:34:56:050",
-        "Scan,Time,101 (VDC),102 (ADC)\n" + "".join(
-            f"{n},10/08/2026 12:34:{t:06.3f}".replace(".", ":") + f",{v:.12g},{i:.12g}\n"
-            for n, (t, v, i) in enumerate(zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(),
-                                              strict=True))),
+        "Scan,Time,101 (VDC),102 (ADC)\n" + rows(lambda n, t, v, i:
+            f"{n},10/08/2026 12:34:{t:06.3f}".replace(".", ":") + f",{v:.12g},{i:.12g}\n"),
         "date=mdy;current=102 (ADC)[A]"),
     "three-decimals": Export(
         "a spreadsheet with decimal commas: 85,000 uA, and another column shows the sign",
-        "Temps (s);Tension (V);Courant (uA)\n" + "".join(
-            f"{t:.2f};{v:.9f};{i * 1e6:.3f}\n".replace(".", ",") for t, v, i in
-            zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True))),
+        "Temps (s);Tension (V);Courant (uA)\n" + rows(
+            lambda n, t, v, i: f"{t:.2f};{v:.9f};{i * 1e6:.3f}\n".replace(".", ","))),
     "peak-to-peak": Export(
         "jetperch/pyjoulescope_ui, statistics with extremes beside each mean",
         "#time,i_avg,i_std,i_min,i_max,i_p2p,v_avg,v_p2p\n" + scaled(order="ti0000v0")),
     "labelled-cells": Export(
         "multimeters that write the unit into each cell (sigrok-cli --output-format analog)",
-        "Time (s),Voltage,Current\n" + "".join(
-            f"{t:.12g},{v:.12g} V,{i * 1e3:.12g} mA\n" for t, v, i in
-            zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True))),
+        "Time (s),Voltage,Current\n" + rows(
+            lambda n, t, v, i: f"{t:.12g},{v:.12g} V,{i * 1e3:.12g} mA\n")),
 }
 
 
@@ -280,36 +270,31 @@ REFUSED = {
         "Time,Voltage (V),Current (A)\n" + scaled(t=1e3, order="tvi"), r"time=Time\[ms\]",
         "time=ms"),
     "excel-days": (
-        "Time,Voltage (V),Current (A)\n" + "".join(
-            f"{45321.5 + t / 86400:.12f},{v},{i}\n" for t, v, i in
-            zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True)), "cannot be told",
+        "Time,Voltage (V),Current (A)\n" + rows(
+            lambda n, t, v, i: f"{45321.5 + t / 86400:.12f},{v},{i}\n"), "cannot be told",
         "time=d"),
     "epoch-with-the-wrong-unit": (
-        "Time (s),Voltage (V),Current (A)\n" + "".join(
-            f"{1790000000000 + 1e3 * t:.0f},{v},{i}\n" for t, v, i in
-            zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True)),
+        "Time (s),Voltage (V),Current (A)\n" + rows(
+            lambda n, t, v, i: f"{1790000000000 + 1e3 * t:.0f},{v},{i}\n"),
         r"cannot be s since 1970.*time=Time \(s\)\[ms\]", "time=Time (s)[ms]"),
     "thousand-or-fraction": (
-        "Time (ms);Voltage (V);Current (uA)\n" + "".join(
-            f"{1e3 * t:.0f};5;85,{n + 100}\n" for n, t in enumerate(T.tolist())),
+        "Time (ms);Voltage (V);Current (uA)\n" + rows(
+            lambda n, t, v, i: f"{1e3 * t:.0f};5;85,{n + 100}\n"),
         "thousand or a fraction; state decimal=", None),
     "two-decimal-signs": (
         "Time (s);Voltage (V);Current (A)\n" + scaled(order="tvi", delimiter=";")
         + "5,05;5,01;0,085\n", "state decimal=comma or decimal=point", None),
     "comma-delimits-and-separates": (
-        "Time (s),Voltage (V),Current (A)\n" + "".join(
-            f"{t:.2f},{v:.2f},{i:.3f}\n".replace(".", ",") for t, v, i in
-            zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True)),
+        "Time (s),Voltage (V),Current (A)\n" + rows(
+            lambda n, t, v, i: f"{t:.2f},{v:.2f},{i:.3f}\n".replace(".", ",")),
         "decimal sign the delimiter too", None),
     "day-or-month": (
-        "Time,Voltage (V),Current (A)\n" + "".join(
-            f"03/04/2026 12:00:{t:06.3f},{v},{i}\n" for t, v, i in
-            zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True)),
+        "Time,Voltage (V),Current (A)\n" + rows(
+            lambda n, t, v, i: f"03/04/2026 12:00:{t:06.3f},{v},{i}\n"),
         "date=dmy or date=mdy", "date=dmy"),
     "coarse-times": (
-        "Time,Voltage (V),Current (A)\n" + "".join(
-            f"2026-04-03 12:00:{int(t):02d},{v},{i}\n" for t, v, i in
-            zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True)),
+        "Time,Voltage (V),Current (A)\n" + rows(
+            lambda n, t, v, i: f"2026-04-03 12:00:{int(t):02d},{v},{i}\n"),
         "repeat a time.*period=", "period=0.05"),
     "minutes-or-hours": (
         "Time,Voltage (V),Current (A)\n" + "".join(
@@ -356,9 +341,9 @@ REFUSED = {
         "Time (s),Voltage (V),Current (A)\n" + scaled(order="tvi")
         + "# Time (s),Current (A),Voltage (V)\n9,0.1,5\n", "line 42.*another.*cut the file", None),
     "several-sources": (
-        "index, timestamp, power.draw [W]\n" + "".join(
-            f"{n % 2}, 2026/10/08 12:34:{t:06.3f}, {10 + n % 2} W\n"
-            for n, t in enumerate(T.tolist())), "2 different index: 0, 1; keep", None),
+        "index, timestamp, power.draw [W]\n" + rows(
+            lambda n, t, v, i: f"{n % 2}, 2026/10/08 12:34:{t:06.3f}, {10 + n % 2} W\n"),
+        "2 different index: 0, 1; keep", None),
     "segments": (
         3 * "***End_of_Header***\nX_Value\tVoltage\tCurrent\n0.0\t5\t0.1\n0.1\t5\t0.1\n",
         "begins another recording", None),
@@ -367,42 +352,35 @@ REFUSED = {
             f"{50 * n + 1000:,};{5000 + n:,};{85000 + n:,}\n".replace(",", ".") for n in range(N)),
         "thousand or a fraction; state decimal=", None),
     "year-or-day": (
-        "Date,Time,Voltage (V),Current (A)\n" + "".join(
-            f"26/10/08,12:00:{t:06.3f},{v},{i}\n" for t, v, i in
-            zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True)),
+        "Date,Time,Voltage (V),Current (A)\n" + rows(
+            lambda n, t, v, i: f"26/10/08,12:00:{t:06.3f},{v},{i}\n"),
         "date=ymd or date=dmy", "date=ymd"),
     "clock-in-one-number": (
-        "Time,Voltage (V),Current (A)\n" + "".join(
-            f"{123459 + t if t < 1 else 123500 + t - 1:.2f},{v},{i}\n" for t, v, i in
-            zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True)),
+        "Time,Voltage (V),Current (A)\n" + rows(
+            lambda n, t, v, i: f"{123459 + t if t < 1 else 123500 + t - 1:.2f},{v},{i}\n"),
         "cannot be told", "period=0.05"),
     "in-words": (
         "seconds,volts,thousandths of an ampere\n" + scaled(i=1e3, order="tvi"),
         "'thousandths of an ampere'.*no unit of current", "current=thousandths of an ampere[mA]"),
     "seconds-said-to-be-milliseconds": (
-        "time_ms,Voltage (V),Current (A)\n" + "".join(
-            f"{1790000000 + t:.3f},{v},{i}\n" for t, v, i in
-            zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True)),
+        "time_ms,Voltage (V),Current (A)\n" + rows(
+            lambda n, t, v, i: f"{1790000000 + t:.3f},{v},{i}\n"),
         "may be seconds since 1970, or ms of a clock that runs for 20.7 days", "time=time_ms[s]"),
     "matlab-days": (
-        "Time,Voltage (V),Current (A)\n" + "".join(
-            f"{740000 + t / 86400:.15g},{v},{i}\n" for t, v, i in
-            zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True)), "cannot be told",
+        "Time,Voltage (V),Current (A)\n" + rows(
+            lambda n, t, v, i: f"{740000 + t / 86400:.15g},{v},{i}\n"), "cannot be told",
         None),
     "julian-days": (
-        "Time,Voltage (V),Current (A)\n" + "".join(
-            f"{2461000 + t / 86400:.15g},{v},{i}\n" for t, v, i in
-            zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True)), "cannot be told",
+        "Time,Voltage (V),Current (A)\n" + rows(
+            lambda n, t, v, i: f"{2461000 + t / 86400:.15g},{v},{i}\n"), "cannot be told",
         None),
     "two-parts-of-a-second": (
-        "Date,Time,Millisecond,Microsecond,Voltage (V),Current (A)\n" + "".join(
-            f"2026-10-08,12:00:{int(t):02d},{int(t * 1e3) % 1000},0,{v},{i}\n" for t, v, i in
-            zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True)),
+        "Date,Time,Millisecond,Microsecond,Voltage (V),Current (A)\n" + rows(
+            lambda n, t, v, i: f"2026-10-08,12:00:{int(t):02d},{int(t * 1e3) % 1000},0,{v},{i}\n"),
         "several columns.*have parts of a second", "period=0.05"),
     "no-parts-of-a-second": (
-        "Date,Time,Millisecond,Voltage (V),Current (A)\n" + "".join(
-            f"2026-10-08,12:00:{int(t):02d},{int(t * 1e6) % 1000000},{v},{i}\n" for t, v, i in
-            zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True)),
+        "Date,Time,Millisecond,Voltage (V),Current (A)\n" + rows(
+            lambda n, t, v, i: f"2026-10-08,12:00:{int(t):02d},{int(t * 1e6) % 1000000},{v},{i}\n"),
         "no parts of a second", "period=0.05"),
     "several-channels": (
         "Time (s),CH1 (V),CH2 (V),CH3 (A)\n" + scaled(order="tvvi"),
@@ -425,9 +403,8 @@ def test_refused_with_what_helps(name: str, tmp_path: Path) -> None:
 
 def test_points_that_group_thousands(tmp_path: Path) -> None:
     """85.000 uA beside 5,01 V, as a spreadsheet writes in places with decimal commas."""
-    recording = read(tmp_path, "Zeit [s];Spannung [V];Strom [uA]\n" + "".join(
-        f"{t:.2f};{v:.9f};".replace(".", ",") + f"{i * 1e6:,.0f}\n".replace(",", ".")
-        for t, v, i in zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True)))
+    recording = read(tmp_path, "Zeit [s];Spannung [V];Strom [uA]\n" + rows(lambda n, t, v, i:
+        f"{t:.2f};{v:.9f};".replace(".", ",") + f"{i * 1e6:,.0f}\n".replace(",", ".")))
     check(recording, rtol=1e-5)
 
 
@@ -516,9 +493,9 @@ def test_time_zones(zone: str, tmp_path: Path) -> None:
     """The same moments, written as clocks of other places show them."""
     place = (timezone(timedelta(hours=int(zone[:3]), minutes=int(zone[0] + zone[4:])))
              if zone[0] in "+-" else ZoneInfo(zone))
-    text = "Date,Time,Voltage (V),Current (A)\n" + "".join(
+    text = "Date,Time,Voltage (V),Current (A)\n" + rows(lambda n, t, v, i:
         f"{(BEGIN + timedelta(seconds=t)).astimezone(place).strftime('%Y-%m-%d,%H:%M:%S.%f')}"
-        f",{v},{i}\n" for t, v, i in zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True))
+        f",{v},{i}\n")
     recording = read(tmp_path, text, f"zone={zone}")
     check(recording)
     assert recording.t_s[0] == BEGIN.timestamp()
@@ -552,10 +529,9 @@ def test_zone_that_is_none(tmp_path: Path) -> None:
 
 
 def test_other_names_of_date_and_time(tmp_path: Path) -> None:
-    text = "Datum;Uhrzeit;Spannung [V];Strom [A]\n" + "".join(
+    text = "Datum;Uhrzeit;Spannung [V];Strom [A]\n" + rows(lambda n, t, v, i:
         f"25.10.2026;12:00:{t:06.3f};{v:.12g};{i:.12g}\n".replace(".", ",").replace(
-            "25,10,2026", "25.10.2026")
-        for t, v, i in zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True))
+        "25,10,2026", "25.10.2026"))
     with pytest.raises(MeterError, match="no column of time"):
         read(tmp_path, text)
     check(read(tmp_path, text, "time=Datum+Uhrzeit"))
