@@ -13,7 +13,7 @@ CLOCKS_PER_BIT = 4
 
 BYTE_CYCLES = 10 * CLOCKS_PER_BIT
 
-PATIENCE = 2
+MAX_WAIT = 2
 """Cycles for which what comes after a block may keep it waiting, in proofs about its progress. The
 line takes longer, but a block that waits does nothing else."""
 
@@ -53,8 +53,8 @@ def _encoder_takes(gateware: Gateware) -> Harness:
     encoder = gateware.module("lib.slip").SlipEncoder()
     h = Harness(encoder, gateware)
     h.assume_stream(encoder.i)
-    h.answers_within(encoder.o.valid, encoder.o.ready, PATIENCE, "patience")
-    maximum = 2 * (PATIENCE + 1) + 1
+    h.answers_within(encoder.o.valid, encoder.o.ready, MAX_WAIT, "patience")
+    maximum = 2 * (MAX_WAIT + 1) + 1
     waits = count_while(h, encoder.i.valid & ~encoder.i.ready, maximum + 1, "waits")
     h.claim(waits <= maximum)
     return h
@@ -73,8 +73,8 @@ def _sender_takes(gateware: Gateware) -> Harness:
     sender = gateware.module("lib.frames").FrameSender()
     h = Harness(sender, gateware)
     h.assume_offered(sender.i)
-    h.answers_within(sender.o.valid, sender.o.ready, PATIENCE, "patience")
-    maximum = LINE_BYTES * (PATIENCE + 3)
+    h.answers_within(sender.o.valid, sender.o.ready, MAX_WAIT, "patience")
+    maximum = LINE_BYTES * (MAX_WAIT + 3)
     busy = count_while(h, ~sender.i.ready, maximum + 1, "busy")
     h.claim(busy <= maximum)
     return h
@@ -118,7 +118,7 @@ PROOFS = [
           fault=Edit("lib/slip.py", "looked.eq(self.i.valid & ~self.i.ready)",
                      "looked.eq(self.i.valid & ~looked)")),
     Proof(name="slip_encoder.takes", build=_encoder_takes, method="every state",
-          depth=2 * (PATIENCE + 1) + 4,
+          depth=2 * (MAX_WAIT + 1) + 4,
           claim="From any state it takes an item once two bytes have been taken from it.",
           fault=Edit("lib/slip.py", "second.eq(special & ~second)", "second.eq(special & second)")),
     Proof(name="frame_sender.keeps", build=_sender_keeps, method="induction", depth=4,
@@ -128,7 +128,7 @@ PROOFS = [
                      """                with m.If(1):
                     m.d.sync += [full.eq(1), item.data.eq(~crc[:8]), more"""), shows=24),
     Proof(name="frame_sender.takes", build=_sender_takes, method="every state",
-          depth=LINE_BYTES * (PATIENCE + 3) + 3,
+          depth=LINE_BYTES * (MAX_WAIT + 3) + 3,
           claim=f"From any state it takes an item once {LINE_BYTES} bytes have been taken from it.",
           fault=Edit("lib/frames.py", """item.end.eq(1)]
                     m.next = "OPEN\"""", """item.end.eq(1)]

@@ -33,7 +33,7 @@ from trilight.sw.records import read_record
 from .child import in_child
 from .equivalence import PROOF, prove
 from .mutants import CONTROL, Mutant, Prepared, choose, mutated, prepare, prepare_text
-from .results import Fate
+from .results import MutantResult
 
 __all__ = ["BenchCampaign"]
 
@@ -45,13 +45,13 @@ ELSEWHERE: Mapping[str, tuple[str, ...]] = {
 }
 """Modules of a bench's design that others are about."""
 
-PATIENCE = 5
+TIMEOUT_FACTOR = 5
 """Factor by which a bench may take longer than with the design without a fault."""
 
 SECONDS = 10
 """Processor time that it may take besides."""
 
-Finished = Callable[[Fate], None]
+Finished = Callable[[MutantResult], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,27 +137,29 @@ class BenchCampaign:
         self.journal = Journal(folder / f"benches-{sha256[:16]}-{seed}.jsonl",
                                {"benches_sha256": sha256, "seed": seed})
 
-    def run(self, finished: Finished = lambda fate: None) -> list[Fate]:
-        """Ask every mutant whose fate is not known yet, bench by bench.
+    def run(self, finished: Finished = lambda result: None) -> list[MutantResult]:
+        """Ask every mutant whose result is not known yet, bench by bench.
 
         Raises
         ------
         BuildError, SimulationError
             A design can not be compiled; a bench fails without a fault.
         """
-        fates = []
+        results = []
         for bench in dict.fromkeys(bench for bench, _ in self.mutants):
             group = [mutant for of, mutant in self.mutants if of is bench]
             self._ask_all(bench, group)
             for mutant in group:
                 kept = self.journal.results[f"{bench.name} {mutant.mutation}"]
-                fates.append(read_record(Fate, kept, SimulationError, "fate of a mutant"))
-                finished(fates[-1])
-        return fates
+                results.append(read_record(
+                    MutantResult, kept, SimulationError, "result of a mutant"))
+                finished(results[-1])
+        return results
 
     def _keep(self, bench: _Bench, mutant: Mutant, verdict: str, by: str, how: str = "") -> None:
-        fate = Fate(bench.module(mutant), mutant.mutation, mutant.sources, verdict, by, how)
-        self.journal.keep(f"{bench.name} {mutant.mutation}", asdict(fate))
+        result = MutantResult(
+            bench.module(mutant), mutant.mutation, mutant.sources, verdict, by, how)
+        self.journal.keep(f"{bench.name} {mutant.mutation}", asdict(result))
 
     def _ask_all(self, bench: _Bench, group: Sequence[Mutant]) -> None:
         todo = [(number, mutant) for number, mutant in enumerate(group, 1)
@@ -171,7 +173,7 @@ class BenchCampaign:
         if how := self._ask(bench, design, 0, 3600):
             raise SimulationError(f"the bench of {bench.name} fails without a fault: {how}")
         after = os.times()
-        limit = math.ceil(PATIENCE * (after.children_user - before.children_user)) + SECONDS
+        limit = math.ceil(TIMEOUT_FACTOR * (after.children_user - before.children_user)) + SECONDS
         self._progress(f"{bench.name}: asking {len(todo)} mutants")
         survivors = []
         for number, mutant in todo:

@@ -18,11 +18,11 @@ from trilight.sw.errors import SimulationError
 from trilight.sw.records import read_record
 
 from .child import in_child
-from .dialogue import Replay
 from .equivalence import PROOF, prove
 from .mutants import Mutant, PreparedBoard, batch, choose, prepare
 from .program import LINK, ProgramPart, record
-from .results import Fate
+from .results import MutantResult
+from .transcript import Replay
 
 __all__ = ["Campaign", "MutantOutcome"]
 
@@ -40,7 +40,7 @@ Finished = Callable[["MutantOutcome"], None]
 
 
 @dataclass(frozen=True)
-class MutantOutcome(Fate):
+class MutantOutcome(MutantResult):
     """Verdict on a mutant, and the parts of the regression that gave it."""
 
     parts: tuple[str, ...] = ()

@@ -99,8 +99,8 @@ def gateware(
     console.print(f"seed: {seed}")
     campaign = Campaign(
         find_board(board), number=number, seed=seed, folder=folder, thorough=not quick,
-        mutants=None if earlier is None else [Mutant(fate.mutation, fate.sources)
-                                              for fate in survivors(earlier)], progress=say)
+        mutants=None if earlier is None else [Mutant(result.mutation, result.sources)
+                                              for result in survivors(earlier)], progress=say)
     if earlier is not None and earlier.get("design_sha256") != campaign.prepared.design_sha256:
         raise SimulationError(f"{again} is of another design; run the whole campaign")
     total = min(len(campaign.mutants), limit or len(campaign.mutants))
@@ -114,16 +114,16 @@ def gateware(
                 say(f"survives: {outcome.mutation}")
 
         try:
-            fates = campaign.run(count, limit)
+            results = campaign.run(count, limit)
         except KeyboardInterrupt:
             say(f"stopped; the same command goes on from {campaign.journal.path}")
             raise SystemExit(130) from None
     command = (f"trilight mutation gateware --number {number} --seed {seed}"
                + f" --board {board}" * (board != DEFAULT_BOARD))
     if earlier is not None:
-        found = asked_again(earlier, fates)
+        found = asked_again(earlier, results)
     else:
-        found = document(fates, chosen=len(campaign.mutants), seed=seed,
+        found = document(results, chosen=len(campaign.mutants), seed=seed,
                          command=command + " --quick" * quick + f" --limit {limit}" * bool(limit),
                          design_sha256=campaign.prepared.design_sha256)
     _report(found, "gateware", json_path)
@@ -140,13 +140,13 @@ def _asked_otherwise(asked: str, number: int, seed: int, folder: Path, json_path
     if asked == "benches":
         campaign = BenchCampaign(find_board(), number=number, seed=seed, folder=folder,
                                  progress=say)
-        fates, chosen = campaign.run(
-            lambda fate: say(f"survives: {fate.module} {fate.mutation}")
-            if fate.verdict == "survived" else None), campaign.chosen
+        results, chosen = campaign.run(
+            lambda result: say(f"survives: {result.module} {result.mutation}")
+            if result.verdict == "survived" else None), campaign.chosen
         facts = {"design_sha256": campaign.design_sha256}
     else:
-        fates, chosen = host.campaign(folder / "host", number, seed, 1, say, "gateware")
-    found = document(fates, chosen=chosen, seed=seed, **facts, command=(
+        results, chosen = host.campaign(folder / "host", number, seed, 1, say, "gateware")
+    found = document(results, chosen=chosen, seed=seed, **facts, command=(
         f"trilight mutation gateware --asked {asked} --number {number} --seed {seed}"))
     _report(found, f"gateware, asked: {asked}", json_path)
 
@@ -173,11 +173,11 @@ def host_command(
     """
     console = Console(stderr=True)
     console.print(f"seed: {seed}")
-    fates, chosen = host.campaign(folder / "host", number, seed, processes,
+    results, chosen = host.campaign(folder / "host", number, seed, processes,
                                   lambda text: console.print(escape(text), style="dim"), part,
                                   each=each, only=modules or ())
     size = f"--number {number}" if each is None else f"--each {each}"
-    found = document(fates, chosen=chosen, seed=seed, command=" ".join([
+    found = document(results, chosen=chosen, seed=seed, command=" ".join([
         f"trilight mutation host {size} --seed {seed}",
         *([f"--part {part}"] if part != "core" else []),
         *(f"--module {module}" for module in modules or ())]))

@@ -20,7 +20,7 @@ from trilight.hw.support.tools import Progress, no_progress
 from trilight.sw.errors import SimulationError
 
 from .mutants import ROOT
-from .results import Fate
+from .results import MutantResult
 
 __all__ = ["PARTS", "campaign"]
 
@@ -195,8 +195,8 @@ def _wording(source: Path) -> set[str]:
 
 def campaign(folder: Path, number: int, seed: int, processes: int = 1,
              progress: Progress = no_progress, part: str = "core", *, each: int | None = None,
-             only: Sequence[str] = ()) -> tuple[list[Fate], int]:
-    """Choose mutants at random, run the tests against those whose fate is not known.
+             only: Sequence[str] = ()) -> tuple[list[MutantResult], int]:
+    """Choose mutants at random, run the tests against those whose result is not known.
 
     Parameters
     ----------
@@ -215,7 +215,7 @@ def campaign(folder: Path, number: int, seed: int, processes: int = 1,
 
     Returns
     -------
-    The fates, and how many mutants there are to choose from.
+    The results, and how many mutants there are to choose from.
 
     Raises
     ------
@@ -245,7 +245,7 @@ def campaign(folder: Path, number: int, seed: int, processes: int = 1,
         _run(tree, ["-m", "mutmut", "run", "--max-children", str(processes), *todo],
              "asking mutants")
         verdicts = _verdicts(tree)
-    return [_fate(tree, name, verdicts[name]) for name in chosen], len(names)
+    return [_result(tree, name, verdicts[name]) for name in chosen], len(names)
 
 
 def _choose(names: Sequence[str], number: int, seed: int | str) -> list[str]:
@@ -260,11 +260,11 @@ def _source(name: str) -> str:
     return f"{name.rpartition('.')[0].removeprefix('trilight.').replace('.', '/')}.py"
 
 
-def _fate(tree: Path, name: str, verdict: str) -> Fate:
+def _result(tree: Path, name: str, verdict: str) -> MutantResult:
     path, function = _source(name), name.rpartition(".")[2]
     if verdict in KILLED:
-        return Fate(path, function, (path,), "killed", "tests", verdict)
+        return MutantResult(path, function, (path,), "killed", "tests", verdict)
     change = _run(tree, ["-m", "mutmut", "show", name], "showing a mutant")
     lines = [line for line in change.splitlines()
              if line.startswith(("-", "+")) and not line.startswith(("---", "+++"))]
-    return Fate(path, function, (path,), "survived", "", "\n".join(lines))
+    return MutantResult(path, function, (path,), "survived", "", "\n".join(lines))

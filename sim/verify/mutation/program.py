@@ -40,7 +40,7 @@ from trilight.sw.errors import SimulationError
 from trilight.sw.host.frames import Frame, encode_frame
 from trilight.sw.model.model import Matrix, Model
 
-from .dialogue import Exchange, Recorder
+from .transcript import Exchange, Recorder
 
 __all__ = ["LINK", "ProgramPart", "record"]
 

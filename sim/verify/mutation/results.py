@@ -12,13 +12,13 @@ from trilight.sw.errors import SimulationError
 from trilight.sw.records import read_record
 from trilight.sw.report.summary import write_section
 
-__all__ = ["Fate", "asked_again", "document", "summarise", "survivors", "table"]
+__all__ = ["MutantResult", "asked_again", "document", "summarise", "survivors", "table"]
 
 VERDICTS = ("killed", "equivalent", "survived")
 
 
 @dataclass(frozen=True)
-class Fate:
+class MutantResult:
     """A mutant and what became of it."""
 
     module: str
@@ -35,8 +35,8 @@ class Fate:
     """The difference that was seen."""
 
 
-def _count(fates: Iterable[Fate]) -> dict[str, Any]:
-    return _figures(Counter(fate.verdict for fate in fates))
+def _count(results: Iterable[MutantResult]) -> dict[str, Any]:
+    return _figures(Counter(result.verdict for result in results))
 
 
 def _figures(counted: Counter[str]) -> dict[str, Any]:
@@ -48,70 +48,71 @@ def _figures(counted: Counter[str]) -> dict[str, Any]:
     return found
 
 
-def document(fates: Sequence[Fate], *, chosen: int, seed: int, command: str,
+def document(results: Sequence[MutantResult], *, chosen: int, seed: int, command: str,
              **design: Any) -> dict[str, Any]:
     """Figures by module, and every mutant that was not killed; JSON-able.
 
     Parameters
     ----------
-    fates
+    results
         Mutants that were tried, out of ``chosen``.
     command
         Command that made it.
     design
         Added as they are.
     """
-    modules = sorted({fate.module for fate in fates})
+    modules = sorted({result.module for result in results})
     return {
         "command": command,
         "quality": "counted",
         "seed": seed,
         "chosen": chosen,
         **design,
-        "all": _count(fates),
-        "modules": {module: _count(fate for fate in fates if fate.module == module)
+        "all": _count(results),
+        "modules": {module: _count(result for result in results if result.module == module)
                     for module in modules},
         "killed_by": dict(sorted(Counter(
-            fate.by for fate in fates if fate.verdict == "killed" and fate.by).items())),
-        "not_killed": [_entry(fate) for fate in fates if fate.verdict != "killed"],
+            result.by for result in results if result.verdict == "killed" and result.by).items())),
+        "not_killed": [_entry(result) for result in results if result.verdict != "killed"],
     }
 
 
-def _entry(fate: Fate) -> dict[str, Any]:
-    return {field.name: getattr(fate, field.name) for field in fields(Fate)}
+def _entry(result: MutantResult) -> dict[str, Any]:
+    return {field.name: getattr(result, field.name) for field in fields(MutantResult)}
 
 
-def _not_killed(found: dict[str, Any]) -> list[Fate]:
-    return [read_record(Fate, fate, SimulationError, "mutant") for fate in found["not_killed"]]
+def _not_killed(found: dict[str, Any]) -> list[MutantResult]:
+    return [read_record(MutantResult, result, SimulationError, "mutant")
+            for result in found["not_killed"]]
 
 
-def survivors(found: dict[str, Any]) -> list[Fate]:
+def survivors(found: dict[str, Any]) -> list[MutantResult]:
     """The survivors of ``document``."""
-    return [fate for fate in _not_killed(found) if fate.verdict == "survived"]
+    return [result for result in _not_killed(found) if result.verdict == "survived"]
 
 
-def asked_again(found: dict[str, Any], fates: Sequence[Fate]) -> dict[str, Any]:
+def asked_again(found: dict[str, Any], results: Sequence[MutantResult]) -> dict[str, Any]:
     """The figures of ``document`` after survivors were asked by a regression that says more.
 
-    What was killed stays so: nothing that the regression said has been taken away. ``fates`` are
+    What was killed stays so: nothing that the regression said has been taken away. ``results`` are
     those of the survivors, again.
     """
-    now = {fate.mutation: fate for fate in fates}
-    left = [fate for before in _not_killed(found)
-            if (fate := now.get(before.mutation, before)).verdict != "killed"]
+    now = {result.mutation: result for result in results}
+    left = [result for before in _not_killed(found)
+            if (result := now.get(before.mutation, before)).verdict != "killed"]
 
     def counts(before: dict[str, Any], module: str | None = None) -> dict[str, Any]:
-        counted = Counter(fate.verdict for fate in left if module in (None, fate.module))
+        counted = Counter(result.verdict for result in left if module in (None, result.module))
         counted["killed"] = before["tried"] - counted.total()
         return _figures(counted)
 
     killed_by = Counter(found["killed_by"])
-    killed_by.update(fate.by for fate in fates if fate.verdict == "killed" and fate.by)
+    killed_by.update(result.by for result in results if result.verdict == "killed" and result.by)
     return found | {
         "all": counts(found["all"]),
         "modules": {name: counts(before, name) for name, before in found["modules"].items()},
         "killed_by": dict(sorted(killed_by.items())),
-        "not_killed": [_entry(fate) for fate in left],
+        "not_killed": [_entry(result) for result in left],
     }
 
 

@@ -15,11 +15,17 @@ from trilight.sim.verify.mutation import benches, host
 from trilight.sim.verify.mutation.benches import BenchCampaign
 from trilight.sim.verify.mutation.campaign import Campaign, MutantOutcome
 from trilight.sim.verify.mutation.command import mutation_commands
-from trilight.sim.verify.mutation.dialogue import Recorder
 from trilight.sim.verify.mutation.equivalence import prove
 from trilight.sim.verify.mutation.mutants import Mutant, batch
 from trilight.sim.verify.mutation.program import record
-from trilight.sim.verify.mutation.results import Fate, asked_again, document, summarise, survivors
+from trilight.sim.verify.mutation.results import (
+    MutantResult,
+    asked_again,
+    document,
+    summarise,
+    survivors,
+)
+from trilight.sim.verify.mutation.transcript import Recorder
 from trilight.sw.errors import SimulationError
 
 # The first compilation of all makes the compiler's own library, which takes minutes.
@@ -46,11 +52,11 @@ def sample(campaign: Campaign) -> list[MutantOutcome]:
 
 
 def test_sample_is_killed(campaign: Campaign, root: Path) -> None:
-    fates = campaign.run(limit=SAMPLE)
-    found = document(fates, chosen=len(campaign.mutants), seed=SEED, command="make test")
+    results = campaign.run(limit=SAMPLE)
+    found = document(results, chosen=len(campaign.mutants), seed=SEED, command="make test")
     summarise(found, root / "build" / "ci")
-    alive = "\n".join(f"{fate.mutation} {' '.join(fate.sources)}"
-                      for fate in fates if fate.verdict == "survived")
+    alive = "\n".join(f"{result.mutation} {' '.join(result.sources)}"
+                      for result in results if result.verdict == "survived")
     assert found["all"]["tried"] == SAMPLE
     assert found["all"]["score"] >= SCORE, f"survive:\n{alive}"
 
@@ -119,18 +125,21 @@ def test_mutant_of_a_line() -> None:
 
 
 def test_document_counts_by_module() -> None:
-    fates = [Fate("a", "1", (), "killed", "run"), Fate("a", "2", (), "equivalent"),
-             Fate("b", "3", (), "survived")]
-    found = document(fates, chosen=9, seed=1, command="make mutation")
+    results = [MutantResult("a", "1", (), "killed", "run"),
+               MutantResult("a", "2", (), "equivalent"),
+             MutantResult("b", "3", (), "survived")]
+    found = document(results, chosen=9, seed=1, command="make mutation")
     assert found["all"] == {"tried": 3, "killed": 1, "equivalent": 1, "survived": 1, "score": 0.5}
     assert found["modules"]["a"]["score"] == 1
-    assert [fate["mutation"] for fate in found["not_killed"]] == ["2", "3"]
+    assert [result["mutation"] for result in found["not_killed"]] == ["2", "3"]
 
 
 def test_survivors_asked_again_count_as_if_the_campaign_had_been_made_now() -> None:
-    before = [Fate("a", "1", (), "killed", "run"), Fate("a", "2", ("a.py:2",), "survived"),
-              Fate("b", "3", (), "equivalent"), Fate("b", "4", ("b.py:3",), "survived"),
-              Fate("b", "5", (), "survived")]
+    before = [MutantResult("a", "1", (), "killed", "run"),
+              MutantResult("a", "2", ("a.py:2",), "survived"),
+              MutantResult("b", "3", (), "equivalent"),
+              MutantResult("b", "4", ("b.py:3",), "survived"),
+              MutantResult("b", "5", (), "survived")]
     now = [replace(before[1], verdict="killed", by="run"), before[3],
            replace(before[4], verdict="equivalent", by="proof")]
     found = document(before, chosen=9, seed=1, command="make mutation")
@@ -142,16 +151,16 @@ def test_survivors_asked_again_count_as_if_the_campaign_had_been_made_now() -> N
 def test_benches_are_asked(tmp_path: Path) -> None:
     """The divider's bench notices most faults of the divider; what it found out is kept."""
     campaign = BenchCampaign(Icebreaker(), number=6, seed=SEED, folder=tmp_path, names=["norm"])
-    fates = campaign.run()
-    assert len(fates) == 6
-    assert {fate.module for fate in fates} == {"norm"}
-    verdicts = [fate.verdict for fate in fates]
-    assert verdicts.count("killed") >= 3, fates
-    assert all("failed" in fate.how or "does not end" in fate.how
-               for fate in fates if fate.verdict == "killed")
+    results = campaign.run()
+    assert len(results) == 6
+    assert {result.module for result in results} == {"norm"}
+    verdicts = [result.verdict for result in results]
+    assert verdicts.count("killed") >= 3, results
+    assert all("failed" in result.how or "does not end" in result.how
+               for result in results if result.verdict == "killed")
     again = BenchCampaign(Icebreaker(), number=6, seed=SEED, folder=tmp_path, names=["norm"])
     size = again.journal.path.stat().st_size
-    assert again.run() == fates
+    assert again.run() == results
     assert again.journal.path.stat().st_size == size, "a mutant was asked twice"
 
 

@@ -91,11 +91,11 @@ def test_every_survivor_has_a_reason(name: str) -> None:
 def test_every_survivor_of_the_gateware_has_its_line() -> None:
     """With the mutant's place, and under as many reasons as the page before counts."""
     page = (DOCS / "survivors.md").read_text(encoding="utf-8")
-    for fate in CAMPAIGNS["gateware"]["not_killed"]:
-        words = fate["mutation"].split()
+    for result in CAMPAIGNS["gateware"]["not_killed"]:
+        words = result["mutation"].split()
         place = dict(zip(words[::2], words[1::2], strict=True))
         line = f"| `{place['-module']}`, `{place['-cell']}`: {place['-port']}[{place['-portbit']}] "
-        assert (line in page) or fate["verdict"] == "equivalent", line
+        assert (line in page) or result["verdict"] == "equivalent", line
     lines = {heading: section.count("\n| `") for heading, section in re.findall(
         r"^## (.*)\n(.*(?:\n(?!## ).*)*)", page, re.MULTILINE)}
     assert sum(lines.values()) == CAMPAIGNS["gateware"]["all"]["survived"]

@@ -50,7 +50,7 @@ IDLE = 600
 CHUNK = 4000
 """Cycles between two looks at what a mutant does until it has nothing more to do."""
 
-PATIENCE = 1.25
+TIMEOUT_FACTOR = 1.25
 """Factor by which a response may take longer than recorded; ``cycles`` of STATUS tells of less."""
 
 NEAR = 8
@@ -155,7 +155,7 @@ class Replay:
         if exchange.reset:
             chip.reset(exchange.reset)
             return ""
-        end = bench.cycles + round(PATIENCE * exchange.cycles) + SLACK
+        end = bench.cycles + round(TIMEOUT_FACTOR * exchange.cycles) + SLACK
         frames: list[Frame] = []
         seen = dict.fromkeys(TRACES, 0)
         over = False
