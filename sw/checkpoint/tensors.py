@@ -2,6 +2,7 @@
 
 import json
 import math
+import mmap
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -69,7 +70,14 @@ class StoredTensor:
             raise CheckpointError(f"tensor {self.name} in {self.file} has {bad} numbers that are "
                                   "infinite or not a number; take a checkpoint whose training did "
                                   "not diverge, or download it again")
+        self._let_go()
         return values
+
+    def _let_go(self) -> None:
+        """Let go of the file's pages in memory, which a large file would otherwise fill."""
+        mapped = getattr(self.data, "_mmap", None)
+        if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
 
     def integers(self, dtype: str) -> NDArray[Any]:
         """All elements as little-endian integers, mapped and read-only."""

@@ -291,3 +291,23 @@ def test_bfloat16_rounds_to_nearest() -> None:
         np.float32)
     assert got[:4].tolist() == [1, -2.5, 1, 1 + 4 * 2**-8]
     assert got[4] == pytest.approx(3e38, rel=2**-8)
+
+
+def test_pages_of_a_large_file_are_let_go(rng: np.random.Generator, tmp_path: Path) -> None:
+    """What has been read of a checkpoint does not stay in memory."""
+    smaps = Path("/proc/self/smaps")
+    if not smaps.exists():
+        pytest.skip("only Linux tells which pages of a file are in memory")
+    made = Synthetic.random(rng, hidden=256, layers=3, inner=1024, vocabulary=50)
+    checkpoint = Checkpoint(made.write(tmp_path / "c"))
+    for layer in range(3):
+        for name in PROJECTIONS:
+            checkpoint.matrix(name, layer)
+    size = (tmp_path / "c" / "model.safetensors").stat().st_size
+    resident, of_it = 0, False
+    for line in smaps.read_text().splitlines():
+        if "-" in line.split()[0]:
+            of_it = line.endswith("c/model.safetensors")
+        elif of_it and line.startswith("Rss:"):
+            resident += int(line.split()[1]) << 10
+    assert resident < size / 10
