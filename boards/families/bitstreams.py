@@ -13,8 +13,10 @@ _ICE40_PARTS = {182: "iCE40 384", 332: "iCE40 1K", 656: "iCE40 LM4K", 872: "iCE4
 """Parts by the width in bits of their configuration memory."""
 _ICE40_WIDTH, _ICE40_BOOT, _ICE40_DATA = 6, 4, (0x01, 0x01)
 """Commands: width of a bank, address of the next image, and rows of a bank follow."""
+_ICE40_WAKE_UP = bytes.fromhex("0106")
 
 _ECP5_PREAMBLE = bytes.fromhex("ffffbdb3")
+_ECP5_DONE = bytes.fromhex("5e000000")
 _ECP5_IDENTITY = bytes.fromhex("e2000000")
 _ECP5_DIES = {0x111: "12F or 25F", 0x112: "45F", 0x113: "85F"}
 """Sizes by the bits of the identity that say which die it is."""
@@ -43,7 +45,12 @@ def ice40_problem(data: bytes, part: str) -> str | None:
             width = value + 1
         if (command, value) == _ICE40_DATA:
             found = _ICE40_PARTS.get(width, f"a part whose configuration is {width} bits wide")
-            return None if found == part else f"is a bitstream of {found}, not of the {part}"
+            if found != part:
+                return f"is a bitstream of {found}, not of the {part}"
+            # The last command has a byte of padding after it.
+            if not data.rstrip(b"\0\xff").endswith(_ICE40_WAKE_UP):
+                return "is cut off: it has the beginning of a bitstream and not its end"
+            return None
     return "is cut off: it has the beginning of a bitstream of an iCE40 and no configuration"
 
 
@@ -58,7 +65,11 @@ def ecp5_problem(data: bytes, size: str) -> str | None:
     die = _ECP5_DIES.get(identity >> 12 & 0xfff)
     if die is None:
         return f"is for a part with the identity {identity:#010x}, which is no ECP5"
-    return None if size in die.split(" or ") else f"is a bitstream of an ECP5 {die}, not {size}"
+    if size not in die.split(" or "):
+        return f"is a bitstream of an ECP5 {die}, not {size}"
+    if not data.rstrip(b"\xff").endswith(_ECP5_DONE):
+        return "is cut off: it has the beginning of a bitstream and not its end"
+    return None
 
 
 def gowin_problem(data: bytes, part: str) -> str | None:

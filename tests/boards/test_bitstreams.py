@@ -21,13 +21,13 @@ from trilight.sw.errors import BitstreamError
 def ice40(width: int) -> bytes:
     """As icepack begins: preamble, frequency, CRC, no warm boot, width, height, offset, bank."""
     return (bytes.fromhex("ff0000ff7eaa997e5100010592002062") + (width - 1).to_bytes(2, "big")
-            + bytes.fromhex("72015082000011000101") + bytes(64))
+            + bytes.fromhex("72015082000011000101") + bytes(64) + bytes.fromhex("22abcd010600"))
 
 
 def ecp5(identity: int) -> bytes:
     """As ecppack begins, after a comment."""
     return (b"\xff\x00Part: LFE5U\0" + bytes.fromhex("ffffbdb3ffffffff3b000000e2000000")
-            + identity.to_bytes(4, "big") + bytes.fromhex("22000000"))
+            + identity.to_bytes(4, "big") + bytes.fromhex("220000005e000000ffffffff"))
 
 
 def gowin(identity: int) -> bytes:
@@ -89,6 +89,8 @@ def test_what_is_no_bitstream(board: Any, data: bytes, tmp_path: Path) -> None:
     (Icebreaker, ecp5(0x41111043), "is no bitstream of an iCE40"),
     (Ulx3s85F, ecp5(0x41111043), "is a bitstream of an ECP5 12F or 25F, not 85F"),
     (Ulx3s85F, ecp5(0x0362d093), "identity 0x0362d093, which is no ECP5"),
+    (Icebreaker, ice40(692)[:-20], "is cut off: .* not its end"),
+    (Ulx3s85F, ecp5(0x41113043)[:-9], "is cut off: .* not its end"),
     (TangNano20k, gowin(0x100481b), "a part with the identity 0x0100481b, not of the GW2A-18"),
 ])
 def test_what_it_is_is_said(board: Any, data: bytes, text: str, tmp_path: Path) -> None:

@@ -31,8 +31,8 @@ from trilight.sw.host.frames import FrameReader
 from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import Model
 
-BITSTREAM = bytes.fromhex("7eaa997e6202b30101") + b"configuration"
-"""Preamble, width and rows, as icepack begins for a UP5K."""
+BITSTREAM = bytes.fromhex("7eaa997e6202b30101") + b"configuration\x01\x06\0"
+"""Preamble, width and rows, as icepack begins for a UP5K, and how it ends."""
 
 DEVICE = board_device()
 
