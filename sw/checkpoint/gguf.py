@@ -160,6 +160,8 @@ class _Info:
 
 def _info(reader: _Reader) -> _Info:
     name, dimensions = reader.text(_MAX_NAME), reader.number("<I")
+    if not name.isprintable():
+        raise CheckpointError(f"{reader.path} is damaged: a tensor's name is no text")
     if dimensions > 4:
         raise CheckpointError(f"{reader.path} is damaged: tensor {name} has {dimensions} "
                               "dimensions")

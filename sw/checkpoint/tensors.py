@@ -145,6 +145,8 @@ def _header(path: Path, data: NDArray[np.uint8]) -> tuple[dict[str, Any], int]:
         raise _illegal(path, f"its header is no JSON ({error})") from error
     if not isinstance(header, dict):
         raise _illegal(path, "its header is no object")
+    if not all(map(str.isprintable, header)):
+        raise _illegal(path, "a name in its header is no text")
     return header, 8 + length
 
 

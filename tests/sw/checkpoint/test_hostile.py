@@ -68,6 +68,8 @@ SAFETENSORS: dict[str, tuple[bytes, int | None, str]] = {
         b'{"a": {"dtype": "F32", "shape": [4294967296, 4294967296], "data_offsets": [0, 0]}}',
         None, "are not 0 bytes"),
     "nested deeply": (b'{"a":' * 100_000, None, "is no JSON"),
+    "a name of two lines": (json.dumps({"a\n": entry(0, 4)}).encode(), None,
+                            "a name in its header is no text"),
 }
 
 
@@ -114,6 +116,7 @@ GGUF: dict[str, tuple[bytes, str]] = {
                 "tensors a and b overlap"),
     "a name twice": (gguf(info(b"a", (2,), 0, 0), info(b"a", (2,), 0, 32), tensors=2),
                      "tensor a is there twice"),
+    "a name of two lines": (gguf(info(b"a\n", (4,), 0, 0), tensors=1), "name is no text"),
     "no alignment": (gguf(text(b"general.alignment"), struct.pack("<II", 4, 0), values=1),
                      "its alignment is 0"),
 }
