@@ -33,7 +33,7 @@ from trilight.hw.support.tools import Progress
 
 from .calibration import calibration_board
 from .families.board import FamilyBoard
-from .guard import Comparison, Record, check, compare, load_record, number, record
+from .guard import Comparison, GuardRecord, check, compare, load_record, number, record
 from .guards import record_path
 from .programmer import Part, find_programmer
 from .releases import (
@@ -303,7 +303,7 @@ def _print_comparisons(comparisons: Sequence[Comparison], console: Console) -> N
     console.print(table)
 
 
-def _print_changed_inputs(found: Record, recorded: Record, console: Console) -> None:
+def _print_changed_inputs(found: GuardRecord, recorded: GuardRecord, console: Console) -> None:
     """Say what else may have changed the figures than the gateware."""
     for tool, version in found["tools"].items():
         before = recorded["tools"].get(tool)

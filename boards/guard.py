@@ -10,11 +10,20 @@ import msgspec
 
 from trilight.hw.contract.errors import RegressionError
 
-__all__ = ["GUARDED", "Comparison", "Guarded", "Record", "check", "compare", "load_record",
-           "number", "record"]
+__all__ = [
+    "GUARDED",
+    "Comparison",
+    "GuardRecord",
+    "Guarded",
+    "check",
+    "compare",
+    "load_record",
+    "number",
+    "record",
+]
 
 
-class Record(TypedDict):
+class GuardRecord(TypedDict):
     """Recorded figures of a build."""
 
     board: str
@@ -160,7 +169,7 @@ GUARDED = (
 """Every guarded figure of any family, with its tolerance."""
 
 
-def load_record(path: Path) -> Record:
+def load_record(path: Path) -> GuardRecord:
     """Read what ``record`` made from its file.
 
     Raises
@@ -171,13 +180,13 @@ def load_record(path: Path) -> Record:
         The file holds something else.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Record)
+        return msgspec.json.decode(path.read_bytes(), type=GuardRecord)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RegressionError(f"{path} is no record of a build ({error}); renew it with "
                               "trilight guard --update") from error
 
 
-def compare(figures: Mapping[str, Any], recorded: Record) -> list[Comparison]:
+def compare(figures: Mapping[str, Any], recorded: GuardRecord) -> list[Comparison]:
     """Put each guarded figure of a build beside its record.
 
     Parameters
@@ -205,7 +214,7 @@ def check(comparisons: Sequence[Comparison]) -> None:
                               "\nIf that is worth it, trilight guard --update records it.")
 
 
-def record(figures: Mapping[str, Any]) -> Record:
+def record(figures: Mapping[str, Any]) -> GuardRecord:
     """Return what is kept of a build: the guarded figures, and what they were made with."""
     return {
         "board": figures["board"],

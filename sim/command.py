@@ -17,7 +17,7 @@ from .board import netlist_target, rtl_target, serve_pty
 __all__ = ["board_command"]
 
 
-class Kind(enum.StrEnum):
+class SimulationKind(enum.StrEnum):
     """Designs that can be simulated."""
 
     RTL = "rtl"
@@ -29,10 +29,10 @@ def board_command(
     board: Annotated[str, typer.Argument(
         help="Board: " + ", ".join(board_names()) + ".", autocompletion=board_names)
     ] = DEFAULT_BOARD,
-    target: Annotated[Kind, typer.Option(
+    target: Annotated[SimulationKind, typer.Option(
         "--target", "-t", help="rtl: the design before synthesis, the fastest; netlist: the "
                                "synthesised cells; bitstream: what the bits of a file that is "
-                               "flashed configure.")] = Kind.RTL,
+                               "flashed configure.")] = SimulationKind.RTL,
     bitstream: Annotated[str, typer.Option(
         "--bitstream", "-b", metavar="[BOARD:]FILE[@BAUD]",
         help="Of the target bitstream: the file, and the speed of its serial port unless that is "
@@ -49,15 +49,15 @@ def board_command(
         raise TargetError("a virtual board by itself has no use; add --pty to get a serial "
                           f"device, or run trilight generate --target {target.value}")
     console = Console(stderr=True)
-    if target is Kind.BITSTREAM and board != DEFAULT_BOARD:
+    if target is SimulationKind.BITSTREAM and board != DEFAULT_BOARD:
         raise TargetError(f"the board of a bitstream is named with it: --bitstream {board}:FILE")
-    if bitstream and target is not Kind.BITSTREAM:
+    if bitstream and target is not SimulationKind.BITSTREAM:
         raise TargetError(f"--bitstream is for --target bitstream, not {target.value}")
     options = TargetOptions(
-        bitstream if target is Kind.BITSTREAM else board,
+        bitstream if target is SimulationKind.BITSTREAM else board,
         progress=lambda text: console.print(escape(text), style="dim"))
-    open_target = {Kind.RTL: rtl_target, Kind.NETLIST: netlist_target,
-                   Kind.BITSTREAM: bitstream_target}[target]
+    open_target = {SimulationKind.RTL: rtl_target, SimulationKind.NETLIST: netlist_target,
+                   SimulationKind.BITSTREAM: bitstream_target}[target]
     virtual = open_target(options)
     try:
         serve_pty(virtual, lambda path: print(path, flush=True))

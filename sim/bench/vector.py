@@ -61,7 +61,7 @@ MAX_SCALE = (1 << NUMBERS.scale_bits) - 1
 
 
 @dataclass(frozen=True)
-class Token:
+class TokenCourse:
     """Course of a token."""
 
     fresh: bool
@@ -169,7 +169,7 @@ class Bench:
             await RisingEdge(self.dut.clk)
         self.dut[f"{table}__en"].value = 0
 
-    async def run(self, models: list[SequenceModel], rounds: list[dict[int, Token]], *,
+    async def run(self, models: list[SequenceModel], rounds: list[dict[int, TokenCourse]], *,
                   vocabulary: int, hidden: int) -> None:
         """Tokens of sequences that take turns, through all layers and a head.
 
@@ -192,8 +192,8 @@ class Bench:
                 if sequence in after:
                     await self._embed(models[sequence], sequence, after[sequence])
 
-    async def _layer(self, models: list[SequenceModel], tokens: dict[int, Token],
-                     after: dict[int, Token], layer: int, hidden: int) -> None:
+    async def _layer(self, models: list[SequenceModel], tokens: dict[int, TokenCourse],
+                     after: dict[int, TokenCourse], layer: int, hidden: int) -> None:
         channels = models[0].parameters.channels
         is_last = layer == models[0].parameters.layers - 1
 
@@ -247,7 +247,7 @@ class Bench:
         self.logits.expect((int(value), int(k == rows - 1)) for k, value in enumerate(logits))
         await self._rows(sums)
 
-    async def _embed(self, model: SequenceModel, sequence: int, token: Token) -> None:
+    async def _embed(self, model: SequenceModel, sequence: int, token: TokenCourse) -> None:
         if token.fresh:
             model.reset()
         # What is not said of an embedding may be left over from the context before.
@@ -390,12 +390,12 @@ class SweepBench(Bench):
 
 
 def random_rounds(rng: np.random.Generator, sequences: Iterable[int],
-                  count: int) -> list[dict[int, Token]]:
+                  count: int) -> list[dict[int, TokenCourse]]:
     """Tokens of sequences of which one may end before the other; the first ones are fresh."""
     active = list(sequences)
     rounds = []
     for number in range(count):
-        rounds.append({sequence: Token(fresh=number == 0 or rng.random() < 0.2,
+        rounds.append({sequence: TokenCourse(fresh=number == 0 or rng.random() < 0.2,
                                        head=bool(rng.integers(2))) for sequence in active})
         if len(active) > 1 and number >= count // 2 and rng.random() < 0.5:
             active.remove(rng.choice(active))
@@ -435,7 +435,7 @@ async def every_entry(dut: Dut) -> None:
     parameters.forget_bias[:] = 0
     await bench.load(parameters)
     models = [SequenceModel(parameters) for _ in SEQUENCES]
-    rounds = [{0: Token(fresh=fresh, head=True)} for fresh in (True, False)]
+    rounds = [{0: TokenCourse(fresh=fresh, head=True)} for fresh in (True, False)]
     await bench.run(models, rounds, vocabulary=DEVICE.min_rows, hidden=DEVICE.min_rows)
     await bench.finish()
 

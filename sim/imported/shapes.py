@@ -16,7 +16,7 @@ from rich.table import Table
 
 from trilight.hw.contract.chain import ChainCommand
 from trilight.hw.support.terminal import Console
-from trilight.sw.chain.board import Board
+from trilight.sw.chain.board import ChainBoard
 from trilight.sw.chain.cut import cut_layers
 from trilight.sw.chain.link import Vector
 from trilight.sw.checkpoint.model import ImportedModel
@@ -112,7 +112,7 @@ def verify_shape(seed: int, lanes: int) -> ShapeResult:
 
 def _shared(model: ImportedModel, boards: int, tokens: Sequence[int]) -> np.ndarray:
     """Logits of boards that share the layers, their vectors as they would be on a link."""
-    parts = [Board(model, layers) for layers in cut_layers(model.shape, boards)]
+    parts = [ChainBoard(model, layers) for layers in cut_layers(model.shape, boards)]
     found = []
     for position, token in enumerate(tokens):
         passed = Vector(ChainCommand.RESIDUAL, 1, 0, position, True,

@@ -25,7 +25,7 @@ from trilight.sim.native.compile import NativeBench
 from trilight.sim.sliced.chips import LANES, Chips
 from trilight.sw.cli.console import stoppable, write_json
 
-from .soak_campaign import Campaign, soak, soak_together
+from .soak_campaign import SoakCampaign, soak, soak_together
 from .soak_session import run_model
 
 __all__ = ["soak_command"]
@@ -86,7 +86,7 @@ def soak_command(
             _print(vars(run_model(chip, device, seed, only)), Console())
             return
         stem = f"{target}-{seed}" if board == DEFAULT_BOARD else f"{board}-{target}-{seed}"
-        campaign = Campaign(out or Path("build") / "soak" / f"{stem}.jsonl", hdl, seed)
+        campaign = SoakCampaign(out or Path("build") / "soak" / f"{stem}.jsonl", hdl, seed)
         together = Chips(hdl, say) if chips > 1 else None
         with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                       TextColumn("tokens"), TimeRemainingColumn(), console=console) as bar:

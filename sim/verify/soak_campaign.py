@@ -18,10 +18,10 @@ from trilight.sim.verify.journal import Journal
 
 from .soak_session import TOKENS_PER_MODEL, SoakOutcome, run_model
 
-__all__ = ["Campaign", "soak", "soak_together"]
+__all__ = ["SoakCampaign", "soak", "soak_together"]
 
 
-class Campaign:
+class SoakCampaign:
     """Outcomes of one seed on one design, kept in a journal so that the work can go on later.
 
     Parameters
@@ -88,7 +88,7 @@ class Campaign:
         self.seconds += seconds
 
 
-def soak(make: Callable[[], Bench], device: Device, campaign: Campaign, tokens: int,
+def soak(make: Callable[[], Bench], device: Device, campaign: SoakCampaign, tokens: int,
          progress: Callable[[int], None]) -> None:
     """Run models, one after the other, until a campaign has so many tokens.
 
@@ -116,7 +116,7 @@ def soak(make: Callable[[], Bench], device: Device, campaign: Campaign, tokens: 
         progress(campaign.tokens)
 
 
-def soak_together(chips: Chips, campaign: Campaign, tokens: int, number: int,
+def soak_together(chips: Chips, campaign: SoakCampaign, tokens: int, number: int,
                   progress: Callable[[int], None]) -> None:
     """Run models, ``number`` at a time, until a campaign has so many tokens.
 

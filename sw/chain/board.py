@@ -33,7 +33,7 @@ from trilight.sw.host.frames import Frame
 from .link import Assembler, ChainLink, Vector
 from .part import Part, has_head, open_part
 
-__all__ = ["KEY_BYTES", "Board", "main"]
+__all__ = ["KEY_BYTES", "ChainBoard", "main"]
 
 KEY_BYTES = 16
 HOST_S = 120.0
@@ -41,7 +41,7 @@ HOST_S = 120.0
 SEND_S = 10.0
 
 
-class Board:
+class ChainBoard:
     """The layers of one board, and a state of each sequence for them.
 
     Parameters
@@ -116,7 +116,7 @@ def refusal(vector: Vector, why: Refusal, expected: int) -> Frame:
 class _Service:
     """Connections of a board, served one frame after the other."""
 
-    def __init__(self, board: Board, key: bytes, listener: socket.socket) -> None:
+    def __init__(self, board: ChainBoard, key: bytes, listener: socket.socket) -> None:
         self._board = board
         self._key = key
         self._listener = listener
@@ -246,7 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     key = bytes.fromhex(sys.stdin.readline())
     try:
-        board = Board(ImportedModel.load(given.model), range(given.first, given.last),
+        board = ChainBoard(ImportedModel.load(given.model), range(given.first, given.last),
                       given.target)
         board.warm_up()
     except TrilightError as error:

@@ -27,10 +27,10 @@ from .console import check_folder, progress_bar, tell_changes, write_json
 from .imported import Boards, Means, evaluate_against, evaluate_texts
 from .options import BoardsOption, JsonOption, ModelOption, QuietOption, refuse_boards
 
-__all__ = ["Split", "evaluate"]
+__all__ = ["CorpusPart", "evaluate"]
 
 
-class Split(enum.StrEnum):
+class CorpusPart(enum.StrEnum):
     """Part of a corpus."""
 
     VALIDATION = "validation"
@@ -48,9 +48,9 @@ def evaluate(
                                           "wrote: compare its logits with those in an .npz file "
                                           "of ids_0, logits_0, ids_1, ...")] = None,
     model: ModelOption = None,
-    split: Annotated[Split, typer.Option(
+    split: Annotated[CorpusPart, typer.Option(
         "--split", help="validation: the last 10 % of the text, which training does not see; "
-                        "all: the whole text.")] = Split.VALIDATION,
+                        "all: the whole text.")] = CorpusPart.VALIDATION,
     float_file: Annotated[Path | None, typer.Option(
         "--float", metavar="FILE", help="Network of trilight train --network float, measured "
                                         "beside the model; takes PyTorch.")] = None,
@@ -154,14 +154,14 @@ def _one_model(file: Path | None, model: Path | None) -> Path | None:
     return model if file is None else file
 
 
-def _part(whole: str, split: Split) -> tuple[str, str]:
+def _part(whole: str, split: CorpusPart) -> tuple[str, str]:
     """The part of a corpus that is measured, and the text that is known before it."""
-    begin = len(whole) * 9 // 10 if split is Split.VALIDATION else 0
+    begin = len(whole) * 9 // 10 if split is CorpusPart.VALIDATION else 0
     return whole[begin:], whole[:begin] or whole
 
 
-def _evaluate_imported(model: Path | None, corpus: Path | None, against: Path | None, split: Split,
-                       max_tokens: int | None, means: Means,
+def _evaluate_imported(model: Path | None, corpus: Path | None, against: Path | None,
+                       split: CorpusPart, max_tokens: int | None, means: Means,
                        console: Console) -> dict[str, Any]:
     if model is None or not is_imported(model):
         raise EvaluationError("--against needs a model that trilight import wrote, not "

@@ -35,14 +35,14 @@ from trilight.sw.reference.sampler import temperature_to_fixed
 from .frames import Frame, encode_frame
 from .generation import check_request
 
-__all__ = ["Settings", "Speech", "flash_image", "make_image", "terminal_tables"]
+__all__ = ["BootSettings", "Speech", "flash_image", "make_image", "terminal_tables"]
 
 SPEECH_SEQUENCE = 1
 """Sequence number of the run; a host begins with 0, which makes the device forget it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class BootSettings:
     """Settings of what a chip generates after a line that is typed, or by itself."""
 
     tokens: int
@@ -52,7 +52,7 @@ class Settings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Speech(Settings):
+class Speech(BootSettings):
     """Text that a chip generates by itself at power-up."""
 
     prompt: Sequence[int]
@@ -60,7 +60,7 @@ class Speech(Settings):
     seed: int
 
 
-def terminal_tables(vocab: Sequence[str], settings: Settings) -> Segment:
+def terminal_tables(vocab: Sequence[str], settings: BootSettings) -> Segment:
     """Return the tables of a chip with a terminal, as a segment.
 
     A token of several characters, or of one that is not ASCII, is shown as a question mark and can
@@ -145,7 +145,7 @@ def make_image(model: Path | None, device: Device, *, say: str | None, tokens: i
     loaded = Model.load(model or default_model_path())
     if not 0 < tokens < 1 << 16:
         raise PromptError(f"a board says 1 to 65,535 tokens by itself, not {tokens:,}")
-    settings = Settings(tokens=tokens, temperature=temperature_to_fixed(temperature))
+    settings = BootSettings(tokens=tokens, temperature=temperature_to_fixed(temperature))
     tables = terminal_tables(loaded.vocab, settings) if device.terminal else None
     speech = None
     if say is not None:

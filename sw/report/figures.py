@@ -7,7 +7,7 @@ from typing import Any, Literal
 from trilight.sw.model.model import Model
 from trilight.sw.power import BOUNDARY, Interval, PowerEstimate
 
-from .run import OTHER_NETLIST, Build, Run
+from .run import OTHER_NETLIST, ReleasedBuild, Run
 
 __all__ = ["Figure", "Provenance", "chip_clock", "chip_speed", "cycles_per_token", "energy",
            "host_speed", "power_figure", "quality", "stated_quality", "utilisation"]
@@ -43,7 +43,7 @@ class Figure:
         return cls(value=None, unit=unit, reason=reason)
 
 
-def cycles_per_token(run: Run, build: Build | None) -> Figure:
+def cycles_per_token(run: Run, build: ReleasedBuild | None) -> Figure:
     """Return the cycles of a token: as the device counted, or as a release of this model was."""
     unit = "cycles/token"
     counted = run.generation
@@ -67,7 +67,7 @@ def cycles_per_token(run: Run, build: Build | None) -> Figure:
                                 "was counted with this model; try target netlist")
 
 
-def _computed_cycles(run: Run, build: Build) -> Figure:
+def _computed_cycles(run: Run, build: ReleasedBuild) -> Figure:
     """Cycles of a token with another number of sequences than the release was counted with."""
     # Computes nothing unless it is asked for.
     from .performance import predict
@@ -80,7 +80,7 @@ def _computed_cycles(run: Run, build: Build) -> Figure:
                          f"performance does; the released build was counted with {build.batch}")
 
 
-def chip_clock(run: Run, build: Build | None) -> Figure:
+def chip_clock(run: Run, build: ReleasedBuild | None) -> Figure:
     """Return the clock: a release's, else what the device says of itself."""
     if build:
         provenance: Provenance = "assumed" if build.match == OTHER_NETLIST else "modelled"

@@ -24,7 +24,7 @@ from .figures import (
     utilisation,
 )
 from .releases import Release, released_builds
-from .run import Build, Run, find_build
+from .run import ReleasedBuild, Run, find_build
 
 __all__ = ["NOTES", "SCHEMA", "build_report"]
 
@@ -147,7 +147,7 @@ def build_report(run: Run, releases: Mapping[str, Release]) -> dict[str, Any]:
     }
 
 
-def _activity(run: Run, build: Build | None) -> tuple[Activity, str] | None:
+def _activity(run: Run, build: ReleasedBuild | None) -> tuple[Activity, str] | None:
     """Return the activity while computing, and where it was counted."""
     if run.activity:
         return run.activity, f"counted on this run's netlist, {run.activity.cycles:,} cycles"
@@ -170,7 +170,7 @@ def _board_build(run: Run) -> dict[str, Any] | None:
     return None
 
 
-def _hashes(run: Run, build: Build | None) -> tuple[dict[str, str | None], dict[str, str]]:
+def _hashes(run: Run, build: ReleasedBuild | None) -> tuple[dict[str, str | None], dict[str, str]]:
     """Return the hashes of what ran or figures were taken from, and why some are missing."""
     release = build.release if build else None
     hashes = {

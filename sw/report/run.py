@@ -11,10 +11,10 @@ from trilight.sw.power import Activity
 
 from .releases import Release
 
-__all__ = ["OTHER_NETLIST", "Build", "Run", "find_build"]
+__all__ = ["OTHER_NETLIST", "ReleasedBuild", "Run", "find_build"]
 
 OTHER_NETLIST = "same design, another netlist"
-"""``Build.match`` of a netlist that the release's design was made into again."""
+"""``ReleasedBuild.match`` of a netlist that the release's design was made into again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Build:
+class ReleasedBuild:
     """The release that ran, and by what it was recognised."""
 
     release: Release
@@ -58,11 +58,11 @@ class Build:
                 else "1 sequence at a time")
 
 
-def find_build(run: Run, releases: Mapping[str, Release]) -> Build | None:
+def find_build(run: Run, releases: Mapping[str, Release]) -> ReleasedBuild | None:
     """Return the release that ran, or whose model did on a device without a clock."""
     for release in releases.values():
         if match := _match(run, release):
-            return Build(release, match)
+            return ReleasedBuild(release, match)
     return None
 
 

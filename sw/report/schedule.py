@@ -73,7 +73,7 @@ class Lookup:
 
 
 @dataclass(frozen=True)
-class Operation:
+class TokenOperation:
     """One pass of the engine, for one sequence."""
 
     kind: Op
@@ -81,13 +81,13 @@ class Operation:
     name: str
 
 
-def program(model: ModelConfig, packing: Packing) -> list[Operation]:
+def program(model: ModelConfig, packing: Packing) -> list[TokenOperation]:
     """The operations of a generated token, in order."""
     layers = range(model.n_layers)
     names = [*(f"{name}, layer {layer + 1}" for layer in layers for name in NAMES), "head"]
     shapes = [*(shape for _ in layers for shape in model.layer_operations(packing)),
               model.head(packing)]
-    return [Operation(*operation) for operation in zip(
+    return [TokenOperation(*operation) for operation in zip(
         operation_kinds(model.n_layers), shapes, names, strict=True)]
 
 
@@ -267,7 +267,7 @@ class Schedule:
         self._advance(finished, now.time)
         return now.time + 1
 
-    def _order(self) -> Iterator[tuple[int, Operation, bool]]:
+    def _order(self) -> Iterator[tuple[int, TokenOperation, bool]]:
         """Sequence, operation and whether it is a token's first one, in the order of hand-over."""
         both = self._sequences
         while any(sequence.goes_on for sequence in both):
@@ -304,7 +304,7 @@ class Schedule:
 
     # ---- hw/memory/
 
-    def _begin_reading(self, operation: Operation) -> int:
+    def _begin_reading(self, operation: TokenOperation) -> int:
         """Number of an operation's first word among all that are read from outside.
 
         One that fits the buffer is read for the first of the sequences only.
@@ -336,7 +336,8 @@ class Schedule:
                 end += 1
         return end
 
-    def _stream(self, number: int, operation: Operation, handed: Event, expected: Event) -> Event:
+    def _stream(self, number: int, operation: TokenOperation, handed: Event,
+                expected: Event) -> Event:
         """Stream an operation's rows, tile after tile; its last result."""
         shape, sequence = operation.shape, self._sequences[number]
         begin = end = self.ends[-1] if self.ends else 0
@@ -407,7 +408,7 @@ class Schedule:
         self._end = end
         return issued, end
 
-    def _results(self, sequence: _Sequence, operation: Operation,
+    def _results(self, sequence: _Sequence, operation: TokenOperation,
                  tiles: list[tuple[int, Event]]) -> Event:
         """The last result of rows that were issued in tiles, each given by its first row."""
         rows, row = operation.shape.rows, self._engine.row

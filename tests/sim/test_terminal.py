@@ -11,7 +11,7 @@ from trilight.hw.flow.build import Hdl, elaborate, synthesise
 from trilight.hw.support.boards import board_device
 from trilight.sim.board import VirtualBoard
 from trilight.sim.native.compile import NativeBench
-from trilight.sw.host.boot import Settings, Speech, flash_image, terminal_tables
+from trilight.sw.host.boot import BootSettings, Speech, flash_image, terminal_tables
 from trilight.sw.host.driver import Board
 from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import Model
@@ -23,7 +23,7 @@ DEVICE = replace(board_device(), terminal=True)
 
 TOKENS = 9
 VOCAB = tuple("\n abcdefghijklmn>")
-SETTINGS = Settings(tokens=TOKENS, temperature=temperature_to_fixed(0.8))
+SETTINGS = BootSettings(tokens=TOKENS, temperature=temperature_to_fixed(0.8))
 MARK = "\r\n> "
 
 

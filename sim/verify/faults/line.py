@@ -18,7 +18,7 @@ from trilight.sw.reference.model import ReferenceModel, Trace
 
 from .plan import DEVICE, HOST, Fault
 
-__all__ = ["HANG_S", "Device", "EmulatedDevice", "HangError", "HostKilled", "Line", "Pins"]
+__all__ = ["HANG_S", "EmulatedDevice", "FaultyDevice", "HangError", "HostKilled", "Line", "Pins"]
 
 HANG_S = 60.0
 """Virtual seconds after which a request is taken for hung: a frame that is repeated in vain ends it
@@ -52,7 +52,7 @@ class Pins(Protocol):
         """Hold ``rx`` or ``tx`` for some cycles soon."""
 
 
-class Device(Transport):
+class FaultyDevice(Transport):
     """A device with a clock of its own, which ``read`` moves on, and a reset."""
 
     undefined = ""
@@ -97,7 +97,7 @@ class _Remembering(ReferenceModel):
         self.step(tokens)
 
 
-class EmulatedDevice(Device):
+class EmulatedDevice(FaultyDevice):
     """The emulated device with a virtual clock: time passes as bytes and tokens take it."""
 
     def __init__(self) -> None:
@@ -161,8 +161,8 @@ class Line(Transport):
         Faults since ``arm``; of noise, bytes that were damaged.
     """
 
-    def __init__(self, device: Device,
-                 intrude: Callable[[Device, random.Random], None] | None = None) -> None:
+    def __init__(self, device: FaultyDevice,
+                 intrude: Callable[[FaultyDevice, random.Random], None] | None = None) -> None:
         self.device = device
         self.passed = {HOST: 0, DEVICE: 0}
         self._intrude = intrude

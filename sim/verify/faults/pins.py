@@ -11,7 +11,7 @@ from trilight.hw.support.boards import DEFAULT_BOARD
 from trilight.sim.board import IDLE, QUIET_BITS
 from trilight.sim.native.compile import NativeBench
 
-from .line import Device
+from .line import FaultyDevice
 
 __all__ = ["Memory", "PinDevice", "design_info", "memories_of_rtl", "open_pins", "open_upsets"]
 
@@ -63,7 +63,7 @@ def open_upsets(board: str = DEFAULT_BOARD) -> "PinDevice":
                      [memory.path for memory in memories_of_rtl(board).values()])
 
 
-class PinDevice(Device):
+class PinDevice(FaultyDevice):
     """A simulated chip. Its time stands still unless somebody reads, and leaps when it rests.
 
     Parameters

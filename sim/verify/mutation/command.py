@@ -16,7 +16,7 @@ from trilight.sw.errors import SimulationError
 
 from . import host
 from .benches import BenchCampaign
-from .campaign import Campaign, MutantOutcome
+from .campaign import MutantOutcome, MutationCampaign
 from .mutants import Mutant
 from .results import asked_again, document, survivors, table
 
@@ -97,7 +97,7 @@ def gateware(
     if earlier is not None:
         seed = earlier["seed"]
     console.print(f"seed: {seed}")
-    campaign = Campaign(
+    campaign = MutationCampaign(
         find_board(board), number=number, seed=seed, folder=folder, thorough=not quick,
         mutants=None if earlier is None else [Mutant(result.mutation, result.sources)
                                               for result in survivors(earlier)], progress=say)

@@ -41,7 +41,7 @@ from trilight.sim.bitstream.recover import LUT_BITS, recover
 from trilight.sim.bitstream.target import bitstream_target, recover_hdl
 from trilight.sim.bitstream.verilog import write_verilog
 from trilight.sim.board import VirtualBoard
-from trilight.sim.command import Kind, board_command
+from trilight.sim.command import SimulationKind, board_command
 from trilight.sim.native.compile import NativeBench
 from trilight.sw.api import open_board
 from trilight.sw.errors import BitstreamError, TargetError
@@ -399,7 +399,7 @@ def test_wrong_argument(argument: str, message: str) -> None:
 
 def test_file_is_for_this_target_only() -> None:
     with pytest.raises(TargetError, match="--bitstream is for --target bitstream, not rtl"):
-        board_command(target=Kind.RTL, pty=True, bitstream="x.bin")
+        board_command(target=SimulationKind.RTL, pty=True, bitstream="x.bin")
 
 
 # ---- Wrong bits

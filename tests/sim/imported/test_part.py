@@ -11,7 +11,7 @@ from trilight.hw.contract.chain import ChainCommand
 from trilight.sim.imported.part import CorePart, core_part
 from trilight.sim.imported.shapes import random_shape, verify_shape
 from trilight.sim.imported.verify import core_device, random_model
-from trilight.sw.chain.board import Board
+from trilight.sw.chain.board import ChainBoard
 from trilight.sw.chain.cut import cut_layers
 from trilight.sw.chain.link import Vector
 from trilight.sw.chain.part import open_part, part_targets
@@ -47,7 +47,7 @@ def test_two_sequences_on_cores(rng: np.random.Generator, seed: int) -> None:
 
 def test_boards_of_cores(rng: np.random.Generator, seed: int) -> None:
     model = random_model(SMALL, seed)
-    boards = [Board(model, layers, "rtl") for layers in cut_layers(SMALL, 3)]
+    boards = [ChainBoard(model, layers, "rtl") for layers in cut_layers(SMALL, 3)]
     contract = ImportedReference(model)
     for position, token in enumerate(rng.integers(0, 16, 4).tolist()):
         passed = Vector(ChainCommand.RESIDUAL, 1, 5, position, position == 3,

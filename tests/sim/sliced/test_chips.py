@@ -21,7 +21,7 @@ from trilight.sim.native.compile import RECIPE, NativeBench
 from trilight.sim.native.speed import TOGETHER, compare
 from trilight.sim.sliced.chips import LANES, Chips
 from trilight.sim.sliced.circuit import read_circuit
-from trilight.sim.verify.soak_campaign import Campaign, soak_together
+from trilight.sim.verify.soak_campaign import SoakCampaign, soak_together
 from trilight.sim.verify.soak_session import Session, SoakOutcome
 from trilight.sw.errors import SimulationError
 from trilight.sw.model.model import Model
@@ -208,8 +208,8 @@ def test_campaign_of_several_chips(netlist: Hdl, tmp_path: Path,
         vocab_size=17, d_model=16, n_layers=1, d_hidden=int(rng.integers(16, 20))))
     path = tmp_path / "soak.jsonl"
     heard: list[int] = []
-    soak_together(Chips(netlist), Campaign(path, netlist, seed), 120, 3, heard.append)
-    campaign = Campaign(path, netlist, seed)
+    soak_together(Chips(netlist), SoakCampaign(path, netlist, seed), 120, 3, heard.append)
+    campaign = SoakCampaign(path, netlist, seed)
     assert sorted(outcome.number for outcome in campaign.outcomes) == [0, 1, 2]
     assert heard[-1] == campaign.tokens >= 120
     assert campaign.next_number() == 3
@@ -225,7 +225,7 @@ def test_difference_ends_the_campaign(netlist: Hdl, tmp_path: Path,
 
     monkeypatch.setattr("trilight.sim.verify.soak_campaign.run_model", broken)
     with pytest.raises(SimulationError, match="model 0 differs"):
-        soak_together(Chips(netlist), Campaign(tmp_path / "soak.jsonl", netlist, seed), 500, 3,
+        soak_together(Chips(netlist), SoakCampaign(tmp_path / "soak.jsonl", netlist, seed), 500, 3,
                       lambda _tokens: None)
 
 

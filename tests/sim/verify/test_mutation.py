@@ -13,7 +13,7 @@ from trilight.sim.native.compile import NativeBench
 from trilight.sim.verify.events import TokenEvent, lost_events
 from trilight.sim.verify.mutation import benches, host
 from trilight.sim.verify.mutation.benches import BenchCampaign
-from trilight.sim.verify.mutation.campaign import Campaign, MutantOutcome
+from trilight.sim.verify.mutation.campaign import MutantOutcome, MutationCampaign
 from trilight.sim.verify.mutation.command import mutation_commands
 from trilight.sim.verify.mutation.equivalence import prove
 from trilight.sim.verify.mutation.mutants import Mutant, batch
@@ -39,19 +39,19 @@ SCORE = 0.93
 regression kills more."""
 
 @pytest.fixture(scope="module")
-def campaign(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
+def campaign(tmp_path_factory: pytest.TempPathFactory) -> MutationCampaign:
     """A campaign that has run: mutants of all modules, some of each."""
-    campaign = Campaign(Icebreaker(), number=2000, seed=SEED, thorough=False,
+    campaign = MutationCampaign(Icebreaker(), number=2000, seed=SEED, thorough=False,
                         folder=tmp_path_factory.mktemp("mutation"))
     campaign.run(limit=SAMPLE)
     return campaign
 
 
-def sample(campaign: Campaign) -> list[MutantOutcome]:
+def sample(campaign: MutationCampaign) -> list[MutantOutcome]:
     return [campaign.outcomes[mutant.mutation] for mutant in campaign.mutants[:SAMPLE]]
 
 
-def test_sample_is_killed(campaign: Campaign, root: Path) -> None:
+def test_sample_is_killed(campaign: MutationCampaign, root: Path) -> None:
     results = campaign.run(limit=SAMPLE)
     found = document(results, chosen=len(campaign.mutants), seed=SEED, command="make test")
     summarise(found, root / "build" / "ci")
@@ -61,12 +61,12 @@ def test_sample_is_killed(campaign: Campaign, root: Path) -> None:
     assert found["all"]["score"] >= SCORE, f"survive:\n{alive}"
 
 
-def test_mutants_are_of_every_module(campaign: Campaign) -> None:
+def test_mutants_are_of_every_module(campaign: MutationCampaign) -> None:
     assert {mutant.module for mutant in campaign.mutants} == set(campaign.prepared.modules)
 
 
-def test_a_campaign_goes_on(campaign: Campaign) -> None:
-    again = Campaign(Icebreaker(), number=2000, seed=SEED, thorough=False,
+def test_a_campaign_goes_on(campaign: MutationCampaign) -> None:
+    again = MutationCampaign(Icebreaker(), number=2000, seed=SEED, thorough=False,
                      folder=campaign.journal.path.parent)
     assert again.outcomes == campaign.outcomes
     size = campaign.journal.path.stat().st_size
@@ -76,7 +76,7 @@ def test_a_campaign_goes_on(campaign: Campaign) -> None:
     assert campaign.journal.path.stat().st_size == size, "a mutant was asked twice"
 
 
-def test_a_real_fault_is_not_proved_equivalent(campaign: Campaign) -> None:
+def test_a_real_fault_is_not_proved_equivalent(campaign: MutationCampaign) -> None:
     killed = [mutant for mutant in campaign.mutants[:SAMPLE]
               if campaign.outcomes[mutant.mutation].verdict == "killed"][:3]
     assert list(prove(campaign.prepared, killed)) == []
@@ -104,7 +104,7 @@ def test_lost_events(came: list[int], wait: int, lost: list[int]) -> None:
     lambda events: events[:-1], lambda events: [*events, *events[-1:]], lambda events: events[::-1],
 ], ids=["lost", "twice", "out of order"])
 def test_events_that_are_not_the_references(
-    campaign: Campaign, monkeypatch: pytest.MonkeyPatch,
+    campaign: MutationCampaign, monkeypatch: pytest.MonkeyPatch,
     damage: Callable[[list[TokenEvent]], list[TokenEvent]],
 ) -> None:
     """The first run of all generates two tokens of one sequence, whose events are sent in time."""

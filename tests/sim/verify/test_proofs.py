@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from trilight.sim.verify.formal import command
 from trilight.sim.verify.formal.proofs import PROOFS
-from trilight.sim.verify.formal.prover import Proof, Verdict, prove
+from trilight.sim.verify.formal.prover import Proof, ProofVerdict, prove
 from trilight.sim.verify.formal.results import leave_topic, markdown_rows, row, stands
 from trilight.sim.verify.formal.variant import Edit, Gateware
 from trilight.sw.errors import SimulationError
@@ -62,7 +62,7 @@ def test_an_induction_that_fails_is_no_verdict() -> None:
 def test_results_are_of_these_proofs(root: Path) -> None:
     """``make formal ARGS="--json docs/results/proofs.json"`` writes them again."""
     kept = json.loads((root / "docs/results/proofs.json").read_text())["proofs"]
-    verdict, fault = Verdict(True, 0.0, ""), Verdict(False, 0.0, "")
+    verdict, fault = ProofVerdict(True, 0.0, ""), ProofVerdict(False, 0.0, "")
     times = {"seconds": 0.0, "seconds_with_fault": 0.0}
     assert [{**result, **times} for result in kept] == [
         row(proof, verdict, fault) for proof in PROOFS]
@@ -82,7 +82,7 @@ def test_docs_have_the_results(root: Path) -> None:
 def test_the_command_fails_unless_all_stands(monkeypatch: pytest.MonkeyPatch,
                                              tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    verdicts = {False: Verdict(True, 1.0, ""), True: Verdict(False, 1.0, "")}
+    verdicts = {False: ProofVerdict(True, 1.0, ""), True: ProofVerdict(False, 1.0, "")}
     monkeypatch.setattr(command, "prove", lambda proof, *, broken=False: verdicts[broken])
     assert _call("link", "--json", "out.json") == 0
     names = [result["name"] for result in json.loads(Path("out.json").read_text())["proofs"]]
@@ -92,7 +92,7 @@ def test_the_command_fails_unless_all_stands(monkeypatch: pytest.MonkeyPatch,
     assert read_sections()["formal"].rows[0][1] == len(PROOFS)
     for broken, holds in ((False, None), (False, False), (True, True), (True, None)):
         with monkeypatch.context() as context:
-            context.setitem(verdicts, broken, Verdict(holds, 1.0, ""))
+            context.setitem(verdicts, broken, ProofVerdict(holds, 1.0, ""))
             assert _call("link") == 1
     assert _call("nothing") == 2
 
@@ -102,7 +102,7 @@ def test_the_command_fails_unless_all_stands(monkeypatch: pytest.MonkeyPatch,
     (KeyboardInterrupt(), 130, "stopped; the same command goes on")])
 def test_the_command_tells_why_it_ended(error: BaseException, code: int, told: str,
                                         monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(proof: Proof, *, broken: bool = False) -> Verdict:
+    def fail(proof: Proof, *, broken: bool = False) -> ProofVerdict:
         raise error
 
     monkeypatch.setattr(command, "prove", fail)

@@ -24,7 +24,7 @@ from trilight.hw.contract.chain import (
     vector_bytes,
 )
 from trilight.hw.contract.imported import FORMATS
-from trilight.sw.chain.board import Board, join, main
+from trilight.sw.chain.board import ChainBoard, join, main
 from trilight.sw.chain.cut import cut_layers
 from trilight.sw.chain.host import Chain, ChainRunner
 from trilight.sw.chain.link import Assembler, Vector
@@ -121,7 +121,7 @@ def vector(model: ImportedModel, token: int, position: int, run: int = 1,
 def test_parts_equal_the_whole(rng: np.random.Generator, path: Path, boards: int) -> None:
     model = ImportedModel.load(path)
     tokens = tokens_of(rng, 6)
-    parts = [Board(model, layers) for layers in cut_layers(model.shape, boards)]
+    parts = [ChainBoard(model, layers) for layers in cut_layers(model.shape, boards)]
     for position, want in enumerate(wanted(path, tokens)):
         result = vector(model, tokens[position], position)
         for board in parts:
@@ -134,7 +134,7 @@ def test_parts_equal_the_whole(rng: np.random.Generator, path: Path, boards: int
 def test_what_a_board_refuses(path: Path) -> None:
     """A state that is lost is no reason to go on with another."""
     model = ImportedModel.load(path)
-    board = Board(model, range(2))
+    board = ChainBoard(model, range(2))
     assert isinstance(board.take(vector(model, 1, 0)), Vector)
     assert isinstance(board.take(vector(model, 2, 1)), Vector)
 
@@ -326,7 +326,7 @@ def test_strangers_are_shown_the_door(rng: np.random.Generator, path: Path) -> N
 
 def test_saturations_of_all_boards_are_counted(path: Path) -> None:
     model = ImportedModel.load(path)
-    board = Board(model, range(2, 5))
+    board = ChainBoard(model, range(2, 5))
     # A residual stream at its end, and gains that take it beyond.
     big = np.full(60, (1 << FORMATS.residual_bits - 1) - 1)
     board.take(Vector(ChainCommand.RESIDUAL, 1, 0, 0, True, big))
