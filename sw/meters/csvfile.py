@@ -29,7 +29,7 @@ from .base import (
     MeterOptions,
     Recording,
 )
-from .table import Table, numbers, read_table
+from .table import Table, cells_have_units, numbers, read_table
 from .times import parse_zone, seconds, texts
 from .units import QUANTITIES, SI, Quantity, read_header, unit_scale
 
@@ -59,7 +59,9 @@ instruments write them."""
 DATE = r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}"
 
 SOURCES = frozenset({"index", "gpu", "uuid", "name", "channel", "ch", "device", "sensor",
-                     "entity_id", "id", "node", "port", "rail", "domain"})
+                     "entity_id", "id", "node", "port", "rail", "domain", "supply", "source",
+                     "meter", "instrument", "socket", "package", "phase", "host", "slot", "probe",
+                     "quantity", "measurement", "parameter", "variable"})
 """Names of columns that say which of several things a line is about."""
 
 SYNC: dict[ClockName, str] = {
@@ -192,9 +194,10 @@ def _times(table: Table, options: MeterOptions, warnings: list[str]) -> tuple[Fl
             raise MeterError(f"the times in column {column.name!r} of {table.path}, such as "
                              f"{cells[0]!r}, are not understood; export seconds, or date and time "
                              "as 2026-03-01T12:00:00.5+00:00")
-        if column.scale is None:
+        scale = 1.0 if cells_have_units(table, column.index) else column.scale
+        if scale is None:
             _heed_units_above(table, "time", column)
-        found = seconds(values, column.scale, column.name, stated=column.stated,
+        found = seconds(values, scale, column.name, stated=column.stated,
                         dated="date" in column.name.lower())
     t_s, clock, remark = found
     if remark:
@@ -240,7 +243,7 @@ def _readings(table: Table, options: MeterOptions, warnings: list[str]
                                            _decimal(options), units=units)
         if remark:
             warnings.append(remark)
-        if column.scale is None and units is None:
+        if column.scale is None and units is None and not cells_have_units(table, column.index):
             _heed_units_above(table, quantity, column)
             assumed.append(f"{column.name} as {SI[quantity]}")
     volts, amperes, watts = (values.get(quantity) for quantity in QUANTITIES[1:])

@@ -17,7 +17,7 @@ from trilight.sw.errors import MeterError
 from .base import Floats
 from .units import QUANTITIES, Quantity, read_header, unit_scale
 
-__all__ = ["Table", "numbers", "read_table"]
+__all__ = ["Table", "cells_have_units", "numbers", "read_table"]
 
 DELIMITERS = (";", "\t", ",", "|", " ")
 
@@ -214,6 +214,11 @@ def _are_units(row: Sequence[str]) -> bool:
     known = sum(any(unit_scale(quantity, cell) is not None for quantity in QUANTITIES)
                 for cell in cells)
     return 2 * known > len(cells) and not any(column.named for column in found)
+
+
+def cells_have_units(table: Table, index: int) -> bool:
+    """Tell if the first number of a column has a unit, which goes before that of the header."""
+    return next((bool(unit) for number, unit in map(_cell, table.cells(index)) if number), False)
 
 
 def numbers(table: Table, index: int, quantity: Quantity, scale: float, decimal: str | None,

@@ -51,9 +51,16 @@ _OTHERS = frozenset({
     "var", "rms", "limit", "set", "setpoint", "setting", "range", "offset", "error", "accuracy",
     "shunt", "drop", "factor", "reactive", "apparent", "charge", "energy", "capacity", "temp",
     "temperature", "ah", "mah", "uah", "wh", "mwh", "kwh", "ws", "raw", "lsb", "lsbs", "count",
-    "counts", "adc", "code", "codes", "ticks", "percent", "unit", "units"})
+    "counts", "adc", "code", "codes", "ticks", "percent", "unit", "units", "vset", "iset",
+    "pset", "vlim", "ilim", "ocp", "ovp", "delta", "di", "dv", "dp", "\u03b4i", "\u03b4v",
+    "\u03b4p", "per", "log", "ln", "cumulative", "accumulated", "integrated", "integral",
+    "derivative", "slope", "squared", "ratio", "normalized", "normalised", "ripple", "noise",
+    "threshold", "target", "nominal", "rated", "expected", "predicted"})
 """Words of a column that is something else, although it may have the name or unit of a quantity:
-limits and extremes, a shunt's voltage, charge and energy, numbers of a converter, units."""
+limits and extremes, a shunt's voltage, charge and energy, numbers of a converter, units, and what
+is computed of a quantity."""
+
+_HOURS = frozenset({"h", "hr", "hrs", "hour", "hours"})
 
 _NO_UNITS = frozenset({"relative", "rel", "elapsed", "absolute", "abs", "-", "--"})
 """Words in brackets that do not stand for a unit."""
@@ -142,8 +149,8 @@ def read_header(quantity: Quantity, header: str, unit: str | None = None) -> Col
     inner = [word.lower() for text in brackets for word in _words(text)]
     if _OTHERS.intersection(lower) or _OTHERS.intersection(inner) - {"min"}:
         return None
-    if "min" in inner and quantity != "time":
-        return None
+    if quantity != "time" and ("min" in inner or _HOURS.intersection([*lower, *inner])):
+        return None  # an extreme; or charge or energy, as mA h and mW*h are
     written = [text for text in (*brackets, *re.findall(r"/\s*([^\s/]+)\s*$", outside),
                                  re.sub(r"[\[\](){}<>]", "", unit or ""))
                if text.strip() and text.lower() not in (*_NO_UNITS, *_ZONES, *_NAMES["time"])]

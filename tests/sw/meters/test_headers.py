@@ -231,6 +231,11 @@ READ = {
     "peak-to-peak": Export(
         "jetperch/pyjoulescope_ui, statistics with extremes beside each mean",
         "#time,i_avg,i_std,i_min,i_max,i_p2p,v_avg,v_p2p\n" + scaled(order="ti0000v0")),
+    "labelled-times": Export(
+        "the same, with a unit in the header too",
+        "Time (ms),Voltage (V),Current (A)\n" + "".join(
+            f"{t * 1e3:.12g} ms,{v:.12g} V,{i * 1e3:.12g} mA\n" for t, v, i in
+            zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True))),
     "labelled-cells": Export(
         "multimeters that write the unit into each cell (sigrok-cli --output-format analog)",
         "Time (s),Voltage,Current\n" + rows(
@@ -512,6 +517,23 @@ def test_header_that_no_table_has(tmp_path: Path) -> None:
     with pytest.raises(MeterError, match="is no table"):
         read(tmp_path, "Time (s),Voltage (V),Current (A)," + "x" * 200_000 + "\n"
              + scaled(order="tvi"))
+
+
+@pytest.mark.parametrize("header", [
+    "Iset (A)", "dI (A)", "\u0394I (A)", "Current per cell (A)", "log Current (A)",
+    "Cumulative current (A)", "Current ripple (A)", "mA h", "mA*h", "Current (mA h)",
+    "Rated current (A)"])
+def test_what_is_computed_or_wanted_is_not_the_current(header: str) -> None:
+    assert read_header("current", header) is None
+
+
+def test_a_unit_in_each_cell_is_given(tmp_path: Path) -> None:
+    """Nothing is said to have been taken for granted."""
+    recording = read(tmp_path, "Time,Voltage,Current\n" + "".join(
+        f"{t * 1e3:.12g} ms,{v:.12g} V,{i * 1e3:.12g} mA\n" for t, v, i in
+        zip(T.tolist(), VOLTS.tolist(), AMPERES.tolist(), strict=True)))
+    check(recording)
+    assert recording.warnings == ()
 
 
 @pytest.mark.parametrize(("quantity", "header"), [
