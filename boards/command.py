@@ -124,7 +124,7 @@ def build_command(
 
 
 def _board_figures(board: BoardDesign, bitstream: Path) -> dict[str, Any]:
-    """What a board is called, how it is written, and what its chip does."""
+    """Name of a board, the way it is written, and the doings of its chip."""
     figures: dict[str, Any] = {"bitstream_bytes": bitstream.stat().st_size}
     if isinstance(board, FamilyBoard):
         figures |= {"title": board.title, "family": board.toolchain.name,

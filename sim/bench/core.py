@@ -99,7 +99,7 @@ class Bench:
         self.held = False
         """Sequence 0 has been prepared."""
         self._requests: list[SequenceRequest | None] = [None] * DEVICE.sequences
-        """What the next run will do, of sequences that have been prepared."""
+        """Parameters of the next run, of sequences that have been prepared."""
 
     async def start(self) -> None:
         dut = self.dut

@@ -155,7 +155,7 @@ POINTS: Mapping[str, frozenset[str]] = {
 
 @cache
 def _file() -> TextIO | None:
-    """Where bins are noted; ``None`` if nobody asked for them."""
+    """File that bins are noted in; ``None`` if nobody asked for them."""
     path = os.environ.get(VARIABLE)
     return open(path, "a", buffering=1, encoding="utf-8") if path else None
 

@@ -81,7 +81,7 @@ class Bench:
         self.channel_times = InOrderChecker("cycle of channel")
         self.memory: NDArray[np.uint64] = np.zeros(DEVICE.weight_words, np.uint64)
         self.words: deque[Word] = deque()
-        """Those that the operations have still to read."""
+        """Words that the operations have still to read."""
         self.words_read = 0
         self.looked_up: deque[int] = deque()
         """Words that the look-up in progress has still to read."""

@@ -84,7 +84,7 @@ class _Sequence:
 
     @property
     def head(self) -> bool:
-        """Whether logits of the present token are wanted."""
+        """Tell if logits of the present token are wanted."""
         return self.n_feed == 1 and self.n_generate > 0
 
     def steps(self) -> tuple[list[Step], NDArray[Any]]:

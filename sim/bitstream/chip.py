@@ -112,7 +112,7 @@ class _Blob:
         return self.data[start:self.data.index(b"\0", start)].decode()
 
     def array(self, at: int, dtype: np.dtype[np.void]) -> tuple[int, NDArray[np.void]]:
-        """Where the list at ``at`` lies, and its structures."""
+        """Return the place of the list at ``at``, and its structures."""
         count = struct.unpack_from("<i", self.data, at + 4)[0]
         # An empty list points anywhere.
         start = self.follow(at) if count else 0

@@ -13,7 +13,7 @@ FUNCTION_GATES = 800
 
 
 class _Nets:
-    """Where each net is found: in flip-flops, memories' outputs, between functions, or fixed."""
+    """Place of each net: in flip-flops, memories' outputs, between functions, or fixed."""
 
     def __init__(self, circuit: Circuit) -> None:
         self.places: dict[Bit, str] = {bit: "W(0)" for bit in circuit.open_pins}

@@ -142,7 +142,7 @@ def draw_config(rng: np.random.Generator, device: Device) -> ModelConfig:
 
 
 def _tokens(config: ModelConfig, device: Device) -> int:
-    """How many a campaign runs of a model."""
+    """Return how many tokens a campaign runs of a model."""
     return int(np.clip(MODEL_CYCLES // config.weight_words(device.packing), *TOKENS_PER_MODEL))
 
 

@@ -15,7 +15,7 @@ __all__ = ["ARCHITECTURE", "CheckpointConfig", "read_config", "read_json"]
 ARCHITECTURE = "HGRNBitForCausalLM"
 MODEL_TYPE = "hgrn_bit"
 _MAX_BYTES = 8 << 20
-"""Of a JSON file: what it becomes in memory is bounded too."""
+"""Size of a JSON file, at most, so that what it becomes in memory is bounded too."""
 
 _KNOWN = {
     "bitnet": "a BitNet transformer",

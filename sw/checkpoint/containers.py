@@ -20,7 +20,7 @@ Bytes = NDArray[np.uint8]
 Scales = NDArray[np.float32]
 
 _NOT_TERNARY = 2
-"""What the fourth code of a two-bit form stands for."""
+"""Meaning of the fourth code of a two-bit form."""
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ def unpack_matrix(matrix: "ImportedMatrix") -> NDArray[np.int8]:
 
 
 def _about(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """What a file says of its model, checked as far as anything shows or uses it."""
+    """Return what a file says of its model, checked as far as anything shows or uses it."""
     try:
         about = json.loads(metadata.get(METADATA_KEY, "{}"))
     except RecursionError as error:
@@ -195,7 +195,7 @@ def _load(path: Path, verify: bool) -> ImportedModel:
 
 
 _MAX_FRACTION = 512
-"""Of any value: twice what products of single-precision numbers need."""
+"""Fraction bits of any value, at most: twice what products of single precision need."""
 
 
 def _check_matrix(key: str, matrix: ImportedMatrix) -> None:

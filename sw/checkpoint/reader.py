@@ -258,7 +258,7 @@ class Checkpoint:
         return TernaryMatrix(codes, _one_scale(tensor, codes, scales))
 
     def _hugging_face_scale(self, tensor: StoredTensor) -> NDArray[np.float32]:
-        """What a code stands for: the class ``bitlinear`` divides by its scale."""
+        """Magnitude of a code: the class ``bitlinear`` divides by its scale."""
         if tensor.kind not in FLOATS or tensor.data.size == 0:
             raise CheckpointError(f"its scale {tensor.name} must be a number, not {tensor.kind} "
                                   f"{list(tensor.shape)}")

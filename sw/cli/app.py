@@ -30,7 +30,7 @@ COMMANDS = "trilight.commands"
 """Entry points group of further commands."""
 
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
-"""What the command line raises of arguments that it does not take; Typer has no name for it."""
+"""Error of arguments that the command line does not take; Typer has no name for it."""
 
 EPILOG = """
 [bold]First steps[/bold]

@@ -355,7 +355,7 @@ def _mark(needed_for: str, lacking: bool) -> str:
 
 
 def _one_each(missing: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What repairs each extra: of packages that it lacks, one command for all of them."""
+    """Repair of each extra: of packages that it lacks, one command for all of them."""
     commands: dict[tuple[str, str], dict[str, Any]] = {}
     for check in missing:
         extra = check["needed_for"]

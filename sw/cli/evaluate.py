@@ -192,7 +192,7 @@ def _texts(corpus: Path) -> list[Path]:
 
 
 def _read_once(model: Model, text: str, rows: int, console: Console) -> dict[str, Any]:
-    """What the text costs a model that reads it once, without and with learning from it."""
+    """Return the cost of a text for a model that reads it once, without and with learning."""
     if rows & rows - 1:
         raise EvaluationError(f"--adapt-rows must be a power of two or 0, not {rows:,}")
     found: dict[str, Any] = {}
@@ -209,7 +209,7 @@ def _read_once(model: Model, text: str, rows: int, console: Console) -> dict[str
 
 
 def _float_predictor(path: Path, model: Model) -> PredictorFactory:
-    """What makes predictors of a network in floating point, whose vocabulary is the model's."""
+    """Return a factory of predictors of a float network with the model's vocabulary."""
     try:
         from trilight.sw.train.float_file import FloatModel, FloatPredictor
     except ImportError as error:

@@ -62,7 +62,7 @@ def info(
 
 
 def _rows(model: Model, device: Device, path: Path) -> Iterator[tuple[str, str]]:
-    """What somebody wants to know of a model, first things first."""
+    """Rows of what somebody wants to know of a model, first things first."""
     config, said = model.config, model.provenance
     words = config.weight_words(device.packing)
     violations = config.violations(device)

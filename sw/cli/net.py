@@ -72,7 +72,7 @@ def run(program: Callable[[], object]) -> int:
 
 
 def _sentence(error: Exception) -> str | None:
-    """What to tell of an error that has a known cause outside of Trilight."""
+    """Return what to tell of an error that has a known cause outside of Trilight."""
     if isinstance(error, TrilightError):
         return str(error)
     if isinstance(error, ImportError) and not (error.name or "").startswith("trilight"):

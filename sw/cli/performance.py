@@ -21,7 +21,7 @@ __all__ = ["performance_command"]
 SIZES = ("vocab_size", "d_model", "n_layers", "d_hidden")
 
 MAX_WIDE, MAX_LAYERS = 2048, 64
-"""Of a model: what is larger by far than any device is refused, not computed for minutes."""
+"""Sizes of a model, at most: far larger ones would be computed for minutes."""
 
 
 def performance_command(

@@ -220,7 +220,7 @@ class Generation:
         self.emitted: list[list[int]] = [[] for _ in states]
         """Tokens yielded so far, a list for each sequence."""
         self.decoders = [TextDecoder() for _ in states]
-        """Of the bytes that have been yielded."""
+        """Decoders of the bytes that have been yielded."""
         self.started = self.finished = time.monotonic()
         self.begin()
 

@@ -84,7 +84,7 @@ def _memory(weight_words: int, trits: int) -> WeightMemory:
 
 
 def _contradiction(device: Device) -> str | None:
-    """What a device says that no address space has room for, or that no run could do with."""
+    """Say what of an identity no address region has room for, or no run could do with."""
     for what, value, minimum, maximum in (
             ("weight words", device.weight_words, 1, Region.PROGRAM // device.packing.word_units),
             ("program words", device.program_words, HEADER_WORDS + OPERATION_WORDS, REGION_WORDS),

@@ -157,7 +157,7 @@ class Runs:
         self._written: deque[tuple[float, int, int]] = deque()
         """Tokens written within ``LATE_S``: when, at which word of the tapes, and which."""
         self.one_by_one = False
-        """Whether a run is of one token. A chip makes tokens faster than a slow line takes their
+        """True if runs are of one token. A chip makes tokens faster than a slow line takes their
         events and then drops some; that of a single token is sent."""
 
     def status(self) -> Status:

@@ -441,7 +441,9 @@ class Model:
 
 
 def _why_unreadable(path: str | os.PathLike[str]) -> str | None:
-    """What the system says: safetensors takes a folder, and one that may not be entered, for none.
+    """Return what the system says.
+
+    safetensors takes a folder, and one that may not be entered, for no file.
     """
     try:
         with open(path, "rb"):

@@ -128,7 +128,7 @@ def _doubling_draws(draws: int, seed: int) -> NDArray[np.float64]:
 
 
 def _window_weights(windows: int, draws: int, seed: int) -> NDArray[np.float64]:
-    """How often each window is in each of the bootstrap's samples, as a share [draws, windows]."""
+    """Share of each window in each of the bootstrap's samples [draws, windows]."""
     rng = np.random.default_rng([seed, 2])
     return rng.multinomial(windows, np.full(windows, 1 / windows), draws) / windows
 

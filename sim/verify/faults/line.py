@@ -238,7 +238,7 @@ class Line(Transport):
         return data
 
     def _pass(self, direction: str, data: bytes) -> bytes:
-        """What becomes of bytes that are sent."""
+        """Return what becomes of bytes that are sent."""
         first = self.passed[direction] - self._first[direction]
         self.passed[direction] += len(data)
         lost = min(self._lose[direction], len(data))

@@ -66,7 +66,7 @@ class _Bench:
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """Those that no other bench is about."""
+        """Return the modules that no other bench is about."""
         top = self.prepared.top
         left_out = tuple(f"{top}.{name}" for name in ELSEWHERE.get(self.name, ()))
         return tuple(module for module in self.prepared.modules
@@ -187,7 +187,7 @@ class BenchCampaign:
                                         else ("survived", "")))
 
     def _ask(self, bench: _Bench, design: BenchDesign, number: int, seconds: int) -> str:
-        """How the bench fails; empty if it does not."""
+        """Return how the bench fails; empty if it does not."""
         def work() -> str:
             with tempfile.TemporaryDirectory() as folder:
                 try:

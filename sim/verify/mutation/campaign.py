@@ -156,7 +156,7 @@ class MutationCampaign:
                                 tuple(part.sha256 for part in [*passed, *asked[:reached + 1]])))
 
     def _known(self, mutant: Mutant, parts: Sequence[ProgramPart]) -> bool:
-        """Whether the regression has to say no more than it has said."""
+        """Tell if the regression has to say no more than it has said."""
         outcome = self.outcomes.get(mutant.mutation)
         if outcome is None:
             return False

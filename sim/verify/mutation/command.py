@@ -40,7 +40,7 @@ def _report(found: dict[str, object], title: str, path: Path | None) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """What ``--json`` wrote."""
+    """Return what ``--json`` wrote."""
     try:
         found: dict[str, Any] = json.loads(path.read_text("utf-8"))
         if not {"all", "modules", "not_killed", "seed"} <= found.keys():

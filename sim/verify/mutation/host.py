@@ -161,7 +161,7 @@ def _run(tree: Path, arguments: Sequence[str], what: str) -> str:
 
 
 def _verdicts(tree: Path) -> dict[str, str]:
-    """What mutmut knows of each mutant."""
+    """Return what mutmut knows of each mutant."""
     lines = _run(tree, ["-m", "mutmut", "results", "--all", "true"], "listing").splitlines()
     pairs = [line.strip().rpartition(": ") for line in lines if MUTANT in line]
     return {name: verdict for name, _, verdict in pairs}

@@ -230,7 +230,7 @@ def choose(prepared: Prepared, number: int, seed: int, minimum: int = 24,
 
 
 def _candidates(prepared: Prepared, progress: Progress) -> dict[str, int]:
-    """How many mutants each module could have."""
+    """Count the mutants that each module could have."""
     lines = []
     for module in prepared.modules:
         lines += [f"log candidates of {module}:",

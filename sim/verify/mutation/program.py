@@ -513,7 +513,7 @@ def _noise(recorder: Recorder, rng: np.random.Generator) -> None:
 
 
 def _while_running(recorder: Recorder, frame: bytes) -> None:
-    """What a run refuses and what it allows."""
+    """Commands that a run refuses, and those that it allows."""
     one = b"\1\0"
     name = recorder.name
     for command, payload, result in (
