@@ -1,4 +1,4 @@
-"""The network without its integers: what they are held against."""
+"""The network without its integers, written apart from the reference: what that is held against."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,7 +1,7 @@
 """Networks in floating point: teachers of a ternary one, and what it is compared with.
 
 They have the interface of ``network.Network`` as far as training goes. Tensors are time-major:
-``[T, B, n]`` for T characters of B parallel batch_size.
+``[T, B, n]`` for T characters of a batch of B.
 """
 
 from typing import NamedTuple

@@ -4,7 +4,7 @@ Gradients pass through each rounding as if it were not there (straight-through e
 every saturation of ``docs/number-formats.md`` is present while training, so that the network learns
 to live with it. Activations that are no matrix inputs are not rounded here.
 
-Tensors are time-major: ``[T, B, n]`` for T characters of B parallel batch_size.
+Tensors are time-major: ``[T, B, n]`` for T characters of a batch of B.
 """
 
 from typing import Any, NamedTuple
