@@ -79,6 +79,11 @@ def _sentence(error: Exception) -> str | None:
         return missing(error)
     if isinstance(error, MemoryError):
         return "there is not enough memory for this; end other programs, or ask for less"
+    if isinstance(error, RecursionError) and any(
+            Path(frame.filename).parent.name in ("json", "tomllib")
+            for frame in traceback.extract_tb(error.__traceback__)):
+        return ("a file nests its lists or objects deeper than any that Trilight writes; it is "
+                "damaged, take it again from where it came")
     if isinstance(error, EOFError):
         return "the input ended where an answer was expected; start it where one can be typed"
     if isinstance(error, OSError) and error.errno in _FULL:

@@ -436,6 +436,21 @@ def test_a_folder_is_no_file_to_write(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "it is a folder; name a file in it" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("command", "text"), [
+    (["mutation", "show"], '{"a":' * 9000), (["explore"], "a = " + "[" * 9000),
+    (["train", "--corpus", "x", "--out", "m.safetensors", "--recipe"], "a = " + "[" * 9000)],
+    ids=lambda value: value[0])
+def test_a_file_that_nests_deep(command: list[str], text: str, tmp_path: Path,
+                                monkeypatch: pytest.MonkeyPatch,
+                                capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "deep.toml").write_text(text)
+    assert cli.main([*command, "deep.toml"]) == 2
+    shown = capsys.readouterr().err
+    assert "nests its lists or objects deeper" in shown or "recursion depth" in shown
+    assert "fault of Trilight" not in shown
+
+
 def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Each command with what is typed for it."""
     for name, inner in getattr(command, "commands", {}).items():
