@@ -72,11 +72,14 @@ class Norm(wiring.Component):
         m.submodules.shifter = self._shifter = SerialShifter(bits=bits)
         m.submodules.divider = self._divider = Divider(
             dividend_bits=QUOTIENT_BITS, divisor_bits=FORMATS.y_bits)
+        factor_bits = max(
+            len(self.gate_squares), len(self.plain) - FORMATS.epsilon_drop,
+            2 * FORMATS.inverse_bits + self._device.engine.column_bits)
         m.submodules.multiplier = self._multiplier = SerialMultiplier(
-            a_bits=len(self.gate_squares), b_bits=FORMATS.scale_bits)
+            a_bits=factor_bits, b_bits=FORMATS.scale_bits)
         m.submodules.root = self._root = SquareRoot(bits=FORMATS.root_bits)
         self._divisor = Signal(FORMATS.y_bits, reset_less=True)
-        self._factor = Signal(len(self.gate_squares), reset_less=True)
+        self._factor = Signal(factor_bits, reset_less=True)
         self._scaled = Signal(FORMATS.y_bits + FORMATS.scale_bits, reset_less=True)
         self._zero = Signal(reset_less=True)
         self._unit = Signal(FRACTION)
