@@ -10,9 +10,8 @@ from trilight.sim.native.imported import NativeImportedCore
 from trilight.sw.chain.part import has_head
 from trilight.sw.checkpoint.image import core_image
 from trilight.sw.checkpoint.model import ImportedModel
-from trilight.sw.errors import ModelDoesNotFitError
 
-from .verify import core_device, probe_counts
+from .verify import check_fits, core_device, probe_counts
 
 __all__ = ["CorePart", "core_part"]
 
@@ -37,7 +36,7 @@ class CorePart:
     """
 
     def __init__(self, model: ImportedModel, layers: range, device: ImportedDevice) -> None:
-        _check_fits(model, layers, device)
+        check_fits(model.shape, len(layers), has_head(model, layers), device)
         self._head = has_head(model, layers)
         self._image = core_image(model, device, layers, self._head)
         self._counts = probe_counts(model.shape, len(layers), self._head)
@@ -69,22 +68,3 @@ class CorePart:
 def core_part(model: ImportedModel, layers: range) -> CorePart:
     """A part on the core for every published model."""
     return CorePart(model, layers, core_device(LANES))
-
-
-def _check_fits(model: ImportedModel, layers: range, device: ImportedDevice) -> None:
-    shape, engine = model.shape, device.engine
-    sizes = {
-        "width": (shape.hidden, device.max_hidden),
-        "width of the GLU": (shape.inner, engine.max_columns),
-        "rows of gate and up": (2 * shape.inner, engine.max_rows),
-        "vocabulary": (shape.vocabulary if has_head(model, layers) else 1, engine.max_rows),
-        "state": (len(layers) * shape.hidden, device.state_words)}
-    for what, (size, maximum) in sizes.items():
-        if size > maximum:
-            raise ModelDoesNotFitError(f"the model's {what} of {size:,} is more than the "
-                                       f"{maximum:,} of {engine.name}")
-    minimum = engine.min_rows
-    if min(shape.hidden, 2 * shape.inner, shape.vocabulary) < minimum:
-        raise ModelDoesNotFitError(f"the model has a matrix of fewer than {minimum} rows, which "
-                                   f"the engine of {engine.name} needs; it runs on the target "
-                                   "reference")

@@ -27,15 +27,13 @@ from trilight.sw.cli.console import check_folder, progress_bar, write_json
 from trilight.sw.errors import ClusterError
 from trilight.sw.workers import open_executor
 
-from .verify import RANDOM_TOKENS, random_model, verify
+from .verify import LEAST_INNER, RANDOM_TOKENS, core_device, random_model, verify
 
 __all__ = ["ShapeResult", "random_shape", "verify_shape", "verify_shapes", "verify_shapes_command"]
 
 TOKENS = 3
-MIN_SIZE = 4
-"""Fewer rows no engine takes."""
-WIDTHS = (4, 5, 7, 48, 64, 127, 128, 131, 200, 256, 320)
-"""Widths, of which two of three sizes are one, and the rest any: multiples of nothing special."""
+WIDTHS = (13, 48, 64, 127, 128, 131, 200, 256, 320)
+"""Widths, of which two of three sizes are one or the least, and the rest any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,17 +62,18 @@ class ShapeResult:
         return self.logits_differ == 0 == self.wrong and self.cycles == self.planned
 
 
-def random_shape(seed: int) -> Shape:
-    """A shape that no published model has."""
+def random_shape(seed: int, lanes: int) -> Shape:
+    """A shape that no published model has, and the core of so many byte lanes takes."""
     rng = np.random.default_rng(seed)
+    rows = core_device(lanes).engine.min_rows
 
-    def size(maximum: int) -> int:
-        named = int(rng.choice(WIDTHS))
-        return (named if rng.random() < 2 / 3 and named <= maximum
-                else int(rng.integers(MIN_SIZE, maximum + 1)))
+    def size(minimum: int, maximum: int) -> int:
+        named = int(rng.choice([minimum, *WIDTHS]))
+        return (named if rng.random() < 2 / 3 and minimum <= named <= maximum
+                else int(rng.integers(minimum, maximum + 1)))
 
-    return Shape(layers=int(rng.integers(1, 6)), hidden=size(320), inner=size(700),
-                 vocabulary=size(1500))
+    return Shape(layers=int(rng.integers(1, 6)), hidden=size(rows, 320),
+                 inner=size(max(LEAST_INNER, -(-rows // 2)), 700), vocabulary=size(rows, 1500))
 
 
 def verify_shape(seed: int, lanes: int) -> ShapeResult:
@@ -92,7 +91,7 @@ def verify_shape(seed: int, lanes: int) -> ShapeResult:
     """
     began = time.perf_counter()
     rng = np.random.default_rng([seed, 1])
-    shape = random_shape(seed)
+    shape = random_shape(seed, lanes)
     model = random_model(shape, seed)
     if rng.random() < 0.3:
         model = replace(model, lower_bounds=None)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from trilight.hw.contract.device import Device, WeightMemory
 from trilight.hw.contract.imported import FORMATS, ImportedDevice, Kind
+from trilight.hw.imported.timing import RESULT, SILU
 from trilight.sim.native.imported import CoreToken, NativeImportedCore
 from trilight.sw.checkpoint.image import core_image
 from trilight.sw.checkpoint.importer import make_matrix
@@ -23,10 +24,12 @@ from trilight.sw.checkpoint.model import ImportedMatrix, ImportedModel
 from trilight.sw.checkpoint.reader import TernaryMatrix
 from trilight.sw.checkpoint.reference import ImportedReference, silu
 from trilight.sw.checkpoint.shape import LAYER_MATRICES, SHAPES, Shape
+from trilight.sw.errors import ModelDoesNotFitError
 from trilight.sw.plan.cost import TILE_ROWS
 from trilight.sw.plan.cycles import TokenSchedule
 
-__all__ = ["Verification", "core_device", "probe_counts", "random_model", "verify"]
+__all__ = ["LEAST_INNER", "Verification", "check_fits", "core_device", "probe_counts",
+           "random_model", "verify"]
 
 Integers = NDArray[np.int64]
 Values = Mapping[tuple[str, int], Integers]
@@ -34,6 +37,9 @@ Values = Mapping[tuple[str, int], Integers]
 
 RANDOM_TOKENS = 16
 """Rows of a random model's embedding: as many of its tokens can be fed."""
+
+LEAST_INNER = RESULT - SILU + 2
+"""Width of a GLU whose gates are written before the other half of the rows reads them."""
 
 Advance = Callable[[int, int], None]
 """Called with the tokens that are done and those there are."""
@@ -50,6 +56,35 @@ def core_device(lanes: int) -> ImportedDevice:
             weight_words=1 << 20, weight_memory=WeightMemory.EXTERNAL),
         max_hidden=max(shape.hidden for shape in shapes),
         state_words=max(shape.layers * shape.hidden for shape in shapes))
+
+
+def check_fits(shape: Shape, layers: int, head: bool, device: ImportedDevice) -> None:
+    """Compare sizes of a model with those of a core.
+
+    Raises
+    ------
+    ModelDoesNotFitError
+        One is too large or too small.
+    """
+    engine = device.engine
+    sizes = {
+        "width": (shape.hidden, device.max_hidden),
+        "width of the GLU": (shape.inner, engine.max_columns),
+        "rows of gate and up": (2 * shape.inner, engine.max_rows),
+        "vocabulary": (shape.vocabulary if head else 1, engine.max_rows),
+        "state": (layers * shape.hidden, device.state_words)}
+    for what, (size, maximum) in sizes.items():
+        if size > maximum:
+            raise ModelDoesNotFitError(f"the model's {what} of {size:,} is more than the "
+                                       f"{maximum:,} of {engine.name}")
+    minimum = engine.min_rows
+    if min(shape.hidden, 2 * shape.inner, shape.vocabulary) < minimum:
+        raise ModelDoesNotFitError(f"the model has a matrix of fewer than {minimum} rows, which "
+                                   f"the engine of {engine.name} needs; it runs on the target "
+                                   "reference")
+    if shape.inner < LEAST_INNER:
+        raise ModelDoesNotFitError(f"the model's GLU is {shape.inner} wide, and {engine.name} "
+                                   f"needs {LEAST_INNER}; it runs on the target reference")
 
 
 def random_model(shape: Shape, seed: int) -> ImportedModel:
@@ -129,11 +164,14 @@ def verify(model: ImportedModel, *, lanes: int = 8, layers: Sequence[int] | None
 
     Raises
     ------
+    ModelDoesNotFitError
+        A size is too large or too small for the core.
     SimulationError, BuildError
         The core cannot be compiled, or broke a promise besides that of right numbers.
     """
     began = time.perf_counter()
     built = core_device(lanes) if device is None else device
+    check_fits(model.shape, model.shape.layers if layers is None else len(layers), head, built)
     core = NativeImportedCore(built)
     compiled = time.perf_counter()
     chosen = range(model.shape.layers) if layers is None else layers

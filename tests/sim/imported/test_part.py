@@ -79,7 +79,7 @@ def test_models_that_do_not_fit(seed: int) -> None:
 def test_a_shape_in_all_its_forms(seed: int) -> None:
     result = verify_shape(seed, 8)
     assert result.passed
-    assert result.shape == random_shape(seed).to_dict()
+    assert result.shape == random_shape(seed, 8).to_dict()
     assert result.values > 1000
     assert json.dumps(vars(result))
 

@@ -15,6 +15,7 @@ from trilight.sw.checkpoint.model import ImportedModel
 from trilight.sw.checkpoint.reference import ImportedReference
 from trilight.sw.checkpoint.shape import SHAPES, Shape
 from trilight.sw.cli.app import main
+from trilight.sw.errors import ModelDoesNotFitError
 
 # The first compilation of all makes the compiler's own library, which takes minutes.
 pytestmark = pytest.mark.timeout(900)
@@ -76,6 +77,22 @@ def test_narrow_models(rng: np.random.Generator, seed: int, hidden: int) -> None
     result = verify(random_model(shape, seed), tokens=(1, 2, 3))
     assert (result.wrong, result.wrong_values) == (0, 0)
     assert result.cycles == result.planned
+
+
+def test_the_narrowest_glu(seed: int) -> None:
+    """Gates are written just before the other half reads them; in a narrower one they are not."""
+    device = ImportedDevice(
+        engine=Device(name="test", lanes=2, sequences=1, max_columns=40, max_rows=40,
+                      weight_words=1 << 12, weight_memory=WeightMemory.EXTERNAL),
+        max_hidden=40, state_words=80)
+    shape = Shape(layers=2, hidden=40, inner=5, vocabulary=20)
+    result = verify(random_model(shape, seed), lanes=2, device=device, tokens=(1, 2))
+    assert (result.wrong, result.wrong_values) == (0, 0)
+    assert result.cycles == result.planned
+    with pytest.raises(ModelDoesNotFitError, match="GLU is 4 wide, and test needs 5"):
+        verify(random_model(replace(shape, inner=4), seed), device=device)
+    with pytest.raises(ModelDoesNotFitError, match="fewer than 12 rows"):
+        verify(random_model(replace(shape, vocabulary=11), seed))
 
 
 def test_values_that_leave_their_range(seed: int) -> None:
