@@ -114,7 +114,7 @@ def test_refusals(capsys: pytest.CaptureFixture[str], tmp_path: Path,
         ("--model", "m.safetensors"): "add --target netlist",
         ("--json", str(tmp_path / "no" / "p.json")): "there is no folder",
         ("--clock", "-1"): "positive number of hertz, at most 1e+09, not -1",
-        ("--voltage", "0"): "positive number of volts, not 0.0",
+        ("--voltage", "0"): "positive number of volts, at most 2, not 0.0",
         ("--coefficients", str(tmp_path / "none.json")): "cannot be read",
     }.items():
         status, _, err = run(capsys, *arguments)
