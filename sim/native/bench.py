@@ -96,8 +96,8 @@ class Bench:
         Whether ``restart`` may choose a mutant.
     flash
         Content of the flash memory beside the chip, if there is one: the memory after the others.
-    boot_cycles
-        Cycles that the chip takes to read it, which are over too when it is made.
+    flash_byte_cycles
+        Cycles that the chip takes to read a byte of it; it has read all when it is made.
     """
 
     RESET_CYCLES = 8192
@@ -108,7 +108,7 @@ class Bench:
     def __init__(self, library: Library, traces: Sequence[Trace], clocks_per_bit: int, *,
                  probe: Probe | None = None, memories: Sequence[str] = (),
                  weights: range = range(0), has_mutants: bool = False,
-                 flash: bytes | None = None, boot_cycles: int = 0) -> None:
+                 flash: bytes | None = None, flash_byte_cycles: int = 0) -> None:
         self.traces = traces
         self.clocks_per_bit = clocks_per_bit
         self.memories = memories
@@ -117,7 +117,7 @@ class Bench:
         self._names = [trace.short for trace in traces]
         self._has_mutants = has_mutants
         self._flash = flash
-        self._boot_cycles = boot_cycles
+        self._flash_byte_cycles = flash_byte_cycles
         self._probe = probe or Probe()
         self._recorders: list[Trace] = []
         self.tells_when_running = "running" in self._names
@@ -129,13 +129,15 @@ class Bench:
         """Build info of the design, as fields of ``trilight.sw.report.Run``."""
         return {}
 
-    def restart(self, mutant: int = 0) -> None:
+    def restart(self, mutant: int = 0, flash: bytes | None = None) -> None:
         """Start again at power-on, with nothing recorded.
 
         Parameters
         ----------
         mutant
             Of a design with mutants (``sim/verify/mutation/``), the active one; 0 for none.
+        flash
+            Content of the flash memory from now on, if there is one.
         """
         if self._finalizer is not None:
             self._finalizer()
@@ -153,12 +155,15 @@ class Bench:
                 for indices in sets:
                     self._call("probe", kind, np.array(indices, np.int32).tobytes(),
                                len(indices))
+        boot_cycles = 0
         if self._flash is not None:
+            self._flash = self._flash if flash is None else flash
+            boot_cycles = len(self._flash) * self._flash_byte_cycles
             # Faster than the chip reads it. It lies there inverted, so that the rest is erased.
             data = self._flash + bytes([0xFF]) * (-len(self._flash) % 8)
             rows = ~np.frombuffer(data, "<u8")
             self._call("place", len(self.memories), 0, rows.tobytes(), len(rows))
-        self.run(self.RESET_CYCLES + self._boot_cycles)
+        self.run(self.RESET_CYCLES + boot_cycles)
 
     def _call(self, name: str, *arguments: Argument) -> int:
         if self._finalizer is None or not self._finalizer.alive:

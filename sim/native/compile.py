@@ -278,7 +278,7 @@ class NativeBench(Bench):
             NativeLibrary(library), traces_of(verilog), hdl.board.clocks_per_bit, probe=probe,
             memories=reached, weights=range(len(memories), len(reached)),
             has_mutants=CONTROL.search(verilog) is not None, flash=flash,
-            boot_cycles=0 if flash is None else len(flash) * byte_cycles(hdl.board.clock_hz))
+            flash_byte_cycles=0 if flash is None else byte_cycles(hdl.board.clock_hz))
         if waves is not None:
             self.draws_waves = True
             self._call("waves", os.fsencode(waves) + b"\0")

@@ -27,12 +27,22 @@ CONTROL = re.compile(r"^  input (?:wire )?(?P<range>\[\d+:0\]) mutant ?;$", re.M
 See ``sim/verify/mutation/``.
 """
 
+LAMPS = re.compile(r"^  (?:output|inout) (?:wire )?((?:busy|led\w*)_0__io) ?;$", re.MULTILINE)
+"""Pins of a design that people and meters look at."""
+
+
 def traces_of(verilog: str) -> list[Trace]:
-    """Outputs of the design that are traces, from the declarations of its ports."""
+    """Outputs of the design that are traces, from the declarations of its ports.
+
+    One with mutants shows its lamps too, as trace ``pins`` that is valid when one has changed.
+    """
     pattern = re.compile(r"^  output (?:wire )?(signed )?(?:\[(\d+):0\] )?"
                          r"\\?((?:\S+\.)?trace_\S+?) ?;$", re.MULTILINE)
+    lamps = LAMPS.findall(verilog) if CONTROL.search(verilog) else []
     return [Trace(name, int(msb or 0) + 1, bool(signed))
-            for signed, msb, name in pattern.findall(verilog)]
+            for signed, msb, name in pattern.findall(verilog)] + (
+        [Trace("trace_pins", len(lamps), False, "lamps"),
+         Trace("trace_pins_valid", 1, False, "lamps != lamps_before")] if lamps else [])
 
 
 def _weight_cells(verilog: str) -> list[str]:
@@ -113,8 +123,14 @@ def bench_verilog(hdl: Hdl, verilog: str, traces: Sequence[Trace], nets: Sequenc
                   f"  input [{width - 1}:0] reach_address,",
                   f"  input [{WORD_BITS - 1}:0] reach_value,"]
     words = max(len(traces), 1)
+    lamps = LAMPS.findall(verilog) if any(trace.net == "lamps" for trace in traces) else []
     lines += [f"  output [{WORD_BITS * words - 1}:0] traces);" if cxxrtl else
               f"  output [{WORD_BITS - 1}:0] traces [0:{words - 1}]);"]
+    if lamps:
+        levels = ", ".join(f"dut.{pin}" for pin in lamps)
+        lines += [f"  wire [{len(lamps) - 1}:0] lamps = {{{levels}}};",
+                  f"  reg [{len(lamps) - 1}:0] lamps_before = 0;",
+                  "  always @(posedge clock) lamps_before <= lamps;"]
     for k, trace in enumerate(traces):
         place = f"{WORD_BITS * k} +: {WORD_BITS}" if cxxrtl else f"{k}"
         value = f" = {trace.net}" if trace.net else ""

@@ -71,6 +71,7 @@ class MutationCampaign:
         self._thorough = thorough
         self.seed = seed
         self.prepared: PreparedBoard = prepare(board, progress)
+        self._flash = b"" if board.flash_pins else None
         if mutants is None:
             self.mutants = choose(self.prepared, number, seed, progress=progress)
             # So that the first part of a campaign is a sample of all modules.
@@ -105,7 +106,7 @@ class MutationCampaign:
             group = mutants[start:start + BATCH]
             if not parts or not all(self._known(mutant, parts) for mutant in group):
                 bench = NativeBench(batch(self.prepared, group, self._progress),
-                                    progress=self._progress)
+                                    progress=self._progress, flash=self._flash)
                 if not parts:
                     self._progress("recording what the design without a fault does")
                     parts = record(bench, self.seed, thorough=self._thorough)
@@ -177,7 +178,7 @@ def _ask(bench: NativeBench, number: int, parts: Sequence[ProgramPart]) -> tuple
 
 def _replay(bench: NativeBench, number: int, parts: Sequence[ProgramPart]) -> tuple[str, str, int]:
     for reached, part in enumerate(parts):
-        bench.restart(number)
+        bench.restart(number, part.flash)
         if found := Replay(bench).differs(part.exchanges):
             return (*found, reached)
     return "", "", len(parts) - 1

@@ -40,6 +40,9 @@ GOLD, GATE = "gold", "gate"
 MACHINES = "hw/lib/fsm.py"
 """Sources of the registers of state machines that have a bit for each state."""
 
+BITWISE = frozenset({"$dff", "$mux", "$and", "$or", "$xor", "$xnor", "$not", "$pos"})
+"""Cells whose output bits depend on the bits of their place alone, and on those of one bit."""
+
 Json = dict[str, Any]
 
 
@@ -112,13 +115,29 @@ def _is_state(cell: Json) -> bool:
 
 
 def _used(found: Json) -> set[tuple[str, int]]:
-    """Registers' bits, by cell and place, that anything reads."""
-    read = {bit for cell in found["cells"].values() for port, taken in cell["connections"].items()
-            if cell["port_directions"][port] != "output" for bit in taken}
-    read |= {bit for port in found["ports"].values() if port["direction"] != "input"
-             for bit in port["bits"]}
+    """Registers' bits, by cell and place, that an output or another module depends on."""
+    needs: dict[int, set[int]] = {}
+    open_bits = {bit for port in found["ports"].values() if port["direction"] != "input"
+                 for bit in port["bits"]}
+    for cell in found["cells"].values():
+        taken = {port: bits for port, bits in cell["connections"].items()
+                 if cell["port_directions"][port] != "output"}
+        given = cell["connections"].get("Q" if _is_state(cell) else "Y", [])
+        if not given or cell["type"].startswith("$mem"):
+            open_bits.update(bit for bits in taken.values() for bit in bits)
+            continue
+        for place, bit in enumerate(given):
+            each = cell["type"] in BITWISE and all(
+                len(bits) in (1, len(given)) for bits in taken.values())
+            needs.setdefault(bit, set()).update(
+                needed for bits in taken.values()
+                for needed in ([bits[place % len(bits)]] if each else bits))
+    used: set[int] = set()
+    while open_bits:
+        used |= open_bits
+        open_bits = {bit for one in open_bits for bit in needs.get(one, ())} - used
     return {(name, place) for name, cell in found["cells"].items()
-            for place, bit in enumerate(cell["connections"].get("Q", [])) if bit in read}
+            for place, bit in enumerate(cell["connections"].get("Q", [])) if bit in used}
 
 
 def _cut(found: Json, name: str, used: set[tuple[str, int]]) -> Json:

@@ -34,8 +34,13 @@ LEFT_OUT = frozenset({
     "Q",
     # A pad's wire goes both ways, and cannot be cut in two.
     "PACKAGE_PIN",
+    # The pads have no registers that it would be of.
+    "CLOCK_ENABLE",
 })
 """Ports whose mutants are not tried."""
+
+PAD = "__io"
+"""End of the names of ports of modules that a pad's wire goes through: not tried either."""
 
 LIBRARY = re.compile(r'[^"|\s]*/(?:site-packages|python3\.\d+)/')
 """Folder of an installed library, before the name of its source."""
@@ -224,7 +229,8 @@ def choose(prepared: Prepared, number: int, seed: int, minimum: int = 24,
         text = (folder / f"{place}.txt").read_text() if count else ""
         mutants = dict.fromkeys(map(Mutant.parse, text.splitlines()))
         usable = [mutant for mutant in mutants
-                  if dict(FIELD.findall(mutant.mutation))["port"] not in LEFT_OUT]
+                  if (port := dict(FIELD.findall(mutant.mutation))["port"]) not in LEFT_OUT
+                  and not port.endswith(PAD)]
         chosen += usable[:count]
     return chosen
 

@@ -37,6 +37,7 @@ from trilight.hw.contract.shapes import ModelConfig
 from trilight.sim.bench.core import SHAPES, corner_case
 from trilight.sim.native.compile import NativeBench
 from trilight.sw.errors import SimulationError
+from trilight.sw.host.boot import Speech
 from trilight.sw.host.frames import Frame, encode_frame
 from trilight.sw.model.model import Matrix, Model
 
@@ -86,6 +87,8 @@ class ProgramPart:
     exchanges: list[Exchange]
     sha256: str
     """Digest of what a mutant is asked and must answer."""
+    flash: bytes
+    """Content of the flash memory that the chip boots from."""
 
 
 def record(bench: NativeBench, seed: int, *, thorough: bool = True) -> list[ProgramPart]:
@@ -94,7 +97,7 @@ def record(bench: NativeBench, seed: int, *, thorough: bool = True) -> list[Prog
     Parameters
     ----------
     bench
-        A design without a fault, or with none active.
+        A design without a fault, or with none active; with a flash memory if its board has one.
     seed
         Seed of models, prompts and data.
     thorough
@@ -107,15 +110,15 @@ def record(bench: NativeBench, seed: int, *, thorough: bool = True) -> list[Prog
     """
     parts = []
     for name, step in (PARTS | LARGE_PARTS if thorough else PARTS).items():
-        bench.restart()
+        bench.restart(flash=b"")
         recorder = Recorder(bench)
         # Its own data, so that a part stays what it is when there are others.
         step(recorder, np.random.default_rng([seed, *name.encode()]))
-        sha256 = hashlib.sha256()
+        sha256 = hashlib.sha256(recorder.flash)
         for exchange in recorder.exchanges:
             sha256.update(repr((exchange.data, exchange.settles, exchange.bit, exchange.frames,
                                 exchange.reset)).encode())
-        parts.append(ProgramPart(name, recorder.exchanges, sha256.hexdigest()))
+        parts.append(ProgramPart(name, recorder.exchanges, sha256.hexdigest(), recorder.flash))
     return parts
 
 
@@ -528,6 +531,14 @@ def _while_running(recorder: Recorder, frame: bytes) -> None:
     recorder.repeat(frame, f"{name}: repeated run")
 
 
+def _boot(recorder: Recorder, rng: np.random.Generator) -> None:
+    """A model and a run that lie in flash memory; then the model is the host's."""
+    if recorder.hdl.board.flash_pins:
+        model = _random(SHAPES["least"], rng)
+        recorder.boot(model, Speech(prompt=[3, 2, 1], tokens=4, temperature=205, seed=7))
+        recorder.run(RunFlag.CLEAR, 1, 3)
+
+
 Step = Callable[[Recorder, np.random.Generator], None]
 
 LINK = "link"
@@ -541,16 +552,18 @@ def _shapes(configs: Iterable[ModelConfig]) -> dict[str, Step]:
 
 PARTS: dict[str, Step] = {
     "least": partial(_generate, "least", SHAPES["least"], corner=True, every_flag=True),
-    LINK: _link, "noise": _noise, "round": _round, "long": _long,
+    LINK: _link, "boot": _boot, "noise": _noise, "round": _round, "long": _long,
     "deep": partial(_generate, "deep", SHAPES["deep"], every_flag=True),
     "blocks": partial(_generate, "blocks", SHAPES["blocks"], corner=True),
-    **_shapes(EMBEDDINGS), "unfinished": _unfinished, "high": partial(_generate, "high", HIGH)}
+    **_shapes(EMBEDDINGS), "unfinished": _unfinished, "high": partial(_generate, "high", HIGH),
+    "tall": partial(_generate, "tall", TALL), "edges": _edges, "close": _close,
+    "further": _further}
 LARGE_PARTS: dict[str, Step] = {
-    "lengths": _lengths, "close": _close, "seeds": _seeds, "crowd": _crowd,
+    "lengths": _lengths, "seeds": _seeds, "crowd": _crowd,
     "reset": partial(_resets, "deep", (3000, 3400, 5000, 5777)),
     "broad": partial(_generate, "broad", BROAD, corner=True), "far": _far,
-    "tall": partial(_generate, "tall", TALL), "large": _large, "edges": _edges,
+    "large": _large,
     # At many places of a short token.
     "resets": partial(_resets, "least", range(3400, 6000, 53)),
-    "further": _further, "apart": _apart, **_shapes(WIDTHS)}
+    "apart": _apart, **_shapes(WIDTHS)}
 """Parts by name: those that kill most for the least time come first."""

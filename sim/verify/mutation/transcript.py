@@ -35,11 +35,15 @@ from trilight.sim.bench.traces import TRACES, ReferenceDevice
 from trilight.sim.native.compile import NativeBench
 from trilight.sim.verify.events import TokenEvent, event_cycles, in_order, lost_events
 from trilight.sw.errors import SimulationError
+from trilight.sw.host.boot import Speech, flash_image
 from trilight.sw.host.frames import Frame, FrameReader, encode_frame
-from trilight.sw.model.image import compile_image
+from trilight.sw.model.image import Image, compile_image
 from trilight.sw.model.model import Model
 
 __all__ = ["Exchange", "Recorder", "Replay"]
+
+PINS = "pins"
+"""Trace of the lamps of a design with mutants."""
 
 QUIET = 12
 """Bits without a byte after which a response is over."""
@@ -88,10 +92,11 @@ class _Chip:
     def __init__(self, bench: NativeBench) -> None:
         self.bench = bench
         self.reader = FrameReader()
-        self.recorders = {name: bench.record(name) for name in TRACES}
+        names = [*TRACES, *({PINS} & {trace.short for trace in bench.traces})]
+        self.recorders = {name: bench.record(name) for name in names}
         self.widths = {name: next(trace.width for trace in bench.traces
                                   if trace.name.rpartition("trace_")[2] == name)
-                       for name in TRACES}
+                       for name in names}
         self.quiet = QUIET * bench.hdl.board.clocks_per_bit
         self.logit_cycles = np.zeros(0, np.uint64)
 
@@ -157,7 +162,7 @@ class Replay:
             return ""
         end = bench.cycles + round(TIMEOUT_FACTOR * exchange.cycles) + SLACK
         frames: list[Frame] = []
-        seen = dict.fromkeys(TRACES, 0)
+        seen = dict.fromkeys(chip.recorders, 0)
         over = False
         while not over:
             if bench.cycles >= end:
@@ -201,6 +206,8 @@ class Recorder:
         self.status = status_struct(self.sizes.sequences)
         """Layout of a response to STATUS."""
         self.exchanges: list[Exchange] = []
+        self.flash = b""
+        """Content of the flash memory that the chip has booted from."""
         self._sequence = 0
         self._expected = _Expected()
         self._checking = True
@@ -305,15 +312,43 @@ class Recorder:
 
     def load(self, model: Model, name: str) -> None:
         """Write a model's image."""
-        for address, units in compile_image(model, self.sizes).segments:
+        image = compile_image(model, self.sizes)
+        for address, units in image.segments:
             self.write(address, units, f"{name}: load")
-            if address == Region.WEIGHTS:
-                words = len(units) // self.sizes.packing.word_units
-        self.check(words, f"{name}: check")
+        self._begin(model, name, image)
+        self.check(self._words, f"{name}: check")
+
+    def _begin(self, model: Model, name: str, image: Image) -> None:
+        """Compare with a model whose image the device holds."""
+        self._words = sum(len(units) for address, units in image.segments
+                          if address == Region.WEIGHTS) // self.sizes.packing.word_units
         self.device = ReferenceDevice(model, self.sizes)
         self.device.traces = self._expected
         self.name = name
         self._vocabulary = model.config.vocab_size
+
+    def boot(self, model: Model, speech: Speech) -> None:
+        """Start the chip again, with a flash memory that holds a model and a run of it."""
+        bench = self._chip.bench
+        image = compile_image(model, self.sizes)
+        self.flash = flash_image(image, self.sizes, speech)
+        bench.restart(flash=self.flash)
+        self._chip = _Chip(bench)
+        for address, units in image.segments:
+            self._memory.update(enumerate(units.tolist(), address))
+        self._begin(model, "boot", image)
+        assert self.device is not None
+        self.device.write_tape(0, list(speech.prompt), 0)
+        events = self.device.run(RunFlag.RESET | RunFlag.SEED | RunFlag.CLEAR, len(speech.prompt),
+                                 speech.tokens, speech.temperature, speech.seed, 0)
+        # Its values are those of cycles before.
+        self._expected.clear()
+        self._checking = False
+        frames = self.send("boot", b"", settles=True)
+        self._checking = True
+        if self._events(frames) != events:
+            raise SimulationError(f"boot: events {self._events(frames)} instead of {events}")
+        self.compare()
 
     def write_tape(self, sequence: int, position: int, tokens: list[int]) -> None:
         """Write tokens where the reference's sequence finds them."""

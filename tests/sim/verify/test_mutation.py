@@ -1,11 +1,14 @@
 """A small, fixed sample of a mutation campaign (docs/mutation.md), and the campaign's own parts."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from amaranth.back import rtlil
+from amaranth.hdl import Module, Signal
 from typer.testing import CliRunner
 
 from trilight.boards.icebreaker import Icebreaker
@@ -16,7 +19,7 @@ from trilight.sim.verify.mutation.benches import BenchCampaign
 from trilight.sim.verify.mutation.campaign import MutantOutcome, MutationCampaign
 from trilight.sim.verify.mutation.command import mutation_commands
 from trilight.sim.verify.mutation.equivalence import prove
-from trilight.sim.verify.mutation.mutants import Mutant, batch
+from trilight.sim.verify.mutation.mutants import Mutant, batch, prepare_text
 from trilight.sim.verify.mutation.program import record
 from trilight.sim.verify.mutation.results import (
     MutantResult,
@@ -80,6 +83,21 @@ def test_a_real_fault_is_not_proved_equivalent(campaign: MutationCampaign) -> No
     killed = [mutant for mutant in campaign.mutants[:SAMPLE]
               if campaign.outcomes[mutant.mutation].verdict == "killed"][:3]
     assert list(prove(campaign.prepared, killed)) == []
+
+
+def test_what_no_output_depends_on_is_equivalent() -> None:
+    """Through any number of registers, and bit by bit."""
+    m = Module()
+    taken, first, second, given = (Signal(2, name=name, reset_less=True)
+                                   for name in ("taken", "first", "second", "given"))
+    m.d.sync += [first.eq(taken), second.eq(first)]
+    m.d.comb += given.eq(second[1])
+    prepared = prepare_text(rtlil.convert(m, name="top", ports=[taken, given]), "top")
+    registers = re.findall(r"cell \$dff (\S+)", prepared.rtlil.read_text())
+    assert len(registers) == 2
+    mutants = [[Mutant(f"-mode const0 -module top -cell {cell} -port D -portbit {bit}", ())
+                for cell in registers] for bit in range(2)]
+    assert list(prove(prepared, [*mutants[0], *mutants[1]])) == mutants[0]
 
 
 EVENTS = [(0, 1, 11), (1, 1, 13), (1, 2, 17), (1, 3, 19)]
