@@ -155,9 +155,6 @@ def train_command(
     The first 90 % of the text are trained on; the rest is held out, and the finished integer model
     is measured on it. Ctrl-C saves a checkpoint and prints how to go on.
     """
-    if find_spec("torch") is None:
-        raise TrainingError("training needs PyTorch, which is not installed; "
-                            + pip_install("trilight[train]"))
     if characters is not None and minutes is not None:
         raise TrainingError("--characters and --minutes exclude each other; give one of them")
     teachers = teacher or []
@@ -166,6 +163,9 @@ def train_command(
     folder = checkpoint or out.parent / (out.name + ".checkpoint")
     saved = folder / CHECKPOINT_NAME
     check_paths(out, saved, resume=resume, force=force)
+    if find_spec("torch") is None:
+        raise TrainingError("training needs PyTorch, which is not installed; "
+                            + pip_install("trilight[train]"))
     chip = context.obj.memory if recipe and context.obj.memory else board_device(board)
     if label_weight and (teachers or network is not NetworkKind.TERNARY):
         raise TrainingError("--label-weight goes with --network ternary and without --teacher")

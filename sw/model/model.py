@@ -450,6 +450,8 @@ def _why_unreadable(path: str | os.PathLike[str]) -> str | None:
             return None
     except OSError as error:
         return error.strerror
+    except ValueError as error:  # a name that no file can have
+        return str(error)
 
 
 def _random_vocab(size: int) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Boards and families: their parts, clocks against the makers' tools, boards from outside."""
 
+import json
 import re
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from amaranth.hdl import Module
 
 from trilight.boards.echo import Echo
 from trilight.boards.families import ecp5, gw2a
@@ -22,7 +24,13 @@ from trilight.boards.tang_nano_20k import TangNano20k
 from trilight.boards.ulx3s import Ulx3s45F
 from trilight.boards.upduino3 import Upduino3, Upduino3Osc
 from trilight.hw.contract.errors import BoardError
-from trilight.hw.flow.build import design_sha256, find_board, pin_ports
+from trilight.hw.flow.build import (
+    BoardDesign,
+    design_sha256,
+    find_board,
+    pin_ports,
+    synthesise,
+)
 from trilight.hw.support.boards import BOARDS, DEFAULT_BOARD, board_names
 from trilight.hw.support.tools import python_tool
 
@@ -180,3 +188,31 @@ def test_a_board_of_another_package(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert find_board("elsewhere").clock_hz == 24_000_000
     with pytest.raises(BoardError, match="'broken' is named by elsewhere:Missing, which cannot"):
         find_board("broken")
+
+
+class Lit(Echo):
+    """A chip that runs while its receive line is high."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
+        m.d.comb += self.running.eq(self.rx)
+        return m
+
+
+def pads(board: BoardDesign) -> dict[str, dict[str, list[int | str]]]:
+    """Nets of each pad of an iCE40's netlist, by the port it belongs to."""
+    module = json.loads(synthesise(board).json.read_text())["modules"][board.top]
+    port_of = {port["bits"][0]: name for name, port in module["ports"].items()}
+    return {port_of[cell["connections"]["PACKAGE_PIN"][0]]: cell["connections"]
+            for cell in module["cells"].values() if cell["type"] == "SB_IO"}
+
+
+def test_pins_follow_the_chip() -> None:
+    """The pin for a meter is high during a run, and a pin that is held has its level."""
+    found = pads(Icebreaker(chip=Lit))
+    received = found["uart_0__rx__io"]["D_IN_0"]
+    assert found["busy_0__io"]["D_OUT_0"] == received
+    assert found["uart_0__tx__io"]["D_OUT_0"] not in (received, ["0"], ["1"])
+    board = Upduino3(chip=Lit)
+    for name, level in board.held.items():
+        assert pads(board)[f"{name}_0__io"]["D_OUT_0"] == [str(level)]

@@ -96,6 +96,9 @@ TIMED = "tests/sw/host/test_driver.py::test_two_prompts_take_half_as_many_turns"
 
 PACKAGES = ("hw", "sw", "sim", "boards")
 
+PAGES = "docs"
+"""Folder that some tests compare the code with."""
+
 MUTANT = "__mutmut_"
 """Prefix of mutmut before the number of a function's mutant."""
 
@@ -116,7 +119,7 @@ CONFIGURATION = """
 [tool.mutmut]
 source_paths = ["trilight/sw", "trilight/boards", "trilight/hw"]
 only_mutate = {only_mutate}
-also_copy = ["trilight/sim"]
+also_copy = ["trilight/sim", "{pages}"]
 pytest_add_cli_args = ["-p", "no:cacheprovider", "--deselect", "{timed}"]
 pytest_add_cli_args_test_selection = {tests}
 timeout_multiplier = 2.0
@@ -131,7 +134,8 @@ def _lay_out(folder: Path, modules: Mapping[str, Sequence[str]]) -> Path:
     names = sorted({name for names in modules.values() for name in names})
     tests = [f"tests/{name}.py" for name in names]
     configuration = (ROOT / "pyproject.toml").read_text() + CONFIGURATION.format(
-        only_mutate=[f"trilight/{module}" for module in modules], timed=TIMED, tests=tests)
+        only_mutate=[f"trilight/{module}" for module in modules], pages=PAGES, timed=TIMED,
+        tests=tests)
     sources = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")
                      if Path(__file__).parent not in path.parents)
     key = digest(configuration, version("mutmut"),
@@ -143,8 +147,9 @@ def _lay_out(folder: Path, modules: Mapping[str, Sequence[str]]) -> Path:
         for package in PACKAGES:
             shutil.copytree(ROOT / package, work / "trilight" / package,
                             ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copytree(ROOT / "tests", work / "tests",
-                        ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("tests", PAGES):
+            shutil.copytree(ROOT / name, work / name,
+                            ignore=shutil.ignore_patterns("__pycache__"))
         (work / "pyproject.toml").write_text(configuration)
         work.replace(tree)
     return tree

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from trilight.sw.errors import LinkError, MeterError
-from trilight.sw.meters import Measurement, SessionLog, measure, open_meter
+from trilight.sw.meters import Measurement, Recording, SessionLog, measure, open_meter
+from trilight.sw.meters.align import Alignment, align
 from trilight.sw.meters.analysis import student_factor
 from trilight.sw.meters.fake import PROFILES, FakeMeter, SimulatedClock
 from trilight.sw.meters.session import finish
@@ -294,7 +295,35 @@ def test_damaged_log(tmp_path: Path, text: str) -> None:
         SessionLog.load(path)
 
 
-@pytest.mark.parametrize(("n", "quantile"), [(3, 4.303), (4, 3.182), (5, 2.776), (10, 2.262)])
-def test_student_factor(n: int, quantile: float) -> None:
-    """Against the published table of the 97.5 % quantile."""
-    assert student_factor(n) == pytest.approx(quantile / 1.960, rel=0.04)
+@pytest.mark.parametrize(("n", "quantile", "error"), [
+    (3, 4.303, 0.04), (4, 3.182, 0.01), (5, 2.776, 0.004), (10, 2.2622, 4e-4), (31, 2.0423, 1e-4)])
+def test_student_factor(n: int, quantile: float, error: float) -> None:
+    """Against the published table of the 97.5 % quantile; the expansion's error falls with n."""
+    assert student_factor(n) == pytest.approx(quantile / 1.95996, rel=error)
+
+
+def recording_of(phases: list[tuple[float, float]], *, offset_s: float) -> Recording:
+    """Made-up watts of 100 readings a second on a clock of its own, 1 W busy and 0.2 W idle."""
+    made = open_meter("fake:core", clock=SimulatedClock())
+    made.start()
+    t_s = np.arange(0.0, phases[-1][1] + 5, 0.01)
+    watts = np.full(t_s.size, 0.2)
+    for begin, end in phases:
+        watts[(t_s >= begin) & (t_s < end)] = 1.0
+    return replace(made.stop(), t_s=t_s - offset_s, watts=watts, volts=None, amperes=None,
+                   clock="own", marks=())
+
+
+def test_alignment_knows_its_uncertainty() -> None:
+    """Steps that are exact leave the reading's interval, spread evenly, averaged over steps."""
+    phases = [(5.0, 9.0), (11.0, 18.0), (21.0, 30.0)]
+    moved, found = align(recording_of(phases, offset_s=300.0), phases, 0.0, 35.0)
+    assert found.steps == 6
+    assert found.offset_s == pytest.approx(300, abs=0.01)
+    assert abs(found.drift_ppm) < 500
+    assert found.u_s == pytest.approx(0.01 / math.sqrt(12 * 6))
+    assert moved.sync_u_s == found.u_s
+    assert moved.t_s[0] == pytest.approx(0, abs=0.02)
+    again, found = align(moved, phases, 0.0, 35.0)
+    assert again is moved
+    assert found == Alignment(moved.metadata.sync, 0.0, 0.0, moved.sync_u_s)

@@ -220,6 +220,9 @@ def test_refusals() -> None:
     del data["ebr_accesses"], data["spram_accesses"]
     with pytest.raises(PowerError, match=r"^activity lacks ebr_accesses, spram_accesses; it has"):
         Activity.from_dict(data)
+    for given in ({"ebr_accesses": "many"}, {"cycles": None}):
+        with pytest.raises(PowerError, match=r"^no number of events: Expected "):
+            Activity.from_dict(activity().to_dict() | given)
     for bad in (-1.0, math.nan, math.inf):
         with pytest.raises(PowerError, match=rf"net_transitions .* not {bad!r}$"):
             activity(net_transitions=bad)

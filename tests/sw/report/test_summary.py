@@ -51,6 +51,7 @@ def test_guard_and_demo_are_topics(tmp_path: Path) -> None:
         "tokens_per_s": missing, "joules_per_token": figure, "tokens_per_joule": figure,
         "bits_per_byte": figure}}))
     sections = gather(tmp_path / "ci")
+    assert [sections[name].command for name in ("build", "energy")] == ["make guard", "make demo"]
     assert sections["build"].rows == (("logic cells", 3500, "LC (recorded 3,456)"),)
     assert sections["energy"].rows[:2] == (
         ("tokens_per_s", "not known", "(no clock)"),

@@ -95,6 +95,17 @@ def test_a_twentieth_is_held_out_unless_said(tmp_path: Path, rng: np.random.Gene
     assert read == lines[-len(lines) // 20:]
 
 
+def test_least_text_to_train_on_is_counted_with_its_labels(tmp_path: Path) -> None:
+    """A line is trained on as its text, a separator, its label and a line end."""
+    path = tmp_path / "lines.tsv"
+    lines = [f"{'b' * 17}\t{number % 2}\n" for number in range(FEWEST_CHARACTERS // 20)]
+    path.write_text("".join([*lines, "a\t0\n"]))
+    assert read_labelled(path, max_vocab=64, held_out=1).train.size == FEWEST_CHARACTERS
+    path.write_text("".join([lines[0][1:], *lines[1:], "a\t0\n"]))
+    with pytest.raises(CorpusError, match=f"not {FEWEST_CHARACTERS - 1:,}"):
+        read_labelled(path, max_vocab=64, held_out=1)
+
+
 def test_too_few_lines_are_refused(tmp_path: Path, rng: np.random.Generator) -> None:
     path = tmp_path / "few.tsv"
     write_lines(path, rng, 30)
