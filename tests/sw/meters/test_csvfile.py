@@ -382,3 +382,13 @@ def test_a_path_may_have_commas(name: str, settings: str, tmp_path: Path) -> Non
 def test_a_path_with_a_comma_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(MeterError, match=r"written key=value, not 'b\.csv' .*no file has that"):
         open_meter(f"csv:{tmp_path}/a,b.csv,voltage=1.2")
+
+
+@pytest.mark.parametrize("lines", [1, 2])
+def test_two_lines_are_a_recording(lines: int, tmp_path: Path) -> None:
+    path = write(tmp_path, SI_HEADER, T[:lines], VOLTS[:lines], AMPERES[:lines])
+    if lines == 2:
+        assert read(path).t_s.size == lines
+        return
+    with pytest.raises(MeterError, match="needs two or more"):
+        read(path)
