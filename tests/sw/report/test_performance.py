@@ -36,6 +36,19 @@ def test_every_cycle_is_a_word_or_part_of_a_gap(sequences: int) -> None:
         "mix, layer 2", "residual, layer 2", "GLU, layer 2", "residual, layer 2", "head"]
 
 
+def test_json_has_every_stage() -> None:
+    found = predict(CONFIG, sequences=2, device=DEVICE)
+    got = json.loads(json.dumps(found.to_dict()))
+    assert set(got) == {
+        "model", "sequences", "cycles_per_token", "prompt_cycles_per_token", "words_per_token",
+        "weights_per_token", "utilisation", "roofline_cycles", "gaps", "limits", "binds",
+        "outside_use", "stages", "memory", "violations"}
+    assert len(got["stages"]) == len(found.stages)
+    for stage, one in zip(found.stages, got["stages"], strict=True):
+        assert one == {"name": stage.name, "sequence": stage.sequence, "cycles": stage.cycles,
+                       "words": stage.words, "weights": stage.weights, "gaps": dict(stage.gaps)}
+
+
 def test_gaps_are_what_the_sizes_make_of_them() -> None:
     """Rows enough to hide a table's filling leave the fills of single rows exposed."""
     few = predict(ModelConfig(vocab_size=16, d_model=16, n_layers=2, d_hidden=16), device=DEVICE)

@@ -2,7 +2,7 @@
 
 import io
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from trilight.sw.model.model import Model
 from trilight.sw.power import Activity, estimate_power
 from trilight.sw.report import display, releases
 from trilight.sw.report.display import print_report
+from trilight.sw.report.figures import Figure
 from trilight.sw.report.performance import predict
 from trilight.sw.report.releases import Release, load_releases
 from trilight.sw.report.report import build_report
@@ -75,6 +76,25 @@ def test_plain_keys_of_a_netlist_run() -> None:
     assert got["tokens_per_s"] == 30e6 / cycles_per_token
     watts = estimate_power(BUSY, 30e6, pll=True).power_mw.p50 * 1e-3
     assert got["tokens_per_joule"] == pytest.approx(got["tokens_per_s"] / watts)
+
+
+def test_keys_of_the_schema() -> None:
+    """Programs read them, so a change of one is a change of ``SCHEMA``."""
+    got = report_of(REFERENCE, None)
+    assert set(got) == {
+        "schema", "token_ids", "text", "cycles_per_token", "utilisation", "clock_hz",
+        "tokens_per_s", "tokens_per_joule", "texts", "sequences", "prompt", "target",
+        "temperature", "seed", "model", "release", "build", "figures", "power", "hashes",
+        "hashes_missing", "tools", "notes"}
+    digests = {f"{what}_sha256" for what in ("model", "design", "netlist", "bitstream")}
+    assert set(got["hashes"]) == digests
+    assert set(got["hashes_missing"]) == digests - {"model_sha256"}
+    assert set(got["figures"]["tokens_per_s"]) == {field.name for field in fields(Figure)}
+    release = load_releases()["icebreaker"]
+    built = report_of(replace(NETLIST, design_sha256=release["design_sha256"]))["build"]
+    assert set(built) == {"board", "part", "clock_hz", "clock_source", "fmax_hz",
+                          "timing_signed_off", "resources"}
+    assert built["board"] == "icebreaker"
 
 
 def test_figures_of_two_sequences_are_over_both() -> None:
