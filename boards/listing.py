@@ -59,7 +59,10 @@ def boards_command(
 
 def _print(released: Mapping[str, Figures], console: Console) -> None:
     gone: list[str] = []
-    for headings, rows, order in ((BUILD_HEADINGS, build_rows(released), BUILD_ORDER),
+    # A part's name ends in its package.
+    built = [(name, part.rpartition("-")[0] or part, *others)
+             for name, part, *others in build_rows(released)]
+    for headings, rows, order in ((BUILD_HEADINGS, built, BUILD_ORDER),
                                   (SPEED_HEADINGS, speed_rows(released), SPEED_ORDER)):
         kept = columns_that_fit(headings, rows, order, console.width)
         gone += [heading for index, heading in enumerate(headings) if index not in kept]
