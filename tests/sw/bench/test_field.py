@@ -43,6 +43,13 @@ def test_a_figure_is_as_good_as_its_weaker_part(weak: str) -> None:
             assert rival.status == weak
 
 
+def test_energy_of_a_whole_run_is_the_sources() -> None:
+    """1,182.6 J for 256 tokens, as the source read them off, and not watts times a best speed."""
+    [row] = [rival for rival in FIELD if rival.name.startswith("Ryzen 5950X")]
+    assert row.stated_joules_per_token is not None
+    assert row.stated_joules_per_token[0] == pytest.approx(1182.6 / 256, abs=0.005)
+
+
 def test_names_are_unique() -> None:
     assert len({rival.name for rival in FIELD}) == len(FIELD)
 
@@ -57,6 +64,10 @@ def test_each_row_names_its_source_and_limits(rival: Rival) -> None:
     assert (rival.tokens_per_s is None) == (rival.tokens_per_s_status is None)
     low, high = rival.joules_per_token
     assert 0 < low <= high
+    if rival.stated_joules_per_token and rival.watts and rival.tokens_per_s:
+        # Two ways to the same joules; prompts and averages leave a tenth between them.
+        stated = sum(rival.stated_joules_per_token) / 2
+        assert rival.watts[0] / rival.tokens_per_s == pytest.approx(stated, rel=0.1)
     assert (rival.bits_per_byte is None) == (rival.quality_data is None)
     if rival.ternary_weights_per_token is not None:
         assert rival.parameters is not None

@@ -16,6 +16,8 @@ RELEASE: dict[str, Any] = dict(load_releases()["icebreaker"])
 BREAKDOWN = Breakdown.from_dict(RELEASE["activity"]["breakdown"])
 WINDOWS = [Activity.from_dict(window) for window in RELEASE["activity"]["windows"]]
 BOARD_HZ = 12e6
+RELEASE_MW = estimate_power(BREAKDOWN.activity, RELEASE["clock_hz"], pll=RELEASE["pll"]
+                            ).power_mw.p50
 
 
 def three(value: float) -> str:
@@ -72,3 +74,15 @@ def test_table_is_current(table: str) -> None:
     missing = [line for line in lines if line not in page]
     assert not missing, f"docs/power.md lacks these lines of its table of {table}:\n" + \
         "\n".join(lines)
+
+
+def test_pages_agree_on_what_a_board_uses() -> None:
+    """The same two numbers on each page, and the core's power times them."""
+    core_w = 1e-3 * RELEASE_MW
+    pages = {name: PAGE.with_name(name).read_text(encoding="utf-8").replace("\n", " ")
+             for name in ("power.md", "measuring.md", "report.md")}
+    for name, page in pages.items():
+        assert "ten to fifty times" in page, name
+        assert "a quarter of a watt to a watt" in page, name
+    assert 10 * core_w == pytest.approx(0.25, rel=0.1)
+    assert 50 * core_w == pytest.approx(1.0, rel=0.3)
