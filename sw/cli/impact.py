@@ -1,7 +1,7 @@
 """``trilight impact``: what a day or a year of use costs, and saves beside another way."""
 
 import enum
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,9 +13,10 @@ from trilight.hw.support.boards import DEFAULT_BOARD, board_device
 from trilight.hw.support.terminal import Console
 from trilight.sw.bench.field import Rival, load_field
 from trilight.sw.errors import ImpactError
-from trilight.sw.impact.account import Way, chip_way, compare, rival_way, sci, training
+from trilight.sw.impact.account import Way, compare, cost, sci, training
 from trilight.sw.impact.assumptions import Assumption, load_assumptions
 from trilight.sw.impact.exports import EXPORTS, export
+from trilight.sw.impact.ways import bench_way, chip_way, read_system, rival_way, whole_board
 from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.model import Model
 from trilight.sw.report.releases import load_releases
@@ -33,8 +34,10 @@ def impact_command(
     board: Annotated[str, typer.Option(
         "--board", metavar="NAME", help="Board whose released chip runs it.")] = DEFAULT_BOARD,
     against: Annotated[str, typer.Option(
-        "--against", metavar="NAME", help="The other way: a system of trilight field, by a part "
-                                          "of its name.")] = "5950X",
+        "--against", metavar="WAY", help="The other way: a system of trilight field, by a part "
+                                         "of its name; another model file, on the same board; or "
+                                         "a system that trilight bench --json ran, as "
+                                         "FILE.json:SYSTEM.")] = "5950X",
     changes: Annotated[list[str] | None, typer.Option(
         "--set", metavar="NAME=VALUE", help="Change an assumption, such as queries_per_day=50 or "
                                             "grid_g_per_kwh=40; may be repeated.")] = None,
@@ -56,6 +59,10 @@ def impact_command(
 
       trilight impact --against 5950X --set queries_per_day=50
 
+      trilight impact --against small.safetensors      two models on one board
+
+      trilight impact --against bench.json:c --set rest_of_board_watts=0.3
+
       trilight impact --export codecarbon --out emissions.csv
     """
     for path in (json_file, out):
@@ -63,20 +70,37 @@ def impact_command(
     if (form is None) != (out is None):
         raise ImpactError("--export and --out go together; give both")
     assumptions = load_assumptions(changes or [])
-    releases = load_releases()
-    if board not in releases:
-        raise ImpactError(f"no build of {board} is released, so its power is not known; there is "
-                          f"{', '.join(releases)}")
     path = model or default_model_path()
     loaded = Model.load(path)
-    ours = chip_way(loaded, releases[board], board_device(board), assumptions)
-    other = rival_way(_find(against), assumptions)
+    ours = _on_board(loaded, board, assumptions)
+    other = _other_way(against, board, assumptions)
     results = _results(loaded, ours, other, assumptions)
     _show(results, ours, other, assumptions)
     if form is not None and out is not None:
         write_file(out, export(form.value, ours, path.stem, assumptions).encode())
     if json_file is not None:
         write_json(json_file, results)
+
+
+def _on_board(model: Model, board: str, assumptions: dict[str, Assumption]) -> Way:
+    releases = load_releases()
+    if board not in releases:
+        raise ImpactError(f"no build of {board} is released, so its power is not known; there is "
+                          f"{', '.join(releases)}")
+    return whole_board(chip_way(model, releases[board], board_device(board), assumptions),
+                       assumptions)
+
+
+def _other_way(against: str, board: str, assumptions: dict[str, Assumption]) -> Way:
+    """The way that ``--against`` means: another model, a run of the benchmark, or the field."""
+    file, _, system = against.partition(".json:")
+    if system or against.endswith(".json"):
+        path = Path(f"{file}.json" if system else against)
+        return bench_way(read_system(path, system or None), assumptions)
+    if against.endswith(".safetensors"):
+        found = _on_board(Model.load(Path(against)), board, assumptions)
+        return replace(found, name=f"{found.name}, {Path(against).stem}")
+    return rival_way(_find(against), assumptions)
 
 
 def _find(part: str) -> Rival:
@@ -91,15 +115,15 @@ def _find(part: str) -> Rival:
 
 def _results(model: Model, ours: Way, other: Way, assumptions: dict[str, Assumption]
              ) -> dict[str, Any]:
-    def described(way: Way, embodied: str) -> dict[str, Any]:
+    def described(way: Way, embodied: str, price: str) -> dict[str, Any]:
         return {**asdict(way), "day_joules": asdict(way.day_joules),
-                "sci": sci(way, assumptions, embodied)}
+                "sci": sci(way, assumptions, embodied), "cost": cost(way, assumptions, price)}
 
     return {
         "model_sha256": model.sha256,
         "assumptions": {name: asdict(found) for name, found in assumptions.items()},
-        "ours": described(ours, "embodied_kg"),
-        "other": described(other, "other_embodied_kg"),
+        "ours": described(ours, "embodied_kg", "board_price"),
+        "other": described(other, "other_embodied_kg", "other_price"),
         "saved": compare(ours, other, assumptions),
         "training": training(model, ours, other, assumptions),
     }
@@ -118,15 +142,19 @@ def _show(results: dict[str, Any], ours: Way, other: Way,
     table.add_row("energies are", ours.provenance, other.provenance)
     row("quality", ours.bits_per_byte, other.bits_per_byte, "bits/byte")
     row("time to the first token", _milli(ours.first_token_s), _milli(other.first_token_s), "ms")
+    row("a query, 95 of 100 within", _milli(_p95(ours)), _milli(_p95(other)), "ms")
     row("busy, of a day", ours.busy_s, other.busy_s or None, "s")
     row("energy of a day, busy", ours.busy_joules.p50, other.busy_joules.p50, "J")
     row("energy of a day, idle", ours.idle_joules.p50 if ours.idle_joules else None,
         other.idle_joules.p50 if other.idle_joules else None, "J")
-    row("configuring and loading", ours.start_joules, None, "J")
+    row("configuring and loading", ours.start_joules, other.start_joules or None, "J")
     row("energy of a day", ours.day_joules.p50, other.day_joules.p50, "J")
     for name in ("operational", "embodied"):
         row(f"carbon, {name}", results["ours"]["sci"][name], results["other"]["sci"][name],
             "g per million tokens")
+    for name in ("electricity", "hardware"):
+        row(f"cost, {name}", results["ours"]["cost"][name], results["other"]["cost"][name],
+            "cents per million tokens")
     console.print(table)
     saved = results["saved"]
     console.print(
@@ -147,6 +175,10 @@ def _show(results: dict[str, Any], ours: Way, other: Way,
     for name, found in assumptions.items():
         names.add_row(name, f"{found.value:g} {found.unit}", escape(found.source), style="dim")
     console.print(names)
+
+
+def _p95(way: Way) -> float | None:
+    return way.latency_s["p95"] if way.latency_s else None
 
 
 def _milli(seconds: float | None) -> float | None:

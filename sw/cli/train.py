@@ -16,6 +16,7 @@ from trilight.hw.support.terminal import Console
 from trilight.sw.errors import TrainingError
 from trilight.sw.model.model import Model
 from trilight.sw.train.corpus import read_corpus, read_labelled
+from trilight.sw.train.energy import processor_energy
 from trilight.sw.train.recipe import load_recipe, recipe_names
 
 from .console import tell_changes
@@ -237,11 +238,13 @@ def _carry_out(console: Console, run: TrainingRun, saved: Path, again: str) -> N
     """
     trainer, out = run.trainer, run.out
     announce(console, run)
-    if not train(console, trainer, saved):
+    with processor_energy() as energy:
+        finished = train(console, trainer, saved)
+    if not finished:
         console.print(f"Stopped after {trainer.characters:,} characters. Go on with\n  "
                       + escape(again), soft_wrap=True)
         raise typer.Exit(_INTERRUPTED)
-    model = finish(console, run)
+    model = finish(console, replace(run, energy=energy))
     try:
         model.save(out)
     except OSError as error:

@@ -1,6 +1,7 @@
 """Result of a training: the model that is written, measured, with where it comes from."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +34,8 @@ class TrainingRun:
     synthetic: int
     ensemble: "list[FloatModel]"
     recipe: str | None
+    energy: Mapping[str, Any] = field(default_factory=dict)
+    """See ``trilight.sw.train.energy``: of the last sitting, where it was counted."""
 
 
 def finish(console: Console, run: TrainingRun) -> "Model | FloatModel":
@@ -100,6 +103,7 @@ def _origin(run: TrainingRun) -> dict[str, Any]:
         "steps": trainer.step,
         "characters_seen": trainer.characters,
         "training_seconds": round(trainer.seconds),
+        **({"training_energy": dict(run.energy)} if run.energy else {}),
         "training_loss_nats_per_char": trainer.loss,
         "teachers": [{"sha256": model.sha256, **model.provenance} for model in run.ensemble],
         "torch": torch.__version__,

@@ -1,21 +1,15 @@
-"""Account of a day's use: cycles and power of the chip, and what follows from assumptions."""
+"""Account of a day's use: energy, money and carbon that follow from a way to run a model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trilight.hw.contract.device import Device
-from trilight.sw.bench.field import Rival
-from trilight.sw.errors import ImpactError
 from trilight.sw.model.model import Model
-from trilight.sw.power.activity import Activity
-from trilight.sw.power.estimate import Interval, estimate_power
-from trilight.sw.report.performance import predict
-from trilight.sw.report.releases import Release
+from trilight.sw.power.estimate import Interval
 
 from .assumptions import Assumption, value_of
 
-__all__ = ["DAY_S", "Way", "chip_way", "compare", "rival_way", "sci", "training"]
+__all__ = ["DAY_S", "Way", "compare", "cost", "sci", "training"]
 
 DAY_S = 86_400.0
 _KWH = 3.6e6
@@ -46,6 +40,8 @@ class Way:
     start_joules: float
     """Joules of configuring and loading, a day."""
     bits_per_byte: float | None
+    latency_s: Mapping[str, float] | None
+    """Seconds of a query from its prompt to its last token: ``p50``, ``p90``, ``p95``, ``p99``."""
     details: Mapping[str, float]
     """Further figures, by name."""
 
@@ -55,92 +51,6 @@ class Way:
         idle = self.idle_joules or Interval(0.0, 0.0, 0.0)
         return Interval(*(getattr(self.busy_joules, name) + getattr(idle, name)
                           + self.start_joules for name in ("p05", "p50", "p95")))
-
-
-def chip_way(model: Model, release: Release, device: Device,
-             assumptions: Mapping[str, Assumption]) -> Way:
-    """Return a day of a released chip with a model.
-
-    Cycles are exact, of the performance model; power is that of the release's activity, which was
-    counted with the released model.
-
-    Raises
-    ------
-    PerformanceError, CapacityError
-        The model does not fit the device.
-    """
-    model.config.check_fits(device)
-    found = predict(model.config, device=device)
-    clock = release["clock_hz"]
-    prompt, generated = (assumptions[name].value for name in ("prompt_tokens",
-                                                              "generated_tokens"))
-    queries = assumptions["queries_per_day"].value
-    prefill_s = max(prompt - 1, 0) * found.prompt_cycles_per_token / clock
-    decode_s = generated * found.cycles_per_token / clock
-    busy_s = queries * (prefill_s + decode_s)
-    if busy_s > DAY_S:
-        raise ImpactError(f"{queries:,.6g} queries take {busy_s / 3600:,.4g} hours of a chip, more "
-                          "than a day has; set queries_per_day lower")
-    activity = release["activity"]
-    busy, idle = (estimate_power(Activity.from_dict(activity[name]), clock,
-                                 pll=release["pll"]).power_mw for name in ("busy", "idle"))
-    # 16-bit words of weights, 10 bits of the line for each byte and some for framing.
-    load_s = device.packing.word_units * 2 * model.config.weight_words(device.packing) * 10.5 / (
-        release["baud"])
-    starts = assumptions["starts_per_day"].value
-    load_joules = idle.p50 * 1e-3 * load_s
-    weights = model.config.ternary_weights
-    return Way(
-        name=f"{release['board']}, FPGA core", boundary="fpga_core", provenance="modelled",
-        source=f"cycles computed, power of {release['board']}'s released build "
-               f"({'this' if release['model_sha256'] == model.sha256 else 'another'} model)",
-        tokens_per_query=prompt + generated,
-        first_token_s=prefill_s + found.cycles_per_token / clock,
-        prefill_s=prefill_s, decode_s=decode_s, busy_s=busy_s,
-        busy_joules=busy.scaled(1e-3 * busy_s), idle_joules=idle.scaled(1e-3 * (DAY_S - busy_s)),
-        start_joules=starts * (assumptions["config_joules"].value + load_joules),
-        bits_per_byte=_stated_bits(model),
-        details={
-            "duty_cycle": busy_s / DAY_S,
-            "token_latency_s": found.cycles_per_token / clock,
-            "prefill_joules_per_token": busy.p50 * 1e-3 * found.prompt_cycles_per_token / clock,
-            "decode_joules_per_token": busy.p50 * 1e-3 * found.cycles_per_token / clock,
-            "load_seconds": load_s,
-            "load_joules": load_joules,
-            "config_joules": assumptions["config_joules"].value,
-            "memory_bytes": device.packing.word_units * 2 * model.config.weight_words(
-                device.packing),
-            "bits_per_weight": 16 * device.packing.word_units * model.config.weight_words(
-                device.packing) / weights,
-            "giga_ternary_macs_per_joule": weights / (
-                busy.p50 * 1e-3 * found.cycles_per_token / clock) / 1e9,
-        })
-
-
-def rival_way(rival: Rival, assumptions: Mapping[str, Assumption]) -> Way:
-    """Return a day of a system of the field: its published joules, for a prompt's tokens too."""
-    prompt, generated = (assumptions[name].value for name in ("prompt_tokens",
-                                                              "generated_tokens"))
-    queries = assumptions["queries_per_day"].value
-    low, high = rival.joules_per_token
-    tokens = queries * (prompt + generated)
-    busy_s = tokens / rival.tokens_per_s if rival.tokens_per_s else 0.0
-    idle_w = value_of(assumptions, "other_idle_watts")
-    idle = None if idle_w is None else idle_w * max(DAY_S - busy_s, 0.0)
-    return Way(
-        name=rival.name, boundary=rival.boundary, provenance=rival.status,
-        source=f"{rival.source}; a token of the prompt counted as a generated one",
-        tokens_per_query=prompt + generated, first_token_s=None, prefill_s=None, decode_s=None,
-        busy_s=busy_s,
-        busy_joules=Interval(low * tokens, (low + high) / 2 * tokens, high * tokens),
-        idle_joules=None if idle is None else Interval(idle, idle, idle), start_joules=0.0,
-        bits_per_byte=rival.bits_per_byte, details={})
-
-
-def _stated_bits(model: Model) -> float | None:
-    quality = model.provenance.get("quality")
-    found = quality.get("bits_per_byte") if isinstance(quality, Mapping) else None
-    return float(found) if isinstance(found, int | float) else None
 
 
 def compare(ours: Way, other: Way, assumptions: Mapping[str, Assumption]) -> dict[str, Any]:
@@ -157,18 +67,30 @@ def compare(ours: Way, other: Way, assumptions: Mapping[str, Assumption]) -> dic
     }
 
 
+def _embodied_share(total: float | None, way: Way, assumptions: Mapping[str, Assumption]
+                    ) -> float | None:
+    """What of something that lasts a lifetime falls on a million tokens."""
+    if total is None:
+        return None
+    days = assumptions["lifetime_years"].value * 365
+    return total / days / _tokens_per_day(way, assumptions) * _MILLION
+
+
+def _tokens_per_day(way: Way, assumptions: Mapping[str, Assumption]) -> float:
+    return assumptions["queries_per_day"].value * way.tokens_per_query
+
+
 def sci(way: Way, assumptions: Mapping[str, Assumption], embodied: str) -> dict[str, Any]:
     """Return the software carbon intensity (ISO/IEC 21031) of a way, per million tokens.
 
     Persona: the consumer, who runs a model that is there. ``embodied`` names the assumption of the
     hardware's own carbon, which is shared out over its lifetime by time.
     """
-    tokens = assumptions["queries_per_day"].value * way.tokens_per_query
     grid = assumptions["grid_g_per_kwh"].value
-    operational = way.day_joules.p50 / _KWH * grid / tokens * _MILLION
+    operational = (way.day_joules.p50 / _KWH * grid / _tokens_per_day(way, assumptions)
+                   * _MILLION)
     kg = value_of(assumptions, embodied)
-    share = (None if kg is None else
-             kg * 1e3 / (assumptions["lifetime_years"].value * 365) / tokens * _MILLION)
+    share = _embodied_share(None if kg is None else kg * 1e3, way, assumptions)
     return {"persona": "consumer", "unit": "gCO2e per million tokens",
             "operational": operational, "embodied": share,
             "total": None if share is None else operational + share,
@@ -176,30 +98,69 @@ def sci(way: Way, assumptions: Mapping[str, Assumption], embodied: str) -> dict[
             f"no maker states what making it emits; give --set {embodied}=KG"}
 
 
+def cost(way: Way, assumptions: Mapping[str, Assumption], price: str) -> dict[str, Any]:
+    """Return what a million tokens cost in hundredths of the currency: electricity, and hardware.
+
+    ``price`` names the assumption of the hardware's price, which is shared out over its lifetime
+    by time.
+    """
+    electricity = (100 * way.day_joules.p50 / _KWH * assumptions["price_per_kwh"].value
+                   / _tokens_per_day(way, assumptions) * _MILLION)
+    paid = value_of(assumptions, price)
+    share = _embodied_share(None if paid is None else 100 * paid, way, assumptions)
+    return {"unit": "cents per million tokens", "electricity": electricity, "hardware": share,
+            "total": None if share is None else electricity + share,
+            "reason": None if share is not None else
+            f"prices change; give what was paid with --set {price}=PRICE"}
+
+
 def training(model: Model, ours: Way, other: Way, assumptions: Mapping[str, Assumption]
              ) -> dict[str, Any] | None:
     """Return the energy of training, teachers included, and after how many tokens use has saved it.
 
-    ``None`` for a model whose file does not say how long it was trained.
+    Each training counts with the watts that were read while it ran, if its file has them, else with
+    those assumed. The carbon per parameter and per training token is that of the provider, the
+    other persona of the SCI for AI. ``None`` for a model whose file does not say how long it was
+    trained.
     """
-    seconds = _seconds(model.provenance)
-    if seconds is None:
+    trainings = _trainings(model.provenance)
+    if trainings is None:
         return None
-    joules = seconds * assumptions["training_watts"].value
-    tokens = assumptions["queries_per_day"].value * ours.tokens_per_query
-    saved = (other.day_joules.p50 - ours.day_joules.p50) / tokens
-    grid = assumptions["grid_g_per_kwh"].value
-    return {"seconds": seconds, "joules": joules, "kwh": joules / _KWH,
-            "co2e_kg": joules / _KWH * grid / 1e3,
-            "provenance": "stated seconds x assumed watts",
-            "co2e_g_per_parameter": joules / _KWH * grid / model.config.ternary_weights,
+    assumed = assumptions["training_watts"].value
+    watts = [_read_watts(each) for each in trainings]
+    seconds = [each["training_seconds"] for each in trainings]
+    joules = sum(time * (assumed if read is None else read)
+                 for time, read in zip(seconds, watts, strict=True))
+    saved = (other.day_joules.p50 - ours.day_joules.p50) / _tokens_per_day(ours, assumptions)
+    grams = joules / _KWH * assumptions["grid_g_per_kwh"].value
+    characters = [number for each in trainings
+                  if isinstance(number := each.get("characters_seen"), int | float)]
+    known = len(characters) == len(trainings) and sum(characters) > 0
+    return {"seconds": sum(seconds), "joules": joules, "kwh": joules / _KWH,
+            "co2e_kg": grams / 1e3,
+            "provenance": ("stated seconds x assumed watts" if None in watts
+                           else "stated by the model file, as read from a counter"),
+            "sci": {"persona": "provider", "gco2e_per_parameter":
+                    grams / model.config.ternary_weights,
+                    "gco2e_per_training_token": grams / sum(characters) if known else None},
             "break_even_tokens": joules / saved if saved > 0 else None}
 
 
-def _seconds(provenance: Mapping[str, Any]) -> float | None:
-    own = provenance.get("training_seconds")
-    if not isinstance(own, int | float):
+def _trainings(provenance: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
+    """A model's training and those of its teachers; ``None`` if its own time is not known."""
+    if not isinstance(provenance.get("training_seconds"), int | float):
         return None
     teachers = provenance.get("teachers")
-    return own + sum(_seconds(teacher) or 0.0 for teacher in (
-        teachers if isinstance(teachers, list) else []) if isinstance(teacher, Mapping))
+    return [provenance, *(each for teacher in (teachers if isinstance(teachers, list) else [])
+                          if isinstance(teacher, Mapping) for each in _trainings(teacher) or ())]
+
+
+def _read_watts(provenance: Mapping[str, Any]) -> float | None:
+    """Mean power that a training's file says was read from a counter."""
+    energy = provenance.get("training_energy")
+    if not isinstance(energy, Mapping):
+        return None
+    joules, seconds = energy.get("joules"), energy.get("seconds")
+    if not (isinstance(joules, int | float) and isinstance(seconds, int | float) and seconds > 0):
+        return None
+    return joules / seconds

@@ -11,9 +11,11 @@ __all__ = ["OPTIONAL", "Assumption", "load_assumptions", "value_of"]
 
 OPTIONAL = {
     "embodied_kg": ("kgCO2e", "making and shipping the board"),
-    "idle_board_watts": ("W", "all of the board but the FPGA core, all day"),
+    "rest_of_board_watts": ("W", "all of the board but the FPGA core, all day"),
+    "board_price": ("currency units", "what was paid for the board"),
     "other_idle_watts": ("W", "the other system while it waits, all day"),
     "other_embodied_kg": ("kgCO2e", "making the other system"),
+    "other_price": ("currency units", "what was paid for the other system"),
 }
 """Unit and meaning of assumptions that have no value unless a user gives one."""
 

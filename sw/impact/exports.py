@@ -1,9 +1,10 @@
 """Accounts in the columns of other tools, so that they can be read where theirs are.
 
-- CodeCarbon: a row of ``emissions.csv``.
+- CodeCarbon: a row of ``emissions.csv``, as version 3.3 writes it.
 - AI Energy Score: a row of its results. That benchmark is for one GPU, so a row of another device
   has its form and is not comparable.
-- optimum-benchmark: ``benchmark_report.json``, phases load, prefill and decode.
+- optimum-benchmark: ``benchmark_report.json``, phases load_model, prefill, decode and per_token.
+  It reads no other key, so neither boundary nor provenance can be in it.
 """
 
 import csv
@@ -12,7 +13,6 @@ import json
 import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
 from .account import DAY_S, Way
@@ -56,12 +56,15 @@ def _codecarbon(way: Way, model: str, assumptions: Mapping[str, Assumption]) -> 
         "timestamp": _now(), "project_name": f"trilight {model}", "run_id": "",
         "experiment_id": "", "duration": DAY_S, "emissions": kg, "emissions_rate": kg / DAY_S,
         "cpu_power": joules / DAY_S, "gpu_power": 0.0, "ram_power": 0.0, "cpu_energy": kwh,
-        "gpu_energy": 0.0, "ram_energy": 0.0, "energy_consumed": kwh, "country_name": None,
+        "gpu_energy": 0.0, "ram_energy": 0.0, "energy_consumed": kwh,
+        "water_consumed": 0.0, "country_name": None,
         "country_iso_code": None, "region": None, "cloud_provider": None, "cloud_region": None,
         "os": platform.platform(), "python_version": platform.python_version(),
         "codecarbon_version": None, "cpu_count": 1, "cpu_model": way.name, "gpu_count": None,
         "gpu_model": None, "longitude": None, "latitude": None, "ram_total_size": None,
-        "tracking_mode": way.provenance, "on_cloud": "N", "pue": 1.0}
+        "tracking_mode": way.provenance, "cpu_utilization_percent": 100 * way.busy_s / DAY_S,
+        "gpu_utilization_percent": 0.0, "ram_utilization_percent": None, "ram_used_gb": None,
+        "on_cloud": "N", "pue": 1.0, "wue": 0.0}
 
 
 def _energy_score(way: Way, model: str, assumptions: Mapping[str, Assumption]) -> dict[str, Any]:
@@ -95,7 +98,8 @@ def _optimum(way: Way, assumptions: Mapping[str, Assumption]) -> dict[str, Any]:
               ) -> dict[str, Any]:
         latency = None if seconds is None else {
             "unit": "s", "values": [seconds], "count": 1, "total": seconds, "mean": seconds,
-            "p50": seconds, "p90": seconds, "p95": seconds, "p99": seconds, "stdev": 0.0}
+            "p50": seconds, "p90": seconds, "p95": seconds, "p99": seconds, "stdev": 0.0,
+            "stdev_": 0.0}
         kwh = None if joules is None else joules / _KWH
         return {
             "memory": {"unit": "MB", "max_ram": details.get("memory_bytes", 0) / 1e6},
@@ -110,11 +114,9 @@ def _optimum(way: Way, assumptions: Mapping[str, Assumption]) -> dict[str, Any]:
     per_prefill, per_decode = (details.get(f"{name}_joules_per_token")
                                for name in ("prefill", "decode"))
     return {
-        "load": phase(details.get("load_seconds"), details.get("load_joules"), None),
+        "load_model": phase(details.get("load_seconds"), details.get("load_joules"), None),
         "prefill": phase(way.prefill_s, None if per_prefill is None else
                          per_prefill * max(prompt - 1, 0), prompt),
         "decode": phase(way.decode_s, None if per_decode is None else per_decode * generated,
                         generated),
-        "per_token": phase(details.get("token_latency_s"), per_decode, 1),
-        "trilight": {"version": version("trilight"), "name": way.name, "boundary": way.boundary,
-                     "provenance": way.provenance, "source": way.source}}
+        "per_token": phase(details.get("token_latency_s"), per_decode, 1)}

@@ -1,7 +1,5 @@
-"""Accounts of use: each figure by hand, every assumption shown, other tools' columns."""
+"""Accounts of use: each figure by hand, every assumption shown."""
 
-import csv
-import io
 import json
 import re
 from dataclasses import replace
@@ -13,30 +11,15 @@ from trilight.hw.support.boards import board_device
 from trilight.sw.bench.field import load_field
 from trilight.sw.cli.app import command
 from trilight.sw.errors import ImpactError
-from trilight.sw.impact.account import Way, chip_way, compare, rival_way, sci, training
+from trilight.sw.impact.account import Way, compare, cost, sci, training
 from trilight.sw.impact.assumptions import OPTIONAL, load_assumptions
-from trilight.sw.impact.exports import export
+from trilight.sw.impact.ways import bench_way, chip_way, read_system, rival_way, whole_board
 from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.model import Model
 from trilight.sw.power.activity import Activity
 from trilight.sw.power.estimate import Interval, estimate_power
 from trilight.sw.report.releases import Release, load_releases
 from trilight.sw.report.schedule import Schedule, SequenceRequest
-
-CODECARBON = """
-timestamp,project_name,run_id,experiment_id,duration,emissions,emissions_rate,cpu_power,
-gpu_power,ram_power,cpu_energy,gpu_energy,ram_energy,energy_consumed,country_name,country_iso_code,region,
-cloud_provider,cloud_region,os,python_version,codecarbon_version,cpu_count,cpu_model,gpu_count,
-gpu_model,longitude,latitude,ram_total_size,tracking_mode,on_cloud,pue""".replace("\n", "")
-"""Header of CodeCarbon's emissions.csv."""
-
-ENERGY_SCORE = """
-model_name,model_class,task,reasoning_state,total_prompts,successful_prompts,failed_prompts,
-total_duration_seconds,avg_total_time,avg_time_to_first_token,total_tokens,total_prompt_tokens,
-total_completion_tokens,throughput_tokens_per_second,gpu_energy_wh,wh_per_1000_queries,
-co2_emissions_g,tokens_per_joule,avg_energy_per_prompt_wh,timestamp,
-error_message""".replace("\n", "")
-"""Header of the AI Energy Score's master_results.csv."""
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +38,7 @@ def other() -> Way:
     return Way(name="other", boundary="board", provenance="measured", source="", bits_per_byte=None,
                tokens_per_query=50, first_token_s=None, prefill_s=None, decode_s=None,
                busy_s=100.0, busy_joules=Interval(150.0, 200.0, 250.0), idle_joules=None,
-               start_joules=0.0, details={})
+               start_joules=0.0, latency_s=None, details={})
 
 
 def test_day_of_a_chip_is_its_cycles_and_its_power(model: Model, release: Release) -> None:
@@ -135,10 +118,99 @@ def test_training_counts_the_teachers(model: Model, other: Way) -> None:
     seconds = about["training_seconds"] + sum(t["training_seconds"] for t in about["teachers"])
     assert found["joules"] == 10 * seconds
     assert found["break_even_tokens"] == pytest.approx(10 * seconds / (100 / 5000))
+    provider = found["sci"]
+    grams = found["kwh"] * assumptions["grid_g_per_kwh"].value
+    characters = about["characters_seen"] + sum(t["characters_seen"] for t in about["teachers"])
+    assert provider["gco2e_per_parameter"] == pytest.approx(grams / 647_360)
+    assert provider["gco2e_per_training_token"] == pytest.approx(grams / characters)
     costlier = training(model, other, ours, assumptions)
     assert costlier is not None
     assert costlier["break_even_tokens"] is None
     assert training(replace(model, provenance={}), ours, other, assumptions) is None
+
+
+def test_training_takes_the_watts_that_were_read(model: Model, other: Way) -> None:
+    """Read for the last sitting of the model's, and not for its teachers."""
+    about = {"training_seconds": 100, "training_energy": {"joules": 90.0, "seconds": 30.0},
+             "teachers": [{"training_seconds": 50}, {"training_seconds": 20, "training_energy": {
+                 "joules": 10.0, "seconds": 20.0}}]}
+    found = training(replace(model, provenance=about), other, other,
+                     load_assumptions(["training_watts=7"]))
+    assert found is not None
+    assert found["joules"] == pytest.approx(100 * 3 + 50 * 7 + 20 * 0.5)
+    assert "assumed watts" in found["provenance"]
+    assert found["sci"]["gco2e_per_training_token"] is None
+    read = training(replace(model, provenance=about | {"teachers": []}), other, other,
+                    load_assumptions())
+    assert read is not None
+    assert read["joules"] == pytest.approx(300)
+    assert "read from a counter" in read["provenance"]
+
+
+def test_a_whole_board_pays_for_its_supply_and_the_rest(model: Model, release: Release) -> None:
+    plain = load_assumptions()
+    core = chip_way(model, release, board_device("icebreaker"), plain)
+    assert whole_board(core, plain) is core
+    board = whole_board(core, load_assumptions(["rest_of_board_watts=0.25", "supply_ratio=4"]))
+    assert board.boundary == "board"
+    assert board.day_joules.p50 == pytest.approx(4 * core.day_joules.p50 + 0.25 * 86_400)
+    assert board.busy_joules.p50 == pytest.approx(4 * core.busy_joules.p50 + 0.25 * core.busy_s)
+
+
+def test_cost_shares_out_the_price(other: Way) -> None:
+    known = ["queries_per_day=100", "price_per_kwh=0.36"]
+    found = cost(other, load_assumptions(known), "board_price")
+    assert found["electricity"] == pytest.approx(100 * 200 / 3.6e6 * 0.36 / 5000 * 1e6)
+    assert found["hardware"] is None
+    assert "--set board_price" in found["reason"]
+    paid = cost(other, load_assumptions([*known, "board_price=73", "lifetime_years=2"]),
+                "board_price")
+    assert paid["hardware"] == pytest.approx(7300 / 730 / 5000 * 1e6)
+    assert paid["total"] == pytest.approx(paid["electricity"] + paid["hardware"])
+
+
+def figure(value: float | None, **more: object) -> dict[str, object]:
+    return {"value": value, "interval": None, "boundary": "host", "provenance": "modelled",
+            "source": "9 W assumed", "reason": "no meter", **more}
+
+
+SYSTEM = {"name": "c", "device": {"description": "a processor"}, "figures": {
+    "joules_per_token": figure(3e-3), "tokens_per_s": figure(2000.0),
+    "prefill_tokens_per_s": figure(1600.0), "decode_tokens_per_s": figure(2500.0),
+    "bits_per_byte": figure(2.08)}}
+
+
+def test_this_computer_as_the_benchmark_ran_it(tmp_path: Path) -> None:
+    """3 mJ at 2,000 tokens/s are 6 W, for the time that prompts and answers take."""
+    file = tmp_path / "bench.json"
+    file.write_text(json.dumps({"schema": "trilight/bench/v1", "systems": [
+        {"name": "netlist", "figures": {}}, SYSTEM]}))
+    assert read_system(file, "c") == read_system(file, None) == SYSTEM
+    with pytest.raises(ImpactError, match="has no system 'numba'; it has netlist, c"):
+        read_system(file, "numba")
+    assumptions = load_assumptions(["queries_per_day=10", "prompt_tokens=16",
+                                    "generated_tokens=26", "other_idle_watts=2"])
+    way = bench_way(SYSTEM, assumptions)
+    assert way.busy_s == pytest.approx(10 * (0.01 + 0.01))
+    assert way.busy_joules.p50 == pytest.approx(6 * 0.2)
+    assert way.idle_joules is not None
+    assert way.idle_joules.p50 == pytest.approx(2 * (86_400 - 0.2))
+    with pytest.raises(ImpactError, match="more than a day has"):
+        bench_way(SYSTEM, load_assumptions(["queries_per_day=1e7"]))
+    unknown = {**SYSTEM, "figures": SYSTEM["figures"] | {"joules_per_token": figure(None)}}
+    with pytest.raises(ImpactError, match=r"no meter.*--host-watts"):
+        bench_way(unknown, assumptions)
+
+
+@pytest.mark.parametrize("text", [
+    "", "[]", '{"schema": "other"}', '{"schema": "trilight/bench/v1", "systems": 3}'])
+def test_no_benchmark_of_ours_is_refused(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "bench.json"
+    file.write_text(text)
+    with pytest.raises(ImpactError, match="trilight bench --json"):
+        read_system(file, None)
+    with pytest.raises(ImpactError, match="cannot be read"):
+        read_system(tmp_path / "gone.json", None)
 
 
 @pytest.mark.parametrize("change", ["what=1", "days", "days=", "days=-1", "days=nan", "days=inf",
@@ -160,39 +232,6 @@ def test_more_than_a_day_of_queries_is_refused(model: Model, release: Release) -
                  load_assumptions(["queries_per_day=1e9"]))
 
 
-@pytest.mark.parametrize(("form", "header"), [("codecarbon", CODECARBON),
-                                              ("energy-score", ENERGY_SCORE)])
-def test_row_has_the_other_tools_columns(form: str, header: str, other: Way) -> None:
-    assumptions = load_assumptions(["queries_per_day=100", "prompt_tokens=20",
-                                    "generated_tokens=30", "grid_g_per_kwh=360"])
-    text = export(form, other, "mine", assumptions)
-    assert text.splitlines()[0] == header
-    [row] = csv.DictReader(io.StringIO(text))
-    if form == "codecarbon":
-        assert float(row["energy_consumed"]) == pytest.approx(200 / 3.6e6)
-        assert float(row["emissions"]) == pytest.approx(200 / 3.6e6 * 0.36)
-        assert float(row["emissions_rate"]) * float(row["duration"]) == pytest.approx(
-            float(row["emissions"]))
-    else:
-        assert float(row["wh_per_1000_queries"]) == pytest.approx(200 / 3600 / 100 * 1000)
-        assert float(row["tokens_per_joule"]) == pytest.approx(3000 / 200)
-        assert "not comparable" in row["error_message"]
-
-
-def test_phases_of_a_query(model: Model, release: Release) -> None:
-    assumptions = load_assumptions()
-    way = chip_way(model, release, board_device("icebreaker"), assumptions)
-    found = json.loads(export("optimum", way, "mine", assumptions))
-    queries = assumptions["queries_per_day"].value
-    energy = sum(found[name]["energy"]["total"] for name in ("prefill", "decode"))
-    assert energy * 3.6e6 * queries == pytest.approx(way.busy_joules.p50, rel=1e-6)
-    for name in ("load", "prefill", "decode", "per_token"):
-        latency = found[name]["latency"]
-        assert latency["p50"] == latency["p99"] == latency["total"]
-    assert found["decode"]["throughput"]["value"] == pytest.approx(
-        release["clock_hz"] / 16_714, rel=1e-3)
-
-
 def test_command_shows_every_assumption_and_writes_what_it_shows(
         tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, table = tmp_path / "impact.json", tmp_path / "emissions.csv"
@@ -207,6 +246,11 @@ def test_command_shows_every_assumption_and_writes_what_it_shows(
     assert table.read_text().startswith("timestamp,project_name")
     with pytest.raises(ImpactError, match="go together"):
         command(["impact", "--export", "optimum"])
+    small = default_model_path().with_name("shakespeare-small.safetensors")
+    assert command(["impact", "--against", str(small), "--json", str(out)]) in (None, 0)
+    two = json.loads(out.read_text())
+    assert two["saved"]["same_boundary"]
+    assert two["other"]["busy_joules"]["p50"] < two["ours"]["busy_joules"]["p50"]
     with pytest.raises(ImpactError, match="names several"):
         command(["impact", "--against", "e"])
     with pytest.raises(ImpactError, match="names none"):
