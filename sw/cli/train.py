@@ -27,10 +27,10 @@ from .train_options import (
     NetworkKind,
     Optimizer,
     Precision,
-    batch_options,
     chosen_values,
     is_compiled,
     network_shape,
+    step_size,
     torch_device,
 )
 from .train_progress import train
@@ -78,8 +78,22 @@ def train_command(
                     "the corpus."
     )] = 0,
     synthetic_batch: Annotated[int | None, typer.Option(
-        min=1, max=15, help="How many of the 16 sequences of a batch are synthetic. "
-                            "\\[default: 15]")] = None,
+        min=1, help="How many sequences of a batch are synthetic. \\[default: all but one]",
+    )] = None,
+    batch: Annotated[int | None, typer.Option(
+        min=1, max=65_536, help="Sequences that a step reads side by side; hundreds fill a GPU. "
+                                "\\[default: 16; labelled lines: 64; transformer: 8]")] = None,
+    context_: Annotated[int | None, typer.Option(
+        "--context", min=1, max=65_536,
+        help="Characters of each that a step reads, and gradients reach back. "
+             "\\[default: 128; transformer: 256]")] = None,
+    synthetic_writers: Annotated[int, typer.Option(
+        min=1, max=65_536, help="Synthetic texts that are written side by side; thousands on a "
+                                "GPU.")] = 256,
+    soft_targets_top: Annotated[int | None, typer.Option(
+        min=1, metavar="K", help="Keep soft targets of the K most probable tokens of each place; "
+                                 "a large vocabulary needs it. \\[default: of all, or 64 where "
+                                 "there are more than 256]")] = None,
     targets_folder: Annotated[Path | None, typer.Option(
         "--soft-targets", metavar="FOLDER",
         help="Keep soft targets and synthetic text here, for other seeds and settings; a gigabyte "
@@ -196,7 +210,8 @@ def train_command(
     if ensemble:
         names = json.dumps([synthetic, [model.sha256 for model in ensemble]])
         distillation = prepare_targets(console, targets_folder or folder, ensemble, text,
-                                       synthetic, place)
+                                       synthetic, writers=synthetic_writers,
+                                       top=soft_targets_top, device=place)
     if resume:
         trainer = Trainer.resume(saved, text, distillation=distillation, teachers=names,
                                  device=place)
@@ -206,12 +221,12 @@ def train_command(
         length = characters or Options.characters
         given = {"learning_rate": learning_rate, "weight_decay": weight_decay, "dropout": dropout,
                  "state_reset": state_reset}
+        step = step_size(network, text, label_weight, batch=batch, context=context_,
+                         synthetic_batch=synthetic_batch)
         options = Options(
             network=network.value, seed=seed, ema_decay=ema, optimizer=optimizer.value,
             **chosen_values(network, given, distilled=bool(ensemble), labelled=bool(label_weight)),
-            ternary_threshold=ternary_threshold,
-            synthetic_batch=synthetic_batch or Options.synthetic_batch,
-            **batch_options(network, text, label_weight), bf16=bf16, characters=length,
+            ternary_threshold=ternary_threshold, **step, bf16=bf16, characters=length,
             compiled=is_compiled(compile_, length, place,
                                  steady=minutes is None and not label_weight))
         if minutes is not None:
@@ -222,8 +237,9 @@ def train_command(
     if trainer.options.bf16 and not faster:
         console.print("This processor emulates bf16 products, which takes up to a hundred times as "
                       "long; train from scratch with --precision auto.", style="yellow")
-    _carry_out(console, TrainingRun(trainer, out, chip, tuple(teachers), synthetic, ensemble,
-                                    recipe), saved, resume_line(context))
+    _carry_out(console, TrainingRun(trainer, out, chip, tuple(teachers), synthetic,
+                                    synthetic_writers, soft_targets_top, ensemble, recipe),
+               saved, resume_line(context))
 
 
 def _carry_out(console: Console, run: TrainingRun, saved: Path, again: str) -> None:

@@ -11,8 +11,8 @@ from trilight.sw.quality.evaluate import WINDOW_CHARACTERS
 from trilight.sw.train.corpus import Corpus
 from trilight.sw.train.shape import choose_config
 
-__all__ = ["Accelerator", "Compile", "NetworkKind", "Optimizer", "Precision", "batch_options",
-           "chosen_values", "is_compiled", "network_shape", "torch_device"]
+__all__ = ["Accelerator", "Compile", "NetworkKind", "Optimizer", "Precision",
+           "chosen_values", "is_compiled", "network_shape", "step_size", "torch_device"]
 
 _FEWEST_TO_COMPILE = 3_000_000
 """Compiling takes as long as about this many characters save."""
@@ -111,18 +111,35 @@ def chosen_values(network: NetworkKind, given: Mapping[str, float | None], *, di
     return values | {name: value for name, value in given.items() if value is not None}
 
 
-def batch_options(network: NetworkKind, corpus: Corpus,
-                  label_weight: float | None) -> dict[str, Any]:
-    """Return the options of a step's size, where it is not that of all trainings.
+def step_size(network: NetworkKind, corpus: Corpus, label_weight: float | None, *,
+              batch: int | None, context: int | None,
+              synthetic_batch: int | None) -> dict[str, Any]:
+    """Return the options of a step's size: as given, or by the network and the corpus.
 
     Steps on labelled lines have lines of about one length; ``bptt_length`` is their mean, by which
     characters are counted.
+
+    Raises
+    ------
+    TrainingError
+        No sequence of the corpus would be left, or labelled lines are to be cut.
     """
+    values: dict[str, Any] = {"batch_size": 16, "bptt_length": 128}
+    if network is NetworkKind.TRANSFORMER:
+        values = dict(_TRANSFORMER_WINDOW)
     if label_weight:
+        if context:
+            raise TrainingError("--context does not go with --label-weight: lines are read whole")
         lines = corpus.train.tolist().count(corpus.vocab.index("\n"))
-        return {"label_weight": label_weight, "batch_size": _LINES_TOGETHER,
-                "bptt_length": max(1, round(len(corpus.train) / lines))}
-    return dict(_TRANSFORMER_WINDOW) if network is NetworkKind.TRANSFORMER else {}
+        values = {"label_weight": label_weight, "batch_size": _LINES_TOGETHER,
+                  "bptt_length": max(1, round(len(corpus.train) / lines))}
+    values |= {name: value for name, value in (("batch_size", batch), ("bptt_length", context))
+               if value}
+    most = values["batch_size"] - 1
+    if synthetic_batch and synthetic_batch > most:
+        raise TrainingError(f"--synthetic-batch must leave one of the {most + 1} sequences of a "
+                            f"batch to the corpus, so it is at most {most}, not {synthetic_batch}")
+    return values | {"synthetic_batch": synthetic_batch or most}
 
 
 def is_compiled(choice: Compile, characters: int, device: str, *, steady: bool) -> bool:

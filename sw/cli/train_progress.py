@@ -20,6 +20,9 @@ __all__ = ["LOG_EVERY_S", "train"]
 LOG_EVERY_S = 30.0
 """Time between two lines where there is no terminal for a bar."""
 
+_SHOWN_EVERY_S = 0.2
+"""Time between two changes of the bar, since reading the loss waits for a GPU."""
+
 
 @contextmanager
 def _stop_on_signal() -> Iterator[list[int]]:
@@ -54,12 +57,14 @@ def train(console: Console, trainer: "Trainer", checkpoint: Path) -> bool:
           Bar(*columns, console=console, disable=not console.is_terminal) as bar):
         task = bar.add_task("", total=trainer.options.steps, completed=trainer.step,
                             loss=trainer.loss, speed=0.0)
-        logged = monotonic()
+        logged = shown = monotonic()
 
         def report(now: "Progress") -> None:
-            nonlocal logged
-            bar.update(task, completed=now.step, loss=now.loss, speed=now.characters_per_s)
+            nonlocal logged, shown
             last = now.step == now.steps
+            if last or monotonic() - shown >= _SHOWN_EVERY_S:
+                shown = monotonic()
+                bar.update(task, completed=now.step, loss=now.loss, speed=now.characters_per_s)
             if not console.is_terminal and (last or monotonic() - logged >= LOG_EVERY_S):
                 logged = monotonic()
                 console.print(f"step {now.step:,} of {now.steps:,}, loss {now.loss:.4f} nats/char, "

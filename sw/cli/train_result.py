@@ -32,6 +32,9 @@ class TrainingRun:
     chip: Device
     teacher_files: tuple[Path, ...]
     synthetic: int
+    writers: int
+    """Synthetic texts that were written side by side."""
+    soft_targets_top: int | None
     ensemble: "list[FloatModel]"
     recipe: str | None
     energy: Mapping[str, Any] = field(default_factory=dict)
@@ -122,9 +125,11 @@ def _reproduce(run: TrainingRun) -> str:
     config, options = trainer.config, trainer.options
     words = ["trilight", "train", "--corpus", trainer.corpus.name, "--out", run.out.name,
              *(word for path in run.teacher_files for word in ("--teacher", path.name)),
-             *(["--synthetic", run.synthetic, "--synthetic-batch", options.synthetic_batch]
-               if run.synthetic else []),
-             "--network", options.network,
+             *(["--synthetic", run.synthetic, "--synthetic-batch", options.synthetic_batch,
+                "--synthetic-writers", run.writers] if run.synthetic else []),
+             *(["--soft-targets-top", run.soft_targets_top] if run.soft_targets_top else []),
+             "--network", options.network, "--batch", options.batch_size,
+             *([] if options.label_weight else ["--context", options.bptt_length]),
              "--characters", options.characters, "--d-model", config.d_model,
              "--layers", config.n_layers, "--hidden", config.d_hidden, "--seed", options.seed,
              "--learning-rate", f"{options.learning_rate:g}",

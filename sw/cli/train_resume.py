@@ -13,9 +13,9 @@ from .console import check_folder
 __all__ = ["CHECKPOINT_NAME", "SETTINGS", "check_paths", "refuse_settings", "resume_line"]
 
 CHECKPOINT_NAME = "trilight-training.pt"
-SETTINGS = ("network", "synthetic_batch", "characters", "minutes", "d_model", "layers",
-            "hidden", "seed", "optimizer", "learning_rate", "weight_decay", "dropout",
-            "state_reset", "ternary_threshold", "ema", "precision", "compile_")
+SETTINGS = ("network", "synthetic_batch", "batch", "context_", "characters", "minutes",
+            "d_model", "layers", "hidden", "seed", "optimizer", "learning_rate", "weight_decay",
+            "dropout", "state_reset", "ternary_threshold", "ema", "precision", "compile_")
 """Options that a checkpoint keeps."""
 
 

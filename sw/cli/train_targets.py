@@ -25,6 +25,8 @@ __all__ = ["TARGET_FILES", "load_teachers", "prepare_targets"]
 TARGET_FILES = "soft-targets-*.safetensors"
 """Files that ``prepare_targets`` leaves in a folder."""
 
+_ALL_CLASSES, _TOP_CLASSES = 256, 64
+
 
 def load_teachers(paths: Sequence[Path], corpus: Corpus, device: str, *,
                   bf16: bool) -> "list[FloatModel]":
@@ -57,16 +59,28 @@ def load_teachers(paths: Sequence[Path], corpus: Corpus, device: str, *,
 
 
 def prepare_targets(console: Console, folder: Path, ensemble: "list[FloatModel]", corpus: Corpus,
-                    synthetic: int, device: str
+                    synthetic: int, *, writers: int, top: int | None, device: str
                     ) -> "tuple[DistillationData, DistillationData | None]":
     """Make soft targets of the corpus and synthetic text, or find them in the folder.
 
     They do not depend on the seed of the training, which varies the rest.
+
+    Parameters
+    ----------
+    synthetic
+        Characters of synthetic text; 0 for none.
+    writers
+        Texts of it that are written side by side.
+    top
+        Most probable tokens of each place that are kept; unless given, all up to a vocabulary of
+        256 and 64 of a larger one.
     """
     from trilight.sw.train.distill import DistillationData, generate_synthetic, soft_targets
 
     networks = [model.network for model in ensemble]
-    key = sha256(repr((corpus.sha256, corpus.split, synthetic,
+    if top is None and len(corpus.vocab) > _ALL_CLASSES:
+        top = _TOP_CLASSES
+    key = sha256(repr((corpus.sha256, corpus.split, corpus.vocab, synthetic, writers, top,
                        [model.sha256 for model in ensemble])).encode()).hexdigest()[:16]
 
     def stored(name: str, what: str,
@@ -96,9 +110,10 @@ def prepare_targets(console: Console, folder: Path, ensemble: "list[FloatModel]"
         return found
 
     real = stored("corpus", "computing soft targets", lambda progress: soft_targets(
-        corpus.train, networks, device=device, progress=progress))
+        corpus.train, networks, top=top, device=device, progress=progress))
     if not synthetic:
         return real, None
     return real, stored(
         "synthetic", "generating synthetic text", lambda progress: generate_synthetic(
-            corpus.train, networks, synthetic, seed=1, device=device, progress=progress))
+            corpus.train, networks, synthetic, seed=1, writers=writers, top=top, device=device,
+            progress=progress))

@@ -7,7 +7,7 @@ network overfits late.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 from torch import Tensor
+from torch.nn import functional
 
 from .network import State
 
-__all__ = ["DistillationData", "Progress", "Teacher", "generate_synthetic", "soft_targets"]
+__all__ = ["WRITERS", "DistillationData", "Progress", "SoftTargets", "Teacher",
+           "generate_synthetic", "soft_targets"]
 
 _FLOOR = -20.0
 """Log-probabilities below it are raised to it: they weigh nothing, and fit float16."""
@@ -28,9 +30,11 @@ _WARM_UP = 256
 
 _BATCH = 64
 _WINDOW = 128
-_GENERATED_BATCH = 256
+WRITERS = 256
+"""Texts that are written side by side on a processor."""
+
 _GENERATED_LENGTH = 4096
-"""Synthetic characters that follow one prompt from the corpus."""
+"""Synthetic characters at most that follow one prompt from the corpus."""
 
 Progress = Callable[[int, int], None]
 """Called with the characters done and the characters in all."""
@@ -43,33 +47,64 @@ class Teacher(Protocol):
     def __call__(self, tokens: Tensor, state: State) -> tuple[Tensor, State]: ...
 
 
+class SoftTargets(NamedTuple):
+    """Soft targets: what teachers expect after each token of a text or of a part of it."""
+
+    log_probs: Tensor
+    """Log-probabilities, ``[..., K]``."""
+    classes: Tensor | None
+    """The tokens that these belong to, ``[..., K]``; ``None`` if they are all, in order."""
+
+    def to(self, device: str | torch.device) -> "SoftTargets":
+        """Return the same on a device."""
+        return SoftTargets(*(None if part is None else part.to(device) for part in self))
+
+    def at(self, places: Tensor) -> "SoftTargets":
+        """Return those of some tokens of the text."""
+        return SoftTargets(self.log_probs[places].float(),
+                           None if self.classes is None else self.classes[places].long())
+
+    def cross_entropy(self, logits: Tensor) -> Tensor:
+        """Return the mean cross-entropy of ``logits [..., V]``, in nats.
+
+        What is beyond the K classes is left out; their probabilities are scaled to add up to 1.
+        """
+        if self.classes is None:
+            return functional.cross_entropy(logits.flatten(0, -2),
+                                            self.log_probs.flatten(0, -2).exp())
+        found = logits.log_softmax(-1).gather(-1, self.classes)
+        return -(self.log_probs.softmax(-1) * found).sum(-1).mean()
+
+
 @dataclass(frozen=True, eq=False)
 class DistillationData:
     """Tokens to learn from, with soft targets of teachers."""
 
     tokens: NDArray[np.int64]
     """[N]."""
-    log_probs: NDArray[np.float16] | None = None
-    """Soft targets [N, V]: the teachers' log-probabilities of what follows each token."""
+    soft: SoftTargets | None = None
+    """Soft targets ``[N, K]``, float16 and, if not of all tokens, int16."""
 
     def save(self, path: Path) -> None:
-        """Write both arrays to a safetensors file.
+        """Write all to a safetensors file.
 
         Raises
         ------
         OSError
             It cannot be written.
         """
-        assert self.log_probs is not None
-        path.write_bytes(save({"tokens": self.tokens.astype(np.uint8),
-                               "log_probs": self.log_probs}))
+        assert self.soft is not None
+        classes = {} if self.soft.classes is None else {"classes": self.soft.classes.numpy()}
+        path.write_bytes(save({"tokens": self.tokens.astype(np.uint16),
+                               "log_probs": self.soft.log_probs.numpy(), **classes}))
 
     @classmethod
     def load(cls, path: Path) -> "DistillationData | None":
         """Read what ``save`` wrote; ``None`` if there is no whole file."""
         try:
-            found = load_file(path)
-            return cls(found["tokens"].astype(np.int64), found["log_probs"])
+            found = {name: torch.from_numpy(value) for name, value in load_file(path).items()}
+            return cls(found["tokens"].numpy().astype(np.int64),
+                       SoftTargets(found["log_probs"], found.get("classes")))
         except (OSError, KeyError, SafetensorError):
             return None
 
@@ -91,13 +126,31 @@ class _Ensemble:
         return total / len(self._teachers)
 
 
-def _stored(probabilities: Tensor) -> NDArray[np.float16]:
-    return probabilities.log().clamp(min=_FLOOR).half().cpu().numpy()
+def _stored(probabilities: Tensor, top: int | None) -> SoftTargets:
+    """Return the log-probabilities of the ``top`` most probable tokens, or of all, to be kept."""
+    if top is None or top >= probabilities.shape[-1]:
+        return SoftTargets(probabilities.log().clamp(min=_FLOOR).half(), None)
+    found = probabilities.topk(top)
+    return SoftTargets(found.values.log().clamp(min=_FLOOR).half(), found.indices.short())
+
+
+def _joined(parts: Sequence[SoftTargets], dim: int, length: int) -> SoftTargets:
+    """Return parts in a row as soft targets ``[N, K]`` of the first ``length`` tokens."""
+    return SoftTargets(*(
+        None if column[0] is None else torch.cat(column, dim).flatten(0, 1)[:length]
+        for column in zip(*parts, strict=True)))
 
 
 def soft_targets(tokens: NDArray[np.int64], teachers: Sequence[Teacher], *,
-                      device: str = "cpu", progress: Progress | None = None) -> DistillationData:
-    """Return a text with soft targets; the state is carried on along all of it."""
+                 top: int | None = None, device: str = "cpu",
+                 progress: Progress | None = None) -> DistillationData:
+    """Return a text with soft targets; the state is carried on along all of it.
+
+    Parameters
+    ----------
+    top
+        How many of the most probable tokens are kept of each place; all unless given.
+    """
     length = -(-len(tokens) // _BATCH)
     padded = np.concatenate([np.zeros(_WARM_UP, np.int64), tokens,
                              np.zeros(length * _BATCH - len(tokens), np.int64)])
@@ -108,11 +161,10 @@ def soft_targets(tokens: NDArray[np.int64], teachers: Sequence[Teacher], *,
     expected = []
     for begin in range(_WARM_UP, _WARM_UP + length, _WINDOW):
         window = ensemble.read(pieces[begin:begin + _WINDOW])
-        expected.append(_stored(window.transpose(0, 1)))
+        expected.append(_stored(window.transpose(0, 1), top).to("cpu"))
         if progress is not None:
             progress(min((begin - _WARM_UP + _WINDOW) * _BATCH, len(tokens)), len(tokens))
-    table = np.concatenate(expected, axis=1)
-    return DistillationData(tokens, table.reshape(-1, table.shape[-1])[:len(tokens)])
+    return DistillationData(tokens, _joined(expected, 1, len(tokens)))
 
 
 def generate_synthetic(
@@ -121,6 +173,8 @@ def generate_synthetic(
     characters: int,
     *,
     seed: int,
+    writers: int = WRITERS,
+    top: int | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> DistillationData:
@@ -136,27 +190,33 @@ def generate_synthetic(
         At least so many are generated.
     seed
         Of the prompts and of the draws.
+    writers
+        Texts that are written side by side; thousands fill a GPU. Nothing leaves the device but
+        finished pieces of 128 characters of each.
+    top
+        How many of the most probable tokens are kept of each place; all unless given.
     """
     generator = torch.Generator(device).manual_seed(seed)
     places = np.random.default_rng(seed)
-    rounds = -(-characters // (_GENERATED_BATCH * _GENERATED_LENGTH))
-    tokens = torch.empty((_GENERATED_BATCH, rounds * _GENERATED_LENGTH), dtype=torch.int64)
-    log_probs: NDArray[np.float16] | None = None
-    for first in range(0, rounds * _GENERATED_LENGTH, _GENERATED_LENGTH):
-        starts = places.integers(len(corpus) - _WARM_UP, size=_GENERATED_BATCH)
+    length = min(_GENERATED_LENGTH, -(-characters // (writers * _WINDOW)) * _WINDOW)
+    total = -(-characters // (writers * length)) * length
+    tokens = torch.empty((writers, total), dtype=torch.int64)
+    expected: list[SoftTargets] = []
+    for first in range(0, total, length):
+        starts = places.integers(len(corpus) - _WARM_UP, size=writers)
         before = torch.from_numpy(corpus[starts + np.arange(_WARM_UP)[:, None]]).to(device)
-        ensemble = _Ensemble(teachers, _GENERATED_BATCH)
+        ensemble = _Ensemble(teachers, writers)
         following = ensemble.read(before)[-1]
-        for place in range(first, first + _GENERATED_LENGTH):
-            drawn = torch.multinomial(following, 1, generator=generator)
-            tokens[:, place] = drawn[:, 0].cpu()
-            following = ensemble.read(drawn.T)[0]
-            if log_probs is None:
-                log_probs = np.empty((*tokens.shape, following.shape[-1]), np.float16)
-            log_probs[:, place] = _stored(following)
-            if progress is not None and place % _WINDOW == 0:
-                progress((place + 1) * _GENERATED_BATCH, tokens.numel())
-    assert log_probs is not None
-    return DistillationData(tokens.flatten().numpy(), log_probs.reshape(-1, log_probs.shape[-1]))
-
-
+        for begin in range(first, first + length, _WINDOW):
+            drawn, kept = [], []
+            for _ in range(_WINDOW):
+                drawn.append(torch.multinomial(following, 1, generator=generator))
+                following = ensemble.read(drawn[-1].T)[0]
+                kept.append(_stored(following, top))
+            tokens[:, begin:begin + _WINDOW] = torch.cat(drawn, 1).cpu()
+            expected.append(SoftTargets(*(
+                None if column[0] is None else torch.stack(column, 1).cpu()
+                for column in zip(*kept, strict=True))))
+            if progress is not None:
+                progress((begin + _WINDOW) * writers, tokens.numel())
+    return DistillationData(tokens.flatten().numpy(), _joined(expected, 1, tokens.numel()))

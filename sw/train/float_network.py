@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from trilight.hw.contract.shapes import ModelConfig
 
-from . import network as _scan_operator  # noqa: F401  registers torch.ops.trilight.scan
+from . import scan as _operator  # noqa: F401  registers torch.ops.trilight.scan
 from .network import State
 
 __all__ = ["FloatMasks", "FloatNetwork", "Transformer", "TransformerMasks"]
@@ -51,7 +51,8 @@ def _weight(rows: int, columns: int, gain: float = 1.0) -> nn.Parameter:
 
 def _draw(shape: tuple[int, ...], rate: float, generator: torch.Generator,
           device: torch.device) -> Tensor:
-    return ((torch.rand(shape, generator=generator) >= rate) / (1 - rate)).to(device)
+    kept = torch.rand(shape, generator=generator, device=generator.device) >= rate
+    return (kept / (1 - rate)).to(device)
 
 
 class _Products(nn.Module):

@@ -18,6 +18,7 @@ from torch.nn import functional
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.contract.shapes import ModelConfig
 
+from . import scan as _operator  # noqa: F401  registers torch.ops.trilight.scan
 from .scales import SCALES, norm_step
 
 __all__ = ["Masks", "Network", "State"]
@@ -130,55 +131,6 @@ def _gain(q: Tensor) -> Tensor:
     return 2.0**NUMBERS.norm_shift / q.abs().sum(-1, keepdim=True).clamp(min=1)
 
 
-@torch.library.custom_op("trilight::scan", mutates_args=())
-def _scan(f: Tensor, c: Tensor, h0: Tensor) -> Tensor:
-    """Run ``h[t] = c[t] + f[t] * (h[t-1] - c[t])`` over ``[T, B, d]``."""
-    f, c = f.contiguous(), c.contiguous()
-    h = torch.empty_like(c)
-    before = h0
-    # One call that makes all views: as many calls as characters would take as long as the work.
-    for f_t, c_t, h_t in zip(f.unbind(), c.unbind(), h.unbind(), strict=True):
-        before = torch.lerp(c_t, before, f_t, out=h_t)
-    return h
-
-
-@_scan.register_fake
-def _scan_fake(f: Tensor, c: Tensor, h0: Tensor) -> Tensor:
-    return torch.empty_like(c, memory_format=torch.contiguous_format)
-
-
-@torch.library.custom_op("trilight::scan_grad", mutates_args=())
-def _scan_grad(f: Tensor, grad: Tensor) -> Tensor:
-    """Return the loss's gradient by each ``h[t]``, later characters included."""
-    f, grad = f.contiguous(), grad.contiguous()
-    total = torch.empty_like(grad)
-    total[-1] = grad[-1]
-    after, f_after = total[-1], f[-1]
-    for f_t, grad_t, total_t in reversed(
-            list(zip(f.unbind(), grad.unbind(), total.unbind(), strict=True))[:-1]):
-        after, f_after = torch.addcmul(grad_t, f_after, after, out=total_t), f_t
-    return total
-
-
-@_scan_grad.register_fake
-def _scan_grad_fake(f: Tensor, grad: Tensor) -> Tensor:
-    return torch.empty_like(grad, memory_format=torch.contiguous_format)
-
-
-def _scan_setup(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs, output)
-
-
-def _scan_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-    f, c, h0, h = ctx.saved_tensors
-    total = torch.ops.trilight.scan_grad(f, grad)
-    before = torch.cat([h0[None], h[:-1]])
-    return total * (before - c), total * (1 - f), None
-
-
-_scan.register_autograd(_scan_backward, setup_context=_scan_setup)
-
-
 def _first_tap(norms_before: int) -> float:
     """Return the tap that makes ``_NORM_COUNTS`` of the residual stream of trained networks.
 
@@ -246,7 +198,7 @@ class Network(nn.Module):
         """Draw dropout factors: 0 at the given rate, otherwise ``1 / (1 - rate)``."""
         def draw(width: int) -> Tensor:
             shape = (self.config.n_layers, batch_size, width)
-            kept = torch.rand(shape, generator=generator) >= rate
+            kept = torch.rand(shape, generator=generator, device=generator.device) >= rate
             return (kept / (1 - rate)).to(self.embedding.device)
 
         return Masks(draw(self.config.d_model), draw(self.config.d_hidden))

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .distill import DistillationData
+from .distill import DistillationData, SoftTargets
 
 __all__ = ["Chunk", "LineReader", "Reader"]
 
@@ -22,8 +22,8 @@ class Chunk(NamedTuple):
     """``[T, B]``."""
     targets: Tensor
     """The characters after these, ``[T, B]``."""
-    log_probs: Tensor | None
-    """Soft targets: log-probabilities by the teachers, ``[T, B, V]``."""
+    soft: SoftTargets | None
+    """Soft targets of the same places, ``[T, B, K]``."""
     first: bool
     """True if a pass begins, so that the state of before means nothing."""
     weights: Tensor | None = None
@@ -44,18 +44,23 @@ class Reader:
     bptt_length
         Characters of each that a step reads.
     seed
+    device
+        Where the text lies, and its soft targets: a step then moves nothing.
     """
 
-    def __init__(
-        self, data: DistillationData, *, batch_size: int, bptt_length: int, seed: int
-    ) -> None:
+    def __init__(self, data: DistillationData, *, batch_size: int, bptt_length: int, seed: int,
+                 device: str | torch.device = "cpu") -> None:
         self.batch_size = batch_size
-        self._data = data
+        self._tokens = torch.from_numpy(data.tokens).to(device)
+        self._soft = None if data.soft is None else data.soft.to(device)
         self._bptt_length = bptt_length
         self._seed = seed
         self._length = (len(data.tokens) - 1) // batch_size
         self._pass = -1
-        self._places: NDArray[np.int64] = np.empty((0, batch_size), np.int64)
+        self._start = 0
+        # Of a step: places of each sequence's characters from those of the first one's first.
+        self._steps = (torch.arange(bptt_length + 1, device=device)[:, None]
+                       + torch.arange(batch_size, device=device) * self._length)
 
     @property
     def chunks(self) -> int:
@@ -66,18 +71,13 @@ class Reader:
         """Return what is read in a step, counted from 0."""
         number, chunk = divmod(step, self.chunks)
         if number != self._pass:
-            start = np.random.default_rng([self._seed, number]).integers(len(self._data.tokens))
-            self._places = (start + np.arange(self._length + 1)[:, None]
-                            + np.arange(self.batch_size) * self._length) % len(self._data.tokens)
+            self._start = int(np.random.default_rng([self._seed, number]).integers(
+                len(self._tokens)))
             self._pass = number
-        begin = chunk * self._bptt_length
-        places = self._places[begin:begin + self._bptt_length + 1]
-        tokens = torch.from_numpy(self._data.tokens[places])
-        log_probs = self._data.log_probs
-        return Chunk(
-            tokens[:-1], tokens[1:],
-            None if log_probs is None else torch.from_numpy(log_probs[places[:-1]]).float(),
-            chunk == 0)
+        places = (self._steps + (self._start + chunk * self._bptt_length)) % len(self._tokens)
+        tokens = self._tokens[places]
+        return Chunk(tokens[:-1], tokens[1:],
+                     None if self._soft is None else self._soft.at(places[:-1]), chunk == 0)
 
 
 class LineReader:

@@ -28,6 +28,7 @@ from .reader import Chunk, LineReader, Reader
 __all__ = ["NETWORKS", "Progress", "Trainer"]
 
 _VERSION = 4
+_STEPS_BETWEEN_CHECKS = 50
 _MATRIX_DIMENSIONS = 2
 
 NETWORKS: dict[str, type[Network | FloatNetwork | Transformer]] = {
@@ -41,9 +42,13 @@ class Progress:
 
     step: int
     steps: int
-    loss: float
-    """Running mean over about 50 steps, in nats per character."""
+    running_loss: Tensor
     characters_per_s: float
+
+    @property
+    def loss(self) -> float:
+        """Running mean over about 50 steps, in nats per character; a GPU is waited for."""
+        return self.running_loss.item()
 
 
 class Trainer:
@@ -73,7 +78,7 @@ class Trainer:
         Steps made.
     loss : float
         Running mean of the training loss over about 50 steps, in nats per character of the
-        corpus.
+        corpus; not a number before the first. A GPU is waited for.
     seconds : float
         Time spent in ``run``, over all interruptions.
     """
@@ -103,11 +108,11 @@ class Trainer:
         torch.manual_seed(options.seed)
         self.network = self._network(bf16=options.bf16)
         self.step = 0
-        self.loss = math.nan
+        self._loss = torch.tensor(math.nan, dtype=torch.float64, device=self.device)
         self.seconds = 0.0
         self._forward: Callable[..., tuple[Tensor, State]] = (
             torch.compile(self.network.forward) if options.compiled else self.network.forward)
-        self._generator = torch.Generator().manual_seed(options.seed)
+        self._generator = torch.Generator(self.device).manual_seed(options.seed)
         self._state = self.network.start(options.batch_size)
         self._optimizers = self._make_optimizers()
         self._ema = {name: value.detach().clone()
@@ -151,15 +156,19 @@ class Trainer:
                               batch_size=batch_size, label_weight=self.options.label_weight,
                               seed=self.options.seed)
         return Reader(distillation, batch_size=batch_size, bptt_length=self.options.bptt_length,
-                      seed=self.options.seed)
+                      seed=self.options.seed, device=self.device)
+
+    @property
+    def loss(self) -> float:
+        return self._loss.item()
 
     @property
     def characters(self) -> int:
         """Characters trained on so far."""
         return self.step * self.options.batch_size * self.options.bptt_length
 
-    def advance(self) -> float:
-        """Make one step and return its loss in nats per character of the corpus.
+    def advance(self) -> None:
+        """Make one step. A GPU is not waited for, but once in ``_STEPS_BETWEEN_CHECKS``.
 
         Raises
         ------
@@ -167,7 +176,7 @@ class Trainer:
             If the loss is no longer a number.
         """
         chunks = [reader.chunk(self.step) for reader in self._readers]
-        tokens = torch.cat([chunk.tokens for chunk in chunks], 1).to(self.device)
+        tokens = self._here(torch.cat([chunk.tokens for chunk in chunks], 1))
         self._forget(chunks)
         masks = self.network.draw_masks(
             self.options.batch_size, self.options.dropout, self._generator)
@@ -177,10 +186,8 @@ class Trainer:
                 group["lr"] = rate
         logits, self._state = self._forward(tokens, self._state, masks)
         loss, value = self._losses(logits, chunks)
-        if not math.isfinite(value):
-            raise TrainingError(f"the loss of step {self.step:,} is {value}; delete the "
-                                "checkpoint, which is from before it, and train again with a "
-                                f"lower --learning-rate than {self.options.learning_rate:g}")
+        if self.device.type == "cpu" or self.step % _STEPS_BETWEEN_CHECKS == 0:
+            self._refuse_no_number(value)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.options.clip)
         for optimizer in self._optimizers:
@@ -191,40 +198,48 @@ class Trainer:
         with torch.no_grad():
             torch._foreach_lerp_(list(self._ema.values()),
                                  list(self.network.parameters()), 1 - kept)
+        self._loss = value if self.step == 0 else self._loss + 0.02 * (value - self._loss)
         self.step += 1
-        self.loss = value if math.isnan(self.loss) else self.loss + 0.02 * (value - self.loss)
-        return value
+
+    def _here(self, part: Tensor) -> Tensor:
+        """Return a tensor on the device, without waiting for it."""
+        if part.device == self.device or self.device.type == "cpu":
+            return part
+        return part.pin_memory().to(self.device, non_blocking=True)
+
+    def _refuse_no_number(self, value: Tensor) -> None:
+        if not math.isfinite(value.item()):
+            raise TrainingError(f"the loss of step {self.step:,} is {value.item()}; delete the "
+                                "checkpoint, which is from before it, and train again with a "
+                                f"lower --learning-rate than {self.options.learning_rate:g}")
 
     def _forget(self, chunks: Sequence[Chunk]) -> None:
         """Reset the state of sequences that begin a pass over their text, and of some others."""
-        reset = torch.cat([torch.full((chunk.tokens.shape[1], 1), chunk.first)
-                          for chunk in chunks])
+        if not self.options.state_reset and not any(chunk.first for chunk in chunks):
+            return
+        kept = torch.cat([torch.full((chunk.tokens.shape[1], 1), float(not chunk.first),
+                                     device=self.device) for chunk in chunks])
         if self.options.state_reset:
-            reset |= torch.rand(reset.shape, generator=self._generator) < self.options.state_reset
-        if reset.any():
-            kept = (~reset).float().to(self.device)
-            self._state = State(*(part * kept for part in self._state))
+            kept *= torch.rand(kept.shape, generator=self._generator,
+                               device=self.device) >= self.options.state_reset
+        self._state = State(*(part * kept for part in self._state))
 
-    def _losses(self, logits: Tensor, chunks: Sequence[Chunk]) -> tuple[Tensor, float]:
+    def _losses(self, logits: Tensor, chunks: Sequence[Chunk]) -> tuple[Tensor, Tensor]:
         """Return what is minimised, and the loss on the corpus in nats per character."""
-        loss, begin, value = logits.new_zeros(()), 0, math.nan
+        loss, begin, value = logits.new_zeros(()), 0, logits.new_zeros(())
         for chunk in chunks:
             batch_size = chunk.tokens.shape[1]
-            part = logits[:, begin:begin + batch_size].flatten(0, 1)
-            targets = chunk.targets.flatten().to(self.device)
+            part = logits[:, begin:begin + batch_size]
+            targets = self._here(chunk.targets).flatten()
             if chunk.weights is None:
-                hard = functional.cross_entropy(part, targets)
+                hard = functional.cross_entropy(part.flatten(0, 1), targets)
             else:
-                hard = functional.cross_entropy(part, targets, reduction="none") @ (
-                    chunk.weights.flatten().to(self.device))
-            if chunk.log_probs is None:
-                loss = loss + hard * (batch_size / self.options.batch_size)
-            else:
-                expected = chunk.log_probs.flatten(0, 1).exp().to(self.device)
-                loss = loss + (functional.cross_entropy(part, expected)
-                               * (batch_size / self.options.batch_size))
+                hard = functional.cross_entropy(part.flatten(0, 1), targets, reduction="none") @ (
+                    self._here(chunk.weights).flatten())
+            mean = hard if chunk.soft is None else chunk.soft.cross_entropy(part)
+            loss = loss + mean * (batch_size / self.options.batch_size)
             if begin == 0:
-                value = hard.item()
+                value = hard.detach().double()
             begin += batch_size
         return loss, value
 
@@ -263,7 +278,7 @@ class Trainer:
             self.advance()
             now = monotonic()
             self.seconds = seconds + now - began
-            report(Progress(self.step, self.options.steps, self.loss,
+            report(Progress(self.step, self.options.steps, self._loss,
                             (self.characters - first) / max(now - began, 1e-9)))
             stopped = stop()
             if checkpoint is not None and now - saved >= checkpoint_every_s:
@@ -280,7 +295,11 @@ class Trainer:
         ------
         CheckpointError
             If it cannot be written.
+        TrainingError
+            If the loss is no longer a number.
         """
+        if self.step:
+            self._refuse_no_number(self._loss)
         partial = path.with_name(path.name + ".partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -355,7 +374,7 @@ class Trainer:
         trainer = cls(ModelConfig(**found["config"]), corpus, Options(**found["options"]),
                       distillation=distillation, teachers=teachers, device=device)
         trainer.step = found["step"]
-        trainer.loss = found["loss"]
+        trainer._loss.fill_(found["loss"])
         trainer.seconds = found["seconds"]
         trainer.network.load_state_dict(found["network"])
         for name, value in found["ema"].items():

@@ -45,7 +45,7 @@ def test_a_step_reads_whole_lines_and_weighs_their_labels(
     for step in range(12):
         chunk = reader.chunk(step)
         assert chunk.first
-        assert chunk.log_probs is None
+        assert chunk.soft is None
         tokens, targets, weights = (part.numpy() for part in (
             chunk.tokens, chunk.targets, chunk.weights))
         assert weights.sum() == pytest.approx(1, abs=1e-5)

@@ -34,6 +34,7 @@ def t() -> SimpleNamespace:
     return SimpleNamespace(
         torch=torch, KINDS=float_file.KINDS, FloatModel=float_file.FloatModel,
         FloatPredictor=float_file.FloatPredictor, DistillationData=distill.DistillationData,
+        SoftTargets=distill.SoftTargets,
         generate_synthetic=distill.generate_synthetic, soft_targets=distill.soft_targets,
         Options=options.Options, Trainer=trainer.Trainer, windows_loss=loss.windows_loss,
         stateful_loss=loss.stateful_loss)
@@ -175,31 +176,37 @@ def test_expectations_are_the_mean_of_the_teachers(t: SimpleNamespace, corpus: C
     ensemble = [network(t, corpus, seed=seed) for seed in (1, 2)]
     tokens = corpus.train[:20_000]
     distillation = t.soft_targets(tokens, ensemble)
-    assert distillation.log_probs.shape == (20_000, len(corpus.vocab))
+    assert distillation.soft.log_probs.shape == (20_000, len(corpus.vocab))
     with t.torch.no_grad():
         inputs = t.torch.from_numpy(tokens[:, None])
         expected = sum(net(inputs, net.start(1))[0].softmax(-1) for net in ensemble) / 2
     # Not the first piece: it begins after a stretch of one character.
-    difference = (
-        np.exp(distillation.log_probs[400:].astype(float)) - expected[400:, 0].double().numpy()
-    )
-    assert np.abs(difference).max() < 2e-3
+    difference = distillation.soft.log_probs[400:].double().exp() - expected[400:, 0].double()
+    assert difference.abs().max() < 2e-3
 
 
 def test_synthetic_text_is_drawn_from_soft_targets(
         t: SimpleNamespace, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     from trilight.sw.train import distill as module
 
-    monkeypatch.setattr(module, "_GENERATED_BATCH", 8)
     monkeypatch.setattr(module, "_GENERATED_LENGTH", 512)
     ensemble = [network(t, corpus)]
-    made = t.generate_synthetic(corpus.train, ensemble, 6_000, seed=4)
+
+    def generate(seed: int, top: int | None = None) -> Any:
+        return t.generate_synthetic(corpus.train, ensemble, 6_000, seed=seed, writers=8, top=top)
+
+    made = generate(4)
     assert len(made.tokens) == 8_192
-    again = t.generate_synthetic(corpus.train, ensemble, 6_000, seed=4)
-    assert (made.tokens == again.tokens).all()
-    assert (made.tokens != t.generate_synthetic(corpus.train, ensemble, 6_000, seed=5).tokens).any()
+    few = generate(4, top=3)
+    assert (made.tokens == few.tokens).all()
+    assert (made.tokens != generate(5).tokens).any()
+    best = np.sort(made.soft.log_probs.numpy(), axis=-1)[:, :-4:-1]
+    assert (few.soft.log_probs.numpy() == best).all()
+    at_classes = np.take_along_axis(made.soft.log_probs.numpy(),
+                                    few.soft.classes.numpy().astype(int), -1)
+    assert (at_classes == best).all()
     # The drawn characters cost what the teacher itself expects them to: its entropy.
-    table = made.log_probs.astype(float).reshape(8, 1024, -1)[:, :-1]
+    table = made.soft.log_probs.numpy().astype(float).reshape(8, 1024, -1)[:, :-1]
     following = made.tokens.reshape(8, 1024)[:, 1:]
     # A chapter's first character follows from the corpus.
     inside = np.arange(1023) % 512 != 511
@@ -208,30 +215,55 @@ def test_synthetic_text_is_drawn_from_soft_targets(
     assert cost == pytest.approx(entropy, abs=0.05)
 
 
-def test_file_of_soft_targets(t: SimpleNamespace, corpus: Corpus, tmp_path: Path) -> None:
-    distillation = t.soft_targets(corpus.train[:500], [network(t, corpus)])
+def test_many_writers_write_short_texts(t: SimpleNamespace, corpus: Corpus) -> None:
+    made = t.generate_synthetic(corpus.train, [network(t, corpus)], 6_000, seed=4, writers=40)
+    # Whole windows of 128 characters, as few as do.
+    assert len(made.tokens) == len(made.soft.log_probs) == 40 * 2 * 128
+
+
+@pytest.mark.parametrize("top", [None, 4])
+def test_file_of_soft_targets(t: SimpleNamespace, corpus: Corpus, tmp_path: Path,
+                              top: int | None) -> None:
+    distillation = t.soft_targets(corpus.train[:500], [network(t, corpus)], top=top)
     path = tmp_path / "distillation.safetensors"
     assert t.DistillationData.load(path) is None
     distillation.save(path)
     found = t.DistillationData.load(path)
     assert (found.tokens == distillation.tokens).all()
-    assert (found.log_probs == distillation.log_probs).all()
+    assert (found.soft.log_probs == distillation.soft.log_probs).all()
+    assert (found.soft.classes is None) == (top is None)
+    assert top is None or (found.soft.classes == distillation.soft.classes).all()
     path.write_bytes(path.read_bytes()[:1000])
     assert t.DistillationData.load(path) is None
 
 
+def test_a_few_classes_are_scaled_to_a_whole(t: SimpleNamespace, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    logits, expected = rng.normal(size=(2, 3, 4, 9))
+    probabilities = np.exp(expected) / np.exp(expected).sum(-1, keepdims=True)
+    order = np.argsort(-probabilities, -1)[..., :5]
+    kept = np.take_along_axis(probabilities, order, -1)
+    log_softmax = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    loss = -(kept / kept.sum(-1, keepdims=True)
+             * np.take_along_axis(log_softmax, order, -1)).sum(-1).mean()
+    soft = t.SoftTargets(t.torch.from_numpy(np.log(kept)), t.torch.from_numpy(order))
+    assert soft.cross_entropy(t.torch.from_numpy(logits)).item() == pytest.approx(loss)
+
+
+@pytest.mark.parametrize("few", [False, True])
 def test_student_comes_to_expect_what_its_teacher_does(
-        t: SimpleNamespace, corpus: Corpus) -> None:
+        t: SimpleNamespace, corpus: Corpus, few: bool) -> None:
     """A teacher of a single expectation, which the text contradicts, teaches just that."""
-    vocab = len(corpus.vocab)
-    odd = np.full(vocab, -20.0)
-    odd[[2, 5]] = np.log([0.7, 0.3])
-    table = np.broadcast_to(odd.astype(np.float16), (len(corpus.train), vocab))
+    vocab, length = len(corpus.vocab), len(corpus.train)
+    odd = t.torch.full((vocab,), -20.0)
+    odd[[2, 5]] = t.torch.tensor([0.7, 0.3]).log()
+    soft = (t.SoftTargets(odd[[2, 5]].expand(length, 2), t.torch.tensor([2, 5]).expand(length, 2))
+            if few else t.SoftTargets(odd.expand(length, vocab), None))
     trainer = t.Trainer(
         config(corpus),
         corpus,
         t.Options(characters=80_000, bptt_length=32),
-        distillation=(t.DistillationData(corpus.train, np.ascontiguousarray(table)), None),
+        distillation=(t.DistillationData(corpus.train, soft), None),
     )
     trainer.run(report=lambda now: None, stop=lambda: False)
     net = trainer.result()
@@ -395,7 +427,6 @@ def test_from_a_teacher_to_a_model(t: SimpleNamespace, text: Path, corpus: Corpu
                                    tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from trilight.sw.train import distill as module
 
-    monkeypatch.setattr(module, "_GENERATED_BATCH", 8)
     monkeypatch.setattr(module, "_GENERATED_LENGTH", 512)
     first, out = tmp_path / "teacher.safetensors", tmp_path / "model.safetensors"
     result = run_command("--corpus", text, "--out", first, "--network", "float",
@@ -438,7 +469,6 @@ def test_seeds_share_what_teachers_say(t: SimpleNamespace, text: Path, corpus: C
                                        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from trilight.sw.train import distill as module
 
-    monkeypatch.setattr(module, "_GENERATED_BATCH", 8)
     monkeypatch.setattr(module, "_GENERATED_LENGTH", 512)
     first, folder = tmp_path / "teacher.safetensors", tmp_path / "distillation"
     teacher(t, corpus).save(first)
@@ -446,7 +476,8 @@ def test_seeds_share_what_teachers_say(t: SimpleNamespace, text: Path, corpus: C
     def train(seed: int) -> Result:
         return run_command(
             "--corpus", text, "--out", tmp_path / f"{seed}.safetensors", "--teacher", first,
-            "--synthetic", 4_000, "--synthetic-batch", 9, "--soft-targets", folder, "--seed", seed,
+            "--synthetic", 4_000, "--synthetic-writers", 8, "--synthetic-batch", 9,
+            "--soft-targets", folder, "--seed", seed,
             "--characters", 4_000, *SHAPE)
 
     assert train(1).exit_code == 0
@@ -457,7 +488,10 @@ def test_seeds_share_what_teachers_say(t: SimpleNamespace, text: Path, corpus: C
     assert train(2).exit_code == 0
     assert files == {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     command = Model.load(tmp_path / "2.safetensors").provenance["command"]
-    assert "--synthetic 4000 --synthetic-batch 9" in command
+    assert "--synthetic 4000 --synthetic-batch 9 --synthetic-writers 8" in command
+    many = run_command("--corpus", text, "--out", tmp_path / "many.safetensors",
+                       "--batch", 4, "--synthetic-batch", 4, *SHAPE)
+    assert "so it is at most 3, not 4" in str(many.exception)
 
 
 def test_checkpoint_goes_on_with_the_same_teachers_only(

@@ -678,3 +678,13 @@ def test_minutes_become_characters(torch_side: SimpleNamespace, corpus: Corpus) 
     per_minute = torch_side.machine.characters_in(1.0, *arguments)
     assert per_minute > 0
     assert torch_side.machine.characters_in(50.0, *arguments) > 5 * per_minute
+
+
+def test_batch_and_context(torch_side: SimpleNamespace, text: Path, tmp_path: Path) -> None:
+    out = tmp_path / "m.safetensors"
+    result = run_command("--corpus", text, "--out", out, "--batch", 8, "--context", 40,
+                         "--characters", 3_200, *SHAPE)
+    assert result.exit_code == 0, result.output
+    about = Model.load(out).provenance
+    assert (about["steps"], about["characters_seen"]) == (10, 3_200)
+    assert "--batch 8 --context 40" in about["command"]
