@@ -147,6 +147,10 @@ def train_command(
     held_out_lines: Annotated[int | None, typer.Option(
         min=1, help="Of labelled lines: how many of the last are held out. "
                     "\\[default: a twentieth]")] = None,
+    subwords: Annotated[int | None, typer.Option(
+        min=256, max=32_768, metavar="N",
+        help="Tokens are N sub-words (byte-level BPE), learnt from the text, in place of "
+             "characters; any text is then a prompt. Needs the extra tokens.")] = None,
     development: Annotated[bool, typer.Option(
         "--development", help="For choosing between methods: leave the last 10 % of the text "
                               "alone and hold out the last 5 % of what remains.")] = False,
@@ -184,11 +188,14 @@ def train_command(
     chip = context.obj.memory if recipe and context.obj.memory else board_device(board)
     if label_weight and (teachers or network is not NetworkKind.TERNARY):
         raise TrainingError("--label-weight goes with --network ternary and without --teacher")
+    if label_weight and subwords:
+        raise TrainingError("--label-weight goes with characters, and without --subwords")
     if held_out_lines and not label_weight:
         raise TrainingError("--held-out-lines needs --label-weight")
     text = (read_labelled(corpus, max_vocab=chip.max_vocab, held_out=held_out_lines,
                           development=development) if label_weight else
-            read_corpus(corpus, max_vocab=chip.max_vocab, development=development))
+            read_corpus(corpus, max_vocab=chip.max_vocab, development=development,
+                        subwords=subwords))
     tell_changes(text.changes, corpus.name)
 
     import torch
@@ -273,4 +280,4 @@ def _carry_out(console: Console, run: TrainingRun, saved: Path, again: str) -> N
     if isinstance(model, Model):
         show_model(console, model, out, trainer.corpus)
     else:
-        show_float(console, model, out)
+        show_float(console, model, out, trainer.corpus.unit)

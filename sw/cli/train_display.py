@@ -29,18 +29,19 @@ def announce(console: Console, run: TrainingRun) -> None:
     size = (f"{config.ternary_weights:,} ternary weights fill "
             f"{memory_fill(config, run.chip):.1%} of the weight memory of {run.chip.name}"
             if options.network == "ternary" else f"{parameters:,} real weights")
+    unit = "sub-words" if corpus.tokenizer else "characters"
     lines = [
-        (f"[bold]{escape(corpus.name)}[/]: {len(corpus.train):,} characters to train on, "
+        (f"[bold]{escape(corpus.name)}[/]: {len(corpus.train):,} {unit} to train on, "
          f"{len(corpus.held_out):,} held out, {len(corpus.vocab)} distinct"),
         (f"[bold]{options.network}[/]: d_model {config.d_model}, {config.n_layers} layers, "
          f"d_hidden {config.d_hidden}; {size}"),
         (f"[bold]training[/]: {options.steps:,} steps of {options.batch_size} x "
-         f"{options.bptt_length} characters, seed {options.seed}, {trainer.device.type}, "
+         f"{options.bptt_length} {unit}, seed {options.seed}, {trainer.device.type}, "
          f"{'bf16' if options.bf16 else 'fp32'} products{', compiled' * options.compiled}"),
     ]
     if run.ensemble:
         lines.append(f"[bold]teachers[/]: {len(run.ensemble)}, with {run.synthetic:,} synthetic "
-                     "characters")
+                     + unit)
     console.print("\n".join(lines), highlight=False)
 
 
@@ -61,29 +62,29 @@ def show_model(console: Console, model: Model, out: Path, corpus: Corpus) -> Non
             f"ternary weights. Ask it with\n  trilight classify --model {escape(quote(str(out)))} "
             "TEXT", highlight=False, soft_wrap=True)
         return
-    stateful, windows = about["quality"], about["quality_windows"]
+    stateful, windows, unit = about["quality"], about["quality_windows"], corpus.unit
     prompt = _prompt(corpus)
     tokens = continue_text(model, prompt, 300, seed=1, temperature=0.8)
     console.print(prompt + model.decode(tokens), style="italic", markup=False, highlight=False)
     console.print(
-        f"\nheld-out text, integer model: [bold]{stateful['nats_per_char']:.4f}[/] nats/char, "
+        f"\nheld-out text, integer model: [bold]{stateful['nats_per_char']:.4f}[/] nats/{unit}, "
         f"{stateful['bits_per_byte']:.3f} bits/byte stateful; "
-        f"{windows['nats_per_char']:.4f} nats/char, {windows['bits_per_byte']:.3f} bits/byte in "
+        f"{windows['nats_per_char']:.4f} nats/{unit}, {windows['bits_per_byte']:.3f} bits/byte in "
         f"windows of {windows['window_characters']}\n"
-        f"the real-valued network has {about['float_nats_per_char']:.4f} nats/char: rounding "
+        f"the real-valued network has {about['float_nats_per_char']:.4f} nats/{unit}: rounding "
         f"costs {about['float_to_integer_gap']:+.4f}\n"
         f"{escape(str(out))}: {out.stat().st_size:,} bytes. Run it with\n"
         f"  trilight generate --model {escape(quote(str(out)))} --prompt {escape(quote(prompt))}",
         highlight=False, soft_wrap=True)
 
 
-def show_float(console: Console, model: "FloatModel", out: Path) -> None:
+def show_float(console: Console, model: "FloatModel", out: Path, unit: str) -> None:
     """Show the quality of a network that no board runs, and the command that it teaches by."""
     about = model.provenance
     stateful = about["float_nats_per_char"]
     console.print(
-        f"\nheld-out text: {f'[bold]{stateful:.4f}[/] nats/char stateful; ' if stateful else ''}"
-        f"[bold]{about['float_nats_per_char_windows']:.4f}[/] nats/char in windows of "
+        f"\nheld-out text: {f'[bold]{stateful:.4f}[/] nats/{unit} stateful; ' if stateful else ''}"
+        f"[bold]{about['float_nats_per_char_windows']:.4f}[/] nats/{unit} in windows of "
         f"{WINDOW_CHARACTERS}\n{escape(str(out))}: {out.stat().st_size:,} bytes."
         + (" Teach a model with\n  trilight train --teacher "
            f"{escape(quote(str(out)))} ..." if model.kind == "float" else ""),

@@ -49,9 +49,10 @@ def train(console: Console, trainer: "Trainer", checkpoint: Path) -> bool:
 
     Where there is no terminal, a line now and then takes the bar's place.
     """
+    token = trainer.corpus.unit
     columns = (TextColumn("training"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
-               TextColumn("loss {task.fields[loss]:.4f} nats/char"),
-               TextColumn("{task.fields[speed]:,.0f} char/s"), TimeElapsedColumn(),
+               TextColumn("loss {task.fields[loss]:.4f} nats/" + token),
+               TextColumn("{task.fields[speed]:,.0f} " + token + "/s"), TimeElapsedColumn(),
                TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=True))
     with (_stop_on_signal() as caught,
           Bar(*columns, console=console, disable=not console.is_terminal) as bar):
@@ -67,7 +68,8 @@ def train(console: Console, trainer: "Trainer", checkpoint: Path) -> bool:
                 bar.update(task, completed=now.step, loss=now.loss, speed=now.characters_per_s)
             if not console.is_terminal and (last or monotonic() - logged >= LOG_EVERY_S):
                 logged = monotonic()
-                console.print(f"step {now.step:,} of {now.steps:,}, loss {now.loss:.4f} nats/char, "
-                              f"{now.characters_per_s:,.0f} char/s", highlight=False)
+                console.print(f"step {now.step:,} of {now.steps:,}, loss {now.loss:.4f} "
+                              f"nats/{token}, {now.characters_per_s:,.0f} {token}/s",
+                              highlight=False)
 
         return trainer.run(report=report, stop=lambda: bool(caught), checkpoint=checkpoint)

@@ -60,7 +60,7 @@ def finish(console: Console, run: TrainingRun) -> "Model | FloatModel":
     if not isinstance(network, Network):
         return FloatModel(trainer.options.network, network, corpus.vocab, provenance)
     arrays = network.arrays()
-    model = build_model(config, corpus.vocab, arrays, {})
+    model = build_model(config, corpus.vocab, arrays, {}, corpus.tokenizer)
     results = {}
     for protocol in PROTOCOLS:
         with console.status(f"measuring the integer model, {protocol}"):
@@ -86,7 +86,7 @@ def finish(console: Console, run: TrainingRun) -> "Model | FloatModel":
         "weight_words": config.weight_words(run.chip.packing),
         "weight_words_present": run.chip.weight_words,
         "weight_memory_fill": memory_fill(config, run.chip),
-    })
+    }, corpus.tokenizer)
 
 
 def _origin(run: TrainingRun) -> dict[str, Any]:
@@ -135,6 +135,7 @@ def _reproduce(run: TrainingRun) -> str:
              "--learning-rate", f"{options.learning_rate:g}",
              "--weight-decay", f"{options.weight_decay:g}", "--dropout", f"{options.dropout:g}",
              "--ema", f"{options.ema_decay:g}", "--state-reset", f"{options.state_reset:g}",
+             *(["--subwords", len(trainer.corpus.vocab)] if trainer.corpus.tokenizer else []),
              *(["--development"] if trainer.corpus.development else []),
              *(["--optimizer", options.optimizer]
                if options.optimizer != Options.optimizer else []),

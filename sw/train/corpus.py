@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilight.sw.errors import CorpusError
+from trilight.sw.model.subword import SubwordTokenizer, train_subwords
 from trilight.sw.model.text import read_text
 from trilight.sw.task.lines import SEPARATOR, LabelledLine, label_characters, read_lines
 
@@ -31,7 +32,7 @@ class Corpus:
     sha256: str
     """Digest of the file's bytes."""
     vocab: tuple[str, ...]
-    """Distinct characters in order of code point: the character of each token."""
+    """The character of each token, in order of code point; of sub-words as in ``Model.vocab``."""
     train: NDArray[np.int64]
     """Tokens that are trained on."""
     held_out: NDArray[np.int64]
@@ -40,12 +41,19 @@ class Corpus:
     """The held-out part as text."""
     development: bool = False
     """True if it was divided for choosing between methods; see ``read_corpus``."""
+    tokenizer: str = ""
+    """``tokenizer.json`` of sub-word tokens; empty if a token is a character."""
     changes: tuple[str, ...] = ()
     """Differences from the file, a clause each."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Label of each character that stands for one, of labelled lines; empty of a plain text."""
     held_out_lines: tuple[LabelledLine, ...] = ()
     """Held-out part of labelled lines."""
+
+    @property
+    def unit(self) -> str:
+        """Name of a token in figures: ``char`` or ``token``."""
+        return "token" if self.tokenizer else "char"
 
     @property
     def held_out_part(self) -> str:
@@ -58,11 +66,12 @@ class Corpus:
     @property
     def split(self) -> str:
         """Split of the text, in words."""
-        return f"{self.held_out_part} held out, what is before trained on"
+        kind = f", {len(self.vocab):,} sub-words" if self.tokenizer else ""
+        return f"{self.held_out_part} held out, what is before trained on{kind}"
 
 
 def read_corpus(path: str | os.PathLike[str], *, max_vocab: int,
-                development: bool = False) -> Corpus:
+                development: bool = False, subwords: int | None = None) -> Corpus:
     """Read a UTF-8 text file.
 
     The first 90 % of the characters are trained on, and the rest is held out.
@@ -76,12 +85,17 @@ def read_corpus(path: str | os.PathLike[str], *, max_vocab: int,
     development
         For choosing between methods: the last 10 % of the text are left alone, and of what
         remains the first 95 % are trained on and the rest is held out.
+    subwords
+        Size of a vocabulary of sub-words, learnt from what is trained on; without it tokens are
+        characters.
 
     Raises
     ------
     CorpusError
         If the file cannot be read, is not text, is shorter than ``FEWEST_CHARACTERS`` or has more
-        distinct characters than ``max_vocab``.
+        distinct characters than ``max_vocab``, or so few are the sub-words.
+    ModelError, MissingPackageError
+        As in ``trilight.sw.model.subword.train_subwords``.
     """
     path = Path(path)
     read = read_text(path)
@@ -89,16 +103,25 @@ def read_corpus(path: str | os.PathLike[str], *, max_vocab: int,
     if len(text) < FEWEST_CHARACTERS:
         raise CorpusError(f"corpus {path} must have at least {FEWEST_CHARACTERS:,} characters, "
                           f"not {len(text):,}; a good model takes about a million")
-    vocab = _vocabulary(path, text, max_vocab)
-    tokens = _encode(text, vocab)
     end = len(text)
     split = end * 9 // 10
     if development:
         end, split = split, split * 95 // 100
-    return Corpus(name=path.name, sha256=read.sha256, vocab=vocab,
-                  train=tokens[:split], held_out=tokens[split:end],
-                  held_out_text=text[split:end], development=development,
-                  changes=read.changes)
+    parts = text[:split], text[split:end]
+    if subwords:
+        if subwords > max_vocab:
+            raise CorpusError(f"the device can hold a vocabulary of {max_vocab:,} tokens, not "
+                              f"{subwords:,}; ask for fewer sub-words, or for another --board")
+        tokenizer = train_subwords(parts[:1], subwords)
+        encoder = SubwordTokenizer(tokenizer)
+        vocab = encoder.vocab
+        train, held_out = (np.array(encoder.encode(part), np.int64) for part in parts)
+    else:
+        tokenizer, vocab = "", _vocabulary(path, text, max_vocab)
+        train, held_out = (_encode(part, vocab) for part in parts)
+    return Corpus(name=path.name, sha256=read.sha256, vocab=vocab, train=train,
+                  held_out=held_out, held_out_text=parts[1], development=development,
+                  tokenizer=tokenizer, changes=read.changes)
 
 
 def read_labelled(path: str | os.PathLike[str], *, max_vocab: int, held_out: int | None = None,

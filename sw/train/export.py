@@ -28,15 +28,15 @@ def _norm_tap(value: NDArray[Any]) -> int:
 
 
 def build_model(config: ModelConfig, vocab: tuple[str, ...], arrays: Mapping[str, NDArray[Any]],
-                provenance: Mapping[str, Any]) -> Model:
+                provenance: Mapping[str, Any], tokenizer: str = "") -> Model:
     """Round a network's parameters to the formats of ``docs/number-formats.md``.
 
     Parameters
     ----------
     config
         Shape of the model.
-    vocab
-        Character of each token.
+    vocab, tokenizer
+        As in ``Model``.
     arrays
         ``Network.arrays()``: per matrix its trits and, under ``<name>.weight``, the value of a
         trit of +1; per vector its real values.
@@ -70,4 +70,5 @@ def build_model(config: ModelConfig, vocab: tuple[str, ...], arrays: Mapping[str
         head_bias=_fixed_array(arrays["head_bias"], NUMBERS.logit_frac, NUMBERS.logit_bits),
         layers=tuple(layer(number) for number in range(config.n_layers)),
         provenance=provenance,
+        tokenizer=tokenizer,
     )

@@ -688,3 +688,39 @@ def test_batch_and_context(torch_side: SimpleNamespace, text: Path, tmp_path: Pa
     about = Model.load(out).provenance
     assert (about["steps"], about["characters_seen"]) == (10, 3_200)
     assert "--batch 8 --context 40" in about["command"]
+
+
+def test_sub_words_from_text_to_text(torch_side: SimpleNamespace, tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers", reason="sub-words need tokenizers: pip install "
+                                             "'trilight[tokens]'")
+    text, out = write_text(tmp_path / "words.txt", sentences=3_000), tmp_path / "m.safetensors"
+    teacher = tmp_path / "teacher.safetensors"
+    sizes = ("--d-model", 32, "--layers", 2, "--hidden", 24, "--subwords", 300)
+    result = run_command("--corpus", text, "--out", teacher, "--network", "float",
+                         "--characters", 40_000, "--board", "ulx3s-85f-sdram", *sizes)
+    assert result.exit_code == 0, result.output
+    result = run_command("--corpus", text, "--out", out, "--teacher", teacher, "--characters",
+                         200_000, "--board", "ulx3s-85f-sdram", *sizes)
+    assert result.exit_code == 0, result.output
+    assert "nats/token" in result.output
+    model = Model.load(out)
+    written = text.read_text("utf-8")
+    assert len(model.vocab) == len(set(model.vocab)) <= 300
+    # The words of the corpus are tokens, and nothing of the held-out part is lost.
+    assert any("ember" in token for token in model.vocab)
+    held_out = written[len(written) * 9 // 10:]
+    assert model.decode(model.encode(held_out)) == held_out
+    quality = model.provenance["quality"]
+    assert quality["bytes_scored"] > 2 * quality["characters_scored"]
+    # A vocabulary of nine words costs log2 9 bits, and a word has more than four bytes.
+    assert quality["bits_per_byte"] < 2
+    assert f"--subwords {len(model.vocab)}" in model.provenance["command"]
+    assert model.encode("\u00e6\U0001f600")
+
+
+def test_more_sub_words_than_the_board_holds(torch_side: SimpleNamespace, text: Path,
+                                             tmp_path: Path) -> None:
+    result = run_command("--corpus", text, "--out", tmp_path / "m.safetensors",
+                         "--subwords", 30_000)
+    assert isinstance(result.exception, CorpusError)
+    assert f"a vocabulary of {DEVICE.max_vocab} tokens, not 30,000" in str(result.exception)
