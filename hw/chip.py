@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from .contract.device import Device
+from .contract.protocol import FLASH_OFFSET
 from .core import Core
 from .link.boot import FlashSignature
 from .link.link import Link
@@ -27,6 +28,8 @@ class Chip(wiring.Component):
         Reported to the host; 32 bits.
     boots : bool
         Whether the chip first executes the commands in a flash memory.
+    flash_offset : int
+        Byte of that memory at which they begin.
 
     Members
     -------
@@ -44,11 +47,13 @@ class Chip(wiring.Component):
     """
 
     def __init__(self, *, device: Device, clock_hz: int = 48_000_000,
-                 clocks_per_bit: int = 4, build_id: int = 0, boots: bool = False) -> None:
+                 clocks_per_bit: int = 4, build_id: int = 0, boots: bool = False,
+                 flash_offset: int = FLASH_OFFSET) -> None:
         self._device = device
         self._boots = boots
         self._link = Link(device=device, clock_hz=clock_hz, clocks_per_bit=clocks_per_bit,
-                          build_id=build_id, boots=boots)
+                          build_id=build_id, boots=boots,
+                          flash_offset=flash_offset)
         super().__init__({
             "rx": In(1), "tx": Out(1), "running": Out(1), "checking": Out(1),
             **({"flash": Out(FlashSignature()), "damaged": Out(1)} if boots else {}),

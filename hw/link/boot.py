@@ -46,6 +46,8 @@ class FlashReader(wiring.Component):
     ----------
     clock_hz : int
         From which follows how fast the flash is read.
+    offset : int
+        Byte at which the first slot begins, a multiple of 65,536.
 
     Members
     -------
@@ -63,8 +65,12 @@ class FlashReader(wiring.Component):
     stop: Signal
     busy: Signal
 
-    def __init__(self, *, clock_hz: int) -> None:
+    def __init__(self, *, clock_hz: int, offset: int = FLASH_OFFSET) -> None:
+        if offset & 0xFFFF or not 0 <= offset + FLASH_SLOT_BYTES < 1 << 24:
+            raise ValueError(f"slots begin at a multiple of 65,536 that 24 bits hold, not at "
+                             f"{offset:#x}")
         self._half = flash_half_period(clock_hz)
+        self._offset = offset
         super().__init__({
             "flash": Out(FlashSignature()),
             "o": Out(stream.Signature(8, always_ready=True)),
@@ -95,8 +101,8 @@ class FlashReader(wiring.Component):
             with m.Case(READ_BYTE):
                 m.d.comb += out.eq(FlashCommand.READ)
             with m.Case(READ_BYTE + 1):
-                m.d.comb += out.eq(Mux(flash.slot, (FLASH_OFFSET + FLASH_SLOT_BYTES) >> 16,
-                                       FLASH_OFFSET >> 16))
+                m.d.comb += out.eq(Mux(flash.slot, (self._offset + FLASH_SLOT_BYTES) >> 16,
+                                       self._offset >> 16))
         selected = Signal()
         m.d.comb += selected.eq(
             self.busy & ((number == WAKE_BYTE) | (number >= READ_BYTE) | reading))

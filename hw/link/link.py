@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from trilight.hw.contract.device import Device
 from trilight.hw.contract.protocol import (
+    FLASH_OFFSET,
     IDENTITY,
     PROTOCOL_MAGIC,
     PROTOCOL_VERSION,
@@ -65,6 +66,8 @@ class Link(wiring.Component):
     boots : bool
         Whether commands are first read from a flash memory, before the line is listened to. The
         responses to all of them but the last go nowhere.
+    flash_offset : int
+        Byte of that memory at which they begin.
 
     Members
     -------
@@ -90,7 +93,8 @@ class Link(wiring.Component):
     """
 
     def __init__(self, *, device: Device, clock_hz: int, clocks_per_bit: int,
-                 build_id: int = 0, magic: bytes = PROTOCOL_MAGIC, boots: bool = False) -> None:
+                 build_id: int = 0, magic: bytes = PROTOCOL_MAGIC, boots: bool = False,
+                 flash_offset: int = FLASH_OFFSET) -> None:
         try:
             self._identity = IDENTITY.pack(
                 magic, PROTOCOL_VERSION, device.trits, device.lanes, clock_hz,
@@ -103,7 +107,7 @@ class Link(wiring.Component):
                              ) from error
         self._device = device
         self._clocks_per_bit = check_clocks_per_bit(clocks_per_bit)
-        self._reader = FlashReader(clock_hz=clock_hz) if boots else None
+        self._reader = FlashReader(clock_hz=clock_hz, offset=flash_offset) if boots else None
         super().__init__({
             "rx": In(1, init=1),
             "tx": Out(1, init=1),
