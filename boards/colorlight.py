@@ -5,7 +5,7 @@ from amaranth.vendor import LatticeECP5Platform
 from amaranth_boards.resources import UARTResource
 
 from .families.board import Oscillator
-from .families.ecp5 import ECP5Board
+from .families.ecp5 import ECP5Board, boot_flash
 
 __all__ = ["ColorlightI5", "ColorlightI5Platform", "ColorlightI9", "ColorlightI9Platform"]
 
@@ -22,6 +22,7 @@ class ColorlightI5Platform(LatticeECP5Platform):
     resources = (
         Resource("clk25", 0, Pins("P3", dir="i"), Clock(25e6), LVCMOS33),
         UARTResource(0, rx="H18", tx="J17", attrs=LVCMOS33),
+        boot_flash(cs_n="R2", copi="W2", cipo="V2", wp_n="", hold_n=""),
         Resource("led", 0, PinsN("U16", dir="o"), LVCMOS33),
     )
     connectors = ()
@@ -46,6 +47,8 @@ class ColorlightI5(ECP5Board):
     default_hz = 75_000_000
     default_baud = max_baud = 115_200
     led = "led"
+    flash = "boot_flash"
+    flash_bytes = 1 << 21
     loader = ("--board", "colorlight-i5")
 
 
@@ -55,4 +58,5 @@ class ColorlightI9(ColorlightI5):
     name = "colorlight-i9"
     title = "Colorlight i9"
     platform_class = ColorlightI9Platform
+    flash_bytes = 1 << 23
     loader = ("--board", "colorlight-i9")

@@ -19,6 +19,9 @@ class Ice40Up5kBEvn(UP5KBoard):
     oscillator = Oscillator("clk12", 12_000_000)
     max_baud = 3_000_000
     led = "led_g"
+    damage_led = "led_r"
+    flash = "spi_flash_1x"
+    flash_bytes = 1 << 22
     loader = ("--board", "ice40_generic")
     usb = (0x0403, 0x6010)
     extra_resources = (UARTResource(0, rx="4", tx="12"),)

@@ -19,6 +19,8 @@ class IcebreakerBitsy(UP5KBoard):
     oscillator = Oscillator("clk12", 12_000_000)
     max_baud = 3_000_000
     led = "led_g"
+    damage_led = "led_r"
+    flash = "spi_flash_1x"
     loader = ("--board", "icebreaker-bitsy", "--dfu")
     extra_resources = (UARTResource(0, rx="47", tx="44"),)
 

@@ -21,7 +21,11 @@ class Icesugar(UP5KBoard):
     default_baud = max_baud = 115_200
     default_hz = 42_000_000
     led = "led_g"
-    loader_hint = "copy the bitstream onto the drive iCELink that the board shows"
+    damage_led = "led_r"
+    flash = "spi_flash_1x"
+    flash_bytes = 1 << 23
+    loader_hint = ("copy the bitstream onto the drive iCELink that the board shows; a model, which "
+                   "--save writes as a file, goes there with MuseLab's icesprog and its option -o")
     usb = (0x1d50, 0x602b)
 
     def base_platform(self) -> Any:

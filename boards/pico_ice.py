@@ -4,7 +4,7 @@ from typing import Any
 
 from amaranth.build import Attrs, Clock, Pins, PinsN, Resource
 from amaranth.vendor import LatticeICE40Platform
-from amaranth_boards.resources import UARTResource
+from amaranth_boards.resources import SPIFlashResources, UARTResource
 
 from .families.board import Oscillator
 from .families.up5k import UP5KBoard
@@ -23,6 +23,9 @@ class PicoIcePlatform(LatticeICE40Platform):
                  Attrs(GLOBAL=True, IO_STANDARD="SB_LVCMOS")),
         UARTResource(0, rx="27", tx="25", attrs=Attrs(IO_STANDARD="SB_LVCMOS")),
         Resource("led_g", 0, PinsN("39", dir="o"), Attrs(IO_STANDARD="SB_LVCMOS")),
+        Resource("led_r", 0, PinsN("41", dir="o"), Attrs(IO_STANDARD="SB_LVCMOS")),
+        *SPIFlashResources(0, cs_n="16", clk="15", copi="14", cipo="17",
+                           attrs=Attrs(IO_STANDARD="SB_LVCMOS")),
     )
     connectors = ()
 
@@ -38,6 +41,11 @@ class PicoIce(UP5KBoard):
     default_baud = max_baud = 1_000_000
     default_hz = 39_750_000
     led = "led_g"
+    damage_led = "led_r"
+    # The RP2040 drives its pins only while it writes it.
+    flash = "spi_flash_1x"
+    flash_bytes = 1 << 22
+    dfu_is_linear = True
     loader = ("--dfu", "--vid", "0x1209", "--pid", "0xb1c0", "--altsetting", "0")
     usb = (0x1209, 0xb1c0)
 

@@ -82,6 +82,8 @@ class Programmer:
     """Vendor and product of the board's USB device."""
     probe: str = ""
     """Bus and device of one of several USB devices, as ``1:7``; empty for the only one."""
+    dfu_is_linear: bool = False
+    """True if DFU writes everything from the first byte on."""
 
     @property
     def _is_iceprog(self) -> bool:
@@ -102,7 +104,8 @@ class Programmer:
         """
         if part.offset and not self.reaches_all:
             raise BuildError(f"the flash memory of {self.board} is written by DFU, which reaches "
-                             f"the bitstream only and not {part.what}; let a host load the model")
+                             f"the bitstream only and not {part.what}; let a host load the model, "
+                             "or write the files of --save with another programmer")
         if self._is_iceprog:
             return [*self.command, *(["-o", str(part.offset)] if part.offset else []), file]
         place = ["--offset", str(part.offset), *RAW] if part.offset else []
@@ -220,7 +223,7 @@ def best_programmer(board: BoardDesign, probe: str = "") -> Programmer:
     return Programmer(
         getattr(board, "title", board.name),
         [PROGRAMMERS[0], *options, *([] if "--dfu" in options else ["--write-flash"])],
-        getattr(board, "usb", None), probe)
+        getattr(board, "usb", None), probe, getattr(board, "dfu_is_linear", False))
 
 
 def _wheel_starts() -> bool:

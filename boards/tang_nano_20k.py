@@ -1,8 +1,10 @@
 """The Tang Nano 20K: a Gowin GW2AR-18 behind a BL616, which is programmer and serial port."""
 
+from typing import ClassVar
+
 from amaranth.build import Attrs, Clock, Pins, PinsN, Resource
 from amaranth.vendor import GowinPlatform
-from amaranth_boards.resources import SDRAMResource, UARTResource
+from amaranth_boards.resources import SDRAMResource, SPIFlashResources, UARTResource
 
 from .families.board import Oscillator
 from .families.gw2a import GW2ABoard
@@ -22,6 +24,8 @@ class TangNano20kPlatform(GowinPlatform):
         Resource("clk27", 0, Pins("4", dir="i"), Clock(27e6), LVCMOS33),
         UARTResource(0, rx="70", tx="69", attrs=LVCMOS33),
         Resource("led", 0, PinsN("15", dir="o"), LVCMOS33),
+        Resource("led_damage", 0, PinsN("16", dir="o"), LVCMOS33),
+        *SPIFlashResources(0, cs_n="60", clk="59", copi="61", cipo="62", attrs=LVCMOS33),
         # Inside the package; places of the die, from apicula's doc/sdram.md.
         SDRAMResource(
             0, clk="IOR11B", cke="IOL13A", cs_n="IOL14B", we_n="IOL12B", cas_n="IOL14A",
@@ -43,5 +47,8 @@ class TangNano20k(GW2ABoard):
     oscillator = Oscillator("clk27", 27_000_000)
     default_baud = max_baud = 115_200
     led = "led"
+    damage_led = "led_damage"
+    flash: ClassVar[str | None] = "spi_flash_1x"
+    flash_bytes = 1 << 23
     loader = ("--board", "tangnano20k")
     usb = (0x0403, 0x6010)

@@ -26,6 +26,8 @@ class TangNano20kSdram(TangNano20k):
     name = "tang-nano-20k-sdram"
     title = "Sipeed Tang Nano 20K, weights in SDRAM"
     device = DEVICE
+    # A host loads the SDRAM.
+    flash = None
 
     def connect_outside(self, m: Module, platform: Any, pins: Any) -> None:
         connect_sdram(m, platform, pins)

@@ -1,5 +1,8 @@
 """The ULX3S: an ECP5 of four sizes behind an FT231X."""
 
+from typing import ClassVar
+
+from amaranth.build import Attrs, Pins, Resource
 from amaranth_boards.ulx3s import ULX3S_25F_Platform, ULX3S_45F_Platform, ULX3S_85F_Platform
 
 from .families.board import Oscillator
@@ -18,6 +21,10 @@ class Ulx3s45F(ECP5Board):
     default_hz = 90_000_000
     max_baud = 3_000_000
     led = "led"
+    # The second of the row of lamps.
+    damage_led = "led_damage"
+    extra_resources = (Resource("led_damage", 0, Pins("C2", dir="o"), Attrs(IO_TYPE="LVCMOS33")),)
+    flash: ClassVar[str | None] = "spi_flash"
     loader = ("--board", "ulx3s")
     usb = (0x0403, 0x6015)
 
@@ -29,6 +36,7 @@ class Ulx3s85F(Ulx3s45F):
     title = "Radiona ULX3S 85F"
     platform_class = ULX3S_85F_Platform
     default_hz = 70_000_000
+    default_baud = 2_000_000
 
 
 class Ulx3s25F(Ulx3s45F):

@@ -27,6 +27,8 @@ class Ulx3s85FSdram(Ulx3s85F):
     name = "ulx3s-85f-sdram"
     title = "Radiona ULX3S 85F, weights in SDRAM"
     device = DEVICE
+    # A host loads the SDRAM.
+    flash = None
 
     def connect_outside(self, m: Module, platform: Any, pins: Any) -> None:
         connect_sdram(m, platform, pins)

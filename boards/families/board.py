@@ -22,6 +22,7 @@ from amaranth.lib.cdc import FFSynchronizer
 
 from trilight.hw.contract.device import Device
 from trilight.hw.contract.errors import BoardError
+from trilight.hw.contract.protocol import FLASH_OFFSET, FLASH_SLOTS
 from trilight.hw.flow.toolchain import Toolchain
 
 __all__ = ["BAUD_TOLERANCE", "MIN_CLOCKS_PER_BIT", "BlockRamBoard", "FamilyBoard", "FeedbackPll",
@@ -171,6 +172,13 @@ class FamilyBoard:
     """Resource of a pin that is high during a run, to trigger a meter."""
     flash: ClassVar[str | None] = None
     """Resource of the flash memory, if the chip boots from it."""
+    flash_offset: ClassVar[int] = FLASH_OFFSET
+    """Byte of that memory at which the first slot of a model begins, above the bitstream."""
+    flash_bytes: ClassVar[int] = 1 << 24
+    """Bytes of that memory."""
+    flash_holds: ClassVar[bool] = False
+    """True if the design keeps the lines for write protection and hold of that memory inactive;
+    elsewhere resistors do."""
     slot_button: ClassVar[str | None] = None
     """Resource of a button that chooses the second slot while it is held down at power-up."""
     held: ClassVar[Mapping[str, int]] = {}
@@ -181,6 +189,8 @@ class FamilyBoard:
     """Options of openFPGALoader that name the board or its cable."""
     loader_hint: ClassVar[str] = ""
     """Instructions to write the flash memory of a board that openFPGALoader does not know."""
+    dfu_is_linear: ClassVar[bool] = False
+    """True if DFU writes the whole flash memory from its first byte on, and so a model too."""
     ready_made: ClassVar[bool] = False
     """True if its released bitstream is small enough to travel with the package."""
     usb: ClassVar[tuple[int, int] | None] = None
@@ -261,6 +271,15 @@ class FamilyBoard:
         raise BoardError(f"{self.name} has no memory outside its FPGA that weights could stream "
                          "from; use a device that keeps them on the chip")
 
+    def make_flash_clock(self, m: Module, flash: Any, level: Value) -> None:
+        """Drive the clock of the flash memory, whose pin is ``flash.clk``."""
+        m.submodules.clk = out = io.Buffer(io.Direction.Output, flash.clk)
+        m.d.comb += out.o.eq(level)
+
+    def flashed_bytes(self, data: bytes) -> int:
+        """Return how many bytes of the flash memory a bitstream takes."""
+        return len(data)
+
     # What a build asks.
 
     @property
@@ -293,6 +312,13 @@ class FamilyBoard:
             return {}
         return {line: f"{self.flash}_0__{line}__io" for line in ("cs", "clk", "copi", "cipo")}
 
+    @property
+    def flash_slots(self) -> int:
+        """Slots that the chip can boot from."""
+        if self.flash is None:
+            return 0
+        return 1 if self.slot_button is None else FLASH_SLOTS
+
     def base_platform(self) -> Any:
         """Return the Amaranth platform of the board; a board says which."""
         raise AssertionError(f"{self.name} names no platform")
@@ -305,7 +331,7 @@ class FamilyBoard:
 
     def design(self, build_id: int) -> Elaboratable:
         """Return the whole design: clock, reset, pins, and a chip that reports ``build_id``."""
-        boot = {} if self.flash is None else {"boots": True}
+        boot = {} if self.flash is None else {"boots": True, "flash_offset": self.flash_offset}
         return _Top(self, self._chip(
             device=self.device_config, clock_hz=self.clock_hz,
             clocks_per_bit=self.clocks_per_bit, build_id=build_id, **boot))
@@ -406,13 +432,20 @@ class _Top(Elaboratable):
     def _add_flash(self, m: Module, platform: Any) -> None:
         """Add the pins of the flash memory, and the button that chooses a slot."""
         board, pins = self._board, self._chip.flash
-        # Lines for other modes are left to the board's resistors.
         lines = [line.name for line in platform.lookup(board.flash).ios]
         flash = platform.request(board.flash, dir=dict.fromkeys(lines, "-"))
         m.submodules.flash = buffers = Module()
-        for name, level in (("cs", pins.cs), ("clk", pins.sck), ("copi", pins.mosi)):
-            buffers.submodules[name] = out = io.Buffer(io.Direction.Output, getattr(flash, name))
-            buffers.d.comb += out.o.eq(level)
+
+        def out(name: str, level: Value) -> None:
+            buffers.submodules[name] = pin = io.Buffer(io.Direction.Output, getattr(flash, name))
+            buffers.d.comb += pin.o.eq(level)
+
+        out("cs", pins.cs)
+        board.make_flash_clock(buffers, flash, pins.sck)
+        out("copi", pins.mosi)
+        for name in ("wp", "hold"):
+            if board.flash_holds and name in lines:
+                out(name, Const(0))
         buffers.submodules.cipo = cipo = io.Buffer(io.Direction.Input, flash.cipo)
         m.d.comb += pins.miso.eq(cipo.i)
         if board.slot_button is not None:

@@ -13,8 +13,9 @@ from .board import BlockRamBoard, FeedbackPll
 
 __all__ = ["GW2ABoard", "PllSettings"]
 
-GW2A_18 = Device(name="gw2a-18", weight_words=6144, weight_memory=WeightMemory.BLOCK_RAM)
-"""24 of 46 block RAMs hold weights; tables and other memories take 21."""
+GW2A_18 = Device(name="gw2a-18", weight_words=6144, weight_memory=WeightMemory.BLOCK_RAM,
+                 terminal=True)
+"""24 of 46 block RAMs hold weights; tables and other memories take the others."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,11 @@ class GW2ABoard(BlockRamBoard):
 
     def bitstream_problem(self, data: bytes) -> str | None:
         return gowin_problem(data, "GW2A-18")
+
+    def flashed_bytes(self, data: bytes) -> int:
+        # The file is text, of which bits are written.
+        bits: int = data.count(b"0") + data.count(b"1")
+        return bits // 8
 
     def make_pll(self, reference: Signal, clock: Signal, locked: Signal) -> Instance:
         pll = self.pll

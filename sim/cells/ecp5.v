@@ -298,6 +298,10 @@ module OBZ (input I, T, output O);
   assign O = I;
 endmodule
 
+// Clock of the flash memory: its pin is no port of the design, so what arrives here is traced.
+module USRMCLK (input USRMCLKI, USRMCLKTS);
+endmodule
+
 // The simulated pin clock is the PLL's output: a simulated cycle is a cycle of the chip.
 module EHXPLLL (
   input CLKI, CLKFB, PHASESEL1, PHASESEL0, PHASEDIR, PHASESTEP, PHASELOADREG,

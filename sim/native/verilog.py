@@ -139,9 +139,13 @@ def bench_verilog(hdl: Hdl, verilog: str, traces: Sequence[Trace], nets: Sequenc
     lines += [f"  {board.top} dut({', '.join(connections)});"]
     if flash:
         ports = board.flash_pins
+        shown = {trace.name: f"trace_{k}" for k, trace in enumerate(traces)}
         lines[-1] = lines[-1].removesuffix(");") + "".join(
-            f", .{port}(flash_{name})" for name, port in ports.items()) + ");"
+            f", .{port}(flash_{name})" for name, port in ports.items() if port not in shown) + ");"
         lines.insert(-1, f"  wire {', '.join(f'flash_{name}' for name in ports)};")
+        # A line without a pin that is a port is a trace.
+        lines += [f"  assign flash_{name} = {shown[port]};" for name, port in ports.items()
+                  if port in shown]
         lines += ["  spi_flash flash(clock, flash_cs, flash_clk, flash_copi, flash_cipo);"]
     if "tx" in missing:
         lines += ["  assign tx = 1'b1;"]
