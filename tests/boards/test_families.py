@@ -6,9 +6,12 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 
 from trilight.boards.echo import Echo
 from trilight.boards.families import ecp5, gw2a
@@ -20,10 +23,12 @@ from trilight.boards.families.board import (
 )
 from trilight.boards.families.up5k import HFOSC_TOLERANCE
 from trilight.boards.icebreaker import Icebreaker
+from trilight.boards.pico_ice import PicoIce
 from trilight.boards.tang_nano_20k import TangNano20k
 from trilight.boards.ulx3s import Ulx3s45F
 from trilight.boards.upduino3 import Upduino3, Upduino3Osc
 from trilight.hw.contract.errors import BoardError
+from trilight.hw.contract.protocol import FLASH_SLOT_BYTES
 from trilight.hw.flow.build import (
     BoardDesign,
     design_sha256,
@@ -31,6 +36,8 @@ from trilight.hw.flow.build import (
     pin_ports,
     synthesise,
 )
+from trilight.hw.flow.ecp5 import ECP5
+from trilight.hw.link.boot import FlashSignature
 from trilight.hw.support.boards import BOARDS, DEFAULT_BOARD, board_names
 from trilight.hw.support.tools import python_tool
 
@@ -199,12 +206,80 @@ class Lit(Echo):
         return m
 
 
+class Damaged(wiring.Component):
+    """A chip whose image is damaged while its receive line is high; its flash memory's lines are
+    driven by the answer."""
+
+    def __init__(self, **parameters: Any) -> None:
+        super().__init__({
+            "rx": In(1), "tx": Out(1, init=1), "running": Out(1), "checking": Out(1),
+            "flash": Out(FlashSignature()), "damaged": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.comb += [self.damaged.eq(self.rx), self.flash.cs.eq(self.flash.miso),
+                     self.flash.sck.eq(self.flash.miso), self.flash.mosi.eq(self.flash.miso)]
+        return m
+
+
 def pads(board: BoardDesign) -> dict[str, dict[str, list[int | str]]]:
     """Nets of each pad of an iCE40's netlist, by the port it belongs to."""
     module = json.loads(synthesise(board).json.read_text())["modules"][board.top]
     port_of = {port["bits"][0]: name for name, port in module["ports"].items()}
     return {port_of[cell["connections"]["PACKAGE_PIN"][0]]: cell["connections"]
             for cell in module["cells"].values() if cell["type"] == "SB_IO"}
+
+
+BOOTING = [name for name in board_names()
+           if (board := find_board(name, chip=Damaged)).flash_pins]
+
+
+def test_boards_that_boot() -> None:
+    """All but those whose memories a host loads, and the UPduino, whose bridge has the pins."""
+    assert set(board_names()) - set(BOOTING) == {
+        "icebreaker-flash", "tang-nano-20k-sdram", "ulx3s-85f-sdram", "upduino3", "upduino3-osc"}
+
+
+@pytest.mark.parametrize("name", BOOTING)
+def test_what_a_board_boots_from(name: str) -> None:
+    board = find_board(name, chip=Damaged)
+    assert isinstance(board, FamilyBoard)
+    ports = set(pin_ports(board).values())
+    lines = dict(board.flash_pins)
+    if board.toolchain is ECP5:
+        # Its clock has no pin.
+        assert lines.pop("clk").endswith(ecp5.FLASH_CLOCK)
+    assert set(lines.values()) <= ports
+    assert f"{board.damage_led or board.led}_0__io" in ports
+    assert board.flash_offset + board.flash_slots * FLASH_SLOT_BYTES <= board.flash_bytes
+
+
+def cells(board: BoardDesign, kind: str) -> list[dict[str, list[int | str]]]:
+    module = json.loads(synthesise(board).json.read_text())["modules"][board.top]
+    return [cell["connections"] for cell in module["cells"].values() if cell["type"] == kind]
+
+
+def test_lamp_and_lines_of_a_flash_memory() -> None:
+    found = pads(PicoIce(chip=Damaged))
+    # The lamps are lit by a 0: that of a run is dark, the other the inverse of what is received.
+    assert found["led_g_0__io"]["D_OUT_0"] == ["1"]
+    assert found["led_r_0__io"]["D_OUT_0"] not in (
+        found["uart_0__rx__io"]["D_IN_0"], ["0"], ["1"])
+    answer = found["spi_flash_1x_0__cipo__io"]["D_IN_0"]
+    for line in ("clk", "copi"):
+        assert found[f"spi_flash_1x_0__{line}__io"]["D_OUT_0"] == answer
+
+
+def test_clock_of_a_flash_memory_on_an_ecp5() -> None:
+    board = Ulx3s45F(chip=Damaged)
+    [clock] = cells(board, "USRMCLK")
+    assert clock["USRMCLKTS"] == ["0"]
+    levels = {pin["B"][0]: pin.get("I") for pin in cells(board, "TRELLIS_IO")}
+    module = json.loads(synthesise(board).json.read_text())["modules"][board.top]
+    level = {name: levels[port["bits"][0]] for name, port in module["ports"].items()
+             if port["bits"][0] in levels}
+    assert clock["USRMCLKI"] == level["spi_flash_0__copi__io"]
+    assert level["spi_flash_0__wp__io"] == level["spi_flash_0__hold__io"] == ["1"]
 
 
 def test_pins_follow_the_chip() -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trilight.boards.flash import flash_command, image_parts
+from trilight.boards.families.board import FamilyBoard
+from trilight.boards.flash import flash_command, image_parts, linear_parts
 from trilight.boards.icebreaker import Icebreaker
 from trilight.boards.programmer import SECTOR_BYTES, Part, best_programmer
 from trilight.hw.contract.errors import BuildError
@@ -24,6 +25,7 @@ from trilight.hw.contract.protocol import (
     Slip,
 )
 from trilight.hw.contract.shapes import ModelConfig
+from trilight.hw.flow.build import find_board
 from trilight.hw.support.boards import board_device, board_names
 from trilight.sw.errors import ModelDoesNotFitError
 from trilight.sw.host.boot import flash_image, make_image
@@ -231,6 +233,125 @@ def test_options_that_do_not_go_together(options: dict[str, Any], sentence: str)
         flash_command("icebreaker", **options)
 
 
+RAW_BITSTREAMS = {"ice40": BITSTREAM, "ecp5": bytes.fromhex("ffffbdb3e2000000"),
+                  "gowin": f"{'1' * 16}\n{6:08b}{0:024b}{0x81b:032b}\n".encode()}
+
+
+def bitstream_of(board: FamilyBoard, folder: Path) -> Path:
+    """Beginning and end of a bitstream of the board's part."""
+    identities = {"25F": 0x41111043, "45F": 0x41112043, "85F": 0x41113043}
+    data = RAW_BITSTREAMS[board.toolchain.name]
+    if board.toolchain.name == "ecp5":
+        size = next(size for size in identities if size in board.part)
+        data += identities[size].to_bytes(4, "big") + bytes.fromhex("5e000000")
+    path = folder / f"chip.{board.toolchain.bitstream}"
+    path.write_bytes(data)
+    return path
+
+
+def booting(name: str) -> FamilyBoard:
+    board = find_board(name)
+    assert isinstance(board, FamilyBoard)
+    return board
+
+
+@pytest.mark.parametrize(("name", "offset", "options"), [
+    ("ice40up5k-b-evn", 0x100000, ["--board", "ice40_generic"]),
+    ("ulx3s-25f", 0x100000, ["--board", "ulx3s"]),
+    ("ulx3s-45f", 0x200000, ["--board", "ulx3s"]),
+    ("ulx3s-85f", 0x300000, ["--board", "ulx3s"]),
+    ("colorlight-i5", 0x100000, ["--board", "colorlight-i5"]),
+    ("colorlight-i9", 0x200000, ["--board", "colorlight-i9"]),
+    ("ecpix5-45f", 0x200000, ["--board", "ecpix5"]),
+    ("ecpix5-85f", 0x300000, ["--board", "ecpix5"]),
+    ("tang-nano-20k", 0x100000, ["--board", "tangnano20k"]),
+])
+def test_each_board_has_its_place_for_a_model(tool: Tool, model: tuple[Path, Model],
+                                              tmp_path: Path, name: str, offset: int,
+                                              options: list[str]) -> None:
+    board = booting(name)
+    flash_command(name, bitstream=bitstream_of(board, tmp_path), model=str(model[0]))
+    image = make_image(model[0], board.device_config, say=None, tokens=1000, temperature=0.8,
+                       seed=0)
+    assert tool.memory(offset, len(image)) == image
+    writes = [call for call in tool.calls if call != ["--scan-usb"]]
+    assert all(call[:4] == [*options, "--write-flash", "--verify"] for call in writes)
+    places = [int(call[call.index("--offset") + 1]) if "--offset" in call else 0
+              for call in writes]
+    assert places == [offset, 0, offset]
+
+
+def test_dfu_that_writes_from_the_first_byte_on(tool: Tool, model: tuple[Path, Model],
+                                                bitstream: Path) -> None:
+    flash_command("pico-ice", bitstream=bitstream, model=str(model[0]))
+    image = make_image(model[0], DEVICE, say=None, tokens=1000, temperature=0.8, seed=0)
+    assert tool.memory(0, len(BITSTREAM)) == BITSTREAM
+    assert tool.memory(FLASH_OFFSET, len(image)) == image
+    assert tool.memory(len(BITSTREAM), 1000) == 1000 * b"\xff"
+    [first, second] = tool.calls
+    assert first[:-1] == second[:-1] == ["--dfu", "--vid", "0x1209", "--pid", "0xb1c0",
+                                         "--altsetting", "0"]
+    with pytest.raises(BuildError, match="from its first byte on; leave out --model-only"):
+        flash_command("pico-ice", model=str(model[0]), model_only=True)
+
+
+@pytest.mark.parametrize(("name", "sentence"), [
+    ("icebreaker-bitsy", "DFU, which reaches the bitstream only and not the model; .* --save"),
+    ("orangecrab-85f", "DFU, which reaches the bitstream only and not the model; .* --save"),
+    ("icesugar", "copy the bitstream onto the drive iCELink .* --save .* icesprog"),
+])
+def test_boards_whose_programmer_does_not_reach_the_model(
+        tool: Tool, model: tuple[Path, Model], tmp_path: Path, name: str, sentence: str,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    board = booting(name)
+    path = bitstream_of(board, tmp_path)
+    with pytest.raises(BuildError, match=sentence):
+        flash_command(name, bitstream=path, model=str(model[0]))
+    flash_command(name, bitstream=path, model=str(model[0]), save=tmp_path / "out")
+    assert not tool.calls
+    saved = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
+    image = make_image(model[0], board.device_config, say=None, tokens=1000, temperature=0.8,
+                       seed=0)
+    assert saved == {f"{name}{path.suffix}": path.read_bytes(), f"{name}-model.bin": image}
+    assert f"{board.flash_offset:#x}" in capsys.readouterr().err
+
+
+def test_files_that_cannot_be_saved(bitstream: Path) -> None:
+    with pytest.raises(BuildError, match=r"cannot be written: .*; name another folder"):
+        flash_command("icesugar", bitstream=bitstream, save=bitstream / "folder")
+
+
+def test_a_model_that_the_flash_memory_has_no_room_for(
+        tool: Tool, model: tuple[Path, Model], bitstream: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Icebreaker, "flash_bytes", FLASH_OFFSET + 1000)
+    with pytest.raises(BuildError, match=r"from 0x100000 on, and that of icebreaker has 1,049,576"
+                       ) as caught:
+        flash_command("icebreaker", bitstream=bitstream, model=str(model[0]))
+    named = str(caught.value).partition("would hold it: ")[2].split(", ")
+    assert "ulx3s-45f" in named
+    assert not {"icebreaker", "upduino3", "ulx3s-85f-sdram"} & set(named)
+    for board in named:
+        monkeypatch.setattr(type(booting(board)), "flash_bytes", 0)
+    with pytest.raises(BuildError, match="No board of those that are installed would hold it"):
+        flash_command("icebreaker", bitstream=bitstream, model=str(model[0]))
+    assert not tool.calls
+
+
+def test_a_bitstream_that_reaches_into_the_model(tool: Tool, model: tuple[Path, Model],
+                                                 tmp_path: Path) -> None:
+    path = tmp_path / "chip.bin"
+    path.write_bytes(BITSTREAM.replace(b"configuration", FLASH_OFFSET * b"c"))
+    with pytest.raises(BuildError, match="first model begins at 0x100000, which is less"):
+        flash_command("icebreaker", bitstream=path, model=str(model[0]))
+    assert not tool.calls
+
+
+def test_a_board_without_a_button_has_one_slot(tool: Tool) -> None:
+    with pytest.raises(BuildError, match="no button that would choose; leave out --slot"):
+        flash_command("ulx3s-45f", model="bundled", model_only=True, slot=1)
+
+
 def test_a_board_without_boot_says_so(tool: Tool) -> None:
     with pytest.raises(BuildError, match="does not boot from flash memory"):
         flash_command("upduino3", model="bundled", model_only=True)
@@ -323,6 +444,36 @@ def cut(memory: bytearray, parts: list[Part], operations: int) -> int:
             memory[part.offset + start:part.offset + start + len(page)] = page
             done += 1
     return done
+
+
+def test_a_power_cut_while_dfu_writes(seed: int, rng: np.random.Generator) -> None:
+    """From the first byte on, in sectors of 4,096 bytes; old and new model are of one shape."""
+    config = ModelConfig(vocab_size=40, d_model=120, n_layers=2, d_hidden=200)
+    old, new = image_of(config, seed), image_of(config, seed + 1)
+    parts = linear_parts(BITSTREAM, new, FLASH_OFFSET)
+    before = bytearray(b"\xff" * (FLASH_OFFSET + FLASH_SLOT_BYTES))
+    before[FLASH_OFFSET:FLASH_OFFSET + len(old)] = old
+    programs = {boot(image)[0][-2] for image in (old, new)}
+    total = sum(len(part.data) for part in parts)
+    model_at = [FLASH_OFFSET, len(parts[0].data) + FLASH_OFFSET]
+    seen = set()
+    for at in {*model_at, *(begin + int(k) for begin in model_at
+                            for k in rng.integers(len(new), size=12)), total - 1, total}:
+        memory, left = bytearray(before), at
+        for part in parts:
+            written = min(left, len(part.data))
+            erased = min(-(-written // 4096) * 4096, len(before))
+            memory[:erased] = erased * b"\xff"
+            memory[:written] = part.data[:written]
+            left -= written
+        executed, end = boot(bytes(memory[FLASH_OFFSET:]))
+        seen.add(end)
+        if end == "whole":
+            assert executed in (boot(old)[0], boot(new)[0])
+        elif programs & set(executed):
+            # Only the end is missing.
+            assert executed in (boot(old)[0][:-1], boot(new)[0][:-1])
+    assert seen == {"whole", "empty", "damaged"}
 
 
 def image_of(config: ModelConfig, seed: int) -> bytes:

@@ -5,13 +5,15 @@ from typing import Any
 import pytest
 
 from trilight.boards.icebreaker import Icebreaker
+from trilight.boards.pico_ice import PicoIce
+from trilight.boards.ulx3s import Ulx3s45F
 from trilight.hw.contract.protocol import EVENT, RESPONSE, TOKEN_EVENT, Command, Region, byte_cycles
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.flow.build import Hdl, elaborate, synthesise
 from trilight.hw.support.boards import board_device
 from trilight.sim.board import VirtualBoard
 from trilight.sim.native.compile import NativeBench
-from trilight.sw.host.boot import Speech, flash_image
+from trilight.sw.host.boot import Speech, flash_image, terminal_tables
 from trilight.sw.host.driver import Board
 from trilight.sw.host.frames import Frame, FrameReader
 from trilight.sw.model.image import compile_image
@@ -102,6 +104,40 @@ def test_a_damaged_image_is_not_run(hdl: Hdl, model: Model, seed: int, where: st
         prompt = model.decode([1])
         board.load(model)
         assert board.resident == (where == "end")
+        assert [token.id for token in board.generate(prompt, tokens=TOKENS, seed=seed)] == expected(
+            model, prompt, seed)
+
+
+@pytest.fixture(scope="module", params=[
+    (PicoIce, elaborate), (Ulx3s45F, elaborate),
+    pytest.param((Ulx3s45F, synthesise), marks=pytest.mark.slow)],
+    ids=["pico-ice", "ulx3s", "ulx3s-netlist"])
+def other(request: pytest.FixtureRequest) -> Hdl:
+    """Another board: with other pins, or with an offset, clock and lines of its own."""
+    board, make = request.param
+    made: Hdl = make(board())
+    return made
+
+
+def test_other_boards_boot(other: Hdl, model: Model, seed: int) -> None:
+    """The ULX3S has a terminal, so it says characters, and frames when it is asked in frames."""
+    device = other.board.device_config
+    prompt = model.decode([3, 2, 1])
+    speech = Speech(prompt=[3, 2, 1], tokens=TOKENS, temperature=temperature_to_fixed(0.8),
+                    seed=seed)
+    tables = terminal_tables(model.vocab, speech) if device.terminal else None
+    bench = NativeBench(other, flash=flash_image(
+        compile_image(model, device), device, speech, tables))
+    bench.run(10**6, idle=100 * other.board.clocks_per_bit)
+    said = bench.read()
+    if device.terminal:
+        assert said.decode() == model.decode(expected(model, prompt, seed)).replace("\n", "\r\n")
+    else:
+        events = [TOKEN_EVENT.unpack(frame.payload) for frame in FrameReader().feed(said)[1:]]
+        assert events == list(enumerate(expected(model, prompt, seed), 3))
+    with Board(VirtualBoard(bench)) as board:
+        board.load(model)
+        assert board.resident
         assert [token.id for token in board.generate(prompt, tokens=TOKENS, seed=seed)] == expected(
             model, prompt, seed)
 
