@@ -36,6 +36,7 @@ from .train_options import (
 from .train_progress import train
 from .train_result import TrainingRun, finish
 from .train_resume import CHECKPOINT_NAME, check_paths, refuse_settings, resume_line
+from .train_start import check_start, load_start, start_numbers
 from .train_targets import TARGET_FILES, load_teachers, prepare_targets
 
 __all__ = ["train_command"]
@@ -64,6 +65,10 @@ def train_command(
     context: typer.Context,
     corpus: Annotated[Path, typer.Option(help="Text to learn from, UTF-8.")],
     out: Annotated[Path, typer.Option(help="Model file to write, e.g. mine.safetensors.")],
+    from_: Annotated[Path | None, typer.Option(
+        "--from", metavar="FILE", help="Model file to go on from, in place of random numbers: its "
+                                       "characters and shape. A smaller --hidden or --d-model "
+                                       "prunes the units that matter least first.")] = None,
     board: Annotated[str, typer.Option(
         help="Board whose memory the model is to fill.")] = DEFAULT_BOARD,
     recipe: Annotated[str | None, typer.Option(
@@ -154,6 +159,9 @@ def train_command(
     development: Annotated[bool, typer.Option(
         "--development", help="For choosing between methods: leave the last 10 % of the text "
                               "alone and hold out the last 5 % of what remains.")] = False,
+    drop_repeats: Annotated[bool, typer.Option(
+        "--drop-repeats", help="Leave out of the text to train on the lines of 32 characters or "
+                               "more that it has twice, and those that are held out.")] = False,
     device: Annotated[Accelerator, typer.Option(help="Where to train.")] = Accelerator.AUTO,
     precision: Annotated[Precision, typer.Option(
         help="Arithmetic of matrix products; auto takes the faster.")] = Precision.AUTO,
@@ -192,10 +200,16 @@ def train_command(
         raise TrainingError("--label-weight goes with characters, and without --subwords")
     if held_out_lines and not label_weight:
         raise TrainingError("--held-out-lines needs --label-weight")
+    if from_ and subwords:
+        raise TrainingError("--from goes on with the tokens of its model; leave out --subwords")
+    if drop_repeats and label_weight:
+        raise TrainingError("--drop-repeats is for plain text; of labelled lines those that are "
+                            "held out too are left out anyway")
+    base = load_start(from_, network)
     text = (read_labelled(corpus, max_vocab=chip.max_vocab, held_out=held_out_lines,
-                          development=development) if label_weight else
+                          development=development, like=base) if label_weight else
             read_corpus(corpus, max_vocab=chip.max_vocab, development=development,
-                        subwords=subwords))
+                        subwords=subwords, like=base, drop_repeats=drop_repeats))
     tell_changes(text.changes, corpus.name)
 
     import torch
@@ -222,9 +236,10 @@ def train_command(
     if resume:
         trainer = Trainer.resume(saved, text, distillation=distillation, teachers=names,
                                  device=place)
+        check_start(trainer.options, base)
     else:
-        config = network_shape(network, len(text.vocab), chip, d_model=d_model, layers=layers,
-                               hidden=hidden)
+        config = network_shape(network, len(text.vocab), chip, base, d_model=d_model,
+                               layers=layers, hidden=hidden)
         length = characters or Options.characters
         given = {"learning_rate": learning_rate, "weight_decay": weight_decay, "dropout": dropout,
                  "state_reset": state_reset}
@@ -234,18 +249,20 @@ def train_command(
             network=network.value, seed=seed, ema_decay=ema, optimizer=optimizer.value,
             **chosen_values(network, given, distilled=bool(ensemble), labelled=bool(label_weight)),
             ternary_threshold=ternary_threshold, **step, bf16=bf16, characters=length,
+            start_sha256=base.sha256 if base else "",
             compiled=is_compiled(compile_, length, place,
                                  steady=minutes is None and not label_weight))
         if minutes is not None:
             options = replace(options, characters=characters_in(
                 minutes, config, text, options, device=place))
         trainer = Trainer(config, text, options, distillation=distillation, teachers=names,
-                          device=place)
+                          device=place,
+                          start=start_numbers(base, config, text, options) if base else None)
     if trainer.options.bf16 and not faster:
         console.print("This processor emulates bf16 products, which takes up to a hundred times as "
                       "long; train from scratch with --precision auto.", style="yellow")
     _carry_out(console, TrainingRun(trainer, out, chip, tuple(teachers), synthetic,
-                                    synthetic_writers, soft_targets_top, ensemble, recipe),
+                                    synthetic_writers, soft_targets_top, ensemble, recipe, from_),
                saved, resume_line(context))
 
 

@@ -11,6 +11,7 @@ from trilight.sw.model.model import Model
 from trilight.sw.quality.evaluate import WINDOW_CHARACTERS
 from trilight.sw.reference.continuation import continue_text
 from trilight.sw.train.corpus import Corpus
+from trilight.sw.train.repeats import WINDOW
 from trilight.sw.train.shape import memory_fill
 
 from .train_result import TrainingRun
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from trilight.sw.train.float_file import FloatModel
 
 __all__ = ["announce", "show_float", "show_model"]
+
+_MANY_REPEATS = 0.01
+"""Share of the held-out text that is told of; prose that repeats nothing has far less."""
 
 
 def announce(console: Console, run: TrainingRun) -> None:
@@ -43,6 +47,12 @@ def announce(console: Console, run: TrainingRun) -> None:
         lines.append(f"[bold]teachers[/]: {len(run.ensemble)}, with {run.synthetic:,} synthetic "
                      + unit)
     console.print("\n".join(lines), highlight=False)
+    if corpus.held_out_repeats > _MANY_REPEATS:
+        console.print(
+            f"{corpus.held_out_repeats:.1%} of the held-out text, in windows of {WINDOW} "
+            "characters, is in the text to train on too: what is measured on it will look better "
+            "than on new text. --drop-repeats leaves repeated lines out of the training.",
+            style="yellow", highlight=False)
 
 
 def _prompt(corpus: Corpus) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from trilight.hw.contract.device import Device
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.sw.errors import TrainingError
+from trilight.sw.model.model import Model
 from trilight.sw.quality.evaluate import WINDOW_CHARACTERS
 from trilight.sw.train.corpus import Corpus
 from trilight.sw.train.shape import choose_config
@@ -83,17 +84,21 @@ def torch_device(device: Accelerator) -> str:
     return "cuda" if present and device is not Accelerator.CPU else "cpu"
 
 
-def network_shape(network: NetworkKind, vocab_size: int, chip: Device, *, d_model: int | None,
-                  layers: int | None, hidden: int | None) -> ModelConfig:
+def network_shape(network: NetworkKind, vocab_size: int, chip: Device, base: Model | None = None,
+                  *, d_model: int | None, layers: int | None, hidden: int | None) -> ModelConfig:
     """Return the shape of a network, of which any part may be given.
 
-    A ternary one fills the memory of ``chip``.
+    A ternary one fills the memory of ``chip``, unless it goes on from ``base``.
 
     Raises
     ------
     TrilightError
         ``choose_config`` finds no shape that fits.
     """
+    if base:
+        d_model = d_model or base.config.d_model
+        layers = layers or base.config.n_layers
+        hidden = hidden or base.config.d_hidden
     if network is NetworkKind.TERNARY:
         return choose_config(vocab_size, chip, d_model=d_model, layers=layers, hidden=hidden)
     return ModelConfig(vocab_size=vocab_size, d_model=d_model or _FLOAT_SHAPE["d_model"],

@@ -37,6 +37,7 @@ class TrainingRun:
     soft_targets_top: int | None
     ensemble: "list[FloatModel]"
     recipe: str | None
+    start_file: Path | None
     energy: Mapping[str, Any] = field(default_factory=dict)
     """See ``trilight.sw.train.energy``: of the last sitting, where it was counted."""
 
@@ -101,6 +102,7 @@ def _origin(run: TrainingRun) -> dict[str, Any]:
         "split": corpus.split,
         "train_characters": len(corpus.train),
         "held_out_characters": len(corpus.held_out),
+        "held_out_repeats": corpus.held_out_repeats,
         "command": _reproduce(run),
         "seed": options.seed,
         "steps": trainer.step,
@@ -108,6 +110,8 @@ def _origin(run: TrainingRun) -> dict[str, Any]:
         "training_seconds": round(trainer.seconds),
         **({"training_energy": dict(run.energy)} if run.energy else {}),
         "training_loss_nats_per_char": trainer.loss,
+        **({"start": {"file": run.start_file.name, "sha256": options.start_sha256}}
+           if run.start_file else {}),
         "teachers": [{"sha256": model.sha256, **model.provenance} for model in run.ensemble],
         "torch": torch.__version__,
         "trilight": version("trilight"),
@@ -124,6 +128,7 @@ def _reproduce(run: TrainingRun) -> str:
     trainer = run.trainer
     config, options = trainer.config, trainer.options
     words = ["trilight", "train", "--corpus", trainer.corpus.name, "--out", run.out.name,
+             *(["--from", run.start_file.name] if run.start_file else []),
              *(word for path in run.teacher_files for word in ("--teacher", path.name)),
              *(["--synthetic", run.synthetic, "--synthetic-batch", options.synthetic_batch,
                 "--synthetic-writers", run.writers] if run.synthetic else []),
@@ -135,8 +140,10 @@ def _reproduce(run: TrainingRun) -> str:
              "--learning-rate", f"{options.learning_rate:g}",
              "--weight-decay", f"{options.weight_decay:g}", "--dropout", f"{options.dropout:g}",
              "--ema", f"{options.ema_decay:g}", "--state-reset", f"{options.state_reset:g}",
-             *(["--subwords", len(trainer.corpus.vocab)] if trainer.corpus.tokenizer else []),
+             *(["--subwords", len(trainer.corpus.vocab)]
+               if trainer.corpus.tokenizer and not run.start_file else []),
              *(["--development"] if trainer.corpus.development else []),
+             *(["--drop-repeats"] if trainer.corpus.drops_repeats else []),
              *(["--optimizer", options.optimizer]
                if options.optimizer != Options.optimizer else []),
              *(["--ternary-threshold", f"{options.ternary_threshold:g}"]

@@ -10,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilight.sw.errors import CorpusError
+from trilight.sw.model.model import Model
 from trilight.sw.model.subword import SubwordTokenizer, train_subwords
 from trilight.sw.model.text import read_text
 from trilight.sw.task.lines import SEPARATOR, LabelledLine, label_characters, read_lines
+
+from .repeats import repeated_share, without_repeats
 
 __all__ = ["FEWEST_CHARACTERS", "Corpus", "read_corpus", "read_labelled"]
 
@@ -43,6 +46,10 @@ class Corpus:
     """True if it was divided for choosing between methods; see ``read_corpus``."""
     tokenizer: str = ""
     """``tokenizer.json`` of sub-word tokens; empty if a token is a character."""
+    drops_repeats: bool = False
+    """True if repeated lines are left out of the training part."""
+    held_out_repeats: float = 0.0
+    """Share of the held-out text that is in the training part too; see ``repeated_share``."""
     changes: tuple[str, ...] = ()
     """Differences from the file, a clause each."""
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -67,11 +74,13 @@ class Corpus:
     def split(self) -> str:
         """Split of the text, in words."""
         kind = f", {len(self.vocab):,} sub-words" if self.tokenizer else ""
-        return f"{self.held_out_part} held out, what is before trained on{kind}"
+        return (f"{self.held_out_part} held out, what is before trained on{kind}"
+                f"{', without repeated lines' if self.drops_repeats else ''}")
 
 
-def read_corpus(path: str | os.PathLike[str], *, max_vocab: int,
-                development: bool = False, subwords: int | None = None) -> Corpus:
+def read_corpus(path: str | os.PathLike[str], *, max_vocab: int, development: bool = False,
+                subwords: int | None = None, like: Model | None = None,
+                drop_repeats: bool = False) -> Corpus:
     """Read a UTF-8 text file.
 
     The first 90 % of the characters are trained on, and the rest is held out.
@@ -88,12 +97,18 @@ def read_corpus(path: str | os.PathLike[str], *, max_vocab: int,
     subwords
         Size of a vocabulary of sub-words, learnt from what is trained on; without it tokens are
         characters.
+    like
+        Model whose tokens are taken; those of the text unless given.
+    drop_repeats
+        Leave out of the training part the lines that it has twice, and those that are held out;
+        see ``repeats.without_repeats``. The held-out part stays as it is.
 
     Raises
     ------
     CorpusError
         If the file cannot be read, is not text, is shorter than ``FEWEST_CHARACTERS`` or has more
-        distinct characters than ``max_vocab``, or so few are the sub-words.
+        distinct characters than ``max_vocab``, or so few are the sub-words, or if it has
+        characters that ``like`` does not know.
     ModelError, MissingPackageError
         As in ``trilight.sw.model.subword.train_subwords``.
     """
@@ -107,25 +122,36 @@ def read_corpus(path: str | os.PathLike[str], *, max_vocab: int,
     split = end * 9 // 10
     if development:
         end, split = split, split * 95 // 100
-    parts = text[:split], text[split:end]
+    changes, parts = list(read.changes), (text[:split], text[split:end])
+    if drop_repeats:
+        kept, dropped = without_repeats(parts[0], parts[1].splitlines())
+        changes.append(f"{dropped:,} repeated lines left out, {split - len(kept):,} characters")
+        parts = kept, parts[1]
+        if len(kept) < FEWEST_CHARACTERS:
+            raise CorpusError(f"corpus {path} has {len(kept):,} characters to train on without "
+                              f"its repeats, and {FEWEST_CHARACTERS:,} are the fewest; bring more "
+                              "text, or leave out --drop-repeats")
+    tokenizer = like.tokenizer if like else ""
     if subwords:
         if subwords > max_vocab:
             raise CorpusError(f"the device can hold a vocabulary of {max_vocab:,} tokens, not "
                               f"{subwords:,}; ask for fewer sub-words, or for another --board")
         tokenizer = train_subwords(parts[:1], subwords)
+    if tokenizer:
         encoder = SubwordTokenizer(tokenizer)
         vocab = encoder.vocab
         train, held_out = (np.array(encoder.encode(part), np.int64) for part in parts)
     else:
-        tokenizer, vocab = "", _vocabulary(path, text, max_vocab)
+        vocab = _vocabulary(path, text, max_vocab, like)
         train, held_out = (_encode(part, vocab) for part in parts)
     return Corpus(name=path.name, sha256=read.sha256, vocab=vocab, train=train,
                   held_out=held_out, held_out_text=parts[1], development=development,
-                  tokenizer=tokenizer, changes=read.changes)
+                  tokenizer=tokenizer, drops_repeats=drop_repeats,
+                  held_out_repeats=repeated_share(*parts), changes=tuple(changes))
 
 
 def read_labelled(path: str | os.PathLike[str], *, max_vocab: int, held_out: int | None = None,
-                  development: bool = False) -> Corpus:
+                  development: bool = False, like: Model | None = None) -> Corpus:
     """Read a UTF-8 file of lines ``text TAB label``; the last lines are held out.
 
     Lines to train on whose text is held out too, for the result or for choosing between methods,
@@ -142,11 +168,14 @@ def read_labelled(path: str | os.PathLike[str], *, max_vocab: int, held_out: int
     development
         For choosing between methods: the last lines are left alone, and as many before them are
         held out.
+    like
+        As for ``read_corpus``; characters that stand for labels are among its tokens.
 
     Raises
     ------
     CorpusError
-        The file cannot be read, holds other lines, or too few.
+        The file cannot be read, holds other lines, too few, or characters that ``like`` does not
+        know.
     """
     path = Path(path)
     read = read_lines(path)
@@ -170,7 +199,7 @@ def read_labelled(path: str | os.PathLike[str], *, max_vocab: int, held_out: int
     if len(texts[0]) < FEWEST_CHARACTERS:
         raise CorpusError(f"{path} must have at least {FEWEST_CHARACTERS:,} characters to train "
                           f"on, not {len(texts[0]):,}")
-    vocab = _vocabulary(path, "".join(texts), max_vocab)
+    vocab = _vocabulary(path, "".join(texts), max_vocab, like)
     return Corpus(name=path.name, sha256=read.sha256, vocab=vocab, train=_encode(texts[0], vocab),
                   held_out=_encode(texts[1], vocab), held_out_text=texts[1],
                   development=development, changes=tuple(changes), labels=labels,
@@ -181,9 +210,20 @@ def _joined(lines: Sequence[LabelledLine], character_of: Mapping[str, str]) -> s
     return "".join(f"{line.text}{SEPARATOR}{character_of[line.label]}\n" for line in lines)
 
 
-def _vocabulary(path: Path, text: str, max_vocab: int) -> tuple[str, ...]:
-    """Return the distinct characters of a text, or refuse more than the device can hold."""
+def _vocabulary(path: Path, text: str, max_vocab: int,
+                like: Model | None) -> tuple[str, ...]:
+    """Return the distinct characters of a text, or those of a model.
+
+    More than the device can hold are refused, and others than those of the model.
+    """
     counts = Counter(text)
+    if like is not None:
+        if unknown := sorted(set(counts) - set(like.vocab)):
+            shown = " ".join(f"{c!r} ({counts[c]:,}x)" for c in unknown[:12])
+            raise CorpusError(f"corpus {path} has {len(unknown)} characters that the model of "
+                              f"--from does not know; replace or remove them: "
+                              f"{shown}{' ...' if len(unknown) > 12 else ''}")
+        return like.vocab
     if len(counts) > max_vocab:
         rare = sorted(counts, key=lambda c: (counts[c], c))[:len(counts) - max_vocab]
         shown = " ".join(f"{c!r} ({counts[c]:,}x)" for c in rare[:12])

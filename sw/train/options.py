@@ -43,6 +43,8 @@ class Options:
     """Weight, of labelled lines, of the labels in the loss beside all other characters."""
     bf16: bool = False
     """True if matrix products run in bfloat16 instead of float32."""
+    start_sha256: str = ""
+    """``Model.sha256`` of the model that the training goes on from; empty for random numbers."""
     compiled: bool = False
     """True if the network runs as compiled code."""
 

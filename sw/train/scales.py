@@ -13,10 +13,12 @@ __all__ = [
     "RESIDUAL_GAIN",
     "SCALES",
     "MatrixScale",
+    "head_gain",
     "head_scale",
     "multiplier",
     "norm_step",
     "to_fixed",
+    "weight_of",
 ]
 
 NORM_MEAN = 0.8
@@ -78,11 +80,27 @@ def multiplier(weight: float, scale: MatrixScale, d_model: int) -> int:
     d_model
         Width of the model.
     """
-    step = norm_step(d_model) if scale.input_step is None else scale.input_step
-    return to_fixed(weight * step, NUMBERS.scale_frac + scale.output_frac,
+    return to_fixed(weight * _input_step(scale, d_model), NUMBERS.scale_frac + scale.output_frac,
                     1, 2**NUMBERS.scale_bits - 1)
+
+
+def weight_of(m: int, scale: MatrixScale, d_model: int) -> float:
+    """Return what a trit of +1 stands for in a matrix of a multiplier; ``multiplier`` undone."""
+    return m * 2.0 ** -(NUMBERS.scale_frac + scale.output_frac) / _input_step(scale, d_model)
+
+
+def _input_step(scale: MatrixScale, d_model: int) -> float:
+    return norm_step(d_model) if scale.input_step is None else scale.input_step
+
+
+_HEAD = MatrixScale(None, NUMBERS.logit_frac)
 
 
 def head_scale(gain: float, d_model: int) -> int:
     """Return ``m_head`` for a head whose logits are ``gain / sqrt(d_model)`` per unit of input."""
-    return multiplier(gain / math.sqrt(d_model), MatrixScale(None, NUMBERS.logit_frac), d_model)
+    return multiplier(gain / math.sqrt(d_model), _HEAD, d_model)
+
+
+def head_gain(m: int, d_model: int) -> float:
+    """Return the gain of a head of a multiplier; ``head_scale`` undone."""
+    return weight_of(m, _HEAD, d_model) * math.sqrt(d_model)

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from io import BytesIO
@@ -10,7 +10,9 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -69,6 +71,8 @@ class Trainer:
         Names what the distillation data depend on; a checkpoint goes on with the same only.
     device
         ``"cpu"`` or ``"cuda"``.
+    start
+        Parameters of the network that is begun with, by name; random ones unless given.
 
     Attributes
     ----------
@@ -92,6 +96,7 @@ class Trainer:
         distillation: tuple[DistillationData, DistillationData | None] | None = None,
         teachers: str = "",
         device: str = "cpu",
+        start: Mapping[str, NDArray[np.float32]] | None = None,
     ) -> None:
         if len(corpus.train) <= options.batch_size * options.bptt_length:
             raise TrainingError(
@@ -107,6 +112,9 @@ class Trainer:
         self.device = torch.device(device)
         torch.manual_seed(options.seed)
         self.network = self._network(bf16=options.bf16)
+        if start is not None:
+            self.network.load_state_dict({name: torch.from_numpy(value)
+                                          for name, value in start.items()})
         self.step = 0
         self._loss = torch.tensor(math.nan, dtype=torch.float64, device=self.device)
         self.seconds = 0.0
