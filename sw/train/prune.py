@@ -30,14 +30,14 @@ Scores = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Importance:
-    """How much each unit of a model matters; only the order counts."""
+    """Scores of the units of a model, the higher the more one matters; only the order counts."""
 
     channels: Scores
-    """Of the residual stream, [d]: share of each norm's sum times trits, over all norms."""
+    """Channels of the residual stream, [d]: shares of norms' sums, times trits."""
     state: tuple[Scores, ...]
-    """Of each layer's MLGRU, [d]."""
+    """Channels of each layer's MLGRU, [d]."""
     hidden: tuple[Scores, ...]
-    """Of each layer's GLU, [H]."""
+    """Hidden units of each layer's GLU, [H]."""
 
 
 def importance(model: Model, tokens: Sequence[int] | NDArray[np.int64]) -> Importance:
