@@ -189,6 +189,11 @@ class Network(nn.Module):
         self.head_bias = nn.Parameter(torch.zeros(config.vocab_size))
         self.layers = nn.ModuleList(_Layer(config, i) for i in range(config.n_layers))
 
+    @staticmethod
+    def recurrence(f: Tensor, c: Tensor, before: Tensor) -> Tensor:
+        """Return ``h [T, B, d]`` of ``f`` and ``c [T, B, d]`` and the state ``before [B, d]``."""
+        return torch.ops.trilight.scan(f, c, before)
+
     def start(self, batch_size: int) -> State:
         """Return the state after a reset."""
         shape = (self.config.n_layers, batch_size, self.config.d_model)
@@ -220,7 +225,7 @@ class Network(nn.Module):
             f = f.sigmoid()
             c = functional.silu(_index(self._product(layer, "candidate", q, gain)))
             g = functional.silu(_index(self._product(layer, "gate", q, gain)))
-            h = torch.ops.trilight.scan(f, c, state.h[i])
+            h = self.recurrence(f, c, state.h[i])
             h_after.append(h[-1].detach())
             u = g * h * _MIX_COUNTS
             if masks is not None:

@@ -547,10 +547,40 @@ def test_error_of_a_full_disk_names_the_file(t: SimpleNamespace, text: Path, tmp
 # Speed
 
 
-def test_benchmark_counts_characters_of_a_core(t: SimpleNamespace) -> None:
-    from trilight.sw.train.benchmark import measure
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_benchmark_counts_tokens_of_a_core(t: SimpleNamespace, place: int) -> None:
+    from dataclasses import replace
 
-    result = measure(compiled=False, bf16=False, steps=2)
-    assert result["characters_per_core_s"] > 0
+    from trilight.sw.train.benchmark import FORMS, measure
+
+    result = measure(replace(FORMS[place], compiled=False), bf16=False, steps=2, batch_size=2,
+                     context=16)
+    assert result.tokens_per_core_s > 0
     # A core's own time is never longer than the clock's, but for the grain of both.
-    assert result["characters_per_s"] < 1.2 * result["characters_per_core_s"]
+    assert result.tokens_per_s < 1.5 * result.tokens_per_core_s
+
+
+def test_tensors_kept_for_the_backward_pass(t: SimpleNamespace) -> None:
+    from trilight.sw.train.benchmark import _saved
+
+    weight, x = t.torch.ones(3, 4, requires_grad=True), t.torch.ones(5, 4)
+    with _saved({weight.untyped_storage().data_ptr()}) as storages:
+        # A product keeps its inputs, of which one is a parameter; a square root keeps its result.
+        (x @ weight.T).sqrt().sum()
+    assert sum(storages.values()) == 4 * (5 * 4 + 5 * 3)
+
+
+def test_recurrence_written_out_has_the_same_gradient(t: SimpleNamespace, seed: int) -> None:
+    from trilight.sw.train.benchmark import _written_out
+    from trilight.sw.train.network import Network
+
+    generator = t.torch.Generator().manual_seed(seed)
+    given = [t.torch.rand(shape, generator=generator, dtype=t.torch.float64)
+             for shape in ((9, 2, 7), (9, 2, 7), (2, 7))]
+    gradients = []
+    for recurrence in (_written_out, Network.recurrence):
+        f, c, before = (part.clone().requires_grad_() for part in given)
+        recurrence(f, c, before.detach()).pow(2).sum().backward()
+        gradients.append((f.grad, c.grad))
+    for one, other in zip(*gradients, strict=True):
+        assert t.torch.allclose(one, other)
