@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from trilight.hw.contract.device import Device
-from trilight.hw.contract.errors import BuildError, RegressionError, TimingError
+from trilight.hw.contract.errors import BoardError, BuildError, RegressionError, TimingError
 from trilight.hw.flow.build import (
     DEFAULT_SEEDS,
     BoardDesign,
@@ -35,6 +35,7 @@ from .calibration import calibration_board
 from .families.board import FamilyBoard
 from .guard import Comparison, GuardRecord, check, compare, load_record, number, record
 from .guards import record_path
+from .images import Speech, make_image
 from .programmer import Part, find_programmer
 from .releases import (
     bitstream_path,
@@ -45,8 +46,8 @@ from .releases import (
     release_path,
 )
 
-__all__ = ["BOARD_FIGURES", "RELEASE", "RELEASE_MODULE", "bitstream_for", "build_command",
-           "flash_design", "guard_command"]
+__all__ = ["BOARD_FIGURES", "RELEASE", "RELEASE_MODULE", "bitstream_for", "board_with",
+           "build_command", "flash_design", "guard_command"]
 
 RELEASE = "trilight.release_figures"
 """Entry points group of functions that add figures to a release: each takes a netlist and a
@@ -60,6 +61,9 @@ RELEASE_MODULE = "trilight.release_module"
 """Entry points group of what compiles a release's netlist: takes the same, and returns a compressed
 WebAssembly module."""
 
+TERMINAL_BAUD = 1_000_000
+"""Fastest rate that most serial programs list."""
+
 BoardArgument = Annotated[str, typer.Argument(
     help="Board: " + ", ".join(board_names()) + ".", autocompletion=board_names,
     metavar="BOARD")]
@@ -69,6 +73,10 @@ FrequencyOption = Annotated[float | None, typer.Option(
 BaudOption = Annotated[float | None, typer.Option(
     "--baud", metavar="BAUD", help="Speed of the serial port. Default: the fastest that the clock "
                                      "and the USB bridge can do.")]
+TerminalOption = Annotated[bool, typer.Option(
+    "--terminal", help="A chip that any serial program can talk with, at up to "
+                       f"{TERMINAL_BAUD:,} baud unless --baud says else. Boards with an ECP5 or a "
+                       "GW2A have it anyway; on a UP5K it takes the second sequence's place.")]
 SeedsOption = Annotated[str | None, typer.Option(
     "--seeds", metavar="LIST", help="Seeds of the placement to try, such as 1-5 or 2,7. Default: "
                                     "that of the released bitstream, or "
@@ -83,6 +91,7 @@ def build_command(
     frequency: FrequencyOption = None,
     baud: BaudOption = None,
     seeds: SeedsOption = None,
+    terminal: TerminalOption = False,
     out: Annotated[Path, typer.Option(
         "--out", "-o", metavar="FOLDER", help="Where the results go.")] = Path("build"),
     release: Annotated[bool, typer.Option(
@@ -104,7 +113,10 @@ def build_command(
     """
     console = Console(stderr=True)
     progress = _printer(console)
-    chosen = find_board(board, frequency=frequency, baud=baud)
+    if terminal and (release or wasm):
+        raise BuildError("what is released has the board's own terminal or none; leave out "
+                         "--terminal, or leave out --release and --wasm")
+    chosen = board_with(board, frequency=frequency, baud=baud, terminal=terminal)
     if verilog is not None:
         _replace(verilog, elaborate(chosen, progress).verilog.read_bytes())
         console.print(f"written to {escape(str(verilog))}", style="dim")
@@ -123,12 +135,35 @@ def build_command(
         console.print(f"released in {escape(str(release_path(board)))}", style="dim")
 
 
+def board_with(name: str, *, frequency: float | None, baud: float | None,
+               terminal: bool) -> BoardDesign:
+    """Return the board of this name, with a terminal if that is asked for and it has none.
+
+    Raises
+    ------
+    BoardError
+        There is no such board, or it can not do this.
+    """
+    board = find_board(name, frequency=frequency, baud=baud)
+    if not terminal or board.device_config.terminal:
+        return board
+    if not isinstance(board, FamilyBoard):
+        raise BoardError(f"{name} is of no family whose chip has a terminal; leave out --terminal")
+    if baud is None and board.default_baud is None:
+        baud = min(board.max_baud, TERMINAL_BAUD)
+    return find_board(name, frequency=frequency, baud=baud, device=board.terminal_device)
+
+
 def _board_figures(board: BoardDesign, bitstream: Path) -> dict[str, Any]:
     """Name of a board, the way it is written, and the doings of its chip."""
     figures: dict[str, Any] = {"bitstream_bytes": bitstream.stat().st_size}
     if isinstance(board, FamilyBoard):
-        figures |= {"title": board.title, "family": board.toolchain.name,
+        figures |= {"flashed_bytes": board.flashed_bytes(bitstream.read_bytes()),
+                    "title": board.title, "family": board.toolchain.name,
                     "device": board.device_config.name}
+        if board.flash_slots:
+            figures |= {"configuration_hz": board.configuration_hz, "image_bytes": len(
+                make_image("bundled", board.device_config, Speech()))}
         for entry in entry_points(group=BOARD_FIGURES):
             more: Callable[[Device, float], dict[str, Any]] = entry.load()
             figures |= more(board.device_config, board.clock_hz)

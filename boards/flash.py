@@ -2,15 +2,12 @@
 
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from trilight.hw.contract.device import Device
 from trilight.hw.contract.errors import BoardError, BuildError, TrilightError
 from trilight.hw.contract.protocol import FLASH_OFFSET, FLASH_SLOT_BYTES, FLASH_SLOTS
 from trilight.hw.flow.build import BoardDesign, find_board
@@ -18,35 +15,22 @@ from trilight.hw.support.boards import DEFAULT_BOARD, board_names
 from trilight.hw.support.files import write_whole
 from trilight.hw.support.terminal import Console, visible
 
-from .command import BaudOption, BoardArgument, FrequencyOption, SeedsOption, bitstream_for
+from .command import (
+    BaudOption,
+    BoardArgument,
+    FrequencyOption,
+    SeedsOption,
+    TerminalOption,
+    bitstream_for,
+    board_with,
+)
 from .families.board import FamilyBoard
+from .images import Speech, make_image
 from .programmer import SECTOR_BYTES, Part, Programmer, best_programmer, find_programmer
 
-__all__ = ["IMAGES", "flash_command", "image_parts", "linear_parts"]
-
-IMAGES = "trilight.flash_images"
-"""Entry points group of what makes a flash image of a model: see ``ImageMaker``."""
+__all__ = ["flash_command", "image_parts", "linear_parts"]
 
 ERASED = b"\xff"
-
-
-class ImageMaker(Protocol):
-    """Maker of a flash image.
-
-    ``model`` is a file, or ``None`` for the bundled model; ``say`` a prompt or ``None``. It raises
-    an error that names the boards with room for the model if this device has none.
-    """
-
-    def __call__(self, model: Path | None, device: Device, *, say: str | None, tokens: int,
-                 temperature: float, seed: int) -> bytes: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Speech:
-    say: str | None
-    tokens: int
-    temperature: float
-    seed: int
 
 
 def flash_command(
@@ -56,8 +40,8 @@ def flash_command(
                                                   "if need be.")] = None,
     model: Annotated[str | None, typer.Option(
         "--model", "-m", metavar="FILE", help="Also write this model, which the chip then loads by "
-                                              "itself at power-up; 'bundled' for the bundled "
-                                              "one.")] = None,
+                                              "itself at power-up; 'bundled' for the largest "
+                                              "bundled one that fits.")] = None,
     model_only: Annotated[bool, typer.Option(
         "--model-only", help="Leave the bitstream that is there.")] = False,
     slot: Annotated[int, typer.Option(
@@ -74,6 +58,7 @@ def flash_command(
     frequency: FrequencyOption = None,
     baud: BaudOption = None,
     seeds: SeedsOption = None,
+    terminal: TerminalOption = False,
     save: Annotated[Path | None, typer.Option(
         "--save", metavar="FOLDER", help="Write bitstream and model into files there instead, for "
                                          "another programmer.")] = None,
@@ -104,11 +89,11 @@ def flash_command(
     if model_only and bitstream is not None:
         raise BuildError("--model-only leaves the bitstream that is there; leave out --bitstream")
     console = Console(stderr=True)
-    chosen = find_board(board, frequency=frequency, baud=baud)
+    chosen = board_with(board, frequency=frequency, baud=baud, terminal=terminal)
     if bitstream is not None:
         _check_bitstream(bitstream, chosen)
     image = None if model is None else _image(
-        chosen, model, slot, _Speech(say=say, tokens=tokens, temperature=temperature, seed=seed))
+        chosen, model, slot, Speech(say=say, tokens=tokens, temperature=temperature, seed=seed))
 
     def progress(text: str) -> None:
         console.print(escape(text), style="dim")
@@ -179,14 +164,14 @@ def linear_parts(bitstream: bytes, image: bytes, offset: int) -> list[Part]:
             Part(what="the bitstream and the model", offset=0, data=below + image)]
 
 
-def _image(board: BoardDesign, model: str, slot: int, speech: _Speech) -> bytes:
+def _image(board: BoardDesign, model: str, slot: int, speech: Speech) -> bytes:
     if not isinstance(board, FamilyBoard) or not board.flash_pins:
         raise BuildError(f"the chip of {board.name} does not boot from flash memory; leave out "
                          "--model, and let a host load it")
     if slot >= board.flash_slots:
         raise BuildError(f"the chip of {board.name} boots from the first slot alone, as the board "
                          "has no button that would choose; leave out --slot")
-    image = _make_image(model, board.device_config, speech)
+    image = make_image(model, board.device_config, speech)
     if _offset(board, slot) + len(image) > board.flash_bytes:
         roomy = [other.name for other in _boards_that_boot()
                  if _has_room(other, model, slot, speech)]
@@ -196,15 +181,6 @@ def _image(board: BoardDesign, model: str, slot: int, speech: _Speech) -> bytes:
             + (f"Boards that would hold it: {', '.join(roomy)}" if roomy else
                "No board of those that are installed would hold it"))
     return image
-
-
-def _make_image(model: str, device: Device, speech: _Speech) -> bytes:
-    makers = list(entry_points(group=IMAGES))
-    if not makers:
-        raise BuildError("nothing here makes flash images; install trilight again")
-    make: ImageMaker = makers[0].load()
-    return make(None if model == "bundled" else Path(model), device, say=speech.say,
-                tokens=speech.tokens, temperature=speech.temperature, seed=speech.seed)
 
 
 def _boards_that_boot() -> Iterator[FamilyBoard]:
@@ -217,9 +193,9 @@ def _boards_that_boot() -> Iterator[FamilyBoard]:
             yield board
 
 
-def _has_room(board: FamilyBoard, model: str, slot: int, speech: _Speech) -> bool:
+def _has_room(board: FamilyBoard, model: str, slot: int, speech: Speech) -> bool:
     try:
-        image = _make_image(model, board.device_config, speech)
+        image = make_image(model, board.device_config, speech)
     except TrilightError:
         return False
     return slot < board.flash_slots and _offset(board, slot) + len(image) <= board.flash_bytes

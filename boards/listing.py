@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from trilight.hw.contract.errors import BuildError
+from trilight.hw.contract.protocol import boot_cycles
 from trilight.hw.flow.toolchain import block_rams, logic
 from trilight.hw.support.boards import board_names
 from trilight.hw.support.files import write_whole
@@ -17,12 +18,15 @@ from trilight.hw.support.terminal import Console, visible
 
 from .releases import all_figures, bitstream_path
 
-__all__ = ["boards_command", "build_rows", "columns_that_fit", "markdown", "speed_rows"]
+__all__ = ["boards_command", "build_rows", "columns_that_fit", "markdown", "speed_rows",
+           "start_rows"]
 
 Figures = Mapping[str, Any]
 
 BUILD_HEADINGS = ("board", "FPGA", "clock, MHz", "serial, baud", "logic", "block RAM", "DSP",
                   "allowed clock, MHz, by seed", "flashed")
+START_HEADINGS = ("board", "bitstream in flash, bytes", "configuration, ms",
+                  "model in flash, bytes", "load, ms", "first token, ms")
 SPEED_HEADINGS = ("board", "weights on chip", "model", "its weights", "cycles, one and two",
                   "tokens/s, one and two sequences")
 
@@ -151,6 +155,26 @@ def speed_rows(released: Mapping[str, Figures]) -> list[tuple[str, ...]]:
     return rows
 
 
+def start_rows(released: Mapping[str, Figures]) -> list[tuple[str, ...]]:
+    """Return the times from power-up to a first token of each board that boots.
+
+    The bitstream is read at the rate that the family's file assumes. The load of the bundled model
+    is exact, and so is its first token.
+    """
+    rows: list[tuple[str, ...]] = []
+    for name, figures in released.items():
+        if "image_bytes" not in figures:
+            continue
+        configuration = 8 * figures["flashed_bytes"] / figures["configuration_hz"]
+        load = boot_cycles(figures["image_bytes"], figures["clock_hz"]) / figures["clock_hz"]
+        token = figures["cycles_per_token"] / figures["clock_hz"]
+        rows.append((
+            name, f"{figures['flashed_bytes']:,}", f"{1e3 * configuration:,.0f}",
+            f"{figures['image_bytes']:,}", f"{1e3 * load:,.1f}",
+            f"{1e3 * (configuration + load + token):,.0f}"))
+    return rows
+
+
 def _pair(by_sequences: Mapping[str, float]) -> str:
     return ", ".join(f"{value:,.0f}" for value in by_sequences.values())
 
@@ -158,7 +182,8 @@ def _pair(by_sequences: Mapping[str, float]) -> str:
 def markdown(released: Mapping[str, Figures]) -> str:
     """The tables of ``docs/boards.md``."""
     return "\n\n".join((_markdown_table(BUILD_HEADINGS, build_rows(released)),
-                        _markdown_table(SPEED_HEADINGS, speed_rows(released))))
+                        _markdown_table(SPEED_HEADINGS, speed_rows(released)),
+                        _markdown_table(START_HEADINGS, start_rows(released))))
 
 
 def _markdown_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -24,6 +24,8 @@ _ECP5_DIES = {0x111: "12F or 25F", 0x112: "45F", 0x113: "85F"}
 _GOWIN_IDENTITY = "00000110" + "0" * 24
 """Beginning of the line whose last 32 bits are the identity of the part."""
 _GOWIN_PARTS = {0x81b: "GW2A-18"}
+_GOWIN_DONE = "00001000" + "0" * 24
+"""Last line but for ones, which nothing does."""
 
 
 def ice40_problem(data: bytes, part: str) -> str | None:
@@ -81,4 +83,9 @@ def gowin_problem(data: bytes, part: str) -> str | None:
         return "is no bitstream of a Gowin part as text of zeros and ones (.fs)"
     number = int(identities[0][32:], 2)
     found = _GOWIN_PARTS.get(number, f"a part with the identity {number:#010x}")
-    return None if found == part else f"is a bitstream of {found}, not of the {part}"
+    if found != part:
+        return f"is a bitstream of {found}, not of the {part}"
+    last = next(line for line in reversed(lines) if line.strip("1"))
+    if last != _GOWIN_DONE:
+        return "is cut off: it has the beginning of a bitstream and not its end"
+    return None

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 from amaranth.build import Resource
@@ -201,6 +201,8 @@ class FamilyBoard:
     device: ClassVar[Device]
     max_hz: ClassVar[int]
     max_hz_reason: ClassVar[str]
+    configuration_hz: ClassVar[float]
+    """Rate at which the part reads bits of its bitstream from flash memory, one at a time."""
     reset_seconds: ClassVar[float]
     """Seconds for which memories of the part may not be read after configuration, with a margin."""
 
@@ -311,6 +313,11 @@ class FamilyBoard:
         if self.flash is None:
             return {}
         return {line: f"{self.flash}_0__{line}__io" for line in ("cs", "clk", "copi", "cipo")}
+
+    @property
+    def terminal_device(self) -> Device:
+        """Sizes of a chip with a terminal."""
+        return replace(self.device, terminal=True)
 
     @property
     def flash_slots(self) -> int:

@@ -9,7 +9,7 @@ from amaranth.hdl import Instance, Module, Signal, Value
 
 from trilight.hw.contract.device import Device, WeightMemory
 from trilight.hw.contract.protocol import FLASH_OFFSET
-from trilight.hw.flow.ecp5 import ECP5
+from trilight.hw.flow.ecp5 import CONFIGURATION_MHZ, ECP5
 
 from .bitstreams import ecp5_problem
 from .board import BlockRamBoard, FeedbackPll
@@ -100,6 +100,7 @@ class ECP5Board(BlockRamBoard):
     # Memories are ready when the part wakes; this outlasts the settling of its global reset.
     reset_seconds = 5e-6
     pll_settings = PllSettings
+    configuration_hz = float(CONFIGURATION_MHZ) * 1e6
     flash_holds = True
 
     def __init_subclass__(cls) -> None:

@@ -57,6 +57,8 @@ class GW2ABoard(BlockRamBoard):
     device = GW2A_18
     max_hz = 60_000_000
     max_hz_reason = "as long as no tool signs off more"
+    # Gowin UG290: the rate unless a bitstream sets another.
+    configuration_hz = 2.5e6
     reset_seconds = 5e-6
     pll_settings = PllSettings
 

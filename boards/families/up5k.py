@@ -1,6 +1,6 @@
 """The Lattice iCE40 UltraPlus 5K: a PLL, an oscillator of its own, and weights in SPRAM."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self
 
 from amaranth.hdl import Instance, Module, Signal
@@ -83,6 +83,8 @@ class UP5KBoard(FamilyBoard):
     max_hz_reason = "for the sake of the multipliers"
     # Block RAM of an iCE40 reads as zero for some 3 us after configuration; five times that.
     reset_seconds = 15e-6
+    # Of 7 to 10 MHz, which Lattice's iCE40 data sheet states for the mode that icepack chooses.
+    configuration_hz = 7e6
     ready_made = True
     clock_on_pad: ClassVar[bool] = True
     """True if the oscillator is at the pin that reaches the PLL directly."""
@@ -90,6 +92,11 @@ class UP5KBoard(FamilyBoard):
     @property
     def clock_tolerance(self) -> float:
         return HFOSC_TOLERANCE if self.oscillator is None else 0.0
+
+    @property
+    def terminal_device(self) -> Device:
+        # Its table takes a block RAM, which the second sequence leaves.
+        return replace(super().terminal_device, sequences=1)
 
     def _choose_clock(self, frequency: float) -> Pll | None:
         if self.oscillator is None:

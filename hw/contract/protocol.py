@@ -15,6 +15,7 @@ __all__ = [
     "CRC_BYTES",
     "EVENT",
     "FLASH_GAP",
+    "FLASH_LEAD_BYTES",
     "FLASH_MAX_HZ",
     "FLASH_OFFSET",
     "FLASH_SLOTS",
@@ -46,6 +47,7 @@ __all__ = [
     "RunFlag",
     "Slip",
     "TerminalWord",
+    "boot_cycles",
     "byte_cycles",
     "flash_half_period",
     "status_struct",
@@ -246,6 +248,10 @@ FLASH_SLOTS = 2
 """Slots that a chip can boot from."""
 
 
+FLASH_LEAD_BYTES = 127
+"""Bytes of the flash's pace until its first one: it is woken in the first, and then has time."""
+
+
 class FlashCommand(enum.IntEnum):
     """Commands of a SPI flash memory that a boot uses; every maker's parts share them."""
 
@@ -273,6 +279,11 @@ def flash_half_period(clock_hz: int) -> int:
 def byte_cycles(clock_hz: int) -> int:
     """Cycles of the chip in which its flash memory sends a byte."""
     return 16 * flash_half_period(clock_hz)
+
+
+def boot_cycles(image_bytes: int, clock_hz: int) -> int:
+    """Cycles from reset until a flash image that ends in a STOP has been executed."""
+    return (FLASH_LEAD_BYTES + image_bytes) * byte_cycles(clock_hz) + 26
 
 
 TERMINAL = Region.PROGRAM + (len(Region) - 1) * REGION_WORDS

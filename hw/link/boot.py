@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from trilight.hw.contract.protocol import (
+    FLASH_LEAD_BYTES,
     FLASH_OFFSET,
     FLASH_SLOT_BYTES,
     FlashCommand,
@@ -14,9 +15,9 @@ from trilight.hw.lib.frames import FrameReceiver
 
 __all__ = ["FlashReader", "FlashSignature", "add_verdict"]
 
-WAKE_BYTE, READ_BYTE, DATA_BYTE = 1, 123, 127
-"""Bytes in which the flash is woken, is told to read, and sends its first one. Between the first
-two it has some 40 us; data sheets ask for 3 us (Winbond W25Q128JV) to 20 us (GigaDevice)."""
+WAKE_BYTE, READ_BYTE = 1, FLASH_LEAD_BYTES - 4
+"""Bytes in which the flash is woken and is told to read. Between them it has some 40 us; data
+sheets ask for 3 us (Winbond W25Q128JV) to 20 us (GigaDevice)."""
 
 
 class FlashSignature(wiring.Signature):
@@ -84,7 +85,7 @@ class FlashReader(wiring.Component):
         # Phase of a bit, number of the bit, number of the byte until data come; whether they do.
         phase = Signal(range(2 * self._half))
         bit = Signal(3)
-        number = Signal(range(DATA_BYTE + 1))
+        number = Signal(range(FLASH_LEAD_BYTES + 1))
         reading = Signal()
         count = Cat(phase, bit, number)
         with m.If(self.busy):

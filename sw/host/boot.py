@@ -26,7 +26,7 @@ from trilight.hw.contract.protocol import (
 from trilight.hw.support.boards import board_device, board_names
 from trilight.sw.cli.console import tell_changes
 from trilight.sw.errors import ImageError, ModelDoesNotFitError, PromptError
-from trilight.sw.model.bundled import default_model_path
+from trilight.sw.model.bundled import bundled_model, default_model_path
 from trilight.sw.model.image import Image, Segment, compile_image
 from trilight.sw.model.model import Model
 from trilight.sw.model.text import prompt_for
@@ -122,7 +122,7 @@ def flash_image(image: Image, device: Device, speech: Speech | None = None,
 
 def make_image(model: Path | None, device: Device, *, say: str | None, tokens: int,
                temperature: float, seed: int) -> bytes:
-    """Return the flash image of a model file, or of the bundled model.
+    """Return the flash image of a model file, or of the largest bundled model that fits.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def make_image(model: Path | None, device: Device, *, say: str | None, tokens: i
     ImageError
         The image is longer than a slot.
     """
-    loaded = Model.load(model or default_model_path())
+    loaded = Model.load(model or bundled_model(device) or default_model_path())
     if not 0 < tokens < 1 << 16:
         raise PromptError(f"a board says 1 to 65,535 tokens by itself, not {tokens:,}")
     settings = BootSettings(tokens=tokens, temperature=temperature_to_fixed(temperature))

@@ -31,9 +31,9 @@ def ecp5(identity: int) -> bytes:
 
 
 def gowin(identity: int) -> bytes:
-    """As gowin_pack begins: lines of zeros and ones."""
+    """As gowin_pack begins and ends: lines of zeros and ones."""
     lines = ["1" * 160, "1" * 16, "1010010111000011", f"{6:08b}{0:024b}{identity:032b}",
-             f"{16:08b}{0:056b}"]
+             f"{16:08b}{0:056b}", "01" * 80, f"{8:08b}{0:024b}", "1" * 64, "1" * 16]
     return "\n".join(lines).encode()
 
 
@@ -91,6 +91,8 @@ def test_what_is_no_bitstream(board: Any, data: bytes, tmp_path: Path) -> None:
     (Ulx3s85F, ecp5(0x0362d093), "identity 0x0362d093, which is no ECP5"),
     (Icebreaker, ice40(692)[:-20], "is cut off: .* not its end"),
     (Ulx3s85F, ecp5(0x41113043)[:-9], "is cut off: .* not its end"),
+    (TangNano20k, gowin(0x81b)[:-120], "is cut off: .* not its end"),
+    (TangNano20k, gowin(0x81b).rpartition(b"\n")[0][:-90], "is cut off: .* not its end"),
     (TangNano20k, gowin(0x100481b), "a part with the identity 0x0100481b, not of the GW2A-18"),
 ])
 def test_what_it_is_is_said(board: Any, data: bytes, text: str, tmp_path: Path) -> None:

@@ -24,19 +24,23 @@ from trilight.boards.calibration import CalibrationBoard
 from trilight.boards.command import (
     RELEASE,
     _parse_seeds,
+    board_with,
     build_command,
     flash_design,
 )
 from trilight.boards.echo import Echo
 from trilight.boards.families.up5k import PllSettings
 from trilight.boards.icebreaker import Icebreaker
+from trilight.boards.images import Speech, make_image
 from trilight.hw.flow.build import (
     DEFAULT_SEEDS,
+    BoardDesign,
     Build,
     Netlist,
     build,
     design_sha256,
     elaborate,
+    find_board,
     pin_ports,
     synthesise,
 )
@@ -80,6 +84,21 @@ def test_what_the_part_can_not_make(parameters: dict[str, Any], message: str) ->
     with pytest.raises(BoardError) as caught:
         Icebreaker(**parameters)
     assert message in str(caught.value)
+
+
+def test_a_terminal_takes_the_place_of_a_sequence() -> None:
+    def made(name: str, baud: float | None = None) -> BoardDesign:
+        return board_with(name, frequency=None, baud=baud, terminal=True)
+
+    board = made("icebreaker")
+    assert board.device_config == replace(DEVICE, terminal=True, sequences=1)
+    assert board.baud == 1e6
+    assert made("icebreaker", 115_200).baud == pytest.approx(115_200, rel=0.01)
+    assert made("icesugar").baud == find_board("icesugar").baud
+    # What has one anyway stays as it is.
+    assert made("ulx3s-45f").device_config == find_board("ulx3s-45f").device_config
+    with pytest.raises(BuildError, match="leave out --terminal, or leave out --release"):
+        build_command("icebreaker", terminal=True, release=True)
 
 
 def test_serial_speed_divides_the_clock() -> None:
@@ -242,8 +261,10 @@ def test_build_command_writes_results_and_release(
     assert (out / "trilight-icebreaker.v").read_text() == built.netlist.verilog.read_text()
     figures = json.loads((out / "trilight-icebreaker.json").read_text())
     assert figures == built.figures | {
-        "bitstream_bytes": built.bitstream.stat().st_size, "title": "1BitSquared iCEBreaker",
-        "family": "ice40", "device": DEVICE.name}
+        "bitstream_bytes": built.bitstream.stat().st_size,
+        "flashed_bytes": built.bitstream.stat().st_size, "title": "1BitSquared iCEBreaker",
+        "family": "ice40", "device": DEVICE.name, "configuration_hz": 7e6,
+        "image_bytes": len(make_image("bundled", DEVICE, Speech()))}
     assert lzma.decompress((tmp_path / "icebreaker.xz").read_bytes()) == (
         built.bitstream.read_bytes())
     assert json.loads((tmp_path / "icebreaker.json").read_text()) == {

@@ -234,7 +234,7 @@ def test_options_that_do_not_go_together(options: dict[str, Any], sentence: str)
 
 
 RAW_BITSTREAMS = {"ice40": BITSTREAM, "ecp5": bytes.fromhex("ffffbdb3e2000000"),
-                  "gowin": f"{'1' * 16}\n{6:08b}{0:024b}{0x81b:032b}\n".encode()}
+                  "gowin": f"{'1' * 16}\n{6:08b}{0:024b}{0x81b:032b}\n{8:08b}{0:024b}\n".encode()}
 
 
 def bitstream_of(board: FamilyBoard, folder: Path) -> Path:

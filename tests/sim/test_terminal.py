@@ -8,7 +8,6 @@ import pytest
 from trilight.boards.icebreaker import Icebreaker
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.flow.build import Hdl, elaborate, synthesise
-from trilight.hw.support.boards import board_device
 from trilight.sim.board import VirtualBoard
 from trilight.sim.native.compile import NativeBench
 from trilight.sw.host.boot import BootSettings, Speech, flash_image, terminal_tables
@@ -18,8 +17,7 @@ from trilight.sw.model.model import Model
 from trilight.sw.reference.continuation import continue_text
 from trilight.sw.reference.sampler import temperature_to_fixed
 
-DEVICE = replace(board_device(), terminal=True)
-
+DEVICE = Icebreaker().terminal_device
 
 TOKENS = 9
 VOCAB = tuple("\n abcdefghijklmn>")
