@@ -25,6 +25,8 @@ from trilight.hw.contract.errors import BoardError
 from trilight.hw.contract.protocol import FLASH_OFFSET, FLASH_SLOTS
 from trilight.hw.flow.toolchain import Toolchain
 
+from .clock_stop import ClockStop
+
 __all__ = ["BAUD_TOLERANCE", "MIN_CLOCKS_PER_BIT", "BlockRamBoard", "FamilyBoard", "FeedbackPll",
            "Oscillator", "Pll"]
 
@@ -264,8 +266,12 @@ class FamilyBoard:
         """Say why a file is none for this board's part, after its name; ``None`` if it may."""
         raise AssertionError(f"the family of {self.name} has no bitstreams")
 
-    def make_clock(self, m: Module, platform: Any, clock: Signal, locked: Signal) -> None:
-        """Drive ``clock``, and ``locked`` once it is steady."""
+    def make_clock(self, m: Module, platform: Any, clock: Signal, locked: Signal,
+                   ) -> ClockStop | None:
+        """Drive ``clock``, and ``locked`` once it is steady.
+
+        Return what stops it, whose ``line`` and ``busy`` are left to drive, if something does.
+        """
         raise AssertionError(f"the family of {self.name} makes no clock")
 
     def connect_outside(self, m: Module, platform: Any, pins: Any) -> None:
@@ -391,7 +397,7 @@ class _Top(Elaboratable):
 
         clock = Signal()
         locked = Signal()
-        board.make_clock(m, platform, clock, locked)
+        stop = board.make_clock(m, platform, clock, locked)
 
         m.domains += [ClockDomain("sync"), ClockDomain("por", reset_less=True, local=True)]
         m.d.comb += [ClockSignal("sync").eq(clock), ClockSignal("por").eq(clock)]
@@ -418,6 +424,13 @@ class _Top(Elaboratable):
             trace_running.eq(chip.running),
             trace_checking.eq(chip.checking),
         ]
+        if stop is not None:
+            trace_stopped = Signal(attrs={"keep": 1})
+            m.d.comb += [
+                stop.line.eq(rx.i),
+                stop.busy.eq(self._busy()),
+                trace_stopped.eq(stop.stopped),
+            ]
         levels: dict[str, Value] = {name: Const(level) for name, level in board.held.items()}
         levels |= {name: chip.running for name in (board.led, board.busy) if name is not None}
         # An echo in the chip's place has no such pins.
@@ -435,6 +448,12 @@ class _Top(Elaboratable):
                     io.Direction.Output, platform.request(name, dir="-"))
                 pins.d.comb += pin.o.eq(level)
         return m
+
+    def _busy(self) -> Value:
+        """Something is done by the chip, or will be without a word from the host."""
+        chip = self._chip
+        busy: Value = chip.running | chip.checking | ~chip.tx
+        return busy | chip.flash.cs if "flash" in chip.signature.members else busy
 
     def _add_flash(self, m: Module, platform: Any) -> None:
         """Add the pins of the flash memory, and the button that chooses a slot."""

@@ -8,10 +8,12 @@ from amaranth.lib import io
 
 from trilight.hw.contract.device import Device
 from trilight.hw.contract.errors import BoardError
+from trilight.hw.contract.protocol import REST_SECONDS
 from trilight.hw.flow.ice40 import ICE40
 
 from .bitstreams import ice40_problem
 from .board import FamilyBoard, Pll
+from .clock_stop import ClockStop
 from .devices import UP5K
 
 __all__ = ["HFOSC_TOLERANCE", "PllSettings", "UP5KBoard"]
@@ -22,6 +24,11 @@ HFOSC_HZ = {48_000_000: "0b00", 24_000_000: "0b01", 12_000_000: "0b10", 6_000_00
 HFOSC_TOLERANCE = 0.10
 """Tolerance of the internal oscillator, commercial grade: Lattice FPGA-DS-02008, table of the
 high-frequency oscillator."""
+
+
+LOCK_SECONDS = 100e-6
+"""Time from the start of a PLL to its lock, at most 50 us (Lattice FPGA-DS-02008, timing of the
+sysCLOCK PLL), with a margin."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,10 @@ class UP5KBoard(FamilyBoard):
     ready_made = True
     clock_on_pad: ClassVar[bool] = True
     """True if the oscillator is at the pin that reaches the PLL directly."""
+    idle_stop: ClassVar[bool] = False
+    """True if the chip's clock, and the PLL that makes it, stop while nothing runs."""
+    rest_seconds: ClassVar[float] = REST_SECONDS
+    """Time without anything to do after which they stop, at least."""
 
     @property
     def clock_tolerance(self) -> float:
@@ -110,6 +121,12 @@ class UP5KBoard(FamilyBoard):
         return PllSettings.choose(self.oscillator.hz, frequency)
 
     def _check_capacity(self, device: Device) -> None:
+        if self.idle_stop and self.oscillator is None:
+            raise BoardError(f"the clock of {self.name} comes from the internal oscillator, which "
+                             "can not be stopped; leave out idle_stop")
+        if self.idle_stop and device.terminal:
+            raise BoardError("a chip whose clock stops does not hear the first character that is "
+                             "typed; leave out the terminal or idle_stop")
         # More than the protocol's address space or the part has room for.
         for field in fields(Device):
             if field.name in ("name", "weight_memory", "outside", "terminal"):
@@ -125,7 +142,22 @@ class UP5KBoard(FamilyBoard):
     def bitstream_problem(self, data: bytes) -> str | None:
         return ice40_problem(data, "iCE40 UP5K")
 
-    def make_clock(self, m: Module, platform: Any, clock: Signal, locked: Signal) -> None:
+    def make_clock(self, m: Module, platform: Any, clock: Signal, locked: Signal,
+                   ) -> ClockStop | None:
+        if not self.idle_stop:
+            self._make_source(m, platform, clock, locked)
+            return None
+        m.submodules.clock_stop = stop = ClockStop(
+            clock_hz=self.clock_hz, rest_seconds=self.rest_seconds,
+            start_seconds=LOCK_SECONDS, buffer=lambda signal, net: Instance(
+                "SB_GB", i_USER_SIGNAL_TO_GLOBAL_BUFFER=signal, o_GLOBAL_BUFFER_OUTPUT=net))
+        self._make_source(m, platform, stop.source, locked, stop.stopped)
+        m.d.comb += [stop.locked.eq(locked), clock.eq(stop.clock)]
+        return stop
+
+    def _make_source(self, m: Module, platform: Any, clock: Signal, locked: Signal,
+                     stopped: Signal | None = None) -> None:
+        """Drive ``clock`` from where the chip's frequency comes from, but while ``stopped``."""
         if self.oscillator is None:
             m.submodules.oscillator = Instance(
                 "SB_HFOSC", p_CLKHF_DIV=HFOSC_HZ[self.clock_hz],
@@ -143,10 +175,20 @@ class UP5KBoard(FamilyBoard):
         else:
             m.submodules.clock_buffer = buffer = io.Buffer(io.Direction.Input, pin)
             reference = {"i_REFERENCECLK": buffer.i}
+        kind = "PAD" if self.clock_on_pad else "CORE"
+        options: dict[str, str | int] = {"p_PLLOUT_SELECT": "GENCLK"}
+        outputs = {"o_PLLOUTGLOBAL": clock}
+        if stopped is not None:
+            # That with two outputs: nextpnr leaves the latch out of the other. The gate is made of
+            # logic, which no global net reaches.
+            kind = f"2F_{kind}"
+            options = {"p_PLLOUT_SELECT_PORTA": "GENCLK", "p_ENABLE_ICEGATE_PORTA": 1,
+                       "p_ENABLE_ICEGATE_PORTB": 1}
+            outputs = {"o_PLLOUTCOREA": clock, "i_LATCHINPUTVALUE": stopped}
         m.submodules.pll = Instance(
-            "SB_PLL40_PAD" if self.clock_on_pad else "SB_PLL40_CORE",
+            f"SB_PLL40_{kind}",
             p_FEEDBACK_PATH="SIMPLE",
-            p_PLLOUT_SELECT="GENCLK",
+            **options,
             p_DIVR=self.pll.divr,
             p_DIVF=self.pll.divf,
             p_DIVQ=self.pll.divq,
@@ -154,6 +196,6 @@ class UP5KBoard(FamilyBoard):
             i_RESETB=1,
             i_BYPASS=0,
             **reference,
-            o_PLLOUTGLOBAL=clock,
+            **outputs,
             o_LOCK=locked,
         )

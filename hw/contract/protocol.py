@@ -33,7 +33,9 @@ __all__ = [
     "REGION_BITS",
     "REGION_WORDS",
     "RESPONSE",
+    "REST_SECONDS",
     "RUN",
+    "START_SECONDS",
     "TERMINAL",
     "TERMINAL_NO_TOKEN",
     "TERMINAL_WORDS",
@@ -113,6 +115,13 @@ TOKEN_EVENT = struct.Struct("<HH")
 
 RESPONSE = 0x80
 """Bit 7 of a response's command byte; its payload begins with a ``Result`` byte."""
+
+
+REST_SECONDS = 10e-3
+"""Time without anything to do after which a device may stop its clock, at least."""
+
+START_SECONDS = 0.5e-3
+"""Time from the first bit that such a device is sent to the first byte that it hears, at most."""
 
 
 class Result(enum.IntEnum):

@@ -314,6 +314,33 @@ module SB_PLL40_PAD (
   assign SDO = 1'b0;
 endmodule
 
+// The same with a latch: while LATCHINPUTVALUE is high the outputs stand still and the PLL rests,
+// and then it takes LOCK_CYCLES until it is locked again.
+module SB_PLL40_2F_PAD (
+  input PACKAGEPIN, output PLLOUTCOREA, PLLOUTCOREB, PLLOUTGLOBALA, PLLOUTGLOBALB,
+  input EXTFEEDBACK, input [7:0] DYNAMICDELAY, output LOCK,
+  input BYPASS, RESETB, LATCHINPUTVALUE, output SDO,
+  input SDI, SCLK
+);
+  parameter FEEDBACK_PATH = "SIMPLE";
+  parameter PLLOUT_SELECT_PORTA = "GENCLK", PLLOUT_SELECT_PORTB = "GENCLK";
+  parameter ENABLE_ICEGATE_PORTA = 1'b0, ENABLE_ICEGATE_PORTB = 1'b0;
+  parameter DIVR = 4'b0000, DIVF = 7'b0000000, DIVQ = 3'b000, FILTER_RANGE = 3'b000;
+  localparam LOCK_CYCLES = 2400;  // 50 us at 48 MHz
+
+  wire resting = LATCHINPUTVALUE & ENABLE_ICEGATE_PORTA & ENABLE_ICEGATE_PORTB;
+  reg [11:0] unlocked = LOCK_CYCLES;
+  always @(posedge PACKAGEPIN)
+    if (resting) unlocked <= LOCK_CYCLES;
+    else if (unlocked != 0) unlocked <= unlocked - 1;
+  assign PLLOUTCOREA = PACKAGEPIN & ~(LATCHINPUTVALUE & ENABLE_ICEGATE_PORTA);
+  assign PLLOUTCOREB = PACKAGEPIN & ~(LATCHINPUTVALUE & ENABLE_ICEGATE_PORTB);
+  assign PLLOUTGLOBALA = PLLOUTCOREA;
+  assign PLLOUTGLOBALB = PLLOUTCOREB;
+  assign LOCK = RESETB & unlocked == 0;
+  assign SDO = 1'b0;
+endmodule
+
 // The simulated clock is the oscillator's output, whatever its divider; `bench` is what
 // `trilight.sim.native.compile` wraps a design in.
 module SB_HFOSC (input CLKHFPU, CLKHFEN, output CLKHF);

@@ -19,6 +19,7 @@ from trilight.sw.errors import PowerError
 from trilight.sw.model.bundled import bundled_model, default_model_path
 from trilight.sw.model.model import Model
 from trilight.sw.power import (
+    STOPPED,
     Activity,
     Breakdown,
     CoefficientSet,
@@ -206,13 +207,35 @@ def _power(console: Console, board: BoardDesign, counted: Mapping[str, Any],
         ratio = ratio_interval(estimates[-1], estimates[0]).scaled(clocks[0] / clocks[-1])
         console.print(f"Energy per token, last row over first: {ratio.p50:.3f} "
                       f"({ratio.p05:.3f} to {ratio.p95:.3f}), with common draws.")
+    idle = _idle(console, board, counted, clocks[-1], voltage, temperature, coefficients)
     _print_energy(console, points[-1])
     return {"source": source, "cycles_per_token": cycles, "breakdown": breakdown.to_dict(),
+            "idle_mw": idle,
             "coefficients": {"id": coefficients.id, "sha256": coefficients.sha256,
                              "calibration": coefficients.calibration}, "points": points,
             "curve": clock_curve(breakdown, windows, voltage_v=voltage,
                                  temperature_c=temperature, coefficients=coefficients)
             if has_pll else []}
+
+
+def _idle(console: Console, board: BoardDesign, counted: Mapping[str, Any], hz: float,
+          voltage: float | None, temperature: float | None, coefficients: CoefficientSet,
+          ) -> dict[str, Any]:
+    """Power while nothing runs, with the clock and, where a board can stop it, without it."""
+    needs_pll = PLL in coefficients.coefficients and hz != board.oscillator_hz
+    states = {"clocked": (Activity.from_dict(counted["idle"]), hz, needs_pll)}
+    if hasattr(board, "idle_stop"):
+        states["clock stopped"] = (STOPPED, board.oscillator_hz, False)
+        if needs_pll:
+            states["clock stopped, if the PLL ran on"] = (STOPPED, hz, True)
+    powers = {name: asdict(estimate_power(
+        activity, clock, voltage_v=voltage, temperature_c=temperature, pll=pll,
+        coefficients=coefficients).power_mw) for name, (activity, clock, pll) in states.items()}
+    table = Table(f"while nothing runs, {hz / 1e6:g} MHz", "mW", box=None)
+    for name, power in powers.items():
+        table.add_row(name, f"{_number(power['p50'])} ({_span(power)})")
+    console.print(table)
+    return powers
 
 
 def _number(value: float) -> str:

@@ -4,6 +4,7 @@ A request is repeated until it is answered, so it must be one that may be execut
 protocol makes RUN such a one by its sequence number. Every wait is bounded.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from trilight.hw.contract.protocol import (
     ADDRESS,
     EVENT,
     RESPONSE,
+    REST_SECONDS,
     TOKEN_EVENT,
     Command,
     Result,
@@ -29,6 +31,10 @@ TIMEOUT_S = 0.25
 """Silence after which a request is repeated: 16 ms of USB latency and a frame take a tenth."""
 
 ATTEMPTS = 12
+
+WAKE_AFTER_S = REST_SECONDS / 2
+"""Silence of the host after which the device may rest when the next frame arrives, with a margin
+for bytes that took longer than those after them."""
 
 WINDOWS = {Command.WRITE: 4}
 """Requests on their way at once, so that the link stays full while responses travel.
@@ -133,6 +139,7 @@ class Link:
         self._order = 0
         self._last_run = 0
         self._last_runs: deque[int] = deque(maxlen=2)
+        self._wrote = -math.inf
 
     @property
     def damaged(self) -> int:
@@ -239,6 +246,9 @@ class Link:
         sent.attempts += 1
         self._order += 1
         sent.order = self._order
+        if self.transport.now() - self._wrote > WAKE_AFTER_S:
+            self.transport.wake()
+        self._wrote = self.transport.now()
         self.transport.write(
             encode_frame(Frame(sequence, sent.request.command, sent.request.payload)))
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+from trilight.hw.contract.protocol import START_SECONDS, Slip
 from trilight.hw.support.extras import pip_install
 from trilight.sw.errors import LinkError, MissingPackageError, PortBusyError, UnpluggedError
 
@@ -130,6 +131,15 @@ class Transport(abc.ABC):
         """
         raise LinkError(f"the memory of {self.name} cannot be written from outside")
 
+    def wake(self) -> None:  # noqa: B027 - most have nothing to wake
+        """Start a device that may have stopped its clock, before it is sent a frame.
+
+        Raises
+        ------
+        LinkError
+            The bytes cannot be sent.
+        """
+
     @abc.abstractmethod
     def write(self, data: bytes) -> None:
         """Send all of ``data``.
@@ -220,6 +230,11 @@ class SerialTransport(Transport):
                             "unplug the board, plug it in and try again") from error
         except PORT_ERRORS as error:
             raise self._unplugged(error) from error
+
+    def wake(self) -> None:
+        # A delimiter, which one that runs takes for an empty frame.
+        self.write(bytes([Slip.END]))
+        time.sleep(START_SECONDS)
 
     def read(self, timeout_s: float) -> bytes:
         deadline = time.monotonic() + timeout_s

@@ -7,7 +7,7 @@ one's own can replace the published coefficients (``fit``). The boundary is the 
 VCCPLL: I/O banks, flash, USB bridge, LEDs and regulator losses are outside. See ``docs/power.md``.
 """
 
-from .activity import COUNTED, EVENTS, Activity
+from .activity import COUNTED, EVENTS, STOPPED, Activity
 from .coefficients import TERMS, Coefficient, CoefficientSet, families, load_coefficients
 from .estimate import BOUNDARY, Interval, PowerEstimate, estimate_power, ratio_interval
 from .parts import Breakdown, StageCounts, energy_by_part
@@ -16,6 +16,7 @@ __all__ = [
     "BOUNDARY",
     "COUNTED",
     "EVENTS",
+    "STOPPED",
     "TERMS",
     "Activity",
     "Breakdown",

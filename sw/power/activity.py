@@ -7,7 +7,7 @@ from typing import Any
 from trilight.sw.errors import PowerError
 from trilight.sw.records import read_record
 
-__all__ = ["COUNTED", "EVENTS", "Activity"]
+__all__ = ["COUNTED", "EVENTS", "STOPPED", "Activity"]
 
 MAX_EVENTS = 1e9
 """Maximum of events in a cycle: more than any chip has nets."""
@@ -74,3 +74,8 @@ EVENTS = tuple(f.name for f in fields(Activity) if f.name not in {"cycles", "cou
 
 COUNTED = tuple(name for name in EVENTS if name not in {"clock_nets", "ff_clocked"})
 """Events that happen somewhere in the design, rather than in each cycle."""
+
+STOPPED = Activity(clock_nets=0, ff_clocked=0, net_transitions=2, ebr_accesses=0,
+                   spram_accesses=0, dsp_ops=0, io_edges=0, cycles=1)
+"""Activity of a chip whose clock is stopped, in a cycle of its source: nothing but the source's own
+net, up and down, moves."""

@@ -5,7 +5,14 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from trilight.hw.contract.protocol import EVENT, RESPONSE, TOKEN_EVENT, Command, Result
+from trilight.hw.contract.protocol import (
+    EVENT,
+    RESPONSE,
+    REST_SECONDS,
+    TOKEN_EVENT,
+    Command,
+    Result,
+)
 from trilight.sw.errors import DeviceError
 from trilight.sw.host.frames import Frame, FrameReader, encode_frame
 from trilight.sw.host.link import TIMEOUT_S, Link, Request, Response, TokenEvent
@@ -118,3 +125,29 @@ def test_answers_to_forgotten_runs_are_strays() -> None:
 def test_a_refusal_says_what_was_refused_and_why(result: int, text: str) -> None:
     with pytest.raises(DeviceError, match=text):
         Response(Request(Command.RUN, b"\1\2"), result, b"").check()
+
+
+def test_a_device_is_woken_after_silence() -> None:
+    class Sleepy(Script):
+        woken = 0
+
+        def wake(self) -> None:
+            assert self.now() - self.last > REST_SECONDS / 2
+            self.woken += 1
+
+        last = -1.0
+
+        def write(self, data: bytes) -> None:
+            self.last = self.now()
+            super().write(data)
+
+    transport = Sleepy()
+    link = Link(transport)
+    link.exchange([Request(Command.STATUS)] * 3)
+    assert transport.woken == 1
+    transport.time += REST_SECONDS / 4
+    link.request(Request(Command.STATUS))
+    assert transport.woken == 1
+    transport.time += REST_SECONDS
+    link.request(Request(Command.STATUS))
+    assert transport.woken == 2
