@@ -117,8 +117,9 @@ RESPONSE = 0x80
 """Bit 7 of a response's command byte; its payload begins with a ``Result`` byte."""
 
 
-REST_SECONDS = 10e-3
-"""Time without anything to do after which a device may stop its clock, at least."""
+REST_SECONDS = 0.5
+"""Time without anything to do after which a device may stop its clock, at least: longer than hosts
+wait before they repeat what was lost while it started."""
 
 START_SECONDS = 0.5e-3
 """Time from the first bit that such a device is sent to the first byte that it hears, at most."""

@@ -8,6 +8,7 @@ from trilight.boards.icebreaker import Icebreaker
 from trilight.boards.upduino3 import Upduino3
 from trilight.hw.contract.errors import BoardError
 from trilight.hw.contract.protocol import (
+    REST_SECONDS,
     RUN,
     START_SECONDS,
     WORD_BYTES,
@@ -33,12 +34,15 @@ TOKENS = 4
 PROMPT = [1, 2, 3]
 CHUNK = 2000
 
+FASTER = 100
+"""Factor by which timeouts are shorter than a board's."""
+
 
 class Stopping(Icebreaker):
-    """Stops after a time so short that a test can wait for it, but longer than a start."""
+    """Stops after a time that is as short as the driver's timeouts are here."""
 
     idle_stop = True
-    rest_seconds = 2 * START_SECONDS
+    rest_seconds = REST_SECONDS / FASTER
 
 
 REST_CYCLES = 2 * round(Stopping.rest_seconds * Stopping.default_hz)
@@ -53,8 +57,7 @@ class Cycles(Transport):
         Whether it does what a serial port does after a silence.
     """
 
-    cycles_per_s = Stopping.default_hz / 100
-    """Timeouts a hundred times as short as a board's."""
+    cycles_per_s = Stopping.default_hz / FASTER
 
     def __init__(self, bench: Bench, *, wakes: bool) -> None:
         self.bench = bench
@@ -140,7 +143,7 @@ def test_stops_between_tokens(transport: Cycles, model: Model, seed: int) -> Non
             link.request(Request(Command.RUN, RUN.pack(
                 flags, 0, feeds, 1, temperature, seed))).check()
             flags, feeds = RunFlag(0), 1
-            transport.run(REST_CYCLES // 2)
+            transport.run(100_000)
             link.listen(0.001)
         assert transport.stops == TOKENS
         assert [event.token for event in link.events] == continue_text(
