@@ -286,6 +286,7 @@ class CalibrationBoard:
         # Metered at the clock that it has, whatever that is.
         self.clock_tolerance = 0.0
         self.oscillator_hz = PIN_HZ
+        self.can_stop_clock = False
         self.clock_pin = "" if hfosc else "clk12_0__io"
         # A simulated receive pin rests at 1, as does the button, which is 0 while held down.
         self.rx_pin = "button_0__io" if self.chosen.button else ""

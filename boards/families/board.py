@@ -301,6 +301,11 @@ class FamilyBoard:
         return self.clock_hz if self.oscillator is None else self.oscillator.hz
 
     @property
+    def can_stop_clock(self) -> bool:
+        """True if a build of the board may stop its clock while nothing runs."""
+        return False
+
+    @property
     def clock_pin(self) -> str:
         """Port of the design that takes the clock; empty for the part's own oscillator."""
         return "" if self.oscillator is None else f"{self.oscillator.resource}_0__io"

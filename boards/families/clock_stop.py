@@ -3,7 +3,16 @@
 import math
 from collections.abc import Callable
 
-from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Module, ResetSignal, Signal, Value
+from amaranth.hdl import (
+    ClockDomain,
+    ClockSignal,
+    Elaboratable,
+    Instance,
+    Module,
+    ResetSignal,
+    Signal,
+    Value,
+)
 from amaranth.lib.cdc import FFSynchronizer
 
 __all__ = ["ClockStop"]
@@ -49,7 +58,7 @@ class ClockStop(Elaboratable):
     """
 
     def __init__(self, *, clock_hz: float, rest_seconds: float, start_seconds: float,
-                 buffer: Callable[[Value, Signal], Elaboratable]) -> None:
+                 buffer: Callable[[Value, Signal], Elaboratable | Instance]) -> None:
         self._rest_bits = math.ceil(math.log2(rest_seconds * clock_hz))
         self._start_bits = math.ceil(math.log2(start_seconds * clock_hz))
         self._buffer = buffer

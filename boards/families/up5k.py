@@ -101,6 +101,10 @@ class UP5KBoard(FamilyBoard):
     """Time without anything to do after which they stop, at least."""
 
     @property
+    def can_stop_clock(self) -> bool:
+        return self.oscillator is not None
+
+    @property
     def clock_tolerance(self) -> float:
         return HFOSC_TOLERANCE if self.oscillator is None else 0.0
 
@@ -121,7 +125,7 @@ class UP5KBoard(FamilyBoard):
         return PllSettings.choose(self.oscillator.hz, frequency)
 
     def _check_capacity(self, device: Device) -> None:
-        if self.idle_stop and self.oscillator is None:
+        if self.idle_stop and not self.can_stop_clock:
             raise BoardError(f"the clock of {self.name} comes from the internal oscillator, which "
                              "can not be stopped; leave out idle_stop")
         if self.idle_stop and device.terminal:

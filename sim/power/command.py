@@ -224,7 +224,7 @@ def _idle(console: Console, board: BoardDesign, counted: Mapping[str, Any], hz: 
     """Power while nothing runs, with the clock and, where a board can stop it, without it."""
     needs_pll = PLL in coefficients.coefficients and hz != board.oscillator_hz
     states = {"clocked": (Activity.from_dict(counted["idle"]), hz, needs_pll)}
-    if hasattr(board, "idle_stop"):
+    if board.can_stop_clock:
         states["clock stopped"] = (STOPPED, board.oscillator_hz, False)
         if needs_pll:
             states["clock stopped, if the PLL ran on"] = (STOPPED, hz, True)

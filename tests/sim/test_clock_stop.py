@@ -18,7 +18,7 @@ from trilight.hw.contract.protocol import (
     Slip,
 )
 from trilight.hw.contract.shapes import ModelConfig
-from trilight.hw.flow.build import elaborate
+from trilight.hw.flow.build import Hdl, elaborate
 from trilight.hw.support.boards import board_device
 from trilight.sim.native.bench import Bench
 from trilight.sim.native.compile import NativeBench
@@ -109,9 +109,14 @@ def model(seed: int) -> Model:
     return Model.random(ModelConfig(vocab_size=24, d_model=40, n_layers=1, d_hidden=40), seed)
 
 
+@pytest.fixture(scope="module")
+def design() -> Hdl:
+    return elaborate(Stopping())
+
+
 @pytest.fixture(params=[True, False], ids=["woken", "unaware"])
-def transport(request: pytest.FixtureRequest) -> Cycles:
-    return Cycles(NativeBench(elaborate(Stopping())), wakes=request.param)
+def transport(design: Hdl, request: pytest.FixtureRequest) -> Cycles:
+    return Cycles(NativeBench(design), wakes=request.param)
 
 
 def test_tokens_after_stops(transport: Cycles, model: Model, seed: int) -> None:
