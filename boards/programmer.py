@@ -37,12 +37,14 @@ COMPLAINTS = {
     r"block protection is set|write en: Error|disable protection failed":
         "the flash memory of {board} is write-protected; remove the protection (a jumper or switch "
         "at its WP pin, or openFPGALoader --unprotect-flash) and flash it again",
-    r"Verification failed|Failed to read flash|Read ID failed|VERIFY ERROR|read back":
+    r"ve(ri)?fication failed|Failed to read flash|Read ID failed|VERIFY ERROR|read back":
         "the flash memory of {board} answers wrongly: what was read is not what was written; "
         "check power and cable, flash it again, and suspect the memory if it persists",
     r"flash overflow":
         "the flash memory of {board} is too small for what was to be written",
-    r"device not found|No such device|Can't find|unable to find|No DFU capable":
+    r"more than one device":
+        "several USB devices could be the {board}; unplug all but one",
+    r"device not found|No device found|No such device|Can't find|unable to find|No DFU capable":
         "no {board} was found on USB; plug it in with a cable that carries data, and see what "
         "trilight doctor lists",
     r"busy|claim":

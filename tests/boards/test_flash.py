@@ -169,6 +169,10 @@ def test_dry_run_needs_no_programmer(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 @pytest.mark.parametrize(("says", "status", "sentence"), [
     ("unable to open ftdi device: -3 (device not found)\nJTAG init failed", 1,
      "no 1BitSquared iCEBreaker was found on USB; plug it in"),
+    ("JTAG init failed with: No device found", 1, "no 1BitSquared iCEBreaker was found on USB"),
+    ("JTAG init failed with: Error: more than one device. Please provides VID/PID or cable-index",
+     1, "several USB devices could be the 1BitSquared iCEBreaker; unplug all but one"),
+    ("Error: flash vefication failed", 1, "answers wrongly"),
     ("unable to open ftdi device: -5 (unable to claim usb device)", 1,
      "is held by another program; close what uses its port"),
     ("unable to open ftdi device: -4 (usb_open() failed)", 1, "doctor --udev prints the rule"),
