@@ -72,6 +72,8 @@ class LearntBias(wiring.Component):
         context = Signal(device.token_bits)
         before = Signal(device.token_bits)
         rows: list[Value] = [context]
+        if device.adapt_token_rows:
+            rows = [context[:device.adapt_token_rows.bit_length() - 1]]
         if len(device.adapt_depths) > 1:
             hashed = Signal(range(device.adapt_rows), reset_less=True)
             # 17 context + 5 before

@@ -133,7 +133,8 @@ class UP5KBoard(FamilyBoard):
                              "typed; leave out the terminal or idle_stop")
         # More than the protocol's address space or the part has room for.
         for field in fields(Device):
-            if field.name in ("name", "weight_memory", "outside", "terminal"):
+            if field.name in ("name", "weight_memory", "outside", "terminal", "adapt_orders",
+                              "adapt_token_rows", "adapt_rows"):
                 continue
             value, maximum = getattr(device, field.name), getattr(self.device, field.name)
             # The SPRAMs are there or not, and the protocol knows one kind of weight words.

@@ -41,7 +41,7 @@ MIN_BUFFER = 16
 """Fewest words of a buffer, so that none is empty for the latency of its memory."""
 
 _NO_SIZE = ("name", "weight_memory", "outside", "terminal")
-_MAY_BE_NONE = ("tile_rows", "adapt_orders", "buffer_words")
+_MAY_BE_NONE = ("tile_rows", "adapt_orders", "adapt_token_rows", "buffer_words")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +89,9 @@ class Device:
     adapt_orders: int = 0
     """Orders of the biases that are learnt while reading: 1, by the last token, or 2, by the last
     two as well; 0 for none."""
+    adapt_token_rows: int = 0
+    """Rows of biases by the last token, a power of two, found by its low bits; 0 for one for each
+    token."""
     adapt_rows: int = 256
     """Rows of biases by the last two tokens, found by a hash; a power of two."""
     terminal: bool = False
@@ -126,6 +129,10 @@ class Device:
             yield f"adapt_orders must be 0, 1 or 2, not {self.adapt_orders}"
         if self.adapt_rows & (self.adapt_rows - 1):
             yield f"adapt_rows must be a power of two, not {self.adapt_rows:,}"
+        if (self.adapt_token_rows & (self.adapt_token_rows - 1)
+                or self.adapt_token_rows > 1 << self.token_bits):
+            yield (f"adapt_token_rows must be a power of two, at most {1 << self.token_bits:,} for "
+                   f"a vocabulary of {self.max_vocab:,}, or 0, not {self.adapt_token_rows:,}")
         if self.max_rows < self.min_rows:
             yield (f"max_rows must be at least the {self.min_rows} rows that the pipeline of "
                    f"{self.lanes} lanes needs, not {self.max_rows}")
@@ -252,20 +259,26 @@ class Device:
     @property
     def adapt_depths(self) -> tuple[int, ...]:
         """Biases of each order: a row has a place for each number of ``token_bits``."""
-        rows = (1 << self.token_bits, self.adapt_rows)
+        rows = (self.adapt_token_rows or 1 << self.token_bits, self.adapt_rows)
         return tuple(count << self.token_bits for count in rows[:self.adapt_orders])
 
     @property
     def adapt_code(self) -> int:
-        """Byte of ``IDENTITY``: 0 if it learns nothing while it reads, 1 with order 1, and with
-        order 2 as well 2 + log2 of its rows."""
-        return self.adapt_orders if self.adapt_orders < 2 else 2 + _bits(self.adapt_rows)
+        """Byte of ``IDENTITY``: in its low half 0 if nothing is learnt while reading, 1 with order
+        1, and with order 2 as well 2 + log2 of its rows; in its high half 0 if order 1 has a row
+        for each token, else 1 + log2 of its rows."""
+        if not self.adapt_orders:
+            return 0
+        folded = 1 + _bits(self.adapt_token_rows) if self.adapt_token_rows else 0
+        return folded << 4 | (1 if self.adapt_orders < 2 else 2 + _bits(self.adapt_rows))
 
     @staticmethod
     def adaptation_of(code: int) -> dict[str, Any]:
         """Fields of a device that ``adapt_code`` stands for."""
-        return ({"adapt_orders": code} if code < 2 else
-                {"adapt_orders": 2, "adapt_rows": 1 << code - 2})
+        folded, code = divmod(code, 16)
+        orders = ({"adapt_orders": code} if code < 2 else
+                  {"adapt_orders": 2, "adapt_rows": 1 << code - 2})
+        return orders | ({"adapt_token_rows": 1 << folded - 1} if folded else {})
 
     # ---- Numbers
 

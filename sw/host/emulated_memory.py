@@ -80,7 +80,7 @@ class EmulatedMemory:
         if not device.adapt_orders:
             return None
         rows = device.adapt_rows if device.adapt_orders > 1 else 0
-        made = Adaptation(1 << device.token_bits, rows=rows)
+        made = Adaptation(1 << device.token_bits, rows=rows, token_rows=device.adapt_token_rows)
         for name, address in zip(("first", "second"), BIASES[:device.adapt_orders], strict=False):
             low_bytes = self.regions[address].view(np.int8)[::WORD_BYTES]
             setattr(made, name, low_bytes.reshape(-1, 1 << device.token_bits))

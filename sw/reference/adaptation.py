@@ -41,21 +41,25 @@ class Adaptation:
     ----------
     rows
         Rows for pairs of tokens, a power of two; 0 leaves out order 2.
+    token_rows
+        Rows for single tokens, a power of two, found by a token's low bits; 0 for one each.
     seed
         Of the draws while reading, in [0, 2**32 - 1].
 
     Attributes
     ----------
-    first : int8 array [V, V]
+    first : int8 array [token_rows or V, V]
         Biases by previous token, eighths of a nat.
     second : int8 array [rows, V]
         Biases by the hash of the two previous tokens.
     """
 
-    def __init__(self, vocab_size: int, *, rows: int = 0, seed: int = 0) -> None:
-        if rows & rows - 1:
-            raise ValueError(f"rows must be a power of two or 0, not {rows}")
-        self.first: NDArray[np.int8] = np.zeros((vocab_size, vocab_size), np.int8)
+    def __init__(self, vocab_size: int, *, rows: int = 0, token_rows: int = 0,
+                 seed: int = 0) -> None:
+        for number in (rows, token_rows):
+            if number & number - 1:
+                raise ValueError(f"rows must be a power of two or 0, not {number}")
+        self.first: NDArray[np.int8] = np.zeros((token_rows or vocab_size, vocab_size), np.int8)
         self.second: NDArray[np.int8] = np.zeros((rows, vocab_size), np.int8)
         self.sampler = Sampler(seed, 1.0)
         self._token = self._before = 0
@@ -80,8 +84,8 @@ class Adaptation:
         TokenError
             It is not in the vocabulary.
         """
-        if not 0 <= token < len(self.first):
-            raise TokenError(f"a token must be in [0, {len(self.first) - 1}], not {token}")
+        if not 0 <= token < self.first.shape[1]:
+            raise TokenError(f"a token must be in [0, {self.first.shape[1] - 1}], not {token}")
         if self._drawn is not None and self._drawn != token:
             for row in self._rows():
                 _step(row, token, 1)
@@ -105,7 +109,7 @@ class Adaptation:
         self.draw(biased)
 
     def _rows(self) -> list[NDArray[np.int8]]:
-        rows = [self.first[self._token]]
+        rows = [self.first[self._token % len(self.first)]]
         if len(self.second):
             rows.append(self.second[hashed_row(self._token, self._before, len(self.second))])
         return rows
@@ -115,7 +119,8 @@ class Adaptation:
         return self.first.tobytes() + self.second.tobytes()
 
     @classmethod
-    def from_bytes(cls, data: bytes, vocab_size: int, *, rows: int = 0, seed: int = 0) -> Self:
+    def from_bytes(cls, data: bytes, vocab_size: int, *, rows: int = 0, token_rows: int = 0,
+                   seed: int = 0) -> Self:
         """Return an adaptation that goes on from ``to_bytes``.
 
         Raises
@@ -123,7 +128,7 @@ class Adaptation:
         ValueError
             The size is another.
         """
-        made = cls(vocab_size, rows=rows, seed=seed)
+        made = cls(vocab_size, rows=rows, token_rows=token_rows, seed=seed)
         size = made.first.size + made.second.size
         if len(data) != size:
             raise ValueError(f"biases of {vocab_size} tokens and {rows} rows take {size:,} bytes, "

@@ -14,12 +14,14 @@ from trilight.sw.reference.adaptation import Adaptation
 
 VOCAB = 11
 
-ORDERS = [(1, 256), (2, 4), (2, 64)]
+ORDERS = [(1, 256, 0), (1, 256, 4), (2, 4, 0), (2, 64, 8)]
+"""Orders, rows by the last two tokens, and by the last one."""
 
 
-def made(orders: int, rows: int) -> Device:
+def made(orders: int, rows: int, token_rows: int = 0) -> Device:
     return Device(name="small", weight_words=64, weight_memory=WeightMemory.BLOCK_RAM,
-                  max_vocab=VOCAB, adapt_orders=orders, adapt_rows=rows)
+                  max_vocab=VOCAB, adapt_orders=orders, adapt_rows=rows,
+                  adapt_token_rows=token_rows)
 
 
 class Bench:
@@ -114,11 +116,12 @@ def place(device: Device, row: int, column: int) -> int:
     return row << device.token_bits | column
 
 
-@pytest.mark.parametrize(("orders", "rows"), ORDERS)
-def test_block_learns_as_the_reference(orders: int, rows: int, rng: np.random.Generator) -> None:
-    device = made(orders, rows)
+@pytest.mark.parametrize(("orders", "rows", "token_rows"), ORDERS)
+def test_block_learns_as_the_reference(orders: int, rows: int, token_rows: int,
+                                       rng: np.random.Generator) -> None:
+    device = made(orders, rows, token_rows)
     bench = Bench(device)
-    reference = Adaptation(VOCAB, rows=rows if orders > 1 else 0)
+    reference = Adaptation(VOCAB, rows=rows if orders > 1 else 0, token_rows=token_rows)
     tables = [reference.first, reference.second][:orders]
 
     def script() -> Iterator[object]:

@@ -86,6 +86,8 @@ def test_tiles_are_neither_too_long_nor_too_short(rows: int) -> None:
     ({"tile_rows": 100},
      ("a token is looked up in a single tile, so max_vocab must be at most the 100 rows of one, "
       "not 256")),
+    *(({"adapt_token_rows": rows}, ("adapt_token_rows must be a power of two, at most 256 for a "
+                                    f"vocabulary of 256, or 0, not {rows}")) for rows in (6, 512)),
     ({"tile_rows": 31}, "tile_rows must be 32 to the max_rows of 512, or 0, not 31"),
     ({"tile_rows": 513}, "tile_rows must be 32 to the max_rows of 512, or 0, not 513"),
 ])
@@ -106,3 +108,13 @@ def test_a_device_is_a_value() -> None:
     assert make() == make() != make(lanes=4)
     with pytest.raises(dataclasses.FrozenInstanceError):
         make().lanes = 4  # type: ignore[misc]  # that it can not be assigned is the claim
+
+
+@pytest.mark.parametrize("sizes", [
+    {}, {"adapt_orders": 1}, {"adapt_orders": 2, "adapt_rows": 8192},
+    {"adapt_orders": 1, "adapt_token_rows": 8},
+    {"adapt_orders": 2, "adapt_rows": 1, "adapt_token_rows": 256}])
+def test_what_a_device_learns_is_a_byte(sizes: dict[str, Any]) -> None:
+    device = make(**sizes)
+    assert device.adapt_code < 256
+    assert make(**Device.adaptation_of(device.adapt_code)).adapt_depths == device.adapt_depths

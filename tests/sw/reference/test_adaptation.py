@@ -17,14 +17,14 @@ from trilight.sw.reference.sampler import Sampler
 V = 19
 
 
-@pytest.mark.parametrize("rows", [0, 4, 64])
+@pytest.mark.parametrize(("rows", "token_rows"), [(0, 0), (4, 0), (64, 8), (0, 1)])
 def test_biases_are_the_counts_of_what_came_less_what_was_drawn(
-        rows: int, rng: np.random.Generator) -> None:
+        rows: int, token_rows: int, rng: np.random.Generator) -> None:
     def rows_of(token: int, before: int) -> list[tuple[int, int]]:
         pair = [(2, (17 * token + 5 * before) % rows)] if rows else []
-        return [(1, token), *pair]
+        return [(1, token % token_rows if token_rows else token), *pair]
 
-    adaptation = Adaptation(V, rows=rows, seed=5)
+    adaptation = Adaptation(V, rows=rows, token_rows=token_rows, seed=5)
     sampler = Sampler(5, 1.0)
     counts: defaultdict[tuple[tuple[int, int], int], int] = defaultdict(int)
     token = before = 0
@@ -76,8 +76,9 @@ def test_what_was_learnt_is_saved_and_restored(rng: np.random.Generator) -> None
     assert not any(again.to_bytes())
     with pytest.raises(ValueError, match="take 513 bytes, not 512"):
         Adaptation.from_bytes(data[:-1], V, rows=8)
-    with pytest.raises(ValueError, match="power of two"):
-        Adaptation(V, rows=6)
+    for rows in ({"rows": 6}, {"token_rows": 6}):
+        with pytest.raises(ValueError, match="power of two"):
+            Adaptation(V, **rows)
     with pytest.raises(TokenError, match="must be in"):
         again.read(V)
 
