@@ -19,7 +19,7 @@ from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.model import Model
 from trilight.sw.model.text import prompt_for
 
-from .console import progress_bar
+from .console import check_folder, progress_bar, write_file
 
 __all__ = ["Chat", "chat_command"]
 
@@ -33,6 +33,7 @@ Type a line and press Enter; the model goes on from it, and from all that was sa
   /seed N          seed of the next text; each text after it has the next one
   /new             forget what was said
   /history         show it
+  /forget          forget what was learnt (with --adapt)
   /help            this
   /quit            end; so does Ctrl-D. Ctrl-C stops a text."""
 
@@ -50,6 +51,8 @@ class Chat:
     """Seed of the next text."""
     text: str = ""
     """All that was typed and generated since the beginning."""
+    adapt: bool = False
+    """True if the board learns from each line that is typed."""
     changes: tuple[str, ...] = field(default=(), init=False)
     """Changes: what of the last line is read otherwise than it was typed."""
 
@@ -76,13 +79,26 @@ class Chat:
         check_request(self.model, whole, tokens=self.tokens, temperature=self.temperature,
                       seed=self.seed)
         self.text += prompt
+        learnt = self._learn(prompt) if self.adapt else None
         stream = self.board.generate(whole, tokens=self.tokens, temperature=self.temperature,
-                                     seed=self.seed)
+                                     seed=self.seed, adapt=self.adapt)
         self.seed = (self.seed + 1) % (1 << 32)
-        with contextlib.closing(stream):
-            for token in stream:
-                self.text += str(token)
-                yield token
+        try:
+            with contextlib.closing(stream):
+                for token in stream:
+                    self.text += str(token)
+                    yield token
+        finally:
+            # The text so far was read once more, for what is in it: that teaches nothing.
+            if learnt is not None:
+                self.board.restore_learnt(learnt)
+
+    def _learn(self, line: str) -> bytes:
+        """Have a line read, and return all that is learnt by then."""
+        if line:
+            for _ in self.board.generate(line, tokens=1, seed=self.seed, adapt=True):
+                pass
+        return self.board.learnt()
 
     def set(self, command: str, argument: str) -> str:
         """Change a setting; return what to say of it.
@@ -139,12 +155,24 @@ def chat_command(
     temperature: Annotated[float, typer.Option("--temperature", "-t")] = 0.8,
     seed: Annotated[int, typer.Option(
         "--seed", "-s", help="Of the first text; each one after it has the next seed.")] = 0,
+    adapt: Annotated[bool, typer.Option(
+        "--adapt", help="Let the board learn from each line that you type, as one that is built "
+                        "for it can, such as --target reference:icebreaker-learns.")] = False,
+    learnt: Annotated[Path | None, typer.Option(
+        "--learnt", metavar="FILE", help="Of --adapt: begin with what this file holds, if it is "
+                                         "there, and write into it at the end what was learnt "
+                                         "by then.")] = None,
 ) -> None:
     """Talk with a model: type a line, read what follows, go on.
 
     The text so far is kept, and each line is added to it. Commands begin with a slash; /help lists
     them. Ctrl-C stops a text, Ctrl-D ends.
+
+    With --adapt the board gets used to your lines; what it generates, it does not learn from.
     """
+    if learnt is not None and not adapt:
+        raise PromptError("--learnt keeps what --adapt learns; give both or neither")
+    check_folder(learnt)
     console = Console(stderr=True)
     loaded = Model.load(model or default_model_path())
     check_request(loaded, loaded.vocab[0], tokens=tokens, temperature=temperature, seed=seed)
@@ -156,7 +184,9 @@ def chat_command(
             board.load(loaded, progress=advance)
         if board.resident:
             console.print("the board has the model's weights already", style="dim")
-        chat = Chat(board, tokens, temperature, seed)
+        chat = Chat(board, tokens, temperature, seed, adapt=adapt)
+        if adapt:
+            board.restore_learnt(_read_learnt(learnt))
         console.print("/help lists commands; Ctrl-D ends", style="dim")
         while (line := _ask()) is not None:
             try:
@@ -164,6 +194,19 @@ def chat_command(
                     break
             except (PromptError, UnknownCharacterError) as error:
                 console.print(str(error), style="red", markup=False)
+        if learnt is not None:
+            write_file(learnt, board.learnt())
+
+
+def _read_learnt(path: Path | None) -> bytes | None:
+    """Return what a file of ``--learnt`` holds; ``None`` without one."""
+    if path is None or not path.exists():
+        return None
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise PromptError(f"cannot read {path}: {error.strerror}; name another file with "
+                          "--learnt") from error
 
 
 def _ask() -> str | None:
@@ -187,6 +230,8 @@ def _turn(chat: Chat, line: str, console: Console) -> bool:
         console.print(HELP, markup=False, highlight=False)
     elif command == "new":
         chat.text = ""
+    elif command == "forget":
+        chat.board.restore_learnt()
     elif command == "history":
         console.print(visible(chat.text), markup=False, highlight=False)
     else:

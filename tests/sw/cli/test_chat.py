@@ -113,3 +113,64 @@ def test_the_end_of_the_input_ends_it(model: Model, tmp_path: Path,
     model.save(tmp_path / "model")
     monkeypatch.setattr("builtins.input", end)
     assert main(["chat", "--model", str(tmp_path / "model")]) == 0
+
+
+LINES = ("abab ab", "cab ab", "abab")
+
+
+@pytest.fixture
+def learning(model: Model) -> Iterator[Board]:
+    with open_board("reference:icebreaker-learns") as board:
+        board.load(model)
+        yield board
+
+
+def test_a_board_learns_from_each_line_once(learning: Board, model: Model) -> None:
+    chat = Chat(learning, TOKENS, 0.8, 7, adapt=True)
+    texts = [said(chat, line) for line in LINES]
+    learnt = learning.learnt()
+    # By hand: the lines alone are learnt from, and what was learnt by then is in each text.
+    learning.restore_learnt()
+    history, found = "", []
+    for seed, line in enumerate(LINES, 7):
+        for _ in learning.generate(f"{line}\n", tokens=1, seed=seed, adapt=True):
+            pass
+        kept = learning.learnt()
+        history += f"{line}\n"
+        found.append("".join(map(str, learning.generate(
+            history, tokens=TOKENS, temperature=0.8, seed=seed, adapt=True))))
+        history += found[-1]
+        learning.restore_learnt(kept)
+    assert texts == found
+    assert learnt == learning.learnt()
+    assert any(learnt)
+    # A text that is stopped teaches no more than one that is not.
+    stream = chat.answer("ab")
+    next(stream)
+    stream.close()
+    stopped = learning.learnt()
+    learning.restore_learnt(learnt)
+    for _ in learning.generate("ab\n", tokens=1, seed=7 + len(LINES), adapt=True):
+        pass
+    assert learning.learnt() == stopped
+
+
+def test_what_was_learnt_is_kept_in_a_file(
+        model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, kept = tmp_path / "m.safetensors", tmp_path / "learnt"
+    model.save(path)
+
+    def talk(*lines: str) -> None:
+        typed = iter(lines)
+        monkeypatch.setattr("builtins.input", lambda _ask: next(typed))
+        assert main(["chat", "--target", "reference:icebreaker-learns", "--model", str(path),
+                     "--tokens", "2", "--adapt", "--learnt", str(kept)]) == 0
+
+    talk("abab", "/quit")
+    once = kept.read_bytes()
+    assert any(once)
+    talk("/quit")
+    assert kept.read_bytes() == once
+    talk("/forget", "/quit")
+    assert not any(kept.read_bytes())
+    assert main(["chat", "--learnt", str(kept)]) == 2
