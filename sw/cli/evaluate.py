@@ -17,11 +17,11 @@ from trilight.sw.errors import EvaluationError, MissingPackageError
 from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.model import Model
 from trilight.sw.model.text import read_text
-from trilight.sw.quality.adaptive import adaptive_summary, read_losses
+from trilight.sw.quality.adaptive import read_once
 from trilight.sw.quality.agreement import check_agreement
 from trilight.sw.quality.buckets import frequency_buckets, print_quality
+from trilight.sw.quality.calibration import Calibration
 from trilight.sw.quality.evaluate import PROTOCOLS, PredictorFactory, character_losses, summary
-from trilight.sw.reference.adaptation import Adaptation
 
 from .console import check_folder, progress_bar, tell_changes, write_json
 from .imported import Boards, Means, evaluate_against, evaluate_texts
@@ -68,6 +68,10 @@ def evaluate(
         "--adapt-rows", min=0, metavar="ROWS",
         help="Rows that --adapt keeps for pairs of characters, a power of two; 0 keeps those of "
              "single characters alone.")] = 256,
+    adapt_token_rows: Annotated[int, typer.Option(
+        "--adapt-token-rows", min=0, metavar="ROWS",
+        help="Rows that --adapt keeps for single characters, a power of two; 0 keeps one for "
+             "each.")] = 0,
     max_tokens: Annotated[int | None, typer.Option(
         "--max-tokens", min=1, help="Of an imported model: score no more tokens than "
                                     "this.")] = None,
@@ -114,13 +118,16 @@ def evaluate(
         predictors["float"] = _float_predictor(float_file, loaded)
     console = Console(stderr=True)
     losses: dict[str, dict[str, NDArray[np.float64]]] = {}
+    calibrations = {protocol: Calibration() for protocol in PROTOCOLS}
     for protocol in PROTOCOLS:
         for name, predictor in predictors.items():
             with progress_bar(console, f"Evaluating the {name}, {len(text):,} characters, "
                                        f"{protocol}") as advance:
                 losses.setdefault(protocol, {})[name] = character_losses(
-                    loaded, text, protocol, predictor=predictor, progress=advance)
-    protocols = {protocol: summary(loaded, text, nats["model"], protocol)
+                    loaded, text, protocol, predictor=predictor, progress=advance,
+                    calibration=calibrations[protocol] if predictor is None else None)
+    protocols = {protocol: {**summary(loaded, text, nats["model"], protocol),
+                            "calibration": calibrations[protocol].figures()}
                  for protocol, nats in losses.items()}
     stateful = protocols["stateful"]
     results = {
@@ -133,7 +140,9 @@ def evaluate(
         results["float_nats_per_char"] = {
             protocol: float(np.nanmean(nats["float"])) for protocol, nats in losses.items()}
     if adapt:
-        results["adaptive"] = _read_once(loaded, text, adapt_rows, console)
+        with progress_bar(console, f"Reading {len(text):,} characters once") as advance:
+            results["adaptive"] = read_once(loaded, text, rows=adapt_rows,
+                                            token_rows=adapt_token_rows, progress=advance)
     if target is not None:
         with open_board(target, progress=lambda message: console.print(
                 escape(message), style="dim")) as board:
@@ -188,23 +197,6 @@ def _texts(corpus: Path) -> list[Path]:
     found = sorted(corpus.glob("*.txt"))
     if not found:
         raise EvaluationError(f"{corpus} has no .txt file; give a text or a folder of texts")
-    return found
-
-
-def _read_once(model: Model, text: str, rows: int, console: Console) -> dict[str, Any]:
-    """Return the cost of a text for a model that reads it once, without and with learning."""
-    if rows & rows - 1:
-        raise EvaluationError(f"--adapt-rows must be a power of two or 0, not {rows:,}")
-    found: dict[str, Any] = {}
-    learning = {"static": None, "order_1": Adaptation(model.config.vocab_size)}
-    if rows:
-        learning["orders_1_and_2"] = Adaptation(model.config.vocab_size, rows=rows)
-    for name, adaptation in learning.items():
-        with progress_bar(console, f"Reading {len(text):,} characters, "
-                                   f"{name.replace('_', ' ')}") as advance:
-            nats = read_losses(model, text, adaptation=adaptation, progress=advance)
-        found[name] = {**adaptive_summary(text, nats),
-                       "bytes": 0 if adaptation is None else len(adaptation.to_bytes())}
     return found
 
 

@@ -6,7 +6,7 @@ place.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from trilight.sw.reference.model import ReferenceModel
 
 from .evaluate import Progress, log_softmax
 
-__all__ = ["adaptive_summary", "line_bits", "read_losses"]
+__all__ = ["adaptive_summary", "line_bits", "read_losses", "read_once"]
 
 _REPORTED = 1024
 """Characters between two reports of progress."""
@@ -47,21 +47,65 @@ def read_losses(model: Model, text: str, *, adaptation: Adaptation | None = None
     UnknownCharacterError
         If the model's vocabulary lacks characters of the text.
     """
+    nats: NDArray[np.float64] = _read(model, text, [adaptation], progress)[0]
+    return nats
+
+
+def read_once(model: Model, text: str, *, rows: int, token_rows: int = 0,
+              progress: Progress | None = None) -> dict[str, dict[str, Any]]:
+    """Measure a model that reads a text once: as it is, and with what it learns meanwhile.
+
+    Parameters
+    ----------
+    rows
+        Rows for pairs of tokens, a power of two; 0 leaves out order 2.
+    token_rows
+        Rows for single tokens, a power of two; 0 for one each.
+
+    Returns
+    -------
+    dict
+        By what learns, ``static``, ``order_1`` and ``orders_1_and_2``: ``adaptive_summary`` and
+        the ``bytes`` that were learnt.
+
+    Raises
+    ------
+    EvaluationError, UnknownCharacterError
+        As ``read_losses``, or a number of rows is no power of two.
+    """
+    for option, number in (("--adapt-rows", rows), ("--adapt-token-rows", token_rows)):
+        if number & number - 1:
+            raise EvaluationError(f"{option} must be a power of two or 0, not {number:,}")
+    orders = {"order_1": 0, **({"orders_1_and_2": rows} if rows else {})}
+    learning = {"static": None, **{
+        name: Adaptation(model.config.vocab_size, rows=pairs, token_rows=token_rows)
+        for name, pairs in orders.items()}}
+    losses = _read(model, text, list(learning.values()), progress)
+    return {name: {**adaptive_summary(text, nats),
+                   "bytes": 0 if adaptation is None else len(adaptation.to_bytes())}
+            for (name, adaptation), nats in zip(learning.items(), losses, strict=True)}
+
+
+def _read(model: Model, text: str, learning: Sequence[Adaptation | None],
+          progress: Progress | None) -> NDArray[np.float64]:
+    """Return the losses [learning, characters] of a text, whose logits are computed once."""
     tokens = model.encode(text)
     if len(tokens) < 2:
         raise EvaluationError(f"a text must have at least 2 characters to be read, not "
                               f"{len(tokens)}")
-    nats = np.full(len(tokens), np.nan)
+    nats = np.full((len(learning), len(tokens)), np.nan)
     reference = ReferenceModel(model)
     # The products are small: threads would wait for each other longer than they work.
     with threadpool_limits(1, "blas"):
         for place, token in enumerate(tokens[:-1], 1):
-            logits = reference.step([token])[0]
-            if adaptation is not None:
-                adaptation.read(token)
-                logits = adaptation.biased(logits)
-                adaptation.draw(logits)
-            nats[place] = -log_softmax(logits)[tokens[place]]
+            static = reference.step([token])[0]
+            for losses, adaptation in zip(nats, learning, strict=True):
+                logits = static
+                if adaptation is not None:
+                    adaptation.read(token)
+                    logits = adaptation.biased(static)
+                    adaptation.draw(logits)
+                losses[place] = -log_softmax(logits)[tokens[place]]
             if progress is not None and (place % _REPORTED == 0 or place == len(tokens) - 1):
                 progress(place, len(tokens) - 1)
     return nats

@@ -102,13 +102,16 @@ def _spans(nats: NDArray[np.float64], begins: NDArray[np.int64],
 
 def print_quality(results: Mapping[str, Any], console: Console) -> None:
     """Show the results of ``trilight evaluate`` as tables."""
-    table = Table("protocol", "nats/char", "bits/char", "bits/byte", "characters", box=None)
+    table = Table("\nprotocol", "\nnats/char", "\nbits/char", "\nbits/byte", "\ncharacters",
+                  "calibration\nerror", "best scale\nof logits", box=None)
     floats = results.get("float_nats_per_char")
     if floats:
-        table.add_column("float, nats/char")
+        table.add_column("\nfloat, nats/char")
     for name, figures in results["protocols"].items():
         table.add_row(name, f"{figures['nats_per_char']:.4f}", f"{figures['bits_per_char']:.4f}",
                       f"{figures['bits_per_byte']:.4f}", f"{figures['characters_scored']:,}",
+                      f"{figures['calibration']['expected_error']:.3f}",
+                      f"{figures['calibration']['best_scale']:.3f}",
                       *([f"{floats[name]:.4f}"] if floats else []))
     console.print(table)
     for what, rows in results["frequency"].items():

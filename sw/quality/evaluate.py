@@ -15,6 +15,8 @@ from trilight.sw.errors import EvaluationError
 from trilight.sw.model.model import Model
 from trilight.sw.reference.model import ReferenceModel
 
+from .calibration import Calibration
+
 __all__ = ["PROTOCOLS", "WINDOW_CHARACTERS", "Predictor", "PredictorFactory", "Progress",
            "character_losses", "evaluate", "log_softmax", "quality", "summary"]
 
@@ -62,7 +64,8 @@ def evaluate(model: Model, text: str, protocol: str = "stateful", *, streams: in
     dict
         Ready for JSON: ``protocol``, ``streams`` or ``window_characters``, ``nats_per_char``,
         ``bits_per_char``, ``bits_per_byte`` (bytes of the scored characters in UTF-8),
-        ``characters_scored``, ``bytes_scored``, ``model_sha256``, ``text_sha256``.
+        ``characters_scored``, ``bytes_scored``, ``model_sha256``, ``text_sha256``, and
+        ``calibration``, what ``Calibration.figures`` returns.
 
     Raises
     ------
@@ -71,13 +74,17 @@ def evaluate(model: Model, text: str, protocol: str = "stateful", *, streams: in
     UnknownCharacterError
         If the model's vocabulary lacks characters of the text.
     """
-    nats = character_losses(model, text, protocol, streams=streams, progress=progress)
-    return summary(model, text, nats, protocol, streams=streams)
+    calibration = Calibration()
+    nats = character_losses(model, text, protocol, streams=streams, progress=progress,
+                            calibration=calibration)
+    return {**summary(model, text, nats, protocol, streams=streams),
+            "calibration": calibration.figures()}
 
 
 def summary(model: Model, text: str, nats: NDArray[np.float64], protocol: str, *,
             streams: int = 64) -> dict[str, Any]:
-    """Return what ``evaluate`` does, from losses of ``character_losses``."""
+    """Return what ``evaluate`` does but for the calibration, from losses of
+    ``character_losses``."""
     scored = ~np.isnan(nats)
     token_bytes = np.array([len(text) for text in model.token_bytes])
     bytes_scored = int(token_bytes[np.array(model.encode(text), np.int64)[scored]].sum())
@@ -99,7 +106,8 @@ def summary(model: Model, text: str, nats: NDArray[np.float64], protocol: str, *
 
 def character_losses(model: Model, text: str, protocol: str = "stateful", *, streams: int = 64,
                      predictor: PredictorFactory | None = None,
-                     progress: Progress | None = None) -> NDArray[np.float64]:
+                     progress: Progress | None = None,
+                     calibration: Calibration | None = None) -> NDArray[np.float64]:
     """Loss of each character of a text in nats, NaN where the protocol scores none.
 
     Parameters
@@ -109,6 +117,8 @@ def character_losses(model: Model, text: str, protocol: str = "stateful", *, str
     predictor
         Makes what predicts in the model's place, with the model's vocabulary: called with a
         number of streams. The integer reference of ``model`` unless given.
+    calibration
+        Every prediction that is scored is added to it.
 
     Raises
     ------
@@ -135,7 +145,10 @@ def character_losses(model: Model, text: str, protocol: str = "stateful", *, str
             rows = np.arange(len(batch))
             state = predictor(len(batch)) if predictor else _Integers(model, len(batch))
             for fed, wanted in pairwise(batch.T):
-                nats[wanted] = -state.step(tokens[fed])[rows, tokens[wanted]]
+                predicted = state.step(tokens[fed])
+                nats[wanted] = -predicted[rows, tokens[wanted]]
+                if calibration is not None:
+                    calibration.add(predicted, tokens[wanted])
                 done += len(rows)
                 if progress is not None:
                     progress(done, scored)
