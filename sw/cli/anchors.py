@@ -27,6 +27,7 @@ from .console import check_folder, progress_bar, tell_changes, write_file, write
 __all__ = ["anchors_command"]
 
 _ROWS = 256
+_STREAMS = 64
 _NATS = math.log(2)
 
 _LEARNING = {"order_1": "learns by the last character",
@@ -95,9 +96,12 @@ def _ours(model: Model, text: str, once: dict[str, dict[str, Any]]) -> list[Anch
               for protocol in ("stateful", "windows")}
     bits = {protocol: summary(model, text, nats, protocol)["bits_per_byte"]
             for protocol, nats in losses.items()}
-    streams = [float(np.nanmean(piece)) / _NATS for piece in np.array_split(losses["stateful"], 64)]
+    length = len(text) // _STREAMS
+    whole = losses["stateful"][:_STREAMS * length].reshape(_STREAMS, length)
+    streams = np.nanmean(whole, axis=1) / _NATS
     return [Anchor(name="the model", memory_bytes=weights, cold=bits["stateful"],
-                   cold_error=stdev(streams) / math.sqrt(len(streams)), windows=bits["windows"]),
+                   cold_error=stdev(streams.tolist()) / math.sqrt(_STREAMS),
+                   windows=bits["windows"]),
             *(Anchor(name="the model", note=_LEARNING[name], memory_bytes=weights + row["bytes"],
                      adaptive=row["bits_per_byte"])
               for name, row in once.items() if name in _LEARNING)]
