@@ -156,8 +156,8 @@ def chat_command(
     seed: Annotated[int, typer.Option(
         "--seed", "-s", help="Of the first text; each one after it has the next seed.")] = 0,
     adapt: Annotated[bool, typer.Option(
-        "--adapt", help="Let the board learn from each line that you type, as one that is built "
-                        "for it can, such as --target reference:icebreaker-learns.")] = False,
+        "--adapt", help="Let the board learn from each line that you type, as one can that is "
+                        "built for it (trilight boards), or reference:BOARD.")] = False,
     learnt: Annotated[Path | None, typer.Option(
         "--learnt", metavar="FILE", help="Of --adapt: begin with what this file holds, if it is "
                                          "there, and write into it at the end what was learnt "
