@@ -57,7 +57,7 @@ def anchors_command(
     Kneser-Ney smoothing. All know the rest of the text. Compressors go on learning, as the model
     does in the rows of the biases that it learns while reading; cold is what pieces of the text
     cost that each start after the rest of it, as the model's streams start from no state. Some
-    minutes for a megabyte, with zpaq half an hour.
+    minutes for a megabyte.
     """
     for path in (json_file, plot):
         check_folder(path)

@@ -94,7 +94,8 @@ def anchors(known: str, held_out: str, *, pieces: int = 12, progress: Progress |
     """Return what compressors and n-grams make of a held-out part.
 
     Of PPMd the best order is shown for each memory, chosen on the held-out part itself: in its
-    favour. zpaq is measured if it is installed.
+    favour. zpaq is measured if it is installed, but not cold, as each piece would take it as long as
+    the whole text.
 
     Parameters
     ----------
@@ -191,7 +192,7 @@ def _zpaq(folder: Path) -> Iterator[_Coder]:
         return
     for note, method in _ZPAQ.items():
         size = _ZpaqSize(program, method, folder)
-        yield _Coder("zpaq", note, size, size.memory, rival=method, cold=True)
+        yield _Coder("zpaq", note, size, size.memory, rival=method)
 
 
 class _ZpaqSize:
