@@ -94,8 +94,8 @@ def anchors(known: str, held_out: str, *, pieces: int = 12, progress: Progress |
     """Return what compressors and n-grams make of a held-out part.
 
     Of PPMd the best order is shown for each memory, chosen on the held-out part itself: in its
-    favour. zpaq is measured if it is installed, but not cold, as each piece would take it as long as
-    the whole text.
+    favour. zpaq is measured if it is installed, but not cold, as each piece would take it as long
+    as the whole text.
 
     Parameters
     ----------
