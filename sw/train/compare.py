@@ -11,7 +11,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from trilight.hw.support.boards import DEFAULT_BOARD, board_device
-from trilight.sw.model.model import MATRICES, Model
+from trilight.sw.model.model import Model
+from trilight.sw.model.zeros import zero_shares
 from trilight.sw.power import BOUNDARY, Activity, estimate_power
 from trilight.sw.power.operations import WorkEnergy, energy_of_work
 from trilight.sw.quality.evaluate import PROTOCOLS, evaluate
@@ -150,10 +151,8 @@ def _training(provenance: Mapping[str, Any]) -> dict[str, Any]:
 
 def _ternary(path: Path, text: Corpus) -> list[tuple[dict[str, Any], WorkEnergy]]:
     model = Model.load(path)
-    matrices = [model.embedding, *(getattr(layer, name).trits for layer in model.layers
-                                   for name in MATRICES)]
-    zeros = sum(int((trits == 0).sum()) for trits in matrices) / model.config.ternary_weights
-    work = work_per_character(model.config, "ternary", "trits", zero_share=zeros)
+    zeros = zero_shares(model, board_device().packing)
+    work = work_per_character(model.config, "ternary", "trits", zero_share=zeros.weights)
     nats = {protocol: evaluate(model, text.held_out_text, protocol)["nats_per_char"]
             for protocol in PROTOCOLS}
     about, packing = model.provenance, board_device().packing
@@ -164,10 +163,14 @@ def _ternary(path: Path, text: Corpus) -> list[tuple[dict[str, Any], WorkEnergy]
         "kind": "ternary",
         "format": "trits",
         "weights": model.config.ternary_weights,
-        "zero_share": zeros,
+        "zero_share": zeros.weights,
+        "zero_codes": zeros.codes,
+        "zero_words": zeros.words,
+        "zero_words_by_lane": zeros.lanes,
         "weight_bytes": 2 * packing.word_units * model.config.weight_words(packing),
         "multiplications_per_char": work.count("multiply"),
         "additions_per_char": work.count("add"),
+        "cycles_per_char": predict(model.config, device=board_device()).cycles_per_token,
         "fpga_core_energy_per_char": _fpga_core(model),
         **{f"nats_per_char_{protocol}": nats[protocol] for protocol in PROTOCOLS},
         # What the trainer measured before it rounded, on the held-out text of the training.

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.sw.errors import TrainingError
@@ -61,8 +62,10 @@ def importance(model: Model, tokens: Sequence[int] | NDArray[np.int64]) -> Impor
             sums[stage].append(np.abs(values).sum(0, dtype=np.float64))
 
     reference = ReferenceModel(model, _STREAMS)
-    for column in parts.T:
-        reference.step(column, watch)
+    # The products are small: threads would wait for each other longer than they work.
+    with threadpool_limits(1):
+        for column in parts.T:
+            reference.step(column, watch)
     layers = len(model.layers)
     readers = [_trits(*(getattr(layer, name).trits for name in names))
                for layer in model.layers for names in _NORMED.values()]

@@ -12,12 +12,14 @@ import typer
 from typer.testing import CliRunner, Result
 
 from trilight.hw.contract.shapes import ModelConfig
+from trilight.hw.support.boards import board_device
 from trilight.sw.cli import app as cli
 from trilight.sw.cli import train as command
 from trilight.sw.cli.compare import published_models
 from trilight.sw.errors import CheckpointError, ModelFileError, TrainingError
 from trilight.sw.model.model import MATRICES, Model
 from trilight.sw.quality.evaluate import character_losses, evaluate
+from trilight.sw.report.performance import predict
 from trilight.sw.train.corpus import Corpus, read_corpus
 
 SHAPE = ("--d-model", 32, "--layers", 2, "--hidden", 24, "--threads", 1, "--precision", "fp32")
@@ -366,7 +368,11 @@ def test_compare_command(t: SimpleNamespace, text: Path, corpus: Corpus, tmp_pat
     zeros = sum(int((matrix == 0).sum()) for matrix in (
         ours.embedding, *(getattr(layer, name).trits for layer in ours.layers
                           for name in MATRICES)))
-    assert rows[0]["zero_share"] == zeros / ours.config.ternary_weights
+    assert rows[0]["zero_share"] == pytest.approx(zeros / ours.config.ternary_weights, rel=1e-12)
+    assert 0 <= rows[0]["zero_words"] <= rows[0]["zero_words_by_lane"]
+    assert rows[0]["zero_codes"] < rows[0]["zero_share"]
+    assert rows[0]["cycles_per_char"] == predict(
+        ours.config, device=board_device()).cycles_per_token
     core = rows[0]["fpga_core_energy_per_char"]
     assert core["interval"]["p05"] < core["value"] < core["interval"]["p95"]
     assert rows[1]["fpga_core_energy_per_char"] is None
