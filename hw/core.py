@@ -18,6 +18,7 @@ from .interfaces import (
     region_number,
     token_events,
 )
+from .lib.ram import early_attributes
 from .memory.streamed import StreamedWeights, outside_pins
 from .memory.weights import UNIT_LATENCY, WeightStore
 from .sampler import Sampler
@@ -140,7 +141,7 @@ class Core(wiring.Component):
         device = self._device
         m.submodules.tape = tape = Memory(
             shape=unsigned(device.token_bits), depth=device.sequences * device.tape_tokens,
-            init=[])
+            init=[], attrs=early_attributes(device))
         read, write = tape.read_port(), tape.write_port()
         port = sequencer.tape
         host_writes = bus.writes(m, Region.TAPE)

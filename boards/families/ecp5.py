@@ -23,11 +23,11 @@ PACKAGES = {"BG256": "CABGA256", "MG285": "CSFBGA285", "BG381": "CABGA381", "BG5
 # take 4. The 85F has the logic for words of 86 codes, whose tables lie in LUT RAM: a word covers a
 # row of 256 columns, and 192 block RAMs hold 2 million weights.
 DEVICES = {size: Device(name=f"ecp5-{size.lower()}", weight_words=words,
-                        weight_memory=WeightMemory.BLOCK_RAM, terminal=True)
+                        weight_memory=WeightMemory.BLOCK_RAM, terminal=True, late_block_ram=True)
            for size, words in (("12F", 8192), ("25F", 8192), ("45F", 16384))}
 DEVICES["85F"] = Device(name="ecp5-85f", weight_memory=WeightMemory.BLOCK_RAM, lanes=86, trits=3,
                         weight_words=8192, max_rows=1024, max_columns=512, max_channels=768,
-                        terminal=True)
+                        terminal=True, late_block_ram=True)
 """Device of each size of part."""
 
 FLASH_CLOCK = "trace_flash_clock"

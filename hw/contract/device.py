@@ -40,7 +40,7 @@ SPRAM_WORDS = 1 << 14
 MIN_BUFFER = 16
 """Fewest words of a buffer, so that none is empty for the latency of its memory."""
 
-_NO_SIZE = ("name", "weight_memory", "outside", "terminal")
+_NO_SIZE = ("name", "weight_memory", "outside", "terminal", "late_block_ram")
 _MAY_BE_NONE = ("tile_rows", "adapt_orders", "adapt_token_rows", "buffer_words")
 
 
@@ -96,6 +96,10 @@ class Device:
     """Rows of biases by the last two tokens, found by a hash; a power of two."""
     terminal: bool = False
     """True if a person may type to it, without a host: needs at most 256 tokens."""
+    late_block_ram: bool = False
+    """True if block RAM answers late in a cycle and LUT RAM does not, as on an ECP5: what adders
+    wait for lies in LUT RAM, or is read a cycle earlier, and weights are read in every cycle.
+    Changes no latency."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -214,14 +214,20 @@ class RowStream(wiring.Component):
 
         adding = tags[done - 1]
         m.d.sync += self.rows.valid.eq(adding.valid & adding.emit)
+        # Where block RAM answers too late for an adder, its answer waits in a register for a cycle.
+        found = done - 2 if device.late_block_ram else done - 1
         # The first block of a pass follows the last one of another.
         first_block = Signal(init=1)
-        with m.If(adding.valid & adding.last):
-            m.d.sync += first_block.eq(adding.emit)
+        with m.If(tags[found].valid & tags[found].last):
+            m.d.sync += first_block.eq(tags[found].emit)
         total = Signal(signed(device.acc_bits), reset_less=True)
-        m.d.comb += [so_far.addr.eq(row_at(done - 2)), so_far.en.eq(tags[done - 2].valid)]
-        m.d.sync += total.eq(add_carry(
-            tree.sum, Mux(first_block, 0, so_far.data), tree.carry, width=device.acc_bits))
+        m.d.comb += [so_far.addr.eq(row_at(found - 1)), so_far.en.eq(tags[found - 1].valid)]
+        before: Value = Mux(first_block, 0, so_far.data)
+        if found < done - 1:
+            waiting = Signal.like(total, name="sum_so_far")
+            m.d.sync += waiting.eq(before)
+            before = waiting
+        m.d.sync += total.eq(add_carry(tree.sum, before, tree.carry, width=device.acc_bits))
         m.d.comb += [
             write.addr.eq(row_at(done)),
             write.data.eq(total),

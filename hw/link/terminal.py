@@ -17,6 +17,7 @@ from trilight.hw.contract.protocol import (
 )
 from trilight.hw.interfaces import TableWriteSignature, run_layout, token_event_layout
 from trilight.hw.lib.fsm import OneHotFSM
+from trilight.hw.lib.ram import early_attributes
 
 __all__ = ["Terminal"]
 
@@ -148,7 +149,9 @@ class Terminal(wiring.Component):
         return [self._said.eq(Cat(*bits)), self._number.eq(len(bits))]
 
     def _add_table(self, m: Module) -> None:
-        m.submodules.table = memory = Memory(shape=CHARACTER_BITS, depth=TERMINAL_WORDS, init=[])
+        m.submodules.table = memory = Memory(
+            shape=CHARACTER_BITS, depth=TERMINAL_WORDS, init=[],
+            attrs=early_attributes(self._device))
         read, write = memory.read_port(), memory.write_port()
         self._place, self._found = Signal.like(read.addr, name="place"), read.data
         m.d.comb += [

@@ -1,6 +1,6 @@
 """Weight memory that any toolchain infers block RAM from."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 
@@ -42,6 +42,11 @@ class BlockRamMemory(wiring.Component):
             self._add_whole_words(m)
         return m
 
+    def _reads(self, wanted: Value) -> Value | int:
+        """Return the enable of block RAMs: in every cycle where they answer late, as there are many
+        for it to reach; what was not wanted is not registered."""
+        return 1 if self._device.late_block_ram else wanted
+
     def _add_units(self, m: Module) -> None:
         """Add a memory for each unit, as each is written by itself."""
         arrived = Signal()
@@ -55,7 +60,7 @@ class BlockRamMemory(wiring.Component):
                 m.d.sync += out.eq(read.data)
             m.d.comb += [
                 read.addr.eq(self.addr),
-                read.en.eq(self.read),
+                read.en.eq(self._reads(self.read)),
                 write.addr.eq(self.addr),
                 write.data.eq(self.unit_data),
                 write.en.eq(self.write & (self.unit == k)),
@@ -95,7 +100,7 @@ class BlockRamMemory(wiring.Component):
                 m.d.sync += out[column].eq(read.data)
             m.d.comb += [
                 read.addr.eq(self.addr),
-                read.en.eq(self.read | self.write),
+                read.en.eq(self._reads(self.read | self.write)),
                 write.addr.eq(addr),
                 write.data.eq(merged[column]),
                 write.en.eq(writes),

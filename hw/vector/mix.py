@@ -9,6 +9,7 @@ from amaranth.lib.memory import Memory
 from trilight.hw.contract.device import Device
 from trilight.hw.contract.numbers import NUMBERS
 from trilight.hw.lib.arith import Multiplier, round_add
+from trilight.hw.lib.ram import early_attributes
 
 from .stages import Stages
 
@@ -50,7 +51,8 @@ def add_forget_bias(m: Module, device: Device, stages: Stages, channels: MixChan
                     write: "wiring.PureInterface") -> Signal:
     """Add the biases of the forget gates; return that of the row at stage 2."""
     m.submodules.forget_bias = memory = Memory(
-        shape=signed(NUMBERS.index_bits), depth=device.max_channels, init=[])
+        shape=signed(NUMBERS.index_bits), depth=device.max_channels, init=[],
+        attrs=early_attributes(device))
     bias, bias_write = memory.read_port(), memory.write_port()
     m.d.comb += [
         bias.addr.eq(channels.read),

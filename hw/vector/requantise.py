@@ -47,8 +47,10 @@ def add_requantisation(m: Module, stages: Stages, rows: "stream.Interface", scal
 
     Parameters
     ----------
-    forget_bias, residual, head_bias : Value
+    forget_bias : Value
         At stage 2 of the row.
+    residual, head_bias : Value
+        At the stage after ``Stages.addend`` of the row.
 
     Returns
     -------
@@ -65,6 +67,10 @@ def add_requantisation(m: Module, stages: Stages, rows: "stream.Interface", scal
         requant.a.eq(Mux(rows.valid, rows.payload.sum, 0)),
         requant.b.eq(Cat(scale, Const(0, 1)).as_signed()),
     ]
+    if stages.addend == 0:  # block RAM answers too late for an adder, and the next stage will do
+        early = Signal(signed(n.logit_bits), reset_less=True)
+        m.d.sync += early.eq(Mux(stages.is_head, head_bias.as_signed(), residual))
+        residual = head_bias = early
     tag = stages.row[2]
     addend = Signal(signed(n.logit_bits))
     with m.If(stages.is_mix & (tag.phase == 0)):

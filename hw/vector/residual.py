@@ -47,9 +47,9 @@ class Residual:
     Attributes
     ----------
     channel : Signal
-        Channel of the row at stage 1; of a head, the token.
+        Channel of the row at stage ``Stages.addend``; of a head, the token.
     x : Value
-        Channel of the row at stage 2, before.
+        Channel of the row at the next stage, before.
     tags : list of {valid, last}
         Tags of the channels from ``FIRST_STAGE`` on.
     """
@@ -58,7 +58,7 @@ class Residual:
                  channels: "stream.Interface", last_stage: int) -> None:
         self._device = device
         self._stages = stages
-        row = stages.row[1]
+        row = stages.row[stages.addend]
         m.submodules.residual = memory = Memory(
             shape=signed(NUMBERS.residual_bits), depth=device.sequences << stages.channel_bits,
             init=[])

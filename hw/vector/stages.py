@@ -43,6 +43,8 @@ class Stages:
         The results, of an operation or embedding, enter the residual stream.
     shifts : Signal
         A token shift follows the residual stream.
+    addend : int
+        Stage at which the channel or output bias is read that is added to a row's product.
     """
 
     def __init__(self, m: Module, device: Device, context: "data.View[data.StructLayout]",
@@ -50,6 +52,7 @@ class Stages:
         self.context = context
         self.layer_bits = device.channel_bits
         self.channel_bits = device.column_bits
+        self.addend = 0 if device.late_block_ram else 1
         self.loaded = Signal(name="loaded")
         self.is_mix = Signal(name="is_mix")
         self.is_glu = Signal(name="is_glu")

@@ -87,7 +87,7 @@ class VectorUnit(wiring.Component):
         token = Cat(residual.channel, Const(0, device.program_bits))
         m.d.comb += [
             self.head_bias.addr.eq(~token[:device.program_bits]),
-            self.head_bias.read.eq(stages.row[1].valid & stages.is_head),
+            self.head_bias.read.eq(stages.row[stages.addend].valid & stages.is_head),
         ]
         value, index = add_requantisation(
             m, stages, rows, scales[0],

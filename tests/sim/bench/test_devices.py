@@ -22,7 +22,7 @@ DEVICES = [
            weight_memory=MEMORY),
     Device(name="12 lanes, 4 sequences, 1,024 columns, 4,096 tokens", lanes=12, sequences=4,
            max_columns=1024, max_rows=4096, max_vocab=4096, program_words=8192,
-           weight_words=1 << 13, weight_memory=MEMORY),
+           weight_words=1 << 13, weight_memory=MEMORY, late_block_ram=True),
     Device(name="24 lanes of 3 trits, tiles", lanes=24, trits=3, max_rows=1024, tile_rows=128,
            max_vocab=128, weight_words=1 << 13, weight_memory=MEMORY),
     Device(name="64 lanes, 1 sequence", lanes=64, sequences=1, max_columns=1024,
