@@ -17,6 +17,7 @@ class Orangecrab85F(ECP5Board):
     title = "OrangeCrab r0.2 85F"
     platform_class = OrangeCrabR0_2_85FPlatform
     oscillator = Oscillator("clk", 48_000_000)
+    default_hz = 72_000_000
     default_baud = 2_000_000
     max_baud = 3_000_000
     loader = ("--board", "orangeCrab", "--dfu")

@@ -35,7 +35,7 @@ class Ulx3s85F(Ulx3s45F):
     name = "ulx3s-85f"
     title = "Radiona ULX3S 85F"
     platform_class = ULX3S_85F_Platform
-    default_hz = 70_000_000
+    default_hz = 75_000_000
     default_baud = 2_000_000
 
 
