@@ -24,6 +24,7 @@ __all__ = [
     "CheckpointError",
     "ClusterError",
     "CorpusError",
+    "DesignError",
     "DeviceError",
     "EvaluationError",
     "ExploreError",
@@ -152,6 +153,10 @@ class UnknownCharacterError(TrilightError, ValueError):
         more = f" and {len(self.characters) - 20} more" if len(self.characters) > 20 else ""
         super().__init__(f"the model's vocabulary lacks {shown}{more}; "
                          "leave these characters out or replace them")
+
+
+class DesignError(TrilightError):
+    """A search for a model that asks for what cannot be measured, or whose results cannot be kept."""
 
 
 class EvaluationError(TrilightError, ValueError):

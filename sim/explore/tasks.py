@@ -20,8 +20,8 @@ from trilight.hw.flow.build import build, synthesise, tool_versions
 from trilight.hw.support.boards import load_board
 from trilight.hw.support.cache import digest
 from trilight.sim.power.activity import measure_activity
-from trilight.sim.verify.journal import Journal
 from trilight.sw.errors import ExploreError, PowerError
+from trilight.sw.journal import Journal
 from trilight.sw.model.model import Model
 from trilight.sw.power import Activity
 

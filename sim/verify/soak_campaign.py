@@ -14,7 +14,7 @@ from trilight.hw.flow.build import Hdl
 from trilight.sim.bench.traces import TRACES
 from trilight.sim.native.bench import Bench
 from trilight.sim.sliced.chips import Chips
-from trilight.sim.verify.journal import Journal
+from trilight.sw.journal import Journal
 
 from .soak_session import TOKENS_PER_MODEL, SoakOutcome, run_model
 

@@ -17,8 +17,8 @@ import trilight.sim
 import trilight.sw
 from trilight.hw.support.boards import DEFAULT_BOARD
 from trilight.hw.support.cache import digest
-from trilight.sim.verify.journal import Journal
 from trilight.sw.errors import FaultsError
+from trilight.sw.journal import Journal
 
 from .line import EmulatedDevice, HangError
 from .pins import open_pins

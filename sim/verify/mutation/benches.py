@@ -26,8 +26,8 @@ from trilight.sim.bench.build import (
     run_bench,
     verilog_design,
 )
-from trilight.sim.verify.journal import Journal
 from trilight.sw.errors import SimulationError
+from trilight.sw.journal import Journal
 from trilight.sw.records import read_record
 
 from .child import in_child

@@ -13,8 +13,8 @@ from pathlib import Path
 from trilight.hw.flow.build import BoardDesign
 from trilight.hw.support.tools import Progress, no_progress
 from trilight.sim.native.compile import NativeBench
-from trilight.sim.verify.journal import Journal
 from trilight.sw.errors import SimulationError
+from trilight.sw.journal import Journal
 from trilight.sw.records import read_record
 
 from .child import in_child

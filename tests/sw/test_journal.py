@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from trilight.sim.verify.journal import Journal
 from trilight.sw.errors import FaultsError, SimulationError
+from trilight.sw.journal import Journal
 
 ABOUT = {"target": "rtl", "seed": 1}
 

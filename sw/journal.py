@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trilight.sw.errors import SimulationError, TrilightError
+from .errors import SimulationError, TrilightError
 
 __all__ = ["Journal"]
 
