@@ -156,7 +156,7 @@ class UnknownCharacterError(TrilightError, ValueError):
 
 
 class DesignError(TrilightError):
-    """A search for a model that asks for what cannot be measured, or whose results cannot be kept."""
+    """A search for a model that asks for what there is not, or whose results cannot be kept."""
 
 
 class EvaluationError(TrilightError, ValueError):

@@ -59,7 +59,7 @@ GROUPS = {
     "To run": ("generate", "classify", "score", "chat", "demo", "board", "selftest",
                "doctor"),
     "Models": ("info", "image", "import", "export", "plan", "evaluate"),
-    "To train": ("train", "compare", "anchors"),
+    "To train": ("train", "design", "compare", "anchors", "log-lines"),
     "To build": ("boards", "build", "flash", "explore"),
     "To measure": ("bench", "performance", "power", "meter", "calibrate", "field", "impact",
                    "simulation-speed", "training-speed"),

@@ -293,6 +293,42 @@ class Board:
         """
         return self._begin(prompts, tokens, temperature, seeds)
 
+    def likeliest(self, text: str) -> Generator[str, None, None]:
+        """Yield the token that the model holds likeliest after each token of a text but the last.
+
+        The text is read as one sequence from zero state, a run for each of its tokens. Nothing is
+        tried again: a device that breaks off raises an error.
+
+        Raises
+        ------
+        PromptError
+            The text has fewer than two tokens.
+        UnknownCharacterError, DeviceError, LinkError
+            See ``generate``.
+        """
+        self._check_open()
+        if self.model is None:
+            raise DeviceError("no model is loaded; load one first")
+        tokens = self.model.encode(text)
+        if len(tokens) < 2:
+            raise PromptError(f"a text must have at least two tokens to be read, not {len(tokens)}")
+        self._generation += 1
+        generation, self._runs.one_by_one = self._generation, False
+        self.stop()
+        if not self._loader.still_sound():
+            self._restore(self.model)
+        state = SequenceState(number=0, prompt=tokens[:1], tokens=1, seed=0)
+        for end in range(1, len(tokens)):
+            # What the text has, in the place of what was said.
+            state.prompt, state.generated = tokens[:end], []
+            self._runs.start([state], 0)
+            for _ in self._runs.listen():
+                pass
+            self._runs.settle()
+            yield self.model.vocab[state.generated[0]]
+            self._check_current(generation)
+        self._check.confirm()
+
     def _begin(self, prompts: Sequence[str], tokens: int | Sequence[int], temperature: float,
                seeds: Sequence[int] | None, *, adapt: bool = False
                ) -> Generator[Token, None, None]:
