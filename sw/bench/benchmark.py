@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trilight.sw.api import open_board
@@ -11,6 +11,7 @@ from trilight.sw.errors import MeterError
 from trilight.sw.host.driver import Board
 from trilight.sw.host.generation import LastRun
 from trilight.sw.meters import measure, open_meter
+from trilight.sw.model.image import compile_image
 from trilight.sw.model.model import Model
 from trilight.sw.report.releases import load_releases
 from trilight.sw.report.report import build_report
@@ -20,7 +21,7 @@ from .baselines import Baseline, open_baseline
 from .document import Protocol, build_document
 from .field import load_field
 from .runner import BoardSystem, LocalSystem, System, merge, run_for, run_once
-from .system import AssumedPower, Carbon, Expected, device_system, local_system
+from .system import AssumedPower, Carbon, Expected, Pass, device_system, local_system
 from .workload import Workload
 
 __all__ = ["Settings", "Watch", "run_benchmark"]
@@ -88,11 +89,19 @@ def run_benchmark(model: Model, workload: Workload, settings: Settings, *,
         if meter is not None:
             measurement = _measure(settings.meter or "", system, workload, settings.protocol, watch)
         report, release = _report(board, model, runs)
-    first = device_system(report, runs, expected, release=release, clocks_hz=settings.clocks_hz,
-                          measurement=measurement, carbon=settings.carbon)
+        image_bytes = len(compile_image(model, board.identity.device).to_bytes())
+    weights = model.config.ternary_weights_per_token
+    first = device_system(report, runs, expected, weights=weights, image_bytes=image_bytes,
+                          release=release, clocks_hz=settings.clocks_hz, measurement=measurement,
+                          carbon=settings.carbon)
     quality = {name: report["figures"][name] for name in ("bits_per_byte", "nats_per_char")}
-    others = [_run_baseline(baseline, model, workload, settings, expected, quality, watch)
-              for baseline in baselines]
+    others = []
+    for baseline, passes in zip(baselines, _pass_all(baselines, model, workload, watch),
+                                strict=True):
+        energy, reason = _energy(baseline, model, workload, settings, watch)
+        others.append(local_system(
+            baseline.info, passes, expected, quality, weights=weights, power=settings.host_power,
+            measurement=energy, no_energy=reason, carbon=settings.carbon))
     return build_document(
         [first, *others], model=model, workload=workload, reference=expected_runs,
         quality=report["model"]["quality"], protocol=settings.protocol, carbon=settings.carbon,
@@ -122,22 +131,33 @@ def _measure(spec: str, system: System, workload: Workload, protocol: Protocol, 
                        warmup_seconds=protocol.warmup_s, progress=progress).to_dict()
 
 
-def _run_baseline(baseline: Baseline, model: Model, workload: Workload, settings: Settings,
-                  expected: Expected, quality: dict[str, Any], watch: Watch) -> dict[str, Any]:
-    info = baseline.info
-    system = LocalSystem(baseline, model)
-    passes: list[list[LastRun]] = []
-    with watch(f"Running baseline {info.name}") as progress:
+def _pass_all(baselines: Sequence[Baseline], model: Model, workload: Workload, watch: Watch,
+              ) -> list[list[Pass]]:
+    """Run all baselines in turn, pass by pass, so that a busy computer slows them alike."""
+    systems = [LocalSystem(baseline, model) for baseline in baselines]
+    passes: list[list[Pass]] = [[] for _ in baselines]
+    first_token = replace(workload, tokens=1)
+    for baseline, system in zip(baselines, systems, strict=True):
         # The first pass fills caches and is not counted.
-        run_once(system, workload, progress)
-        end = time.monotonic() + PASS_SECONDS
-        while len(passes) < PASSES or time.monotonic() < end:
-            passes.append(run_once(system, workload, progress))
-    measurement, reason = None, ""
+        with watch(f"Running baseline {baseline.info.name}") as progress:
+            run_once(system, workload, progress)
+    end = time.monotonic() + PASS_SECONDS * len(baselines)
+    with watch("Running baselines in turn") as progress:
+        while baselines and (len(passes[0]) < PASSES or time.monotonic() < end):
+            for system, own in zip(systems, passes, strict=True):
+                before = time.process_time()
+                runs = run_once(system, workload, progress)
+                spent = time.process_time() - before
+                own.append(Pass(runs, run_once(system, first_token, progress), spent))
+    return passes
+
+
+def _energy(baseline: Baseline, model: Model, workload: Workload, settings: Settings, watch: Watch,
+            ) -> tuple[dict[str, Any] | None, str]:
+    """What a meter says of a baseline, or why there is none."""
     try:
-        measurement = _measure(info.meter, system, workload, settings.protocol, watch)
+        return _measure(baseline.info.meter, LocalSystem(baseline, model), workload,
+                        settings.protocol, watch), ""
     except MeterError as error:
-        reason = (f"no meter sees it ({error}), and no watts were stated: "
-                  "--host-watts with --host-watts-source")
-    return local_system(info, passes, expected, quality, power=settings.host_power,
-                        measurement=measurement, no_energy=reason, carbon=settings.carbon)
+        return None, (f"no meter sees it ({error}), and no watts were stated: "
+                      "--host-watts with --host-watts-source")

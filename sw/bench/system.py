@@ -16,9 +16,11 @@ from trilight.sw.report.figures import Figure, Provenance
 
 from .baselines import BaselineInfo, host_processor
 from .figures import BOUNDARIES, read_figure, reciprocal, scaled
+from .latency import Latency, latency_figures, latency_of_cycles
 from .parts import energy_by_part
 
-__all__ = ["AssumedPower", "Carbon", "Expected", "device_system", "is_simulated", "local_system"]
+__all__ = ["AssumedPower", "Carbon", "Expected", "Pass", "device_system", "is_simulated",
+           "local_system"]
 
 JOULES_PER_WH = 3600
 
@@ -42,6 +44,37 @@ class AssumedPower:
 
 
 @dataclass(frozen=True)
+class Pass:
+    """A baseline's pass over the workload."""
+
+    runs: Sequence[LastRun]
+    """A run of each query."""
+    firsts: Sequence[LastRun]
+    """The same with one token generated."""
+    processor_s: float
+    """Processor time that ``runs`` took."""
+
+    @property
+    def rate(self) -> float:
+        """Tokens generated per second, prompts included."""
+        return self._tokens / sum(run.host_seconds for run in self.runs)
+
+    @property
+    def processor_rate(self) -> float:
+        """Tokens generated per second of processor time."""
+        return self._tokens / self.processor_s
+
+    @property
+    def _tokens(self) -> int:
+        return sum(len(run.token_ids) for run in self.runs)
+
+    def latencies(self) -> list[Latency]:
+        return [Latency(prompt_tokens=len(run.prompt), tokens=len(run.token_ids),
+                        first_s=first.host_seconds, whole_s=run.host_seconds)
+                for run, first in zip(self.runs, self.firsts, strict=True)]
+
+
+@dataclass(frozen=True)
 class Expected:
     """Tokens that the integer reference generates for the workload, by query."""
 
@@ -58,8 +91,9 @@ class Expected:
 
 
 def device_system(report: Mapping[str, Any], runs: Sequence[LastRun], expected: Expected, *,
-                  release: Mapping[str, Any] | None, clocks_hz: Sequence[float],
-                  measurement: Mapping[str, Any] | None, carbon: Carbon | None) -> dict[str, Any]:
+                  weights: int, image_bytes: int, release: Mapping[str, Any] | None,
+                  clocks_hz: Sequence[float], measurement: Mapping[str, Any] | None,
+                  carbon: Carbon | None) -> dict[str, Any]:
     """Describe the device that a workload ran on.
 
     Parameters
@@ -70,6 +104,10 @@ def device_system(report: Mapping[str, Any], runs: Sequence[LastRun], expected: 
         One for each query.
     expected
         Tokens of the reference.
+    weights
+        Ternary weights that a token takes.
+    image_bytes
+        Bytes of the model as the board gets it.
     release
         The released build that ran, if there is one.
     clocks_hz
@@ -85,7 +123,11 @@ def device_system(report: Mapping[str, Any], runs: Sequence[LastRun], expected: 
         figures["modelled_joules_per_token"] = figures["joules_per_token"]
         figures |= _measured(measurement)
     per_query = _tokens_per_query(runs) if measurement else _whole_query(runs)
-    figures |= _derived(figures["joules_per_token"], runs, per_query, carbon)
+    figures |= _derived(figures["joules_per_token"], runs, per_query, carbon, weights)
+    figures |= _chip_latency(figures, latency_of_cycles(runs, figures["clock_hz"].value))
+    figures["model_bytes"] = Figure(
+        value=image_bytes, unit="bytes", provenance="counted", boundary="chip",
+        source="weights, taps, tables and program, as the board gets them")
     return _system(
         name=report["target"], kind="device", arithmetic="integers", figures=figures,
         tokens=expected.compare(runs), measurement=measurement,
@@ -109,8 +151,8 @@ def device_system(report: Mapping[str, Any], runs: Sequence[LastRun], expected: 
         hashes=report["hashes"], hashes_missing=report["hashes_missing"])
 
 
-def local_system(info: BaselineInfo, passes: Sequence[Sequence[LastRun]], expected: Expected,
-                 quality: Mapping[str, Any], *, power: AssumedPower | None,
+def local_system(info: BaselineInfo, passes: Sequence[Pass], expected: Expected,
+                 quality: Mapping[str, Any], *, weights: int, power: AssumedPower | None,
                  measurement: Mapping[str, Any] | None, no_energy: str,
                  carbon: Carbon | None) -> dict[str, Any]:
     """Describe a baseline on this computer.
@@ -125,6 +167,8 @@ def local_system(info: BaselineInfo, passes: Sequence[Sequence[LastRun]], expect
         Tokens of the reference.
     quality
         Figures of the integer model's quality, which hold for the same tokens only.
+    weights
+        Ternary weights that a token takes.
     power
         Stated power, used unless there is a measurement.
     measurement
@@ -134,13 +178,22 @@ def local_system(info: BaselineInfo, passes: Sequence[Sequence[LastRun]], expect
     carbon
         Carbon intensity, if stated.
     """
-    runs = passes[0]
-    rates = [sum(len(run.token_ids) for run in each) / sum(run.host_seconds for run in each)
-             for each in passes]
+    runs = passes[0].runs
+    rates = [each.rate for each in passes]
     rate = median(rates)
-    figures = {"tokens_per_s": Figure(
-        value=rate, unit="tokens/s", provenance="measured", boundary="host", runs=rates,
-        source=f"median of {len(rates)} passes, prompts included")}
+    processor = [each.processor_rate for each in passes]
+    figures = {
+        "tokens_per_s": Figure(
+            value=rate, unit="tokens/s", provenance="measured", boundary="host", runs=rates,
+            source=f"median of {len(rates)} passes, prompts included"),
+        "processor_tokens_per_s": Figure(
+            value=median(processor), unit="tokens/s", provenance="measured", boundary="host",
+            runs=processor, source="by processor time: what other programs took is not in it"),
+        **latency_figures([each for one in passes for each in one.latencies()], Figure(
+            value=0, unit="", provenance="measured", boundary="host",
+            source=f"all queries of {len(passes)} passes")),
+        **_memory(info),
+    }
     warnings = []
     if measurement:
         figures |= _measured(measurement)
@@ -156,7 +209,8 @@ def local_system(info: BaselineInfo, passes: Sequence[Sequence[LastRun]], expect
     else:
         figures["power_mw"] = Figure.missing("mW", no_energy)
         figures["joules_per_token"] = Figure.missing("J/token", no_energy)
-    figures |= _derived(figures["joules_per_token"], runs, _tokens_per_query(runs), carbon)
+    figures |= _derived(figures["joules_per_token"], runs, _tokens_per_query(runs), carbon,
+                        weights)
     tokens = expected.compare(runs)
     for name, data in quality.items():
         figures[name] = read_figure(data) if tokens["same_as_reference"] else Figure.missing(
@@ -221,16 +275,42 @@ def _measured(measurement: Mapping[str, Any]) -> dict[str, Figure]:
     }
 
 
+def _chip_latency(figures: Mapping[str, Figure], latencies: Sequence[Latency]
+                  ) -> dict[str, Figure]:
+    """Latencies by the chip's counters, and the energy of a prompt's token."""
+    if not latencies:
+        return {}
+    clock, power = figures["clock_hz"], figures["power_mw"]
+    found = latency_figures(latencies, replace(
+        clock, boundary="chip", source=f"cycles counted / clock, {len(latencies)} queries"))
+    seconds = sum(each.first_s for each in latencies)
+    tokens = sum(each.prompt_tokens for each in latencies)
+    return found | {"prefill_joules_per_token": scaled(
+        power, 1e-3 * seconds / tokens, "J/token",
+        "power x time to the first token / tokens of the prompt")}
+
+
+def _memory(info: BaselineInfo) -> dict[str, Figure]:
+    return {name: Figure(value=number, unit="bytes", provenance="counted", boundary="host",
+                         source=source) for name, number, source in (
+        ("model_bytes", info.model_bytes, "weights, taps and tables, as this system holds them"),
+        ("working_bytes", info.working_bytes, "state and work space, the stack excluded"))
+        if number is not None}
+
+
 def _derived(joules: Figure, runs: Sequence[LastRun], tokens_per_query: tuple[float, str],
-             carbon: Carbon | None) -> dict[str, Figure]:
+             carbon: Carbon | None, weights: int) -> dict[str, Figure]:
     """What follows from joules per token."""
     tokens = sum(len(run.token_ids) for run in runs)
     size = sum(len(run.text.encode()) for run in runs)
     factor, how = tokens_per_query
     energy = scaled(joules, 1000 * factor / JOULES_PER_WH, "Wh/1000 queries",
                     f"1000 queries of {how}")
+    rate = reciprocal(joules, "tokens/J", "1 / energy per token")
     return {
-        "tokens_per_joule": reciprocal(joules, "tokens/J", "1 / energy per token"),
+        "tokens_per_joule": rate,
+        "giga_ternary_macs_per_joule": scaled(
+            rate, weights / 1e9, "GTMAC/J", f"{weights:,} ternary weights a token"),
         "joules_per_byte": scaled(joules, tokens / size, "J/byte",
                                   f"energy of {tokens} tokens / {size} bytes of UTF-8 text"),
         "wh_per_1000_queries": energy,

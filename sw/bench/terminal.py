@@ -63,6 +63,7 @@ def print_document(document: Mapping[str, Any], console: Console) -> None:
         f"workload {work['sha256'][:12]}.[/]"), title=f"Trilight bench: {escape(first['name'])}",
         title_align="left", expand=False), highlight=False)
     console.print(_systems(document["systems"]))
+    console.print(_latencies(document["systems"]))
     if first["clocks"]:
         console.print(_clocks(first["clocks"]))
     for line in _secondary(first):
@@ -111,6 +112,21 @@ def _systems(systems: Sequence[Mapping[str, Any]]) -> RenderableType:
             "-" if quality is None else f"{quality:.3f}",
             f"{energy['boundary']}\n[dim]{origin(energy)}[/]" if energy["boundary"] else "-",
             "same" if system["tokens"]["same_as_reference"] else "[yellow]differ[/]")
+    return table
+
+
+def _latencies(systems: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """Times of a query, speeds that they leave open, and memory."""
+    table = _table("system", "first token", "query, p95", "prompt, t/s", "answer, t/s",
+                   "by CPU time, t/s", "model, bytes", "RAM, bytes")
+    for system in systems:
+        figures = system["figures"]
+        table.add_row(
+            escape(system["name"]), _cell(figures.get("time_to_first_token_s"), "s"),
+            _cell(figures.get("query_latency_p95_s"), "s"),
+            *(_cell(figures.get(f"{name}_tokens_per_s"))
+              for name in ("prefill", "decode", "processor")),
+            *(_cell(figures.get(f"{name}_bytes")) for name in ("model", "working")))
     return table
 
 

@@ -16,7 +16,7 @@ from trilight.sw.model.model import COLUMNS_OF_16_BITS, Matrix, Model
 from trilight.sw.model.trits import pack_trits
 from trilight.sw.reference.tables import GUMBEL, SIGMOID, SILU
 
-__all__ = ["HEADER", "SOURCE", "CExport", "export_c", "ram_bytes"]
+__all__ = ["HEADER", "SOURCE", "CExport", "constant_bytes", "export_c", "ram_bytes"]
 
 HEADER = "model.h"
 SOURCE = "trilight.c"
@@ -122,6 +122,13 @@ def _weights(model: Model) -> tuple[np.ndarray[tuple[int], np.dtype[np.uint8]], 
 def _max_rows(model: Model) -> int:
     config = model.config
     return max(3 * config.d_model, 2 * config.d_hidden, config.vocab_size)
+
+
+def constant_bytes(model: Model) -> int:
+    """Bytes of weights, tables and other arrays of an export."""
+    constants = _Constants()
+    _header(model, constants)
+    return constants.bytes
 
 
 def ram_bytes(model: Model) -> int:

@@ -43,6 +43,10 @@ class BaselineInfo:
     """Boundary of a meter of its energy."""
     meter: str = "rapl"
     """The meter that is tried for it, as ``--meter`` writes it."""
+    model_bytes: int | None = None
+    """Bytes of weights, taps and tables in the form that it computes with."""
+    working_bytes: int | None = None
+    """Bytes of state and work space, where it has them in one piece."""
 
 
 class Baseline(Generator, Protocol):

@@ -237,7 +237,8 @@ class CompiledBaseline:
     def info(self) -> BaselineInfo:
         return BaselineInfo(
             name="numba", arithmetic="integers, compiled by LLVM",
-            software={name: version(name) for name in ("numba", "llvmlite", "numpy")})
+            software={name: version(name) for name in ("numba", "llvmlite", "numpy")},
+            model_bytes=sum(array.nbytes for array in (*self._weights, SIGMOID, SILU, GUMBEL)))
 
     def generate(self, prompt: Sequence[int], *, tokens: int, temperature: float,
                  seed: int) -> list[int]:

@@ -5,6 +5,7 @@ It is what a microcontroller runs: partial sums of five activations are looked u
 
 from importlib.metadata import version
 
+from trilight.sw.export.c import constant_bytes, ram_bytes
 from trilight.sw.export.library import CProgram, c_compiler
 from trilight.sw.model.model import Model
 
@@ -18,11 +19,13 @@ class ExportedBaseline:
 
     def __init__(self, model: Model) -> None:
         self.generate = CProgram(model).generate
+        self._bytes = constant_bytes(model), ram_bytes(model)
 
     @property
     def info(self) -> BaselineInfo:
         return BaselineInfo(
-            name="c", arithmetic="integers in C99, look-up of partial sums", software=_compiler())
+            name="c", arithmetic="integers in C99, look-up of partial sums", software=_compiler(),
+            model_bytes=self._bytes[0], working_bytes=self._bytes[1])
 
 
 def _compiler() -> dict[str, str]:

@@ -155,7 +155,9 @@ class FloatBaseline(StepwiseBaseline):
     """The model as PyTorch runs it for inference."""
 
     def __init__(self, model: Model, place: str = "cpu") -> None:
-        super().__init__(Stepper(Network(model).to(place)))
+        network = Network(model).to(place)
+        super().__init__(Stepper(network))
+        self._bytes = sum(tensor.nbytes for tensor in network.parameters())
 
     @contextmanager
     def one_thread(self) -> Iterator[None]:
@@ -169,7 +171,7 @@ class FloatBaseline(StepwiseBaseline):
     @property
     def info(self) -> BaselineInfo:
         return BaselineInfo(name="torch", arithmetic="float32",
-                            software={"torch": torch.__version__})
+                            software={"torch": torch.__version__}, model_bytes=self._bytes)
 
 
 class CudaBaseline(FloatBaseline):

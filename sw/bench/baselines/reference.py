@@ -36,6 +36,9 @@ class ReferenceBaseline(StepwiseBaseline):
 
     def __init__(self, model: Model) -> None:
         super().__init__(Stepper(model))
+        config = model.config
+        # Each matrix as float32, and the embedding once more as int32.
+        self._bytes = 4 * (config.ternary_weights + config.vocab_size * config.d_model)
 
     def one_thread(self) -> AbstractContextManager[object]:
         return threadpool_limits(1, "blas")
@@ -44,4 +47,4 @@ class ReferenceBaseline(StepwiseBaseline):
     def info(self) -> BaselineInfo:
         return BaselineInfo(
             name="numpy", arithmetic="integers (products as exact float32 in BLAS)",
-            software={"numpy": version("numpy")})
+            software={"numpy": version("numpy")}, model_bytes=self._bytes)

@@ -8,6 +8,7 @@ import pytest
 
 from trilight.sw.bench.system import AssumedPower, Carbon, Expected
 from trilight.sw.host.generation import LastRun
+from trilight.sw.model.model import Model
 from trilight.sw.power import Activity, estimate_power
 
 Describe = Callable[..., dict[str, Any]]
@@ -212,3 +213,43 @@ def test_quality_is_of_the_same_tokens_only(describe_local: Describe, expected: 
     quality = describe_local(expected=other)["figures"]["bits_per_byte"]
     assert quality["value"] is None
     assert "query 1, token 1" in quality["reason"]
+
+
+def test_latencies_of_a_chip_are_its_cycles(describe: Describe, runs: list[LastRun],
+                                            release: dict[str, Any]) -> None:
+    """Prompts of 2, 4 and 1 tokens, all of 900 cycles here; ten tokens of 600 cycles follow."""
+    system = describe()
+    clock = release["clock_hz"]
+    assert value(system, "time_to_first_token_s") == pytest.approx(1500 / clock)
+    for share in (50, 90, 95, 99):
+        assert value(system, f"query_latency_p{share}_s") == pytest.approx(6900 / clock)
+    assert value(system, "prefill_tokens_per_s") == pytest.approx(2 * clock / 1500)
+    assert value(system, "decode_tokens_per_s") == pytest.approx(value(system, "tokens_per_s"))
+    assert value(system, "prefill_joules_per_token") == pytest.approx(
+        value(system, "power_mw") * 1e-3 * 3 * 1500 / clock / (2 + 4 + 1))
+    assert system["figures"]["time_to_first_token_s"]["boundary"] == "chip"
+    assert value(system, "model_bytes") == 4321
+
+
+def test_reference_has_no_latency_of_a_chip(describe: Describe, reference: list[LastRun]) -> None:
+    assert "time_to_first_token_s" not in describe(runs=reference)["figures"]
+
+
+def test_latencies_of_a_baseline(describe_local: Describe, reference: list[LastRun]) -> None:
+    """Queries of 1, 2 and 3 s in each pass; a fifth of each is the first token's."""
+    runs = [replace(run, host_seconds=float(n + 1)) for n, run in enumerate(reference)]
+    system = describe_local(passes=[runs] * 3)
+    assert value(system, "time_to_first_token_s") == pytest.approx(0.4)
+    assert value(system, "query_latency_p50_s") == pytest.approx(2)
+    assert value(system, "query_latency_p99_s") == pytest.approx(3)
+    assert value(system, "prefill_tokens_per_s") == pytest.approx(4 / 0.4)
+    tokens = len(reference[0].token_ids)
+    assert value(system, "decode_tokens_per_s") == pytest.approx((tokens - 1) / 1.6)
+    assert value(system, "tokens_per_s") == pytest.approx(3 * tokens / 6)
+    assert value(system, "processor_tokens_per_s") == pytest.approx(3 * tokens / 3)
+
+
+def test_weights_of_a_joule(describe: Describe, model: Model) -> None:
+    system = describe()
+    assert value(system, "giga_ternary_macs_per_joule") == pytest.approx(
+        value(system, "tokens_per_joule") * model.config.ternary_weights_per_token / 1e9)
