@@ -23,6 +23,7 @@ from trilight.sw.power import (
     Activity,
     Breakdown,
     CoefficientSet,
+    Interval,
     PowerEstimate,
     energy_by_part,
     estimate_power,
@@ -37,6 +38,7 @@ from trilight.sw.power.designs import (
     load_designs,
     write_designs,
 )
+from trilight.sw.power.evidence import check_evidence, interval_steps, posterior_bands
 from trilight.sw.power.fit import load_fit
 from trilight.sw.power.picture import energy_svg, label
 from trilight.sw.report.releases import load_releases
@@ -209,7 +211,15 @@ def _power(console: Console, board: BoardDesign, counted: Mapping[str, Any],
                       f"({ratio.p05:.3f} to {ratio.p95:.3f}), with common draws.")
     idle = _idle(console, board, counted, clocks[-1], voltage, temperature, coefficients)
     _print_energy(console, points[-1])
-    return {"source": source, "cycles_per_token": cycles, "breakdown": breakdown.to_dict(),
+    moved = interval_steps(breakdown.activity, clocks[-1], coefficients,
+                           pll=bool(points[-1]["pll"]), windows=windows, voltage_v=voltage,
+                           temperature_c=temperature)
+    if coefficients.evidence:
+        _print_evidence(console, moved, coefficients)
+    return {"interval_steps_mw": {name: asdict(step) for name, step in moved.items()},
+            "posterior": {name: asdict(band)
+                          for name, band in posterior_bands(coefficients).items()},
+            "source": source, "cycles_per_token": cycles, "breakdown": breakdown.to_dict(),
             "idle_mw": idle,
             "coefficients": {"id": coefficients.id, "sha256": coefficients.sha256,
                              "calibration": coefficients.calibration}, "points": points,
@@ -263,6 +273,31 @@ def _print_energy(console: Console, point: Mapping[str, Any]) -> None:
     shares = sorted(point["variance_share"].items(), key=lambda item: -item[1])
     console.print("The range comes from " + ", ".join(
         f"{name} {share:.1%}" for name, share in shares if share >= 0.001) + ".")
+
+
+def _print_evidence(console: Console, moved: Mapping[str, Interval], coefficients: CoefficientSet,
+                    ) -> None:
+    """What moved the interval, the metered designs, and the bands that are left."""
+    steps = Table("range of the last row, with", "mW", box=None)
+    for name, step in moved.items():
+        steps.add_row(f"+ {name}" if steps.row_count else name,
+                      f"{_number(step.p50)} ({_span(asdict(step))})")
+    console.print(steps)
+    metered = Table("metered by others", "mW", "predicted", "modelled now", "counts", box=None)
+    for row in check_evidence(coefficients):
+        low, high = row.evidence.measured_mw
+        metered.add_row(
+            escape(row.evidence.name), f"{low:.2f} to {high:.2f}",
+            f"{_number(row.predicted_mw.p50)} ({_span(asdict(row.predicted_mw))})",
+            f"{_number(row.modelled_mw.p50)} ({_span(asdict(row.modelled_mw))})",
+            "yes" if row.evidence.counts else "no")
+    console.print(metered)
+    bands = Table("coefficient", "before", "after", "unit", box=None)
+    for name, band in posterior_bands(coefficients).items():
+        c = coefficients.coefficients[name]
+        bands.add_row(name, f"{c.value:.3g} ({c.low:.3g} to {c.high:.3g})",
+                      f"{band.p50:.3g} ({band.p05:.3g} to {band.p95:.3g})", c.unit)
+    console.print(bands)
 
 
 def count_designs(*, calibration: bool = True) -> dict[str, CountedDesign]:

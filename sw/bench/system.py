@@ -180,11 +180,11 @@ def local_system(info: BaselineInfo, passes: Sequence[Pass], expected: Expected,
     """
     runs = passes[0].runs
     rates = [each.rate for each in passes]
-    rate = median(rates)
     processor = [each.processor_rate for each in passes]
     figures = {
         "tokens_per_s": Figure(
-            value=rate, unit="tokens/s", provenance="measured", boundary="host", runs=rates,
+            value=median(rates), unit="tokens/s", provenance="measured", boundary="host",
+            runs=rates,
             source=f"median of {len(rates)} passes, prompts included"),
         "processor_tokens_per_s": Figure(
             value=median(processor), unit="tokens/s", provenance="measured", boundary="host",
@@ -203,8 +203,9 @@ def local_system(info: BaselineInfo, passes: Sequence[Pass], expected: Expected,
         figures["power_mw"] = Figure(value=power.watts * 1e3, unit="mW", provenance="assumed",
                                      boundary=info.boundary, source=stated)
         figures["joules_per_token"] = Figure(
-            value=power.watts / rate, unit="J/token", provenance="modelled",
-            boundary=info.boundary, source=f"{stated} / measured tokens per second")
+            value=power.watts / median(processor), unit="J/token", provenance="modelled",
+            boundary=info.boundary,
+            source=f"{stated} / measured tokens per second of processor time")
         warnings.append(f"no meter: energy rests on {stated}")
     else:
         figures["power_mw"] = Figure.missing("mW", no_energy)

@@ -27,6 +27,9 @@
 /* Floor shifts of negative integers are the compiler's choice in C99; all known ones agree. */
 typedef char trilight_shifts_are_arithmetic[(-1 >> 1) == -1 ? 1 : -1];
 
+/* Sums and products of int16_t are taken in int, which has to hold them. */
+typedef char trilight_int_has_32_bits[sizeof(int) >= 4 ? 1 : -1];
+
 typedef struct {
     int16_t h[TRILIGHT_LAYERS][TRILIGHT_D];        /* recurrent state, Q3.8 */
     int8_t x_prev[TRILIGHT_LAYERS][TRILIGHT_D];    /* input of each layer at the token before */

@@ -269,7 +269,7 @@ class Pretence:
         self._accelerator = accelerator
         self._clock = clock
         rng = np.random.default_rng(seed)
-        self.truth = replace(prior, coefficients={
+        self.truth = replace(prior, evidence=(), form=None, coefficients={
             name: replace(c, value=c.value * float(np.exp(c.sigma * rng.standard_normal())))
             for name, c in prior.coefficients.items()})
         """The secret."""

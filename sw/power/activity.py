@@ -39,6 +39,8 @@ class Activity:
     """Length of the window in clock cycles."""
     ebr_repeats: float = 0.0
     """Number of ``ebr_accesses`` that read the address that was read last: enabled, but idle."""
+    spram_repeats: float = 0.0
+    """The same of ``spram_accesses``."""
     counting: str = "gate_zero_delay"
     """Way in which transitions were counted; has to match the coefficient set's counting."""
 
@@ -60,7 +62,7 @@ class Activity:
         if not isinstance(data, Mapping):
             raise PowerError(f"an activity is an object, not {type(data).__name__}")
         known = {f.name for f in fields(cls)}
-        if missing := known - {"counting", "ebr_repeats"} - set(data):
+        if missing := known - {"counting", "ebr_repeats", "spram_repeats"} - set(data):
             raise PowerError(f"activity lacks {', '.join(sorted(missing))}; "
                              f"it has {', '.join(sorted(data)) or 'nothing'}")
         return read_record(cls, {name: data[name] for name in known & set(data)}, PowerError,

@@ -2,15 +2,16 @@
 
     P = V I_leak 2^((T - T0)/D) + f (V/V0)^2 sum_k E_k n_k + P_oscillators (V/V0)^2
 
-The bands of the coefficients become an interval by a seeded Monte Carlo over lognormals. All
+The bands of the coefficients become an interval by a seeded Monte Carlo over lognormals, of which
+those count most that metered designs bear out; the model's form is a factor of its own. All
 estimates with the same seed share their draws, so that two designs err in the same direction and
 their ratio is better known than either.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass, field, replace
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +19,18 @@ from numpy.typing import NDArray
 from trilight.sw.errors import PowerError
 
 from .activity import Activity
-from .coefficients import DOUBLING, TERMS, Calibration, CoefficientSet, load_coefficients
+from .coefficients import (
+    DOUBLING,
+    REPEATS,
+    TERMS,
+    Calibration,
+    CoefficientSet,
+    Evidence,
+    load_coefficients,
+)
 
-__all__ = ["ACTIVITY", "BOUNDARY", "Conditions", "Interval", "PowerEstimate", "draw_terms",
-           "estimate_power", "ratio_interval", "scales_uw"]
+__all__ = ["ACTIVITY", "BOUNDARY", "FORM", "Conditions", "Interval", "PowerEstimate", "draw_form",
+           "draw_terms", "estimate_power", "ratio_interval", "scales_uw"]
 
 BOUNDARY = "fpga_core"
 """Boundary of every figure of this module: the rails VCC and VCCPLL of the FPGA, nothing else."""
@@ -29,12 +38,21 @@ BOUNDARY = "fpga_core"
 DRAWS = 5000
 SEED = 20_117
 
+OVERSAMPLING = 20
+"""Draws over the bands from which evidence chooses one."""
+
 ACTIVITY = "activity"
 """Name of the activity's own share in the variance."""
+
+FORM = "form"
+"""Name of the share of the model's form."""
 
 EVENT_OF = {"clock": "clock_nets", "ff": "ff_clocked", "net": "net_transitions",
             "ebr": "ebr_accesses", "spram": "spram_accesses", "dsp": "dsp_ops"}
 """Terms that are an energy per event, and their events."""
+
+REPEATS_OF = {"ebr_repeat": "ebr_repeats", "spram_repeat": "spram_repeats"}
+"""Those of reads at the same address, which are among the events of ``REPEATS``."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +117,9 @@ class PowerEstimate:
     split_mw: dict[str, float]
     """Parts of ``nominal_mw``; they add up to it."""
     variance_share: dict[str, float]
-    """Share of each coefficient's uncertainty in the variance of the total, and of the activity's
-    spread between windows where windows were given; adds up to 1."""
+    """Share of each coefficient's uncertainty in the variance of the total, of the model's form,
+    and of the activity's spread between windows where windows were given; adds up to 1. What
+    evidence ties together is counted one by one."""
     clock_hz: float
     voltage_v: float
     temperature_c: float
@@ -119,7 +138,9 @@ class PowerEstimate:
 @cache
 def _normal_draws(draws: int, seed: int) -> NDArray[np.float64]:
     """Standard normal numbers [draws, terms], the same ones for every design of a comparison."""
-    return np.random.default_rng(seed).standard_normal((draws, len(TERMS)))
+    others = len(TERMS) - len(REPEATS)
+    return np.hstack([np.random.default_rng(seed).standard_normal((draws, others)),
+                      np.random.default_rng([seed, 3]).standard_normal((draws, len(REPEATS)))])
 
 
 @cache
@@ -147,6 +168,11 @@ def scales_uw(activity: Activity, at: Conditions, coefficients: CoefficientSet,
     uw_per_pj = at.clock_hz * 1e-6 * squared
     scales = {"leakage": at.voltage_v, "hfosc": squared * at.hfosc, "pll": squared * at.pll}
     scales |= {term: uw_per_pj * getattr(activity, event) for term, event in EVENT_OF.items()}
+    for term, event in REPEATS_OF.items():
+        scales[term] = 0.0
+        if term in coefficients.coefficients:
+            scales[term] = uw_per_pj * getattr(activity, event)
+            scales[REPEATS[term]] -= scales[term]
     if unknown := [term for term in TERMS
                    if scales[term] and term not in coefficients.coefficients]:
         raise PowerError(f"coefficient set {coefficients.id!r} has no energy for "
@@ -154,15 +180,71 @@ def scales_uw(activity: Activity, at: Conditions, coefficients: CoefficientSet,
     return {term: scales[term] for term in TERMS if term in coefficients.coefficients}
 
 
+def _prior_samples(coefficients: CoefficientSet, draws: int, seed: int) -> NDArray[np.float64]:
+    """Draws over the bands [draws, terms of the set], in the order of ``TERMS``."""
+    table = coefficients.coefficients
+    order = list(TERMS)
+    terms = [term for term in TERMS if term in table]
+    normal = _normal_draws(draws, seed)
+    logs = np.empty((draws, len(terms)))
+    for k, term in enumerate(terms):
+        own = normal[:, order.index(term)]
+        if (fresh := REPEATS.get(term)) in table:
+            shared = table[fresh].sigma
+            logs[:, k] = shared * normal[:, order.index(fresh)] + own * math.sqrt(
+                max(table[term].sigma**2 - shared**2, 0.0))
+        else:
+            logs[:, k] = table[term].sigma * own
+    central = np.array([table[term].value for term in terms])
+    return central * np.exp(logs)
+
+
+def _log_likelihood(evidence: Evidence, coefficients: CoefficientSet,
+                    samples: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    """Logarithm of how likely the metered power is, by draw, but for a constant."""
+    at = Conditions(clock_hz=evidence.clock_hz, voltage_v=evidence.voltage_v,
+                    temperature_c=coefficients.temperature_c, hfosc=evidence.hfosc)
+    ends = []
+    for repeated in (0.0, 1.0):
+        repeats = {REPEATS_OF[term]: repeated * getattr(evidence.activity, EVENT_OF[REPEATS[term]])
+                   for term in evidence.unknown_repeats}
+        scales = scales_uw(replace(evidence.activity, **repeats), at, coefficients)
+        ends.append(samples @ np.array(list(scales.values())) * 1e-3)
+    share = np.random.default_rng([seed, 5]).random(len(samples))
+    power = (1 - share) * ends[0] + share * ends[1]
+    form = coefficients.form.sigma if coefficients.form else 0.0
+    missed: NDArray[np.float64] = np.log(power / evidence.middle_mw)
+    return -0.5 * (missed / math.hypot(evidence.meter_sigma, form)) ** 2
+
+
+@lru_cache(maxsize=8)
+def _posterior_samples(text: str, draws: int, seed: int) -> NDArray[np.float64]:
+    """``draws`` of the draws over the bands of a set, each as often as its evidence is likely."""
+    coefficients = CoefficientSet.from_json(text)
+    samples = _prior_samples(coefficients, draws * OVERSAMPLING, seed)
+    logs = sum((_log_likelihood(each, coefficients, samples, seed)
+                for each in coefficients.evidence if each.counts), np.zeros(len(samples)))
+    weights = np.cumsum(np.exp(logs - logs.max()))
+    # In even steps through the weights, which adds less noise than drawing again; then in an
+    # order without meaning, for other draws stand beside these.
+    chosen = np.searchsorted(weights, (np.arange(draws) + 0.5) / draws * weights[-1])
+    return samples[np.random.default_rng([seed, 6]).permutation(chosen)]
+
+
 def draw_terms(coefficients: CoefficientSet, terms: Sequence[str], temperature_c: float,
                draws: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Central values [terms] and samples [draws, terms] of coefficients, leakage at a temperature.
+
+    Evidence moves both: central values are then the medians of the samples.
     """
     table = coefficients.coefficients
-    order = list(TERMS)
-    columns = _normal_draws(draws, seed)[:, [order.index(term) for term in terms]]
-    central = np.array([table[term].value for term in terms])
-    samples = central * np.exp(columns * np.array([table[term].sigma for term in terms]))
+    weighed = any(each.counts for each in coefficients.evidence)
+    everything = (_posterior_samples(coefficients.to_json(), draws, seed) if weighed
+                  else _prior_samples(coefficients, draws, seed))
+    order = [term for term in TERMS if term in table]
+    samples = everything[:, [order.index(term) for term in terms]].copy()
+    central = (np.median(samples, axis=0) if weighed
+               else np.array([table[term].value for term in terms]))
     warmer = temperature_c - coefficients.temperature_c
     if warmer and "leakage" in terms:
         k = list(terms).index("leakage")
@@ -171,6 +253,15 @@ def draw_terms(coefficients: CoefficientSet, terms: Sequence[str], temperature_c
         samples[:, k] *= 2 ** (warmer / (doubling.value * np.exp(
             _doubling_draws(draws, seed) * doubling.sigma)))
     return central, samples
+
+
+def draw_form(coefficients: CoefficientSet, draws: int, seed: int) -> NDArray[np.float64]:
+    """Factors of the whole power [draws] that the model's form leaves open."""
+    if coefficients.form is None:
+        return np.ones(draws)
+    normal = np.random.default_rng([seed, 4]).standard_normal(draws)
+    factors: NDArray[np.float64] = np.exp(coefficients.form.sigma * normal)
+    return factors
 
 
 def estimate_power(
@@ -237,6 +328,10 @@ def estimate_power(
             per_window - per_window.mean(axis=0))
         total = total + (samples * deviation).sum(axis=1)
         variance[ACTIVITY] = float((deviation @ central).var())
+    form = draw_form(chosen, draws, seed)
+    if chosen.form is not None:
+        variance[FORM] = float((nominal.sum() * form).var())
+    total = total * form
     whole = sum(variance.values())
     return PowerEstimate(
         power_mw=Interval.of(total),

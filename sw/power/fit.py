@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from trilight.sw.errors import PowerError
 
 from .activity import Activity
-from .coefficients import DOUBLING, TERMS, Z95, Coefficient, CoefficientSet
+from .coefficients import DOUBLING, TERMS, Z95, Coefficient, CoefficientSet, Form
 from .designs import load_designs
 from .estimate import Conditions, Interval, estimate_power, scales_uw
 
@@ -146,8 +146,11 @@ def fit(
                                                     f"board; before: {c.source}")
         for term, c, log, factor, some in zip(terms, table, logs, factors, told, strict=True)
         if some}
+    missed = _worst(left_out, measured)
     made = replace(
         start, id=f"{prior.id}-board", calibration="board",
+        form=Form(factor=1 + max(missed, 1e-6), status="measured",
+                  source="worst miss of a design by a fit that was not shown it"),
         coefficients={**start.coefficients, **coefficients},
         conditions={
             **(conditions or {}),
@@ -155,7 +158,7 @@ def fit(
             "temperature_c": celsius,
             "prior": {"id": prior.id, "sha256": prior.sha256},
             "residual": _worst(fitted, measured),
-            "leave_one_out": _worst(left_out, measured),
+            "leave_one_out": missed,
             "points": [
                 {"name": point.name, "clock_hz": point.clock_hz, "measured_w": power,
                  "sigma_w": s, "fitted_w": f * 1e-6, "left_out_w": o * 1e-6}
@@ -170,8 +173,9 @@ def predict(activity: Activity, clock_hz: float, fitted: CoefficientSet, *,
             pll: bool = False, hfosc: bool = False) -> Interval:
     """Predict the power of a design, in watts, from fitted coefficients.
 
-    The interval is the fit's error on left-out designs, widened by the bands that remain, which
-    are those of the prior for what no calibration design has, such as the PLL. Voltage and
+    The interval has the fit's error on left-out designs as the error of the model's form, and the
+    bands that remain, which are those of the prior for what no calibration design has, such as the
+    PLL. Voltage and
     temperature are those of the fit by default.
 
     Raises
@@ -185,10 +189,7 @@ def predict(activity: Activity, clock_hz: float, fitted: CoefficientSet, *,
     estimate = estimate_power(
         activity, clock_hz, pll=pll, hfosc=hfosc, coefficients=fitted, temperature_c=temperature_c,
         voltage_v=fitted.reference_voltage_v if voltage_v is None else voltage_v)
-    power = estimate.power_mw.scaled(1e-3)
-    missed = math.log1p(fitted.conditions["leave_one_out"])
-    factor = math.exp(math.hypot(missed, math.log(power.p95 / power.p50)))
-    return Interval(power.p50 / factor, power.p50, power.p50 * factor)
+    return estimate.power_mw.scaled(1e-3)
 
 
 def save_fit(fitted: CoefficientSet, path: Path) -> None:
@@ -215,7 +216,7 @@ def _moved(prior: CoefficientSet, volts: float, celsius: float) -> CoefficientSe
     warmer = 2 ** ((celsius - prior.temperature_c) / prior.coefficients[DOUBLING].value)
     factors = {term: warmer if term == "leakage" else squared for term in TERMS}
     return replace(
-        prior, reference_voltage_v=volts, temperature_c=celsius,
+        prior, reference_voltage_v=volts, temperature_c=celsius, evidence=(), form=None,
         coefficients={name: replace(c, value=c.value * factors.get(name, 1))
                       for name, c in prior.coefficients.items()})
 

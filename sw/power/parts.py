@@ -12,7 +12,7 @@ from trilight.sw.records import read_record
 
 from .activity import COUNTED, Activity
 from .coefficients import CoefficientSet, load_coefficients
-from .estimate import DRAWS, SEED, Conditions, Interval, draw_terms, scales_uw
+from .estimate import DRAWS, SEED, Conditions, Interval, draw_form, draw_terms, scales_uw
 
 __all__ = ["CLOCK_TREE", "GAPS", "LEAKAGE", "OSCILLATOR", "STAGES", "Breakdown", "StageCounts",
            "energy_by_part"]
@@ -141,6 +141,7 @@ def energy_by_part(
         temperature_c=chosen.temperature_c if temperature_c is None else temperature_c)
     terms = list(scales_uw(breakdown.activity, at, chosen))
     central, samples = draw_terms(chosen, terms, at.temperature_c, draws, seed)
+    samples = samples * draw_form(chosen, draws, seed)[:, None]
     own = np.array([term not in PART_OF_TERM for term in terms])
 
     def nj_per_unit(stages: Sequence[StageCounts], part: str | None = None) -> NDArray[np.float64]:

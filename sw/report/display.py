@@ -33,6 +33,9 @@ PART_NAMES = {
     "dsp": "DSP",
     "hfosc": "oscillator",
     "pll": "PLL",
+    "ebr_repeat": "block RAM, same address",
+    "spram_repeat": "SPRAM, same address",
+    "form": "form of the model",
     "activity": "spread between tokens",
 }
 

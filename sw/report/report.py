@@ -33,8 +33,8 @@ SCHEMA = "trilight/report/v1"
 NOTES = (
     ("Power and energy are those of the FPGA core alone (VCC and VCCPLL). USB bridge, flash, LEDs, "
      "I/O and regulator of a board use many times more."),
-    ("No measurement of the energy of a block RAM or SPRAM access is public: both are assumed, "
-     "with a band of a factor of 3 either way."),
+    ("No measurement tells the energy of a block RAM or SPRAM access alone: both are assumed, with "
+     "a band of a factor of 3 either way, and one metered design says what they are together."),
     ("Energy is that of computing tokens: waiting for the host, configuring the FPGA and loading "
      "the model are left out."),
 )

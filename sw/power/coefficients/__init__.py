@@ -16,8 +16,10 @@ from typing import Any, Literal, get_args
 from trilight.sw.errors import PowerError
 from trilight.sw.records import read_record
 
-__all__ = ["TERMS", "Calibration", "Coefficient", "CoefficientSet", "families",
-           "load_coefficients"]
+from ..activity import Activity
+
+__all__ = ["REPEATS", "TERMS", "Calibration", "Coefficient", "CoefficientSet", "Evidence", "Form",
+           "families", "load_coefficients"]
 
 Status = Literal["measured", "derived", "assumed"]
 
@@ -38,8 +40,14 @@ TERMS: dict[str, str] = {
     "dsp": "pJ",
     "hfosc": "uW",
     "pll": "uW",
+    "ebr_repeat": "pJ",
+    "spram_repeat": "pJ",
 }
 """Terms of the model, in the order in which their random numbers are drawn, and their units."""
+
+REPEATS = {"ebr_repeat": "ebr", "spram_repeat": "spram"}
+"""Terms of a read at the address that was read last, and that of any other read, which is a factor
+of the repeated one: their bands err together. A family without the first counts all reads alike."""
 
 DOUBLING = "leakage_doubling"
 """Not a term: the rise in temperature that doubles leakage, in kelvins."""
@@ -80,6 +88,49 @@ class Coefficient:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """A metered design that the coefficients were not derived from."""
+
+    name: str
+    source: str
+    activity: Activity
+    clock_hz: float
+    voltage_v: float
+    hfosc: bool
+    measured_mw: tuple[float, float]
+    """Power of VCC and VCCPLL as the source lets one say, from and to."""
+    meter_sigma: float
+    """Standard deviation of the meter's error, relative."""
+    unknown_repeats: tuple[str, ...]
+    """Terms of ``REPEATS`` whose share in the reads is not known: any, from none to all."""
+    counts: bool
+    """False if it is shown beside the model only, since its counts rest on guesses."""
+    note: str
+
+    @property
+    def middle_mw(self) -> float:
+        """Geometric mean of the two ends."""
+        return math.sqrt(self.measured_mw[0] * self.measured_mw[1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """Error of the model's form: a factor of the whole power, the same for a design at any clock.
+
+    Its 90 % band is x/÷ ``factor``.
+    """
+
+    factor: float
+    status: Status
+    source: str
+
+    @property
+    def sigma(self) -> float:
+        """Standard deviation of the logarithm."""
+        return math.log(self.factor) / Z95
+
+
+@dataclass(frozen=True, kw_only=True)
 class CoefficientSet:
     """Coefficients of one family, at one voltage and temperature."""
 
@@ -94,6 +145,10 @@ class CoefficientSet:
     """Temperature at which leakage is stated."""
     counting: str
     coefficients: dict[str, Coefficient]
+    evidence: tuple[Evidence, ...] = ()
+    """Metered designs that decide which of the draws over the bands count how much."""
+    form: Form | None = None
+    """Error of the model's form; ``None`` takes the formula as it is."""
     conditions: Mapping[str, Any] = field(default_factory=dict)
     """Conditions of a fit: board, meter, date, residuals, error of the left-out designs."""
     sha256: str
@@ -126,6 +181,9 @@ class CoefficientSet:
                 raise PowerError(f"coefficient {name} must be above 0 and at most {MAX_VALUE:g}, "
                                  f"with a band factor above 1 and at most {MAX_FACTOR:g}, not "
                                  f"{c.value} and {c.factor}")
+        if made.form is not None and not 1 < made.form.factor <= MAX_FACTOR:
+            raise PowerError(f"the factor of the model's form must be above 1 and at most "
+                             f"{MAX_FACTOR:g}, not {made.form.factor}")
         for volts in (made.reference_voltage_v, made.nominal_voltage_v):
             if not MIN_VOLTS <= volts <= MAX_VOLTS:
                 raise PowerError(f"coefficient set {made.id!r} must be for a core voltage of "

@@ -14,6 +14,7 @@ from trilight.sim.power import command as power_command
 from trilight.sw.cli.app import main
 from trilight.sw.power import estimate_power, load_coefficients
 from trilight.sw.power.designs import check_published, load_designs
+from trilight.sw.power.evidence import bands_alone
 from trilight.sw.power.fit import calibration_points, fit, save_fit
 from trilight.sw.power.picture import label
 from trilight.sw.report.releases import load_releases
@@ -91,8 +92,8 @@ def test_coefficients_of_a_board(capsys: pytest.CaptureFixture[str], tmp_path: P
 
 
 def check_watts(point: Any) -> float:
-    return estimate_power(point.activity, point.clock_hz, hfosc=True,
-                          voltage_v=1.219).nominal_mw * 1e-3
+    return estimate_power(point.activity, point.clock_hz, hfosc=True, voltage_v=1.219,
+                          coefficients=bands_alone(load_coefficients())).nominal_mw * 1e-3
 
 
 def test_check_names_the_worst() -> None:

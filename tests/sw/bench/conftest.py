@@ -158,8 +158,8 @@ def describe_local(report: dict[str, Any], reference: list[LastRun], expected: E
         arguments: dict[str, Any] = {
             "info": open_baseline("numpy", MODEL).info, "passes": [reference] * 3,
             "weights": MODEL.config.ternary_weights_per_token, "expected": expected,
-            "quality": quality, "power": None, "measurement": None, "no_energy": "there is no counter",
-            "carbon": None, **changes}
+            "quality": quality, "power": None, "measurement": None, "carbon": None,
+            "no_energy": "there is no counter", **changes}
         arguments["passes"] = [passing(runs) for runs in arguments["passes"]]
         positional = [arguments.pop(name) for name in ("info", "passes", "expected", "quality")]
         return local_system(*positional, **arguments)

@@ -182,7 +182,8 @@ def test_stated_watts_make_a_modelled_figure(describe_local: Describe,
     system = describe_local(passes=passes, power=AssumedPower(8.0, "data sheet"))
     tokens = len(reference[0].token_ids)
     assert value(system, "tokens_per_s") == tokens / 0.5
-    assert value(system, "joules_per_token") == pytest.approx(8.0 * 0.5 / tokens)
+    # The watts are of a busy core, which this one was for half of the time.
+    assert value(system, "joules_per_token") == pytest.approx(8.0 * 0.25 / tokens)
     assert system["provenance"] == "modelled"
     assert system["figures"]["power_mw"]["provenance"] == "assumed"
     assert "8 W assumed (data sheet)" in system["warnings"][0]

@@ -1,5 +1,6 @@
 """The exported C program gives the integers of the reference."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from trilight.sw.cli.app import main
 from trilight.sw.errors import ExportError
 from trilight.sw.export import export_c
 from trilight.sw.export.c import SOURCE
-from trilight.sw.export.library import CProgram, compile_c
+from trilight.sw.export.library import CProgram, c_compiler, compile_c
 from trilight.sw.model.bundled import default_model_path
 from trilight.sw.model.model import Model
 from trilight.sw.reference.continuation import continue_text
@@ -22,6 +23,8 @@ SHAPES = [
     ModelConfig(vocab_size=61, d_model=47, n_layers=3, d_hidden=91),
     ModelConfig(vocab_size=200, d_model=130, n_layers=2, d_hidden=33),
 ]
+LLVM = ["-S", "-emit-llvm", "-Wno-unused-command-line-argument"]
+"""Zig's own flags contradict the first."""
 UNDEFINED = ["-fsanitize=undefined", "-fno-sanitize-recover=undefined"]
 
 
@@ -53,6 +56,34 @@ def build(model: Model, folder: Path, *flags: str) -> Path:
     export_c(model, folder)
     compile_c([*flags, "-o", "talk", SOURCE], folder)
     return folder / "talk"
+
+
+@pytest.mark.parametrize("target", [[], ["-target", "arm-linux-musleabi"]], ids=["here", "32 bits"])
+def test_part_for_a_microcontroller_needs_nothing(target: list[str], tmp_path: Path) -> None:
+    """Without main: no call but fills and copies of memory, hence no heap and no libm, and no
+    floating point in any instruction.
+    """
+    if "ziglang" not in c_compiler():
+        pytest.skip("the intermediate code of LLVM, which this reads, takes zig")
+    export_c(Model.load(default_model_path()), tmp_path)
+    compile_c(["-DTRILIGHT_NO_MAIN", *LLVM, *target, "-fno-sanitize=all", "-o", "part.ll",
+               SOURCE], tmp_path)
+    # Attributes and notes for debuggers name the processor's floats.
+    code = "\n".join(line for line in (tmp_path / "part.ll").read_text().splitlines()
+                     if not line.startswith(("attributes", "!", "target")))
+    assert set(re.findall(r"^define [^@]*@(trilight_\w+)", code, re.MULTILINE)) == {
+        "trilight_reset", "trilight_feed", "trilight_logits", "trilight_next"}
+    called = set(re.findall(r"^declare [^@]*@([\w.]+)", code, re.MULTILINE))
+    assert {name for name in called if not name.startswith("llvm.")} <= {"memset", "memcpy"}
+    assert not re.search(r"\b(half|float|double|x86_fp80|fp128)\b", code)
+
+
+def test_part_with_floats_would_be_seen(tmp_path: Path) -> None:
+    if "ziglang" not in c_compiler():
+        pytest.skip("the intermediate code of LLVM, which this reads, takes zig")
+    (tmp_path / "sum.c").write_text("double half(int x) { return x * 0.5; }\n")
+    compile_c([*LLVM, "-o", "sum.ll", "sum.c"], tmp_path)
+    assert re.search(r"\bdouble\b", (tmp_path / "sum.ll").read_text())
 
 
 def test_program_talks(tmp_path: Path) -> None:

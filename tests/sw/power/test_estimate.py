@@ -26,8 +26,14 @@ def activity(**events: float) -> Activity:
 
 
 def raw_set() -> dict:
+    """The shipped set, its bands alone."""
     file = resources.files("trilight.sw.power.coefficients").joinpath("ice40up5k.json")
-    return json.loads(file.read_text(encoding="utf-8"))
+    data = json.loads(file.read_text(encoding="utf-8"))
+    del data["evidence"], data["form"]
+    return data
+
+
+PLAIN = CoefficientSet.from_json(json.dumps(raw_set()))
 
 
 def almost_certain(*uncertain: str) -> CoefficientSet:
@@ -48,6 +54,8 @@ ALONE = {
     "ebr": ({"ebr_accesses": 14.5}, {}),
     "spram": ({"spram_accesses": 4.0}, {}),
     "dsp": ({"dsp_ops": 3.0}, {}),
+    "ebr_repeat": ({"ebr_accesses": 2.0, "ebr_repeats": 2.0}, {}),
+    "spram_repeat": ({"spram_accesses": 1.0, "spram_repeats": 1.0}, {}),
     "hfosc": ({}, {"hfosc": True}),
     "pll": ({}, {"pll": True}),
 }
@@ -62,7 +70,7 @@ def test_one_term_alone_is_its_band(term: str) -> None:
     got = estimate_power(activity(**events), clock_hz, voltage_v=volts, coefficients=coefficients,
                          **oscillators)
     entry = raw_set()["coefficients"][term]
-    count = math.prod(events.values())
+    count = events.get("ebr_repeats") or math.prod(events.values())
     per_second = clock_hz * 1e-12 if entry["unit"] == "pJ" else 1e-6
     central_mw = entry["value"] * count * per_second * (volts / 1.219) ** 2 * 1e3
     # Standard error of a sample percentile p of n draws: sqrt(p (1 - p) / n) / density, here in
@@ -80,8 +88,8 @@ def test_one_term_alone_is_its_band(term: str) -> None:
 
 def test_leakage_alone() -> None:
     """Leakage is a current: its power goes with the voltage and not with the clock."""
-    slow = estimate_power(activity(), 1e6, voltage_v=1.1)
-    fast = estimate_power(activity(), 48e6, voltage_v=1.1)
+    slow = estimate_power(activity(), 1e6, voltage_v=1.1, coefficients=PLAIN)
+    fast = estimate_power(activity(), 48e6, voltage_v=1.1, coefficients=PLAIN)
     assert slow.power_mw == fast.power_mw
     assert slow.nominal_mw == pytest.approx(0.093 * 1.1)
 
@@ -109,6 +117,7 @@ BUSY = {"clock_nets": 1, "ff_clocked": 1800, "net_transitions": 900, "ebr_access
 def test_split_adds_up() -> None:
     got = estimate_power(activity(**BUSY), 36e6, pll=True)
     assert set(got.split_mw) == set(TERMS)
+    assert sum(got.variance_share.values()) == pytest.approx(1)
     assert sum(got.split_mw.values()) == pytest.approx(got.nominal_mw)
     assert got.power_mw.p05 < got.nominal_mw < got.power_mw.p95
 
@@ -203,6 +212,21 @@ def test_memories_are_assumed() -> None:
         assert coefficients[name].factor == 3
     assert coefficients["spram"].low == pytest.approx(10 / 3)
     assert coefficients["spram"].high == pytest.approx(30)
+
+
+def test_repeated_reads_of_a_family_without_them_are_reads() -> None:
+    data = raw_set()
+    del data["coefficients"]["ebr_repeat"]
+    alike = CoefficientSet.from_json(json.dumps(data))
+    reads = activity(ebr_accesses=8)
+    repeated = dataclasses.replace(reads, ebr_repeats=5)
+    assert estimate_power(repeated, 24e6, coefficients=alike) == estimate_power(
+        reads, 24e6, coefficients=alike)
+    table = raw_set()["coefficients"]
+    saved = (estimate_power(reads, 24e6, coefficients=PLAIN).nominal_mw
+             - estimate_power(repeated, 24e6, coefficients=PLAIN).nominal_mw)
+    assert saved == pytest.approx(5 * 24e-3 * (1.2 / 1.219) ** 2 * (
+        table["ebr"]["value"] - table["ebr_repeat"]["value"]))
 
 
 def test_activity_survives_json() -> None:

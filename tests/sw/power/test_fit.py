@@ -27,7 +27,7 @@ CHIP = Activity(clock_nets=1, ff_clocked=2000, net_transitions=420, ebr_accesses
 def a_board(rng: np.random.Generator, spread: float = 1.0) -> CoefficientSet:
     """A board whose coefficients are drawn from the published bands."""
     prior = load_coefficients()
-    return dataclasses.replace(prior, id="truth", coefficients={
+    return dataclasses.replace(prior, id="truth", evidence=(), form=None, coefficients={
         name: dataclasses.replace(c, value=c.value * math.exp(
             spread * c.sigma * float(rng.standard_normal())))
         for name, c in prior.coefficients.items()})
@@ -131,7 +131,8 @@ def test_voltage_and_temperature_of_the_measurement() -> None:
         20 / truth.coefficients["leakage_doubling"].value)
     assert got.coefficients["leakage"].value == pytest.approx(leakage, rel=0.25)
     assert predict(CHIP, 24e6, got, voltage_v=1.219, temperature_c=25.0).p50 == pytest.approx(
-        estimate_power(CHIP, 24e6, voltage_v=1.219).nominal_mw * 1e-3, rel=0.1)
+        estimate_power(CHIP, 24e6, voltage_v=1.219, coefficients=truth).nominal_mw * 1e-3,
+        rel=0.1)
 
 
 @pytest.mark.parametrize("factor", [1000.0, 1e-3])

@@ -14,6 +14,7 @@ from trilight.sw.power import (
     estimate_power,
     load_coefficients,
 )
+from trilight.sw.power.evidence import bands_alone
 from trilight.sw.power.picture import energy_svg, label
 from trilight.sw.report.releases import load_releases
 
@@ -72,7 +73,8 @@ def test_total_is_power_times_time(breakdown: Breakdown) -> None:
 def test_each_event_counts_where_it_happened() -> None:
     """Energies by hand, at the coefficients' own voltage and temperature."""
     table = {name: c.value for name, c in load_coefficients().coefficients.items()}
-    got = energy_by_part(BREAKDOWN, 20e6, voltage_v=load_coefficients().reference_voltage_v)
+    got = energy_by_part(BREAKDOWN, 20e6, voltage_v=load_coefficients().reference_voltage_v,
+                         coefficients=bands_alone(load_coefficients()))
     cycles = sum(s.cycles for s in BREAKDOWN.stages) / 2
 
     def nj(name: str, count: float) -> float:

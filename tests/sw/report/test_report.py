@@ -306,7 +306,7 @@ def test_power_split_adds_up() -> None:
     power = report_of(NETLIST)["power"]
     assert sum(power["split_mw"].values()) == pytest.approx(power["nominal_mw"])
     assert sum(power["variance_share"].values()) == pytest.approx(1)
-    assert power["coefficients"]["id"] == "ice40up5k-public-1"
+    assert power["coefficients"]["id"] == "ice40up5k-public-2"
     assert len(power["coefficients"]["sha256"]) == 64
 
 
