@@ -39,7 +39,7 @@ DRAWS = 5000
 SEED = 20_117
 
 OVERSAMPLING = 20
-"""Draws over the bands from which evidence chooses one."""
+"""Number of draws over the bands from which evidence chooses one."""
 
 ACTIVITY = "activity"
 """Name of the activity's own share in the variance."""
@@ -52,7 +52,7 @@ EVENT_OF = {"clock": "clock_nets", "ff": "ff_clocked", "net": "net_transitions",
 """Terms that are an energy per event, and their events."""
 
 REPEATS_OF = {"ebr_repeat": "ebr_repeats", "spram_repeat": "spram_repeats"}
-"""Those of reads at the same address, which are among the events of ``REPEATS``."""
+"""Terms of reads at the same address, and their events, which are among those of ``REPEATS``."""
 
 
 @dataclass(frozen=True)
