@@ -16,9 +16,9 @@ class EvidenceCheck:
 
     evidence: Evidence
     predicted_mw: Interval
-    """By bands that know nothing of it, all reads alike, the model's form taken as it is."""
+    """Power by bands that know nothing of it, all reads alike, the model's form taken as it is."""
     modelled_mw: Interval
-    """By the set as it is: with the evidence that counts, repeated reads and the model's form."""
+    """Power by the set as it is: with the evidence that counts, repeated reads and the model's form."""
 
 
 def bands_alone(coefficients: CoefficientSet) -> CoefficientSet:
