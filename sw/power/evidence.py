@@ -18,7 +18,7 @@ class EvidenceCheck:
     predicted_mw: Interval
     """Power by bands that know nothing of it, all reads alike, the model's form taken as it is."""
     modelled_mw: Interval
-    """Power by the set as it is: with the evidence that counts, repeated reads and the model's form."""
+    """Power by the set as it is, with evidence that counts, repeated reads and the model's form."""
 
 
 def bands_alone(coefficients: CoefficientSet) -> CoefficientSet:
