@@ -56,7 +56,7 @@ def performance_command(
     """Show how many cycles a token takes, by stage, and what the weight memory waits for.
 
     Computed from the sizes alone; nothing is simulated, and the model need not exist. Exact to the
-    cycle for weights on the chip, within 1 % for weights from outside it.
+    cycle for weights on the chip or from flash, within 1 % for weights from SDRAM.
 
     A board whose weights stream from outside: trilight performance --board ulx3s-85f-sdram
     --model-shape 1024,320,5,544 --clock 75e6
@@ -133,6 +133,9 @@ def _print(found: Performance, results: dict[str, Any], console: Console) -> Non
     if found.device.streamed:
         summary.add_row("memory outside, use of its bandwidth", f"{found.outside_use:.3f}",
                         "of what rows and refreshes leave")
+        summary.add_row("cycles that the engine waits for it",
+                        f"{found.gaps.get('memory outside', 0):,g}",
+                        "per token; the chip counts them within 3 %")
     summary.add_row("what binds", found.binds, ", ".join(
         f"{what} {cycles:,.0f}" for what, cycles in found.limits.items()))
     summary.add_row("weight memory", f"{found.model.weight_words(found.device.packing):,}",

@@ -13,17 +13,20 @@ the engine, the vector unit and the control. Pure Python; no simulator is needed
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from trilight.hw.contract.device import Device
 from trilight.hw.contract.program import SCALES, Op, operation_kinds
+from trilight.hw.contract.protocol import WORD_BYTES
 from trilight.hw.contract.shapes import ModelConfig, OperationShape
 from trilight.hw.contract.trits import Packing
 from trilight.hw.control import timing as control
 from trilight.hw.engine.timing import EngineTiming
 from trilight.hw.vector import timing as vector
 
-from .supply import Supply
+from .sources import SdramPhase
+from .supply import LaterError, Supply
 
 __all__ = ["Schedule", "SequenceRequest", "Stage", "program"]
 
@@ -119,6 +122,25 @@ class SequenceRequest:
 
     feed: int = 1
     generate: int = 0
+    tokens: Sequence[int] = ()
+    """The tokens themselves, as far as they are known, else 0. An SDRAM is asked for their rows of
+    the embedding, and what that takes depends a little on where they lie."""
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """Rows of an operation that are worked on together, in their last block."""
+
+    first: int
+    """Row of the operation that is their first."""
+    begins: Event
+    """Its word may be transferred."""
+    words: Sequence[int] = ()
+    """Cycles in which their words are, if they come from outside; else one after the other."""
+
+    def late(self, row: int) -> int:
+        """Cycles by which memory outside delays a row, counted from ``first``."""
+        return self.words[row] - self.begins.time - row if self.words else 0
 
 
 @dataclass(frozen=True)
@@ -128,8 +150,7 @@ class _Activations:
     Each results from some rows, which come one a cycle in each of the tiles.
     """
 
-    tiles: list[tuple[int, Event]]
-    """First row of each tile, and the moment at which it begins."""
+    tiles: "list[_Tile]"
     every: int = 1
     """Rows that make an activation."""
     count: int = 1
@@ -139,14 +160,15 @@ class _Activations:
     def written(self, column: int) -> Event:
         """Activation ``column``, or the last one."""
         row = self.every * min(column, self.count - 1) + self.every - 1
-        first, event = max((tile for tile in self.tiles if tile[0] <= row),
-                           key=lambda tile: tile[0])
+        tile = max((tile for tile in self.tiles if tile.first <= row),
+                   key=lambda tile: tile.first)
         # The first activation of a tile takes some rows, each further one as many more.
-        alone = min(self.every - 1, row - first)
-        event = event.after("weights", alone)
+        row -= tile.first
+        alone = min(self.every - 1, row)
+        event = tile.begins.after("weights", alone)
         for what, cycles in self.latencies.items():
             event = event.after(what, cycles)
-        return event.after("activations", row - first - alone)
+        return event.after("activations", row - alone).after("memory outside", tile.late(row))
 
 
 @dataclass
@@ -157,9 +179,11 @@ class _Sequence:
     generate: int
     active: bool
     goes_on: bool
+    tokens: Sequence[int] = ()
+    """Tokens that have not been embedded."""
     head: bool = False
     next_head: bool = False
-    acts: "_Activations" = field(default_factory=lambda: _Activations([(0, Event(0))]))
+    acts: "_Activations" = field(default_factory=lambda: _Activations([_Tile(0, Event(0))]))
     """The activations being written or waiting."""
 
 
@@ -172,6 +196,8 @@ class Schedule:
     requests : sequence of SequenceRequest or None
         By sequence; None of one that does not take part.
     device : Device
+    phase : SdramPhase
+        State of an SDRAM outside when the run begins.
 
     Attributes
     ----------
@@ -185,7 +211,7 @@ class Schedule:
     """
 
     def __init__(self, model: ModelConfig, requests: Sequence[SequenceRequest | None],
-                 device: Device) -> None:
+                 device: Device, phase: SdramPhase | None = None) -> None:
         self.model = model
         self.device = device
         self._engine = EngineTiming(device)
@@ -194,15 +220,15 @@ class Schedule:
         self.tokens: list[tuple[int, int]] = []
         self._program = program(model, device.packing)
         self._lookups: list[Lookup] = []
-        self._supply = Supply(device) if device.streamed else None
-        self._word = 0
-        """Word of all that are read from outside that comes next."""
-        self._read = 0
-        """Words read from outside, the operation in progress included."""
-        self._round: list[str] = []
-        """The operation that the buffer holds."""
-        self._sequences = [_Sequence(r.feed, r.generate, True, True) if r else
+        self._head = model.head(device.packing)
+        words = model.weight_words(device.packing)
+        self._head_word = words - self._head.words
+        self._supply = Supply(device, self._head_word, words - 1, phase or SdramPhase(),
+                              ) if device.streamed else None
+        self._sequences = [_Sequence(r.feed, r.generate, True, True, r.tokens) if r else
                            _Sequence(0, 0, False, False) for r in requests]
+        self._fetched = 0
+        """Words read from outside for the operations before."""
         # The engine: when it takes the next operation, fills a table, reads a word.
         self._idle = Event(0)
         self._end = 0
@@ -217,7 +243,8 @@ class Schedule:
 
     def _run(self) -> int:
         both = self._sequences
-        now = Event(0).after("sequencer", control.HEADER + 1)  # READ-HEADER, START
+        header = control.HEADER + (self.device.address_bits > 8 * WORD_BYTES)
+        now = Event(0).after("sequencer", header + 1)  # READ-HEADER, START
         done = self._idle
         for number, sequence in enumerate(both):
             if sequence.active:
@@ -241,6 +268,8 @@ class Schedule:
                 now = now.after("sequencer", 1)
                 if over.goes_on:
                     now = now.after("sequencer", 2)  # WRITE-TOKEN, READ-TOKEN
+                    if number != finished:
+                        self._stream_before(now.time + 1, number, operation, handed)
                     context = self._embed(finished, now)
                     now = now.after("sequencer", 1)
                     now = last(now, context.after("sequencer", control.SEEN))
@@ -255,6 +284,9 @@ class Schedule:
                 now = now.after("division" if divided else "sequencer",
                                 1 + (control.DIVISION if divided else control.NO_DIVISION))
             expected = now.after("sequencer", 1)  # ENABLE-ROWS
+            if self._supply is not None and first and number == self._last_active:
+                self._supply.decide(expected.time + 1,  # SELECT-OP
+                                    any(s.head for s in both if s.active))
             context = self._stream(number, operation, handed, expected)
             if operation.kind is Op.HEAD or (
                     operation is self._program[-2] and not sequence.head):
@@ -278,6 +310,10 @@ class Schedule:
                     if sequence.active and (operation.kind is not Op.HEAD or sequence.head):
                         yield number, operation, operation is self._program[0]
 
+    @property
+    def _last_active(self) -> int:
+        return max(k for k, sequence in enumerate(self._sequences) if sequence.active)
+
     def _advance(self, number: int, time: int) -> None:
         """A token is over: state END-TOKEN."""
         sequence = self._sequences[number]
@@ -292,33 +328,52 @@ class Schedule:
         sequence = self._sequences[number]
         sequence.next_head = sequence.feed == 1 and sequence.generate > 0
         if self._supply is not None:
-            words = self.model.head(self.device.packing).blocks
-            start = start.after("embedding row", self._supply.row(words, start.time))
+            token, *sequence.tokens = sequence.tokens or (0,)
+            row = range(self._head_word + token, self._head_word + self._head.words,
+                        self._head.rows)
+            start = start.after("embedding row",
+                                self._supply.row(row, start.time) - start.time)
         first = start.after("embedding", self._engine.lookup)
         channels = self.model.d_model
-        period = self.model.head(self.device.packing).trits
+        period = self._head.trits
         self._lookups.append(Lookup(start.time, period, first.time + channels - 1))
-        sequence.acts = _Activations([(0, first)], 1, channels,
+        sequence.acts = _Activations([_Tile(0, first)], 1, channels,
                                      {"vector pipeline": vector.CHANNEL_ACT})
         return sequence.acts.written(channels)
 
     # ---- hw/memory/
 
-    def _begin_reading(self, operation: TokenOperation) -> int:
-        """Number of an operation's first word among all that are read from outside.
+    def _stream_before(self, limit: int, number: int, operation: TokenOperation,
+                       handed: Event) -> None:
+        """Have an operation take what words it can from outside before another event.
 
-        One that fits the buffer is read for the first of the sequences only.
+        Its last block waits for what follows from that event.
         """
         if self._supply is None:
-            return 0
-        shared = any(name == operation.name for name in self._round)
-        if operation is self._program[0] and not shared:
-            self._supply.wrap()
-        if shared and operation.shape.words <= self.device.buffer_words:
-            return self._read - operation.shape.words
-        self._round = [operation.name]
-        self._read += operation.shape.words
-        return self._read - operation.shape.words
+            return
+        engine = ("_idle", "_end", "_half", "_filled", "_taken", "_streamed")
+        before = {name: getattr(self, name) for name in engine}
+        released = list(self._released)
+        self._supply.until(limit)
+        with suppress(LaterError):
+            self._stream(number, operation, handed, Event(limit + 1))
+        self._supply.until(None)
+        vars(self).update(before)
+        self._released = released
+
+    def _jump(self, number: int, operation: TokenOperation, took: int) -> None:
+        """Have the words of an operation begin where they do, when the engine takes it."""
+        assert self._supply is not None
+        if any(s.active and (operation.kind is not Op.HEAD or s.head)
+               for s in self._sequences[:number]):
+            self._supply.again(took)
+        elif operation is self._program[0] and self.stages:
+            self._supply.rewind(took)
+
+    def _keeps(self, number: int, operation: TokenOperation) -> bool:
+        """True if an operation is asked for once more, for another sequence."""
+        return any(s.active and (operation.kind is not Op.HEAD or s.head)
+                   for s in self._sequences[number + 1:])
 
     # ---- hw/engine/
 
@@ -342,37 +397,44 @@ class Schedule:
         shape, sequence = operation.shape, self._sequences[number]
         begin = end = self.ends[-1] if self.ends else 0
         gaps: Counter[str] = Counter()
-        tiles: list[tuple[int, Event]] = []
+        tiles: list[_Tile] = []
         first = 0
-        before = self._read
-        self._word = self._begin_reading(operation)
         for rows in self.device.tiles(shape.rows):
             if tiles:
                 # hw/engine/tiles.py offers the next pass at once.
                 handed = last(handed.after("sequencer", 1), self._filled, self._taken)
-            issued, end = self._pass(sequence, shape, rows, handed, expected, gaps,
-                                     kept=bool(tiles))
-            tiles.append((first, issued))
+            issued, words = self._pass(number, operation, rows, handed, expected, gaps,
+                                       kept=bool(tiles))
+            end = self._end
+            tiles.append(_Tile(first, issued, words))
             first += rows
+        fetched = self._supply.fetched if self._supply else 0
         self.stages.append(Stage(operation.name, number, shape.words, shape.rows * shape.columns,
-                                 dict(+gaps), shape.rows, self._read - before))
+                                 dict(+gaps), shape.rows, fetched - self._fetched))
+        self._fetched = fetched
         assert end - begin == self.stages[-1].cycles
         self.ends.append(end)
         return self._results(sequence, operation, tiles)
 
-    def _pass(self, sequence: _Sequence, shape: OperationShape, rows: int, handed: Event,
-              expected: Event, gaps: Counter[str], *, kept: bool) -> tuple[Event, int]:
-        """Stream rows of an operation: its first word of the last block, and the end.
+    def _pass(self, number: int, operation: TokenOperation, rows: int, handed: Event,
+              expected: Event, gaps: Counter[str], *, kept: bool,
+              ) -> tuple[Event, Sequence[int]]:
+        """Stream rows of an operation: when its last block's first word may be transferred, and of
+        words from outside when each is.
 
         ``gaps`` counts the cycles without a word; ``kept`` says that tables fill with activations
         that another pass has used.
         """
         t = self._engine
+        sequence, shape = self._sequences[number], operation.shape
         columns = shape.trits * self.device.lanes
         end = self._end
+        words: Sequence[int] = ()
         took = handed.after("sequencer", t.TAKE)
         filling = took
         took = last(took, self._streamed)
+        if self._supply is not None and not kept:
+            self._jump(number, operation, took.time)
         ready = took.after("sequencer", 1)
         self._taken = took.after("sequencer", t.TAKEN)
         for block in range(shape.blocks):
@@ -394,11 +456,11 @@ class Schedule:
                 final = self._free(issued.time, rows, t.LOOKUP_READ)
                 gaps["embedding"] += final - issued.time - rows + 1
             else:
-                self._word += rows
-                unhindered = issued.time + rows - 1
-                final = max(unhindered, self._supply.arrival(self._word - 1))
-                gaps["memory outside"] += final - unhindered
-                self._supply.free(self._word, final)
+                words = self._supply.stream(
+                    issued.time, rows, opens=not (kept or block),
+                    keeps=self._keeps(number, operation))
+                final = words[-1]
+                gaps["memory outside"] += final - issued.time - rows + 1
             end = final + 1
             self._streamed = issued.after("weights", final - issued.time)
             ready = self._streamed.after("weights", 1)
@@ -406,15 +468,16 @@ class Schedule:
             self._half ^= 1
         self._filled = filling
         self._end = end
-        return issued, end
+        return issued, words
 
     def _results(self, sequence: _Sequence, operation: TokenOperation,
-                 tiles: list[tuple[int, Event]]) -> Event:
+                 tiles: list[_Tile]) -> Event:
         """The last result of rows that were issued in tiles, each given by its first row."""
         rows, row = operation.shape.rows, self._engine.row
         if operation.kind is Op.HEAD:
-            first, issued = tiles[-1]
-            return issued.after("weights", rows - first - 1).after("row pipeline", row).after(
+            tile, final = tiles[-1], rows - tiles[-1].first - 1
+            return tile.begins.after("weights", final).after(
+                "memory outside", tile.late(final)).after("row pipeline", row).after(
                 "sampler", vector.DRAW + vector.LOGIT + vector.TOKEN)
         latency, every = {Op.MIX: (vector.MIX_ACT, 3), Op.GLU: (vector.GLU_ACT, 2)}.get(
             operation.kind, (vector.RESIDUAL_ACT, 1))

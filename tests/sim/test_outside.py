@@ -3,6 +3,8 @@
 The memories are models that check when they are asked: a read too early spoils what is read.
 """
 
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +14,7 @@ from trilight.boards.icebreaker_flash import IcebreakerFlash
 from trilight.boards.ulx3s_sdram import Ulx3s85FSdram
 from trilight.hw.contract.noise import BYTE, FINE, NoiseFormat
 from trilight.hw.contract.outside import Sdram, WordPort
+from trilight.hw.contract.protocol import ADDRESS, RUN, Command, Region, RunFlag, status_struct
 from trilight.hw.contract.shapes import ModelConfig
 from trilight.hw.flow.build import elaborate
 from trilight.sim.board import VirtualBoard
@@ -19,9 +22,12 @@ from trilight.sim.native.compile import NativeBench
 from trilight.sim.outside import FASTEST, with_models
 from trilight.sw.errors import DeviceError
 from trilight.sw.host.driver import Board, LastRun
+from trilight.sw.host.link import Link, read_request
+from trilight.sw.host.link import Request as Frame
 from trilight.sw.model.model import Model
 from trilight.sw.reference.continuation import continue_text
 from trilight.sw.report.performance import predict
+from trilight.sw.report.schedule import Schedule, SequenceRequest
 
 # The first compilation of all makes the compiler's own library, which takes minutes.
 pytestmark = pytest.mark.timeout(900)
@@ -99,6 +105,65 @@ def test_five_million_weights_without_waiting(seed: int) -> None:
     prompts = [model.vocab[10 + k] for k in range(board.device_config.sequences)]
     with Board(VirtualBoard(bench, "5 million weights")) as chip:
         run_like_the_reference(chip, model, prompts, FINE)
+
+
+@pytest.fixture(scope="module")
+def flash() -> Iterator[VirtualBoard]:
+    with_flash = with_models(BOARDS["flash, SPRAM"])
+    board = VirtualBoard(NativeBench(elaborate(with_flash), boots=True), "flash")
+    yield board
+    board.close()
+
+
+def count(link: Link, requests: list[SequenceRequest | None], sequences: int) -> tuple[int, int]:
+    """Run to the end; the chip's cycles, and those in which its engine waited for a word."""
+    asked = [(k, request) for k, request in enumerate(requests) if request is not None]
+    for number, (sequence, request) in enumerate(asked):
+        flags = RunFlag.RESET | RunFlag.CLEAR
+        if number < len(asked) - 1:
+            flags |= RunFlag.HOLD
+        link.request(Frame(Command.RUN, RUN.pack(
+            flags, sequence, request.feed, request.generate, 0, 0))).check()
+    while True:
+        running, cycles, *_ = status_struct(sequences).unpack(
+            link.request(Frame(Command.STATUS)).check())
+        if not running:
+            break
+        time.sleep(0.01)
+    stalls = link.request(read_request(Region.WEIGHT_CRC + 4, 2)).check()
+    return cycles, int.from_bytes(stalls, "little")
+
+
+SHAPES = {
+    "one block": ModelConfig(vocab_size=40, d_model=40, n_layers=1, d_hidden=40),
+    "two layers": SHAPE,
+    "many layers": ModelConfig(vocab_size=33, d_model=23, n_layers=10, d_hidden=57),
+}
+RUNS: list[list[SequenceRequest | None]] = [
+    [SequenceRequest(3)],
+    [SequenceRequest(2, 3)],
+    [SequenceRequest(1, 3), SequenceRequest(1, 3)],
+    [SequenceRequest(3, 1), SequenceRequest(1, 4)],
+    [SequenceRequest(1, 4), SequenceRequest(4)],
+    [None, SequenceRequest(2, 2)],
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_cycles_are_the_chips_and_stalls_nearly(shape: str, flash: VirtualBoard, seed: int) -> None:
+    device = BOARDS["flash, SPRAM"].device_config
+    chip = Board(flash)
+    chip.load(Model.random(SHAPES[shape], seed))
+    link = Link(flash)
+    for sequence in range(device.sequences):
+        address = Region.TAPE + sequence * device.tape_tokens
+        link.request(Frame(Command.WRITE, ADDRESS.pack(address) + bytes(2 * 8))).check()
+    for requests in RUNS:
+        computed = Schedule(SHAPES[shape], requests, device)
+        stalls = sum(stage.gaps.get("memory outside", 0) for stage in computed.stages)
+        cycles, waited = count(link, requests, device.sequences)
+        assert cycles == computed.cycles
+        assert waited == pytest.approx(stalls, rel=0.03)
 
 
 def test_a_memory_that_is_asked_too_early_gives_no_weights(seed: int) -> None:
