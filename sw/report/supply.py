@@ -14,7 +14,7 @@ __all__ = ["LaterError", "Supply"]
 
 
 class LaterError(Exception):
-    """What is asked for lies behind ``Supply.limit``."""
+    """Sign that an event lies behind ``Supply.limit``."""
 
 
 class Supply:
