@@ -1,10 +1,10 @@
-"""Memories outside, computed, against the flash's reader in Amaranth's simulator: every cycle.
+"""Memories outside, computed, against their controllers in Amaranth's simulator: every cycle.
 
 What is taken when, and what is asked for when, is random.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,9 @@ from amaranth.sim import Simulator
 from trilight.boards.icebreaker_flash import DEVICE as FLASH
 from trilight.boards.ulx3s_sdram import DEVICE as SDRAM
 from trilight.hw.contract.device import Device
-from trilight.hw.contract.outside import Sdram
+from trilight.hw.contract.outside import QuadFlash, Sdram
 from trilight.hw.memory.flash import FlashReader
+from trilight.hw.memory.sdram import ACTIVE, READ, SdramController
 from trilight.hw.memory.sdram import SLOTS as CONTROLLER_SLOTS
 from trilight.sw.report.sources import SLOTS, SdramPhase, make_source
 
@@ -33,15 +34,25 @@ AT_ONCE, SOON, LATE = (1,), (1, 1, 1, 2, 3), (1, 5, 60, 300)
 
 @dataclass
 class Memory:
-    """A controller in simulation."""
+    """A controller in simulation, and what it was seen to do."""
 
     ctx: Any
     dut: Any
     cycle: int = 0
+    phase: SdramPhase = field(default_factory=SdramPhase)
 
     async def tick(self) -> None:
+        pins = self.dut.pins
         await self.ctx.tick()
         self.cycle += 1
+        if not isinstance(self.dut, SdramController):
+            return
+        # Commands are in registers, a cycle later than the controller gives them.
+        command = self.ctx.get(pins.command)
+        if command == ACTIVE:
+            self.phase = replace(self.phase, activated=self.cycle - 1)
+        elif command == READ:
+            self.phase = replace(self.phase, read=self.cycle - 1, beat=self.ctx.get(pins.address))
 
     async def request(self, word: int, tag: int, units: int) -> int:
         """Ask for words from the next cycle on; the cycle in which that is accepted."""
@@ -91,7 +102,11 @@ async def compare(ctx: Any, dut: Any, device: Device, rng: np.random.Generator) 
     ctx.set(dut.port.words.ready, 1)
     for _ in range(int(rng.integers(200, 900))):
         await memory.tick()
-    model = make_source(device, SdramPhase())
+    phase = memory.phase
+    if isinstance(device.outside, Sdram):
+        interval = device.outside.interval
+        phase = replace(phase, refresh=-(-(phase.read + 1) // interval) * interval)
+    model = make_source(device, phase)
     for number, (word, delays, pause) in enumerate(behaviour(rng, 1 << 8), 1):
         tag, dropping = number % 4, memory.cycle
         ctx.set(dut.port.words.ready, 1)
@@ -104,11 +119,14 @@ async def compare(ctx: Any, dut: Any, device: Device, rng: np.random.Generator) 
             model.take(await memory.take(delay))
 
 
-@pytest.mark.parametrize("name", ["flash"])
+@pytest.mark.parametrize("name", ["flash", "SDRAM of 16 bits"])
 def test_words_are_there_when_the_controller_has_them(name: str,
                                                       rng: np.random.Generator) -> None:
     device = DEVICES[name]
-    dut = FlashReader(device=device)
+    make: Callable[..., Any] = (
+        FlashReader if isinstance(device.outside, QuadFlash) else SdramController)
+    assert SLOTS == CONTROLLER_SLOTS
+    dut = make(device=device)
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)
 
@@ -122,7 +140,6 @@ def test_words_are_there_when_the_controller_has_them(name: str,
 @pytest.mark.parametrize("name", DEVICES)
 def test_words_that_come_evenly_can_be_skipped(name: str, rng: np.random.Generator) -> None:
     device = DEVICES[name]
-    assert SLOTS == CONTROLLER_SLOTS
     skipped, taken = (make_source(device, SdramPhase(refresh=100)) for _ in range(2))
     for word in rng.integers(0, 1 << 8, REQUESTS).tolist():
         when = taken.valid + 5
