@@ -40,6 +40,9 @@ SPRAM_WORDS = 1 << 14
 MIN_BUFFER = 16
 """Fewest words of a buffer, so that none is empty for the latency of its memory."""
 
+_MAX_ADAPT_ROWS = 1 << 13
+"""Most that half a byte of ``IDENTITY`` tells, where 0 and 1 mean something else."""
+
 _NO_SIZE = ("name", "weight_memory", "outside", "terminal", "late_block_ram")
 _MAY_BE_NONE = ("tile_rows", "adapt_orders", "adapt_token_rows", "buffer_words")
 
@@ -131,8 +134,9 @@ class Device:
             yield f"tape_tokens must be a power of two, not {self.tape_tokens:,}"
         if self.adapt_orders > MAX_ADAPT_ORDERS:
             yield f"adapt_orders must be 0, 1 or 2, not {self.adapt_orders}"
-        if self.adapt_rows & (self.adapt_rows - 1):
-            yield f"adapt_rows must be a power of two, not {self.adapt_rows:,}"
+        if self.adapt_rows & (self.adapt_rows - 1) or self.adapt_rows > _MAX_ADAPT_ROWS:
+            yield (f"adapt_rows must be a power of two, at most {_MAX_ADAPT_ROWS:,}, not "
+                   f"{self.adapt_rows:,}")
         if (self.adapt_token_rows & (self.adapt_token_rows - 1)
                 or self.adapt_token_rows > 1 << self.token_bits):
             yield (f"adapt_token_rows must be a power of two, at most {1 << self.token_bits:,} for "

@@ -77,6 +77,8 @@ def test_tiles_are_neither_too_long_nor_too_short(rows: int) -> None:
     ({"weight_memory": WeightMemory.SPRAM, "trits": 3},
      "tables of 3 trits lie in LUT RAM, which a chip with SPRAM has none of; use 5 trits"),
     ({"tape_tokens": 200}, "tape_tokens must be a power of two, not 200"),
+    *(({"adapt_rows": rows}, f"adapt_rows must be a power of two, at most 8,192, not {rows:,}")
+      for rows in (6, 16_384)),
     ({"max_rows": 15, "max_vocab": 15},
      "max_rows must be at least the 16 rows that the pipeline of 8 lanes needs, not 15"),
     # The core that once elaborated with sums, tapes and program memory that were too narrow.
