@@ -58,7 +58,7 @@ OWN = (generate, evaluate, info, image)
 GROUPS = {
     "To run": ("generate", "classify", "score", "chat", "demo", "board", "selftest",
                "doctor"),
-    "Models": ("info", "image", "import", "export", "plan", "evaluate"),
+    "Models": ("info", "image", "import", "export", "plan", "evaluate", "calibrate-head"),
     "To train": ("train", "design", "compare", "anchors", "log-lines"),
     "To build": ("boards", "build", "flash", "explore"),
     "To measure": ("bench", "performance", "power", "meter", "calibrate", "field", "impact",

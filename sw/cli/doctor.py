@@ -335,7 +335,7 @@ def _print(results: dict[str, Any], console: Console, *, everything: bool) -> No
             "; no permission: add yourself to the group that owns it (often dialout) and log in "
             f"again, or give Linux a rule, which holds from the next plugging in: {UDEV_COMMAND}")
         console.print(f"Port {port['port']}: {port['board'] or port['description']}, USB "
-                      f"{port['usb']}{state}", highlight=False, markup=False)
+                      f"{port['usb']}{state}", highlight=False, markup=False, soft_wrap=True)
     if not results["ports"]:
         console.print("No board is connected; none is needed for the targets reference, rtl and "
                       "netlist.")
