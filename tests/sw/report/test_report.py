@@ -346,7 +346,7 @@ def test_print_shows_energy_with_quality_unit_provenance_and_boundary() -> None:
     assert "600" in lines["Cycles per token"]
     assert "not the chip" in lines["Speed of this run"]
     assert "FPGA core alone" in text
-    assert "block RAM or SPRAM access is public: both are assumed" in text
+    assert "energy of a block RAM or SPRAM access alone: both are assumed" in text
 
 
 def test_print_says_what_is_not_known() -> None:
