@@ -149,7 +149,7 @@ for module in pkgutil.walk_packages(trilight.sw.__path__, "trilight.sw."):
     try:
         importlib.import_module(module.name)
     except ModuleNotFoundError as error:
-        if error.name != "torch":
+        if error.name not in ("torch", "triton"):  # what comes with PyTorch
             raise
 print(*sorted(name for name in sys.modules
               if name.split(".")[0].startswith("amaranth")
