@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from .mapped import MAPPED, blocks, differences, map_blocks
+from .mapped import FACTORS, blocks, differences, map_blocks, mapped_shapes
 from .pairs import Pairs
 
 Modes = dict[str, set[str]]
@@ -13,7 +13,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "cell" in metafunc.fixturenames:
         metafunc.parametrize("cell", metafunc.module.LOGIC)
     if "block" in metafunc.fixturenames:
-        metafunc.parametrize("block", MAPPED)
+        metafunc.parametrize(
+            "block", [*mapped_shapes(metafunc.module.BOARD), *FACTORS])
 
 
 @pytest.fixture(scope="module")
@@ -38,5 +39,5 @@ def block_differences(request: pytest.FixtureRequest, tmp_path_factory: pytest.T
                       seed: int, mapped: tuple[str, Modes]) -> dict[str, int]:
     """Cycles in which a module as blocks and its RTL differ."""
     pairs = Pairs(np.random.default_rng(seed), "rtl_")
-    blocks(pairs)
+    blocks(pairs, request.module.BOARD)
     return differences(pairs, request.module.BOARD, mapped[0], tmp_path_factory.mktemp("blocks"))

@@ -14,8 +14,8 @@ from trilight.sim.native.compile import NativeBench
 
 from .pairs import Pairs
 
-__all__ = ["FACTORS", "MAPPED", "MEMORIES", "Shape", "block_modes", "blocks", "differences",
-           "map_blocks"]
+__all__ = ["FACTORS", "MEMORIES", "Shape", "block_modes", "blocks", "differences",
+           "map_blocks", "mapped_shapes"]
 
 CYCLES = 20_000
 
@@ -30,6 +30,8 @@ class Shape:
     """Bits that can be written alone."""
     single: bool = False
     """Both ports have one address, and the memory is read or written."""
+    always: bool = False
+    """It is read in every cycle; what a cycle that writes reads is not used."""
 
 
 MEMORIES = {
@@ -50,6 +52,7 @@ MEMORIES = {
     "single_16_deep": Shape(6144, 16, 16, single=True),
     "single_18": Shape(1024, 18, 18, single=True),
     "single_36": Shape(512, 36, 36, single=True),
+    "always_1": Shape(16384, 1, 1, single=True, always=True),
 }
 
 FACTORS = {"product_16_12": (16, 12), "product_18_18": (18, 18), "product_9_7": (9, 7)}
@@ -57,7 +60,13 @@ FACTORS = {"product_16_12": (16, 12), "product_18_18": (18, 18), "product_9_7": 
 
 SIGNS = ("uu", "ss", "su", "us")
 
-MAPPED = [*MEMORIES, *FACTORS]
+
+
+def mapped_shapes(board: BoardDesign) -> dict[str, Shape]:
+    """Memories of ``MEMORIES`` that chips of a board's family may have."""
+    return {name: shape for name, shape in MEMORIES.items()
+            if not shape.always or board.device_config.late_block_ram}
+
 
 MAP = f"""
 design -push-copy
@@ -82,6 +91,7 @@ def _memory(name: str, shape: Shape, rng: np.random.Generator) -> str:
     start = "\n".join(
         f"    rows[{row}] = {shape.width}'h{int.from_bytes(rng.bytes(9)) % 2**shape.width:x};"
         for row in range(16))
+    when = "" if shape.always else "if (read) "
     return f"""
 module {name} (input clk, input [13:0] to, from, input [{shape.width // byte - 1}:0] enable,
                input write, read, input [{shape.width - 1}:0] data,
@@ -94,7 +104,7 @@ module {name} (input clk, input [13:0] to, from, input [{shape.width // byte - 1
 {writes}
   end
   initial got = 0;
-  always @(posedge clk) if (read) got <= rows[{"to" if shape.single else "from"}];
+  always @(posedge clk) {when}got <= rows[{"to" if shape.single else "from"}];
 endmodule
 """
 
@@ -125,7 +135,7 @@ def map_blocks(board: BoardDesign, types: Collection[str], folder: Path,
                rng: np.random.Generator) -> tuple[str, dict[str, set[str]]]:
     """Return every module as cells of a board's part, and as RTL under another name; and in which
     modes each uses blocks of ``types``."""
-    rtl = {name: _memory(name, shape, rng) for name, shape in MEMORIES.items()}
+    rtl = {name: _memory(name, shape, rng) for name, shape in mapped_shapes(board).items()}
     rtl |= {name: _product(name, *bits) for name, bits in FACTORS.items()}
     script = "read_verilog rtl.v\n" + "".join(
         MAP.format(name=name, synthesis=board.toolchain.synthesis(name)) for name in rtl)
@@ -138,9 +148,9 @@ def map_blocks(board: BoardDesign, types: Collection[str], folder: Path,
     return "".join((folder / f"{name}.v").read_text() for name in rtl) + original, modes
 
 
-def blocks(pairs: Pairs) -> None:
+def blocks(pairs: Pairs, board: BoardDesign) -> None:
     """Place every module that was mapped beside its RTL."""
-    for name, shape in MEMORIES.items():
+    for name, shape in mapped_shapes(board).items():
         # A few addresses only, so that what has been written is read; the upper ones too.
         top = f"14'd{shape.depth - 16 & ~15}"
         places = {port: f"({{14{{{pairs.random(1)}}}}} & {top}) | 14'({pairs.random(4)})"
